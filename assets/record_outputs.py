@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Record ONNX Runtime's float32 outputs of some models, for the reader's tests.
+
+    python3 record_outputs.py MODELS_FOLDER DATA_FOLDER OUT
+
+MODELS_FOLDER holds the benchmark networks, DATA_FOLDER either the MNIST test
+set or the sample of it in this folder.  The embedded model is taken from this
+folder.  One JSON file per model is written to OUT.  Image models get pixels/255
+in the shape of their own input; every sample is run by itself (batch 1).
+Numbers are written so that they read back as exactly the float32 values.
+"""
+
+import argparse
+import gzip
+import json
+import pathlib
+
+import numpy as np
+import onnxruntime
+
+HERE = pathlib.Path(__file__).resolve().parent
+EMBEDDED = "mnist-784-128-64-32-10.onnx"
+IMAGE_MODELS = [
+    "mnist-net_256x2.onnx",
+    "mnist-net_256x4.onnx",
+    "mnist_relu_9_200.onnx",
+    "ffnnSIGMOID__Point_6x200.onnx",
+]
+VECTOR_MODELS = ["ACASXU_run2a_1_1_batch_2000.onnx"]
+# Indices into the MNIST test set.
+IMAGES = [0, 1, 2, 18, 247, 651]
+
+
+def read_images(folder):
+    for name in ["t10k-images-idx3-ubyte.gz", "mnist-test-1000-images.idx3-ubyte.gz"]:
+        if (folder / name).exists():
+            raw = gzip.decompress((folder / name).read_bytes())
+            return np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 784)[IMAGES]
+    raise SystemExit(f"no MNIST test images in {folder}")
+
+
+def run(path, samples):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    spec = session.get_inputs()[0]
+    shape = [d if isinstance(d, int) else 1 for d in spec.shape]
+    return [
+        session.run(None, {spec.name: s.astype(np.float32).reshape(shape)})[0].ravel()
+        for s in samples
+    ]
+
+
+def rows(values):
+    return "[\n" + ",\n".join("  " + json.dumps(v, separators=(",", ":")) for v in values) + "\n ]"
+
+
+def write(folder, path, kind, samples, outputs):
+    as_number = int if kind == "pixels" else float
+    text = (
+        "{\n"
+        f' "model": {json.dumps(path.name)},\n'
+        f' "onnxruntime": {json.dumps(onnxruntime.__version__)},\n'
+        f' "{kind}": {rows([[as_number(v) for v in s] for s in samples])},\n'
+        f' "outputs": {rows([[float(v) for v in o] for o in outputs])}\n'
+        "}\n"
+    )
+    json.loads(text)
+    (folder / (path.stem + ".json")).write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models_folder", type=pathlib.Path)
+    parser.add_argument("data_folder", type=pathlib.Path)
+    parser.add_argument("out", type=pathlib.Path)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    pixels = read_images(args.data_folder)
+    scaled = pixels.astype(np.float32) / np.float32(255)
+    for path in [HERE / EMBEDDED] + [args.models_folder / m for m in IMAGE_MODELS]:
+        write(args.out, path, "pixels", pixels, run(path, scaled))
+    rng = np.random.default_rng(5)
+    inputs = rng.uniform(-0.5, 0.5, (8, 5)).astype(np.float32)
+    for path in [args.models_folder / m for m in VECTOR_MODELS]:
+        write(args.out, path, "inputs", inputs, run(path, inputs))
+
+
+if __name__ == "__main__":
+    main()
