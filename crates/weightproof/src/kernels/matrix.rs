@@ -1,0 +1,110 @@
+//! Row-major dense matrices: the one container of numbers in this crate.
+
+use super::Scalar;
+
+/// A row-major matrix of shape `(rows, cols)` without padding.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matrix<T> {
+    data: Vec<T>,
+    rows: usize,
+    cols: usize,
+}
+
+impl<T: Copy + Default> Matrix<T> {
+    /// A matrix of zeros.
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Matrix { data: vec![T::default(); rows * cols], rows, cols }
+    }
+
+    /// Takes `data` as the rows of a matrix.
+    ///
+    /// # Panics
+    /// When `data` does not hold exactly `rows * cols` numbers.
+    pub fn from_vec(rows: usize, cols: usize, data: Vec<T>) -> Self {
+        assert_eq!(data.len(), rows * cols, "a {rows}x{cols} matrix needs {} numbers", rows * cols);
+        Matrix { data, rows, cols }
+    }
+
+    /// A matrix whose entry `(i, j)` is `f(i, j)`.
+    pub fn from_fn(rows: usize, cols: usize, mut f: impl FnMut(usize, usize) -> T) -> Self {
+        let mut data = Vec::with_capacity(rows * cols);
+        for i in 0..rows {
+            for j in 0..cols {
+                data.push(f(i, j));
+            }
+        }
+        Matrix { data, rows, cols }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// All entries, row after row.
+    pub fn as_slice(&self) -> &[T] {
+        &self.data
+    }
+
+    /// All entries, row after row.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.data
+    }
+
+    /// Row `i`.
+    pub fn row(&self, i: usize) -> &[T] {
+        &self.data[i * self.cols..(i + 1) * self.cols]
+    }
+
+    /// Row `i`.
+    pub fn row_mut(&mut self, i: usize) -> &mut [T] {
+        &mut self.data[i * self.cols..(i + 1) * self.cols]
+    }
+
+    /// Rows `from..to`, one after the other.
+    pub fn row_range(&self, from: usize, to: usize) -> &[T] {
+        &self.data[from * self.cols..to * self.cols]
+    }
+
+    /// Gives the matrix the shape `(rows, cols)` and keeps its memory; the entries are unspecified (old or zero).
+    pub fn reshape_scratch(&mut self, rows: usize, cols: usize) {
+        self.data.resize(rows * cols, T::default());
+        self.rows = rows;
+        self.cols = cols;
+    }
+
+    /// Applies `f` to every entry.
+    pub fn map<U: Copy + Default>(&self, f: impl Fn(T) -> U) -> Matrix<U> {
+        Matrix { data: self.data.iter().map(|&v| f(v)).collect(), rows: self.rows, cols: self.cols }
+    }
+
+    /// The transposed matrix.
+    pub fn transposed(&self) -> Self {
+        Matrix::from_fn(self.cols, self.rows, |i, j| self.data[j * self.cols + i])
+    }
+}
+
+impl<T: Copy + Default> std::ops::Index<(usize, usize)> for Matrix<T> {
+    type Output = T;
+    fn index(&self, (i, j): (usize, usize)) -> &T {
+        &self.data[i * self.cols + j]
+    }
+}
+
+impl<T: Copy + Default> std::ops::IndexMut<(usize, usize)> for Matrix<T> {
+    fn index_mut(&mut self, (i, j): (usize, usize)) -> &mut T {
+        &mut self.data[i * self.cols + j]
+    }
+}
+
+impl Matrix<f64> {
+    /// The same matrix in the precision of the engine.
+    pub fn cast<T: Scalar>(&self) -> Matrix<T> {
+        self.map(T::from_f64)
+    }
+}

@@ -1,0 +1,53 @@
+//! Numbers, matrices and the few loops in which all the time goes.
+
+mod matrix;
+mod product;
+pub mod rows;
+
+pub use matrix::Matrix;
+pub use product::{add_product, add_product_transposed, product, product_transposed};
+
+/// Element type of the engine: `f32` (fast, default) or `f64`.
+pub trait Scalar:
+    num_traits::Float
+    + faer::traits::RealField
+    + std::ops::AddAssign
+    + std::ops::SubAssign
+    + std::ops::MulAssign
+    + std::iter::Sum
+    + Default
+    + Send
+    + Sync
+    + 'static
+{
+    /// Name on the command line and in reports.
+    const NAME: &'static str;
+    /// Bounds larger than this are treated as overflow: products of them could leave the range of the type.
+    const OVERFLOW: f64;
+    /// Rounds to this type.
+    fn from_f64(value: f64) -> Self;
+    /// Exact conversion.
+    fn to_f64(self) -> f64;
+}
+
+impl Scalar for f32 {
+    const NAME: &'static str = "f32";
+    const OVERFLOW: f64 = 1e30;
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Scalar for f64 {
+    const NAME: &'static str = "f64";
+    const OVERFLOW: f64 = 1e200;
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+    fn to_f64(self) -> f64 {
+        self
+    }
+}

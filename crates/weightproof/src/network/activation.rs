@@ -1,0 +1,269 @@
+//! Activation functions and the facts about them that bounds rest on.
+
+use crate::kernels::Scalar;
+use serde::{Deserialize, Serialize};
+
+/// A scalar function applied to every neuron of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `max(p, 0)`.
+    Relu,
+    /// `p` for `p ≥ 0`, else `slope · p`.
+    LeakyRelu {
+        /// Slope for negative inputs, `0 ≤ slope`.
+        slope: f64,
+    },
+    /// `1 / (1 + exp(-p))`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `ln(1 + exp(p))`.
+    Softplus,
+    /// `p Φ(p)` with the Gaussian distribution function Φ.
+    Gelu,
+    /// The hyperbolic-tangent approximation of GELU.
+    GeluTanh,
+}
+
+/// Where the exact GELU has its only minimum, and its value there (rounded down).
+const GELU_MINIMUM: (f64, f64) = (-0.751_791_524_693_564_4, -0.169_971_207_624_651);
+/// The same for the hyperbolic-tangent approximation.
+const GELU_TANH_MINIMUM: (f64, f64) = (-0.752_461_420_716_246_5, -0.170_040_750_571_254_5);
+const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBIC: f64 = 0.044_715;
+
+impl Activation {
+    /// Name as written in files and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Relu => "relu",
+            Activation::LeakyRelu { .. } => "leaky-relu",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Tanh => "tanh",
+            Activation::Softplus => "softplus",
+            Activation::Gelu => "gelu",
+            Activation::GeluTanh => "gelu-tanh",
+        }
+    }
+
+    /// The function. NaN gives NaN.
+    pub fn apply(self, p: f64) -> f64 {
+        match self {
+            Activation::Relu => {
+                if p < 0.0 {
+                    0.0
+                } else {
+                    p
+                }
+            }
+            Activation::LeakyRelu { slope } => {
+                if p < 0.0 {
+                    slope * p
+                } else {
+                    p
+                }
+            }
+            Activation::Sigmoid => sigmoid(p),
+            Activation::Tanh => p.tanh(),
+            Activation::Softplus => {
+                if p > 0.0 {
+                    p + (-p).exp().ln_1p()
+                } else {
+                    p.exp().ln_1p()
+                }
+            }
+            Activation::Gelu => gaussian_cdf_times(p),
+            Activation::GeluTanh => {
+                if p.is_infinite() {
+                    return if p > 0.0 { p } else { 0.0 };
+                }
+                p * sigmoid(2.0 * gelu_tanh_inner(p))
+            }
+        }
+    }
+
+    /// The derivative (at a kink: the one from the right).
+    pub fn derivative(self, p: f64) -> f64 {
+        match self {
+            Activation::Relu => f64::from(u8::from(p >= 0.0)),
+            Activation::LeakyRelu { slope } => {
+                if p < 0.0 {
+                    slope
+                } else {
+                    1.0
+                }
+            }
+            Activation::Sigmoid => sigmoid(p) * sigmoid(-p),
+            Activation::Tanh => {
+                let s = sigmoid(2.0 * p) * sigmoid(-2.0 * p);
+                4.0 * s
+            }
+            Activation::Softplus => sigmoid(p),
+            Activation::Gelu => gaussian_cdf(p) + p * gaussian_density(p),
+            Activation::GeluTanh => {
+                let s = sigmoid(2.0 * gelu_tanh_inner(p));
+                let inner = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * p * p);
+                s + p * s * (1.0 - s) * inner
+            }
+        }
+    }
+
+    /// [`Activation::apply`] in the precision of the engine; piecewise-linear functions stay in `T`.
+    pub fn apply_scalar<T: Scalar>(self, p: T) -> T {
+        match self {
+            Activation::Relu => {
+                if p < T::zero() {
+                    T::zero()
+                } else {
+                    p
+                }
+            }
+            Activation::LeakyRelu { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh => T::from_f64(self.apply(p.to_f64())),
+        }
+    }
+
+    /// The exact range of the function on `[lower, upper]`.
+    pub fn range(self, lower: f64, upper: f64) -> (f64, f64) {
+        let (at_lower, at_upper) = (self.apply(lower), self.apply(upper));
+        match self {
+            Activation::Relu
+            | Activation::LeakyRelu { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus => (at_lower, at_upper),
+            Activation::Gelu | Activation::GeluTanh => {
+                let (argmin, min) = if self == Activation::Gelu { GELU_MINIMUM } else { GELU_TANH_MINIMUM };
+                let low = if lower <= argmin && argmin <= upper { min } else { at_lower.min(at_upper) };
+                (low, at_lower.max(at_upper))
+            }
+        }
+    }
+
+    /// Whether the function never returns a negative number.
+    pub fn is_non_negative(self) -> bool {
+        match self {
+            Activation::Relu | Activation::Sigmoid | Activation::Softplus => true,
+            Activation::LeakyRelu { slope } => slope == 0.0,
+            Activation::Tanh | Activation::Gelu | Activation::GeluTanh => false,
+        }
+    }
+
+    /// Whether the function is linear on both sides of zero.
+    pub fn is_piecewise_linear(self) -> bool {
+        match self {
+            Activation::Relu | Activation::LeakyRelu { .. } => true,
+            Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh => false,
+        }
+    }
+
+    /// A Lipschitz constant (the smallest one, rounded up in the last digit given).
+    pub fn lipschitz(self) -> f64 {
+        match self {
+            Activation::Relu | Activation::Tanh | Activation::Softplus => 1.0,
+            Activation::LeakyRelu { slope } => slope.max(1.0),
+            Activation::Sigmoid => 0.25,
+            Activation::Gelu => 1.128_904_2,
+            Activation::GeluTanh => 1.129_300_5,
+        }
+    }
+}
+
+fn sigmoid(p: f64) -> f64 {
+    if p >= 0.0 {
+        1.0 / (1.0 + (-p).exp())
+    } else {
+        let e = p.exp();
+        e / (1.0 + e)
+    }
+}
+
+fn gelu_tanh_inner(p: f64) -> f64 {
+    SQRT_2_OVER_PI * (p + GELU_CUBIC * p * p * p)
+}
+
+fn gaussian_cdf(p: f64) -> f64 {
+    0.5 * libm::erfc(-p * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+fn gaussian_density(p: f64) -> f64 {
+    (-0.5 * p * p).exp() * 0.398_942_280_401_432_7
+}
+
+fn gaussian_cdf_times(p: f64) -> f64 {
+    if p == f64::NEG_INFINITY { 0.0 } else { p * gaussian_cdf(p) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Activation; 8] = [
+        Activation::Relu,
+        Activation::LeakyRelu { slope: 0.1 },
+        Activation::LeakyRelu { slope: 1.5 },
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Softplus,
+        Activation::Gelu,
+        Activation::GeluTanh,
+    ];
+
+    fn grid() -> impl Iterator<Item = f64> {
+        (-8000..=8000).map(|i| f64::from(i) * 1e-3)
+    }
+
+    #[test]
+    fn derivatives_match_differences_and_respect_the_lipschitz_constant() {
+        const STEP: f64 = 1e-6;
+        for f in ALL {
+            for p in grid().filter(|p| p.abs() > 2.0 * STEP) {
+                let difference = (f.apply(p + STEP) - f.apply(p - STEP)) / (2.0 * STEP);
+                assert!((difference - f.derivative(p)).abs() < 1e-7, "{f:?} at {p}");
+                assert!(f.derivative(p).abs() <= f.lipschitz(), "{f:?} at {p}: {}", f.derivative(p));
+            }
+        }
+    }
+
+    #[test]
+    fn lipschitz_constants_are_not_loose() {
+        for f in ALL {
+            let largest = grid().map(|p| f.derivative(p).abs()).fold(0.0, f64::max);
+            assert!(largest > f.lipschitz() - 1e-3, "{f:?}: {largest}");
+        }
+    }
+
+    #[test]
+    fn ranges_contain_the_function_and_are_attained() {
+        for f in ALL {
+            for (lower, upper) in [(-3.0, -1.0), (-2.0, 0.5), (-0.76, -0.75), (0.1, 2.0), (-1.0, -1.0)] {
+                let (low, high) = f.range(lower, upper);
+                let values: Vec<f64> =
+                    (0..=10_000).map(|i| f.apply(lower + (upper - lower) * f64::from(i) / 1e4)).collect();
+                let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+                let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                assert!(low <= least && high >= most, "{f:?} on [{lower}, {upper}]");
+                assert!(least - low < 1e-6 && high - most < 1e-6, "{f:?} on [{lower}, {upper}]");
+            }
+        }
+    }
+
+    #[test]
+    fn nan_stays_nan_and_infinities_do_not_become_nan() {
+        for f in ALL {
+            assert!(f.apply(f64::NAN).is_nan(), "{f:?}");
+            assert!(f.apply_scalar(f32::NAN).is_nan(), "{f:?}");
+            assert!(!f.apply(f64::NEG_INFINITY).is_nan(), "{f:?}");
+            assert!(!f.apply(f64::INFINITY).is_nan(), "{f:?}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Networks: a closed set of layers in a checked graph (theory.md §1).
+
+mod activation;
+mod forward;
+mod graph;
+mod layer;
+
+pub use activation::Activation;
+pub use graph::{Network, NetworkBuilder, NetworkError, Node};
+pub use layer::{Dense, Layer, Scale};
