@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Readers of networks and data sets: ONNX, safetensors, IDX, CIFAR, NPY, CSV.
+//!
+//! Every byte that is read here comes from outside and is treated as hostile: a reader returns an error that names
+//! the file and the node, tensor or row; it never panics and never allocates more than the file can justify.
+
+pub mod data;
+pub mod error;
+pub mod network;
+
+pub use error::{DataError, FormatError};
