@@ -1,0 +1,194 @@
+//! Number formats as relative weight perturbations (theory.md §9).
+//!
+//! ```text
+//! p̂_i = Σ_j ŵ_ij ẑ_j (1+θ_ij) + b̂_i (1+θ_i)      |θ| ≤ γ_{n+1}, in any order of summation
+//! ŵ = w(1+δ) + η,  ẑ = z(1+δ') + η'              |δ| ≤ u, |η| ≤ half the smallest subnormal
+//! E_ij = ρ |w_ij| + (1+u)(1+γ) η                 ρ = (1+u)²(1+γ) − 1
+//! e_i  = ρ_b |b_i| + (1+γ) η + η' Σ_j (|w_ij| + E_ij) + (n+1) η_acc
+//! ```
+//! Assumptions, also printed with results: products are accumulated in fp32; activation functions return the correctly
+//! rounded value of the format for their fp32 argument (exact for ReLU); the class is read off the fp32 accumulators;
+//! no value leaves the range of the format, which is certified along with the margins.
+
+use super::WeightRadius;
+use super::model::{LayerRadii, ThreatError};
+use crate::kernels::Matrix;
+use crate::network::Dense;
+
+/// A floating-point format for weights and activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberFormat {
+    /// IEEE single precision, in any order of summation.
+    Fp32,
+    /// NVIDIA TensorFloat-32: 8 exponent bits, 10 fraction bits.
+    Tf32,
+    /// bfloat16: 8 exponent bits, 7 fraction bits.
+    Bf16,
+    /// IEEE half precision: 5 exponent bits, 10 fraction bits.
+    Fp16,
+    /// 4 exponent bits, 3 fraction bits, largest number 448.
+    Fp8E4M3,
+    /// 5 exponent bits, 2 fraction bits.
+    Fp8E5M2,
+}
+
+/// Unit roundoff of the fp32 accumulator.
+const ACCUMULATOR_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+/// Smallest positive fp32 number.
+const ACCUMULATOR_SUBNORMAL: f64 = 1.401_298_464_324_817e-45;
+
+impl NumberFormat {
+    /// All formats.
+    pub const ALL: [NumberFormat; 6] = [
+        NumberFormat::Fp32,
+        NumberFormat::Tf32,
+        NumberFormat::Bf16,
+        NumberFormat::Fp16,
+        NumberFormat::Fp8E4M3,
+        NumberFormat::Fp8E5M2,
+    ];
+
+    /// Name after `format:`.
+    pub fn name(self) -> &'static str {
+        match self {
+            NumberFormat::Fp32 => "fp32",
+            NumberFormat::Tf32 => "tf32",
+            NumberFormat::Bf16 => "bf16",
+            NumberFormat::Fp16 => "fp16",
+            NumberFormat::Fp8E4M3 => "fp8e4m3",
+            NumberFormat::Fp8E5M2 => "fp8e5m2",
+        }
+    }
+
+    /// The format with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        NumberFormat::ALL.into_iter().find(|f| f.name() == name)
+    }
+
+    /// (fraction bits, exponent of the smallest normal number, largest finite number).
+    fn parameters(self) -> (i32, i32, f64) {
+        match self {
+            NumberFormat::Fp32 => (23, -126, f64::from(f32::MAX)),
+            NumberFormat::Tf32 => (10, -126, (2.0 - 2.0_f64.powi(-10)) * 2.0_f64.powi(127)),
+            NumberFormat::Bf16 => (7, -126, (2.0 - 2.0_f64.powi(-7)) * 2.0_f64.powi(127)),
+            NumberFormat::Fp16 => (10, -14, 65504.0),
+            NumberFormat::Fp8E4M3 => (3, -6, 448.0),
+            NumberFormat::Fp8E5M2 => (2, -14, 57344.0),
+        }
+    }
+
+    /// Unit roundoff `u`: `|fl(v) − v| ≤ u |v|` for normal numbers.
+    pub fn unit_roundoff(self) -> f64 {
+        2.0_f64.powi(-self.parameters().0 - 1)
+    }
+
+    /// Smallest positive number.
+    pub fn smallest_subnormal(self) -> f64 {
+        let (fraction, exponent, _) = self.parameters();
+        2.0_f64.powi(exponent - fraction)
+    }
+
+    /// Largest finite number.
+    pub fn largest(self) -> f64 {
+        self.parameters().2
+    }
+
+    /// The nearest number of the format (ties to even); values beyond the range stay as they are, see
+    /// [`NumberFormat::largest`].
+    pub fn round(self, value: f64) -> f64 {
+        if value == 0.0 || !value.is_finite() {
+            return value;
+        }
+        let (fraction, least, _) = self.parameters();
+        let exponent = (value.abs().log2().floor() as i32).clamp(least, 1023);
+        // log2 may round up to the next integer just below a power of two; a finer quantum would then be wrong.
+        let exponent =
+            if 2.0_f64.powi(exponent) > value.abs() && exponent > least { exponent - 1 } else { exponent };
+        let quantum = 2.0_f64.powi(exponent - fraction);
+        (value / quantum).round_ties_even() * quantum
+    }
+}
+
+/// Radii of a layer for inference in `format`, times `multiplier`.
+pub(super) fn radii(
+    layer: &str,
+    dense: &Dense,
+    format: NumberFormat,
+    multiplier: f64,
+) -> Result<LayerRadii, ThreatError> {
+    let (rows, cols) = (dense.weight.rows(), dense.weight.cols());
+    let too_large = |v: &&f64| format.round(**v).abs() > format.largest();
+    if let Some(&found) = dense.weight.as_slice().iter().chain(&dense.bias).find(too_large) {
+        let (format, limit) = (format.name(), format.largest());
+        return Err(ThreatError::OutOfRange { layer: layer.into(), format, limit, found });
+    }
+    let terms = cols + 1;
+    let spent = terms as f64 * ACCUMULATOR_ROUNDOFF;
+    if spent >= 0.5 {
+        return Err(ThreatError::TooManyTerms { layer: layer.into(), terms });
+    }
+    let gamma = spent / (1.0 - spent);
+    let u = format.unit_roundoff();
+    let half_subnormal = 0.5 * format.smallest_subnormal();
+    // Parameters that the format represents are stored without error.
+    let stored = |v: f64| if format.round(v) == v { (0.0, 0.0) } else { (u, half_subnormal) };
+    let weight = Matrix::from_fn(rows, cols, |i, j| {
+        let w = dense.weight[(i, j)];
+        let (u_w, eta) = stored(w);
+        multiplier
+            * (((1.0 + u_w) * (1.0 + u) * (1.0 + gamma) - 1.0) * w.abs() + (1.0 + u) * (1.0 + gamma) * eta)
+    });
+    let bias = (0..rows).map(|i| {
+        let (u_b, eta) = stored(dense.bias[i]);
+        let own = ((1.0 + u_b) * (1.0 + gamma) - 1.0) * dense.bias[i].abs() + (1.0 + gamma) * eta;
+        let l1: f64 = dense.weight.row(i).iter().zip(weight.row(i)).map(|(w, e)| w.abs() + e).sum();
+        multiplier * (own + half_subnormal * (1.0 + gamma) * l1 + terms as f64 * ACCUMULATOR_SUBNORMAL)
+    });
+    let bias = bias.collect();
+    Ok((WeightRadius::dense(weight), bias))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_agrees_with_hardware_for_fp32() {
+        for k in 1..2000 {
+            let v = (f64::from(k) * 0.37).sin() * 10.0_f64.powi(k % 60 - 40);
+            assert_eq!(NumberFormat::Fp32.round(v), f64::from(v as f32), "{v}");
+        }
+    }
+
+    #[test]
+    fn rounding_error_is_within_the_model() {
+        for format in NumberFormat::ALL {
+            let (u, eta) = (format.unit_roundoff(), format.smallest_subnormal());
+            for k in 1..4000 {
+                let v = (f64::from(k) * 0.61).cos() * 2.0_f64.powi(k % 24 - 18);
+                let error = (format.round(v) - v).abs();
+                assert!(error <= u * v.abs() + 0.5 * eta, "{format:?} {v}");
+                assert_eq!(format.round(format.round(v)), format.round(v), "{format:?} {v}");
+            }
+        }
+    }
+
+    #[test]
+    fn known_values() {
+        assert_eq!(NumberFormat::Fp8E4M3.round(0.3), 0.3125);
+        assert_eq!(NumberFormat::Fp8E4M3.round(0.001), 0.001_953_125);
+        assert_eq!(NumberFormat::Fp8E4M3.round(0.0009), 0.0);
+        assert_eq!(NumberFormat::Bf16.round(1.0 + 1.0 / 256.0), 1.0);
+        assert_eq!(NumberFormat::Fp16.smallest_subnormal(), 2.0_f64.powi(-24));
+        assert_eq!(NumberFormat::Fp8E4M3.unit_roundoff(), 0.0625);
+    }
+
+    #[test]
+    fn represented_weights_are_not_charged_for_storage() {
+        let dense = Dense { weight: Matrix::from_vec(1, 1, vec![0.5]), bias: vec![0.0] };
+        let (weight, _) = radii("d", &dense, NumberFormat::Bf16, 1.0).unwrap();
+        let rho = weight.at(0, 0) / 0.5;
+        let u = NumberFormat::Bf16.unit_roundoff();
+        assert!(rho > u && rho < u * 1.001, "{rho}");
+    }
+}

@@ -1,0 +1,24 @@
+//! Threat models: what may happen to the parameters, the input and the activations (theory.md §2, §9).
+//!
+//! Users write a [`ThreatModel`]; [`ThreatModel::resolve`] turns it into the [`PerturbationSet`] of one network, which
+//! is what bounds and attacks work with. One file per kind of set computes its radii.
+
+mod absolute;
+mod contains;
+mod format;
+mod frobenius;
+mod integer;
+mod model;
+mod per_channel;
+mod perturbation;
+mod relative;
+mod sample;
+mod set;
+
+pub use contains::Violation;
+pub use format::NumberFormat;
+pub use integer::Granularity;
+pub use model::{Kind, LayerOverride, RadiusValue, ThreatError, ThreatModel};
+pub use perturbation::{ActivationOffsets, DensePerturbation, Perturbation};
+pub use sample::Distribution;
+pub use set::{LayerSet, PerturbationSet, WeightRadius};

@@ -1,0 +1,149 @@
+//! The perturbation set of one network: radii for every dense layer, its input and its activations.
+
+use crate::kernels::Matrix;
+use crate::network::Network;
+use std::sync::Arc;
+
+/// How far the weights of one layer may move.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WeightRadius {
+    /// Not at all.
+    Zero,
+    /// `|Δ_ij| ≤ r`.
+    Uniform(f64),
+    /// `|Δ_ij| ≤ r_i`.
+    PerRow(Vec<f64>),
+    /// `|Δ_ij| ≤ scale · unit_ij`; the matrix is shared by all scalings of a set.
+    Dense {
+        /// Radii at scale 1, shape of the weights.
+        unit: Arc<Matrix<f64>>,
+        /// Factor.
+        scale: f64,
+    },
+    /// `‖Δ‖_F ≤ r`.
+    Frobenius(f64),
+}
+
+impl WeightRadius {
+    /// [`WeightRadius::Uniform`], or zero.
+    pub fn uniform(radius: f64) -> Self {
+        if radius == 0.0 { WeightRadius::Zero } else { WeightRadius::Uniform(radius) }
+    }
+
+    /// [`WeightRadius::Frobenius`], or zero.
+    pub fn frobenius(radius: f64) -> Self {
+        if radius == 0.0 { WeightRadius::Zero } else { WeightRadius::Frobenius(radius) }
+    }
+
+    /// [`WeightRadius::Dense`] at scale 1.
+    pub fn dense(unit: Matrix<f64>) -> Self {
+        WeightRadius::Dense { unit: Arc::new(unit), scale: 1.0 }
+    }
+
+    /// Largest possible `|Δ_ij|`.
+    pub fn at(&self, i: usize, j: usize) -> f64 {
+        match self {
+            WeightRadius::Zero => 0.0,
+            WeightRadius::Uniform(r) | WeightRadius::Frobenius(r) => *r,
+            WeightRadius::PerRow(rows) => rows[i],
+            WeightRadius::Dense { unit, scale } => scale * unit[(i, j)],
+        }
+    }
+
+    /// The radius times `t`.
+    pub fn scaled(&self, t: f64) -> Self {
+        match self {
+            WeightRadius::Zero => WeightRadius::Zero,
+            WeightRadius::Uniform(r) => WeightRadius::uniform(t * r),
+            WeightRadius::PerRow(rows) => WeightRadius::PerRow(rows.iter().map(|r| t * r).collect()),
+            WeightRadius::Dense { unit, scale } => {
+                WeightRadius::Dense { unit: Arc::clone(unit), scale: t * scale }
+            }
+            WeightRadius::Frobenius(r) => WeightRadius::frobenius(t * r),
+        }
+    }
+
+    /// Whether no weight moves.
+    pub fn is_zero(&self) -> bool {
+        match self {
+            WeightRadius::Zero => true,
+            WeightRadius::Uniform(r) | WeightRadius::Frobenius(r) => *r == 0.0,
+            WeightRadius::PerRow(rows) => rows.iter().all(|r| *r == 0.0),
+            WeightRadius::Dense { unit, scale } => *scale == 0.0 || unit.as_slice().iter().all(|r| *r == 0.0),
+        }
+    }
+}
+
+/// Radii of one dense layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSet {
+    /// Index of the node.
+    pub node: usize,
+    /// Radii of the weights.
+    pub weight: WeightRadius,
+    /// Absolute radius of every bias.
+    pub bias: Vec<f64>,
+    /// Whether the bias radii grow with the weight radii when the set is scaled.
+    pub bias_scales: bool,
+}
+
+impl LayerSet {
+    /// The layer stays as it is.
+    pub fn unperturbed(node: usize, n_out: usize) -> Self {
+        LayerSet { node, weight: WeightRadius::Zero, bias: vec![0.0; n_out], bias_scales: true }
+    }
+
+    /// Whether no parameter of the layer moves.
+    pub fn is_zero(&self) -> bool {
+        self.weight.is_zero() && self.bias.iter().all(|e| *e == 0.0)
+    }
+}
+
+/// Everything that may move, with numbers: a product of sets over layers, inputs and activations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerturbationSet {
+    /// One entry for each dense layer, in node order.
+    pub layers: Vec<LayerSet>,
+    /// `|x̂_j − x_j| ≤ input_radius`.
+    pub input_radius: f64,
+    /// Inputs are clipped to this range (pixels: 0 to 1).
+    pub input_range: Option<(f64, f64)>,
+    /// `|ẑ_j − ρ(p̂)_j| ≤ activation_radius` after every activation.
+    pub activation_radius: f64,
+    /// Values read by a dense layer must stay within this magnitude for the set to describe the hardware (§9).
+    pub value_limit: Option<f64>,
+}
+
+impl PerturbationSet {
+    /// The set `t · E` of theory.md §5: weight radii, and bias radii that follow them, times `t`. Input and activation
+    /// radii and bias radii given by the user on their own stay.
+    pub fn scaled(&self, t: f64) -> Self {
+        let scale = |layer: &LayerSet| LayerSet {
+            node: layer.node,
+            weight: layer.weight.scaled(t),
+            bias: layer.bias.iter().map(|e| if layer.bias_scales { t * e } else { *e }).collect(),
+            bias_scales: layer.bias_scales,
+        };
+        PerturbationSet { layers: self.layers.iter().map(scale).collect(), ..self.clone() }
+    }
+
+    /// Radii of node `index`, when it is a dense layer.
+    pub fn layer(&self, index: usize) -> Option<&LayerSet> {
+        self.layers.iter().find(|l| l.node == index)
+    }
+
+    /// The box of one input element: `[x − r, x + r]`, clipped to the valid range but never excluding `x`.
+    pub fn input_interval(&self, x: f64) -> (f64, f64) {
+        let (lower, upper) = (x - self.input_radius, x + self.input_radius);
+        match self.input_range {
+            None => (lower, upper),
+            Some((least, most)) => (lower.max(least).min(x), upper.min(most).max(x)),
+        }
+    }
+
+    /// Names of the layers whose parameters move.
+    pub fn perturbed_layers(&self, network: &Network) -> Vec<String> {
+        let moved = self.layers.iter().filter(|l| !l.is_zero());
+        moved.map(|l| network.nodes()[l.node].name.clone()).collect()
+    }
+}
