@@ -1,5 +1,9 @@
 //! Proofs of what a neural network still does when its weights change.
 
+pub mod certify;
 pub mod kernels;
+pub mod model;
 pub mod network;
+pub mod property;
 pub mod threat;
+pub mod verdict;

@@ -1,0 +1,118 @@
+//! Outcomes for samples: what was proved, what was broken, and why something stayed open.
+
+use serde::Serialize;
+
+/// Floating-point type in which bounds and attacks are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Single precision: fast, the default.
+    #[default]
+    F32,
+    /// Double precision.
+    F64,
+}
+
+impl Precision {
+    /// Name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F64 => "f64",
+        }
+    }
+}
+
+/// Answer for one sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The property holds for every perturbation in the set (with the guarantee of the report).
+    Verified,
+    /// A perturbation in the set breaks the property: a witness was found, or the unperturbed network breaks it.
+    Falsified,
+    /// Neither.
+    Unknown,
+}
+
+/// Why a sample is not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The unperturbed network already breaks the property.
+    Misclassified,
+    /// The bound is not above zero; the property may still hold.
+    BoundTooLoose,
+    /// Bounds left the range of the floating-point type.
+    Overflow,
+    /// A value may leave the range of the number format of the threat model.
+    FormatRange,
+    /// The attack found a witness.
+    Attacked,
+    /// The attack found no witness, which proves nothing.
+    NotBroken,
+}
+
+impl Reason {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Misclassified => "misclassified",
+            Reason::BoundTooLoose => "bound-too-loose",
+            Reason::Overflow => "overflow",
+            Reason::FormatRange => "format-range",
+            Reason::Attacked => "attacked",
+            Reason::NotBroken => "not-broken",
+        }
+    }
+}
+
+/// A batch of samples, as readers deliver them.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples<'a> {
+    /// Index of the first sample in its data set.
+    pub first: usize,
+    /// (count, input width), row after row.
+    pub inputs: &'a [f64],
+    /// One label for each sample.
+    pub labels: Option<&'a [u32]>,
+}
+
+impl Samples<'_> {
+    /// Number of samples for inputs of `width` elements.
+    pub fn count(&self, width: usize) -> usize {
+        self.inputs.len() / width
+    }
+}
+
+/// What the unperturbed network says about a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clean {
+    /// Index in the data set.
+    pub index: usize,
+    /// The given label.
+    pub label: Option<usize>,
+    /// Class with the largest output (the first of several).
+    pub predicted: usize,
+    /// Class whose output the property protects: the label, or the prediction.
+    pub target: usize,
+    /// `min over j ≠ target of f_target − f_j`; for deviations the tolerance.
+    pub margin: f64,
+}
+
+/// What a bound says about a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampleCertificate {
+    /// The unperturbed network.
+    pub clean: Clean,
+    /// Proved lower bound of the margin over the whole set; `-inf` when there is none.
+    pub margin_lower: f64,
+    /// Class (deviation: output) where the bound is smallest.
+    pub runner_up: usize,
+    /// For deviations: proved upper bound of `max_j |f̂_j − f_j|`.
+    pub deviation_upper: Option<f64>,
+    /// Verified, falsified (already unperturbed) or unknown.
+    pub verdict: Verdict,
+    /// Why it is not verified.
+    pub reason: Option<Reason>,
+}
