@@ -4,10 +4,10 @@ use flate2::{Compression, write::GzEncoder};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::io::{Cursor, Write};
-use weightproof_formats::DataError;
 use weightproof_formats::data::{
-    ArrayReader, CifarKind, CifarReader, CsvReader, DataSet, LabelReader, SampleReader, members,
+    ArrayReader, CifarKind, CifarReader, CsvReader, DataOptions, DataSet, SampleReader, members,
 };
+use weightproof_formats::{DataError, FormatError};
 
 const MUTATIONS: usize = 4000;
 
@@ -66,7 +66,7 @@ fn fuzz(name: &str, seed: &[u8], mut parse: impl FnMut(Vec<u8>, usize) -> Result
 }
 
 fn len(bytes: &[u8], i: usize) -> Option<u64> {
-    (i % 2 == 0).then_some(bytes.len() as u64)
+    i.is_multiple_of(2).then_some(bytes.len() as u64)
 }
 
 fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
@@ -141,7 +141,7 @@ fn gzip_streams_and_labels() {
             while data.next_batch(2)?.is_some() {}
             Ok(())
         };
-        read().map_err(|e: weightproof_formats::FormatError| DataError::new("", "", e.to_string()))
+        read().map_err(|e: FormatError| DataError::new("", "", e.to_string()))
     };
     fuzz("images", &images, |bytes, _| read(bytes, labels.clone()));
     fuzz("labels", &labels, |bytes, _| read(images.clone(), bytes));
@@ -150,9 +150,17 @@ fn gzip_streams_and_labels() {
 #[test]
 fn label_files() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("labels");
-    fuzz("label file", b"1\n2\n3\n", |bytes, _| {
-        std::fs::write(&path, bytes).unwrap();
-        LabelReader::open(&path).map(drop).map_err(|e| DataError::new("", "", e.to_string()))
+    let images = folder.path().join("images");
+    std::fs::write(&images, [0, 0, 8, 1, 0, 0, 0, 3, 1, 2, 3]).unwrap();
+    let labels = folder.path().join("labels");
+    let options = DataOptions { labels: Some(labels.clone()), ..DataOptions::new(&images) };
+    fuzz("labels", b"1\n2\n3\n", |bytes, _| {
+        std::fs::write(&labels, bytes).unwrap();
+        let read = || {
+            let mut data = DataSet::open(&options)?;
+            while data.next_batch(2)?.is_some() {}
+            Ok(())
+        };
+        read().map_err(|e: FormatError| DataError::new("", "", e.to_string()))
     });
 }

@@ -70,8 +70,7 @@ impl Element {
                 return Ok(());
             }
         };
-        // `<=` is false for NaN.
-        match out[start..].iter().position(|v| !(v.abs() <= limit)) {
+        match out[start..].iter().position(|v| v.is_nan() || v.abs() > limit) {
             None => Ok(()),
             Some(at) => Err((at, out[start + at].to_string())),
         }

@@ -31,17 +31,14 @@ pub fn members(archive: impl Read + Seek) -> Result<Vec<Member>, DataError> {
         let entry = archive.by_index_raw(index).map_err(bad)?;
         let name = entry.name().map_err(bad)?.into_owned();
         let Some(array) = name.strip_suffix(".npy") else { continue };
-        let deflated = match entry.compression() {
-            CompressionMethod::Stored => false,
-            CompressionMethod::Deflated => true,
-            other => {
-                return Err(DataError::new(
-                    format!("member {name:?}"),
-                    "stored or deflated data",
-                    other.to_string(),
-                ));
-            }
-        };
+        let method = entry.compression();
+        if ![CompressionMethod::Stored, CompressionMethod::Deflated].contains(&method) {
+            return Err(DataError::new(
+                format!("member {name:?}"),
+                "stored or deflated data",
+                method.to_string(),
+            ));
+        }
         if entry.encrypted() {
             return Err(DataError::new(format!("member {name:?}"), "plain data", "an encrypted member"));
         }
@@ -53,7 +50,7 @@ pub fn members(archive: impl Read + Seek) -> Result<Vec<Member>, DataError> {
             size: entry.size(),
             start,
             compressed: entry.compressed_size(),
-            deflated,
+            deflated: method == CompressionMethod::Deflated,
             crc: entry.crc32(),
         });
     }
