@@ -1,27 +1,92 @@
 //! Readers of networks: ONNX, and safetensors with an architecture in TOML.
 
-use thiserror::Error;
+mod onnx;
+mod safetensors;
 
-/// Placeholder while the reader is being written.
-#[derive(Debug, Error)]
-#[error("not implemented")]
-pub struct OnnxError;
+pub use onnx::{MAX_OPSET, MIN_OPSET, OnnxError, SUPPORTED_OPERATORS, SupportedOperator, parse_onnx};
+pub use safetensors::{SafetensorsError, parse_safetensors, write_safetensors};
 
-/// Placeholder while the reader is being written.
-#[derive(Debug, Error)]
-#[error("not implemented")]
-pub struct SafetensorsError;
+use crate::error::FormatError;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use weightproof::network::Network;
 
-impl OnnxError {
-    /// How to fix it.
-    pub fn hint(&self) -> Option<String> {
-        None
+/// The largest file of weights that is read; protocol buffers end there too.
+const MAX_FILE: u64 = 1 << 31;
+/// The largest architecture file that is read.
+const MAX_ARCHITECTURE: u64 = 1 << 20;
+const EXTENSIONS: &str = ".onnx, .safetensors";
+
+/// A network and where it came from.
+#[derive(Clone, Debug)]
+pub struct LoadedNetwork {
+    /// The network.
+    pub network: Network,
+    /// What was left out or taken in a certain way, for the user to read.
+    pub notes: Vec<String>,
+    /// SHA-256 of the file with the weights, in hexadecimal.
+    pub sha256: String,
+    /// `onnx` or `safetensors`.
+    pub format: &'static str,
+}
+
+/// Reads a network; the extension says how. The architecture of `NAME.safetensors` is in `NAME.toml` beside it.
+///
+/// # Errors
+/// [`FormatError`], naming the file and the node or tensor.
+pub fn read_network(path: &Path) -> Result<LoadedNetwork, FormatError> {
+    read_network_with(path, None)
+}
+
+/// As [`read_network`], with the architecture file of a `.safetensors` file; other formats do not look at it.
+///
+/// # Errors
+/// [`FormatError`], naming the file and the node or tensor.
+pub fn read_network_with(path: &Path, architecture: Option<&Path>) -> Result<LoadedNetwork, FormatError> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+    match extension.as_str() {
+        "onnx" => {
+            let bytes = read_file(path, MAX_FILE)?;
+            let parsed = parse_onnx(&bytes).map_err(|source| FormatError::Onnx { path: path.into(), source });
+            let (network, notes) = parsed?;
+            Ok(LoadedNetwork { network, notes, sha256: sha256(&bytes), format: "onnx" })
+        }
+        "safetensors" => {
+            let beside = path.with_extension("toml");
+            let architecture = architecture.unwrap_or(&beside);
+            let text = read_file(architecture, MAX_ARCHITECTURE)?;
+            let text = String::from_utf8_lossy(&text);
+            let bytes = read_file(path, MAX_FILE)?;
+            let parsed = parse_safetensors(&bytes, &text).map_err(|source| {
+                let path = if source.is_about_architecture() { architecture } else { path };
+                FormatError::Safetensors { path: path.into(), source }
+            });
+            let (network, notes) = parsed?;
+            Ok(LoadedNetwork { network, notes, sha256: sha256(&bytes), format: "safetensors" })
+        }
+        _ => Err(FormatError::Extension { path: path.into(), expected: EXTENSIONS, found: extension }),
     }
 }
 
-impl SafetensorsError {
-    /// How to fix it.
-    pub fn hint(&self) -> Option<String> {
-        None
+/// The bytes of a file of at most `limit` bytes.
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, FormatError> {
+    let file = File::open(path).map_err(FormatError::io(path))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(FormatError::io(path))?;
+    if bytes.len() as u64 > limit {
+        let error = std::io::Error::other(format!("expected at most {limit} bytes, found more"));
+        return Err(FormatError::io(path)(error));
     }
+    Ok(bytes)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -1,0 +1,185 @@
+//! Gemm and MatMul: a constant matrix times one row or column.
+
+use super::OnnxError;
+use super::fold::at;
+use super::limits::shape_text;
+use super::op::Op;
+use super::reader::{Computed, Reader, Value, lone_erf, value};
+use super::shape;
+use super::tensor::Tensor;
+use weightproof::kernels::Matrix;
+use weightproof::network::Dense;
+
+/// The two operands of a product, one of which must be constant.
+enum Product<'v> {
+    /// `x · B`.
+    Right(&'v Computed, &'v Tensor),
+    /// `A · x`.
+    Left(&'v Tensor, &'v Computed),
+}
+
+impl<'v> Product<'v> {
+    fn new(op: &Op, operands: &'v [Option<Value>]) -> Result<Self, OnnxError> {
+        match (value(op, operands, 0)?, value(op, operands, 1)?) {
+            (Value::Computed(x), Value::Constant(b)) => Ok(Product::Right(x, b)),
+            (Value::Constant(a), Value::Computed(x)) => Ok(Product::Left(a, x)),
+            (Value::Constant(_), Value::Constant(_)) => {
+                Err(op.fail("one operand that depends on the input", "two constants"))
+            }
+            (Value::Erf(term), _) | (_, Value::Erf(term)) => Err(lone_erf(op, term)),
+            (Value::Computed(_), Value::Computed(_)) => {
+                Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() })
+            }
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Gemm, `alpha A' B' + beta C`.
+    ///
+    /// The weights are those stored: `alpha` becomes a scale layer in front. `beta` is multiplied into the bias.
+    pub fn gemm(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let (alpha, beta) = (op.float("alpha", 1.0)?, op.float("beta", 1.0)?);
+        let (flip_a, flip_b) = (op.flag("transA")?, op.flag("transB")?);
+        let flipped = |dims: &[usize], flip: bool| match dims {
+            [rows, cols] => Ok(if flip { [*cols, *rows] } else { [*rows, *cols] }),
+            other => Err(op.fail("operands of two dimensions", shape_text(other))),
+        };
+        // `weight` is (n_out, n_in): Bᵀ for x·B, A for A·x.
+        let (x, matrix, flip, dims) = match Product::new(op, operands)? {
+            Product::Right(x, b) => {
+                let ([rows, inner], [_, cols]) = (flipped(&x.dims, flip_a)?, flipped(&b.dims, flip_b)?);
+                expect_one(op, "row", rows, inner)?;
+                (x, b, !flip_b, vec![1, cols])
+            }
+            Product::Left(a, x) => {
+                let ([rows, _], [inner, cols]) = (flipped(&a.dims, flip_a)?, flipped(&x.dims, flip_b)?);
+                expect_one(op, "column", cols, inner)?;
+                (x, a, flip_a, vec![rows, 1])
+            }
+        };
+        let weight = self.matrix(op, matrix, flip, width(&x.dims))?;
+        let mut origins: Vec<String> = matrix.origin.iter().cloned().collect();
+        let mut bias = vec![0.0; weight.rows()];
+        match operands.get(2).and_then(Option::as_ref) {
+            None => {}
+            Some(Value::Constant(c)) => {
+                if beta != 0.0 {
+                    let numbers = self.spread(op, c, &dims)?;
+                    bias = numbers.iter().map(|b| beta * b).collect();
+                    origins.extend(c.origin.clone());
+                }
+            }
+            Some(Value::Computed(_) | Value::Erf(_)) => {
+                return Err(op.fail("a constant operand C", "a computed one"));
+            }
+        }
+        let mut input = x.layer;
+        if alpha != 1.0 {
+            let count = self.budget.tensor(&op.name, self.sketch.shape(input))?;
+            input =
+                self.sketch.scale(&format!("{}.alpha", op.name), input, vec![alpha; count], vec![0.0; count]);
+        }
+        if beta != 1.0 {
+            self.notes.push(format!("node {}: beta = {beta} is multiplied into the bias", op.name));
+        }
+        let layer = self.sketch.dense(&op.name, input, Dense { weight, bias }, origins);
+        Ok(Value::Computed(Computed { layer, dims, softmax: None }))
+    }
+
+    /// MatMul of one row with a constant matrix, or of a constant matrix with one column.
+    pub fn matmul(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let (x, matrix, flip, dims) = match Product::new(op, operands)? {
+            Product::Right(x, b) => {
+                let (x_dims, b_dims) = (as_row(&x.dims), as_column(&b.dims));
+                let (inner, cols) = (x_dims[x_dims.len() - 1], b_dims[b_dims.len() - 1]);
+                expect_one(op, "row", width(&x_dims) / inner, inner)?;
+                let mut dims = vec![1; x_dims.len().max(b_dims.len()) - 2];
+                dims.extend((x.dims.len() > 1).then_some(1));
+                dims.extend((b.dims.len() > 1).then_some(cols));
+                (x, b, true, dims)
+            }
+            Product::Left(a, x) => {
+                let (a_dims, x_dims) = (as_row(&a.dims), as_column(&x.dims));
+                let (rows, inner) = (a_dims[a_dims.len() - 2], x_dims[x_dims.len() - 2]);
+                expect_one(op, "column", width(&x_dims) / inner, inner)?;
+                let mut dims = vec![1; a_dims.len().max(x_dims.len()) - 2];
+                dims.extend((a.dims.len() > 1).then_some(rows));
+                dims.extend((x.dims.len() > 1).then_some(1));
+                (x, a, false, dims)
+            }
+        };
+        // A vector is a column on the right and a row on the left: as a weight, always a single row.
+        let vector = matrix.dims.len() == 1;
+        let plain =
+            matrix.with_dims(if vector { vec![1, matrix.len()] } else { last_two(op, &matrix.dims)? });
+        let weight = self.matrix(op, &plain, flip && !vector, width(&x.dims))?;
+        let origins = matrix.origin.iter().cloned().collect();
+        let result = op.node.output.first().map_or("", String::as_str);
+        let layer = self.sketch.product(&op.name, x.layer, weight, origins, result);
+        Ok(Value::Computed(Computed { layer, dims, softmax: None }))
+    }
+
+    /// The weights of shape (n_out, n_in) in a constant of two dimensions, transposed first where `flip`.
+    fn matrix(
+        &mut self,
+        op: &Op,
+        tensor: &Tensor,
+        flip: bool,
+        n_in: usize,
+    ) -> Result<Matrix<f64>, OnnxError> {
+        let numbers = tensor.as_floats().ok_or_else(|| op.fail("floating-point weights", "integers"))?;
+        let [rows, cols] = tensor.dims[..] else {
+            return Err(op.fail("weights of two dimensions", shape_text(&tensor.dims)));
+        };
+        let (n_out, found) = if flip { (cols, rows) } else { (rows, cols) };
+        if n_out == 0 || found != n_in {
+            let expected = format!("a weight matrix for {n_in} inputs");
+            return Err(op.fail(expected, shape_text(&tensor.dims)));
+        }
+        self.budget.tensor(&op.name, &tensor.dims)?;
+        let stored = Matrix::from_vec(rows, cols, numbers.to_vec());
+        Ok(if flip { stored.transposed() } else { stored })
+    }
+
+    /// The numbers of a constant that broadcasts to `dims`, one per element.
+    pub fn spread(&mut self, op: &Op, tensor: &Tensor, dims: &[usize]) -> Result<Vec<f64>, OnnxError> {
+        let numbers = tensor.as_floats().ok_or_else(|| op.fail("a floating-point constant", "integers"))?;
+        let common = at(op, shape::broadcast(dims, &tensor.dims))?;
+        if width(&common) != width(dims) {
+            let expected = format!("a constant that broadcasts to the shape {}", shape_text(dims));
+            return Err(op.fail(expected, shape_text(&tensor.dims)));
+        }
+        self.budget.tensor(&op.name, &common)?;
+        Ok(shape::broadcast_indices(&tensor.dims, &common).into_iter().map(|i| numbers[i]).collect())
+    }
+}
+
+/// Number of elements; a computed value has at most `MAX_WIDTH`, a constant at most what the budget allows.
+pub fn width(dims: &[usize]) -> usize {
+    dims.iter().product()
+}
+
+fn as_row(dims: &[usize]) -> Vec<usize> {
+    if dims.len() < 2 { vec![1, width(dims)] } else { dims.to_vec() }
+}
+
+fn as_column(dims: &[usize]) -> Vec<usize> {
+    if dims.len() < 2 { vec![width(dims), 1] } else { dims.to_vec() }
+}
+
+/// The dimensions of a matrix in a stack of one.
+fn last_two(op: &Op, dims: &[usize]) -> Result<Vec<usize>, OnnxError> {
+    let (stack, matrix) = dims.split_at(dims.len().saturating_sub(2));
+    if matrix.len() != 2 || stack.iter().any(|&d| d != 1) {
+        return Err(op.fail("one weight matrix", shape_text(dims)));
+    }
+    Ok(matrix.to_vec())
+}
+
+fn expect_one(op: &Op, kind: &str, count: usize, length: usize) -> Result<(), OnnxError> {
+    if count == 1 {
+        return Ok(());
+    }
+    Err(op.fail(format!("a product with one {kind} per sample"), format!("{count} of length {length}")))
+}

@@ -1,0 +1,168 @@
+//! What can be wrong with an ONNX model.
+
+use super::operators::supported_names;
+use super::{MAX_OPSET, MIN_OPSET};
+use thiserror::Error;
+use weightproof::network::NetworkError;
+
+/// Why an ONNX model cannot be read.
+#[derive(Debug, Error, PartialEq)]
+pub enum OnnxError {
+    /// The bytes are not an ONNX model, or a damaged one.
+    #[error("not a valid ONNX model: {detail}")]
+    Decode {
+        /// What the decoder met.
+        detail: String,
+    },
+    /// More of something than a reader of outside bytes accepts.
+    #[error("{what}: expected at most {limit}, found {found}")]
+    Limit {
+        /// What there is too much of, with the node or tensor.
+        what: String,
+        /// The most that is accepted.
+        limit: usize,
+        /// What the model asks for.
+        found: String,
+    },
+    /// The operator set is missing or outside the range the reader knows.
+    #[error("operator set: expected a version from {MIN_OPSET} to {MAX_OPSET}, found {found}")]
+    Opset {
+        /// The version, or `none`.
+        found: String,
+    },
+    /// An operator that has no rule.
+    #[error("node {node}: expected one of {}, found {op}", supported_names())]
+    Operator {
+        /// Name of the node.
+        node: String,
+        /// The operator, with its domain unless that is the default one.
+        op: String,
+    },
+    /// A supported operator used in a way that has no rule, or that is wrong.
+    #[error("node {node}: expected {expected}, found {found}")]
+    Node {
+        /// Name of the node.
+        node: String,
+        /// What would have been read.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// An operator that joins two values which both depend on the input.
+    #[error("node {node}: expected at least one constant operand, found {op} of two computed values")]
+    Branches {
+        /// Name of the node.
+        node: String,
+        /// The operator.
+        op: String,
+    },
+    /// A stored tensor contradicts itself or has a type that is not read.
+    #[error("tensor {tensor}: expected {expected}, found {found}")]
+    Tensor {
+        /// Name of the tensor, or of the node that holds it.
+        tensor: String,
+        /// What would have been right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The numbers of a tensor are in another file.
+    #[error("tensor {tensor}: expected its data inside the model, found them in the file {location}")]
+    ExternalData {
+        /// Name of the tensor.
+        tensor: String,
+        /// The other file.
+        location: String,
+    },
+    /// The graph depends on itself.
+    #[error("node {node}: expected an acyclic graph, found a cycle through its output {output}")]
+    Cycle {
+        /// A node of the cycle.
+        node: String,
+        /// Its output.
+        output: String,
+    },
+    /// A value is defined twice.
+    #[error("node {node}: expected every value to be defined once, found a second {value}")]
+    Duplicate {
+        /// The node (or kind of entry) that defines it again.
+        node: String,
+        /// The value.
+        value: String,
+    },
+    /// A value is read that nothing defines.
+    #[error(
+        "node {node}: expected a node, an input or an initializer that defines its input, found none for {value}"
+    )]
+    Undefined {
+        /// The node that reads it.
+        node: String,
+        /// The value.
+        value: String,
+    },
+    /// The input of the graph has a shape or type that cannot be read.
+    #[error("graph input {input}: expected {expected}, found {found}")]
+    Input {
+        /// Name of the input.
+        input: String,
+        /// What would have been right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The graph as a whole has another form than input → output.
+    #[error("graph: expected {expected}, found {found}")]
+    Graph {
+        /// What would have been right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The layers do not form a network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+}
+
+impl OnnxError {
+    /// How to fix it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            OnnxError::Decode { .. } => {
+                "the file may be truncated; onnx.checker.check_model tells whether other tools can read it"
+            }
+            OnnxError::Opset { .. } => {
+                "convert the model with onnx.version_converter.convert_version(model, 17) or export it again"
+            }
+            OnnxError::Operator { .. } => {
+                "a simplifier (onnxsim) often removes such nodes; otherwise the network is not supported yet"
+            }
+            OnnxError::Branches { .. } => "skip connections and parallel branches are not supported yet",
+            OnnxError::ExternalData { .. } => {
+                "store the weights inside: onnx.save(onnx.load(path), path, save_as_external_data=False)"
+            }
+            OnnxError::Input { .. } => {
+                "export the model with a batch dimension of 1 or a dynamic one, and fixed others"
+            }
+            OnnxError::Network(NetworkError::NoActivation) => {
+                "a network without activations is one affine map: compose its matrices instead"
+            }
+            OnnxError::Network(NetworkError::NotFinite { .. }) => {
+                "the model was damaged or training diverged; no bound exists for such parameters"
+            }
+            OnnxError::Limit { .. }
+            | OnnxError::Node { .. }
+            | OnnxError::Tensor { .. }
+            | OnnxError::Cycle { .. }
+            | OnnxError::Duplicate { .. }
+            | OnnxError::Undefined { .. }
+            | OnnxError::Graph { .. }
+            | OnnxError::Network(
+                NetworkError::Shape { .. }
+                | NetworkError::DuplicateName { .. }
+                | NetworkError::Dangling { .. }
+                | NetworkError::NoWeights,
+            ) => return None,
+        };
+        Some(text.into())
+    }
+}

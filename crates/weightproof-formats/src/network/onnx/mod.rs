@@ -1,0 +1,73 @@
+//! ONNX models as networks.
+//!
+//! ```text
+//! bytes → messages (proto, counted by limits) → nodes in order (order) → values (reader) → chain of layers (sketch)
+//! ```
+//!
+//! Every value is followed for one sample: a batch dimension that is 1, dynamic or missing counts as 1, and the shapes
+//! of the network leave it out. A value is either a constant, which is folded, or the output of a layer.
+//!
+//! What the deployed program stores as weights stays what the network calls weights: normalization in front of a layer
+//! becomes a scale layer and is **not** multiplied into the weights, and neither is `alpha` of a Gemm, because a radius
+//! is about the numbers that are deployed.
+
+mod dense;
+mod elementwise;
+mod error;
+mod fold;
+mod input;
+mod limits;
+mod op;
+mod operators;
+mod order;
+mod proto;
+mod reader;
+mod reshape;
+mod shape;
+mod sketch;
+mod tensor;
+
+pub use error::OnnxError;
+pub use operators::{SUPPORTED_OPERATORS, SupportedOperator};
+
+use prost::Message;
+use weightproof::network::Network;
+
+/// The oldest operator set that is read.
+pub const MIN_OPSET: i64 = 7;
+/// The newest operator set that is read.
+pub const MAX_OPSET: i64 = 22;
+
+/// Reads an ONNX model: the network, and notes on what was left out or taken in a certain way.
+///
+/// # Errors
+/// [`OnnxError`], naming the node or tensor, for damaged models and for everything that is not supported. No bytes make
+/// this function panic or allocate more than a fixed multiple of their number (plus 128 MiB).
+pub fn parse_onnx(bytes: &[u8]) -> Result<(Network, Vec<String>), OnnxError> {
+    limits::check_message_count(bytes)?;
+    let model = proto::ModelProto::decode(bytes)
+        .map_err(|e| OnnxError::Decode { detail: op::clean(&e.to_string()) })?;
+    let opset = operator_set(&model)?;
+    let graph =
+        model.graph.ok_or_else(|| OnnxError::Graph { expected: "one graph".into(), found: "none".into() })?;
+    if graph.node.len() > limits::MAX_NODES {
+        let (limit, found) = (limits::MAX_NODES, graph.node.len().to_string());
+        return Err(OnnxError::Limit { what: "nodes of the graph".into(), limit, found });
+    }
+    reader::read(&graph, opset, limits::Budget::for_file(bytes.len()))
+}
+
+/// The version of the default domain.
+fn operator_set(model: &proto::ModelProto) -> Result<i64, OnnxError> {
+    let mut versions = model
+        .opset_import
+        .iter()
+        .filter(|set| matches!(set.domain.as_str(), "" | "ai.onnx"))
+        .map(|set| set.version);
+    match (versions.next(), versions.next()) {
+        (Some(version), None) if (MIN_OPSET..=MAX_OPSET).contains(&version) => Ok(version),
+        (Some(version), None) => Err(OnnxError::Opset { found: version.to_string() }),
+        (Some(one), Some(other)) => Err(OnnxError::Opset { found: format!("{one} and {other}") }),
+        (None, _) => Err(OnnxError::Opset { found: "none".into() }),
+    }
+}

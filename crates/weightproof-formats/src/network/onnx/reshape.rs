@@ -1,0 +1,157 @@
+//! Operators that leave the elements of a value alone, and Shape.
+
+use super::OnnxError;
+use super::fold::{self, at};
+use super::op::Op;
+use super::operators::Rule;
+use super::reader::{Computed, Reader, Value, computed, constant, lone_erf, value};
+use super::shape::{self, without_batch};
+use super::tensor::{Element, Tensor, Values};
+
+impl Reader<'_> {
+    /// Flatten, Reshape, Squeeze, Unsqueeze.
+    pub fn reshape(&mut self, op: &Op, rule: Rule, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        match value(op, operands, 0)? {
+            Value::Constant(tensor) => {
+                let dims = self.target(op, rule, &tensor.dims, operands)?;
+                self.budget.tensor(&op.name, &dims)?;
+                Ok(constant(tensor.with_dims(dims)))
+            }
+            Value::Computed(x) => {
+                let dims = self.target(op, rule, &x.dims, operands)?;
+                Ok(self.renamed(op, x, dims))
+            }
+            Value::Erf(term) => Err(lone_erf(op, term)),
+        }
+    }
+
+    fn target(
+        &self,
+        op: &Op,
+        rule: Rule,
+        dims: &[usize],
+        operands: &[Option<Value>],
+    ) -> Result<Vec<usize>, OnnxError> {
+        match rule {
+            Rule::Flatten => at(op, shape::flatten(dims, op.int("axis", 1)?)),
+            Rule::Reshape => {
+                let target = integers(op, operands, 1)?.ok_or_else(|| op.fail("a target shape", "none"))?;
+                at(op, shape::reshape(dims, target, op.flag("allowzero")?))
+            }
+            Rule::Squeeze => at(op, shape::squeeze(dims, self.axes(op, operands)?)),
+            _ => {
+                let list = self.axes(op, operands)?.ok_or_else(|| op.fail("axes", "none"))?;
+                at(op, shape::unsqueeze(dims, list))
+            }
+        }
+    }
+
+    /// Axes: an attribute up to operator set 12, an operand after.
+    fn axes<'v>(&self, op: &Op<'v>, operands: &'v [Option<Value>]) -> Result<Option<&'v [i64]>, OnnxError> {
+        if self.opset < 13 { op.ints("axes") } else { integers(op, operands, 1) }
+    }
+
+    /// Transpose: any for constants; for computed values only such that no element moves.
+    pub fn transpose(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let perm = |dims: &[usize]| at(op, shape::permutation(dims.len(), op.ints("perm")?));
+        match value(op, operands, 0)? {
+            Value::Constant(tensor) => {
+                let perm = perm(&tensor.dims)?;
+                Ok(constant(fold::transpose(op, tensor, &perm, &mut self.budget)?))
+            }
+            Value::Computed(x) => {
+                let perm = perm(&x.dims)?;
+                if !shape::keeps_order(&x.dims, &perm) {
+                    let found = format!("{perm:?} of the shape {:?}", x.dims);
+                    return Err(
+                        op.fail("a permutation of a computed value that moves only dimensions of 1", found)
+                    );
+                }
+                let dims = perm.iter().map(|&from| x.dims[from]).collect();
+                Ok(self.renamed(op, x, dims))
+            }
+            Value::Erf(term) => Err(lone_erf(op, term)),
+        }
+    }
+
+    /// The elements of `x` under other dimensions.
+    fn renamed(&mut self, op: &Op, x: &Computed, dims: Vec<usize>) -> Value {
+        let layer = self.sketch.reshape(&op.name, x.layer, without_batch(&dims));
+        Value::Computed(Computed { layer, dims, softmax: x.softmax.clone() })
+    }
+
+    /// Identity.
+    pub fn pass(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        value(op, operands, 0).cloned()
+    }
+
+    /// Dropout: nothing during inference.
+    pub fn dropout(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        match operands.get(2).and_then(Option::as_ref) {
+            None => {}
+            Some(Value::Constant(flag)) if matches!(&flag.values, Values::Ints(v) if v.iter().all(|&v| v == 0)) =>
+                {}
+            Some(_) => return Err(op.fail("training_mode to be the constant false", "another value")),
+        }
+        self.pass(op, operands)
+    }
+
+    /// Cast between floating-point types; any cast of constants.
+    pub fn cast(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let code = op.int("to", 0)?;
+        let element = i32::try_from(code).ok().and_then(Element::from_code);
+        let element =
+            element.ok_or_else(|| op.fail("a cast to a type that is read", format!("type number {code}")))?;
+        match value(op, operands, 0)? {
+            Value::Constant(tensor) => {
+                self.budget.tensor(&op.name, &tensor.dims)?;
+                Ok(constant(fold::cast(tensor, element)))
+            }
+            Value::Computed(x) if element.is_float() => {
+                if matches!(element, Element::F16 | Element::Bf16) {
+                    self.notes.push(format!("node {}: rounding to {element:?} is not modelled", op.name));
+                }
+                Ok(Value::Computed(x.clone()))
+            }
+            Value::Computed(_) => {
+                Err(op.fail("a cast to a floating-point type", format!("type number {code}")))
+            }
+            Value::Erf(term) => Err(lone_erf(op, term)),
+        }
+    }
+
+    /// Shape: known for one sample, so a constant.
+    pub fn shape(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let dims = match value(op, operands, 0)? {
+            Value::Constant(tensor) => &tensor.dims,
+            Value::Computed(_) => &computed(op, operands)?.dims,
+            Value::Erf(term) => &term.dims,
+        };
+        let rank = i64::try_from(dims.len()).unwrap_or(i64::MAX);
+        let place = |i: i64| {
+            let from_front = if i < 0 { i.saturating_add(rank) } else { i }.clamp(0, rank);
+            usize::try_from(from_front).unwrap_or(0)
+        };
+        let (start, end) = (place(op.int("start", 0)?), place(op.int("end", rank)?));
+        let range = dims.get(start..end.max(start)).unwrap_or(&[]);
+        Ok(constant(Tensor::ints(range.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect())))
+    }
+}
+
+/// Operand number `position` as a list of integers, where it is there.
+fn integers<'v>(
+    op: &Op,
+    operands: &'v [Option<Value>],
+    position: usize,
+) -> Result<Option<&'v [i64]>, OnnxError> {
+    match operands.get(position).and_then(Option::as_ref) {
+        None => Ok(None),
+        Some(Value::Constant(tensor)) => tensor
+            .as_ints()
+            .map(Some)
+            .ok_or_else(|| op.fail("a list of integers", format!("{:?}", tensor.element))),
+        Some(Value::Computed(_) | Value::Erf(_)) => {
+            Err(op.fail("a constant list of integers", "a computed value"))
+        }
+    }
+}
