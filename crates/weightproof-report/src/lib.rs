@@ -1,1 +1,30 @@
-//! Placeholder.
+//! Results of weightproof as text, JSON and CSV.
+//!
+//! ```text
+//! certificates → records → Report → text | JSON | CSV
+//! ```
+//! The structures here are apart from the types of the library, so that the library can change while a report keeps its
+//! schema. Field names are stable within a schema version; fields may be added. `environment` is the only block that
+//! differs between two runs of the same work: time, memory, threads and host. Numbers that are not finite are `null` in
+//! JSON and empty in CSV.
+
+mod attack;
+mod certify;
+mod csv;
+mod header;
+mod inspect;
+mod json;
+mod number;
+mod radius;
+mod report;
+mod table;
+mod text;
+
+pub use attack::{AttackRecord, AttackSummary};
+pub use certify::{CertifyRecord, CertifySummary};
+pub use header::{
+    DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ThreatReport,
+};
+pub use inspect::{InspectReport, NodeReport, NormReport, RadiusReport};
+pub use radius::{CurvePoint, RadiusRecord, RadiusSummary, curve_radii};
+pub use report::{Format, ListSide, Record, Report, RunResult};

@@ -1,0 +1,138 @@
+//! Results of `attack`: the worst margins that were found.
+
+use crate::certify::{
+    clean_cells, clean_parts, correct, fraction, label, mean, reason, verdict as verdict_name,
+};
+use crate::number::{exact, percent, percent_or_dash, value};
+use crate::report::{ListSide, Record};
+use serde::Serialize;
+use weightproof::verdict::{Clean, Reason, Verdict};
+
+/// What an attack found for one sample.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttackRecord {
+    /// Index in the data set.
+    pub index: usize,
+    /// The given label.
+    pub label: Option<u32>,
+    /// Class with the largest output of the unperturbed network.
+    pub predicted: u32,
+    /// Margin of the unperturbed network; for deviations the tolerance.
+    pub margin: f64,
+    /// Smallest margin found in the perturbation set: an upper bound of the true minimum.
+    pub worst_margin: f64,
+    /// Class for which it was found.
+    pub runner_up: u32,
+    /// `falsified` when a perturbation breaks the property, else `unknown`.
+    pub verdict: Verdict,
+    /// `attacked`, `misclassified` or `not-broken`.
+    pub reason: Option<Reason>,
+}
+
+impl AttackRecord {
+    /// A sample whose worst margin `worst_margin` was found against class `runner_up`.
+    pub fn new(
+        clean: &Clean,
+        worst_margin: f64,
+        runner_up: usize,
+        verdict: Verdict,
+        reason: Option<Reason>,
+    ) -> Self {
+        let (index, label, predicted, margin) = clean_parts(clean);
+        let runner_up = runner_up as u32;
+        AttackRecord { index, label, predicted, margin, worst_margin, runner_up, verdict, reason }
+    }
+}
+
+/// Numbers over all samples of `attack`.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttackSummary {
+    /// Number of samples.
+    pub samples: usize,
+    /// Samples whose prediction is their label; `null` without labels.
+    pub correct: Option<usize>,
+    /// `correct / samples`.
+    pub accuracy: Option<f64>,
+    /// Samples for which nothing in the set was found that breaks the property.
+    pub robust: usize,
+    /// `robust / samples`.
+    pub accuracy_under_attack: f64,
+    /// Mean of `worst_margin`.
+    pub mean_worst_margin: f64,
+}
+
+impl AttackSummary {
+    /// Counts `records`.
+    pub fn new(records: &[AttackRecord]) -> Self {
+        let samples = records.len();
+        let correct = correct(records.iter().map(|r| (r.label, r.predicted)));
+        let robust = records.iter().filter(|r| r.holds()).count();
+        AttackSummary {
+            samples,
+            correct,
+            accuracy: correct.map(|n| fraction(n, samples)),
+            robust,
+            accuracy_under_attack: fraction(robust, samples),
+            mean_worst_margin: mean(records.iter().map(|r| r.worst_margin)),
+        }
+    }
+}
+
+impl Record for AttackRecord {
+    type Summary = AttackSummary;
+    const COMMAND: &'static str = "attack";
+    const GUARANTEE: &'static str = "estimate";
+    const FAILING: &'static str = "broken";
+    const COLUMNS: &'static [&'static str] =
+        &["index", "label", "predicted", "margin", "worst_margin", "runner_up", "verdict", "reason"];
+    const LIST: &'static [(&'static str, ListSide)] = &[
+        ("index", ListSide::Right),
+        ("label", ListSide::Right),
+        ("predicted", ListSide::Right),
+        ("margin", ListSide::Right),
+        ("worst margin found", ListSide::Right),
+        ("runner-up", ListSide::Right),
+        ("reason", ListSide::Left),
+    ];
+
+    fn holds(&self) -> bool {
+        self.verdict != Verdict::Falsified
+    }
+
+    fn csv_row(&self) -> Vec<String> {
+        let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
+        row.extend([exact(self.worst_margin), self.runner_up.to_string()]);
+        row.extend([verdict_name(self.verdict).into(), reason(self.reason).into()]);
+        row
+    }
+
+    fn list_row(&self) -> Vec<String> {
+        vec![
+            self.index.to_string(),
+            label(self.label),
+            self.predicted.to_string(),
+            value(self.margin),
+            value(self.worst_margin),
+            self.runner_up.to_string(),
+            reason(self.reason).into(),
+        ]
+    }
+
+    fn summary_head(_: &AttackSummary) -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("samples", ""),
+            ("accuracy", "measured"),
+            ("accuracy under attack", Self::GUARANTEE),
+            ("mean worst margin found", Self::GUARANTEE),
+        ]
+    }
+
+    fn summary_row(s: &AttackSummary) -> Vec<String> {
+        vec![
+            s.samples.to_string(),
+            percent_or_dash(s.accuracy),
+            percent(s.accuracy_under_attack),
+            value(s.mean_worst_margin),
+        ]
+    }
+}

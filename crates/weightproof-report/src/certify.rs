@@ -1,0 +1,198 @@
+//! Results of `certify`: proved margins for every sample.
+
+use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
+use crate::report::{ListSide, Record};
+use serde::Serialize;
+use weightproof::verdict::{Clean, Reason, SampleCertificate, Verdict};
+
+/// What was proved about one sample: 72 bytes, so that a whole data set fits into memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct CertifyRecord {
+    /// Index in the data set.
+    pub index: usize,
+    /// The given label.
+    pub label: Option<u32>,
+    /// Class with the largest output of the unperturbed network.
+    pub predicted: u32,
+    /// Margin of the unperturbed network, the minimum over all other classes; for deviations the tolerance.
+    pub margin: f64,
+    /// Proved lower bound of the margin over the perturbation set; `null` when there is none.
+    pub margin_lower: f64,
+    /// Class (deviation: output) for which the bound is smallest.
+    pub runner_up: u32,
+    /// `verified`, `falsified` or `unknown`.
+    pub verdict: Verdict,
+    /// Why it is not verified.
+    pub reason: Option<Reason>,
+    /// For the property `deviation`: proved upper bound of the largest change of an output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deviation_upper: Option<f64>,
+}
+
+impl From<&SampleCertificate> for CertifyRecord {
+    fn from(c: &SampleCertificate) -> Self {
+        CertifyRecord {
+            index: c.clean.index,
+            label: c.clean.label.map(|label| label as u32),
+            predicted: c.clean.predicted as u32,
+            margin: c.clean.margin,
+            margin_lower: c.margin_lower,
+            runner_up: c.runner_up as u32,
+            verdict: c.verdict,
+            reason: c.reason,
+            deviation_upper: c.deviation_upper,
+        }
+    }
+}
+
+/// Numbers over all samples of `certify`.
+#[derive(Clone, Debug, Serialize)]
+pub struct CertifySummary {
+    /// Number of samples.
+    pub samples: usize,
+    /// Samples whose prediction is their label; `null` without labels.
+    pub correct: Option<usize>,
+    /// `correct / samples`.
+    pub accuracy: Option<f64>,
+    /// Samples with the verdict `verified`; for margins these have `margin_lower > 0`.
+    pub certified: usize,
+    /// `certified / samples`.
+    pub certified_accuracy: f64,
+    /// Mean of `margin_lower`; `null` when a sample has no bound.
+    pub mean_margin_lower: f64,
+}
+
+impl CertifySummary {
+    /// Counts `records`.
+    pub fn new(records: &[CertifyRecord]) -> Self {
+        let samples = records.len();
+        let correct = correct(records.iter().map(|r| (r.label, r.predicted)));
+        let certified = records.iter().filter(|r| r.holds()).count();
+        CertifySummary {
+            samples,
+            correct,
+            accuracy: correct.map(|n| fraction(n, samples)),
+            certified,
+            certified_accuracy: fraction(certified, samples),
+            mean_margin_lower: mean(records.iter().map(|r| r.margin_lower)),
+        }
+    }
+}
+
+/// Number of labels that are predicted, if every sample has one.
+pub(crate) fn correct(samples: impl Iterator<Item = (Option<u32>, u32)>) -> Option<usize> {
+    let right = samples.map(|(label, predicted)| label.map(|label| usize::from(label == predicted)));
+    right.sum()
+}
+
+/// `part / whole`; 0 of an interrupted run without samples.
+pub(crate) fn fraction(part: usize, whole: usize) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+/// The mean; NaN of no numbers.
+pub(crate) fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    values.sum::<f64>() / count
+}
+
+/// A label for people.
+pub(crate) fn label(label: Option<u32>) -> String {
+    label.map_or_else(|| "-".into(), |label| label.to_string())
+}
+
+/// Cells of the unperturbed network: index, label, prediction, margin.
+pub(crate) fn clean_cells(index: usize, label: Option<u32>, predicted: u32, margin: f64) -> Vec<String> {
+    let label = label.map_or_else(String::new, |label| label.to_string());
+    vec![index.to_string(), label, predicted.to_string(), exact(margin)]
+}
+
+/// Index, label, prediction and margin of the unperturbed network, for records that keep them.
+pub(crate) fn clean_parts(clean: &Clean) -> (usize, Option<u32>, u32, f64) {
+    (clean.index, clean.label.map(|label| label as u32), clean.predicted as u32, clean.margin)
+}
+
+/// Name of a verdict, as JSON has it.
+pub(crate) fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Verified => "verified",
+        Verdict::Falsified => "falsified",
+        Verdict::Unknown => "unknown",
+    }
+}
+
+/// Name of a reason; empty without one.
+pub(crate) fn reason(reason: Option<Reason>) -> &'static str {
+    reason.map_or("", Reason::name)
+}
+
+impl Record for CertifyRecord {
+    type Summary = CertifySummary;
+    const COMMAND: &'static str = "certify";
+    const GUARANTEE: &'static str = "real-arithmetic";
+    const FAILING: &'static str = "not certified";
+    const COLUMNS: &'static [&'static str] = &[
+        "index",
+        "label",
+        "predicted",
+        "margin",
+        "margin_lower",
+        "runner_up",
+        "verdict",
+        "reason",
+        "deviation_upper",
+    ];
+    const LIST: &'static [(&'static str, ListSide)] = &[
+        ("index", ListSide::Right),
+        ("label", ListSide::Right),
+        ("predicted", ListSide::Right),
+        ("margin", ListSide::Right),
+        ("margin bound", ListSide::Right),
+        ("runner-up", ListSide::Right),
+        ("verdict", ListSide::Left),
+        ("reason", ListSide::Left),
+    ];
+
+    fn holds(&self) -> bool {
+        self.verdict == Verdict::Verified
+    }
+
+    fn csv_row(&self) -> Vec<String> {
+        let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
+        row.extend([exact(self.margin_lower), self.runner_up.to_string()]);
+        row.extend([verdict(self.verdict).into(), reason(self.reason).into()]);
+        row.push(self.deviation_upper.map_or_else(String::new, exact));
+        row
+    }
+
+    fn list_row(&self) -> Vec<String> {
+        vec![
+            self.index.to_string(),
+            label(self.label),
+            self.predicted.to_string(),
+            value(self.margin),
+            value(self.margin_lower),
+            self.runner_up.to_string(),
+            verdict(self.verdict).into(),
+            reason(self.reason).into(),
+        ]
+    }
+
+    fn summary_head(_: &CertifySummary) -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("samples", ""),
+            ("accuracy", "measured"),
+            ("certified accuracy", Self::GUARANTEE),
+            ("mean margin bound", Self::GUARANTEE),
+        ]
+    }
+
+    fn summary_row(s: &CertifySummary) -> Vec<String> {
+        vec![
+            s.samples.to_string(),
+            percent_or_dash(s.accuracy),
+            percent(s.certified_accuracy),
+            value_or_dash(Some(s.mean_margin_lower)),
+        ]
+    }
+}

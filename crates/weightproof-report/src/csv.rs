@@ -1,0 +1,35 @@
+//! CSV: a header, then one row for each radius and sample. What is missing or not finite is empty.
+
+use crate::report::{Record, Report};
+use std::io::{self, Write};
+
+/// Writes a table; the `csv` crate quotes what needs it.
+pub(crate) fn table<W: Write>(
+    out: W,
+    head: impl IntoIterator<Item = &'static str>,
+    rows: impl Iterator<Item = Vec<String>>,
+) -> io::Result<()> {
+    let mut writer = csv::Writer::from_writer(out);
+    writer.write_record(head).map_err(io_error)?;
+    for row in rows {
+        writer.write_record(row).map_err(io_error)?;
+    }
+    writer.flush()
+}
+
+/// The error of the stream below, so that a closed pipe is recognised as one.
+fn io_error(error: csv::Error) -> io::Error {
+    let text = error.to_string();
+    if let csv::ErrorKind::Io(error) = error.into_kind() { error } else { io::Error::other(text) }
+}
+
+/// Writes a report.
+pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io::Result<()> {
+    let radii = report.results.iter().any(|r| r.radius.is_some());
+    let head = radii.then_some("radius").into_iter().chain(R::COLUMNS.iter().copied());
+    let rows = report.results.iter().flat_map(|result| {
+        let radius = radii.then(|| result.radius.map_or_else(String::new, crate::number::exact));
+        result.samples.iter().map(move |sample| radius.iter().cloned().chain(sample.csv_row()).collect())
+    });
+    table(out, head, rows)
+}

@@ -1,0 +1,230 @@
+//! What was certified, against what and how: the blocks that all reports share.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use weightproof::network::{Layer, Network};
+use weightproof::threat::{Kind, NumberFormat, PerturbationSet, RadiusValue, ThreatModel};
+
+/// The blocks above the results.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// The network.
+    pub model: ModelReport,
+    /// The data.
+    pub data: DataReport,
+    /// The perturbation set.
+    pub threat: ThreatReport,
+    /// How the question was answered.
+    pub method: MethodReport,
+    /// The settings of the run, as given; a run with the same settings gives the same report.
+    pub config: serde_json::Value,
+}
+
+/// The network of a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelReport {
+    /// Name of the file, or of the embedded network.
+    pub name: String,
+    /// The file as it was named by the user; `null` for the embedded network.
+    pub path: Option<String>,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// `onnx` or `safetensors`.
+    pub format: String,
+    /// Number of weights and biases.
+    pub parameters: usize,
+    /// Number of nonlinear neurons.
+    pub neurons: usize,
+    /// Shape of one input sample.
+    pub input_shape: Vec<usize>,
+    /// Number of outputs.
+    pub outputs: usize,
+    /// The layers with weights, in order.
+    pub layers: Vec<LayerReport>,
+    /// What the reader left out or changed.
+    pub notes: Vec<String>,
+}
+
+/// A layer with weights.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerReport {
+    /// What `--layers` refers to.
+    pub name: String,
+    /// Shape of the weights, (n_out, n_in).
+    pub shape: [usize; 2],
+}
+
+impl ModelReport {
+    /// Describes `network`, read from a file with this name, path, fingerprint and format.
+    pub fn new(network: &Network, name: &str, path: Option<String>, sha256: String, format: &str) -> Self {
+        let layer = |name: &str, rows, cols| LayerReport { name: name.into(), shape: [rows, cols] };
+        let layers = network.nodes().iter().filter_map(|node| match &node.layer {
+            Layer::Dense(d) => Some(layer(&node.name, d.weight.rows(), d.weight.cols())),
+            Layer::Input | Layer::Scale(_) | Layer::Activation(_) | Layer::Reshape => None,
+        });
+        ModelReport {
+            name: name.into(),
+            path,
+            sha256,
+            format: format.into(),
+            parameters: network.parameters(),
+            neurons: network.neurons(),
+            input_shape: network.input_shape().to_vec(),
+            outputs: network.output_width(),
+            layers: layers.collect(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// The data of a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct DataReport {
+    /// Where they come from.
+    pub description: String,
+    /// `idx`, `npz`, …
+    pub format: String,
+    /// Number of samples in the report.
+    pub samples: usize,
+    /// Index of the first of them in the data set.
+    pub offset: usize,
+    /// Shape of one sample.
+    pub shape: Vec<usize>,
+    /// Whether the samples have labels.
+    pub labelled: bool,
+    /// SHA-256 of the bytes of the file with the samples, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The threat model of a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct ThreatReport {
+    /// `absolute`, `int8`, `format:bf16`, …
+    pub kind: String,
+    /// What one unit of radius means.
+    pub unit: &'static str,
+    /// The radius, when the report is about one.
+    pub radius: Option<f64>,
+    /// All radii.
+    pub radii: Vec<f64>,
+    /// Radius of the biases; `null` when they move like the weights of their layer.
+    pub bias_radius: Option<f64>,
+    /// Radius of the joint input perturbation, in the unit of the raw input.
+    pub input_radius: f64,
+    /// The range that inputs are clipped to.
+    pub input_range: Option<(f64, f64)>,
+    /// Radius of the error added to every activation.
+    pub activation_radius: f64,
+    /// Names of the layers whose parameters move.
+    pub perturbed_layers: Vec<String>,
+    /// Radii of single layers that differ.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, OverrideReport>,
+    /// What the model takes for granted about the hardware.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub assumptions: Vec<&'static str>,
+}
+
+/// Radii of one layer that differ from the rest.
+#[derive(Clone, Debug, Serialize)]
+pub struct OverrideReport {
+    /// One for the layer, or one for each output channel.
+    pub radius: Option<RadiusValue>,
+    /// Of the biases.
+    pub bias_radius: Option<f64>,
+}
+
+impl ThreatReport {
+    /// Describes `model` at `radii`; `set` is one of its sets, at a radius that is not 0 where there is one.
+    pub fn new(model: &ThreatModel, radii: &[f64], network: &Network, set: &PerturbationSet) -> Self {
+        let overrides = model.layer.iter().map(|(name, o)| {
+            (name.clone(), OverrideReport { radius: o.radius.clone(), bias_radius: o.bias_radius })
+        });
+        ThreatReport {
+            kind: model.kind.to_string(),
+            unit: model.kind.unit(),
+            radius: if let [radius] = radii { Some(*radius) } else { None },
+            radii: radii.to_vec(),
+            bias_radius: model.bias_radius,
+            input_radius: model.input_radius,
+            input_range: set.input_range.filter(|_| model.input_radius > 0.0),
+            activation_radius: model.activation_radius,
+            perturbed_layers: set.perturbed_layers(network),
+            overrides: overrides.collect(),
+            assumptions: assumptions(model.kind),
+        }
+    }
+}
+
+/// What a kind of set takes for granted about the hardware (theory.md §9).
+fn assumptions(kind: Kind) -> Vec<&'static str> {
+    match kind {
+        Kind::Format(format) => {
+            let mut all = vec![
+                "products are accumulated in fp32, in any order",
+                "the class is read off the fp32 accumulators of the last layer",
+                "every value stays within the range of the format (certified along with the margins)",
+            ];
+            if format != NumberFormat::Fp32 {
+                all.push("activations return the correctly rounded value of the format (exact for ReLU)");
+            }
+            all
+        }
+        Kind::Integer { .. } => vec!["weights are rounded to nearest; activations stay in floating point"],
+        Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Frobenius => Vec::new(),
+    }
+}
+
+/// How the question was answered; fields that do not apply are left out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MethodReport {
+    /// Name of the bound method, or of the attack.
+    pub name: String,
+    /// Where a bound method takes the intervals of hidden neurons from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intermediate: Option<String>,
+    /// Floating-point type of the computation.
+    pub precision: &'static str,
+    /// `label`, `prediction` or `deviation`.
+    pub property: &'static str,
+    /// Largest allowed deviation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+    /// Name of the attack that a radius search runs beside the bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attack: Option<String>,
+    /// Steps of the attack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Restarts of the attack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<usize>,
+    /// Whether one perturbation had to break all samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub universal: Option<bool>,
+    /// Relative width at which a bisection stops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relative_width: Option<f64>,
+    /// Seed of the attack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// Time, memory and host: what differs between two runs of the same work.
+#[derive(Clone, Debug, Serialize)]
+pub struct Environment {
+    /// Time spent on bounds and attacks, without loading the network and reading data.
+    pub seconds: f64,
+    /// Number of threads.
+    pub threads: usize,
+    /// Version of weightproof.
+    pub version: &'static str,
+    /// Largest resident memory of the process, where the system tells.
+    pub peak_memory_bytes: Option<u64>,
+    /// Seed of attacks and samples.
+    pub seed: u64,
+    /// Floating-point type.
+    pub precision: &'static str,
+    /// Operating system and processor family.
+    pub host: String,
+}

@@ -1,0 +1,236 @@
+//! Results of `inspect`: layers, shapes, norms, and what a threat model would perturb.
+
+use crate::header::{Environment, ModelReport, ThreatReport};
+use crate::number::{exact, grouped, shape, value, value_or_dash};
+use crate::report::Format;
+use crate::table::{Side, Table};
+use crate::{csv, json, text};
+use serde::Serialize;
+use std::io::{self, Write};
+use weightproof::network::{Dense, Layer, Network};
+use weightproof::threat::{LayerSet, PerturbationSet};
+
+/// Norms of the weights of a layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct NormReport {
+    /// `‖W‖_∞`, the largest ℓ1 norm of a row.
+    pub row_l1: f64,
+    /// `‖W‖_1`, the largest ℓ1 norm of a column.
+    pub column_l1: f64,
+    /// `‖W‖_F`.
+    pub frobenius: f64,
+    /// `max |W_ij|`.
+    pub largest: f64,
+    /// `max |b_i|`.
+    pub largest_bias: f64,
+}
+
+/// Radii of the parameters of a layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct RadiusReport {
+    /// Smallest radius of a weight.
+    pub least: f64,
+    /// Mean radius of the weights.
+    pub mean: f64,
+    /// Largest radius of a weight.
+    pub most: f64,
+    /// Largest radius of a bias.
+    pub bias_most: f64,
+}
+
+/// One node of the network.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeReport {
+    /// Its name.
+    pub name: String,
+    /// `dense`, `relu`, …
+    pub kind: String,
+    /// Names of the nodes it reads.
+    pub inputs: Vec<String>,
+    /// Shape of one sample's output.
+    pub shape: Vec<usize>,
+    /// Number of weights and biases.
+    pub parameters: usize,
+    /// Norms of the weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norms: Option<NormReport>,
+    /// Whether the threat model moves its parameters; without a threat model, whether one could.
+    pub perturbed: bool,
+    /// Radii, when a threat model with a radius is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub radius: Option<RadiusReport>,
+}
+
+/// All that `inspect` says.
+#[derive(Clone, Debug)]
+pub struct InspectReport {
+    /// The network.
+    pub model: ModelReport,
+    /// The threat model, when one with a radius is given.
+    pub threat: Option<ThreatReport>,
+    /// Every node in topological order.
+    pub nodes: Vec<NodeReport>,
+    /// Settings of the run.
+    pub config: serde_json::Value,
+    /// Time, memory and host.
+    pub environment: Environment,
+}
+
+impl NodeReport {
+    /// Describes every node of `network`, with radii where a set is given.
+    pub fn all(network: &Network, set: Option<&PerturbationSet>) -> Vec<NodeReport> {
+        (0..network.nodes().len()).map(|index| NodeReport::new(network, index, set)).collect()
+    }
+
+    fn new(network: &Network, index: usize, set: Option<&PerturbationSet>) -> NodeReport {
+        let node = &network.nodes()[index];
+        let dense = match &node.layer {
+            Layer::Dense(dense) => Some(dense),
+            Layer::Input | Layer::Scale(_) | Layer::Activation(_) | Layer::Reshape => None,
+        };
+        let layer_set = set.and_then(|set| set.layer(index));
+        NodeReport {
+            name: node.name.clone(),
+            kind: node.layer.kind().into(),
+            inputs: node.inputs.iter().map(|&i| network.nodes()[i].name.clone()).collect(),
+            shape: node.shape.clone(),
+            parameters: dense.map_or(0, |d| d.weight.rows() * (d.weight.cols() + 1)),
+            norms: dense.map(norms),
+            perturbed: dense.is_some() && layer_set.is_none_or(|l| !l.is_zero()),
+            radius: dense.zip(layer_set).map(|(dense, set)| radii(dense, set)),
+        }
+    }
+}
+
+fn norms(dense: &Dense) -> NormReport {
+    let weight = &dense.weight;
+    let largest = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let row_l1 = |i| weight.row(i).iter().map(|w| w.abs()).sum::<f64>();
+    let mut columns = vec![0.0; weight.cols()];
+    for i in 0..weight.rows() {
+        columns.iter_mut().zip(weight.row(i)).for_each(|(sum, w)| *sum += w.abs());
+    }
+    NormReport {
+        row_l1: (0..weight.rows()).map(row_l1).fold(0.0, f64::max),
+        column_l1: largest(&columns),
+        frobenius: weight.as_slice().iter().map(|w| w * w).sum::<f64>().sqrt(),
+        largest: largest(weight.as_slice()),
+        largest_bias: largest(&dense.bias),
+    }
+}
+
+fn radii(dense: &Dense, set: &LayerSet) -> RadiusReport {
+    let (rows, cols) = (dense.weight.rows(), dense.weight.cols());
+    let (mut least, mut most, mut sum) = (f64::INFINITY, 0.0_f64, 0.0);
+    for i in 0..rows {
+        for j in 0..cols {
+            let radius = set.weight.at(i, j);
+            least = least.min(radius);
+            most = most.max(radius);
+            sum += radius;
+        }
+    }
+    let bias_most = set.bias.iter().copied().fold(0.0, f64::max);
+    RadiusReport { least, mean: sum / (rows * cols) as f64, most, bias_most }
+}
+
+impl InspectReport {
+    /// Writes the report.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
+        match format {
+            Format::Text => self.text(out),
+            Format::Json => self.json(out),
+            Format::Csv => self.csv(out),
+        }?;
+        out.flush()
+    }
+
+    fn json(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut fields = json::Fields::open(out, 0)?;
+        fields.field("schema", &"weightproof/inspect/1")?;
+        fields.field("model", &self.model)?;
+        fields.field("threat", &self.threat)?;
+        fields.list("nodes", &self.nodes, json::compact)?;
+        fields.field("config", &self.config)?;
+        fields.field("environment", &self.environment)?;
+        fields.close()?;
+        writeln!(out)
+    }
+
+    fn csv(&self, out: &mut impl Write) -> io::Result<()> {
+        let head = ["name", "kind", "shape", "parameters", "row_l1", "column_l1", "frobenius", "largest"];
+        let more = ["perturbed", "radius_least", "radius_mean", "radius_most", "bias_radius_most"];
+        let number = |v: Option<f64>| v.map_or_else(String::new, exact);
+        let rows = self.nodes.iter().map(|n| {
+            let norm = |f: fn(&NormReport) -> f64| number(n.norms.as_ref().map(f));
+            let radius = |f: fn(&RadiusReport) -> f64| number(n.radius.as_ref().map(f));
+            vec![
+                n.name.clone(),
+                n.kind.clone(),
+                shape(&n.shape),
+                n.parameters.to_string(),
+                norm(|n| n.row_l1),
+                norm(|n| n.column_l1),
+                norm(|n| n.frobenius),
+                norm(|n| n.largest),
+                n.perturbed.to_string(),
+                radius(|r| r.least),
+                radius(|r| r.mean),
+                radius(|r| r.most),
+                radius(|r| r.bias_most),
+            ]
+        });
+        csv::table(out, head.into_iter().chain(more), rows)
+    }
+
+    fn text(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut head = Table::new([Side::Left, Side::Left]);
+        head.push(["model".into(), text::model(&self.model)]);
+        self.threat.iter().flat_map(text::threat).for_each(|line| head.push(line));
+        self.model.notes.iter().for_each(|note| head.push(["note", note]));
+        write!(out, "{head}")?;
+        let mut sides = vec![Side::Left, Side::Left, Side::Right, Side::Right];
+        sides.extend([Side::Right; 4]);
+        sides.push(Side::Left);
+        let mut table = Table::new(sides);
+        let norms = ["max row l1", "max column l1", "Frobenius", "max |w|"];
+        table.push(["node", "kind", "shape", "parameters"].into_iter().chain(norms).chain(["perturbed"]));
+        for n in &self.nodes {
+            let norm = |f: fn(&NormReport) -> f64| n.norms.as_ref().map_or_else(String::new, |n| value(f(n)));
+            table.push([
+                n.name.clone(),
+                n.kind.clone(),
+                shape(&n.shape),
+                if n.parameters == 0 { String::new() } else { grouped(n.parameters) },
+                norm(|n| n.row_l1),
+                norm(|n| n.column_l1),
+                norm(|n| n.frobenius),
+                norm(|n| n.largest),
+                if n.norms.is_none() { String::new() } else { yes(n.perturbed).into() },
+            ]);
+        }
+        write!(out, "\n{table}")?;
+        if self.threat.is_some() {
+            write!(out, "\n{}", self.radius_table())?;
+        }
+        Ok(())
+    }
+
+    fn radius_table(&self) -> Table {
+        let mut table = Table::new([Side::Left, Side::Right, Side::Right, Side::Right, Side::Right]);
+        table.push(["layer", "least radius", "mean radius", "largest radius", "largest bias radius"]);
+        for n in &self.nodes {
+            let Some(r) = &n.radius else { continue };
+            let cells = [r.least, r.mean, r.most, r.bias_most].map(|v| value_or_dash(Some(v)));
+            table.push(std::iter::once(n.name.clone()).chain(cells));
+        }
+        table
+    }
+}
+
+fn yes(perturbed: bool) -> &'static str {
+    if perturbed { "yes" } else { "no" }
+}

@@ -1,0 +1,94 @@
+//! JSON: one line for each block of the header and for each sample, so that large reports are readable and diffable.
+
+use crate::report::{Record, Report, RunResult};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Writes the fields of one object line by line, values in compact form.
+pub(crate) struct Fields<'w, W: Write> {
+    out: &'w mut W,
+    indent: usize,
+    empty: bool,
+}
+
+impl<'w, W: Write> Fields<'w, W> {
+    /// Opens the object.
+    pub(crate) fn open(out: &'w mut W, indent: usize) -> io::Result<Self> {
+        write!(out, "{{")?;
+        Ok(Fields { out, indent: indent + 2, empty: true })
+    }
+
+    fn key(&mut self, key: &str) -> io::Result<()> {
+        let comma = if self.empty { "" } else { "," };
+        self.empty = false;
+        write!(self.out, "{comma}\n{:1$}\"{key}\": ", "", self.indent)
+    }
+
+    /// A field on one line.
+    pub(crate) fn field(&mut self, key: &str, value: &impl Serialize) -> io::Result<()> {
+        self.key(key)?;
+        serde_json::to_writer(&mut *self.out, value).map_err(io::Error::from)
+    }
+
+    /// An array with one line for each item, written by `write`.
+    pub(crate) fn list<T>(
+        &mut self,
+        key: &str,
+        items: &[T],
+        mut write: impl FnMut(&mut W, &T, usize) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.key(key)?;
+        write!(self.out, "[")?;
+        for (k, item) in items.iter().enumerate() {
+            let comma = if k == 0 { "" } else { "," };
+            write!(self.out, "{comma}\n{:1$}", "", self.indent + 2)?;
+            write(self.out, item, self.indent + 2)?;
+        }
+        if !items.is_empty() {
+            write!(self.out, "\n{:1$}", "", self.indent)?;
+        }
+        write!(self.out, "]")
+    }
+
+    /// Closes the object.
+    pub(crate) fn close(self) -> io::Result<()> {
+        write!(self.out, "\n{:1$}}}", "", self.indent - 2)
+    }
+}
+
+/// One item of a list in compact form.
+pub(crate) fn compact<W: Write, T: Serialize>(out: &mut W, item: &T, _indent: usize) -> io::Result<()> {
+    serde_json::to_writer(out, item).map_err(io::Error::from)
+}
+
+/// Writes a report; `summary` and `samples` stand at the top when there is one radius, else in `results`.
+pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io::Result<()> {
+    let header = &report.header;
+    let mut fields = Fields::open(out, 0)?;
+    fields.field("schema", &format!("weightproof/{}/1", R::COMMAND))?;
+    fields.field("partial", &report.partial)?;
+    fields.field("model", &header.model)?;
+    fields.field("data", &header.data)?;
+    fields.field("threat", &header.threat)?;
+    fields.field("method", &header.method)?;
+    fields.field("guarantee", &R::GUARANTEE)?;
+    fields.field("config", &header.config)?;
+    if let [result] = report.results.as_slice() {
+        body(result, &mut fields)?;
+    } else {
+        fields.list("results", &report.results, |out, result, indent| {
+            let mut fields = Fields::open(out, indent)?;
+            fields.field("radius", &result.radius)?;
+            body(result, &mut fields)?;
+            fields.close()
+        })?;
+    }
+    fields.field("environment", &report.environment)?;
+    fields.close()?;
+    writeln!(out)
+}
+
+fn body<R: Record, W: Write>(result: &RunResult<R>, fields: &mut Fields<'_, W>) -> io::Result<()> {
+    fields.field("summary", &result.summary)?;
+    fields.list("samples", &result.samples, compact)
+}

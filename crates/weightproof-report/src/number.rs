@@ -1,0 +1,82 @@
+//! How numbers are written for people.
+
+/// A fraction as a percentage.
+pub(crate) fn percent(fraction: f64) -> String {
+    if fraction.is_finite() { format!("{:.2}%", 100.0 * fraction) } else { "-".into() }
+}
+
+/// A percentage that may be missing.
+pub(crate) fn percent_or_dash(fraction: Option<f64>) -> String {
+    fraction.map_or_else(|| "-".into(), percent)
+}
+
+/// A measured or proved number with four digits after the point, or in scientific form where that would hide it.
+pub(crate) fn value(v: f64) -> String {
+    match v {
+        _ if v.is_nan() => "-".into(),
+        _ if v == f64::NEG_INFINITY => "-inf".into(),
+        _ if v == f64::INFINITY => "inf".into(),
+        _ if v == 0.0 => "0".into(),
+        _ if v.abs() >= 1e6 || v.abs() < 1e-3 => format!("{v:.3e}"),
+        _ => format!("{v:.4}"),
+    }
+}
+
+/// A number that may be missing.
+pub(crate) fn value_or_dash(v: Option<f64>) -> String {
+    v.map_or_else(|| "-".into(), value)
+}
+
+/// A number as its user wrote it: the shortest text that reads back as the same number.
+pub(crate) fn exact(v: f64) -> String {
+    if !v.is_finite() {
+        String::new()
+    } else if v == 0.0 || (1e-5..1e16).contains(&v.abs()) {
+        v.to_string()
+    } else {
+        format!("{v:e}")
+    }
+}
+
+/// An integer with a comma before every third digit.
+pub(crate) fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (k, digit) in digits.chars().enumerate() {
+        if k > 0 && (digits.len() - k).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A shape: `1x28x28`.
+pub(crate) fn shape(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(percent(0.825), "82.50%");
+        assert_eq!(value(-3.23456), "-3.2346");
+        assert_eq!(value(1.5e-7), "1.500e-7");
+        assert_eq!(value(f64::NAN), "-");
+        assert_eq!(grouped(111_146), "111,146");
+        assert_eq!(grouped(46), "46");
+        assert_eq!(shape(&[1, 28, 28]), "1x28x28");
+    }
+
+    #[test]
+    fn exact_numbers_read_back() {
+        for v in [0.0005, 1e-7, 3.0, 1e300, 0.1 + 0.2, -2.5e-9] {
+            assert_eq!(exact(v).parse::<f64>().unwrap(), v);
+        }
+        assert_eq!(exact(0.0005), "0.0005");
+        assert_eq!(exact(f64::NEG_INFINITY), "");
+    }
+}

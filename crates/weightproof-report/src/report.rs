@@ -1,0 +1,127 @@
+//! A report: the shared blocks, and records under a summary for each radius.
+
+use crate::header::{Environment, Header};
+use crate::table::{Side, Table};
+use crate::{csv, json, text};
+use serde::Serialize;
+use std::fmt::Debug;
+use std::io::{self, Write};
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// Tables for people.
+    #[default]
+    Text,
+    /// One object with a `schema` field.
+    Json,
+    /// One row for each sample and radius.
+    Csv,
+}
+
+/// What a command says about one sample.
+///
+/// A new command implements this trait once, and has all formats.
+pub trait Record: Clone + Debug + Serialize {
+    /// Numbers over all samples.
+    type Summary: Clone + Debug + Serialize;
+    /// Name of the command: `schema` is `weightproof/COMMAND/1`.
+    const COMMAND: &'static str;
+    /// `real-arithmetic` for proofs, `estimate` for what was measured.
+    const GUARANTEE: &'static str;
+    /// How samples for which [`Record::holds`] is false are called.
+    const FAILING: &'static str;
+    /// Columns of the CSV form after the radius.
+    const COLUMNS: &'static [&'static str];
+    /// Columns of the table of samples, and their sides.
+    const LIST: &'static [(&'static str, ListSide)];
+
+    /// Whether the sample needs no attention.
+    fn holds(&self) -> bool;
+    /// Cells below [`Record::COLUMNS`].
+    fn csv_row(&self) -> Vec<String>;
+    /// Cells below [`Record::LIST`].
+    fn list_row(&self) -> Vec<String>;
+    /// Columns of the summary, each with the guarantee of its numbers.
+    fn summary_head(summary: &Self::Summary) -> Vec<(&'static str, &'static str)>;
+    /// Cells below [`Record::summary_head`].
+    fn summary_row(summary: &Self::Summary) -> Vec<String>;
+    /// More tables about all samples, each under a title.
+    fn curves(_summary: &Self::Summary) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// Where the cells of a list stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListSide {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+impl From<ListSide> for Side {
+    fn from(side: ListSide) -> Side {
+        match side {
+            ListSide::Left => Side::Left,
+            ListSide::Right => Side::Right,
+        }
+    }
+}
+
+/// Summary and samples at one radius.
+#[derive(Clone, Debug)]
+pub struct RunResult<R: Record> {
+    /// The radius; `None` when the run searched for radii.
+    pub radius: Option<f64>,
+    /// Numbers over all samples.
+    pub summary: R::Summary,
+    /// The samples in the order of the data.
+    pub samples: Vec<R>,
+}
+
+/// All that a run has to say.
+#[derive(Clone, Debug)]
+pub struct Report<R: Record> {
+    /// Network, data, threat model and method.
+    pub header: Header,
+    /// Whether the run was interrupted before its last sample.
+    pub partial: bool,
+    /// One for each radius.
+    pub results: Vec<RunResult<R>>,
+    /// Time, memory and host.
+    pub environment: Environment,
+}
+
+impl<R: Record> Report<R> {
+    /// Writes the report.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
+        match format {
+            Format::Text => text::report(self, out),
+            Format::Json => json::report(self, out),
+            Format::Csv => csv::report(self, out),
+        }?;
+        out.flush()
+    }
+
+    /// The table of summaries: names, guarantees, then one row for each radius.
+    pub(crate) fn summary_table(&self) -> Table {
+        let head = self.results.first().map(|r| R::summary_head(&r.summary)).unwrap_or_default();
+        let radius = self.results.iter().any(|r| r.radius.is_some());
+        let first = |cell: &str| radius.then(|| cell.to_owned());
+        let mut table = Table::new(vec![Side::Right; head.len() + usize::from(radius)]);
+        let row = |name: &str, cells: Vec<String>| first(name).into_iter().chain(cells);
+        table.push(row("radius", head.iter().map(|(name, _)| (*name).to_owned()).collect()));
+        table.push(row("given", head.iter().map(|(_, guarantee)| (*guarantee).to_owned()).collect()));
+        for result in &self.results {
+            let name = result.radius.map_or_else(String::new, crate::number::exact);
+            table.push(row(&name, R::summary_row(&result.summary)));
+        }
+        table
+    }
+}

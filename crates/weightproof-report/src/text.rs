@@ -1,0 +1,137 @@
+//! Text for people: what was asked, a table with the guarantee of every number, the first samples that fail.
+
+use crate::header::{Environment, Header, MethodReport, ModelReport, ThreatReport};
+use crate::number::{exact, grouped, shape};
+use crate::report::{Record, Report, RunResult};
+use crate::table::{Side, Table};
+use std::io::{self, Write};
+
+/// How many samples are listed.
+const LISTED: usize = 5;
+
+/// Writes a report.
+pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io::Result<()> {
+    header(&report.header, out)?;
+    writeln!(out, "\n{}", report.summary_table().to_string().trim_end())?;
+    for result in &report.results {
+        for (title, curve) in R::curves(&result.summary) {
+            writeln!(out, "\n{title}\n{}", curve.trim_end())?;
+        }
+        failing(result, out)?;
+    }
+    if report.partial {
+        writeln!(out, "\npartial: the run was interrupted before its last sample")?;
+    }
+    environment(&report.environment, out)
+}
+
+fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
+    let data = &header.data;
+    let from = if data.offset == 0 { String::new() } else { format!(" from number {}", data.offset) };
+    let labels = if data.labelled { "" } else { ", without labels" };
+    let mut table = Table::new([Side::Left, Side::Left]);
+    table.push(["model".into(), model(&header.model)]);
+    table.push([
+        "data".into(),
+        format!(
+            "{} ({}), {} samples of {}{from}{labels}",
+            data.description,
+            data.format,
+            data.samples,
+            shape(&data.shape)
+        ),
+    ]);
+    for line in threat(&header.threat) {
+        table.push(line);
+    }
+    table.push(["method".into(), method(&header.method)]);
+    table.push(["property".into(), property(&header.method)]);
+    for note in &header.model.notes {
+        table.push(["note", note]);
+    }
+    write!(out, "{table}")
+}
+
+/// The network in one line.
+pub(crate) fn model(m: &ModelReport) -> String {
+    let widths = m.layers.iter().map(|l| l.shape[0].to_string());
+    let widths: Vec<String> = std::iter::once(shape(&m.input_shape)).chain(widths).collect();
+    let (parameters, sha256) = (grouped(m.parameters), m.sha256.get(..12).unwrap_or(&m.sha256));
+    format!("{} ({}), {}, {parameters} parameters, sha256 {sha256}", m.name, m.format, widths.join("-"))
+}
+
+/// The threat model, one pair of cells for each line.
+pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
+    let mut lines = vec![["threat".into(), format!("{}, radius {}", t.kind, t.unit)]];
+    let mut more = |text: String| lines.push([String::new(), text]);
+    more(match t.perturbed_layers.as_slice() {
+        [] => "no layer is perturbed".into(),
+        layers => format!("perturbed layers: {}", layers.join(", ")),
+    });
+    match t.bias_radius {
+        None => {}
+        Some(0.0) => more("biases do not move".into()),
+        Some(radius) => more(format!("radius of biases {}", exact(radius))),
+    }
+    if t.input_radius > 0.0 {
+        let range = t.input_range.map_or_else(String::new, |(a, b)| format!(" within {a} to {b}"));
+        more(format!("input radius {}{range}", exact(t.input_radius)));
+    }
+    if t.activation_radius > 0.0 {
+        more(format!("activation radius {}", exact(t.activation_radius)));
+    }
+    for name in t.overrides.keys() {
+        more(format!("layer {name} has radii of its own"));
+    }
+    for assumption in &t.assumptions {
+        more(format!("assumes: {assumption}"));
+    }
+    lines
+}
+
+fn method(m: &MethodReport) -> String {
+    let mut text = m.name.clone();
+    let mut add = |part: Option<String>| text.extend(part.map(|part| format!(", {part}")));
+    add(m.intermediate.as_ref().map(|i| format!("intermediate bounds {i}")));
+    add(m.attack.as_ref().map(|a| format!("attack {a}")));
+    add(m.steps.map(|n| format!("{n} steps")));
+    add(m.restarts.map(|n| format!("{n} restarts")));
+    add(m.universal.and_then(|u| u.then(|| "one perturbation for all samples".into())));
+    add(m.relative_width.map(|w| format!("bisection to {}", crate::number::percent(w))));
+    add(m.seed.map(|s| format!("seed {s}")));
+    add(Some(m.precision.into()));
+    text
+}
+
+fn property(m: &MethodReport) -> String {
+    let what = match m.property {
+        "label" => "the given label keeps the largest output".into(),
+        "prediction" => "the prediction of the unperturbed network does not change".into(),
+        _ => format!("no output moves by more than {}", m.tolerance.map_or_else(String::new, exact)),
+    };
+    format!("{}: {what}", m.property)
+}
+
+/// The first samples that do not hold.
+fn failing<R: Record>(result: &RunResult<R>, out: &mut impl Write) -> io::Result<()> {
+    let failing = || result.samples.iter().filter(|r| !r.holds());
+    let count = failing().count();
+    if count == 0 {
+        return Ok(());
+    }
+    let at = result.radius.map_or_else(String::new, |r| format!(" at radius {}", exact(r)));
+    let listed = if count > LISTED { format!(", the first {LISTED}") } else { String::new() };
+    let mut table = Table::new(R::LIST.iter().map(|(_, side)| Side::from(*side)).collect::<Vec<_>>());
+    table.push(R::LIST.iter().map(|(name, _)| *name));
+    failing().take(LISTED).for_each(|r| table.push(r.list_row()));
+    writeln!(out, "\n{}{at}: {count} of {}{listed}", R::FAILING, result.samples.len())?;
+    write!(out, "{table}")
+}
+
+/// Time and memory on one line that starts with `time`.
+fn environment(e: &Environment, out: &mut impl Write) -> io::Result<()> {
+    let memory =
+        e.peak_memory_bytes.map_or_else(String::new, |b| format!(", peak memory {} MB", b / 1_000_000));
+    let threads = if e.threads == 1 { "1 thread".into() } else { format!("{} threads", e.threads) };
+    writeln!(out, "\ntime {:.3} s on {threads}{memory}, weightproof {}", e.seconds, e.version)
+}
