@@ -57,7 +57,7 @@ fn networks_that_normalize_their_input() {
 
 #[test]
 fn normalization_is_not_folded_into_the_weights() {
-    let Some(path) = model("mnist_relu_9_200.onnx") else {
+    let Some(path) = model("ffnnSIGMOID__Point_6x200.onnx") else {
         eprintln!("skipped: no model");
         return;
     };

@@ -6,7 +6,7 @@ use super::limits::shape_text;
 use super::op::Op;
 use super::reader::{Computed, Reader, Value, lone_erf, value};
 use super::shape;
-use super::tensor::Tensor;
+use super::tensor::{Element, Tensor};
 use weightproof::kernels::Matrix;
 use weightproof::network::Dense;
 
@@ -58,14 +58,14 @@ impl Reader<'_> {
                 (x, a, flip_a, vec![rows, 1])
             }
         };
-        let weight = self.matrix(op, matrix, flip, width(&x.dims))?;
+        let weight = self.matrix(op, matrix, flip, x)?;
         let mut origins: Vec<String> = matrix.origin.iter().cloned().collect();
         let mut bias = vec![0.0; weight.rows()];
         match operands.get(2).and_then(Option::as_ref) {
             None => {}
             Some(Value::Constant(c)) => {
                 if beta != 0.0 {
-                    let numbers = self.spread(op, c, &dims)?;
+                    let numbers = self.spread(op, c, x.element, &dims)?;
                     bias = numbers.iter().map(|b| beta * b).collect();
                     origins.extend(c.origin.clone());
                 }
@@ -84,7 +84,7 @@ impl Reader<'_> {
             self.notes.push(format!("node {}: beta = {beta} is multiplied into the bias", op.name));
         }
         let layer = self.sketch.dense(&op.name, input, Dense { weight, bias }, origins);
-        Ok(Value::Computed(Computed { layer, dims, softmax: None }))
+        Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
     }
 
     /// MatMul of one row with a constant matrix, or of a constant matrix with one column.
@@ -113,11 +113,11 @@ impl Reader<'_> {
         let vector = matrix.dims.len() == 1;
         let plain =
             matrix.with_dims(if vector { vec![1, matrix.len()] } else { last_two(op, &matrix.dims)? });
-        let weight = self.matrix(op, &plain, flip && !vector, width(&x.dims))?;
+        let weight = self.matrix(op, &plain, flip && !vector, x)?;
         let origins = matrix.origin.iter().cloned().collect();
         let result = op.node.output.first().map_or("", String::as_str);
         let layer = self.sketch.product(&op.name, x.layer, weight, origins, result);
-        Ok(Value::Computed(Computed { layer, dims, softmax: None }))
+        Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
     }
 
     /// The weights of shape (n_out, n_in) in a constant of two dimensions, transposed first where `flip`.
@@ -126,9 +126,10 @@ impl Reader<'_> {
         op: &Op,
         tensor: &Tensor,
         flip: bool,
-        n_in: usize,
+        x: &Computed,
     ) -> Result<Matrix<f64>, OnnxError> {
-        let numbers = tensor.as_floats().ok_or_else(|| op.fail("floating-point weights", "integers"))?;
+        let numbers = floats(op, tensor, x.element)?;
+        let n_in = width(&x.dims);
         let [rows, cols] = tensor.dims[..] else {
             return Err(op.fail("weights of two dimensions", shape_text(&tensor.dims)));
         };
@@ -143,8 +144,14 @@ impl Reader<'_> {
     }
 
     /// The numbers of a constant that broadcasts to `dims`, one per element.
-    pub fn spread(&mut self, op: &Op, tensor: &Tensor, dims: &[usize]) -> Result<Vec<f64>, OnnxError> {
-        let numbers = tensor.as_floats().ok_or_else(|| op.fail("a floating-point constant", "integers"))?;
+    pub fn spread(
+        &mut self,
+        op: &Op,
+        tensor: &Tensor,
+        element: Element,
+        dims: &[usize],
+    ) -> Result<Vec<f64>, OnnxError> {
+        let numbers = floats(op, tensor, element)?;
         let common = at(op, shape::broadcast(dims, &tensor.dims))?;
         if width(&common) != width(dims) {
             let expected = format!("a constant that broadcasts to the shape {}", shape_text(dims));
@@ -153,6 +160,12 @@ impl Reader<'_> {
         self.budget.tensor(&op.name, &common)?;
         Ok(shape::broadcast_indices(&tensor.dims, &common).into_iter().map(|i| numbers[i]).collect())
     }
+}
+
+/// The numbers of a constant of the type `element`.
+fn floats<'t>(op: &Op, tensor: &'t Tensor, element: Element) -> Result<&'t [f64], OnnxError> {
+    let fail = || op.fail(format!("a constant of type {element:?}"), format!("{:?}", tensor.element));
+    tensor.as_floats().filter(|_| tensor.element == element).ok_or_else(fail)
 }
 
 /// Number of elements; a computed value has at most `MAX_WIDTH`, a constant at most what the budget allows.

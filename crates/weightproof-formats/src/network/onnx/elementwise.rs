@@ -79,7 +79,7 @@ impl Reader<'_> {
         c: &Tensor,
         place: usize,
     ) -> Result<Value, OnnxError> {
-        let numbers = self.spread(op, c, &x.dims)?;
+        let numbers = self.spread(op, c, x.element, &x.dims)?;
         let dims = at(op, shape::broadcast(&x.dims, &c.dims))?;
         self.budget.tensor(&op.name, &dims)?;
         let count = numbers.len();
@@ -91,11 +91,11 @@ impl Reader<'_> {
         let (scale, shift) = match kind {
             Arithmetic::Add if takes_bias => {
                 self.sketch.set_bias(x.layer, numbers, c.origin.clone());
-                return Ok(Value::Computed(Computed { layer: x.layer, dims, softmax: None }));
+                return Ok(Value::Computed(Computed { dims, ..x.clone() }));
             }
             Arithmetic::Sub if takes_bias && !constant_first => {
                 self.sketch.set_bias(x.layer, negated(), c.origin.clone());
-                return Ok(Value::Computed(Computed { layer: x.layer, dims, softmax: None }));
+                return Ok(Value::Computed(Computed { dims, ..x.clone() }));
             }
             Arithmetic::Add => (vec![1.0; count], numbers),
             Arithmetic::Sub if constant_first => (vec![-1.0; count], numbers),
@@ -112,7 +112,7 @@ impl Reader<'_> {
             }
         };
         let layer = self.sketch.scale(&op.name, x.layer, scale, shift);
-        Ok(Value::Computed(Computed { layer, dims, softmax: None }))
+        Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
     }
 
     /// Erf of `x / √2`.
@@ -120,8 +120,8 @@ impl Reader<'_> {
         let x = computed(op, operands)?;
         match self.sketch.multiple_of(x.layer) {
             Some((of, factor)) if is_close(factor, FRAC_1_SQRT_2) => {
-                let (dims, name) = (x.dims.clone(), op.name.clone());
-                Ok(Value::Erf(ErfTerm { of, dims, factor: 1.0, shift: 0.0, name }))
+                let (dims, element, name) = (x.dims.clone(), x.element, op.name.clone());
+                Ok(Value::Erf(ErfTerm { of, dims, element, factor: 1.0, shift: 0.0, name }))
             }
             _ => Err(op.fail("the argument x / sqrt 2, as in the GELU", "another one")),
         }
@@ -136,7 +136,7 @@ impl Reader<'_> {
         c: &Tensor,
         constant_first: bool,
     ) -> Result<Value, OnnxError> {
-        let numbers = self.spread(op, c, &term.dims)?;
+        let numbers = self.spread(op, c, term.element, &term.dims)?;
         let c = numbers[0];
         if numbers.iter().any(|&other| other != c) {
             return Err(lone_erf(op, term));

@@ -102,7 +102,9 @@ pub fn arithmetic(
             Values::Ints(pairs.map(whole).collect::<Result<_, _>>()?)
         }
         (_, _) => {
-            return Err(op.fail(format!("constants of one type, {:?}", a.element), format!("{:?}", b.element)));
+            return Err(
+                op.fail(format!("constants of one type, {:?}", a.element), format!("{:?}", b.element))
+            );
         }
     };
     Ok(Tensor { dims, element: a.element, values, origin: None })

@@ -3,8 +3,8 @@
 use super::OnnxError;
 use super::limits::{MAX_RANK, MAX_WIDTH};
 use super::op::clean;
-use super::proto::ValueInfoProto;
-use super::tensor::Element;
+use super::proto::{DimensionProto, ValueInfoProto};
+use super::tensor::{Element, type_name};
 
 /// The dimensions of the input for one sample, with the batch dimension (if any) as 1, and its element type.
 ///
@@ -19,19 +19,14 @@ pub fn sample_shape(input: &ValueInfoProto) -> Result<(Vec<usize>, Element), Onn
     let tensor = tensor.ok_or_else(|| fail("a tensor".into(), "another type".into()))?;
     let element = Element::from_code(tensor.elem_type).filter(|e| e.is_float());
     let element = element.ok_or_else(|| {
-        fail(
-            "one of the types FLOAT, DOUBLE, FLOAT16, BFLOAT16".into(),
-            format!("type number {}", tensor.elem_type),
-        )
+        fail("one of the types FLOAT, DOUBLE, FLOAT16, BFLOAT16".into(), type_name(tensor.elem_type))
     })?;
     let shape = tensor.shape.as_ref().filter(|s| !s.dim.is_empty());
     let shape = &shape.ok_or_else(|| fail("a shape with dimensions".into(), "none".into()))?.dim;
     if shape.len() > MAX_RANK {
         return Err(fail(format!("at most {MAX_RANK} dimensions"), shape.len().to_string()));
     }
-    // `None`: unknown. Some exporters write -1 or 0 for it.
-    let known: Vec<Option<usize>> =
-        shape.iter().map(|d| d.dim_value.and_then(|v| usize::try_from(v).ok()).filter(|&v| v > 0)).collect();
+    let known: Vec<Option<usize>> = shape.iter().map(known_dimension).collect();
     let is_column = matches!(known[..], [Some(_), Some(1)]);
     let mut dims = Vec::with_capacity(known.len());
     for (at, dim) in known.iter().enumerate() {
@@ -52,4 +47,35 @@ pub fn sample_shape(input: &ValueInfoProto) -> Result<(Vec<usize>, Element), Onn
         Some(width) if width <= MAX_WIDTH => Ok((dims, element)),
         _ => Err(fail(format!("at most {MAX_WIDTH} elements"), format!("{dims:?}"))),
     }
+}
+
+/// Refuses an output whose declared shape has another number of elements per sample than the network computes.
+///
+/// # Errors
+/// When every declared dimension but the first is known and their product differs from `width`.
+pub fn check_declared_width(output: &ValueInfoProto, width: usize) -> Result<(), OnnxError> {
+    let tensor = output.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let Some(shape) = tensor.and_then(|t| t.shape.as_ref()) else { return Ok(()) };
+    let mut declared = Some(1_usize);
+    for (at, dim) in shape.dim.iter().enumerate() {
+        match known_dimension(dim) {
+            Some(d) => declared = declared.and_then(|product| product.checked_mul(d)),
+            None if at == 0 => {}
+            None => return Ok(()),
+        }
+    }
+    if declared == Some(width) {
+        return Ok(());
+    }
+    let expected = format!(
+        "an output {} of {} elements, as declared",
+        clean(&output.name),
+        declared.unwrap_or(usize::MAX)
+    );
+    Err(OnnxError::Graph { expected, found: width.to_string() })
+}
+
+/// A dimension that is a positive number. Some exporters write -1 or 0 for an unknown one.
+fn known_dimension(dim: &DimensionProto) -> Option<usize> {
+    dim.dim_value.and_then(|value| usize::try_from(value).ok()).filter(|&value| value > 0)
 }

@@ -26,6 +26,8 @@ mod reshape;
 mod shape;
 mod sketch;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 pub use error::OnnxError;
 pub use operators::{SUPPORTED_OPERATORS, SupportedOperator};
@@ -44,9 +46,11 @@ pub const MAX_OPSET: i64 = 22;
 /// [`OnnxError`], naming the node or tensor, for damaged models and for everything that is not supported. No bytes make
 /// this function panic or allocate more than a fixed multiple of their number (plus 128 MiB).
 pub fn parse_onnx(bytes: &[u8]) -> Result<(Network, Vec<String>), OnnxError> {
+    if bytes.is_empty() {
+        return Err(OnnxError::Decode { detail: "expected a model, found no bytes".into() });
+    }
     limits::check_message_count(bytes)?;
-    let model = proto::ModelProto::decode(bytes)
-        .map_err(|e| OnnxError::Decode { detail: op::clean(&e.to_string()) })?;
+    let model = proto::ModelProto::decode(bytes).map_err(|e| OnnxError::Decode { detail: e.to_string() })?;
     let opset = operator_set(&model)?;
     let graph =
         model.graph.ok_or_else(|| OnnxError::Graph { expected: "one graph".into(), found: "none".into() })?;

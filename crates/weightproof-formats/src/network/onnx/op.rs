@@ -27,6 +27,7 @@ impl<'a> Op<'a> {
     /// The operator with its domain, as in messages.
     pub fn kind(&self) -> String {
         match self.node.domain.as_str() {
+            _ if self.node.op_type.is_empty() => "a node without operator".into(),
             "" | "ai.onnx" => clean(&self.node.op_type),
             domain => clean(&format!("{domain}.{}", self.node.op_type)),
         }
@@ -82,10 +83,22 @@ impl<'a> Op<'a> {
         match first {
             Some(_) if second.is_some() => Err(self.fail(format!("one attribute {name}"), "several")),
             Some(a) if a.kind != kind && a.kind != 0 => {
-                Err(self.fail(format!("attribute {name} of type {kind}"), a.kind.to_string()))
+                Err(self.fail(format!("attribute {name} of type {}", kind_name(kind)), kind_name(a.kind)))
             }
             found => Ok(found),
         }
+    }
+}
+
+fn kind_name(kind: i32) -> String {
+    match kind {
+        kind::FLOAT => "FLOAT".into(),
+        kind::INT => "INT".into(),
+        kind::STRING => "STRING".into(),
+        kind::TENSOR => "TENSOR".into(),
+        kind::FLOATS => "FLOATS".into(),
+        kind::INTS => "INTS".into(),
+        other => format!("number {other}"),
     }
 }
 

@@ -40,6 +40,33 @@ pub(super) enum Rule {
     Concat,
 }
 
+impl Rule {
+    /// The least and the most operands over all operator sets, optional ones included.
+    pub(super) fn operands(self) -> (usize, usize) {
+        match self {
+            Rule::Constant => (0, 0),
+            Rule::Neg
+            | Rule::Activation(_)
+            | Rule::LeakyRelu
+            | Rule::Gelu
+            | Rule::Erf
+            | Rule::Softmax
+            | Rule::Flatten
+            | Rule::Transpose
+            | Rule::Identity
+            | Rule::Cast
+            | Rule::ConstantOfShape
+            | Rule::Shape => (1, 1),
+            Rule::Squeeze | Rule::Unsqueeze => (1, 2),
+            Rule::Dropout => (1, 3),
+            Rule::Slice => (1, 5),
+            Rule::Concat => (1, usize::MAX),
+            Rule::MatMul | Rule::Arithmetic(_) | Rule::Reshape | Rule::Gather => (2, 2),
+            Rule::Gemm => (2, 3),
+        }
+    }
+}
+
 /// The four binary operations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Arithmetic {

@@ -9,7 +9,9 @@ use std::collections::HashMap;
 pub struct Plan<'a> {
     /// The only input that is not an initializer.
     pub input: &'a ValueInfoProto,
-    /// Name of the only output.
+    /// The only output.
+    pub result: &'a ValueInfoProto,
+    /// Its name.
     pub output: &'a str,
     pub initializers: HashMap<&'a str, &'a TensorProto>,
     /// The nodes that the output depends on, in an order of evaluation.
@@ -34,7 +36,8 @@ impl<'a> Plan<'a> {
             graph.input.iter().filter(|i| !initializers.contains_key(i.name.as_str())).collect();
         let input = only(&inputs, |i| &i.name, "one input that is not an initializer")?;
         let outputs: Vec<&ValueInfoProto> = graph.output.iter().collect();
-        let output = only(&outputs, |o| &o.name, "one output")?.name.as_str();
+        let result = only(&outputs, |o| &o.name, "one output")?;
+        let output = result.name.as_str();
 
         let mut producers = HashMap::new();
         for (index, node) in graph.node.iter().enumerate() {
@@ -45,7 +48,7 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        let mut plan = Plan { input, output, initializers, order: vec![], uses: HashMap::new() };
+        let mut plan = Plan { input, result, output, initializers, order: vec![], uses: HashMap::new() };
         plan.sort(graph, &producers)?;
         Ok(plan)
     }
@@ -61,7 +64,8 @@ impl<'a> Plan<'a> {
         let mut state = vec![State::New; graph.node.len()];
         *self.uses.entry(self.output).or_default() += 1;
         let Some(&last) = producers.get(self.output) else {
-            return Err(OnnxError::Undefined { node: "(output)".into(), value: clean(self.output) });
+            let expected = "an output that is computed by a node".into();
+            return Err(OnnxError::Graph { expected, found: clean(self.output) });
         };
         // A node, and how many of its inputs were followed.
         let mut stack = vec![(last, 0)];
@@ -113,7 +117,11 @@ fn only<'a>(
         [one] => Ok(one),
         several => {
             let names: Vec<String> = several.iter().take(5).map(|v| clean(name(v))).collect();
-            let found = format!("{} ({})", several.len(), names.join(", "));
+            let found = if names.is_empty() {
+                "none".into()
+            } else {
+                format!("{} ({})", several.len(), names.join(", "))
+            };
             Err(OnnxError::Graph { expected: expected.into(), found })
         }
     }

@@ -1,8 +1,9 @@
 //! Follows the values of a graph, node by node.
 
 use super::OnnxError;
+use super::dense::width;
 use super::fold;
-use super::input::sample_shape;
+use super::input::{check_declared_width, sample_shape};
 use super::limits::Budget;
 use super::op::{Op, clean};
 use super::operators::{Rule, rule};
@@ -30,6 +31,8 @@ pub struct Computed {
     pub layer: usize,
     /// Dimensions as in ONNX, for a batch of 1.
     pub dims: Vec<usize>,
+    /// Type of its elements; constants that meet it have the same.
+    pub element: Element,
     /// The Softmax that was dropped; nothing but reshapes may follow.
     pub softmax: Option<String>,
 }
@@ -40,6 +43,7 @@ pub struct ErfTerm {
     /// The layer of `x`.
     pub of: usize,
     pub dims: Vec<usize>,
+    pub element: Element,
     pub factor: f64,
     pub shift: f64,
     /// Name of the Erf node; the activation gets it.
@@ -61,7 +65,7 @@ pub fn read(graph: &GraphProto, opset: i64, budget: Budget) -> Result<(Network, 
     let plan = Plan::new(graph)?;
     let (dims, element) = sample_shape(plan.input)?;
     let sketch = Sketch::new(shape::without_batch(&dims));
-    let input = Value::Computed(Computed { layer: 0, dims, softmax: None });
+    let input = Value::Computed(Computed { layer: 0, dims, element, softmax: None });
     let values = HashMap::from([(plan.input.name.as_str(), input)]);
     let order = plan.order.clone();
     let mut reader = Reader { opset, plan, budget, sketch, values, notes: vec![] };
@@ -93,6 +97,7 @@ impl<'a> Reader<'a> {
             let note = format!("final {node} dropped: it does not change the order of the classes");
             self.notes.push(note);
         }
+        check_declared_width(self.plan.result, width(&output.dims))?;
         let (network, notes) = self.sketch.finish(output.layer)?;
         self.notes.extend(notes);
         Ok((network, self.notes))
@@ -103,6 +108,11 @@ impl<'a> Reader<'a> {
         let unknown = || OnnxError::Operator { node: op.name.clone(), op: kind.clone() };
         let rule = rule(&kind).ok_or_else(unknown)?;
         let operands = self.operands(op)?;
+        let (least, most) = rule.operands();
+        if !(least..=most).contains(&operands.len()) {
+            let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            return Err(op.fail(format!("{expected} operands of {kind}"), operands.len().to_string()));
+        }
         match rule {
             Rule::Gemm => self.gemm(op, &operands),
             Rule::MatMul => self.matmul(op, &operands),

@@ -6,7 +6,7 @@ use super::op::Op;
 use super::operators::Rule;
 use super::reader::{Computed, Reader, Value, computed, constant, lone_erf, value};
 use super::shape::{self, without_batch};
-use super::tensor::{Element, Tensor, Values};
+use super::tensor::{Element, Tensor, Values, type_name};
 
 impl Reader<'_> {
     /// Flatten, Reshape, Squeeze, Unsqueeze.
@@ -77,7 +77,7 @@ impl Reader<'_> {
     /// The elements of `x` under other dimensions.
     fn renamed(&mut self, op: &Op, x: &Computed, dims: Vec<usize>) -> Value {
         let layer = self.sketch.reshape(&op.name, x.layer, without_batch(&dims));
-        Value::Computed(Computed { layer, dims, softmax: x.softmax.clone() })
+        Value::Computed(Computed { layer, dims, ..x.clone() })
     }
 
     /// Identity.
@@ -99,9 +99,9 @@ impl Reader<'_> {
     /// Cast between floating-point types; any cast of constants.
     pub fn cast(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
         let code = op.int("to", 0)?;
-        let element = i32::try_from(code).ok().and_then(Element::from_code);
-        let element =
-            element.ok_or_else(|| op.fail("a cast to a type that is read", format!("type number {code}")))?;
+        let code = i32::try_from(code).unwrap_or(-1);
+        let element = Element::from_code(code);
+        let element = element.ok_or_else(|| op.fail("a cast to a type that is read", type_name(code)))?;
         match value(op, operands, 0)? {
             Value::Constant(tensor) => {
                 self.budget.tensor(&op.name, &tensor.dims)?;
@@ -111,11 +111,9 @@ impl Reader<'_> {
                 if matches!(element, Element::F16 | Element::Bf16) {
                     self.notes.push(format!("node {}: rounding to {element:?} is not modelled", op.name));
                 }
-                Ok(Value::Computed(x.clone()))
+                Ok(Value::Computed(Computed { element, ..x.clone() }))
             }
-            Value::Computed(_) => {
-                Err(op.fail("a cast to a floating-point type", format!("type number {code}")))
-            }
+            Value::Computed(_) => Err(op.fail("a cast to a floating-point type", type_name(code))),
             Value::Erf(term) => Err(lone_erf(op, term)),
         }
     }

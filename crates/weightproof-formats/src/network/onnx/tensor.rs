@@ -46,6 +46,20 @@ impl Element {
     }
 }
 
+/// The name of type number `code` in ONNX.
+pub fn type_name(code: i32) -> String {
+    match code {
+        data_type::FLOAT => "FLOAT".into(),
+        data_type::DOUBLE => "DOUBLE".into(),
+        data_type::FLOAT16 => "FLOAT16".into(),
+        data_type::BFLOAT16 => "BFLOAT16".into(),
+        data_type::INT32 => "INT32".into(),
+        data_type::INT64 => "INT64".into(),
+        data_type::BOOL => "BOOL".into(),
+        other => format!("type number {other}"),
+    }
+}
+
 /// The numbers of a constant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
@@ -122,7 +136,7 @@ impl Tensor {
         }
         let element = Element::from_code(proto.data_type).ok_or_else(|| {
             let expected = "one of the types FLOAT, DOUBLE, FLOAT16, BFLOAT16, INT32, INT64, BOOL";
-            fail(expected.into(), format!("type number {}", proto.data_type))
+            fail(expected.into(), type_name(proto.data_type))
         })?;
         let dims: Vec<usize> = proto
             .dims
@@ -169,7 +183,7 @@ fn stored_count(proto: &TensorProto) -> Result<usize, Mismatch> {
         other => other,
     };
     if let Some((_, field, _)) = typed.iter().find(|(count, _, kind)| *count > 0 && *kind != field_type) {
-        return Err((format!("no {field} for type number {}", proto.data_type), "some".into()));
+        return Err((format!("no {field} for the type {}", type_name(proto.data_type)), "some".into()));
     }
     let typed_count: usize = typed.iter().map(|(count, _, _)| count).sum();
     match (proto.raw_data.len(), typed_count) {
