@@ -1,14 +1,19 @@
 //! Certification of batches: forward passes, a bound method for each perturbation set, verdicts.
 
+use crate::bounds::{Block, BoundMethod, LowerBounds, METHODS, Prepared, method};
+use crate::kernels::{Matrix, Scalar};
+use crate::model::{Model, Radii};
 use crate::network::Network;
-use crate::property::Property;
+use crate::property::{Property, Specification};
 use crate::threat::PerturbationSet;
-use crate::verdict::{Precision, SampleCertificate, Samples};
+use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict, nan_min};
+use rayon::prelude::*;
+use thiserror::Error;
 
 /// How samples are certified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertifyOptions {
-    /// Name of an entry of the method table.
+    /// Name of an entry of [`METHODS`].
     pub method: String,
     /// What must hold.
     pub property: Property,
@@ -20,11 +25,48 @@ pub struct CertifyOptions {
     pub block: usize,
 }
 
+impl CertifyOptions {
+    /// Samples of a block: enough for the products to share their weights, few enough for the cache.
+    pub const BLOCK: usize = 64;
+
+    /// The default engine for a method and a property: f32, blocks of [`CertifyOptions::BLOCK`].
+    pub fn new(method: &str, property: Property) -> Self {
+        let (method, precision) = (method.into(), Precision::F32);
+        CertifyOptions { method, property, tolerance: 0.0, precision, block: CertifyOptions::BLOCK }
+    }
+}
+
+/// The method's name is not in [`METHODS`].
+#[derive(Debug, Error, PartialEq)]
+#[error("method: expected one of {}, found {found}", METHODS.iter().map(|m| m.name).collect::<Vec<_>>().join(", "))]
+pub struct UnknownMethod {
+    /// What was written.
+    pub found: String,
+}
+
 /// Certifies batches of samples of one network against several perturbation sets.
 pub struct Certifier<'n> {
     network: &'n Network,
-    sets: Vec<PerturbationSet>,
     options: CertifyOptions,
+    engine: Engine<'n>,
+}
+
+/// The engine in one of its two precisions.
+enum Engine<'n> {
+    F32(Typed<'n, f32>),
+    F64(Typed<'n, f64>),
+}
+
+struct Typed<'n, T> {
+    model: Model<'n, T>,
+    radii: Vec<Radii<T>>,
+}
+
+impl<'n, T: Scalar> Typed<'n, T> {
+    fn new(network: &'n Network, sets: &[PerturbationSet]) -> Self {
+        let radii = sets.iter().map(|set| Radii::new(set, network.nodes().len())).collect();
+        Typed { model: Model::new(network), radii }
+    }
 }
 
 impl<'n> Certifier<'n> {
@@ -36,14 +78,148 @@ impl<'n> Certifier<'n> {
         network: &'n Network,
         sets: &[PerturbationSet],
         options: CertifyOptions,
-    ) -> Result<Self, String> {
-        Ok(Certifier { network, sets: sets.to_vec(), options })
+    ) -> Result<Self, UnknownMethod> {
+        if method::<f64>(&options.method).is_none() {
+            return Err(UnknownMethod { found: options.method });
+        }
+        let engine = match options.precision {
+            Precision::F32 => Engine::F32(Typed::new(network, sets)),
+            Precision::F64 => Engine::F64(Typed::new(network, sets)),
+        };
+        Ok(Certifier { network, options, engine })
     }
 
     /// One list of certificates for each set, in the order of the samples. Parallel over blocks on the current rayon
     /// pool; the result does not depend on the number of threads.
+    ///
+    /// # Panics
+    /// When the inputs are not whole samples, or [`Property::Label`] comes without labels: callers check their data.
     pub fn certify(&self, samples: Samples<'_>) -> Vec<Vec<SampleCertificate>> {
-        let _ = (self.network, &self.sets, &self.options, samples);
-        unimplemented!()
+        match &self.engine {
+            Engine::F32(engine) => self.run(engine, samples),
+            Engine::F64(engine) => self.run(engine, samples),
+        }
+    }
+
+    fn run<T: Scalar>(&self, engine: &Typed<'_, T>, samples: Samples<'_>) -> Vec<Vec<SampleCertificate>> {
+        let method = method::<T>(&self.options.method).expect("checked when built");
+        let prepared: Vec<Prepared<'_, T>> =
+            engine.radii.iter().map(|radii| Prepared::new(&engine.model, radii.clone())).collect();
+        let width = self.network.input_width();
+        assert_eq!(samples.inputs.len() % width, 0, "inputs are whole samples");
+        let blocks: Vec<Vec<Vec<SampleCertificate>>> = samples
+            .inputs
+            .par_chunks(width * self.options.block)
+            .enumerate()
+            .map(|(b, inputs)| {
+                let first = b * self.options.block;
+                let clean = CleanBlock::new(&engine.model, inputs, &self.options, |s| {
+                    (samples.first + first + s, samples.labels.map(|l| l[first + s]))
+                });
+                prepared.iter().map(|prepared| clean.certify(prepared, method, &self.options)).collect()
+            })
+            .collect();
+        (0..prepared.len())
+            .map(|set| blocks.iter().flat_map(|block| block[set].iter().copied()).collect())
+            .collect()
+    }
+}
+
+/// A block of samples with the values of the unperturbed network, shared by all perturbation sets.
+pub(crate) struct CleanBlock<T> {
+    values: Vec<Matrix<T>>,
+    pub(crate) clean: Vec<Clean>,
+    spec: Specification,
+}
+
+impl<T: Scalar> CleanBlock<T> {
+    /// Runs the forward pass; `identity` gives the index and label of the block's samples.
+    pub(crate) fn new(
+        model: &Model<'_, T>,
+        inputs: &[f64],
+        options: &CertifyOptions,
+        identity: impl Fn(usize) -> (usize, Option<u32>),
+    ) -> Self {
+        let width = model.network.input_width();
+        let count = inputs.len() / width;
+        let x = Matrix::from_vec(count, width, inputs.iter().map(|&v| T::from_f64(v)).collect());
+        let values = model.forward(x);
+        let outputs = values.last().expect("a network has nodes");
+        let clean: Vec<Clean> = (0..count)
+            .map(|s| {
+                let outputs: Vec<f64> = outputs.row(s).iter().map(|&v| Scalar::to_f64(v)).collect();
+                let (index, label) = identity(s);
+                Clean::of(&outputs, index, label, options.property, options.tolerance)
+            })
+            .collect();
+        let classes = outputs.cols();
+        let spec = match options.property {
+            Property::Label | Property::Prediction => {
+                Specification::margins(&clean.iter().map(|c| c.target).collect::<Vec<_>>(), classes)
+            }
+            Property::Deviation => Specification::outputs(count, classes),
+        };
+        CleanBlock { values, clean, spec }
+    }
+
+    /// Bounds and verdicts against one perturbation set.
+    pub(crate) fn certify(
+        &self,
+        prepared: &Prepared<'_, T>,
+        method: &dyn BoundMethod<T>,
+        options: &CertifyOptions,
+    ) -> Vec<SampleCertificate> {
+        let bounds = method.lower_bounds(&Block { prepared, values: &self.values }, &self.spec);
+        (0..self.clean.len()).map(|s| self.verdict(&bounds, s, options)).collect()
+    }
+
+    fn verdict(&self, bounds: &LowerBounds<T>, s: usize, options: &CertifyOptions) -> SampleCertificate {
+        let clean = self.clean[s];
+        let lower = &bounds.lower[s * self.spec.count..(s + 1) * self.spec.count];
+        let outputs = self.values.last().expect("a network has nodes").row(s);
+        let mut worst = (f64::INFINITY, 0);
+        for (k, &bound) in lower.iter().enumerate() {
+            let (slack, rival) = match options.property {
+                Property::Label | Property::Prediction => {
+                    (bound.to_f64(), Specification::rival(clean.target, k))
+                }
+                // Row 2j bounds f̂_j, row 2j+1 bounds −f̂_j; what is left of the tolerance.
+                Property::Deviation => {
+                    let row = self.spec.rows[s * self.spec.count + k];
+                    (clean.margin + bound.to_f64() - row.apply(outputs).to_f64(), k / 2)
+                }
+            };
+            let least = nan_min(worst.0, slack);
+            if k == 0 || least.is_nan() || least < worst.0 {
+                worst = (least, rival);
+            }
+        }
+        let void = bounds.void[s].or((!worst.0.is_finite()).then_some(Reason::Overflow));
+        let margin_lower = if void.is_some() { f64::NEG_INFINITY } else { worst.0 };
+        let misclassified = match options.property {
+            Property::Label => clean.predicted != clean.target || clean.margin <= 0.0,
+            Property::Prediction | Property::Deviation => false,
+        };
+        let (verdict, reason) = if misclassified {
+            (Verdict::Falsified, Some(Reason::Misclassified))
+        } else if proved(margin_lower, options.property) {
+            (Verdict::Verified, None)
+        } else {
+            (Verdict::Unknown, Some(void.unwrap_or(Reason::BoundTooLoose)))
+        };
+        let deviation_upper = match options.property {
+            Property::Deviation => Some(clean.margin - margin_lower),
+            Property::Label | Property::Prediction => None,
+        };
+        SampleCertificate { clean, margin_lower, runner_up: worst.1, deviation_upper, verdict, reason }
+    }
+}
+
+/// Whether a lower bound proves the property: a margin must stay above zero, a deviation within its tolerance.
+/// NaN proves nothing.
+fn proved(margin_lower: f64, property: Property) -> bool {
+    match property {
+        Property::Label | Property::Prediction => margin_lower > 0.0,
+        Property::Deviation => margin_lower >= 0.0,
     }
 }

@@ -1,5 +1,6 @@
 //! Properties (theory.md §1): what must hold for every perturbed network, as rows of a specification.
 
+use crate::kernels::Scalar;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use thiserror::Error;
@@ -81,8 +82,8 @@ impl SpecRow {
     }
 
     /// The value on a vector.
-    pub fn apply(self, v: &[f64]) -> f64 {
-        self.plus.map_or(0.0, |i| v[i]) - self.minus.map_or(0.0, |j| v[j])
+    pub fn apply<T: Scalar>(self, v: &[T]) -> T {
+        self.plus.map_or(T::zero(), |i| v[i]) - self.minus.map_or(T::zero(), |j| v[j])
     }
 }
 

@@ -1,5 +1,6 @@
 //! Outcomes for samples: what was proved, what was broken, and why something stayed open.
 
+use crate::property::Property;
 use serde::Serialize;
 
 /// Floating-point type in which bounds and attacks are computed.
@@ -115,4 +116,49 @@ pub struct SampleCertificate {
     pub verdict: Verdict,
     /// Why it is not verified.
     pub reason: Option<Reason>,
+}
+
+impl Clean {
+    /// Reads the clean result off the outputs of the unperturbed network.
+    ///
+    /// # Panics
+    /// When the property is [`Property::Label`] and there is no label: callers check their data first.
+    pub fn of(
+        outputs: &[f64],
+        index: usize,
+        label: Option<u32>,
+        property: Property,
+        tolerance: f64,
+    ) -> Clean {
+        let mut predicted = 0;
+        for (j, &f) in outputs.iter().enumerate() {
+            if f > outputs[predicted] {
+                predicted = j;
+            }
+        }
+        let label = label.map(|l| l as usize);
+        let target = match property {
+            Property::Label => label.expect("the property needs labels"),
+            Property::Prediction | Property::Deviation => predicted,
+        };
+        let margin = match property {
+            Property::Label | Property::Prediction => {
+                let rivals = (0..outputs.len()).filter(|&j| j != target);
+                rivals.fold(f64::INFINITY, |m, j| nan_min(m, outputs[target] - outputs[j]))
+            }
+            Property::Deviation => tolerance,
+        };
+        Clean { index, label, predicted, target, margin }
+    }
+}
+
+/// The smaller of two numbers; NaN when one is NaN, so that NaN never certifies.
+pub(crate) fn nan_min(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else if b < a {
+        b
+    } else {
+        a
+    }
 }

@@ -1,1 +1,201 @@
-//! Loops over rows.
+//! Fused loops over one row of coefficients. Every loop keeps [`LANES`] partial sums, so the compiler may use vectors
+//! and the result does not depend on how wide they are; [`vectorized`] picks the widest instructions at run time.
+
+use super::Scalar;
+
+/// Number of partial sums of a reduction.
+const LANES: usize = 16;
+
+/// Runs `f` compiled for the best instruction set of this machine. Kernels inlined into `f` profit.
+#[inline(always)]
+pub fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// `max(a, 0)`, but NaN stays NaN: it must reach the bound and spoil it.
+#[inline(always)]
+fn positive<T: Scalar>(a: T) -> T {
+    if a < T::zero() { T::zero() } else { a }
+}
+
+/// `min(a, 0)`; NaN gives 0 here because [`positive`] keeps it.
+#[inline(always)]
+fn negative<T: Scalar>(a: T) -> T {
+    if a < T::zero() { a } else { T::zero() }
+}
+
+#[inline(always)]
+fn total<T: Scalar>(lanes: [T; LANES], tail: T) -> T {
+    let mut width = LANES / 2;
+    let mut lanes = lanes;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0] + tail
+}
+
+/// `Σ f(a_i, b_i, c_i)`.
+#[inline(always)]
+fn sum3<T: Scalar>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
+    let ((a, ta), (b, tb), (c, tc)) =
+        (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
+    let mut lanes = [T::zero(); LANES];
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        for i in 0..LANES {
+            lanes[i] += f(a[i], b[i], c[i]);
+        }
+    }
+    let mut tail = T::zero();
+    for ((&a, &b), &c) in ta.iter().zip(tb).zip(tc) {
+        tail += f(a, b, c);
+    }
+    total(lanes, tail)
+}
+
+/// `Σ |a_i|`.
+#[inline(always)]
+pub fn l1<T: Scalar>(a: &[T]) -> T {
+    sum3(a, a, a, |a, _, _| a.abs())
+}
+
+/// `Σ a_i²`.
+#[inline(always)]
+pub fn squares<T: Scalar>(a: &[T]) -> T {
+    sum3(a, a, a, |a, _, _| a * a)
+}
+
+/// `Σ a_i b_i`.
+#[inline(always)]
+pub fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
+    sum3(a, b, b, |a, b, _| a * b)
+}
+
+/// `Σ |a_i| e_i`.
+#[inline(always)]
+pub fn weighted_l1<T: Scalar>(a: &[T], e: &[T]) -> T {
+    sum3(a, e, e, |a, e, _| a.abs() * e)
+}
+
+/// `Σ a_i b_i − |a_i| e_i`: the worst value of `a·v` for `v` in the box `b ± e`.
+#[inline(always)]
+pub fn centered<T: Scalar>(a: &[T], b: &[T], e: &[T]) -> T {
+    sum3(a, b, e, |a, b, e| a * b - a.abs() * e)
+}
+
+/// `min a·v` for `v` in the box `[l, u]`: `Σ a_i⁺ l_i + a_i⁻ u_i`.
+#[inline(always)]
+pub fn concretized<T: Scalar>(a: &[T], lower: &[T], upper: &[T]) -> T {
+    sum3(a, lower, upper, |a, l, u| positive(a) * l + negative(a) * u)
+}
+
+/// Lower and upper lines of the activations of one sample.
+#[derive(Clone, Copy)]
+pub struct Lines<'a, T> {
+    /// Slopes of the lower lines.
+    pub lower_slope: &'a [T],
+    /// Offsets of the lower lines.
+    pub lower_offset: &'a [T],
+    /// Slopes of the upper lines.
+    pub upper_slope: &'a [T],
+    /// Offsets of the upper lines.
+    pub upper_offset: &'a [T],
+}
+
+/// Replaces coefficients of activations by coefficients of pre-activations, after subtracting `shift` from each:
+///
+/// ```text
+/// c_i = a_i − shift      a_i ← c_i⁺ α_i + c_i⁻ β_i      returns Σ c_i⁺ a₀_i + c_i⁻ b₀_i − radius |c_i|
+/// ```
+#[inline(always)]
+pub fn relax<T: Scalar>(a: &mut [T], shift: T, lines: Lines<'_, T>, radius: T) -> T {
+    let step = |a: &mut T, ls: T, lo: T, us: T, uo: T| {
+        let c = *a - shift;
+        let (p, n) = (positive(c), negative(c));
+        *a = p * ls + n * us;
+        p * lo + n * uo - radius * (p - n)
+    };
+    let (a, ta) = a.as_chunks_mut::<LANES>();
+    let (ls, tls) = lines.lower_slope.as_chunks::<LANES>();
+    let (lo, tlo) = lines.lower_offset.as_chunks::<LANES>();
+    let (us, tus) = lines.upper_slope.as_chunks::<LANES>();
+    let (uo, tuo) = lines.upper_offset.as_chunks::<LANES>();
+    let mut lanes = [T::zero(); LANES];
+    for ((((a, ls), lo), us), uo) in a.iter_mut().zip(ls).zip(lo).zip(us).zip(uo) {
+        for i in 0..LANES {
+            lanes[i] += step(&mut a[i], ls[i], lo[i], us[i], uo[i]);
+        }
+    }
+    let mut tail = T::zero();
+    for ((((a, &ls), &lo), &us), &uo) in ta.iter_mut().zip(tls).zip(tlo).zip(tus).zip(tuo) {
+        tail += step(a, ls, lo, us, uo);
+    }
+    total(lanes, tail)
+}
+
+/// `a_i ← a_i − g_i s_i`.
+#[inline(always)]
+pub fn subtract_products<T: Scalar>(a: &mut [T], g: &[T], s: &[T]) {
+    for ((a, &g), &s) in a.iter_mut().zip(g).zip(s) {
+        *a -= g * s;
+    }
+}
+
+/// `a_i ← a_i − g s_i`.
+#[inline(always)]
+pub fn subtract_scaled<T: Scalar>(a: &mut [T], g: T, s: &[T]) {
+    for (a, &s) in a.iter_mut().zip(s) {
+        *a -= g * s;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: f64 = 1e-12;
+
+    fn vector(n: usize, phase: f64) -> Vec<f64> {
+        (0..n).map(|i| (i as f64 * 0.7 + phase).sin()).collect()
+    }
+
+    #[test]
+    fn sums_match_their_definitions_at_every_length() {
+        for n in [0, 1, 15, 16, 17, 40] {
+            let (a, l) = (vector(n, 0.1), vector(n, 0.5));
+            let u: Vec<f64> = l.iter().map(|l| l + 0.3).collect();
+            let worst: f64 = (0..n).map(|i| (a[i] * l[i]).min(a[i] * u[i])).sum();
+            assert!((vectorized(|| concretized(&a, &l, &u)) - worst).abs() < TOLERANCE);
+            let centre: Vec<f64> = l.iter().map(|l| l + 0.15).collect();
+            assert!((centered(&a, &centre, &vec![0.15; n]) - worst).abs() < TOLERANCE);
+        }
+    }
+
+    #[test]
+    fn relaxing_picks_the_line_by_sign() {
+        let (mut a, shift, radius) = (vec![2.0_f64, -1.0, 0.25], 0.5_f64, 0.1_f64);
+        let lines = Lines {
+            lower_slope: &[0.0, 1.0, 0.5],
+            lower_offset: &[-0.1, -0.2, -0.3],
+            upper_slope: &[0.5, 0.75, 1.0],
+            upper_offset: &[1.0, 2.0, 3.0],
+        };
+        let offset = relax(&mut a, shift, lines, radius);
+        assert_eq!(a, vec![0.0, -1.5 * 0.75, -0.25]);
+        let expected = 1.5 * -0.1 - 1.5 * 2.0 - 0.25 * 3.0 - radius * (1.5 + 1.5 + 0.25);
+        assert!((offset - expected).abs() < TOLERANCE);
+    }
+
+    #[test]
+    fn nan_reaches_the_result() {
+        let ones = [1.0_f64; 20];
+        let mut a = ones;
+        a[3] = f64::NAN;
+        assert!(concretized(&a, &ones, &ones).is_nan());
+        let lines =
+            Lines { lower_slope: &ones, lower_offset: &ones, upper_slope: &ones, upper_offset: &ones };
+        assert!(relax(&mut a, 0.0, lines, 0.0).is_nan());
+    }
+}

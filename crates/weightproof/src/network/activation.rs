@@ -173,7 +173,7 @@ impl Activation {
             Activation::LeakyRelu { slope } => slope.max(1.0),
             Activation::Sigmoid => 0.25,
             Activation::Gelu => 1.128_904_2,
-            Activation::GeluTanh => 1.129_300_5,
+            Activation::GeluTanh => 1.128_993_1,
         }
     }
 }

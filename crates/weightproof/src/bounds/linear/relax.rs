@@ -1,0 +1,311 @@
+//! Linear relaxations of single neurons: `α p + a₀ ≤ ρ(p) ≤ β p + b₀` on `[l, u]`.
+
+use super::super::States;
+use crate::kernels::rows::Lines;
+use crate::kernels::{Matrix, Scalar};
+use crate::network::Activation;
+
+/// A line `slope · p + offset`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line {
+    slope: f64,
+    offset: f64,
+}
+
+impl Line {
+    fn at(self, p: f64) -> f64 {
+        self.slope * p + self.offset
+    }
+}
+
+/// Lines of all neurons of one activation node, for a block of samples.
+#[derive(Clone, Debug)]
+pub struct Relaxation<T> {
+    lower_slope: Matrix<T>,
+    lower_offset: Matrix<T>,
+    upper_slope: Matrix<T>,
+    upper_offset: Matrix<T>,
+}
+
+impl<T: Scalar> Relaxation<T> {
+    /// Relaxes `f` on the boxes of node `input`.
+    pub fn new(f: Activation, states: &States<'_, T>, input: usize) -> Self {
+        let (l, u) = (states.lower(input), states.upper(input));
+        let zeros = || Matrix::zeros(l.rows(), l.cols());
+        let mut r = Relaxation {
+            lower_slope: zeros(),
+            lower_offset: zeros(),
+            upper_slope: zeros(),
+            upper_offset: zeros(),
+        };
+        for k in 0..l.as_slice().len() {
+            let (lower, upper) = (l.as_slice()[k], u.as_slice()[k]);
+            let (ls, lo, us, uo) = match f {
+                Activation::Relu => relu(lower, upper),
+                Activation::LeakyRelu { .. }
+                | Activation::Sigmoid
+                | Activation::Tanh
+                | Activation::Softplus
+                | Activation::Gelu
+                | Activation::GeluTanh => {
+                    let (low, high) = lines(f, lower.to_f64(), upper.to_f64());
+                    let cast = T::from_f64;
+                    (cast(low.slope), cast(low.offset), cast(high.slope), cast(high.offset))
+                }
+            };
+            r.lower_slope.as_mut_slice()[k] = ls;
+            r.lower_offset.as_mut_slice()[k] = lo;
+            r.upper_slope.as_mut_slice()[k] = us;
+            r.upper_offset.as_mut_slice()[k] = uo;
+        }
+        r
+    }
+
+    /// The lines of sample `s`.
+    pub fn lines(&self, s: usize) -> Lines<'_, T> {
+        Lines {
+            lower_slope: self.lower_slope.row(s),
+            lower_offset: self.lower_offset.row(s),
+            upper_slope: self.upper_slope.row(s),
+            upper_offset: self.upper_offset.row(s),
+        }
+    }
+}
+
+/// (lower slope, lower offset, upper slope, upper offset) of ReLU; the lower slope is the adaptive 0 or 1.
+fn relu<T: Scalar>(l: T, u: T) -> (T, T, T, T) {
+    let (zero, one) = (T::zero(), T::one());
+    if l >= zero {
+        (one, zero, one, zero)
+    } else if u <= zero {
+        (zero, zero, zero, zero)
+    } else {
+        let slope = u / (u - l);
+        (if u > -l { one } else { zero }, zero, slope, -slope * l)
+    }
+}
+
+/// Lower and upper line of `f` on `[l, u]`.
+///
+/// A candidate slope `m` becomes a sound line by the exact extremum of `f(p) − m p` on the interval, so no tangent point
+/// is ever assumed; among the candidates the line that is tightest in the middle of the interval is taken.
+///
+/// # Guarantee
+/// Sound in real arithmetic for every activation.
+/// # Source
+/// theory.md §4.3; slopes as in CROWN (Zhang et al., arXiv 1811.00866). Difference: offsets by exact extrema.
+fn lines(f: Activation, l: f64, u: f64) -> (Line, Line) {
+    let (f_l, f_u) = (f.apply(l), f.apply(u));
+    let width = u - l;
+    if !(width > 0.0) {
+        let (low, high) = f.range(l, u);
+        return (Line { slope: 0.0, offset: low }, Line { slope: 0.0, offset: high });
+    }
+    let middle = l + 0.5 * width;
+    let chord = (f_u - f_l) / width;
+    let mut slopes = vec![chord, f.derivative(middle), f.derivative(l), f.derivative(u)];
+    if f.is_piecewise_linear() {
+        slopes = vec![chord, f.derivative(-1.0), f.derivative(1.0)];
+    }
+    slopes.extend(tangent_slopes(f, l, u));
+    let mut low = Line { slope: 0.0, offset: f64::NEG_INFINITY };
+    let mut high = Line { slope: 0.0, offset: f64::INFINITY };
+    for slope in slopes {
+        let (least, most) = extrema(f, slope, l, u);
+        let (below, above) = (Line { slope, offset: least }, Line { slope, offset: most });
+        if below.at(middle) > low.at(middle) {
+            low = below;
+        }
+        if above.at(middle) < high.at(middle) {
+            high = above;
+        }
+    }
+    (low, high)
+}
+
+/// Slopes of the lines through one end of an interval across zero that touch an S-shaped function on the other side.
+fn tangent_slopes(f: Activation, l: f64, u: f64) -> Vec<f64> {
+    let s_shaped = matches!(f, Activation::Sigmoid | Activation::Tanh);
+    if !s_shaped || l >= 0.0 || u <= 0.0 {
+        return Vec::new();
+    }
+    let touch = |end: f64, mut near: f64, mut far: f64| {
+        // Between `near` = 0 (line through `end` too flat) and `far` (too steep at the start, too flat at the end).
+        for _ in 0..30 {
+            let d = 0.5 * (near + far);
+            if (f.derivative(d) * (d - end)).abs() > (f.apply(d) - f.apply(end)).abs() {
+                near = d;
+            } else {
+                far = d;
+            }
+        }
+        f.derivative(far)
+    };
+    vec![touch(l, 0.0, u), touch(u, 0.0, l)]
+}
+
+/// Exact minimum and maximum of `f(p) − m p` on `[l, u]`: at the ends, or where `f' = m`.
+fn extrema(f: Activation, m: f64, l: f64, u: f64) -> (f64, f64) {
+    let value = |p: f64| f.apply(p) - m * p;
+    let (mut least, mut most) = (value(l).min(value(u)), value(l).max(value(u)));
+    for p in stationary_points(f, m, l, u).into_iter().flatten() {
+        if p > l && p < u {
+            least = least.min(value(p));
+            most = most.max(value(p));
+        }
+    }
+    (least, most)
+}
+
+/// Where `f'(p) = m` (piecewise-linear: the kink) may hold inside `[l, u]`.
+fn stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] {
+    match f {
+        Activation::Relu | Activation::LeakyRelu { .. } => [Some(0.0), None, None],
+        // s(1−s) = m
+        Activation::Sigmoid if m > 0.0 && m < 0.25 => {
+            let root = (1.0 - 4.0 * m).sqrt();
+            // The smaller solution of s² − s + m = 0, without cancellation.
+            let s = 2.0 * m / (1.0 + root);
+            let p = (s / (1.0 - s)).ln();
+            [Some(p), Some(-p), None]
+        }
+        // 1 − t² = m
+        Activation::Tanh if m > 0.0 && m < 1.0 => {
+            let p = (1.0 - m).sqrt().atanh();
+            // For tiny m the tanh is 1 in f64; ln(4/m)/2 is its limit.
+            let p = if p.is_finite() { p } else { 0.5 * (4.0 / m).ln() };
+            [Some(p), Some(-p), None]
+        }
+        // sigmoid(p) = m
+        Activation::Softplus if m > 0.0 && m < 1.0 => [Some((m / (1.0 - m)).ln()), None, None],
+        Activation::Sigmoid | Activation::Tanh | Activation::Softplus => [None; 3],
+        Activation::Gelu | Activation::GeluTanh => gelu_stationary_points(f, m, l, u),
+    }
+}
+
+/// GELU's derivative falls, rises and falls again, with turning points at ±√2 (±1.4185 for the tanh form): at most one
+/// solution in each part, found by bisection.
+fn gelu_stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] {
+    let turn = if f == Activation::Gelu { std::f64::consts::SQRT_2 } else { gelu_tanh_turn() };
+    [(l, -turn), (-turn, turn), (turn, u)].map(|(from, to)| {
+        let (mut a, mut b) = (from.max(l), to.min(u));
+        if !(a < b) || (f.derivative(a) - m) * (f.derivative(b) - m) > 0.0 {
+            return None;
+        }
+        let rising = f.derivative(b) > f.derivative(a);
+        for _ in 0..60 {
+            let c = 0.5 * (a + b);
+            if (f.derivative(c) < m) == rising {
+                a = c;
+            } else {
+                b = c;
+            }
+        }
+        Some(0.5 * (a + b))
+    })
+}
+
+/// Positive zero of the second derivative of the tanh form of GELU.
+fn gelu_tanh_turn() -> f64 {
+    1.418_504_012_957_255_3
+}
+
+/// The chord of `|z|` on `[l, u]`: `|z| ≤ s z + t`, exact when the sign is known.
+#[derive(Clone, Debug)]
+pub struct AbsoluteLines<T> {
+    /// Slopes `s`, (samples, width).
+    pub slope: Matrix<T>,
+    /// Offsets `t ≥ 0`, (samples, width).
+    pub offset: Matrix<T>,
+}
+
+impl<T: Scalar> AbsoluteLines<T> {
+    /// The chords of node `index`, or `None` when no value there can be negative (then `|z| = z`).
+    pub fn new(states: &States<'_, T>, index: usize) -> Option<Self> {
+        let (l, u) = (states.lower(index), states.upper(index));
+        if l.as_slice().iter().all(|l| *l >= T::zero()) {
+            return None;
+        }
+        let chord = |l: T, u: T| {
+            if l >= T::zero() {
+                (T::one(), T::zero())
+            } else if u <= T::zero() {
+                (-T::one(), T::zero())
+            } else {
+                let two = T::one() + T::one();
+                ((u + l) / (u - l), -two * u / (u - l) * l)
+            }
+        };
+        let at = |s: usize, j: usize| chord(l[(s, j)], u[(s, j)]);
+        Some(AbsoluteLines {
+            slope: Matrix::from_fn(l.rows(), l.cols(), |s, j| at(s, j).0),
+            offset: Matrix::from_fn(l.rows(), l.cols(), |s, j| at(s, j).1),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Activation; 8] = [
+        Activation::Relu,
+        Activation::LeakyRelu { slope: 0.2 },
+        Activation::LeakyRelu { slope: 1.7 },
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Softplus,
+        Activation::Gelu,
+        Activation::GeluTanh,
+    ];
+    /// Rounding of the lines' evaluation in f64.
+    const ROUNDING: f64 = 1e-12;
+
+    #[test]
+    fn lines_enclose_the_function_on_every_interval() {
+        for f in ALL {
+            for a in -24..24 {
+                for width in [1e-9, 1e-3, 0.3, 1.0, 2.5, 7.0, 40.0] {
+                    let l = f64::from(a) * 0.37;
+                    let u = l + width;
+                    let (low, high) = lines(f, l, u);
+                    for k in 0..=400 {
+                        let p = l + width * f64::from(k) / 400.0;
+                        let slack = ROUNDING * (1.0 + p.abs());
+                        assert!(low.at(p) <= f.apply(p) + slack, "{f:?} below on [{l}, {u}] at {p}");
+                        assert!(high.at(p) >= f.apply(p) - slack, "{f:?} above on [{l}, {u}] at {p}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_tight_where_the_best_one_is_known() {
+        // Convex: the chord above, a tangent below.
+        let (low, high) = lines(Activation::Softplus, -1.0, 2.0);
+        assert!((high.at(-1.0) - Activation::Softplus.apply(-1.0)).abs() < ROUNDING);
+        assert!((high.at(2.0) - Activation::Softplus.apply(2.0)).abs() < ROUNDING);
+        assert!((low.at(0.5) - Activation::Softplus.apply(0.5)).abs() < ROUNDING);
+        // S-shaped across zero: the upper line goes through the lower end.
+        let (_, high) = lines(Activation::Tanh, -4.0, 3.0);
+        assert!((high.at(-4.0) - Activation::Tanh.apply(-4.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_turning_point_of_the_tanh_form_is_where_its_derivative_peaks() {
+        let (f, turn, h) = (Activation::GeluTanh, gelu_tanh_turn(), 1e-4);
+        assert!(f.derivative(turn) >= f.derivative(turn - h) && f.derivative(turn) >= f.derivative(turn + h));
+        assert!(
+            f.derivative(-turn) <= f.derivative(-turn - h) && f.derivative(-turn) <= f.derivative(-turn + h)
+        );
+    }
+
+    #[test]
+    fn relu_lines_by_hand() {
+        assert_eq!(relu(1.0, 2.0), (1.0, 0.0, 1.0, 0.0));
+        assert_eq!(relu(-2.0, -1.0), (0.0, 0.0, 0.0, 0.0));
+        assert_eq!(relu(-1.0, 3.0), (1.0, 0.0, 0.75, 0.75));
+        assert_eq!(relu(-3.0, 1.0), (0.0, 0.0, 0.25, 0.75));
+    }
+}

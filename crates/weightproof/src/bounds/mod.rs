@@ -1,0 +1,118 @@
+//! Lower bounds of a specification over a perturbation set: the ladder of theory.md §4.
+//!
+//! A method is one file and one line in [`METHODS`]. All share [`Block`]: a block of samples, the clean values of every
+//! node, the model and the radii. Methods return lower bounds only, so the better of two is [`intersect`].
+
+mod intersect;
+mod interval;
+mod linear;
+mod norm_product;
+mod state;
+
+pub use intersect::intersect;
+pub use interval::Interval;
+pub use linear::{Intermediate, Linear};
+pub use norm_product::NormProduct;
+pub use state::{Bounds, Prepared, Split, State, States};
+
+use crate::kernels::{Matrix, Scalar};
+use crate::property::Specification;
+use crate::verdict::Reason;
+
+/// A block of samples against one perturbation set.
+pub struct Block<'a, T> {
+    /// Model, radii and what is derived from them.
+    pub prepared: &'a Prepared<'a, T>,
+    /// Clean values of every node, (samples, width).
+    pub values: &'a [Matrix<T>],
+}
+
+/// Lower bounds of a block.
+#[derive(Clone, Debug)]
+pub struct LowerBounds<T> {
+    /// One for each specification row; −∞ or NaN prove nothing.
+    pub lower: Vec<T>,
+    /// One for each sample: why its bounds are void, if they are.
+    pub void: Vec<Option<Reason>>,
+}
+
+/// A way to bound.
+pub trait BoundMethod<T: Scalar>: Sync {
+    /// Sound lower bounds of every row of `spec`, applied to the output, over the block's perturbation set.
+    fn lower_bounds(&self, block: &Block<'_, T>, spec: &Specification) -> LowerBounds<T>;
+}
+
+/// What users read about a method.
+#[derive(Clone, Copy, Debug)]
+pub struct MethodInfo {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// What its numbers guarantee.
+    pub guarantee: &'static str,
+    /// Products per layer and sample.
+    pub cost: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+}
+
+/// Every method, from cheap to tight. [`method`] gives the implementation.
+pub const METHODS: &[MethodInfo] = &[
+    MethodInfo {
+        name: "norm-product",
+        summary: "induced norms of the layers, in the l-infinity and the l1 form, the better of both",
+        guarantee: "real-arithmetic",
+        cost: "one forward pass and one interval pass",
+        source: "theory.md §4.1; Tsai et al., arXiv 2103.02200",
+    },
+    MethodInfo {
+        name: "interval",
+        summary: "an interval for every neuron, exact for each neuron on its own",
+        guarantee: "real-arithmetic",
+        cost: "four products per layer",
+        source: "theory.md §4.2",
+    },
+    MethodInfo {
+        name: "linear-interval",
+        summary: "backward linear bounds over intervals, intersected with `interval`",
+        guarantee: "real-arithmetic",
+        cost: "one backward pass over the specification",
+        source: "theory.md §4.3; CROWN-IBP: Zhang et al., arXiv 1906.06316",
+    },
+    MethodInfo {
+        name: "linear",
+        summary: "backward linear bounds at every layer, intersected with `interval`",
+        guarantee: "real-arithmetic",
+        cost: "one backward pass over every unstable neuron",
+        source: "theory.md §3, §4.3; CROWN: Zhang et al., arXiv 1811.00866",
+    },
+];
+
+/// The method of this name.
+pub fn method<T: Scalar>(name: &str) -> Option<&'static dyn BoundMethod<T>> {
+    match name {
+        "norm-product" => Some(&NormProduct),
+        "interval" => Some(&Interval),
+        "linear-interval" => Some(&Linear { intermediate: Intermediate::Interval }),
+        "linear" => Some(&Linear { intermediate: Intermediate::Linear }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_method_exists() {
+        for info in METHODS {
+            assert!(
+                method::<f32>(info.name).is_some() && method::<f64>(info.name).is_some(),
+                "{}",
+                info.name
+            );
+        }
+        assert!(method::<f32>("crown").is_none());
+    }
+}

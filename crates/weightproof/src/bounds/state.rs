@@ -1,0 +1,163 @@
+//! What is known about the nodes of a block: fixed values, or a box.
+
+use super::Block;
+use crate::kernels::{Matrix, Scalar};
+use crate::model::{Model, Radii, Radius, Step};
+use crate::verdict::Reason;
+use std::sync::OnceLock;
+
+/// A model with one perturbation set, and sign splits of its weights made on first use.
+pub struct Prepared<'m, T> {
+    /// The network.
+    pub model: &'m Model<'m, T>,
+    /// The set.
+    pub radii: Radii<T>,
+    splits: Vec<OnceLock<Split<T>>>,
+}
+
+/// The sign-split weights of interval propagation, side by side so that one product does two.
+#[derive(Clone, Debug)]
+pub struct Split<T> {
+    /// `[(W−E)⁺ | (W−E)⁻]`, (n_out, 2 n_in).
+    pub low: Matrix<T>,
+    /// `[(W+E)⁺ | (W+E)⁻]`, (n_out, 2 n_in).
+    pub high: Matrix<T>,
+    /// Weights whose interval contains both signs: (row, column, w−e, w+e).
+    pub straddling: Vec<(usize, usize, T, T)>,
+}
+
+impl<'m, T: Scalar> Prepared<'m, T> {
+    /// Pairs a model with radii.
+    pub fn new(model: &'m Model<'m, T>, radii: Radii<T>) -> Self {
+        Prepared { model, radii, splits: (0..model.steps.len()).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// Splits of the dense node `index`. The radius of a Frobenius ball is left out: it enters as a norm.
+    pub fn split(&self, index: usize) -> &Split<T> {
+        self.splits[index].get_or_init(|| {
+            let Step::Dense { weight, .. } = &self.model.steps[index] else {
+                panic!("node {index} is not dense")
+            };
+            Split::new(weight, &self.radii.layer(index).weight)
+        })
+    }
+}
+
+impl<T: Scalar> Split<T> {
+    fn new(weight: &Matrix<T>, radius: &Radius<T>) -> Self {
+        let (rows, cols) = (weight.rows(), weight.cols());
+        let (mut low, mut high) = (Matrix::zeros(rows, 2 * cols), Matrix::zeros(rows, 2 * cols));
+        let mut straddling = Vec::new();
+        for i in 0..rows {
+            for j in 0..cols {
+                let e = match radius {
+                    Radius::Zero | Radius::Frobenius(_) => T::zero(),
+                    Radius::Uniform(e) => *e,
+                    Radius::PerRow(rows) => rows[i],
+                    Radius::Dense(e) => e[(i, j)],
+                };
+                let (l, h) = (weight[(i, j)] - e, weight[(i, j)] + e);
+                let side = |v: T| if v < T::zero() { cols + j } else { j };
+                low[(i, side(l))] = l;
+                high[(i, side(h))] = h;
+                if l < T::zero() && h > T::zero() {
+                    straddling.push((i, j, l, h));
+                }
+            }
+        }
+        Split { low, high, straddling }
+    }
+}
+
+/// A box for each sample of a block.
+#[derive(Clone, Debug)]
+pub struct Bounds<T> {
+    /// (samples, width).
+    pub lower: Matrix<T>,
+    /// (samples, width).
+    pub upper: Matrix<T>,
+}
+
+/// What is known about one node.
+#[derive(Clone, Debug)]
+pub enum State<T> {
+    /// Nothing before it moves: its value is the clean one.
+    Fixed,
+    /// Its value lies in a box.
+    Box(Bounds<T>),
+}
+
+/// States of the nodes of a block, filled in node order.
+pub struct States<'a, T> {
+    values: &'a [Matrix<T>],
+    states: Vec<State<T>>,
+    /// One for each sample: why its bounds are void.
+    pub void: Vec<Option<Reason>>,
+}
+
+impl<'a, T: Scalar> States<'a, T> {
+    /// Nothing known yet.
+    pub fn new(block: &Block<'a, T>) -> Self {
+        let samples = block.values[0].rows();
+        States {
+            values: block.values,
+            states: Vec::with_capacity(block.values.len()),
+            void: vec![None; samples],
+        }
+    }
+
+    /// Number of samples.
+    pub fn samples(&self) -> usize {
+        self.values[0].rows()
+    }
+
+    /// Whether node `index` cannot move.
+    pub fn is_fixed(&self, index: usize) -> bool {
+        matches!(self.states[index], State::Fixed)
+    }
+
+    /// Lower bounds of node `index`.
+    pub fn lower(&self, index: usize) -> &Matrix<T> {
+        match &self.states[index] {
+            State::Fixed => &self.values[index],
+            State::Box(bounds) => &bounds.lower,
+        }
+    }
+
+    /// Upper bounds of node `index`.
+    pub fn upper(&self, index: usize) -> &Matrix<T> {
+        match &self.states[index] {
+            State::Fixed => &self.values[index],
+            State::Box(bounds) => &bounds.upper,
+        }
+    }
+
+    /// Clean values of node `index`.
+    pub fn value(&self, index: usize) -> &Matrix<T> {
+        &self.values[index]
+    }
+
+    /// Adds the state of the next node; bounds that are NaN, infinite or too large for products void their sample.
+    pub fn push(&mut self, state: State<T>) {
+        self.states.push(state);
+        let index = self.states.len() - 1;
+        let limit = T::from_f64(T::OVERFLOW);
+        for s in 0..self.samples() {
+            let within = |m: &Matrix<T>| m.row(s).iter().all(|v| v.abs() < limit);
+            if !(within(self.lower(index)) && within(self.upper(index))) {
+                self.void[s] = Some(Reason::Overflow);
+            }
+        }
+    }
+
+    /// Voids samples where a value of node `index` may exceed `limit` in magnitude.
+    pub fn check_range(&mut self, index: usize, limit: f64) {
+        let limit = T::from_f64(limit);
+        for s in 0..self.samples() {
+            let within = |m: &Matrix<T>| m.row(s).iter().all(|v| v.abs() <= limit);
+            if self.void[s].is_none() && !(within(self.lower(index)) && within(self.upper(index))) {
+                self.void[s] = Some(Reason::FormatRange);
+            }
+        }
+    }
+}
