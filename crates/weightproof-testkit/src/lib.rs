@@ -1,1 +1,11 @@
-//! Placeholder.
+//! Generators, oracles and the suite of theory.md §13.
+//!
+//! * [`networks`]: arbitrary small networks.
+//! * [`threats`]: every kind of threat model for a network.
+//! * [`oracle`]: enumeration of vertices, and many points of a set.
+//! * [`suite`]: what every bound method must satisfy on them.
+
+pub mod networks;
+pub mod oracle;
+pub mod suite;
+pub mod threats;

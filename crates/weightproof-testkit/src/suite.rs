@@ -1,0 +1,105 @@
+//! What every bound method must satisfy (theory.md §13), for one network.
+
+use crate::networks::{Blueprint, input, rng};
+use crate::oracle::{coordinate_search, margin, sampled_outputs};
+use crate::threats::sets;
+use weightproof::bounds::METHODS;
+use weightproof::certify::{Certifier, CertifyOptions};
+use weightproof::network::Network;
+use weightproof::property::Property;
+use weightproof::threat::PerturbationSet;
+use weightproof::verdict::{Precision, SampleCertificate, Samples};
+
+/// Rounding that a bound of each precision may have, relative to the size of the numbers involved: bounds are sound in
+/// real arithmetic, and the suite tests exactly that claim.
+fn rounding(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => 2e-5,
+        Precision::F64 => 1e-11,
+    }
+}
+
+/// Certifies one sample with every method.
+pub fn certificates(
+    network: &Network,
+    set: &PerturbationSet,
+    x: &[f64],
+    label: u32,
+    options: &CertifyOptions,
+) -> SampleCertificate {
+    let certifier = Certifier::new(network, std::slice::from_ref(set), options.clone()).expect("a method");
+    let labels = [label];
+    certifier.certify(Samples { first: 0, inputs: x, labels: Some(&labels) })[0][0]
+}
+
+/// Containment, for every threat model, method, precision and property: no sampled, vertex or searched perturbation
+/// is worse than a bound says.
+///
+/// # Errors
+/// The first violation, in words.
+pub fn containment(blueprint: &Blueprint, points: usize) -> Result<(), String> {
+    let network = blueprint.build();
+    let mut rng = rng(blueprint.seed ^ 0x5eed);
+    for (name, set) in sets(&network) {
+        let pixels = set.input_range.is_some();
+        let x = input(network.input_width(), pixels, &mut rng);
+        let clean = network.forward(&x);
+        let label = (0..clean.len()).max_by(|&a, &b| clean[a].total_cmp(&clean[b])).expect("outputs") as u32;
+        let target = label as usize;
+        let outputs = sampled_outputs(&network, &set, &x, points, &mut rng);
+        let searched = coordinate_search(&network, &set, &x, |f| margin(f, target), &mut rng);
+        let worst = outputs.iter().map(|f| margin(f, target)).fold(searched, f64::min);
+        let deviation = |f: &[f64]| f.iter().zip(&clean).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let farthest = outputs.iter().map(|f| deviation(f)).fold(0.0, f64::max);
+        let farthest = farthest.max(-coordinate_search(&network, &set, &x, |f| -deviation(f), &mut rng));
+        let size = 1.0 + clean.iter().chain(outputs.iter().flatten()).fold(0.0, |m: f64, v| m.max(v.abs()));
+        for method in METHODS {
+            for precision in [Precision::F64, Precision::F32] {
+                let slack = size * rounding(precision);
+                let mut options =
+                    CertifyOptions { precision, ..CertifyOptions::new(method.name, Property::Label) };
+                let bound = certificates(&network, &set, &x, label, &options).margin_lower;
+                if !(bound <= worst + slack) {
+                    return Err(format!("{} {precision:?} {name}: bound {bound} > {worst}", method.name));
+                }
+                options.property = Property::Deviation;
+                let bound =
+                    certificates(&network, &set, &x, label, &options).deviation_upper.expect("asked for");
+                if !(bound >= farthest - slack) {
+                    return Err(format!(
+                        "{} {precision:?} {name}: deviation {bound} < {farthest}",
+                        method.name
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// At radius zero every method returns the margin of the forward pass.
+///
+/// # Errors
+/// The first difference, in words.
+pub fn zero_radius(blueprint: &Blueprint) -> Result<(), String> {
+    let network = blueprint.build();
+    let x = input(network.input_width(), true, &mut rng(blueprint.seed));
+    for (name, set) in sets(&network) {
+        let mut set = set.scaled(0.0);
+        set.input_radius = 0.0;
+        set.activation_radius = 0.0;
+        set.layers.iter_mut().for_each(|l| l.bias.fill(0.0));
+        for method in METHODS {
+            for precision in [Precision::F64, Precision::F32] {
+                let options =
+                    CertifyOptions { precision, ..CertifyOptions::new(method.name, Property::Label) };
+                let found = certificates(&network, &set, &x, 0, &options);
+                let exact = margin(&network.forward(&x), 0);
+                if !((found.margin_lower - exact).abs() <= (1.0 + exact.abs()) * rounding(precision)) {
+                    return Err(format!("{} {name}: {} != {exact}", method.name, found.margin_lower));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! The suite of theory.md §13 over bound methods × threat models × arbitrary networks.
+
+use proptest::prelude::*;
+use weightproof::bounds::METHODS;
+use weightproof::certify::{Certifier, CertifyOptions};
+use weightproof::network::Activation;
+use weightproof::property::Property;
+use weightproof::threat::{Kind, ThreatModel};
+use weightproof::verdict::{Precision, Reason, Samples, Verdict};
+use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, arbitrary, input, rng};
+use weightproof_testkit::oracle::{margin, vertex_minimum};
+use weightproof_testkit::suite::{certificates, containment, zero_radius};
+
+/// Rounding of f64 bounds on networks with numbers of size about one.
+const ROUNDING: f64 = 1e-10;
+
+fn f64_options(method: &str) -> CertifyOptions {
+    CertifyOptions { precision: Precision::F64, ..CertifyOptions::new(method, Property::Label) }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_perturbation_beats_a_bound(blueprint in arbitrary()) {
+        prop_assert_eq!(containment(&blueprint, 12), Ok(()));
+    }
+
+    #[test]
+    fn radius_zero_is_the_forward_pass(blueprint in arbitrary()) {
+        prop_assert_eq!(zero_radius(&blueprint), Ok(()));
+    }
+
+    /// Methods that intersect with another one are never below it; the interval bound of merged output rows is never
+    /// below what norm products say about a network they both see... which is no theorem, so it is not tested.
+    #[test]
+    fn linear_is_never_below_what_it_intersects(blueprint in arbitrary(), radius in 0.0..0.2_f64) {
+        let network = blueprint.build();
+        let x = input(network.input_width(), true, &mut rng(blueprint.seed));
+        let set = ThreatModel::new(Kind::Absolute, radius).resolve(&network).unwrap();
+        let lower = |method| certificates(&network, &set, &x, 0, &f64_options(method)).margin_lower;
+        prop_assert!(lower("linear-interval") >= lower("interval") - ROUNDING);
+        prop_assert!(lower("linear") >= lower("interval") - ROUNDING);
+    }
+
+    /// Bounds fall when the set grows.
+    #[test]
+    fn certified_margins_fall_with_the_radius(seed in any::<u64>()) {
+        let network = Blueprint::new(&[3, 4, 4, 3], Activation::Relu, seed).build();
+        let x = input(3, true, &mut rng(seed));
+        for method in METHODS.iter().filter(|m| !m.name.starts_with("linear")) {
+            let lower = |radius| {
+                let set = ThreatModel::new(Kind::Absolute, radius).resolve(&network).unwrap();
+                certificates(&network, &set, &x, 0, &f64_options(method.name)).margin_lower
+            };
+            prop_assert!(lower(0.02) <= lower(0.01) + ROUNDING, "{}", method.name);
+            prop_assert!(lower(0.01) <= lower(0.0) + ROUNDING, "{}", method.name);
+        }
+    }
+}
+
+/// Lemma 1 on tiny networks: for one hidden layer the vertices contain the minimum, so every bound is below the
+/// enumeration; and when no neuron is unstable the linear bound *is* the enumeration.
+#[test]
+fn vertex_enumeration_of_tiny_networks() {
+    let mut exact = 0;
+    for seed in 0..60 {
+        let network = Blueprint::new(&[2, 2, 2], Activation::Relu, seed).build();
+        let x = input(2, seed % 2 == 0, &mut rng(seed));
+        for (kind, radius) in [(Kind::Absolute, 0.05), (Kind::Relative, 0.1), (Kind::PerChannel, 0.05)] {
+            let set = ThreatModel::new(kind, radius).resolve(&network).unwrap();
+            let enumerated = vertex_minimum(&network, &set, &x, |f| margin(f, 0));
+            for method in METHODS {
+                let lower = certificates(&network, &set, &x, 0, &f64_options(method.name)).margin_lower;
+                assert!(
+                    lower <= enumerated + ROUNDING,
+                    "{} seed {seed}: {lower} > {enumerated}",
+                    method.name
+                );
+            }
+            let linear = certificates(&network, &set, &x, 0, &f64_options("linear")).margin_lower;
+            exact += usize::from((linear - enumerated).abs() < ROUNDING);
+        }
+    }
+    assert!(
+        exact > 90,
+        "the linear bound is exact where all neurons are stable, found it {exact} times of 180"
+    );
+}
+
+/// The same for a hidden layer whose inputs have any sign, through `|x|`.
+#[test]
+fn a_single_dense_layer_before_an_activation_is_exact_for_every_activation() {
+    for activation in ACTIVATIONS.into_iter().filter(|f| *f != Activation::Gelu && *f != Activation::GeluTanh)
+    {
+        for seed in 0..20 {
+            let network = Blueprint::new(&[2, 1, 2], activation, seed).build();
+            let x = input(2, false, &mut rng(seed));
+            let mut threat = ThreatModel::new(Kind::Absolute, 0.2);
+            threat.layers = Some(vec!["dense0".into()]);
+            let set = threat.resolve(&network).unwrap();
+            let enumerated = vertex_minimum(&network, &set, &x, |f| margin(f, 0));
+            let lower = certificates(&network, &set, &x, 0, &f64_options("interval")).margin_lower;
+            assert!(
+                (lower - enumerated).abs() < ROUNDING,
+                "{activation:?} seed {seed}: {lower} {enumerated}"
+            );
+        }
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_threads_or_batches() {
+    let network = Blueprint::new(&[5, 16, 16, 4], Activation::Relu, 3).build();
+    let set = ThreatModel::new(Kind::Absolute, 0.01).resolve(&network).unwrap();
+    let mut random = rng(1);
+    let inputs: Vec<f64> = (0..300).flat_map(|_| input(5, true, &mut random)).collect();
+    let labels: Vec<u32> = (0..300).map(|i| i % 4).collect();
+    for method in METHODS {
+        let options = CertifyOptions::new(method.name, Property::Label);
+        let certifier = Certifier::new(&network, std::slice::from_ref(&set), options).unwrap();
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| certifier.certify(Samples { first: 0, inputs: &inputs, labels: Some(&labels) }))
+        };
+        assert_eq!(run(1), run(3), "{}", method.name);
+    }
+}
+
+#[test]
+fn several_radii_in_one_run_equal_single_runs() {
+    let network = Blueprint::new(&[5, 8, 8, 4], Activation::Relu, 4).build();
+    let unit = ThreatModel::new(Kind::Absolute, 1.0).resolve(&network).unwrap();
+    let sets: Vec<_> = [0.001, 0.01, 0.1].iter().map(|t| unit.scaled(*t)).collect();
+    let x = input(5, true, &mut rng(2));
+    let samples = Samples { first: 7, inputs: &x, labels: None };
+    let options = CertifyOptions::new("linear", Property::Prediction);
+    let together = Certifier::new(&network, &sets, options.clone()).unwrap().certify(samples);
+    for (set, found) in sets.iter().zip(&together) {
+        let alone =
+            Certifier::new(&network, std::slice::from_ref(set), options.clone()).unwrap().certify(samples);
+        assert_eq!(&alone[0], found);
+        assert_eq!(found[0].clean.index, 7);
+    }
+}
+
+/// Permuting classes permutes nothing but names; scaling W¹ by c and W² by 1/c with their radii leaves margins alone.
+#[test]
+fn symmetries_of_the_network_leave_bounds_unchanged() {
+    use weightproof::network::{Dense, Layer};
+    use weightproof::threat::{LayerSet, PerturbationSet, WeightRadius};
+    let network = Blueprint::new(&[3, 5, 3], Activation::Relu, 9).build();
+    let x = input(3, true, &mut rng(9));
+    let dense: Vec<(usize, Dense)> = network.dense_layers().map(|(i, _, d)| (i, d.clone())).collect();
+    let radii = |factors: [f64; 2]| PerturbationSet {
+        layers: dense
+            .iter()
+            .zip(factors)
+            .map(|((node, d), c)| LayerSet {
+                node: *node,
+                weight: WeightRadius::Uniform(0.03 * c),
+                bias: vec![0.02 * if *node == dense[0].0 { c } else { 1.0 }; d.bias.len()],
+                bias_scales: true,
+            })
+            .collect(),
+        input_radius: 0.0,
+        input_range: None,
+        activation_radius: 0.0,
+        value_limit: None,
+    };
+    let c = 4.0;
+    let scaled: Vec<_> = dense
+        .iter()
+        .zip([c, 1.0 / c])
+        .map(|((node, d), c)| {
+            let bias =
+                if *node == dense[0].0 { d.bias.iter().map(|b| b * c).collect() } else { d.bias.clone() };
+            (*node, d.weight.map(|w| w * c), bias)
+        })
+        .collect();
+    let rescaled = network.with_parameters(&scaled);
+    assert!(matches!(rescaled.nodes()[1].layer, Layer::Dense(_)));
+    for method in METHODS {
+        let options = f64_options(method.name);
+        let before = certificates(&network, &radii([1.0, 1.0]), &x, 1, &options).margin_lower;
+        let after = certificates(&rescaled, &radii([c, 1.0 / c]), &x, 1, &options).margin_lower;
+        assert!((before - after).abs() < ROUNDING, "{}: {before} {after}", method.name);
+    }
+}
+
+/// A radius so large that bounds overflow proves nothing and says so.
+#[test]
+fn overflow_is_unknown_never_verified() {
+    let network = Blueprint::new(&[3, 4, 4, 3], Activation::Relu, 5).build();
+    let x = input(3, true, &mut rng(5));
+    for radius in [1e12, 1e20, 1e38, 1e200, f64::MAX] {
+        for kind in [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius] {
+            let set = ThreatModel::new(kind, radius).resolve(&network).unwrap();
+            for method in METHODS {
+                for precision in [Precision::F32, Precision::F64] {
+                    let options = CertifyOptions {
+                        precision,
+                        ..CertifyOptions::new(method.name, Property::Prediction)
+                    };
+                    let found = certificates(&network, &set, &x, 0, &options);
+                    assert_eq!(found.verdict, Verdict::Unknown, "{} {kind} {radius}", method.name);
+                    assert!(!found.margin_lower.is_nan());
+                    if radius > 1e38 {
+                        assert_eq!(
+                            found.reason,
+                            Some(Reason::Overflow),
+                            "{} {kind} {radius} {precision:?}",
+                            method.name
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Inference carried out in a software format, with shuffled sums, stays above the format's certificate.
+#[test]
+fn emulated_inference_never_contradicts_a_format_certificate() {
+    use rand::seq::SliceRandom;
+    use weightproof::threat::NumberFormat;
+    for seed in 0..40 {
+        let network = Blueprint::new(&[6, 7, 5, 3], Activation::Relu, seed).build();
+        let x = input(6, true, &mut rng(seed));
+        let mut random = rng(seed + 1000);
+        for format in NumberFormat::ALL {
+            let set = ThreatModel::new(Kind::Format(format), None).resolve(&network).unwrap();
+            let options = CertifyOptions {
+                precision: Precision::F64,
+                ..CertifyOptions::new("linear", Property::Prediction)
+            };
+            let found = certificates(&network, &set, &x, 0, &options);
+            for _ in 0..4 {
+                let mut z: Vec<f64> = x.clone();
+                for (index, _, dense) in network.dense_layers() {
+                    let stored: Vec<f64> = z.iter().map(|&z| format.round(z)).collect();
+                    z = (0..dense.bias.len())
+                        .map(|i| {
+                            let mut terms: Vec<f32> = dense
+                                .weight
+                                .row(i)
+                                .iter()
+                                .zip(&stored)
+                                .map(|(&w, &z)| format.round(w) as f32 * z as f32)
+                                .collect();
+                            terms.push(format.round(dense.bias[i]) as f32);
+                            terms.shuffle(&mut random);
+                            f64::from(terms.into_iter().sum::<f32>())
+                        })
+                        .collect();
+                    if index != network.output() {
+                        z.iter_mut().for_each(|z| *z = z.max(0.0));
+                    }
+                }
+                let emulated = margin(&z, found.clean.target);
+                assert!(
+                    emulated >= found.margin_lower,
+                    "{format:?} seed {seed}: {emulated} {}",
+                    found.margin_lower
+                );
+            }
+        }
+    }
+}
+
+/// Values beyond a format's range void its certificate.
+#[test]
+fn leaving_the_range_of_a_format_is_unknown() {
+    let network = Blueprint::new(&[3, 4, 4, 3], Activation::Relu, 5).build();
+    let set = ThreatModel::new("format:fp8e4m3".parse().unwrap(), None).resolve(&network).unwrap();
+    for method in METHODS {
+        let options = CertifyOptions::new(method.name, Property::Prediction);
+        let found = certificates(&network, &set, &[500.0, 500.0, 500.0], 0, &options);
+        assert_eq!(
+            (found.verdict, found.reason),
+            (Verdict::Unknown, Some(Reason::FormatRange)),
+            "{}",
+            method.name
+        );
+    }
+}
