@@ -91,7 +91,8 @@ fn the_writer_refuses_contradictions() {
 #[test]
 fn narrow_types_are_read_exactly() {
     let (network, _) = parse_safetensors(&stored(), ARCHITECTURE).unwrap();
-    let encoders: [(Dtype, fn(f64) -> Vec<u8>); 3] = [
+    type Encode = fn(f64) -> Vec<u8>;
+    let encoders: [(Dtype, Encode); 3] = [
         (Dtype::F32, |v| (v as f32).to_le_bytes().to_vec()),
         (Dtype::F16, |v| f16::from_f64(v).to_le_bytes().to_vec()),
         (Dtype::BF16, |v| bf16::from_f64(v).to_le_bytes().to_vec()),

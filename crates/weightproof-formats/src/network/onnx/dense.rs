@@ -62,14 +62,12 @@ impl Reader<'_> {
         let mut origins: Vec<String> = matrix.origin.iter().cloned().collect();
         let mut bias = vec![0.0; weight.rows()];
         match operands.get(2).and_then(Option::as_ref) {
-            None => {}
-            Some(Value::Constant(c)) => {
-                if beta != 0.0 {
-                    let numbers = self.spread(op, c, x.element, &dims)?;
-                    bias = numbers.iter().map(|b| beta * b).collect();
-                    origins.extend(c.origin.clone());
-                }
+            Some(Value::Constant(c)) if beta != 0.0 => {
+                let numbers = self.spread(op, c, x.element, &dims)?;
+                bias = numbers.iter().map(|b| beta * b).collect();
+                origins.extend(c.origin.clone());
             }
+            None | Some(Value::Constant(_)) => {}
             Some(Value::Computed(_) | Value::Erf(_)) => {
                 return Err(op.fail("a constant operand C", "a computed one"));
             }

@@ -24,10 +24,7 @@ pub(super) enum Rule {
     Gelu,
     Erf,
     Softmax,
-    Flatten,
-    Reshape,
-    Squeeze,
-    Unsqueeze,
+    Rename(Rename),
     Transpose,
     Identity,
     Dropout,
@@ -51,20 +48,29 @@ impl Rule {
             | Rule::Gelu
             | Rule::Erf
             | Rule::Softmax
-            | Rule::Flatten
+            | Rule::Rename(Rename::Flatten)
             | Rule::Transpose
             | Rule::Identity
             | Rule::Cast
             | Rule::ConstantOfShape
             | Rule::Shape => (1, 1),
-            Rule::Squeeze | Rule::Unsqueeze => (1, 2),
+            Rule::Rename(Rename::Squeeze | Rename::Unsqueeze) => (1, 2),
             Rule::Dropout => (1, 3),
             Rule::Slice => (1, 5),
             Rule::Concat => (1, usize::MAX),
-            Rule::MatMul | Rule::Arithmetic(_) | Rule::Reshape | Rule::Gather => (2, 2),
+            Rule::MatMul | Rule::Arithmetic(_) | Rule::Rename(Rename::Reshape) | Rule::Gather => (2, 2),
             Rule::Gemm => (2, 3),
         }
     }
+}
+
+/// The operators that only give a value another shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rename {
+    Flatten,
+    Reshape,
+    Squeeze,
+    Unsqueeze,
 }
 
 /// The four binary operations.
@@ -94,7 +100,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("Div", Rule::Arithmetic(Arithmetic::Div), "by a constant: a scale layer; constants are folded"),
     operator("Dropout", Rule::Dropout, "nothing (inference)"),
     operator("Erf", Rule::Erf, "as part of x * (1 + erf(x / sqrt 2)) / 2: the exact GELU"),
-    operator("Flatten", Rule::Flatten, "a reshape"),
+    operator("Flatten", Rule::Rename(Rename::Flatten), "a reshape"),
     operator("Gather", Rule::Gather, ON_CONSTANTS),
     operator("Gelu", Rule::Gelu, "an activation, exact or with approximate = tanh"),
     operator("Gemm", Rule::Gemm, "a dense layer; one operand constant, any transA, transB, alpha, beta, C"),
@@ -111,7 +117,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("Relu", Rule::Activation(Activation::Relu), "an activation"),
     operator(
         "Reshape",
-        Rule::Reshape,
+        Rule::Rename(Rename::Reshape),
         "a reshape; the target shape must follow from constants and the input shape",
     ),
     operator("Shape", Rule::Shape, "a constant: the batch dimension counts as 1"),
@@ -123,7 +129,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "dropped as the last operator: it does not change the order of the classes",
     ),
     operator("Softplus", Rule::Activation(Activation::Softplus), "an activation"),
-    operator("Squeeze", Rule::Squeeze, "a reshape"),
+    operator("Squeeze", Rule::Rename(Rename::Squeeze), "a reshape"),
     operator(
         "Sub",
         Rule::Arithmetic(Arithmetic::Sub),
@@ -135,7 +141,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::Transpose,
         "of constants: folded; of computed values when only dimensions of 1 move",
     ),
-    operator("Unsqueeze", Rule::Unsqueeze, "a reshape"),
+    operator("Unsqueeze", Rule::Rename(Rename::Unsqueeze), "a reshape"),
 ];
 
 /// The names of [`SUPPORTED_OPERATORS`], separated by commas.

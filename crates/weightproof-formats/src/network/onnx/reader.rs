@@ -131,9 +131,7 @@ impl<'a> Reader<'a> {
             },
             Rule::Erf => self.erf(op, &operands),
             Rule::Softmax => self.softmax(op, &operands),
-            Rule::Flatten | Rule::Reshape | Rule::Squeeze | Rule::Unsqueeze => {
-                self.reshape(op, rule, &operands)
-            }
+            Rule::Rename(rename) => self.reshape(op, rename, &operands),
             Rule::Transpose => self.transpose(op, &operands),
             Rule::Identity => self.pass(op, &operands),
             Rule::Dropout => self.dropout(op, &operands),
@@ -176,15 +174,8 @@ impl<'a> Reader<'a> {
                 },
             };
             if let Some(Value::Computed(Computed { softmax: Some(node), .. })) = &value {
-                let renames = [
-                    Rule::Identity,
-                    Rule::Cast,
-                    Rule::Flatten,
-                    Rule::Reshape,
-                    Rule::Squeeze,
-                    Rule::Unsqueeze,
-                ];
-                if !rule(&op.kind()).is_some_and(|rule| renames.contains(&rule)) {
+                let renames = matches!(rule(&op.kind()), Some(Rule::Identity | Rule::Cast | Rule::Rename(_)));
+                if !renames {
                     return Err(op.fail(format!("no operator after {node}"), op.kind()));
                 }
             }

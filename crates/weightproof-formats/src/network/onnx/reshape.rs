@@ -3,22 +3,27 @@
 use super::OnnxError;
 use super::fold::{self, at};
 use super::op::Op;
-use super::operators::Rule;
+use super::operators::Rename;
 use super::reader::{Computed, Reader, Value, computed, constant, lone_erf, value};
 use super::shape::{self, without_batch};
 use super::tensor::{Element, Tensor, Values, type_name};
 
 impl Reader<'_> {
     /// Flatten, Reshape, Squeeze, Unsqueeze.
-    pub fn reshape(&mut self, op: &Op, rule: Rule, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+    pub fn reshape(
+        &mut self,
+        op: &Op,
+        rename: Rename,
+        operands: &[Option<Value>],
+    ) -> Result<Value, OnnxError> {
         match value(op, operands, 0)? {
             Value::Constant(tensor) => {
-                let dims = self.target(op, rule, &tensor.dims, operands)?;
+                let dims = self.target(op, rename, &tensor.dims, operands)?;
                 self.budget.tensor(&op.name, &dims)?;
                 Ok(constant(tensor.with_dims(dims)))
             }
             Value::Computed(x) => {
-                let dims = self.target(op, rule, &x.dims, operands)?;
+                let dims = self.target(op, rename, &x.dims, operands)?;
                 Ok(self.renamed(op, x, dims))
             }
             Value::Erf(term) => Err(lone_erf(op, term)),
@@ -28,18 +33,18 @@ impl Reader<'_> {
     fn target(
         &self,
         op: &Op,
-        rule: Rule,
+        rename: Rename,
         dims: &[usize],
         operands: &[Option<Value>],
     ) -> Result<Vec<usize>, OnnxError> {
-        match rule {
-            Rule::Flatten => at(op, shape::flatten(dims, op.int("axis", 1)?)),
-            Rule::Reshape => {
+        match rename {
+            Rename::Flatten => at(op, shape::flatten(dims, op.int("axis", 1)?)),
+            Rename::Reshape => {
                 let target = integers(op, operands, 1)?.ok_or_else(|| op.fail("a target shape", "none"))?;
                 at(op, shape::reshape(dims, target, op.flag("allowzero")?))
             }
-            Rule::Squeeze => at(op, shape::squeeze(dims, self.axes(op, operands)?)),
-            _ => {
+            Rename::Squeeze => at(op, shape::squeeze(dims, self.axes(op, operands)?)),
+            Rename::Unsqueeze => {
                 let list = self.axes(op, operands)?.ok_or_else(|| op.fail("axes", "none"))?;
                 at(op, shape::unsqueeze(dims, list))
             }

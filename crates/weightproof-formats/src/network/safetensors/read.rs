@@ -216,14 +216,14 @@ fn spread(numbers: Option<&Numbers>, default: f64, shape: &[usize]) -> Result<Ve
     }
 }
 
+// The enum is open: types may be added.
+#[allow(clippy::wildcard_enum_match_arm)]
 fn decode(dtype: Dtype, data: &[u8]) -> Option<Vec<f64>> {
     match dtype {
         Dtype::F64 => Some(numbers(data, f64::from_le_bytes)),
         Dtype::F32 => Some(numbers(data, |b| f64::from(f32::from_le_bytes(b)))),
         Dtype::F16 => Some(numbers(data, |b| f16::from_le_bytes(b).to_f64())),
         Dtype::BF16 => Some(numbers(data, |b| bf16::from_le_bytes(b).to_f64())),
-        // The enum is open: types may be added.
-        #[allow(clippy::wildcard_enum_match_arm)]
         _ => None,
     }
 }
