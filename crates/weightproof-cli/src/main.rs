@@ -1,1 +1,36 @@
-fn main() {}
+//! The binary `weightproof`: arguments → checked settings → library → report.
+
+mod args;
+mod command;
+mod config;
+mod error;
+mod interrupt;
+mod number;
+mod output;
+mod run;
+mod session;
+mod source;
+mod threat;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Exit code for bad usage or input, which is also clap's.
+const BAD_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Inspect(args) => command::inspect::run(args),
+        Command::Certify(args) => command::certify::run(args),
+        Command::Completions { shell } => command::generate::completions(*shell),
+        Command::Man { command } => command::generate::man(command.as_deref()),
+    };
+    result.unwrap_or_else(|failure| {
+        // Nothing can be done when standard error is closed.
+        let _ = writeln!(std::io::stderr(), "{failure}");
+        ExitCode::from(BAD_INPUT)
+    })
+}

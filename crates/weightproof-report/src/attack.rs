@@ -81,7 +81,6 @@ impl AttackSummary {
 impl Record for AttackRecord {
     type Summary = AttackSummary;
     const COMMAND: &'static str = "attack";
-    const GUARANTEE: &'static str = "estimate";
     const FAILING: &'static str = "broken";
     const COLUMNS: &'static [&'static str] =
         &["index", "label", "predicted", "margin", "worst_margin", "runner_up", "verdict", "reason"];
@@ -118,12 +117,12 @@ impl Record for AttackRecord {
         ]
     }
 
-    fn summary_head(_: &AttackSummary) -> Vec<(&'static str, &'static str)> {
+    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
         vec![
             ("samples", ""),
             ("accuracy", "measured"),
-            ("accuracy under attack", Self::GUARANTEE),
-            ("mean worst margin found", Self::GUARANTEE),
+            ("accuracy under attack", guarantee),
+            ("mean worst margin found", guarantee),
         ]
     }
 

@@ -16,6 +16,8 @@ pub struct Header {
     pub threat: ThreatReport,
     /// How the question was answered.
     pub method: MethodReport,
+    /// `rigorous`, `real-arithmetic` or `estimate`: what the numbers of the method are worth.
+    pub guarantee: &'static str,
     /// The settings of the run, as given; a run with the same settings gives the same report.
     pub config: serde_json::Value,
 }

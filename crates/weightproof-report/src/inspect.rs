@@ -139,7 +139,8 @@ impl InspectReport {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
+    pub fn write(&self, format: Format, mut out: impl Write) -> io::Result<()> {
+        let out = &mut out;
         match format {
             Format::Text => self.text(out),
             Format::Json => self.json(out),

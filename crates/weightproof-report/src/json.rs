@@ -71,7 +71,7 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
     fields.field("data", &header.data)?;
     fields.field("threat", &header.threat)?;
     fields.field("method", &header.method)?;
-    fields.field("guarantee", &R::GUARANTEE)?;
+    fields.field("guarantee", &header.guarantee)?;
     fields.field("config", &header.config)?;
     if let [result] = report.results.as_slice() {
         body(result, &mut fields)?;

@@ -136,7 +136,6 @@ pub fn curve_radii(records: &[RadiusRecord]) -> Vec<f64> {
 impl Record for RadiusRecord {
     type Summary = RadiusSummary;
     const COMMAND: &'static str = "radius";
-    const GUARANTEE: &'static str = "real-arithmetic";
     const FAILING: &'static str = "not certified at any radius";
     const COLUMNS: &'static [&'static str] =
         &["index", "label", "predicted", "margin", "certified_radius", "attacked_radius"];
@@ -170,12 +169,12 @@ impl Record for RadiusRecord {
         ]
     }
 
-    fn summary_head(_: &RadiusSummary) -> Vec<(&'static str, &'static str)> {
+    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
         vec![
             ("samples", ""),
             ("accuracy", "measured"),
-            ("median certified radius", Self::GUARANTEE),
-            ("mean certified radius", Self::GUARANTEE),
+            ("median certified radius", guarantee),
+            ("mean certified radius", guarantee),
             ("median attacked radius", "estimate"),
         ]
     }
@@ -190,10 +189,10 @@ impl Record for RadiusRecord {
         ]
     }
 
-    fn curves(summary: &RadiusSummary) -> Vec<(String, String)> {
+    fn curves(summary: &RadiusSummary, guarantee: &'static str) -> Vec<(String, String)> {
         let mut table = Table::new([Side::Right; 3]);
         table.push(["radius", "certified accuracy", "accuracy under attack"]);
-        table.push(["", Self::GUARANTEE, "estimate"]);
+        table.push(["", guarantee, "estimate"]);
         for p in &summary.curve {
             let row = [percent(p.certified_accuracy), percent_or_dash(p.accuracy_under_attack)];
             table.push(std::iter::once(exact(p.radius)).chain(row));

@@ -28,8 +28,6 @@ pub trait Record: Clone + Debug + Serialize {
     type Summary: Clone + Debug + Serialize;
     /// Name of the command: `schema` is `weightproof/COMMAND/1`.
     const COMMAND: &'static str;
-    /// `real-arithmetic` for proofs, `estimate` for what was measured.
-    const GUARANTEE: &'static str;
     /// How samples for which [`Record::holds`] is false are called.
     const FAILING: &'static str;
     /// Columns of the CSV form after the radius.
@@ -43,12 +41,12 @@ pub trait Record: Clone + Debug + Serialize {
     fn csv_row(&self) -> Vec<String>;
     /// Cells below [`Record::LIST`].
     fn list_row(&self) -> Vec<String>;
-    /// Columns of the summary, each with the guarantee of its numbers.
-    fn summary_head(summary: &Self::Summary) -> Vec<(&'static str, &'static str)>;
+    /// Columns of the summary, each with the guarantee of its numbers; `guarantee` is that of the method.
+    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)>;
     /// Cells below [`Record::summary_head`].
     fn summary_row(summary: &Self::Summary) -> Vec<String>;
     /// More tables about all samples, each under a title.
-    fn curves(_summary: &Self::Summary) -> Vec<(String, String)> {
+    fn curves(_summary: &Self::Summary, _guarantee: &'static str) -> Vec<(String, String)> {
         Vec::new()
     }
 }
@@ -100,7 +98,8 @@ impl<R: Record> Report<R> {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
+    pub fn write(&self, format: Format, mut out: impl Write) -> io::Result<()> {
+        let out = &mut out;
         match format {
             Format::Text => text::report(self, out),
             Format::Json => json::report(self, out),
@@ -111,13 +110,13 @@ impl<R: Record> Report<R> {
 
     /// The table of summaries: names, guarantees, then one row for each radius.
     pub(crate) fn summary_table(&self) -> Table {
-        let head = self.results.first().map(|r| R::summary_head(&r.summary)).unwrap_or_default();
+        let head = R::summary_head(self.header.guarantee);
         let radius = self.results.iter().any(|r| r.radius.is_some());
         let first = |cell: &str| radius.then(|| cell.to_owned());
         let mut table = Table::new(vec![Side::Right; head.len() + usize::from(radius)]);
         let row = |name: &str, cells: Vec<String>| first(name).into_iter().chain(cells);
         table.push(row("radius", head.iter().map(|(name, _)| (*name).to_owned()).collect()));
-        table.push(row("given", head.iter().map(|(_, guarantee)| (*guarantee).to_owned()).collect()));
+        table.push(row("", head.iter().map(|(_, guarantee)| (*guarantee).to_owned()).collect()));
         for result in &self.results {
             let name = result.radius.map_or_else(String::new, crate::number::exact);
             table.push(row(&name, R::summary_row(&result.summary)));

@@ -14,7 +14,7 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
     header(&report.header, out)?;
     writeln!(out, "\n{}", report.summary_table().to_string().trim_end())?;
     for result in &report.results {
-        for (title, curve) in R::curves(&result.summary) {
+        for (title, curve) in R::curves(&result.summary, report.header.guarantee) {
             writeln!(out, "\n{title}\n{}", curve.trim_end())?;
         }
         failing(result, out)?;
@@ -62,14 +62,14 @@ pub(crate) fn model(m: &ModelReport) -> String {
 
 /// The threat model, one pair of cells for each line.
 pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
-    let mut lines = vec![["threat".into(), format!("{}, radius {}", t.kind, t.unit)]];
+    let mut lines = vec![["threat".into(), format!("{}; unit of the radius: {}", t.kind, t.unit)]];
     let mut more = |text: String| lines.push([String::new(), text]);
     more(match t.perturbed_layers.as_slice() {
         [] => "no layer is perturbed".into(),
         layers => format!("perturbed layers: {}", layers.join(", ")),
     });
     match t.bias_radius {
-        None => {}
+        None => more("biases move like the weights of their layer".into()),
         Some(0.0) => more("biases do not move".into()),
         Some(radius) => more(format!("radius of biases {}", exact(radius))),
     }

@@ -1,0 +1,287 @@
+//! The command line, as clap reads it. Numbers whose errors need more than clap says stay text until `config`.
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use weightproof::bounds::METHODS;
+use weightproof::certify::CertifyOptions;
+use weightproof_report::Format;
+
+/// Proofs of what a neural network still does when its weights change.
+///
+/// Exit codes: 0 when the property holds for all samples (for `attack`: none was broken), 1 when it does not or is unknown,
+/// 2 for bad usage or input.
+#[derive(Debug, Parser)]
+#[command(name = "weightproof", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show layers, shapes, parameters, norms, and what would be perturbed
+    Inspect(Box<InspectArgs>),
+    /// Prove which samples keep their class for every perturbation of the weights
+    Certify(Box<CertifyArgs>),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page of weightproof, or of one of its commands
+    Man {
+        /// The command
+        command: Option<String>,
+    },
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub threat: ThreatArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `certify`.
+#[derive(Debug, Args)]
+pub struct CertifyArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub threat: ThreatArgs,
+    #[command(flatten)]
+    pub property: PropertyArgs,
+    #[command(flatten)]
+    pub method: MethodArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// The network.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Network: .onnx, or .safetensors with an architecture file; without it, the embedded MNIST network
+    #[arg(value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+    /// Architecture of a .safetensors network [default: the .toml beside it]
+    #[arg(long, value_name = "FILE")]
+    pub architecture: Option<PathBuf>,
+}
+
+/// The data.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv; without it, the embedded MNIST sample
+    #[arg(value_name = "DATA")]
+    pub data: Option<PathBuf>,
+    /// Labels: .npy, IDX, or text with one per line
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// The first column of a .csv is data, not the label
+    #[arg(long)]
+    pub unlabelled_csv: bool,
+    /// Which part of a folder or archive that has both
+    #[arg(long, value_name = "PART", default_value = "test")]
+    pub split: SplitArg,
+    /// Number of samples to skip
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub offset: usize,
+    /// Number of samples [default: all]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub samples: Option<usize>,
+    /// Order of channels, height and width that the network wants [default: from the shapes]
+    #[arg(long, value_name = "ORDER")]
+    pub layout: Option<LayoutArg>,
+    /// Mean to subtract from the data: one number, or one for each channel
+    #[arg(long, value_name = "M,…", allow_hyphen_values = true)]
+    pub mean: Option<String>,
+    /// Standard deviation to divide by: one number, or one for each channel
+    #[arg(long, value_name = "S,…", allow_hyphen_values = true)]
+    pub std: Option<String>,
+    /// Samples to read at once [default: adapts, at most 2048]
+    #[arg(long, value_name = "B", value_parser = positive)]
+    pub batch: Option<usize>,
+}
+
+/// The perturbation set.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Threat model")]
+pub struct ThreatArgs {
+    /// Radius of every weight, or several
+    #[arg(long, value_name = "R,…", allow_hyphen_values = true)]
+    pub radius: Option<String>,
+    /// Radius of every bias, 0 for none [default: as the weights of the layer]
+    #[arg(long, value_name = "R", allow_hyphen_values = true)]
+    pub bias_radius: Option<String>,
+    /// absolute, relative, per-channel, frobenius, int2 to int16, int8:per-channel, format:bf16, format:fp16, format:tf32,
+    /// format:fp32, format:fp8e4m3, format:fp8e5m2, or a .toml file [default: absolute]
+    #[arg(long, value_name = "KIND")]
+    pub threat: Option<String>,
+    /// Perturb only these layers [default: all with weights]
+    #[arg(long, value_name = "A,B,…")]
+    pub layers: Option<String>,
+    /// Radius of a joint perturbation of the input, in the unit of the data
+    #[arg(long, value_name = "R", allow_hyphen_values = true)]
+    pub input_radius: Option<String>,
+    /// Radius of an error added to every activation
+    #[arg(long, value_name = "R", allow_hyphen_values = true)]
+    pub activation_radius: Option<String>,
+}
+
+/// What must hold.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Property")]
+pub struct PropertyArgs {
+    /// What must hold [default: label where there are labels, else prediction]
+    #[arg(long, value_name = "P")]
+    pub property: Option<PropertyArg>,
+    /// Largest allowed change of an output, for the property deviation
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub tolerance: Option<String>,
+}
+
+/// How bounds are computed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Method")]
+pub struct MethodArgs {
+    /// Bound method
+    #[arg(long, value_name = "NAME", default_value = "linear", value_parser = method_names())]
+    pub method: String,
+    /// Bounds of hidden neurons that the method linear starts from [default: linear]
+    #[arg(long, value_name = "NAME")]
+    pub intermediate: Option<IntermediateArg>,
+}
+
+/// Threads, numbers, seeds.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Computation")]
+pub struct EngineArgs {
+    /// Number of threads [default: all processors]
+    #[arg(long, value_name = "T", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Seed of everything random
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Floating-point type
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub precision: PrecisionArg,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Format of the results
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: FormatArg,
+    /// File for the results [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Neither progress nor remarks on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Values of `--split`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SplitArg {
+    /// The test set
+    Test,
+    /// The training set
+    Train,
+}
+
+/// Values of `--layout`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LayoutArg {
+    /// Channels first
+    Nchw,
+    /// Channels last
+    Nhwc,
+}
+
+/// Values of `--property`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PropertyArg {
+    /// The given label keeps the largest output
+    Label,
+    /// The prediction of the unperturbed network does not change
+    Prediction,
+    /// No output moves by more than the tolerance
+    Deviation,
+}
+
+/// Values of `--intermediate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IntermediateArg {
+    /// Tight
+    Linear,
+    /// Cheap
+    Interval,
+}
+
+/// Values of `--precision`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PrecisionArg {
+    /// Single precision
+    F32,
+    /// Double precision
+    F64,
+}
+
+/// Values of `--format`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum FormatArg {
+    /// Tables
+    Text,
+    /// One object
+    Json,
+    /// One row for each sample and radius
+    Csv,
+}
+
+/// The names of all bound methods.
+fn method_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(METHODS.iter().map(|m| m.name))
+}
+
+/// An integer of at least 1.
+fn positive(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| *n > 0);
+    number.ok_or_else(|| "expected an integer of at least 1".into())
+}
+
+/// The most threads that are started.
+const MOST_THREADS: usize = 1024;
+
+fn threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n));
+    number.ok_or_else(|| format!("expected an integer from 1 to {MOST_THREADS}"))
+}
+
+/// The most samples that are read at once when the user does not say.
+pub const MOST_BATCH: usize = 32 * CertifyOptions::BLOCK;
+
+impl OutputArgs {
+    /// The format, as reports name it.
+    pub fn format(&self) -> Format {
+        match self.format {
+            FormatArg::Text => Format::Text,
+            FormatArg::Json => Format::Json,
+            FormatArg::Csv => Format::Csv,
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! One file for each command: arguments → library → report.
+
+pub mod certify;
+pub mod generate;
+pub mod inspect;
+
+use std::process::ExitCode;
+
+/// Exit code 0 when the property holds, else 1.
+fn exit_code(holds: bool) -> ExitCode {
+    ExitCode::from(u8::from(!holds))
+}

@@ -1,0 +1,174 @@
+//! Validated settings of a run, as they are echoed in reports.
+//!
+//! What does not change results is not here: threads, output format, progress.
+
+use crate::args::{
+    DataArgs, EngineArgs, IntermediateArg, LayoutArg, MethodArgs, ModelArgs, PrecisionArg, PropertyArg,
+    PropertyArgs, SplitArg,
+};
+use crate::error::Failure;
+use crate::number::{self, Range};
+use crate::threat::ThreatConfig;
+use serde::{Serialize, Serializer};
+use std::path::PathBuf;
+use weightproof::property::Property;
+use weightproof::verdict::Precision;
+
+/// Settings of a command that runs over samples.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// The network.
+    pub model: ModelConfig,
+    /// The data.
+    pub data: DataConfig,
+    /// The perturbation set.
+    pub threat: ThreatConfig,
+    /// What must hold, if it was said.
+    pub property: Option<Property>,
+    /// Largest allowed deviation.
+    pub tolerance: Option<f64>,
+    /// Floating-point type.
+    pub precision: Precision,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+/// Where the network comes from.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelConfig {
+    /// The file; the embedded network without one.
+    #[serde(serialize_with = "lossy")]
+    pub path: Option<PathBuf>,
+    /// The architecture of a safetensors file.
+    #[serde(serialize_with = "lossy")]
+    pub architecture: Option<PathBuf>,
+}
+
+/// Where the data come from and what is done to them.
+#[derive(Clone, Debug, Serialize)]
+pub struct DataConfig {
+    /// The file or folder; the embedded sample without one.
+    #[serde(serialize_with = "lossy")]
+    pub path: Option<PathBuf>,
+    /// A file of labels.
+    #[serde(serialize_with = "lossy")]
+    pub labels: Option<PathBuf>,
+    /// Whether the first column of CSV is the label.
+    pub csv_labels: bool,
+    /// Which part.
+    pub split: &'static str,
+    /// How many samples are skipped.
+    pub offset: usize,
+    /// How many samples are read at most.
+    pub samples: Option<usize>,
+    /// `nchw` or `nhwc`, if it was said.
+    pub layout: Option<&'static str>,
+    /// Subtracted from the data.
+    pub mean: Option<Vec<f64>>,
+    /// Divides the data.
+    pub std: Option<Vec<f64>>,
+    /// Samples that are read at once.
+    pub batch: Option<usize>,
+}
+
+/// A path as text; what is not Unicode becomes replacement characters.
+fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
+}
+
+/// Settings of a bound method.
+#[derive(Clone, Debug, Serialize)]
+pub struct MethodConfig {
+    /// Name in the table of methods.
+    pub entry: String,
+    /// What users call it.
+    pub name: String,
+    /// Where intervals of hidden neurons come from, for the method linear.
+    pub intermediate: Option<&'static str>,
+}
+
+impl ModelConfig {
+    /// Takes the arguments.
+    pub fn new(args: &ModelArgs) -> Self {
+        ModelConfig { path: args.model.clone(), architecture: args.architecture.clone() }
+    }
+}
+
+impl DataConfig {
+    /// Checks the arguments.
+    pub fn new(args: &DataArgs) -> Result<Self, Failure> {
+        let numbers = |name, text: &Option<String>, range| {
+            text.as_ref().map(|text| number::list(name, text, range)).transpose()
+        };
+        Ok(DataConfig {
+            path: args.data.clone(),
+            labels: args.labels.clone(),
+            csv_labels: !args.unlabelled_csv,
+            split: match args.split {
+                SplitArg::Test => "test",
+                SplitArg::Train => "train",
+            },
+            offset: args.offset,
+            samples: args.samples,
+            layout: args.layout.map(|layout| match layout {
+                LayoutArg::Nchw => "nchw",
+                LayoutArg::Nhwc => "nhwc",
+            }),
+            mean: numbers("mean", &args.mean, Range::Finite)?,
+            std: numbers("std", &args.std, Range::Positive)?,
+            batch: args.batch,
+        })
+    }
+}
+
+impl MethodConfig {
+    /// Joins `--method` and `--intermediate`.
+    pub fn new(args: &MethodArgs) -> Result<Self, Failure> {
+        let config = |entry: &str, name: &str, intermediate| {
+            Ok(MethodConfig { entry: entry.into(), name: name.into(), intermediate })
+        };
+        match (args.method.as_str(), args.intermediate) {
+            ("linear", None | Some(IntermediateArg::Linear)) => config("linear", "linear", Some("linear")),
+            ("linear", Some(IntermediateArg::Interval))
+            | ("linear-interval", None | Some(IntermediateArg::Interval)) => {
+                config("linear-interval", "linear", Some("interval"))
+            }
+            (name, None) => config(name, name, None),
+            (name, Some(_)) => {
+                Err(Failure::new(format!("intermediate: expected the method linear, found {name}"))
+                    .hint("leave out --intermediate"))
+            }
+        }
+    }
+}
+
+/// The property and its tolerance.
+pub fn property(args: &PropertyArgs) -> Result<(Option<Property>, Option<f64>), Failure> {
+    let property = args.property.map(|p| match p {
+        PropertyArg::Label => Property::Label,
+        PropertyArg::Prediction => Property::Prediction,
+        PropertyArg::Deviation => Property::Deviation,
+    });
+    let tolerance = args.tolerance.as_ref().map(|t| number::one("tolerance", t, Range::NotNegative));
+    let tolerance = tolerance.transpose()?;
+    match (property, tolerance) {
+        (Some(Property::Deviation), None) => {
+            Err(Failure::new("tolerance: expected a number for the property deviation, found none")
+                .hint("--tolerance 0.1"))
+        }
+        (Some(Property::Deviation), Some(_))
+        | (Some(Property::Label | Property::Prediction) | None, None) => Ok((property, tolerance)),
+        (Some(Property::Label | Property::Prediction) | None, Some(_)) => {
+            Err(Failure::new("tolerance: expected the property deviation, found another one")
+                .hint("--property deviation"))
+        }
+    }
+}
+
+/// The floating-point type.
+pub fn precision(args: &EngineArgs) -> Precision {
+    match args.precision {
+        PrecisionArg::F32 => Precision::F32,
+        PrecisionArg::F64 => Precision::F64,
+    }
+}

@@ -1,0 +1,30 @@
+//! Ctrl-C: the first ends the run after the current batch, the second ends the process.
+
+use crate::error::Failure;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
+
+/// Exit code of a process that was interrupted twice.
+const KILLED: i32 = 130;
+
+/// Starts to count interrupts.
+pub fn watch() -> Result<(), Failure> {
+    ctrlc::set_handler(|| {
+        if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 0 {
+            std::process::exit(KILLED);
+        }
+        // Nothing can be done when standard error is closed.
+        let _ = writeln!(
+            std::io::stderr(),
+            "interrupted: finishing this batch, then writing what is done (Ctrl-C again stops at once)"
+        );
+    })
+    .map_err(|error| Failure::new(format!("cannot listen for Ctrl-C: {error}")))
+}
+
+/// Whether the user wants the run to end.
+pub fn requested() -> bool {
+    INTERRUPTS.load(Ordering::SeqCst) > 0
+}
