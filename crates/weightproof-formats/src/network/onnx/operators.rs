@@ -64,6 +64,36 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// The attributes of the operator in operator set `opset`.
+    pub(super) fn attributes(self, opset: i64) -> &'static [&'static str] {
+        match self {
+            Rule::Gemm => &["alpha", "beta", "transA", "transB"],
+            Rule::LeakyRelu => &["alpha"],
+            Rule::Gelu => &["approximate"],
+            Rule::Softmax | Rule::Rename(Rename::Flatten) | Rule::Gather | Rule::Concat => &["axis"],
+            Rule::Rename(Rename::Reshape) if opset >= 14 => &["allowzero"],
+            Rule::Rename(Rename::Squeeze | Rename::Unsqueeze) if opset < 13 => &["axes"],
+            Rule::Transpose => &["perm"],
+            Rule::Dropout => &["ratio", "seed"],
+            Rule::Cast => &["to", "saturate"],
+            Rule::Constant => &["value", "value_float", "value_floats", "value_int", "value_ints"],
+            Rule::ConstantOfShape => &["value"],
+            Rule::Shape if opset >= 15 => &["start", "end"],
+            Rule::Slice if opset < 10 => &["starts", "ends", "axes"],
+            Rule::MatMul
+            | Rule::Arithmetic(_)
+            | Rule::Neg
+            | Rule::Activation(_)
+            | Rule::Erf
+            | Rule::Rename(_)
+            | Rule::Identity
+            | Rule::Shape
+            | Rule::Slice => &[],
+        }
+    }
+}
+
 /// The operators that only give a value another shape.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rename {

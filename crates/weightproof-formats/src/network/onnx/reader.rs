@@ -108,6 +108,11 @@ impl<'a> Reader<'a> {
         let unknown = || OnnxError::Operator { node: op.name.clone(), op: kind.clone() };
         let rule = rule(&kind).ok_or_else(unknown)?;
         let operands = self.operands(op)?;
+        let known = rule.attributes(self.opset);
+        if let Some(unknown) = op.node.attribute.iter().find(|a| !known.contains(&a.name.as_str())) {
+            let expected = format!("attributes of {kind} in operator set {}", self.opset);
+            return Err(op.fail(expected, clean(&unknown.name)));
+        }
         let (least, most) = rule.operands();
         if !(least..=most).contains(&operands.len()) {
             let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };

@@ -154,6 +154,17 @@ fn a_product_over_one_of_several_axes_is_refused() {
 }
 
 #[test]
+fn attributes_of_another_operator_set_are_not_ignored() {
+    // From operator set 13 on the axes of Squeeze are an operand; without it all dimensions of 1 would go.
+    let squeeze = with_ints(node("Squeeze", &["x"], "s"), "axes", &[0]);
+    let nodes = || vec![squeeze.clone(), node("MatMul", &["s", "w"], "h"), node("Relu", &["h"], "y")];
+    let constants = || vec![floats("w", &[1, 1], &[1.0])];
+    assert!(parse_onnx(&model(11, &[1, 1, 1], nodes(), constants())).is_ok());
+    let message = parse_onnx(&model(13, &[1, 1, 1], nodes(), constants())).unwrap_err().to_string();
+    assert_eq!(message, "node s: expected attributes of Squeeze in operator set 13, found axes");
+}
+
+#[test]
 fn small_files_cannot_ask_for_large_memory() {
     let shape = ints("shape", &[1 << 20, 1 << 20]);
     let nodes = vec![node("ConstantOfShape", &["shape"], "w"), node("MatMul", &["x", "w"], "y")];
