@@ -5,7 +5,7 @@ mod product;
 pub mod rows;
 
 pub use matrix::Matrix;
-pub use product::{add_product, add_product_transposed, product, product_transposed};
+pub use product::{add_product, add_product_transposed, multiply_adds, product, product_transposed};
 
 /// Element type of the engine: `f32` (fast, default) or `f64`.
 pub trait Scalar:

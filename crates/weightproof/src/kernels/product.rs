@@ -3,6 +3,14 @@
 use super::{Matrix, Scalar};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static MULTIPLY_ADDS: AtomicU64 = AtomicU64::new(0);
+
+/// Multiply-add operations of all products of this process so far; benchmarks compare them with the time.
+pub fn multiply_adds() -> u64 {
+    MULTIPLY_ADDS.load(Ordering::Relaxed)
+}
 
 fn view<T>(m: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
     MatRef::from_row_major_slice(m, rows, cols)
@@ -43,6 +51,7 @@ fn accumulate<T: Scalar>(beta: Accum, out: &mut Matrix<T>, a: &Matrix<T>, b: Mat
     if m == 0 || n == 0 {
         return;
     }
+    MULTIPLY_ADDS.fetch_add((m * n * a.cols()) as u64, Ordering::Relaxed);
     let out = MatMut::from_row_major_slice_mut(out.as_mut_slice(), m, n);
     matmul(out, beta, view(a.as_slice(), a.rows(), a.cols()), b, T::one(), Par::Seq);
 }

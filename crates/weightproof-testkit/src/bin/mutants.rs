@@ -1,0 +1,99 @@
+//! Breaks the bounds on purpose, one term at a time, and checks that the tests of `weightproof` notice.
+//!
+//! Every entry of `crates/weightproof/tests/mutants.toml` replaces one piece of source text (which must occur exactly
+//! once) in a copy of the workspace; the unit tests and the suite must then fail. Run from the workspace root:
+//!
+//! ```text
+//! cargo run -p weightproof-testkit --bin mutants [-- NAME…]
+//! ```
+
+use serde::Deserialize;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::{env, fs};
+
+#[derive(Deserialize)]
+struct Catalogue {
+    mutant: Vec<Mutant>,
+}
+
+/// One wrong edit.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mutant {
+    name: String,
+    file: PathBuf,
+    from: String,
+    to: String,
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let root = env::current_dir()?;
+    let text = fs::read_to_string(root.join("crates/weightproof/tests/mutants.toml"))?;
+    let mut catalogue: Catalogue = toml::from_str(&text)?;
+    let chosen: Vec<String> = env::args().skip(1).collect();
+    catalogue.mutant.retain(|m| chosen.is_empty() || chosen.contains(&m.name));
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let copy = target.join("mutants");
+    if copy.exists() {
+        fs::remove_dir_all(&copy)?;
+    }
+    fs::create_dir_all(&copy)?;
+    for entry in ["Cargo.toml", "Cargo.lock", "clippy.toml", "crates"] {
+        copy_tree(&root.join(entry), &copy.join(entry))?;
+    }
+    if !tests_pass(&copy, &target)? {
+        return Err("the tests fail without any mutation".into());
+    }
+    let mut survivors = Vec::new();
+    for mutant in &catalogue.mutant {
+        let path = copy.join(&mutant.file);
+        let source = fs::read_to_string(&path)?;
+        let occurrences = source.matches(&mutant.from).count();
+        if occurrences != 1 {
+            let expected = "expected the text to replace once";
+            return Err(format!("{}: {expected} in {}, found it {occurrences} times", mutant.name, mutant.file.display()).into());
+        }
+        fs::write(&path, source.replace(&mutant.from, &mutant.to))?;
+        let survived = tests_pass(&copy, &target)?;
+        println!("{} {}", if survived { "SURVIVED" } else { "caught  " }, mutant.name);
+        if survived {
+            survivors.push(mutant.name.as_str());
+        }
+        fs::write(&path, source)?;
+    }
+    println!("{} mutants, {} survived", catalogue.mutant.len(), survivors.len());
+    Ok(if survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether the mutated crate compiles and its tests pass. Code that does not compile is an error, not a catch.
+fn tests_pass(copy: &Path, target: &Path) -> Result<bool, Box<dyn Error>> {
+    let cargo = |arguments: &[&str]| {
+        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["test", "--offline", "-q", "-p", "weightproof", "--lib", "--test", "suite"])
+            .args(arguments)
+            .current_dir(copy)
+            .env("CARGO_TARGET_DIR", target)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
+    };
+    let built = cargo(&["--no-run"])?;
+    if !built.status.success() {
+        return Err(format!("a mutant does not compile:\n{}", String::from_utf8_lossy(&built.stderr)).into());
+    }
+    Ok(cargo(&[])?.status.success())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    if from.is_file() {
+        return fs::copy(from, to).map(|_| ());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
