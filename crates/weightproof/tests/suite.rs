@@ -219,6 +219,25 @@ fn overflow_is_unknown_never_verified() {
     }
 }
 
+/// Bounds that are still finite but too large for further products are overflow too.
+#[test]
+fn nearly_infinite_bounds_count_as_overflow() {
+    let network = Blueprint::new(&[3, 4, 3], Activation::Relu, 5).build();
+    let threat =
+        ThreatModel { layers: Some(vec!["dense0".into()]), ..ThreatModel::new(Kind::Absolute, 1e32) };
+    let set = threat.resolve(&network).unwrap();
+    for method in METHODS {
+        let options = CertifyOptions::new(method.name, Property::Prediction);
+        let found = certificates(&network, &set, &[0.5; 3], 0, &options);
+        assert_eq!(
+            (found.verdict, found.reason),
+            (Verdict::Unknown, Some(Reason::Overflow)),
+            "{}",
+            method.name
+        );
+    }
+}
+
 /// Inference carried out in a software format, with shuffled sums, stays above the format's certificate.
 #[test]
 fn emulated_inference_never_contradicts_a_format_certificate() {

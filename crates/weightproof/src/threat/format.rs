@@ -191,4 +191,26 @@ mod tests {
         let u = NumberFormat::Bf16.unit_roundoff();
         assert!(rho > u && rho < u * 1.001, "{rho}");
     }
+
+    /// Whatever a format makes of a weight and of the activation beside it lies in the set.
+    #[test]
+    fn rounded_weights_and_activations_are_covered() {
+        let weight =
+            Matrix::from_fn(20, 20, |i, j| ((i * 20 + j) as f64 * 0.83).sin() * 2.0_f64.powi(-(j as i32)));
+        let dense = Dense { weight, bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect() };
+        for format in NumberFormat::ALL {
+            let (weight, bias) = radii("d", &dense, format, 1.0).unwrap();
+            let u = format.unit_roundoff();
+            for i in 0..20 {
+                assert!((format.round(dense.bias[i]) - dense.bias[i]).abs() <= bias[i], "{format:?}");
+                for j in 0..20 {
+                    let w = dense.weight[(i, j)];
+                    for error in [-u, u] {
+                        let effective = format.round(w) * (1.0 + error);
+                        assert!((effective - w).abs() <= weight.at(i, j), "{format:?} {w}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,285 @@
+//! Certified and attacked radii by bisection (theory.md §5).
+//!
+//! A perturbation set is scaled by `t`. All samples search one common geometric lattice of `t`, so that samples at the
+//! same point share the radii, the sign-split weights and the products of a block. What is reported was computed: the
+//! largest `t` that was certified, the smallest `t` that was broken by a checked witness.
+
+use crate::attack::{AttackOptions, Attacker};
+use crate::bounds::{Prepared, method};
+use crate::certify::{CertifyOptions, CleanBlock, UnknownMethod};
+use crate::kernels::Scalar;
+use crate::model::{Model, Radii};
+use crate::network::Network;
+use crate::threat::PerturbationSet;
+use crate::verdict::{Clean, Precision, Reason, Samples, Verdict};
+use rayon::prelude::*;
+use thiserror::Error;
+
+/// How radii are searched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RadiusOptions {
+    /// The bound.
+    pub certify: CertifyOptions,
+    /// The attack; `None` leaves attacked radii out.
+    pub attack: Option<AttackOptions>,
+    /// Ratio of neighbouring points of the lattice, minus one.
+    pub relative_width: f64,
+    /// Smallest `t` that is tried.
+    pub least: f64,
+    /// Largest `t` that is tried.
+    pub most: f64,
+}
+
+impl RadiusOptions {
+    /// Neighbouring radii differ by 1%, from 1e-8 to 1000.
+    pub fn new(certify: CertifyOptions, attack: Option<AttackOptions>) -> Self {
+        RadiusOptions { certify, attack, relative_width: 0.01, least: 1e-8, most: 1e3 }
+    }
+}
+
+/// Radii of one sample, in the unit of the threat model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampleRadius {
+    /// The unperturbed network.
+    pub clean: Clean,
+    /// Largest `t` on the lattice at which the property was proved; 0 when there is none.
+    pub certified_radius: f64,
+    /// Smallest `t` on the lattice at which the attack found a witness (0 when the unperturbed network breaks the
+    /// property); `None` when it found none.
+    pub attacked_radius: Option<f64>,
+}
+
+/// A certified radius at or above an attacked one: one of the two is wrong, which is a bug of this program.
+#[derive(Debug, Error, PartialEq)]
+#[error(
+    "soundness violation at sample {index}: certified at radius {certified}, attacked at radius {attacked}; \
+     this is a bug, please report it with the network"
+)]
+pub struct OrderViolation {
+    /// Index of the sample.
+    pub index: usize,
+    /// Radius with a proof.
+    pub certified: f64,
+    /// Radius with a checked witness.
+    pub attacked: f64,
+}
+
+/// Searches radii of batches of samples.
+pub struct RadiusSearch<'n> {
+    network: &'n Network,
+    unit: PerturbationSet,
+    options: RadiusOptions,
+    lattice: Vec<f64>,
+}
+
+/// Where a sample stands in a bisection over lattice points.
+#[derive(Clone, Copy, Debug)]
+struct Bracket {
+    /// Number of lattice points known to lie below the answer.
+    low: usize,
+    /// Number of lattice points that may lie below it.
+    high: usize,
+}
+
+impl Bracket {
+    fn open(self) -> bool {
+        self.low < self.high
+    }
+}
+
+impl<'n> RadiusSearch<'n> {
+    /// Prepares a search over scalings of `unit`.
+    ///
+    /// # Errors
+    /// When the method is unknown.
+    pub fn new(
+        network: &'n Network,
+        unit: &PerturbationSet,
+        options: RadiusOptions,
+    ) -> Result<Self, UnknownMethod> {
+        if method::<f64>(&options.certify.method).is_none() {
+            return Err(UnknownMethod { found: options.certify.method });
+        }
+        let ratio = (1.0 + options.relative_width).ln();
+        let steps = ((options.most / options.least).ln() / ratio).ceil().max(0.0) as usize;
+        let lattice = (0..=steps).map(|i| options.least * (ratio * i as f64).exp()).collect();
+        Ok(RadiusSearch { network, unit: unit.clone(), options, lattice })
+    }
+
+    /// Radii of every sample, in order.
+    ///
+    /// # Errors
+    /// [`OrderViolation`] when a proof and a witness contradict each other.
+    pub fn search(&self, samples: Samples<'_>) -> Result<Vec<SampleRadius>, OrderViolation> {
+        let (cleans, certified) = match self.options.certify.precision {
+            Precision::F32 => self.certified::<f32>(samples),
+            Precision::F64 => self.certified::<f64>(samples),
+        };
+        let attacked = match &self.options.attack {
+            None => vec![None; cleans.len()],
+            Some(options) => self.attacked(samples, options, &certified),
+        };
+        let radius = |points: usize| if points == 0 { 0.0 } else { self.lattice[points - 1] };
+        cleans
+            .into_iter()
+            .zip(certified.iter().zip(attacked))
+            .map(|(clean, (&points, attacked_radius))| {
+                let certified_radius = radius(points);
+                match attacked_radius {
+                    Some(attacked) if points > 0 && attacked <= certified_radius => {
+                        Err(OrderViolation { index: clean.index, certified: certified_radius, attacked })
+                    }
+                    Some(_) | None => Ok(SampleRadius { clean, certified_radius, attacked_radius }),
+                }
+            })
+            .collect()
+    }
+
+    /// For every sample, how many lattice points are at most its certified radius.
+    fn certified<T: Scalar>(&self, samples: Samples<'_>) -> (Vec<Clean>, Vec<usize>) {
+        let model = Model::<T>::new(self.network);
+        let options = &self.options.certify;
+        let bound = method::<T>(&options.method).expect("checked when built");
+        let gather = |chosen: &[usize]| {
+            let gathered = Gathered::new(samples, chosen, self.network.input_width());
+            CleanBlock::new(&model, &gathered.inputs, options, |s| {
+                (samples.first + chosen[s], samples.labels.map(|l| l[chosen[s]]))
+            })
+        };
+        let count = samples.count(self.network.input_width());
+        let all: Vec<usize> = (0..count).collect();
+        let cleans: Vec<Clean> = all.par_chunks(options.block).flat_map_iter(|c| gather(c).clean).collect();
+        let mut brackets = vec![Bracket { low: 0, high: self.lattice.len() }; count];
+        while brackets.iter().any(|b| b.open()) {
+            let answers: Vec<(usize, bool)> = self
+                .groups(&brackets, options.block)
+                .par_iter()
+                .flat_map_iter(|(middle, chosen)| {
+                    let set = self.unit.scaled(self.lattice[*middle]);
+                    let prepared = Prepared::new(&model, Radii::new(&set, self.network.nodes().len()));
+                    let found = gather(chosen).certify(&prepared, bound, options);
+                    let verified = found.iter().map(|c| c.verdict == Verdict::Verified).collect::<Vec<_>>();
+                    chosen.iter().copied().zip(verified).collect::<Vec<_>>()
+                })
+                .collect();
+            narrow(&mut brackets, &answers);
+        }
+        (cleans, brackets.iter().map(|b| b.low).collect())
+    }
+
+    /// For every sample the smallest broken lattice radius above its certified one, by growing steps and bisection.
+    fn attacked(
+        &self,
+        samples: Samples<'_>,
+        options: &AttackOptions,
+        certified: &[usize],
+    ) -> Vec<Option<f64>> {
+        let options = AttackOptions { stop_when_broken: true, ..options.clone() };
+        let attack = |point: usize, chosen: &[usize]| {
+            let set = self.unit.scaled(self.lattice[point]);
+            let gathered = Gathered::new(samples, chosen, self.network.input_width());
+            let labels = gathered.labels.as_deref();
+            let found = Attacker::new(self.network, &set, options.clone()).attack(Samples {
+                first: samples.first,
+                inputs: &gathered.inputs,
+                labels,
+            });
+            found.into_iter().map(|a| (a.verdict == Verdict::Falsified, a.reason)).collect::<Vec<_>>()
+        };
+        let top = self.lattice.len();
+        let mut misclassified = vec![false; certified.len()];
+        let mut brackets: Vec<Bracket> = certified.iter().map(|&c| Bracket { low: c, high: c }).collect();
+        // Grow until broken: factors of about 1.1, 1.2, 1.5, 2.2, 4.9, …
+        let mut growing: Vec<usize> = (0..certified.len()).collect();
+        let mut step = 1 + (0.1 / self.options.relative_width) as usize;
+        while !growing.is_empty() {
+            let reach: Vec<Bracket> = growing.iter().map(|&s| brackets[s]).collect();
+            let targets: Vec<usize> = reach.iter().map(|b| (b.high + step).min(top)).collect();
+            let answers: Vec<(usize, usize, (bool, Option<Reason>))> = by_point(&targets)
+                .into_par_iter()
+                .flat_map_iter(|(point, members)| {
+                    let chosen: Vec<usize> = members.iter().map(|&m| growing[m]).collect();
+                    let found = attack(point - 1, &chosen);
+                    chosen.into_iter().zip(found).map(move |(s, found)| (s, point, found)).collect::<Vec<_>>()
+                })
+                .collect();
+            for (s, point, (broken, reason)) in answers {
+                misclassified[s] |= reason == Some(Reason::Misclassified);
+                let low = if broken { brackets[s].low } else { point };
+                brackets[s] = Bracket { low, high: point };
+            }
+            growing.retain(|&s| !brackets[s].open() && brackets[s].high < top);
+            step *= 2;
+        }
+        // A closed bracket at the top was never broken.
+        let unbroken: Vec<bool> = brackets.iter().map(|b| !b.open()).collect();
+        brackets.iter_mut().zip(&unbroken).filter(|(_, u)| !**u).for_each(|(b, _)| b.high -= 1);
+        while brackets.iter().any(|b| b.open()) {
+            let answers: Vec<(usize, bool)> = self
+                .groups(&brackets, usize::MAX)
+                .par_iter()
+                .flat_map_iter(|(middle, chosen)| {
+                    let broken = attack(*middle, chosen);
+                    chosen.iter().copied().zip(broken.into_iter().map(|(b, _)| !b)).collect::<Vec<_>>()
+                })
+                .collect();
+            narrow(&mut brackets, &answers);
+        }
+        let radius = |s: usize| match (misclassified[s], unbroken[s]) {
+            (true, _) => Some(0.0),
+            (false, true) => None,
+            (false, false) => Some(self.lattice[brackets[s].low]),
+        };
+        (0..certified.len()).map(radius).collect()
+    }
+
+    /// Samples with open brackets by the lattice point in the middle, in groups of at most `block`.
+    fn groups(&self, brackets: &[Bracket], block: usize) -> Vec<(usize, Vec<usize>)> {
+        let open: Vec<usize> = (0..brackets.len()).filter(|&s| brackets[s].open()).collect();
+        let middles: Vec<usize> =
+            open.iter().map(|&s| usize::midpoint(brackets[s].low, brackets[s].high)).collect();
+        let mut groups = Vec::new();
+        for (middle, members) in by_point(&middles) {
+            for chunk in members.chunks(block) {
+                groups.push((middle, chunk.iter().map(|&m| open[m]).collect()));
+            }
+        }
+        groups
+    }
+}
+
+/// Positions by value, in ascending order of the values.
+fn by_point(points: &[usize]) -> Vec<(usize, Vec<usize>)> {
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by_key(|&m| points[m]);
+    order.chunk_by(|&a, &b| points[a] == points[b]).map(|group| (points[group[0]], group.to_vec())).collect()
+}
+
+/// Moves the end of each bracket to its middle: `true` means that the answer lies above.
+fn narrow(brackets: &mut [Bracket], answers: &[(usize, bool)]) {
+    for &(s, above) in answers {
+        let bracket = &mut brackets[s];
+        let middle = usize::midpoint(bracket.low, bracket.high);
+        if above {
+            bracket.low = middle + 1;
+        } else {
+            bracket.high = middle;
+        }
+    }
+}
+
+/// Chosen samples of a batch, side by side.
+struct Gathered {
+    inputs: Vec<f64>,
+    labels: Option<Vec<u32>>,
+}
+
+impl Gathered {
+    fn new(samples: Samples<'_>, chosen: &[usize], width: usize) -> Self {
+        let row = |&s: &usize| &samples.inputs[s * width..(s + 1) * width];
+        Gathered {
+            inputs: chosen.iter().flat_map(row).copied().collect(),
+            labels: samples.labels.map(|l| chosen.iter().map(|&s| l[s]).collect()),
+        }
+    }
+}

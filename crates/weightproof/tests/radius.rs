@@ -1,0 +1,101 @@
+//! Certified and attacked radii (theory.md §5).
+
+use weightproof::attack::{AttackKind, AttackOptions};
+use weightproof::certify::CertifyOptions;
+use weightproof::network::Activation;
+use weightproof::property::Property;
+use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
+use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
+use weightproof::verdict::{Precision, Samples};
+use weightproof_testkit::networks::{Blueprint, input, rng};
+use weightproof_testkit::suite::certificates;
+
+/// Rounding of f32 bounds, relative to the radius.
+const ROUNDING: f64 = 1e-3;
+
+fn options(method: &str, property: Property) -> RadiusOptions {
+    let attack = AttackOptions::new(AttackKind::NeuronSpace, property);
+    RadiusOptions::new(CertifyOptions::new(method, property), Some(attack))
+}
+
+fn search(
+    blueprint: &Blueprint,
+    unit: impl Fn(&weightproof::network::Network) -> PerturbationSet,
+    method: &str,
+    samples: usize,
+) -> Vec<SampleRadius> {
+    let network = blueprint.build();
+    let mut random = rng(blueprint.seed);
+    let inputs: Vec<f64> =
+        (0..samples).flat_map(|_| input(network.input_width(), true, &mut random)).collect();
+    let search = RadiusSearch::new(&network, &unit(&network), options(method, Property::Prediction)).unwrap();
+    search.search(Samples { first: 0, inputs: &inputs, labels: None }).unwrap()
+}
+
+/// One neuron, by hand: f = (relu(x), 0) with x = 1 and only the first weight (1) perturbed: the prediction changes when the
+/// weight falls to 0, so every radius below 1 holds.
+#[test]
+fn a_radius_by_hand() {
+    use weightproof::kernels::Matrix;
+    use weightproof::network::NetworkBuilder;
+    let mut builder = NetworkBuilder::new(vec![1]);
+    let p = builder.dense("first", 0, Matrix::from_vec(1, 1, vec![1.0]), vec![0.0]).unwrap();
+    let z = builder.activation("relu", p, Activation::Relu).unwrap();
+    builder.dense("second", z, Matrix::from_vec(2, 1, vec![1.0, 0.0]), vec![0.0; 2]).unwrap();
+    let network = builder.finish().unwrap();
+    let mut threat = ThreatModel::new(Kind::Absolute, 1.0);
+    threat.layers = Some(vec!["first".into()]);
+    threat.bias_radius = Some(0.0);
+    let set = threat.resolve(&network).unwrap();
+    let options = RadiusOptions { attack: None, ..options("interval", Property::Prediction) };
+    let width = options.relative_width;
+    let search = RadiusSearch::new(&network, &set, options).unwrap();
+    let found = search.search(Samples { first: 0, inputs: &[1.0], labels: None }).unwrap()[0];
+    assert!(found.certified_radius < 1.0 && found.certified_radius > 1.0 - 1.5 * width, "{found:?}");
+}
+
+#[test]
+fn certified_is_below_attacked_and_both_are_reproduced_by_single_runs() {
+    let blueprint = Blueprint::new(&[4, 8, 8, 3], Activation::Relu, 11);
+    let network = blueprint.build();
+    let unit = ThreatModel::new(Kind::Absolute, 1.0).resolve(&network).unwrap();
+    let found =
+        search(&blueprint, |n| ThreatModel::new(Kind::Absolute, 1.0).resolve(n).unwrap(), "linear", 40);
+    let mut random = rng(blueprint.seed);
+    for sample in &found {
+        let x = input(4, true, &mut random);
+        let attacked = sample.attacked_radius.expect("a large enough radius breaks everything");
+        assert!(sample.certified_radius < attacked, "{sample:?}");
+        assert!(sample.certified_radius > 0.0 && attacked < 10.0, "{sample:?}");
+        let certify = CertifyOptions {
+            precision: Precision::F32,
+            ..CertifyOptions::new("linear", Property::Prediction)
+        };
+        let at = |t: f64| certificates(&network, &unit.scaled(t), &x, 0, &certify).margin_lower;
+        assert!(at(sample.certified_radius * (1.0 - ROUNDING)) > 0.0, "{sample:?}");
+        assert!(at(attacked * (1.0 + ROUNDING)) <= 0.0, "{sample:?}");
+    }
+}
+
+#[test]
+fn tighter_methods_certify_larger_radii() {
+    let blueprint = Blueprint::new(&[4, 10, 10, 3], Activation::Relu, 12);
+    let unit = |n: &weightproof::network::Network| ThreatModel::new(Kind::Relative, 1.0).resolve(n).unwrap();
+    let mean = |method| {
+        let found = search(&blueprint, unit, method, 30);
+        found.iter().map(|s| s.certified_radius).sum::<f64>()
+    };
+    let (norms, interval, linear) = (mean("norm-product"), mean("interval"), mean("linear"));
+    assert!(norms < interval && interval < linear, "{norms} {interval} {linear}");
+}
+
+/// A bias radius that the user fixed does not shrink with t: when it alone breaks the bound, nothing is certified.
+#[test]
+fn fixed_parts_of_a_set_do_not_scale() {
+    let blueprint = Blueprint::new(&[4, 6, 3], Activation::Relu, 13);
+    let unit = |n: &weightproof::network::Network| {
+        let threat = ThreatModel { bias_radius: Some(100.0), ..ThreatModel::new(Kind::Absolute, 1.0) };
+        threat.resolve(n).unwrap()
+    };
+    assert!(search(&blueprint, unit, "linear", 5).iter().all(|s| s.certified_radius == 0.0));
+}
