@@ -229,3 +229,52 @@ fn activation<T: Scalar>(f: Activation, states: &States<'_, T>, input: usize, ra
     }
     State::Box(Bounds { lower, upper })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Model, Radii};
+    use crate::network::NetworkBuilder;
+    use crate::threat::{Kind, ThreatModel};
+
+    /// Every entry on its own: the worst of the four corners of (weight interval) × (input interval).
+    fn corners(w: f64, e: f64, l: f64, u: f64) -> (f64, f64) {
+        let all = [(w - e) * l, (w - e) * u, (w + e) * l, (w + e) * u];
+        (all.into_iter().fold(f64::INFINITY, f64::min), all.into_iter().fold(f64::NEG_INFINITY, f64::max))
+    }
+
+    #[test]
+    fn a_layer_is_exact_for_each_neuron_on_boxes_of_every_sign() {
+        let wave = |k: usize, phase: f64| (k as f64 * 1.3 + phase).sin();
+        let weight = Matrix::from_fn(6, 5, |i, j| wave(i * 5 + j, 0.2));
+        let bias: Vec<f64> = (0..6).map(|i| wave(i, 0.7)).collect();
+        let mut builder = NetworkBuilder::new(vec![5]);
+        let dense = builder.dense("dense", 0, weight.clone(), bias.clone()).unwrap();
+        builder.activation("relu", dense, Activation::Relu).unwrap();
+        let network = builder.finish().unwrap();
+        for shift in [-2.0, 0.0, 2.0] {
+            for (kind, radius) in [(Kind::Absolute, 0.4), (Kind::Relative, 1.5), (Kind::PerChannel, 0.5)] {
+                let mut threat = ThreatModel::new(kind, radius);
+                threat.input_radius = 0.6;
+                let set = threat.resolve(&network).unwrap();
+                let model = Model::<f64>::new(&network);
+                let prepared = Prepared::new(&model, Radii::new(&set, network.nodes().len()));
+                let x = Matrix::from_fn(1, 5, |_, j| shift + wave(j, 0.4));
+                let values = model.forward(x.clone());
+                let states = propagate(&Block { prepared: &prepared, values: &values });
+                for i in 0..6 {
+                    let (mut lower, mut upper) =
+                        (bias[i] - set.layers[0].bias[i], bias[i] + set.layers[0].bias[i]);
+                    for j in 0..5 {
+                        let e = set.layers[0].weight.at(i, j);
+                        let (low, high) = corners(weight[(i, j)], e, x[(0, j)] - 0.6, x[(0, j)] + 0.6);
+                        lower += low;
+                        upper += high;
+                    }
+                    assert!((states.lower(dense)[(0, i)] - lower).abs() < 1e-12, "{kind} {shift}");
+                    assert!((states.upper(dense)[(0, i)] - upper).abs() < 1e-12, "{kind} {shift}");
+                }
+            }
+        }
+    }
+}
