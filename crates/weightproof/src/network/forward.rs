@@ -1,6 +1,7 @@
 //! The plain forward pass in f64: the reference that witnesses are checked with.
 
 use super::{Dense, Layer, Network, Scale};
+use crate::kernels::Matrix;
 
 impl Network {
     /// Outputs `f(x)` of one sample, by the definition.
@@ -38,7 +39,12 @@ impl Network {
 impl Dense {
     /// `W z + b`.
     pub fn apply(&self, z: &[f64]) -> Vec<f64> {
-        let dot = |i: usize| self.weight.row(i).iter().zip(z).map(|(w, z)| w * z).sum::<f64>();
-        (0..self.weight.rows()).map(|i| dot(i) + self.bias[i]).collect()
+        affine(&self.weight, &self.bias, z)
     }
+}
+
+/// `W z + b`, by the definition.
+pub(crate) fn affine(weight: &Matrix<f64>, bias: &[f64], z: &[f64]) -> Vec<f64> {
+    let dot = |i: usize| weight.row(i).iter().zip(z).map(|(w, z)| w * z).sum::<f64>();
+    (0..weight.rows()).map(|i| dot(i) + bias[i]).collect()
 }

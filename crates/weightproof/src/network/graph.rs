@@ -113,7 +113,7 @@ impl Network {
 
     /// Number of weights and biases of all dense layers.
     pub fn parameters(&self) -> usize {
-        self.dense_layers().map(|(_, _, d)| d.weight.rows() * (d.weight.cols() + 1)).sum()
+        self.dense_layers().map(|(_, _, d)| d.weight.rows() * (d.weight.cols() + usize::from(d.has_bias))).sum()
     }
 
     /// Number of nonlinear neurons.
@@ -148,7 +148,7 @@ impl Network {
             };
             assert_eq!((dense.weight.rows(), dense.weight.cols()), (weight.rows(), weight.cols()));
             assert_eq!(dense.bias.len(), bias.len());
-            *dense = Dense { weight: weight.clone(), bias: bias.clone() };
+            (dense.weight, dense.bias) = (weight.clone(), bias.clone());
         }
         changed
     }
@@ -177,7 +177,7 @@ impl NetworkBuilder {
         &self.nodes[index].shape
     }
 
-    /// Adds a dense layer.
+    /// Adds a dense layer; an empty `bias` means that it has none.
     ///
     /// # Errors
     /// When `weight` is not (n_out, width of `input`), `bias` not n_out long, or a number not finite.
@@ -189,7 +189,9 @@ impl NetworkBuilder {
         bias: Vec<f64>,
     ) -> Result<usize, NetworkError> {
         let shape = vec![weight.rows()];
-        self.push(name, Layer::Dense(Dense { weight, bias }), vec![input], shape)
+        let has_bias = !bias.is_empty();
+        let bias = if has_bias { bias } else { vec![0.0; weight.rows()] };
+        self.push(name, Layer::Dense(Dense { weight, bias, has_bias }), vec![input], shape)
     }
 
     /// Adds an activation.
@@ -244,7 +246,7 @@ impl NetworkBuilder {
         let width: usize = shape.iter().product();
         match &layer {
             Layer::Input => return Err(fail("one input node, the first".into(), "another one".into())),
-            Layer::Dense(Dense { weight, bias }) => {
+            Layer::Dense(Dense { weight, bias, .. }) => {
                 if weight.cols() != input_widths[0] {
                     let expected = format!("a weight matrix with {} columns", input_widths[0]);
                     return Err(fail(expected, format!("{} x {}", weight.rows(), weight.cols())));

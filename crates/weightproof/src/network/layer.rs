@@ -25,6 +25,8 @@ pub struct Dense {
     pub weight: Matrix<f64>,
     /// Biases `b`, length n_out.
     pub bias: Vec<f64>,
+    /// Whether the layer has biases. When it has none, `bias` is zero and no threat model moves it.
+    pub has_bias: bool,
 }
 
 /// An elementwise affine map.

@@ -6,5 +6,6 @@ mod graph;
 mod layer;
 
 pub use activation::Activation;
+pub(crate) use forward::affine;
 pub use graph::{Network, NetworkBuilder, NetworkError, Node};
 pub use layer::{Dense, Layer, Scale};

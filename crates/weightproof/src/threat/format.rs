@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn represented_weights_are_not_charged_for_storage() {
-        let dense = Dense { weight: Matrix::from_vec(1, 1, vec![0.5]), bias: vec![0.0] };
+        let dense = Dense { weight: Matrix::from_vec(1, 1, vec![0.5]), bias: vec![0.0], has_bias: true };
         let (weight, _) = radii("d", &dense, NumberFormat::Bf16, 1.0).unwrap();
         let rho = weight.at(0, 0) / 0.5;
         let u = NumberFormat::Bf16.unit_roundoff();
@@ -197,7 +197,7 @@ mod tests {
     fn rounded_weights_and_activations_are_covered() {
         let weight =
             Matrix::from_fn(20, 20, |i, j| ((i * 20 + j) as f64 * 0.83).sin() * 2.0_f64.powi(-(j as i32)));
-        let dense = Dense { weight, bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect() };
+        let dense = Dense { weight, bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect(), has_bias: true };
         for format in NumberFormat::ALL {
             let (weight, bias) = radii("d", &dense, format, 1.0).unwrap();
             let u = format.unit_roundoff();

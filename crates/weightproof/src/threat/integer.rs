@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn rounding_to_nearest_stays_within_half_a_step() {
         let weight = Matrix::from_fn(3, 5, |i, j| (1.7 * i as f64 + 0.9 * j as f64).sin());
-        let dense = Dense { weight, bias: vec![0.0; 3] };
+        let dense = Dense { weight, bias: vec![0.0; 3], has_bias: true };
         for bits in [2, 4, 8] {
             let levels = f64::from((1_u32 << (bits - 1)) - 1);
             let (radius, _) = radii(&dense, bits, Granularity::Channel, 1.0);

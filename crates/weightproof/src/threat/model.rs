@@ -133,8 +133,8 @@ pub struct LayerOverride {
 ///
 /// # Units
 /// `radius` is in the unit that [`Kind::unit`] says; `bias_radius` is in the same unit (relative to each bias for
-/// `relative`, relative to the channel's largest weight for `per-channel`, absolute otherwise); `input_radius` and
-/// `activation_radius` are absolute.
+/// `relative`, relative to the channel's largest weight for `per-channel`, absolute otherwise; for number formats it is
+/// *added* to the error of the format); `input_radius` and `activation_radius` are absolute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ThreatModel {
@@ -328,10 +328,21 @@ impl ThreatModel {
             Kind::Integer { bits, granularity } => integer::radii(dense, bits, granularity, one?),
             Kind::Format(format) => format::radii(name, dense, format, one?)?,
         };
-        let Some(bias_radius) = own.and_then(|o| o.bias_radius).or(self.bias_radius) else {
-            return Ok(LayerSet { node, weight, bias: tied, bias_scales: true });
+        let bias_radius = own.and_then(|o| o.bias_radius).or(self.bias_radius);
+        if let Some(radius) = bias_radius {
+            check_radius(&format!("bias radius of layer {name}"), radius)?;
+        }
+        let is_format = matches!(self.kind, Kind::Format(_));
+        let (Some(bias_radius), false) = (bias_radius, is_format) else {
+            // The sums of a number format err even where there is no bias.
+            let added = bias_radius.unwrap_or(0.0);
+            let moves = dense.has_bias || is_format;
+            let bias = tied.iter().map(|e| if moves { e + added } else { 0.0 }).collect();
+            return Ok(LayerSet { node, weight, bias, bias_scales: true });
         };
-        check_radius(&format!("bias radius of layer {name}"), bias_radius)?;
+        if !dense.has_bias {
+            return Ok(LayerSet { node, weight, bias: vec![0.0; dense.bias.len()], bias_scales: false });
+        }
         let bias = match self.kind {
             Kind::Relative => dense.bias.iter().map(|b| bias_radius * b.abs()).collect(),
             Kind::PerChannel => {
@@ -381,5 +392,27 @@ mod tests {
             assert!(check_radius("radius", bad).is_err());
         }
         assert!(check_radius("radius", 0.0).is_ok());
+    }
+
+    #[test]
+    fn a_layer_without_bias_has_none_that_moves_but_formats_still_round() {
+        use crate::kernels::Matrix;
+        use crate::network::{Activation, NetworkBuilder};
+        let mut builder = NetworkBuilder::new(vec![1]);
+        let p = builder.dense("d", 0, Matrix::from_vec(1, 1, vec![0.7]), Vec::new()).unwrap();
+        builder.activation("a", p, Activation::Relu).unwrap();
+        let network = builder.finish().unwrap();
+        assert_eq!(network.parameters(), 1);
+        let bias = |kind: Kind, bias_radius| {
+            let threat = ThreatModel { bias_radius, ..ThreatModel::new(kind, 1.0) };
+            threat.resolve(&network).unwrap().layers[0].bias[0]
+        };
+        for kind in [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius] {
+            assert_eq!(bias(kind, None), 0.0);
+            assert_eq!(bias(kind, Some(0.5)), 0.0);
+        }
+        let format = Kind::Format(NumberFormat::Fp8E4M3);
+        assert!(bias(format, None) > 0.0);
+        assert_eq!(bias(format, Some(0.5)), bias(format, None) + 0.5);
     }
 }

@@ -1,7 +1,7 @@
 //! One concrete perturbation: the witness of an attack, or a sample for tests.
 
 use crate::kernels::Matrix;
-use crate::network::{Dense, Layer, Network, Scale};
+use crate::network::{Layer, Network, Scale, affine};
 
 /// Perturbed parameters of one dense layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +56,7 @@ impl Network {
                 Layer::Input => perturbation.input.as_deref().unwrap_or(x).to_vec(),
                 Layer::Dense(dense) => match perturbation.layers.iter().find(|l| l.node == index) {
                     None => dense.apply(input()),
-                    Some(l) => Dense { weight: l.weight.clone(), bias: l.bias.clone() }.apply(input()),
+                    Some(l) => affine(&l.weight, &l.bias, input()),
                 },
                 Layer::Scale(Scale { scale, shift }) => {
                     input().iter().zip(scale.iter().zip(shift)).map(|(z, (s, t))| s * z + t).collect()

@@ -60,11 +60,12 @@ impl Reader<'_> {
         };
         let weight = self.matrix(op, matrix, flip, x)?;
         let mut origins: Vec<String> = matrix.origin.iter().cloned().collect();
-        let mut bias = vec![0.0; weight.rows()];
+        let (mut bias, mut has_bias) = (vec![0.0; weight.rows()], false);
         match operands.get(2).and_then(Option::as_ref) {
             Some(Value::Constant(c)) if beta != 0.0 => {
                 let numbers = self.spread(op, c, x.element, &dims)?;
                 bias = numbers.iter().map(|b| beta * b).collect();
+                has_bias = true;
                 origins.extend(c.origin.clone());
             }
             None | Some(Value::Constant(_)) => {}
@@ -81,7 +82,7 @@ impl Reader<'_> {
         if beta != 1.0 {
             self.notes.push(format!("node {}: beta = {beta} is multiplied into the bias", op.name));
         }
-        let layer = self.sketch.dense(&op.name, input, Dense { weight, bias }, origins);
+        let layer = self.sketch.dense(&op.name, input, Dense { weight, bias, has_bias }, origins);
         Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
     }
 

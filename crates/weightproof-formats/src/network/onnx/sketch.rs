@@ -64,7 +64,7 @@ impl Sketch {
         value: &str,
     ) -> usize {
         let bias = vec![0.0; weight.rows()];
-        let index = self.dense(name, input, Dense { weight, bias }, origins);
+        let index = self.dense(name, input, Dense { weight, bias, has_bias: false }, origins);
         self.layers[index].awaits_bias = Some(value.into());
         index
     }
@@ -81,6 +81,7 @@ impl Sketch {
         sketched.origins.extend(origin);
         if let Layer::Dense(dense) = &mut sketched.layer {
             dense.bias = bias;
+            dense.has_bias = true;
         }
     }
 

@@ -74,7 +74,7 @@ impl Reader<'_> {
                 }
                 let weight = self.weight(name, weight, width, *transposed)?;
                 let bias = match bias {
-                    None => vec![0.0; weight.rows()],
+                    None => Vec::new(),
                     Some(tensor) => self.tensor(name, tensor, &[Some(weight.rows())])?.1,
                 };
                 self.builder.dense(name, last, weight, bias)?;
