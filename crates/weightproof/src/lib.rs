@@ -1,5 +1,6 @@
 //! Proofs of what a neural network still does when its weights change.
 
+pub mod attack;
 pub mod bounds;
 pub mod certify;
 pub mod kernels;

@@ -1,0 +1,183 @@
+//! The check in f64 that everything found passes before it is reported.
+
+use super::descent::Landscape;
+use super::objective::Objective;
+use super::pass::Pass;
+use super::terrain::{Still, Terrain};
+use super::witness::{CompactWitness, Source, materialize, unpack};
+use super::{AttackKind, AttackOptions, SampleAttack};
+use crate::kernels::{Matrix, Scalar};
+use crate::model::Model;
+use crate::network::Network;
+use crate::property::Property;
+use crate::threat::{Perturbation, PerturbationSet};
+use crate::verdict::{Clean, Reason, Samples, Verdict};
+use rayon::prelude::*;
+
+/// Clean results of a block of samples in f64.
+pub(super) struct Block<'a> {
+    pub network: &'a Network,
+    pub set: &'a PerturbationSet,
+    pub options: &'a AttackOptions,
+    /// (samples, input width), row after row.
+    pub inputs: &'a [f64],
+    pub clean: Vec<Clean>,
+    /// Outputs of the unperturbed network, (samples, outputs).
+    pub outputs: Matrix<f64>,
+}
+
+impl<'a> Block<'a> {
+    /// Runs the unperturbed network on `inputs`; `identity` gives the index and label of each sample. Also returns the clean
+    /// values of every node.
+    fn new(
+        model: &Model<'a, f64>,
+        set: &'a PerturbationSet,
+        options: &'a AttackOptions,
+        inputs: &'a [f64],
+        identity: impl Fn(usize) -> (usize, Option<u32>),
+    ) -> (Self, Vec<Matrix<f64>>) {
+        let width = model.network.input_width();
+        let values = model.forward(Matrix::from_vec(inputs.len() / width, width, inputs.to_vec()));
+        let outputs = values.last().expect("a network has nodes").clone();
+        let clean = (0..outputs.rows()).map(|s| {
+            let (index, label) = identity(s);
+            Clean::of(outputs.row(s), index, label, options.property, options.tolerance)
+        });
+        let clean = clean.collect();
+        (Block { network: model.network, set, options, inputs, clean, outputs }, values)
+    }
+
+    /// Cuts `samples` into blocks and runs `f` on each, in parallel; also passed are the clean values of every node.
+    ///
+    /// # Panics
+    /// When the inputs are not whole samples, or [`Property::Label`] comes without labels.
+    pub fn all<R: Send>(
+        model: &Model<'a, f64>,
+        set: &'a PerturbationSet,
+        options: &'a AttackOptions,
+        samples: Samples<'a>,
+        f: impl Fn(Block<'a>, Vec<Matrix<f64>>) -> R + Sync,
+    ) -> Vec<R> {
+        let width = model.network.input_width();
+        assert_eq!(samples.inputs.len() % width, 0, "inputs are whole samples");
+        // Rows of weight space share nothing, so a block only costs memory.
+        let size = if options.kind == AttackKind::WeightSpace { 1 } else { options.block.max(1) };
+        let blocks = samples.inputs.par_chunks(width * size).enumerate().map(|(b, inputs)| {
+            let identity = |s: usize| {
+                let at = b * size + s;
+                (samples.first + at, samples.labels.map(|l| l[at]))
+            };
+            let (block, values) = Block::new(model, set, options, inputs, identity);
+            f(block, values)
+        });
+        blocks.collect()
+    }
+
+    /// Indices of the samples in the data set.
+    pub fn indices(&self) -> Vec<usize> {
+        self.clean.iter().map(|c| c.index).collect()
+    }
+
+    pub fn input(&self, s: usize) -> &[f64] {
+        let width = self.network.input_width();
+        &self.inputs[s * width..(s + 1) * width]
+    }
+
+    /// The margins of this block, in the precision of a search.
+    pub fn objective<T: Scalar>(&self) -> Objective<T> {
+        Objective::new(self.options.property, self.options.tolerance, &self.clean, &self.outputs)
+    }
+
+    /// Evaluates what a search found, without materialising what breaks nothing.
+    ///
+    /// # Guarantee
+    /// A sample becomes `Falsified` only when the concrete perturbed parameters lie in the set and their forward pass in f64
+    /// breaks the property.
+    pub fn check_variables(
+        &self,
+        terrain: &Terrain<'_, f64>,
+        still: &Still<f64>,
+        found: Vec<Option<Vec<Vec<f32>>>>,
+    ) -> Vec<SampleAttack> {
+        let objective = self.objective();
+        let samples: Vec<usize> = (0..found.len()).filter(|&s| found[s].is_some()).collect();
+        let units: Vec<&[Vec<f32>]> = found.iter().flatten().map(Vec::as_slice).collect();
+        let point = unpack(&terrain.space, &units);
+        let mut margins: Vec<Option<(f64, usize)>> = vec![None; found.len()];
+        if !samples.is_empty() {
+            let mut landscape = Pass::new(terrain, still);
+            let outputs = landscape.outputs(&point, &samples);
+            for (row, &s) in samples.iter().enumerate() {
+                margins[s] = Some(objective.worst(s, outputs.row(row)));
+            }
+        }
+        let mut found = found.into_iter();
+        let mut result = Vec::with_capacity(self.clean.len());
+        for (s, margin) in margins.into_iter().enumerate() {
+            let units = found.next().expect("one for each sample");
+            let mut best = None;
+            if let (Some(units), Some((mut margin, mut rival))) = (units, margin) {
+                let mut valid = margin.is_finite();
+                if breaks(margin, self.options.property) {
+                    let perturbation =
+                        materialize(self.network, self.set, &terrain.space, &units, self.input(s));
+                    match self.margin(&objective, s, &perturbation) {
+                        Some(checked) => (margin, rival) = checked,
+                        None => valid = false,
+                    }
+                }
+                let witness = CompactWitness { parameters: Source::Variables, units };
+                best = valid.then_some((margin, rival, witness));
+            }
+            result.push(self.verdict(&objective, s, best));
+        }
+        result
+    }
+
+    /// The margin of a concrete perturbation by the plain forward pass, if it lies in the set and is finite.
+    pub fn margin(
+        &self,
+        objective: &Objective<f64>,
+        s: usize,
+        perturbation: &Perturbation,
+    ) -> Option<(f64, usize)> {
+        let x = self.input(s);
+        self.set.contains(self.network, x, perturbation).ok()?;
+        let (margin, rival) = objective.worst(s, &self.network.forward_perturbed(x, perturbation));
+        margin.is_finite().then_some((margin, rival))
+    }
+
+    /// The answer for sample `s` whose best checked point is `best`; the unperturbed network counts as a point, too.
+    pub fn verdict(
+        &self,
+        objective: &Objective<f64>,
+        s: usize,
+        best: Option<(f64, usize, CompactWitness)>,
+    ) -> SampleAttack {
+        let clean = self.clean[s];
+        let still = objective.worst(s, self.outputs.row(s));
+        let (worst_margin, runner_up, witness) = match best {
+            Some((margin, rival, witness)) if !(margin > still.0) => (margin, rival, Some(witness)),
+            Some(_) | None => (still.0, still.1, None),
+        };
+        let property = self.options.property;
+        let (verdict, reason) =
+            if property == Property::Label && (clean.predicted != clean.target || clean.margin <= 0.0) {
+                (Verdict::Falsified, Some(Reason::Misclassified))
+            } else if breaks(worst_margin, property) {
+                (Verdict::Falsified, Some(Reason::Attacked))
+            } else {
+                (Verdict::Unknown, Some(Reason::NotBroken))
+            };
+        let deviation = (property == Property::Deviation).then_some(self.options.tolerance - worst_margin);
+        SampleAttack { clean, worst_margin, runner_up, verdict, reason, deviation, witness }
+    }
+}
+
+/// Whether a margin breaks the property: the counterpart of what proves it.
+pub(super) fn breaks(margin: f64, property: Property) -> bool {
+    match property {
+        Property::Label | Property::Prediction => margin <= 0.0,
+        Property::Deviation => margin < 0.0,
+    }
+}

@@ -1,0 +1,177 @@
+//! Fused loops over one row. They are inlined into [`vectorized`](crate::kernels::rows::vectorized) blocks.
+
+use crate::kernels::Scalar;
+use crate::kernels::rows::squares;
+use crate::model::Step;
+use crate::network::Activation;
+
+/// Partial sums of a reduction.
+const LANES: usize = 16;
+
+/// `‖z‖₂`.
+#[inline(always)]
+pub(super) fn length<T: Scalar>(z: &[T]) -> T {
+    num_traits::Float::sqrt(squares(z))
+}
+
+/// `sign(z)`, zero for zero and NaN.
+#[inline(always)]
+pub(super) fn sign<T: Scalar>(z: T) -> T {
+    let up = if z > T::zero() { T::one() } else { T::zero() };
+    if z < T::zero() { -T::one() } else { up }
+}
+
+/// `z` kept in `[lower, upper]`; NaN stays.
+#[inline(always)]
+pub(super) fn clamp<T: Scalar>(z: T, lower: T, upper: T) -> T {
+    let z = if z > upper { upper } else { z };
+    if z < lower { lower } else { z }
+}
+
+/// `out_i += b_i`.
+#[inline(always)]
+pub(super) fn add<T: Scalar>(out: &mut [T], b: &[T]) {
+    out.iter_mut().zip(b).for_each(|(out, &b)| *out += b);
+}
+
+/// `out_i += t_i e_i`.
+#[inline(always)]
+pub(super) fn add_products<T: Scalar>(out: &mut [T], t: &[T], e: &[T]) {
+    for ((out, &t), &e) in out.iter_mut().zip(t).zip(e) {
+        *out += t * e;
+    }
+}
+
+/// `out_i += factor t_i`.
+#[inline(always)]
+pub(super) fn add_scaled<T: Scalar>(out: &mut [T], t: &[T], factor: T) {
+    for (out, &t) in out.iter_mut().zip(t) {
+        *out += factor * t;
+    }
+}
+
+/// `out_i += b_i + t_i (r_i norm + e_i)`.
+#[inline(always)]
+pub(super) fn add_shifted<T: Scalar>(out: &mut [T], b: &[T], t: &[T], e: &[T], r: &[T], norm: T) {
+    for ((((out, &b), &t), &e), &r) in out.iter_mut().zip(b).zip(t).zip(e).zip(r) {
+        *out += b + t * (r * norm + e);
+    }
+}
+
+/// `out_j += factor sign(z_j)`.
+#[inline(always)]
+pub(super) fn add_signs<T: Scalar>(out: &mut [T], z: &[T], factor: T) {
+    for (out, &z) in out.iter_mut().zip(z) {
+        *out += factor * sign(z);
+    }
+}
+
+/// `out_j += a_j sign(z_j)`.
+#[inline(always)]
+pub(super) fn add_signed<T: Scalar>(out: &mut [T], z: &[T], a: &[T]) {
+    for ((out, &z), &a) in out.iter_mut().zip(z).zip(a) {
+        *out += a * sign(z);
+    }
+}
+
+/// `Σ f(a_i, b_i, c_i)`.
+#[inline(always)]
+fn sum3<T: Scalar>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
+    let ((a, ta), (b, tb), (c, tc)) =
+        (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
+    let mut lanes = [T::zero(); LANES];
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        for i in 0..LANES {
+            lanes[i] += f(a[i], b[i], c[i]);
+        }
+    }
+    let tail = ta.iter().zip(tb).zip(tc).fold(T::zero(), |sum, ((&a, &b), &c)| sum + f(a, b, c));
+    lanes.iter().fold(tail, |sum, &lane| sum + lane)
+}
+
+/// `Σ a_i b_i c_i`.
+#[inline(always)]
+pub(super) fn dot3<T: Scalar>(a: &[T], b: &[T], c: &[T]) -> T {
+    sum3(a, b, c, |a, b, c| a * b * c)
+}
+
+/// Mean of `|a_i − b_i|`.
+#[inline(always)]
+pub(super) fn mean_distance<T: Scalar>(a: &[T], b: &[T]) -> T {
+    sum3(a, b, b, |a, b, _| num_traits::Float::abs(a - b)) / T::from_f64(a.len() as f64)
+}
+
+/// `z = l + (h − l)(u + 1)/2`, kept in `[l, h]` whatever the rounding.
+#[inline(always)]
+pub(super) fn interpolate<T: Scalar>(out: &mut [T], u: &[T], lower: &[T], upper: &[T]) {
+    let half = T::from_f64(0.5);
+    for (((out, &u), &l), &h) in out.iter_mut().zip(u).zip(lower).zip(upper) {
+        *out = clamp(l + (h - l) * (half * u + half), l, h);
+    }
+}
+
+/// One row through a layer that works on every element.
+#[inline(always)]
+pub(super) fn elementwise<T: Scalar>(out: &mut [T], z: &[T], step: &Step<T>) {
+    match step {
+        Step::Scale { scale, shift } => {
+            for (((out, &z), &a), &b) in out.iter_mut().zip(z).zip(scale).zip(shift) {
+                *out = a * z + b;
+            }
+        }
+        Step::Activation(f) => out.iter_mut().zip(z).for_each(|(out, &z)| *out = f.apply_scalar(z)),
+        Step::Input | Step::Dense { .. } | Step::Reshape => out.copy_from_slice(z),
+    }
+}
+
+/// Adds what one row's gradient becomes in front of such a layer.
+#[inline(always)]
+pub(super) fn elementwise_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], step: &Step<T>) {
+    match step {
+        Step::Scale { scale, .. } => add_products(back, g, scale),
+        Step::Activation(Activation::Relu) => {
+            for ((back, &g), &p) in back.iter_mut().zip(g).zip(p) {
+                *back += if p < T::zero() { T::zero() } else { g };
+            }
+        }
+        Step::Activation(f) => {
+            for ((back, &g), &p) in back.iter_mut().zip(g).zip(p) {
+                *back += g * T::from_f64(f.derivative(p.to_f64()));
+            }
+        }
+        Step::Input | Step::Dense { .. } | Step::Reshape => add_scaled(back, g, T::one()),
+    }
+}
+
+/// [`elementwise_backward`] of a function with slopes `below` and 1 on the two sides of zero, whose kink is spread over
+/// `[−width, width]`: the slope at `p` is the mean slope of the function on `[p − width, p + width]`.
+#[inline(always)]
+pub(super) fn kink_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], below: T, width: T) {
+    let half = T::from_f64(0.5);
+    let (factor, above) = (half / width, T::one() - below);
+    for ((back, &g), &p) in back.iter_mut().zip(g).zip(p) {
+        let share = clamp(half + p * factor, T::zero(), T::one());
+        *back += g * (below + above * share);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slope_of_a_spread_kink_is_a_mean_slope() {
+        let mut back = vec![0.0; 4];
+        kink_backward(&mut back, &[1.0; 4], &[-3.0, -1.0, 0.0, 5.0], 0.2, 2.0);
+        let expected = [0.2, 0.2 + 0.8 * 0.25, 0.2 + 0.8 * 0.5, 1.0];
+        assert!(back.iter().zip(expected).all(|(b, e): (&f64, f64)| (b - e).abs() < 1e-12), "{back:?}");
+    }
+
+    #[test]
+    fn interpolation_stays_in_the_interval_and_signs_ignore_nan() {
+        let mut out = [0.0; 3];
+        interpolate(&mut out, &[-1.0, 0.0, 1.0], &[0.1, 0.1, 0.1], &[0.3, 0.3, 0.3]);
+        assert_eq!((out[0], out[2]), (0.1, 0.3));
+        assert_eq!((sign(f64::NAN), sign(-0.0), sign(-2.0)), (0.0, 0.0, -1.0));
+    }
+}

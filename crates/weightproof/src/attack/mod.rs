@@ -1,0 +1,302 @@
+//! Attacks: perturbations that break a property, found by search (theory.md §7).
+//!
+//! An attack is an *estimate*: the margin it finds is an upper bound on the exact one, and comes with the perturbation
+//! that reaches it. It proves that a property fails, never that it holds.
+//!
+//! ```text
+//! neuron space   min over t ∈ [−1, 1]ⁿ of the margin, p_i = W_i z + b_i + t_i (E_i |z| + e_i)   one t for each neuron
+//! weight space   min over |Δ| ≤ E of the margin, p = (W + Δ) z + b + δ                           one Δ for each sample
+//! universal      max over |Δ| ≤ E of the mean loss                                               one Δ for all samples
+//! random         the worst of some draws                                                         no gradient
+//! ```
+//!
+//! [`Attacker`] runs the kinds that need no training; [`UniversalAttack`] is trained on streamed batches first. All share
+//! one descent, one way to check what they found in f64 and one compact form of the witness.
+
+mod check;
+mod descent;
+mod kernels;
+mod neuron_space;
+mod objective;
+mod pass;
+mod random;
+mod search;
+mod shared;
+mod space;
+mod terrain;
+mod universal;
+mod weight_space;
+mod witness;
+
+pub use universal::UniversalAttack;
+pub use witness::CompactWitness;
+
+use crate::kernels::Scalar;
+use crate::network::Network;
+use crate::property::Property;
+use crate::threat::{Distribution, Perturbation, PerturbationSet};
+use crate::verdict::{Clean, Precision, Reason, Samples, Verdict};
+use check::Block;
+use descent::{Landscape, Schedule};
+use pass::Pass;
+use search::{Search, search};
+use space::{Parameters, Space};
+use std::str::FromStr;
+use terrain::{Still, Terrain};
+use thiserror::Error;
+use witness::Source;
+
+/// What is searched, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttackKind {
+    /// Gradient descent on one number for each neuron, for every sample.
+    NeuronSpace,
+    /// Gradient descent on every weight, for every sample.
+    WeightSpace,
+    /// Gradient ascent on the mean loss over one perturbation for all samples.
+    Universal,
+    /// Random draws of the parameters, each used for all samples.
+    Random(Distribution),
+}
+
+/// Every kind, in the order of documentation.
+const KINDS: [AttackKind; 6] = [
+    AttackKind::NeuronSpace,
+    AttackKind::WeightSpace,
+    AttackKind::Universal,
+    AttackKind::Random(Distribution::Uniform),
+    AttackKind::Random(Distribution::Gaussian),
+    AttackKind::Random(Distribution::Vertex),
+];
+
+/// The attack's name is not known.
+#[derive(Debug, Error, PartialEq)]
+#[error("attack: expected one of {}, found {found}", KINDS.map(AttackKind::name).join(", "))]
+pub struct UnknownAttack {
+    /// What was written.
+    pub found: String,
+}
+
+impl AttackKind {
+    /// Name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            AttackKind::NeuronSpace => "neuron-space",
+            AttackKind::WeightSpace => "weight-space",
+            AttackKind::Universal => "universal",
+            AttackKind::Random(Distribution::Uniform) => "random-uniform",
+            AttackKind::Random(Distribution::Gaussian) => "random-gaussian",
+            AttackKind::Random(Distribution::Vertex) => "random-vertex",
+        }
+    }
+
+    /// Whether one perturbation of the parameters is used for all samples; else each sample has its own.
+    pub fn is_universal(self) -> bool {
+        match self {
+            AttackKind::NeuronSpace | AttackKind::WeightSpace => false,
+            AttackKind::Universal | AttackKind::Random(_) => true,
+        }
+    }
+}
+
+impl FromStr for AttackKind {
+    type Err = UnknownAttack;
+    fn from_str(text: &str) -> Result<AttackKind, UnknownAttack> {
+        let found = || UnknownAttack { found: text.chars().take(60).collect() };
+        KINDS.into_iter().find(|k| k.name() == text).ok_or_else(found)
+    }
+}
+
+/// How samples are attacked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttackOptions {
+    /// What is searched.
+    pub kind: AttackKind,
+    /// Gradient steps (universal: passes over the data are the caller's, see [`UniversalAttack`]).
+    pub steps: usize,
+    /// Starts of each sample; for random attacks the number of draws.
+    pub restarts: usize,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// What is attacked.
+    pub property: Property,
+    /// Largest allowed deviation, for [`Property::Deviation`].
+    pub tolerance: f64,
+    /// Floating-point type of the search; what it finds is always checked in f64.
+    pub precision: Precision,
+    /// Samples in one block of work.
+    pub block: usize,
+    /// Universal: samples in a mini-batch.
+    pub batch: usize,
+    /// Universal: length of a step as a fraction of the radius.
+    pub step_size: Option<f64>,
+    /// Whether a sample is left alone once it is broken. Faster, but its worst margin is then merely negative.
+    pub stop_when_broken: bool,
+}
+
+impl AttackOptions {
+    /// Samples of a block.
+    pub const BLOCK: usize = 32;
+    /// Samples of a mini-batch.
+    pub const BATCH: usize = 256;
+
+    /// 100 steps from 4 starts, in f32.
+    pub fn new(kind: AttackKind, property: Property) -> Self {
+        AttackOptions {
+            kind,
+            steps: 100,
+            restarts: 4,
+            seed: 0,
+            property,
+            tolerance: 0.0,
+            precision: Precision::F32,
+            block: AttackOptions::BLOCK,
+            batch: AttackOptions::BATCH,
+            step_size: None,
+            stop_when_broken: false,
+        }
+    }
+}
+
+/// What an attack found for a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleAttack {
+    /// The unperturbed network.
+    pub clean: Clean,
+    /// Smallest margin that was found, in f64: an upper bound on the smallest margin in the set. The unperturbed network
+    /// counts; NaN when even its margin is NaN.
+    pub worst_margin: f64,
+    /// Class (deviation: output) for which it was found.
+    pub runner_up: usize,
+    /// `Falsified` (with a checked witness, or already unperturbed) or `Unknown`.
+    pub verdict: Verdict,
+    /// Misclassified, attacked or not broken.
+    pub reason: Option<Reason>,
+    /// For deviations: the largest `|f̂_j − f_j|` that was found.
+    pub deviation: Option<f64>,
+    /// What reaches `worst_margin`; `None` when nothing is worse than the unperturbed network.
+    pub witness: Option<CompactWitness>,
+}
+
+/// Attacks batches of samples of one network with the perturbations of one set.
+pub struct Attacker<'n> {
+    network: &'n Network,
+    set: PerturbationSet,
+    options: AttackOptions,
+    /// Neuron space in f64: what everything is checked with.
+    exact: Terrain<'n, f64>,
+    engine: Engine<'n>,
+}
+
+/// What is searched, in one of two precisions.
+enum Engine<'n> {
+    F32(Terrain<'n, f32>),
+    F64(Terrain<'n, f64>),
+}
+
+impl<'n> Attacker<'n> {
+    /// Casts the network and the set once.
+    pub fn new(network: &'n Network, set: &PerturbationSet, options: AttackOptions) -> Self {
+        let parameters = match options.kind {
+            AttackKind::NeuronSpace => Parameters::Neurons,
+            AttackKind::WeightSpace => Parameters::Weights,
+            AttackKind::Universal | AttackKind::Random(_) => Parameters::Fixed,
+        };
+        let space = Space::new(network, set, parameters);
+        let engine = match options.precision {
+            Precision::F32 => Engine::F32(Terrain::new(network, set, space)),
+            Precision::F64 => Engine::F64(Terrain::new(network, set, space)),
+        };
+        let exact = Terrain::new(network, set, Space::new(network, set, Parameters::Neurons));
+        Attacker { network, set: set.clone(), options, exact, engine }
+    }
+
+    /// The worst that was found for each sample, in their order. Parallel over blocks on the current rayon pool; the result
+    /// does not depend on the number of threads.
+    ///
+    /// [`AttackKind::Universal`] trains on `samples` for about `steps` mini-batches first; data that do not fit into memory
+    /// need [`UniversalAttack`].
+    ///
+    /// # Panics
+    /// When the inputs are not whole samples, or [`Property::Label`] comes without labels: callers check their data.
+    pub fn attack(&self, samples: Samples<'_>) -> Vec<SampleAttack> {
+        match self.options.kind {
+            AttackKind::NeuronSpace | AttackKind::WeightSpace => {
+                let blocks =
+                    Block::all(&self.exact.model, &self.set, &self.options, samples, |block, values| {
+                        match &self.engine {
+                            Engine::F32(terrain) => self.search(&block, &values, terrain),
+                            Engine::F64(terrain) => self.search(&block, &values, terrain),
+                        }
+                    });
+                blocks.into_iter().flatten().collect()
+            }
+            AttackKind::Universal => self.train(samples).evaluate(samples),
+            AttackKind::Random(distribution) => {
+                let blocks =
+                    Block::all(&self.exact.model, &self.set, &self.options, samples, |block, _| block);
+                self.attack_randomly(&blocks, distribution)
+            }
+        }
+    }
+
+    /// The perturbation that `witness` stands for, at the input `x` of its sample.
+    ///
+    /// # Panics
+    /// When the witness comes from a universal attack: [`UniversalAttack::witness`] knows its parameters.
+    pub fn witness(&self, x: &[f64], witness: &CompactWitness) -> Perturbation {
+        let materialize =
+            |space: &Space| witness::materialize(self.network, &self.set, space, &witness.units, x);
+        match (witness.parameters, self.options.kind) {
+            (Source::Variables, _) => materialize(&self.exact.space),
+            (Source::Draw(draw), AttackKind::Random(distribution)) => {
+                let own = materialize(&Space::new(self.network, &self.set, Parameters::Fixed));
+                Perturbation { layers: self.draw(distribution, draw).layers, ..own }
+            }
+            (Source::Draw(_) | Source::Universal, _) => panic!("the witness is of another attack"),
+        }
+    }
+
+    fn train(&self, samples: Samples<'_>) -> UniversalAttack<'n> {
+        let mut attack = UniversalAttack::new(self.network, &self.set, self.options.clone());
+        let batches = samples.count(self.network.input_width()).div_ceil(self.options.batch.max(1));
+        for _ in 0..self.options.steps.div_ceil(batches.max(1)) {
+            attack.observe(samples);
+            attack.finish_epoch();
+        }
+        attack
+    }
+
+    fn search<T: Scalar>(
+        &self,
+        block: &Block<'_>,
+        values: &[crate::kernels::Matrix<f64>],
+        terrain: &Terrain<'_, T>,
+    ) -> Vec<SampleAttack> {
+        let exact = Still::new(&self.exact, values);
+        if terrain.space.slots.is_empty() {
+            return block.check_variables(&self.exact, &exact, vec![None; block.clean.len()]);
+        }
+        let still = exact.cast();
+        let mut pass = Pass::new(terrain, &still);
+        let (steps, stop) = (self.options.steps, self.options.stop_when_broken);
+        let weights = terrain.space.parameters == Parameters::Weights;
+        let schedule = if weights { Schedule::plain(steps, stop) } else { Schedule::graduated(steps, stop) };
+        let settings = Search { schedule, restarts: self.options.restarts, seed: self.options.seed };
+        let best = search(&mut pass, &block.objective(), &block.indices(), settings);
+        let found = if weights {
+            let (samples, point) = best.gather(&pass);
+            let mut found = vec![None; block.clean.len()];
+            if !samples.is_empty() {
+                pass.outputs(&point, &samples);
+                for (row, &s) in samples.iter().enumerate() {
+                    found[s] = Some(weight_space::fold(&pass, &self.exact.space, &point, &samples, row));
+                }
+            }
+            found
+        } else {
+            best.compact()
+        };
+        block.check_variables(&self.exact, &exact, found)
+    }
+}

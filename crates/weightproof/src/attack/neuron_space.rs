@@ -1,0 +1,139 @@
+//! Dense layers in neuron space: one variable for each neuron instead of one for each weight.
+//!
+//! ```text
+//! box    p_i = W_i z + b_i + t_i (Σ_j E_ij |z_j| + e_i)          ∂p_i/∂z_j = W_ij + t_i E_ij sign(z_j)
+//! ball   p   = W z + b + r ‖z‖₂ d + e∘t,  ‖d‖₂ ≤ 1               ∂p_i/∂z_j = W_ij + r d_i z_j / ‖z‖₂
+//! ```
+//!
+//! Rows of `E` that are constant (one radius for a layer, or one for each channel) cost a rank-one update, others one more
+//! product. A layer whose input does not move costs no product at all.
+//!
+//! # Guarantee
+//! For one sample both forms reach exactly what the weights reach: the box by Lemma 1 (theory.md §3), whatever the signs of
+//! `z`, because a sample has one `z`; the ball with `Δ = r d zᵀ/‖z‖₂`, since `‖Δz‖₂ ≤ ‖Δ‖_F ‖z‖₂`.
+
+use super::kernels::{add, add_products, add_scaled, add_shifted, add_signed, add_signs, dot3, length};
+use super::pass::Pass;
+use super::space::Point;
+use super::terrain::Reach;
+use crate::kernels::rows::{dot, l1, vectorized};
+use crate::kernels::{Matrix, Scalar, add_product, product, product_transposed};
+
+impl<T: Scalar> Pass<'_, '_, T> {
+    /// # Shapes
+    /// `out`: (rows, n_out).
+    pub(super) fn forward_neurons(
+        &mut self,
+        index: usize,
+        (weight, bias): (&Matrix<T>, &[T]),
+        point: &Point<T>,
+        samples: &[usize],
+        out: &mut Matrix<T>,
+    ) {
+        let terrain = self.terrain;
+        let (input, moving) = terrain.input_of(index);
+        if !moving {
+            return self.forward_from_still(index, point, samples, out);
+        }
+        let (slots, reach) = (terrain.space.nodes[index], terrain.reach(index));
+        let radius = &terrain.radii.layer(index).bias;
+        let z = &self.values[input];
+        product_transposed(out, z, weight);
+        if let (Reach::Dense(e), Some(_)) = (reach, slots.weights) {
+            self.factor.reshape_scratch(z.rows(), z.cols());
+            for (m, &z) in self.factor.as_mut_slice().iter_mut().zip(z.as_slice()) {
+                *m = num_traits::Float::abs(z);
+            }
+            product_transposed(&mut self.reached, &self.factor, e);
+        }
+        let reached = &self.reached;
+        vectorized(|| {
+            for row in 0..samples.len() {
+                let (out, z) = (out.row_mut(row), z.row(row));
+                match (slots.weights.map(|slot| point.0[slot].row(row)), reach) {
+                    (None, _) => add(out, bias),
+                    (Some(t), Reach::Fixed) => add_shifted(out, bias, t, radius, radius, T::zero()),
+                    (Some(t), Reach::Rows(rows)) => add_shifted(out, bias, t, radius, rows, l1(z)),
+                    (Some(t), Reach::Dense(_)) => {
+                        add_shifted(out, bias, t, radius, reached.row(row), T::one());
+                    }
+                    (Some(d), Reach::Ball(r)) => {
+                        add(out, bias);
+                        add_scaled(out, d, *r * length(z));
+                    }
+                }
+                if let Some(t) = slots.bias.map(|slot| point.0[slot].row(row)) {
+                    add_products(out, t, radius);
+                }
+            }
+        });
+    }
+
+    /// The input does not move: centre and reach are known.
+    fn forward_from_still(&self, index: usize, point: &Point<T>, samples: &[usize], out: &mut Matrix<T>) {
+        let terrain = self.terrain;
+        let (slots, reach) = (terrain.space.nodes[index], terrain.reach(index));
+        let (centre, reached) = (&self.still.values[index], &self.still.reach[index]);
+        let radius = &terrain.radii.layer(index).bias;
+        vectorized(|| {
+            for (row, &s) in samples.iter().enumerate() {
+                let out = out.row_mut(row);
+                out.copy_from_slice(centre.row(s));
+                match (slots.weights.map(|slot| point.0[slot].row(row)), reach) {
+                    (None, _) => {}
+                    (Some(d), Reach::Ball(_)) => add_scaled(out, d, reached[(s, 0)]),
+                    (Some(t), Reach::Fixed | Reach::Rows(_) | Reach::Dense(_)) => {
+                        add_products(out, t, reached.row(s));
+                    }
+                }
+                if let Some(t) = slots.bias.map(|slot| point.0[slot].row(row)) {
+                    add_products(out, t, radius);
+                }
+            }
+        });
+    }
+
+    /// The gradient with respect to the variables is the one with respect to `p`, times a reach ≥ 0.
+    pub(super) fn backward_neurons(&mut self, index: usize, weight: &Matrix<T>, point: &Point<T>) {
+        let terrain = self.terrain;
+        let (input, moving) = terrain.input_of(index);
+        if !moving {
+            return;
+        }
+        let mut back = std::mem::take(&mut self.gradients[input]);
+        let g = &self.gradients[index];
+        if self.written[input] {
+            add_product(&mut back, g, weight);
+        } else {
+            product(&mut back, g, weight);
+        }
+        self.written[input] = true;
+        if let Some(slot) = terrain.space.nodes[index].weights {
+            let (t, z, reach) = (&point.0[slot], &self.values[input], terrain.reach(index));
+            if let Reach::Dense(e) = reach {
+                self.factor.reshape_scratch(g.rows(), g.cols());
+                let products = g.as_slice().iter().zip(t.as_slice());
+                self.factor.as_mut_slice().iter_mut().zip(products).for_each(|(m, (&g, &t))| *m = g * t);
+                product(&mut self.reached, &self.factor, e);
+            }
+            let reached = &self.reached;
+            vectorized(|| {
+                for row in 0..g.rows() {
+                    let (back, g, t, z) = (back.row_mut(row), g.row(row), t.row(row), z.row(row));
+                    match reach {
+                        Reach::Fixed => {}
+                        Reach::Rows(rows) => add_signs(back, z, dot3(g, t, rows)),
+                        Reach::Dense(_) => add_signed(back, z, reached.row(row)),
+                        Reach::Ball(r) => {
+                            let norm = length(z);
+                            if norm > T::zero() {
+                                add_scaled(back, z, *r * dot(g, t) / norm);
+                            }
+                        }
+                    }
+                }
+            });
+        }
+        self.gradients[input] = back;
+    }
+}

@@ -1,0 +1,147 @@
+//! The search for a block of samples: which rivals to aim at, where to start, what was best.
+
+use super::descent::{Landscape, Rows, Schedule, descend, to_vertex};
+use super::objective::Objective;
+use super::pass::Pass;
+use super::space::Point;
+use crate::kernels::Scalar;
+use crate::property::SpecRow;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// A generator for one start of one sample: the same whatever the number of threads and the size of the blocks.
+pub(super) fn generator(seed: u64, sample: usize, start: usize) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&(sample as u64).to_le_bytes());
+    key[16..24].copy_from_slice(&(start as u64).to_le_bytes());
+    ChaCha8Rng::from_seed(key)
+}
+
+/// How the search is run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search {
+    pub schedule: Schedule,
+    pub restarts: usize,
+    pub seed: u64,
+}
+
+/// The best points of a block.
+pub(super) struct Best<T> {
+    /// Points from all stages of the search.
+    points: Vec<Point<T>>,
+    /// For each sample: its margin, and where in `points` it is; `None` where no margin was finite.
+    of: Vec<Option<(T, usize, usize)>>,
+}
+
+impl<T: Scalar> Best<T> {
+    fn new(samples: usize) -> Self {
+        Best { points: Vec::new(), of: vec![None; samples] }
+    }
+
+    fn add(&mut self, rows: &[usize], point: Point<T>, margins: &[T]) {
+        for (row, (&s, &margin)) in rows.iter().zip(margins).enumerate() {
+            let better = self.of[s].is_none_or(|(least, _, _)| margin < least);
+            if better && num_traits::Float::is_finite(margin) {
+                self.of[s] = Some((margin, self.points.len(), row));
+            }
+        }
+        self.points.push(point);
+    }
+
+    /// The best point of each sample, rounded to f32.
+    pub fn compact(&self) -> Vec<Option<Vec<Vec<f32>>>> {
+        self.of.iter().map(|of| of.map(|(_, k, row)| self.points[k].compact_row(row))).collect()
+    }
+
+    /// The samples that have a best point, and these points one after the other.
+    pub fn gather(&self, pass: &impl Landscape<T>) -> (Vec<usize>, Point<T>) {
+        let samples: Vec<usize> = (0..self.of.len()).filter(|&s| self.of[s].is_some()).collect();
+        let mut point = Point::zeros(pass.space(), samples.len());
+        for (to, (_, k, row)) in self.of.iter().flatten().enumerate() {
+            point.copy_row(to, &self.points[*k], *row);
+        }
+        (samples, point)
+    }
+}
+
+/// Searches for the worst point of every sample.
+///
+/// The first pass goes from the centre to a vertex for every goal and ranks them. Then start 0 of a sample descends from the
+/// vertex of its first goal, the odd ones from random points towards it, the even ones from random points towards the next
+/// goals.
+pub(super) fn search<T: Scalar>(
+    pass: &mut Pass<'_, '_, T>,
+    objective: &Objective<T>,
+    indices: &[usize],
+    search: Search,
+) -> Best<T> {
+    let ranking = rank(pass, objective);
+    let ranked = ranking.goals;
+    let mut best = Best::new(objective.samples());
+    best.add(&ranking.rows.samples, ranking.vertices, &ranking.margins);
+    let mut rows = Rows::default();
+    let mut starts = Vec::new();
+    for (s, ranked) in ranked.iter().enumerate() {
+        if search.schedule.stop_when_broken && best.of[s].is_some_and(|(margin, _, _)| margin < T::zero()) {
+            continue;
+        }
+        for start in 0..search.restarts {
+            let goal = if start % 2 == 1 { 0 } else { (start / 2) % ranked.len() };
+            rows.samples.push(s);
+            rows.goals.push(ranked[goal].0);
+            starts.push(start);
+        }
+    }
+    let mut point = Point::zeros(pass.space(), rows.samples.len());
+    for (row, (&s, &start)) in rows.samples.iter().zip(&starts).enumerate() {
+        if start == 0 {
+            point.copy_row(row, &best.points[0], ranked[s][0].1);
+        } else {
+            point.randomize(pass.space(), row, &mut generator(search.seed, indices[s], start));
+        }
+    }
+    if !rows.samples.is_empty() {
+        let samples = rows.samples.clone();
+        let found = descend(pass, objective, point, rows, search.schedule);
+        best.add(&samples, found.point, &found.margins);
+    }
+    best
+}
+
+/// One vertex move from the centre towards every goal of every sample.
+struct Ranking<T> {
+    rows: Rows,
+    /// Where it leads, and the margins there.
+    vertices: Point<T>,
+    margins: Vec<T>,
+    /// The goals of each sample with their rows, the most damaging first.
+    goals: Vec<Vec<(SpecRow, usize)>>,
+}
+
+fn rank<T: Scalar>(pass: &mut Pass<'_, '_, T>, objective: &Objective<T>) -> Ranking<T> {
+    let mut rows = Rows::default();
+    for s in 0..objective.samples() {
+        for goal in objective.goals(s) {
+            rows.samples.push(s);
+            rows.goals.push(goal);
+        }
+    }
+    let mut vertices = Point::zeros(pass.space(), rows.samples.len());
+    pass.outputs(&vertices, &rows.samples);
+    pass.backward(&vertices, &rows, T::zero());
+    to_vertex(pass, &mut vertices);
+    let outputs = pass.outputs(&vertices, &rows.samples);
+    let mut goals: Vec<Vec<(f64, SpecRow, usize)>> = vec![Vec::new(); objective.samples()];
+    let mut margins = Vec::with_capacity(rows.samples.len());
+    for (row, (&s, &goal)) in rows.samples.iter().zip(&rows.goals).enumerate() {
+        margins.push(objective.worst(s, outputs.row(row)).0);
+        goals[s].push((objective.value(s, goal, outputs.row(row)).to_f64(), goal, row));
+    }
+    let sorted = goals.into_iter().map(|mut goals| {
+        goals.sort_by(|a, b| a.0.total_cmp(&b.0));
+        goals.into_iter().map(|(_, goal, row)| (goal, row)).collect()
+    });
+    let goals = sorted.collect();
+    Ranking { rows, vertices, margins, goals }
+}

@@ -1,0 +1,162 @@
+//! The variables of an attack, scaled to the unit box or the unit ball.
+
+use crate::kernels::{Matrix, Scalar};
+use crate::network::{Layer, Network};
+use crate::threat::{PerturbationSet, WeightRadius};
+use rand::{Rng, RngExt};
+
+/// Where a group of variables may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Geometry {
+    /// `|u_i| ≤ 1`.
+    Box,
+    /// `‖u‖₂ ≤ 1`.
+    Ball,
+}
+
+/// A group of variables that move together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// Node that the variables act on.
+    pub node: usize,
+    /// Number of variables.
+    pub width: usize,
+    /// Where they may lie.
+    pub geometry: Geometry,
+}
+
+/// The slots of one node, by what they move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NodeSlots {
+    /// The weights of a dense node; in neuron space one variable for each output, which also moves its bias when the
+    /// geometry is a box.
+    pub weights: Option<usize>,
+    /// The biases of a dense node, where they have variables of their own.
+    pub bias: Option<usize>,
+    /// The elements of the input node, or the errors after an activation.
+    pub values: Option<usize>,
+}
+
+/// All variables of an attack, and which nodes they reach.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Space {
+    /// Groups of variables.
+    pub slots: Vec<Slot>,
+    /// The slots of each node.
+    pub nodes: Vec<NodeSlots>,
+    /// Whether the value of a node depends on a variable.
+    pub moving: Vec<bool>,
+    /// What the variables of dense nodes stand for.
+    pub parameters: Parameters,
+}
+
+/// Which variables stand for the parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Parameters {
+    /// None: the parameters stay.
+    #[default]
+    Fixed,
+    /// One for each neuron: by Lemma 1 (theory.md §3) this reaches as much as one for each weight.
+    Neurons,
+    /// One for each weight and bias.
+    Weights,
+}
+
+impl Space {
+    /// The variables with which `set` moves `network`.
+    pub fn new(network: &Network, set: &PerturbationSet, parameters: Parameters) -> Self {
+        let mut space = Space { parameters, ..Space::default() };
+        for (index, node) in network.nodes().iter().enumerate() {
+            let mut of_node = NodeSlots::default();
+            let mut add = |width: usize, geometry: Geometry| {
+                space.slots.push(Slot { node: index, width, geometry });
+                Some(space.slots.len() - 1)
+            };
+            match &node.layer {
+                Layer::Input if set.input_radius > 0.0 => of_node.values = add(node.width(), Geometry::Box),
+                Layer::Activation(_) if set.activation_radius > 0.0 => {
+                    of_node.values = add(node.width(), Geometry::Box);
+                }
+                Layer::Dense(dense) if parameters != Parameters::Fixed => {
+                    let layer = set.layer(index).expect("every dense layer has a set");
+                    let ball = matches!(layer.weight, WeightRadius::Frobenius(_));
+                    let (weights, bias) = (!layer.weight.is_zero(), layer.bias.iter().any(|e| *e != 0.0));
+                    if parameters == Parameters::Weights || ball {
+                        let geometry = if ball { Geometry::Ball } else { Geometry::Box };
+                        let per_row = if parameters == Parameters::Weights { dense.weight.cols() } else { 1 };
+                        if weights {
+                            of_node.weights = add(node.width() * per_row, geometry);
+                        }
+                        if bias {
+                            of_node.bias = add(node.width(), Geometry::Box);
+                        }
+                    } else if weights || bias {
+                        of_node.weights = add(node.width(), Geometry::Box);
+                    }
+                }
+                Layer::Input | Layer::Dense(_) | Layer::Scale(_) | Layer::Activation(_) | Layer::Reshape => {}
+            }
+            let reached = node.inputs.iter().any(|&i| space.moving[i]);
+            space.moving.push(reached || of_node != NodeSlots::default());
+            space.nodes.push(of_node);
+        }
+        space
+    }
+}
+
+/// Values of all variables for a block of rows: one (rows, width) matrix for each slot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Point<T>(pub Vec<Matrix<T>>);
+
+impl<T: Scalar> Point<T> {
+    /// The centre of every set.
+    pub fn zeros(space: &Space, rows: usize) -> Self {
+        Point(space.slots.iter().map(|slot| Matrix::zeros(rows, slot.width)).collect())
+    }
+
+    /// Replaces row `row` by a random point: uniform in a box, on the sphere of a ball.
+    pub fn randomize(&mut self, space: &Space, row: usize, rng: &mut impl Rng) {
+        for (slot, values) in space.slots.iter().zip(&mut self.0) {
+            let values = values.row_mut(row);
+            values.iter_mut().for_each(|u| *u = T::from_f64(rng.random_range(-1.0..=1.0)));
+            match slot.geometry {
+                Geometry::Box => {}
+                Geometry::Ball => normalize(values),
+            }
+        }
+    }
+
+    /// Replaces row `row` by row `from` of `other`.
+    pub fn copy_row(&mut self, row: usize, other: &Point<T>, from: usize) {
+        for (to, other) in self.0.iter_mut().zip(&other.0) {
+            to.row_mut(row).copy_from_slice(other.row(from));
+        }
+    }
+
+    /// Drops all rows but `kept`, which is sorted.
+    pub fn keep_rows(&mut self, kept: &[usize]) {
+        for values in &mut self.0 {
+            let width = values.cols();
+            for (to, &from) in kept.iter().enumerate() {
+                values.as_mut_slice().copy_within(from * width..(from + 1) * width, to * width);
+            }
+            values.reshape_scratch(kept.len(), width);
+        }
+    }
+
+    /// Row `row` as a compact list, rounded to f32.
+    pub fn compact_row(&self, row: usize) -> Vec<Vec<f32>> {
+        self.0
+            .iter()
+            .map(|values| values.row(row).iter().map(|u| Scalar::to_f64(*u) as f32).collect())
+            .collect()
+    }
+}
+
+/// Scales `u` to length one; zero stays.
+pub(super) fn normalize<T: Scalar>(u: &mut [T]) {
+    let norm = u.iter().map(|&u| u * u).sum::<T>().sqrt();
+    if norm > T::zero() && num_traits::Float::is_finite(norm) {
+        u.iter_mut().for_each(|u| *u /= norm);
+    }
+}

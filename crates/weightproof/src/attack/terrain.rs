@@ -1,0 +1,132 @@
+//! What a search reads: the network, its radii and variables, and what no variable moves.
+
+use super::kernels::length;
+use super::space::Space;
+use crate::kernels::rows::l1;
+use crate::kernels::{Matrix, Scalar, product_transposed};
+use crate::model::{Model, Radii, Radius, Step};
+use crate::network::Network;
+use crate::threat::PerturbationSet;
+
+/// How far the weights of a dense layer carry its pre-activations.
+#[derive(Clone, Debug)]
+pub(super) enum Reach<T> {
+    /// They stay.
+    Fixed,
+    /// `E_ij = r_i`.
+    Rows(Vec<T>),
+    /// Any `E`.
+    Dense(Matrix<T>),
+    /// `‖Δ‖_F ≤ r`.
+    Ball(T),
+}
+
+/// A network and a set, in the form that both passes read; shared by all blocks.
+pub(super) struct Terrain<'n, T> {
+    pub model: Model<'n, T>,
+    pub radii: Radii<T>,
+    pub space: Space,
+    /// By node.
+    reach: Vec<Option<Reach<T>>>,
+}
+
+impl<'n, T: Scalar> Terrain<'n, T> {
+    pub fn new(network: &'n Network, set: &PerturbationSet, space: Space) -> Self {
+        let (model, radii) = (Model::new(network), Radii::new(set, network.nodes().len()));
+        let reach = |(index, layer): (usize, &Option<crate::model::LayerRadii<T>>)| {
+            layer.as_ref().map(|layer| match &layer.weight {
+                Radius::Zero => Reach::Fixed,
+                Radius::Uniform(r) => Reach::Rows(vec![*r; model.width(index)]),
+                Radius::PerRow(rows) => Reach::Rows(rows.clone()),
+                Radius::Dense(e) => Reach::Dense(e.clone()),
+                Radius::Frobenius(r) => Reach::Ball(*r),
+            })
+        };
+        let reach = radii.layers.iter().enumerate().map(reach).collect();
+        Terrain { model, radii, space, reach }
+    }
+
+    /// Reach of the dense node `index`.
+    pub fn reach(&self, index: usize) -> &Reach<T> {
+        self.reach[index].as_ref().expect("every dense layer has radii")
+    }
+
+    /// The node that `index` reads, and whether a variable moves it.
+    pub fn input_of(&self, index: usize) -> (usize, bool) {
+        let input = self.model.input_of(index);
+        (input, self.space.moving[input])
+    }
+
+    /// How far one unit carries the pre-activations of the dense node `index` for rows `z`: `Σ_j E_ij |z_j| + e_i`; for a
+    /// ball `r ‖z‖₂`, one column.
+    pub fn reach_at(&self, index: usize, z: &Matrix<T>) -> Matrix<T> {
+        let bias = &self.radii.layer(index).bias;
+        match self.reach(index) {
+            Reach::Fixed => Matrix::from_fn(z.rows(), bias.len(), |_, i| bias[i]),
+            Reach::Rows(rows) => {
+                let norms: Vec<T> = (0..z.rows()).map(|s| l1(z.row(s))).collect();
+                Matrix::from_fn(z.rows(), bias.len(), |s, i| rows[i] * norms[s] + bias[i])
+            }
+            Reach::Dense(e) => {
+                let mut out = Matrix::default();
+                product_transposed(&mut out, &z.map(num_traits::Float::abs), e);
+                for s in 0..out.rows() {
+                    super::kernels::add(out.row_mut(s), bias);
+                }
+                out
+            }
+            Reach::Ball(r) => Matrix::from_fn(z.rows(), 1, |s, _| *r * length(z.row(s))),
+        }
+    }
+}
+
+/// What no variable moves, for a block of samples; computed once in f64.
+#[derive(Clone, Debug)]
+pub(super) struct Still<T> {
+    /// Clean values of nodes, (samples, width); nodes that no pass reads are empty.
+    pub values: Vec<Matrix<T>>,
+    /// [`Terrain::reach_at`] of dense nodes that move and read a node that does not.
+    pub reach: Vec<Matrix<T>>,
+    /// Ends of the intervals of the input, when it moves.
+    pub input: Option<(Matrix<T>, Matrix<T>)>,
+}
+
+impl Still<f64> {
+    /// Reads it off the clean values of all nodes.
+    pub fn new(terrain: &Terrain<'_, f64>, values: &[Matrix<f64>]) -> Self {
+        let (space, set) = (&terrain.space, &terrain.radii.set);
+        let steps = &terrain.model.steps;
+        let reads_still = |k: usize| matches!(steps[k], Step::Dense { .. }) && !terrain.input_of(k).1;
+        // What activations read: the descent compares it with the perturbed values.
+        let activated: Vec<usize> = (0..steps.len())
+            .filter(|&k| matches!(steps[k], Step::Activation(_)))
+            .map(|k| terrain.model.input_of(k))
+            .collect();
+        let value = |k: usize| {
+            let read = !space.moving[k] || reads_still(k) || activated.contains(&k);
+            if read { values[k].clone() } else { Matrix::default() }
+        };
+        let reach = |k: usize| {
+            let read = space.moving[k] && reads_still(k);
+            if read { terrain.reach_at(k, &values[terrain.input_of(k).0]) } else { Matrix::default() }
+        };
+        let input = space.nodes[0].values.map(|_| {
+            let x = &values[0];
+            (x.map(|x| set.input_interval(x).0), x.map(|x| set.input_interval(x).1))
+        });
+        Still {
+            values: (0..values.len()).map(value).collect(),
+            reach: (0..values.len()).map(reach).collect(),
+            input,
+        }
+    }
+
+    /// The same in the precision of the engine.
+    pub fn cast<T: Scalar>(&self) -> Still<T> {
+        Still {
+            values: self.values.iter().map(Matrix::cast).collect(),
+            reach: self.reach.iter().map(Matrix::cast).collect(),
+            input: self.input.as_ref().map(|(l, u)| (l.cast(), u.cast())),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Dense layers in weight space: one variable for each weight and bias, as attacks on weights are usually run.
+//!
+//! ```text
+//! p_i = Σ_j (W_ij + E_ij u_ij) z_j + b_i + e_i v_i          ball: E_ij = r, ‖u‖₂ ≤ 1
+//! ```
+//!
+//! Every row of the block has weights of its own, so nothing is shared and the cost is that of a matrix for each sample,
+//! start and step. Neuron space reaches the same pre-activations with one number for each neuron.
+
+use super::descent::Rows;
+use super::kernels::{add, add_products, add_scaled, dot3, length};
+use super::pass::Pass;
+use super::space::{Point, Space};
+use super::terrain::{Reach, Still, Terrain};
+use crate::kernels::rows::{dot, vectorized};
+use crate::kernels::{Matrix, Scalar};
+
+/// `Σ_j E_ij u_j z_j` for row `i` of a layer.
+#[inline(always)]
+fn carried<T: Scalar>(reach: &Reach<T>, i: usize, u: &[T], z: &[T]) -> T {
+    match reach {
+        Reach::Fixed => T::zero(),
+        Reach::Rows(rows) => rows[i] * dot(u, z),
+        Reach::Dense(e) => dot3(u, z, e.row(i)),
+        Reach::Ball(r) => *r * dot(u, z),
+    }
+}
+
+impl<T: Scalar> Pass<'_, '_, T> {
+    /// # Shapes
+    /// `out`: (rows, n_out).
+    pub(super) fn forward_weights(
+        &mut self,
+        index: usize,
+        (weight, bias): (&Matrix<T>, &[T]),
+        point: &Point<T>,
+        samples: &[usize],
+        out: &mut Matrix<T>,
+    ) {
+        let terrain = self.terrain;
+        let (input, moving) = terrain.input_of(index);
+        let (slots, reach) = (terrain.space.nodes[index], terrain.reach(index));
+        let radius = &terrain.radii.layer(index).bias;
+        vectorized(|| {
+            for (row, &s) in samples.iter().enumerate() {
+                let z = if moving { self.values[input].row(row) } else { self.still.values[input].row(s) };
+                let out = out.row_mut(row);
+                if moving {
+                    out.iter_mut().enumerate().for_each(|(i, p)| *p = dot(weight.row(i), z));
+                    add(out, bias);
+                } else {
+                    out.copy_from_slice(self.still.values[index].row(s));
+                }
+                if let Some(slot) = slots.weights {
+                    let u = point.0[slot].row(row).chunks_exact(z.len());
+                    out.iter_mut().zip(u).enumerate().for_each(|(i, (p, u))| *p += carried(reach, i, u, z));
+                }
+                if let Some(v) = slots.bias.map(|slot| point.0[slot].row(row)) {
+                    add_products(out, v, radius);
+                }
+            }
+        });
+    }
+
+    /// The gradient with respect to `u_ij` is `E_ij g_i z_j`; the factor `E_ij ≥ 0` is left out.
+    pub(super) fn backward_weights(
+        &mut self,
+        index: usize,
+        weight: &Matrix<T>,
+        point: &Point<T>,
+        rows: &Rows,
+    ) {
+        let terrain = self.terrain;
+        let (input, moving) = terrain.input_of(index);
+        let (slot, reach) = (terrain.space.nodes[index].weights, terrain.reach(index));
+        let count = rows.samples.len();
+        let mut back = std::mem::take(&mut self.gradients[input]);
+        if moving && !self.written[input] {
+            back.reshape_scratch(count, weight.cols());
+            back.as_mut_slice().fill(T::zero());
+        }
+        self.written[input] = true;
+        let mut gradient =
+            slot.map(|slot| std::mem::take(&mut self.weight_gradients[slot])).unwrap_or_default();
+        gradient.reshape_scratch(count, if slot.is_some() { weight.as_slice().len() } else { 0 });
+        vectorized(|| {
+            for (row, &s) in rows.samples.iter().enumerate() {
+                let z = if moving { self.values[input].row(row) } else { self.still.values[input].row(s) };
+                let g = self.gradients[index].row(row);
+                for (gradient, &g) in gradient.row_mut(row).chunks_exact_mut(z.len()).zip(g) {
+                    gradient.iter_mut().zip(z).for_each(|(gradient, &z)| *gradient = g * z);
+                }
+                if !moving {
+                    continue;
+                }
+                let back = back.row_mut(row);
+                let u = slot.map_or(&[][..], |slot| point.0[slot].row(row));
+                for (i, &g) in g.iter().enumerate().filter(|(_, g)| **g != T::zero()) {
+                    add_scaled(back, weight.row(i), g);
+                    let u = &u[u.len().min(i * z.len())..u.len().min((i + 1) * z.len())];
+                    match reach {
+                        Reach::Fixed => {}
+                        Reach::Rows(rows) => add_scaled(back, u, g * rows[i]),
+                        Reach::Dense(e) => {
+                            back.iter_mut().zip(u).zip(e.row(i)).for_each(|((b, &u), &e)| *b += g * u * e);
+                        }
+                        Reach::Ball(r) => add_scaled(back, u, g * *r),
+                    }
+                }
+            }
+        });
+        self.gradients[input] = back;
+        if let Some(slot) = slot {
+            self.weight_gradients[slot] = gradient;
+        }
+    }
+}
+
+/// The point of neuron space with the pre-activations of row `row` of a point of weight space:
+///
+/// ```text
+/// box    t_i = (Σ_j E_ij u_ij z_j + e_i v_i) / (Σ_j E_ij |z_j| + e_i)          ball    d = u z / ‖z‖₂
+/// ```
+///
+/// `pass` holds the values at `point`.
+pub(super) fn fold<T: Scalar>(
+    pass: &Pass<'_, '_, T>,
+    neurons: &Space,
+    point: &Point<T>,
+    samples: &[usize],
+    row: usize,
+) -> Vec<Vec<f32>> {
+    let (terrain, still): (&Terrain<'_, T>, &Still<T>) = (pass.terrain, pass.still);
+    let single = |slot: usize| point.0[slot].row(row);
+    let fold = |slot: usize| {
+        let node = neurons.slots[slot].node;
+        let of_node = terrain.space.nodes[node];
+        if neurons.nodes[node].weights != Some(slot) {
+            let same = if neurons.nodes[node].values == Some(slot) { of_node.values } else { of_node.bias };
+            return single(same.expect("both spaces move the same")).to_vec();
+        }
+        let (input, moving) = terrain.input_of(node);
+        let z = if moving { pass.values[input].row(row) } else { still.values[input].row(samples[row]) };
+        let (reach, radius) = (terrain.reach(node), &terrain.radii.layer(node).bias);
+        let u = of_node.weights.map(single);
+        let moved =
+            |i: usize| u.map_or(T::zero(), |u| carried(reach, i, &u[i * z.len()..(i + 1) * z.len()], z));
+        if let Reach::Ball(r) = reach {
+            let norm = *r * length(z);
+            return (0..radius.len()).map(|i| share(moved(i), norm)).collect();
+        }
+        let reached = terrain.reach_at(node, &Matrix::from_vec(1, z.len(), z.to_vec()));
+        let v = of_node.bias.map(single);
+        let with_bias = |i: usize| moved(i) + v.map_or(T::zero(), |v| v[i] * radius[i]);
+        (0..radius.len()).map(|i| share(with_bias(i), reached[(0, i)])).collect()
+    };
+    let f32s = |values: Vec<T>| values.iter().map(|&u| u.to_f64() as f32).collect();
+    (0..neurons.slots.len()).map(|slot| f32s(fold(slot))).collect()
+}
+
+fn share<T: Scalar>(moved: T, reach: T) -> T {
+    if reach > T::zero() { moved / reach } else { T::zero() }
+}
