@@ -111,7 +111,7 @@ def summary(name, seconds, lower):
 
 
 def run_weightproof(args):
-    command = [args.weightproof, "certify", args.model, args.images, args.labels]
+    command = [args.weightproof, "certify", args.model, args.images, "--labels", args.labels]
     command += ["--radius", repr(args.radius), "--bias-radius", repr(args.bias_radius)]
     command += ["--samples", str(args.samples), "--threads", str(args.threads), "--format", "json"]
     start = time.perf_counter()

@@ -17,7 +17,7 @@ field() { grep -o "\"$1\": *[0-9.]*" | sed 's/.*: *//' | awk '{printf " %.2f%% |
 run() { "$binary" "$@" --radius "$radii" --bias-radius 0 --format json --quiet || (($? == 1)); }
 
 echo "| method | guarantee | ${radii//,/ | } |"
-echo "|---|---|${radii//[^,]/---:|}---:|"
+echo "|---|---|$(sed 's/[^,]*,\{0,1\}/---:|/g' <<<"$radii")"
 for method in "norm-product" "interval" "linear --intermediate interval" "linear"; do
     # shellcheck disable=SC2086
     echo "| ${method} | proof |$(run certify "${inputs[@]}" --method $method "$@" | field certified_accuracy)"
