@@ -5,7 +5,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
 use weightproof::bounds::METHODS;
-use weightproof::certify::CertifyOptions;
 use weightproof_report::Format;
 
 /// Proofs of what a neural network still does when its weights change.
@@ -27,6 +26,10 @@ pub enum Command {
     Inspect(Box<InspectArgs>),
     /// Prove which samples keep their class for every perturbation of the weights
     Certify(Box<CertifyArgs>),
+    /// Search perturbations of the weights that change the class of samples
+    Attack(Box<AttackArgs>),
+    /// Find how far the weights may move for each sample: proved from below, attacked from above
+    Radius(Box<RadiusArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -69,6 +72,79 @@ pub struct CertifyArgs {
     pub output: OutputArgs,
 }
 
+/// Arguments of `attack`.
+#[derive(Debug, Args)]
+pub struct AttackArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub threat: ThreatArgs,
+    #[command(flatten)]
+    pub property: PropertyArgs,
+    #[command(flatten)]
+    pub search: SearchArgs,
+    /// Folder for witnesses: one .safetensors file for each broken sample, or one for an attack on all samples at once
+    #[arg(long, value_name = "FOLDER", help_heading = "Attack")]
+    pub witness: Option<PathBuf>,
+    /// Length of a step of the universal attack, as a fraction of the radius
+    #[arg(long, value_name = "F", allow_hyphen_values = true, help_heading = "Attack")]
+    pub step_size: Option<String>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `radius`.
+#[derive(Debug, Args)]
+pub struct RadiusArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub threat: ThreatArgs,
+    #[command(flatten)]
+    pub property: PropertyArgs,
+    #[command(flatten)]
+    pub method: MethodArgs,
+    /// Distance of neighbouring radii of the search, relative to the radius
+    #[arg(
+        long,
+        value_name = "F",
+        default_value = "0.01",
+        allow_hyphen_values = true,
+        help_heading = "Method"
+    )]
+    pub width: String,
+    #[command(flatten)]
+    pub search: SearchArgs,
+    /// Only certified radii
+    #[arg(long, help_heading = "Attack")]
+    pub no_attack: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// How perturbations are searched.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Attack")]
+pub struct SearchArgs {
+    /// What is searched
+    #[arg(long, value_name = "KIND", default_value = "neuron-space", value_parser = PossibleValuesParser::new(ATTACKS))]
+    pub attack: String,
+    /// Steps of the search
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = positive)]
+    pub steps: usize,
+    /// Starts of the search, or draws of a random attack
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive)]
+    pub restarts: usize,
+}
+
 /// The network.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
@@ -85,7 +161,7 @@ pub struct ModelArgs {
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
     /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv; without it, the embedded MNIST sample
-    #[arg(value_name = "DATA")]
+    #[arg(value_name = "DATA", help_heading = clap::builder::Resettable::Reset)]
     pub data: Option<PathBuf>,
     /// Labels: .npy, IDX, or text with one per line
     #[arg(long, value_name = "FILE")]
@@ -253,6 +329,10 @@ pub enum FormatArg {
     Csv,
 }
 
+/// Names of the attacks.
+const ATTACKS: [&str; 6] =
+    ["neuron-space", "weight-space", "universal", "random-uniform", "random-gaussian", "random-vertex"];
+
 /// The names of all bound methods.
 fn method_names() -> PossibleValuesParser {
     PossibleValuesParser::new(METHODS.iter().map(|m| m.name))
@@ -273,7 +353,7 @@ fn threads(text: &str) -> Result<usize, String> {
 }
 
 /// The most samples that are read at once when the user does not say.
-pub const MOST_BATCH: usize = 32 * CertifyOptions::BLOCK;
+pub const MOST_BATCH: usize = 2048;
 
 impl OutputArgs {
     /// The format, as reports name it.

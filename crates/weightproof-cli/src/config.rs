@@ -4,13 +4,14 @@
 
 use crate::args::{
     DataArgs, EngineArgs, IntermediateArg, LayoutArg, MethodArgs, ModelArgs, PrecisionArg, PropertyArg,
-    PropertyArgs, SplitArg,
+    PropertyArgs, SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};
 use crate::threat::ThreatConfig;
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
+use weightproof::attack::{AttackKind, UnknownAttack};
 use weightproof::property::Property;
 use weightproof::verdict::Precision;
 
@@ -45,7 +46,7 @@ pub struct ModelConfig {
 }
 
 /// Where the data come from and what is done to them.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct DataConfig {
     /// The file or folder; the embedded sample without one.
     #[serde(serialize_with = "lossy")]
@@ -139,6 +140,38 @@ impl MethodConfig {
                     .hint("leave out --intermediate"))
             }
         }
+    }
+}
+
+/// Settings of an attack.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttackConfig {
+    /// What is searched.
+    pub name: &'static str,
+    #[serde(skip)]
+    pub kind: AttackKind,
+    /// Steps of the search.
+    pub steps: usize,
+    /// Starts, or draws.
+    pub restarts: usize,
+    /// Length of a step of the universal attack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_size: Option<f64>,
+}
+
+impl AttackConfig {
+    /// Checks the arguments.
+    pub fn new(args: &SearchArgs, step_size: Option<&String>) -> Result<Self, Failure> {
+        let kind: AttackKind = args.attack.parse().map_err(|e: UnknownAttack| Failure::new(e.to_string()))?;
+        let step_size = step_size.map(|text| number::one("step-size", text, Range::Positive)).transpose()?;
+        let (steps, restarts) = (args.steps, args.restarts);
+        if step_size.is_some() && kind != AttackKind::Universal {
+            return Err(Failure::new(format!(
+                "step-size: expected the attack universal, found {}",
+                kind.name()
+            )));
+        }
+        Ok(AttackConfig { name: kind.name(), kind, steps, restarts, step_size })
     }
 }
 

@@ -25,6 +25,12 @@ impl Failure {
         self
     }
 
+    /// The same error, about this file.
+    pub fn within(mut self, file: &Path) -> Self {
+        self.message = format!("{}: {}", file.display(), self.message);
+        self
+    }
+
     /// For `map_err` after a call of the operating system.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
         let path = path.display().to_string();

@@ -11,6 +11,7 @@ mod run;
 mod session;
 mod source;
 mod threat;
+mod witness;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Inspect(args) => command::inspect::run(args),
         Command::Certify(args) => command::certify::run(args),
+        Command::Attack(args) => command::attack::run(args),
+        Command::Radius(args) => command::radius::run(args),
         Command::Completions { shell } => command::generate::completions(*shell),
         Command::Man { command } => command::generate::man(command.as_deref()),
     };

@@ -4,10 +4,9 @@ use crate::args::{EngineArgs, MOST_BATCH, OutputArgs};
 use crate::error::Failure;
 use crate::interrupt;
 use crate::source::Source;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
-use weightproof::certify::CertifyOptions;
 use weightproof::verdict::{Precision, Samples};
 use weightproof_formats::data::Batch;
 use weightproof_report::Environment;
@@ -19,7 +18,7 @@ const BATCH_SECONDS: f64 = 0.5;
 pub struct Run {
     pool: rayon::ThreadPool,
     bar: ProgressBar,
-    batch: Option<usize>,
+    batch: BatchSize,
     spent: Duration,
     seed: u64,
     precision: Precision,
@@ -34,12 +33,12 @@ pub struct Done {
 }
 
 impl Run {
-    /// Starts the threads; `total` is the number of samples where it is known, `batch` what the user asked for.
+    /// Starts the threads; `total` is the number of samples where it is known.
     pub fn new(
         engine: &EngineArgs,
         output: &OutputArgs,
         total: Option<usize>,
-        batch: Option<usize>,
+        batch: BatchSize,
     ) -> Result<Self, Failure> {
         let threads = engine
             .threads
@@ -52,25 +51,27 @@ impl Run {
         Ok(Run { pool, bar, batch, spent: Duration::ZERO, seed: engine.seed, precision })
     }
 
-    /// Runs `work` over all samples of `source`, batch by batch in their order, on the threads. Labels are checked against
-    /// `classes`, or dropped when that is `None`.
-    pub fn over(
+    /// Runs `work` over all samples of `source` on the threads, batch by batch in their order, and gives what it returns
+    /// to `keep`, outside of the time. Labels are checked against `classes`, or dropped when that is `None`.
+    pub fn over<T: Send>(
         &mut self,
         source: &mut Source,
         classes: Option<usize>,
-        mut work: impl FnMut(&Batch) -> Result<(), Failure> + Send,
+        mut work: impl FnMut(&Batch) -> Result<T, Failure> + Send,
+        mut keep: impl FnMut(&Batch, T) -> Result<(), Failure>,
     ) -> Result<Done, Failure> {
         let mut done = Done { samples: 0, partial: false };
-        // Multiples of a block, so that the blocks, and with them all roundings, do not depend on time.
-        let block = CertifyOptions::BLOCK;
-        let mut size = self.batch.unwrap_or(block * self.pool.current_num_threads().clamp(1, 8));
+        self.bar.reset();
+        let mut size = self.batch.first(self.pool.current_num_threads());
         while let Some(batch) = source.next(size, classes)? {
-            let seconds = self.timed(|| work(&batch))?;
+            let start = Instant::now();
+            let result = self.pool.install(|| work(&batch));
+            let spent = start.elapsed();
+            self.spent += spent;
+            keep(&batch, result?)?;
             done.samples += batch.count;
             self.bar.inc(batch.count as u64);
-            if self.batch.is_none() {
-                size = next_size(size, seconds);
-            }
+            size = self.batch.next(size, spent.as_secs_f64());
             if interrupt::requested() {
                 done.partial = source.next(1, classes)?.is_some();
                 break;
@@ -80,26 +81,41 @@ impl Run {
         Ok(done)
     }
 
-    /// Runs `work` on the threads and counts its time; returns the seconds.
-    pub fn timed(&mut self, work: impl FnOnce() -> Result<(), Failure> + Send) -> Result<f64, Failure> {
-        let start = Instant::now();
-        let result = self.pool.install(work);
-        self.spent += start.elapsed();
-        result.map(|()| start.elapsed().as_secs_f64())
-    }
-
     /// Time, memory and host.
     pub fn environment(&self) -> Environment {
         environment(self.spent, self.pool.current_num_threads(), self.seed, self.precision)
     }
 }
 
-/// Twice to four times more samples while that stays within the time of a batch, fewer when it does not.
-fn next_size(size: usize, seconds: f64) -> usize {
-    let block = CertifyOptions::BLOCK;
-    let fitting = size as f64 * BATCH_SECONDS / seconds.max(1e-9);
-    let size = fitting.clamp(block as f64, (4 * size).min(MOST_BATCH) as f64) as usize;
-    size / block * block
+/// How many samples are read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchSize {
+    /// This many.
+    Fixed(usize),
+    /// As many as take about half a second, in multiples of this block: then the blocks, and with them all roundings, do
+    /// not depend on time.
+    Adaptive(usize),
+}
+
+impl BatchSize {
+    fn first(self, threads: usize) -> usize {
+        match self {
+            BatchSize::Fixed(size) => size,
+            BatchSize::Adaptive(block) => block * threads.clamp(1, 8),
+        }
+    }
+
+    /// At most four times more samples, while that stays within the time of a batch; fewer when it does not.
+    fn next(self, size: usize, seconds: f64) -> usize {
+        match self {
+            BatchSize::Fixed(size) => size,
+            BatchSize::Adaptive(block) => {
+                let fitting = size as f64 * BATCH_SECONDS / seconds.max(1e-9);
+                let most = (4 * size).min(MOST_BATCH).max(block);
+                fitting.clamp(block as f64, most as f64) as usize / block * block
+            }
+        }
+    }
 }
 
 fn bar(total: Option<usize>) -> ProgressBar {
@@ -110,8 +126,10 @@ fn bar(total: Option<usize>) -> ProgressBar {
         }
         None => (ProgressBar::no_length(), "{spinner} {pos} samples, {elapsed}"),
     };
+    let bar = bar.with_finish(ProgressFinish::AndClear);
     bar.set_draw_target(target);
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(500));
     bar
 }
 
@@ -155,13 +173,15 @@ mod tests {
 
     #[test]
     fn batches_are_whole_blocks_and_grow_and_shrink() {
-        let block = CertifyOptions::BLOCK;
-        assert_eq!(next_size(2 * block, 1e-6), 8 * block);
-        assert_eq!(next_size(MOST_BATCH, 1e-6), MOST_BATCH);
-        assert_eq!(next_size(MOST_BATCH, 1e6), block);
-        assert_eq!(next_size(8 * block, 2.0 * BATCH_SECONDS), 4 * block);
+        let (block, most) = (64, MOST_BATCH);
+        let next = |size, seconds| BatchSize::Adaptive(block).next(size, seconds);
+        assert_eq!(next(2 * block, 1e-6), 8 * block);
+        assert_eq!(next(most, 1e-6), most);
+        assert_eq!(next(most, 1e6), block);
+        assert_eq!(next(8 * block, 2.0 * BATCH_SECONDS), 4 * block);
         for seconds in [0.0, 0.013, 0.7, 3.1] {
-            assert_eq!(next_size(7 * block, seconds) % block, 0);
+            assert_eq!(next(7 * block, seconds) % block, 0);
         }
+        assert_eq!(BatchSize::Fixed(5).next(5, 1e9), 5);
     }
 }

@@ -3,7 +3,7 @@
 use crate::args::{DataArgs, EngineArgs, ModelArgs, OutputArgs, PropertyArgs, ThreatArgs};
 use crate::config::{self, Config, DataConfig, ModelConfig};
 use crate::error::Failure;
-use crate::run::{Done, Run, remark};
+use crate::run::{BatchSize, Done, Run, remark};
 use crate::source::{self, Source};
 use crate::threat::ThreatConfig;
 use crate::{interrupt, output};
@@ -58,6 +58,13 @@ impl Session {
         Ok(Session { network, source, property, config, model })
     }
 
+    /// The samples from the first again, for another pass.
+    pub fn rewind(&mut self) -> Result<(), Failure> {
+        let config = &self.config;
+        self.source = Source::open(&config.data, &self.network, config.model.path.is_none())?;
+        Ok(())
+    }
+
     /// Inputs stay within this range when they move.
     pub fn input_range(&self) -> Option<(f64, f64)> {
         self.source.info().pixels.then_some((0.0, 1.0))
@@ -76,15 +83,17 @@ impl Session {
         self.config.tolerance.unwrap_or(0.0)
     }
 
-    /// The threads, and progress over the samples that are asked for.
-    pub fn start(&self, arguments: &Arguments<'_>) -> Result<Run, Failure> {
+    /// The threads, and progress over the samples that are asked for; `batch` is the size of a batch when the user does
+    /// not say.
+    pub fn start(&self, arguments: &Arguments<'_>, batch: BatchSize) -> Result<Run, Failure> {
         let data = &self.config.data;
         let left = self.source.info().count.map(|count| count.saturating_sub(data.offset));
         let total = match (left, data.samples) {
             (Some(left), Some(samples)) => Some(left.min(samples)),
             (left, samples) => left.or(samples),
         };
-        Run::new(arguments.engine, arguments.output, total, data.batch)
+        let batch = data.batch.map_or(batch, BatchSize::Fixed);
+        Run::new(arguments.engine, arguments.output, total, batch)
     }
 
     /// A method's block of the report, with what every method has.

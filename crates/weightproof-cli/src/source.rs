@@ -208,6 +208,8 @@ fn channel_move(data: &[usize], network: &[usize], layout: Option<&str>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weightproof::kernels::Matrix;
+    use weightproof::network::{Activation, Layer, NetworkBuilder};
 
     #[test]
     fn channels_move_when_the_shapes_or_the_user_say_so() {
@@ -220,5 +222,46 @@ mod tests {
         assert_eq!(channel_move(&last, &[3072], Some("nhwc")), None);
         assert_eq!(channel_move(&first, &last, Some("nchw")), None);
         assert_eq!(channel_move(&[28, 28], &[28, 28, 1], Some("nhwc")), None);
+    }
+
+    /// A network of 12 inputs of this shape, and two samples of 3 channels of 2 × 2 pixels; channel `c` of sample `s` is
+    /// `100 s + 10 c + pixel`.
+    fn images(shape: [usize; 3]) -> (Network, Source) {
+        let mut builder = NetworkBuilder::new(shape.to_vec());
+        let dense = builder.dense("d", 0, Matrix::zeros(2, 12), vec![0.0; 2]).unwrap();
+        builder.activation("r", dense, Activation::Relu).unwrap();
+        let network = builder.finish().unwrap();
+        let mut bytes = vec![0, 0, 8, 4];
+        bytes.extend([2u32, 3, 2, 2].iter().flat_map(|n| n.to_be_bytes()));
+        bytes.extend((0..24).map(|k| 100 * (k / 12) + 10 * (k % 12 / 4) + k % 4));
+        let data = DataSet::from_idx_bytes(bytes, None, "images").unwrap();
+        let move_channels = channel_move(&data.info().shape, &shape, None);
+        let source = Source { shape: data.info().shape.clone(), data, path: "images".into(), move_channels };
+        (network, source)
+    }
+
+    #[test]
+    fn pixels_and_their_normalization_are_in_the_order_of_the_network() {
+        let config =
+            DataConfig { mean: Some(vec![1.0, 2.0, 3.0]), std: Some(vec![0.5]), ..DataConfig::default() };
+        for (shape, values, mean) in [
+            ([3, 2, 2], [100, 101, 102, 103, 110], [1.0, 1.0, 1.0, 1.0, 2.0]),
+            ([2, 2, 3], [100, 110, 120, 101, 111], [1.0, 2.0, 3.0, 1.0, 2.0]),
+        ] {
+            let (network, mut source) = images(shape);
+            let normalized = source.normalized(network, &config).unwrap();
+            let Layer::Scale(scale) = &normalized.nodes()[1].layer else { panic!("no scale") };
+            assert_eq!(scale.scale, [2.0; 12]);
+            assert_eq!(scale.shift[..5], mean.map(|m| -2.0 * m));
+            let batch = source.next(10, None).unwrap().unwrap();
+            assert_eq!((batch.count, batch.labels), (2, None));
+            assert_eq!(batch.inputs[12..17], values.map(|v| f64::from(v) / 255.0));
+        }
+        let wrong = DataConfig { mean: Some(vec![0.0; 5]), ..DataConfig::default() };
+        let (network, source) = images([3, 2, 2]);
+        let error = source.normalized(network, &wrong).unwrap_err().to_string();
+        let expected =
+            "error: mean: expected 1 number, 3 (one for each channel), or 12 (one for each value), found 5";
+        assert_eq!(error, expected);
     }
 }

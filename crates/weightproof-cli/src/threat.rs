@@ -5,7 +5,7 @@ use crate::error::Failure;
 use crate::number::{self, Range};
 use serde::Serialize;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 
@@ -20,6 +20,9 @@ pub struct ThreatConfig {
     pub model: ThreatModel,
     /// Radii from the command line.
     pub radii: Vec<f64>,
+    /// The file that the model was read from.
+    #[serde(skip)]
+    file: Option<PathBuf>,
 }
 
 /// A perturbation set at a radius; `None` when every layer has a radius of its own.
@@ -33,10 +36,11 @@ pub struct SetAt {
 impl ThreatConfig {
     /// Reads flags and the file.
     pub fn new(args: &ThreatArgs) -> Result<Self, Failure> {
-        let mut model = match &args.threat {
-            None => ThreatModel::new(Kind::Absolute, None),
-            Some(text) if is_file_name(text) => read(Path::new(text))?,
-            Some(text) => ThreatModel::new(text.parse()?, None),
+        let file = args.threat.as_ref().filter(|text| is_file_name(text)).map(PathBuf::from);
+        let mut model = match (&file, &args.threat) {
+            (Some(file), _) => read(file)?,
+            (None, Some(kind)) => ThreatModel::new(kind.parse()?, None),
+            (None, None) => ThreatModel::new(Kind::Absolute, None),
         };
         let radii = match &args.radius {
             None => Vec::new(),
@@ -52,7 +56,7 @@ impl ThreatConfig {
         if let Some(layers) = &args.layers {
             model.layers = Some(layers.split(',').map(|name| name.trim().to_owned()).collect());
         }
-        Ok(ThreatConfig { model, radii })
+        Ok(ThreatConfig { model, radii, file })
     }
 
     /// The sets of `network` at every radius; inputs stay within `input_range`.
@@ -62,11 +66,7 @@ impl ThreatConfig {
             [] => vec![self.model.radius.or(own)],
             radii => radii.iter().copied().map(Some).collect(),
         };
-        let at = |radius: Option<f64>| {
-            let model = ThreatModel { radius, ..self.model.clone() };
-            let set = PerturbationSet { input_range, ..model.resolve(network)? };
-            Ok(SetAt { radius, set })
-        };
+        let at = |radius: Option<f64>| Ok(SetAt { radius, set: self.resolve(radius, network, input_range)? });
         radii.into_iter().map(at).collect()
     }
 
@@ -77,9 +77,22 @@ impl ThreatConfig {
         input_range: Option<(f64, f64)>,
     ) -> Result<PerturbationSet, Failure> {
         let radius = self.model.radius.filter(|r| *r > 0.0).unwrap_or(1.0);
-        let model = ThreatModel { radius: Some(radius), ..self.model.clone() };
-        let set = PerturbationSet { input_range, ..model.resolve(network)? };
+        let set = self.resolve(Some(radius), network, input_range)?;
         Ok(if radius == 1.0 { set } else { set.scaled(1.0 / radius) })
+    }
+
+    fn resolve(
+        &self,
+        radius: Option<f64>,
+        network: &Network,
+        input_range: Option<(f64, f64)>,
+    ) -> Result<PerturbationSet, Failure> {
+        let model = ThreatModel { radius, ..self.model.clone() };
+        let set = model.resolve(network).map_err(|error| match &self.file {
+            None => Failure::from(error),
+            Some(file) => Failure::from(error).within(file),
+        })?;
+        Ok(PerturbationSet { input_range, ..set })
     }
 }
 
@@ -101,6 +114,5 @@ fn read(path: &Path) -> Result<ThreatModel, Failure> {
         let first = lines.first().cloned().unwrap_or_default();
         let what = lines.last().filter(|_| lines.len() > 1).map_or_else(String::new, |l| format!(": {l}"));
         Failure::new(format!("{}: {first}{what}", path.display()))
-            .hint("the keys are kind, radius, bias-radius, layers, input-radius, activation-radius and tables [layer.NAME]")
     })
 }

@@ -6,7 +6,8 @@ use crate::certify::{
 use crate::number::{exact, percent, percent_or_dash, value};
 use crate::report::{ListSide, Record};
 use serde::Serialize;
-use weightproof::verdict::{Clean, Reason, Verdict};
+use weightproof::attack::SampleAttack;
+use weightproof::verdict::{Reason, Verdict};
 
 /// What an attack found for one sample.
 #[derive(Clone, Debug, Serialize)]
@@ -27,20 +28,25 @@ pub struct AttackRecord {
     pub verdict: Verdict,
     /// `attacked`, `misclassified` or `not-broken`.
     pub reason: Option<Reason>,
+    /// For the property `deviation`: the largest change of an output that was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<f64>,
 }
 
-impl AttackRecord {
-    /// A sample whose worst margin `worst_margin` was found against class `runner_up`.
-    pub fn new(
-        clean: &Clean,
-        worst_margin: f64,
-        runner_up: usize,
-        verdict: Verdict,
-        reason: Option<Reason>,
-    ) -> Self {
-        let (index, label, predicted, margin) = clean_parts(clean);
-        let runner_up = runner_up as u32;
-        AttackRecord { index, label, predicted, margin, worst_margin, runner_up, verdict, reason }
+impl From<&SampleAttack> for AttackRecord {
+    fn from(a: &SampleAttack) -> Self {
+        let (index, label, predicted, margin) = clean_parts(&a.clean);
+        AttackRecord {
+            index,
+            label,
+            predicted,
+            margin,
+            worst_margin: a.worst_margin,
+            runner_up: a.runner_up as u32,
+            verdict: a.verdict,
+            reason: a.reason,
+            deviation: a.deviation,
+        }
     }
 }
 
@@ -82,8 +88,17 @@ impl Record for AttackRecord {
     type Summary = AttackSummary;
     const COMMAND: &'static str = "attack";
     const FAILING: &'static str = "broken";
-    const COLUMNS: &'static [&'static str] =
-        &["index", "label", "predicted", "margin", "worst_margin", "runner_up", "verdict", "reason"];
+    const COLUMNS: &'static [&'static str] = &[
+        "index",
+        "label",
+        "predicted",
+        "margin",
+        "worst_margin",
+        "runner_up",
+        "verdict",
+        "reason",
+        "deviation",
+    ];
     const LIST: &'static [(&'static str, ListSide)] = &[
         ("index", ListSide::Right),
         ("label", ListSide::Right),
@@ -102,6 +117,7 @@ impl Record for AttackRecord {
         let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
         row.extend([exact(self.worst_margin), self.runner_up.to_string()]);
         row.extend([verdict_name(self.verdict).into(), reason(self.reason).into()]);
+        row.push(self.deviation.map_or_else(String::new, exact));
         row
     }
 

@@ -5,7 +5,7 @@ use crate::report::{ListSide, Record};
 use serde::Serialize;
 use weightproof::verdict::{Clean, Reason, SampleCertificate, Verdict};
 
-/// What was proved about one sample: 72 bytes, so that a whole data set fits into memory.
+/// What was proved about one sample; small, because a run keeps one for each.
 #[derive(Clone, Debug, Serialize)]
 pub struct CertifyRecord {
     /// Index in the data set.
@@ -28,6 +28,8 @@ pub struct CertifyRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deviation_upper: Option<f64>,
 }
+
+const _: () = assert!(size_of::<CertifyRecord>() <= 64);
 
 impl From<&SampleCertificate> for CertifyRecord {
     fn from(c: &SampleCertificate) -> Self {

@@ -201,6 +201,9 @@ pub struct MethodReport {
     /// Restarts of the attack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<usize>,
+    /// Number of perturbations that a random attack draws.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draws: Option<usize>,
     /// Whether one perturbation had to break all samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub universal: Option<bool>,

@@ -94,7 +94,7 @@ impl NodeReport {
             kind: node.layer.kind().into(),
             inputs: node.inputs.iter().map(|&i| network.nodes()[i].name.clone()).collect(),
             shape: node.shape.clone(),
-            parameters: dense.map_or(0, |d| d.weight.rows() * (d.weight.cols() + 1)),
+            parameters: dense.map_or(0, |d| d.weight.rows() * (d.weight.cols() + usize::from(d.has_bias))),
             norms: dense.map(norms),
             perturbed: dense.is_some() && layer_set.is_none_or(|l| !l.is_zero()),
             radius: dense.zip(layer_set).map(|(dense, set)| radii(dense, set)),
@@ -131,7 +131,9 @@ fn radii(dense: &Dense, set: &LayerSet) -> RadiusReport {
         }
     }
     let bias_most = set.bias.iter().copied().fold(0.0, f64::max);
-    RadiusReport { least, mean: sum / (rows * cols) as f64, most, bias_most }
+    // Rounding of the sum must not take the mean out of the range.
+    let mean = (sum / (rows * cols) as f64).clamp(least, most);
+    RadiusReport { least, mean, most, bias_most }
 }
 
 impl InspectReport {

@@ -10,7 +10,7 @@ pub(crate) fn percent_or_dash(fraction: Option<f64>) -> String {
     fraction.map_or_else(|| "-".into(), percent)
 }
 
-/// A measured or proved number with four digits after the point, or in scientific form where that would hide it.
+/// A measured or proved number with four digits after the point, more where it is small, or in scientific form.
 pub(crate) fn value(v: f64) -> String {
     match v {
         _ if v.is_nan() => "-".into(),
@@ -18,7 +18,10 @@ pub(crate) fn value(v: f64) -> String {
         _ if v == f64::INFINITY => "inf".into(),
         _ if v == 0.0 => "0".into(),
         _ if v.abs() >= 1e6 || v.abs() < 1e-3 => format!("{v:.3e}"),
-        _ => format!("{v:.4}"),
+        _ => {
+            let zeros = (-v.abs().log10().floor() - 1.0).max(0.0) as usize;
+            format!("{v:.0$}", 4 + zeros)
+        }
     }
 }
 
@@ -64,6 +67,7 @@ mod tests {
     fn numbers_for_people() {
         assert_eq!(percent(0.825), "82.50%");
         assert_eq!(value(-3.23456), "-3.2346");
+        assert_eq!(value(0.00184), "0.001840");
         assert_eq!(value(1.5e-7), "1.500e-7");
         assert_eq!(value(f64::NAN), "-");
         assert_eq!(grouped(111_146), "111,146");

@@ -5,7 +5,7 @@ use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
 use serde::Serialize;
-use weightproof::verdict::Clean;
+use weightproof::radius::SampleRadius;
 
 /// Radii of one sample.
 #[derive(Clone, Debug, Serialize)]
@@ -24,13 +24,15 @@ pub struct RadiusRecord {
     pub attacked_radius: Option<f64>,
 }
 
-impl RadiusRecord {
-    /// A sample with its radii.
-    pub fn new(clean: &Clean, certified_radius: f64, attacked_radius: Option<f64>) -> Self {
-        let (index, label, predicted, margin) = clean_parts(clean);
+impl From<&SampleRadius> for RadiusRecord {
+    fn from(r: &SampleRadius) -> Self {
+        let (index, label, predicted, margin) = clean_parts(&r.clean);
+        let (certified_radius, attacked_radius) = (r.certified_radius, r.attacked_radius);
         RadiusRecord { index, label, predicted, margin, certified_radius, attacked_radius }
     }
+}
 
+impl RadiusRecord {
     /// Whether the sample is certified at `radius`: sets grow with the radius, so a certificate covers all smaller ones.
     fn certified_at(&self, radius: f64) -> bool {
         self.certified_radius > 0.0 && self.certified_radius >= radius

@@ -96,6 +96,7 @@ fn method(m: &MethodReport) -> String {
     add(m.attack.as_ref().map(|a| format!("attack {a}")));
     add(m.steps.map(|n| format!("{n} steps")));
     add(m.restarts.map(|n| format!("{n} restarts")));
+    add(m.draws.map(|n| format!("{n} draws")));
     add(m.universal.and_then(|u| u.then(|| "one perturbation for all samples".into())));
     add(m.relative_width.map(|w| format!("bisection to {}", crate::number::percent(w))));
     add(m.seed.map(|s| format!("seed {s}")));

@@ -5,7 +5,7 @@ use crate::args::CertifyArgs;
 use crate::config::{Config, MethodConfig};
 use crate::error::Failure;
 use crate::output;
-use crate::run;
+use crate::run::{self, BatchSize};
 use crate::session::{Arguments, Session};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -34,27 +34,31 @@ pub fn run(args: &CertifyArgs) -> Result<ExitCode, Failure> {
     };
     let mut session = Session::open(&arguments)?;
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
-    let (radii, sets): (Vec<Option<f64>>, Vec<_>) = sets.into_iter().map(|s| (s.radius, s.set)).unzip();
     let options = options(&session, &method);
-    let certifier = Certifier::new(&session.network, &sets, options);
+    let all: Vec<_> = sets.iter().map(|at| at.set.clone()).collect();
+    let certifier = Certifier::new(&session.network, &all, options);
     let certifier = certifier.map_err(|error| Failure::new(error.to_string()))?;
-    let mut run = session.start(&arguments)?;
+    let mut run = session.start(&arguments, BatchSize::Adaptive(CertifyOptions::BLOCK))?;
     let mut records: Vec<Vec<CertifyRecord>> = vec![Vec::new(); sets.len()];
     let classes = session.classes();
-    let done = run.over(&mut session.source, classes, |batch| {
-        for (records, certificates) in records.iter_mut().zip(certifier.certify(run::samples(batch))) {
-            records.extend(certificates.iter().map(CertifyRecord::from));
-        }
-        Ok(())
-    })?;
-    let known: Vec<f64> = radii.iter().flatten().copied().collect();
+    let done = run.over(
+        &mut session.source,
+        classes,
+        |batch| Ok(certifier.certify(run::samples(batch))),
+        |_, certificates| {
+            for (records, certificates) in records.iter_mut().zip(certificates) {
+                records.extend(certificates.iter().map(CertifyRecord::from));
+            }
+            Ok(())
+        },
+    )?;
+    let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method: &method };
     let described = (describe(&session, &method), guarantee(&method));
-    let largest = sets.iter().find(|s| s.layers.iter().any(|l| !l.is_zero())).unwrap_or(&sets[0]);
     let report = Report {
-        header: session.header(&done, &known, largest, described, &settings)?,
+        header: session.header(&done, &known, super::moving(&sets), described, &settings)?,
         partial: done.partial,
-        results: radii.into_iter().zip(records).map(|(radius, samples)| result(radius, samples)).collect(),
+        results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
         environment: run.environment(),
     };
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;

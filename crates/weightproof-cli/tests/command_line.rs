@@ -1,0 +1,155 @@
+//! The command line as its users see it: exit codes, standard output, standard error.
+//!
+//! Expected output is stored under `snapshots`; `UPDATE_SNAPSHOTS=1 cargo test -p weightproof-cli` writes it anew. Numbers
+//! may differ in their last digits, because machines round differently; `environment` and times are left out.
+
+mod snapshot;
+
+use snapshot::{Run, check, check_json};
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn help() {
+    check("help", &Run::new(["--help"]));
+    check("help-certify", &Run::new(["certify", "-h"]));
+    check("help-attack", &Run::new(["attack", "-h"]));
+    check("help-radius", &Run::new(["radius", "-h"]));
+    check("no-command", &Run::new([""; 0]));
+    check("unknown-flag", &Run::new(["certify", "--bogus"]));
+}
+
+#[test]
+fn inspect() {
+    check("inspect", &Run::new(["inspect"]));
+    check("inspect-radius", &Run::new(["inspect", "--radius", "0.1", "--threat", "per-channel"]));
+    check("inspect-csv", &Run::new(["inspect", "--threat", "int8", "--layers", "dense2", "--format", "csv"]));
+    check_json("inspect-json", &Run::new(["inspect", "--threat", "format:bf16", "--format", "json"]));
+}
+
+const FEW: [&str; 5] = ["certify", "--offset", "36", "--samples", "4"];
+
+fn few(more: &[&str]) -> Run {
+    Run::new(FEW.iter().chain(more).copied())
+}
+
+#[test]
+fn certify() {
+    check("certify", &few(&["--radius", "0.0005,0.001"]));
+    check("certify-csv", &few(&["--radius", "0.0005,0.001", "--format", "csv"]));
+    check_json("certify-json", &few(&["--radius", "0.001", "--format", "json"]));
+    check_json("certify-several", &few(&["--radius", "0.0005,0.001", "--format", "json"]));
+    check("certify-interval", &few(&["--radius", "1e-5", "--method", "interval", "--precision", "f64"]));
+    check("certify-bf16", &few(&["--threat", "format:bf16", "--intermediate", "interval"]));
+    let deviation = ["--radius", "0.001", "--property", "deviation", "--tolerance", "5", "--format", "csv"];
+    check("certify-deviation", &few(&deviation));
+}
+
+#[test]
+fn all_certified_is_exit_code_0() {
+    let run = Run::new(["certify", "--samples", "3", "--radius", "0.0001", "--quiet"]).output();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let enormous = Run::new(["certify", "--samples", "3", "--radius", "1e300", "--format", "csv"]).output();
+    assert_eq!(enormous.code, Some(1), "{enormous:?}");
+    assert!(!enormous.stdout.contains("verified"));
+}
+
+#[test]
+fn threads_and_batches_do_not_change_results() {
+    let run = |more: &[&str]| {
+        let some = ["certify", "--samples", "300", "--radius", "0.001", "--format", "csv"];
+        Run::new(some.iter().chain(more).copied()).output().stdout
+    };
+    assert_eq!(run(&["--threads", "1"]), run(&["--threads", "3"]));
+    assert_eq!(run(&["--batch", "64"]), run(&["--batch", "192"]));
+}
+
+#[test]
+fn numbers_that_are_wrong() {
+    for (name, radius) in [("negative", "-1"), ("nan", "nan"), ("empty", ""), ("overflow", "1e400")] {
+        check(&format!("radius-{name}"), &few(&["--radius", radius]));
+    }
+    check("radius-missing", &few(&[]));
+    check("samples-0", &Run::new(["certify", "--radius", "0.001", "--samples", "0"]));
+    check("threads-0", &few(&["--radius", "0.001", "--threads", "0"]));
+    check("batch-0", &few(&["--radius", "0.001", "--batch", "0"]));
+    check("std-0", &few(&["--radius", "0.001", "--std", "0"]));
+    check("mean-count", &few(&["--radius", "0.001", "--mean", "0.1,0.2"]));
+    check("offset-beyond", &Run::new(["certify", "--radius", "0.001", "--offset", "1000"]));
+    check("tolerance-missing", &few(&["--radius", "0.001", "--property", "deviation"]));
+    check(
+        "intermediate-of-interval",
+        &few(&["--radius", "1", "--method", "interval", "--intermediate", "linear"]),
+    );
+}
+
+#[test]
+fn files_that_are_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let row = |label: &str, values: usize| format!("{label}{}\n", ",0.5".repeat(values));
+    write("key.toml", "kind = \"absolute\"\nradios = 0.1\n");
+    write("kind.toml", "kind = \"spherical\"\n");
+    write("nan.toml", "kind = \"absolute\"\nradius = nan\n");
+    write("short.csv", &row("1", 7));
+    write("label.csv", &(row("3", 784) + &row("12", 784)));
+    write("unlabelled.csv", &row("0.5", 783));
+    write("empty.csv", "");
+    write("text.onnx", "this is not a network");
+    let run = |args: &[&str]| few(args).within(folder.path());
+    let all = |args: &[&str]| Run::new(args.iter().copied()).within(folder.path());
+    let model = embedded();
+    check("threat-key", &run(&["--threat", "key.toml"]));
+    check("threat-kind", &run(&["--threat", "spherical", "--radius", "1"]));
+    check("threat-file-kind", &run(&["--threat", "kind.toml"]));
+    check("threat-file-nan", &run(&["--threat", "nan.toml"]));
+    check("threat-layer", &run(&["--radius", "1", "--layers", "dense1,dense9"]));
+    check("model-missing", &all(&["certify", "missing.onnx", "--radius", "0.1"]));
+    check("model-text", &all(&["certify", "text.onnx", "--radius", "0.1"]));
+    check("model-is-data", &all(&["certify", "label.csv", "--radius", "0.1"]));
+    check("data-missing", &all(&["certify", &model, "missing", "--radius", "0.1"]));
+    check("data-shape", &all(&["certify", &model, "short.csv", "--radius", "0.1"]));
+    check("data-empty", &all(&["certify", &model, "empty.csv", "--radius", "0.1"]));
+    check("data-label", &all(&["certify", &model, "label.csv", "--radius", "0.1"]));
+    let unlabelled = ["certify", &model, "unlabelled.csv", "--unlabelled-csv", "--radius", "0.1"];
+    check("data-unlabelled", &all(&[&unlabelled[..], &["--property", "label"]].concat()));
+    check("output-folder", &run(&["--radius", "0.1", "--output", "no/such/folder.json"]));
+}
+
+/// The network in `assets`, by its file.
+fn embedded() -> String {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
+    assets.join("mnist-784-128-64-32-10.onnx").to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_file_gives_what_is_embedded_and_is_written_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("result.csv");
+    fs::write(&out, "old").unwrap();
+    let images =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/mnist-test-1000-images.idx3-ubyte.gz");
+    let some = ["--offset", "36", "--samples", "4", "--radius", "0.0005,0.001", "--format", "csv"];
+    let (model, images, path) = (embedded(), images.to_string_lossy(), out.to_string_lossy());
+    let files = ["certify", &model, &images, "--output", &path];
+    let run = Run::new(files.iter().chain(&some).copied()).output();
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(1), "", ""));
+    let embedded = Run::new(["certify"].iter().chain(&some).copied()).output();
+    assert_eq!(fs::read_to_string(&out).unwrap(), embedded.stdout);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn completions_and_manual() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let run = Run::new(["completions", shell]).output();
+        assert!(run.code == Some(0) && run.stdout.contains("certify"), "{shell}");
+    }
+    let manual = Run::new(["man"]).output();
+    assert!(
+        manual.code == Some(0) && manual.stdout.starts_with(".ie")
+            || manual.stdout.contains(".TH weightproof")
+    );
+    assert!(Run::new(["man", "certify"]).output().stdout.contains("bias"));
+    check("man-unknown", &Run::new(["man", "bake"]));
+}
