@@ -129,7 +129,7 @@ fn same_text(a: &str, b: &str) -> bool {
             .collect()
     };
     let number = |word: &str| word.trim_end_matches('%').parse::<f64>().ok();
-    let close = |a, b| number(a).zip(number(b)).is_some_and(|(x, y)| near(x, y));
+    let close = |a: &str, b: &str| number(a).zip(number(b)).is_some_and(|(x, y)| near(x, y));
     let same = |(a, b): (&String, &String)| a == b || close(a, b);
     let (a, b) = (words(a), words(b));
     a.len() == b.len() && a.iter().zip(&b).all(same)
