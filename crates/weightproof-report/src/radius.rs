@@ -46,7 +46,8 @@ impl RadiusRecord {
     }
 }
 
-/// One point of the curve over radii.
+/// One point of the curve over radii, read off the radii of the samples: up to the width of the search below what
+/// `certify` proves at this radius, and above what `attack` breaks.
 #[derive(Clone, Debug, Serialize)]
 pub struct CurvePoint {
     /// The radius.
