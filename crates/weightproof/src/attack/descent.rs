@@ -14,6 +14,8 @@ pub(super) struct Rows {
     pub samples: Vec<usize>,
     /// What each row minimises.
     pub goals: Vec<SpecRow>,
+    /// How much of the schedule's smoothing each row gets.
+    pub smoothing: Vec<f64>,
 }
 
 /// A function of the variables of an attack.
@@ -35,6 +37,8 @@ pub(super) trait Landscape<T: Scalar> {
 pub(super) struct Schedule {
     /// Evaluations of the gradient.
     pub steps: usize,
+    /// Evaluations of the gradient in the first pass, for every goal.
+    pub ranking: usize,
     /// Length of the first step; it falls geometrically.
     pub first: f64,
     /// Length of the last one.
@@ -53,6 +57,8 @@ pub(super) struct Schedule {
 const SMOOTH: f64 = 0.55;
 /// A step of this length leads from anywhere in the box to the opposite side.
 const VERTEX: f64 = 2.0;
+/// Most steps of the first pass: there are many goals.
+const MOST_RANKING: usize = 10;
 /// How often broken samples are dropped.
 const DROP_EVERY: usize = 5;
 
@@ -62,6 +68,7 @@ impl Schedule {
     pub fn graduated(steps: usize, stop_when_broken: bool) -> Self {
         Schedule {
             steps,
+            ranking: (steps / 10).min(MOST_RANKING),
             first: 1.0,
             last: 0.05,
             momentum: 0.75,
@@ -76,6 +83,7 @@ impl Schedule {
         let length = 2.5 / steps.max(1) as f64;
         Schedule {
             steps,
+            ranking: 0,
             first: length,
             last: length,
             momentum: 0.0,
@@ -136,6 +144,7 @@ pub(super) fn descend<T: Scalar>(
                 previous.keep_rows(&kept);
                 origin = kept.iter().map(|&row| origin[row]).collect();
                 rows.samples = kept.iter().map(|&row| rows.samples[row]).collect();
+                rows.smoothing = kept.iter().map(|&row| rows.smoothing[row]).collect();
                 rows.goals = kept.iter().map(|&row| rows.goals[row]).collect();
                 if kept.is_empty() {
                     break;

@@ -108,7 +108,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
                 let (back, g, p) = (back.row_mut(row), g.row(row), p.row(row));
                 let width = match step {
                     Step::Activation(_) if smoothing > T::zero() => {
-                        smoothing * mean_distance(p, clean.row(s))
+                        smoothing * T::from_f64(rows.smoothing[row]) * mean_distance(p, clean.row(s))
                     }
                     Step::Activation(_)
                     | Step::Input
@@ -199,5 +199,161 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
         let of_weights = space.parameters == Parameters::Weights && space.nodes[node].weights == Some(slot);
         let gradient = if of_weights { &self.weight_gradients[slot] } else { &self.gradients[node] };
         self.written[node].then_some(gradient)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::search::generator;
+    use super::super::terrain::Reach;
+    use super::*;
+    use crate::network::{Network, NetworkBuilder, Scale};
+    use crate::property::SpecRow;
+    use crate::threat::{LayerSet, PerturbationSet, WeightRadius};
+    use rand::RngExt;
+
+    const WIDTHS: [usize; 4] = [3, 5, 4, 3];
+    const STEP: f64 = 1e-6;
+    const TOLERANCE: f64 = 1e-6;
+
+    fn matrix(rows: usize, cols: usize, phase: f64) -> Matrix<f64> {
+        Matrix::from_fn(rows, cols, |i, j| (1.3 * i as f64 + 0.7 * j as f64 + phase).sin())
+    }
+
+    fn network() -> Network {
+        let mut builder = NetworkBuilder::new(vec![WIDTHS[0]]);
+        let mut last = builder
+            .scale("scale", 0, Scale { scale: vec![1.5, -0.5, 2.0], shift: vec![0.1, 0.2, -0.3] })
+            .unwrap();
+        for k in 1..WIDTHS.len() {
+            let weight = matrix(WIDTHS[k], WIDTHS[k - 1], k as f64);
+            let bias = (0..WIDTHS[k]).map(|i| 0.1 * i as f64).collect();
+            last = builder.dense(&format!("d{k}"), last, weight, bias).unwrap();
+            let f = if k == 1 { Activation::Relu } else { Activation::Tanh };
+            if k + 1 < WIDTHS.len() {
+                last = builder.activation(&format!("a{k}"), last, f).unwrap();
+            }
+        }
+        builder.finish().unwrap()
+    }
+
+    fn sets(network: &Network) -> Vec<PerturbationSet> {
+        let radii: [fn(usize, usize) -> WeightRadius; 4] = [
+            |_, _| WeightRadius::Uniform(0.2),
+            |rows, _| WeightRadius::PerRow((0..rows).map(|i| 0.1 * i as f64).collect()),
+            |rows, cols| WeightRadius::dense(matrix(rows, cols, 0.5).map(|v| 0.3 * v.abs())),
+            |_, _| WeightRadius::Frobenius(0.4),
+        ];
+        let set = |radius: fn(usize, usize) -> WeightRadius, joint: bool| PerturbationSet {
+            layers: network
+                .dense_layers()
+                .map(|(node, _, d)| LayerSet {
+                    node,
+                    weight: radius(d.weight.rows(), d.weight.cols()),
+                    bias: vec![0.15; d.bias.len()],
+                    bias_scales: true,
+                })
+                .collect(),
+            input_radius: if joint { 0.3 } else { 0.0 },
+            input_range: Some((0.0, 1.0)),
+            activation_radius: if joint { 0.2 } else { 0.0 },
+            value_limit: None,
+        };
+        radii.into_iter().flat_map(|radius| [set(radius, false), set(radius, true)]).collect()
+    }
+
+    /// What [`Landscape::gradient`] leaves out of the derivative with respect to variable `i` of a slot.
+    fn factor(pass: &Pass<'_, '_, f64>, slot: usize, i: usize) -> f64 {
+        let (terrain, node) = (pass.terrain, pass.terrain.space.slots[slot].node);
+        let slots = terrain.space.nodes[node];
+        if slots.bias == Some(slot) {
+            return terrain.radii.layer(node).bias[i];
+        }
+        match &terrain.model.steps[node] {
+            Step::Input => {
+                let (lower, upper) = pass.still.input.as_ref().unwrap();
+                (upper[(0, i)] - lower[(0, i)]) / 2.0
+            }
+            Step::Dense { weight, .. } => {
+                let (input, moving) = terrain.input_of(node);
+                let z = if moving { &pass.values[input] } else { &pass.still.values[input] };
+                let cols = weight.cols();
+                match (terrain.space.parameters, terrain.reach(node)) {
+                    (Parameters::Weights, Reach::Dense(e)) => e[(i / cols, i % cols)],
+                    (Parameters::Weights, Reach::Rows(rows)) => rows[i / cols],
+                    (Parameters::Weights, Reach::Ball(r)) => *r,
+                    (_, Reach::Ball(_)) => terrain.reach_at(node, z)[(0, 0)],
+                    (_, _) => terrain.reach_at(node, z)[(0, i)],
+                }
+            }
+            Step::Activation(_) => terrain.radii.activation(),
+            Step::Scale { .. } | Step::Reshape => panic!("no variables"),
+        }
+    }
+
+    #[test]
+    fn gradients_match_differences_in_both_spaces() {
+        let network = network();
+        let x = Matrix::from_vec(1, 3, vec![0.2, 0.9, 0.5]);
+        let goal = SpecRow::difference(1, 2);
+        for (case, set) in sets(&network).iter().enumerate() {
+            for parameters in [Parameters::Neurons, Parameters::Weights] {
+                let terrain = Terrain::new(&network, set, Space::new(&network, set, parameters));
+                let still = Still::new(&terrain, &terrain.model.forward(x.clone()));
+                let mut pass = Pass::new(&terrain, &still);
+                let mut point = Point::zeros(&terrain.space, 1);
+                point.randomize(&terrain.space, 0, &mut generator(case as u64, 0, 0));
+                // Inside of boxes and balls, so that differences are defined.
+                point.0.iter_mut().for_each(|m| m.as_mut_slice().iter_mut().for_each(|u| *u *= 0.9));
+                let rows = Rows { samples: vec![0], goals: vec![goal], smoothing: vec![0.0] };
+                for slot in 0..terrain.space.slots.len() {
+                    for i in 0..terrain.space.slots[slot].width {
+                        let mut value = |offset: f64| {
+                            point.0[slot][(0, i)] += offset;
+                            let value = goal.apply(pass.outputs(&point, &[0]).row(0));
+                            point.0[slot][(0, i)] -= offset;
+                            value
+                        };
+                        let difference = (value(STEP) - value(-STEP)) / (2.0 * STEP);
+                        pass.outputs(&point, &[0]);
+                        pass.backward(&point, &rows, 0.0);
+                        let exact = pass.gradient(slot).unwrap()[(0, i)] * factor(&pass, slot, i);
+                        let error = (exact - difference).abs();
+                        assert!(
+                            error < TOLERANCE * (1.0 + exact.abs()),
+                            "case {case}, {parameters:?}, slot {slot}, variable {i}: {exact} and {difference}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn weight_space_folds_into_neuron_space() {
+        let network = network();
+        let x = Matrix::from_vec(1, 3, vec![0.2, 0.9, 0.5]);
+        for (case, set) in sets(&network).iter().enumerate() {
+            let weights = Terrain::new(&network, set, Space::new(&network, set, Parameters::Weights));
+            let neurons = Terrain::new(&network, set, Space::new(&network, set, Parameters::Neurons));
+            let values = weights.model.forward(x.clone());
+            let (still_weights, still_neurons) =
+                (Still::new(&weights, &values), Still::new(&neurons, &values));
+            let mut rng = generator(7, case, 0);
+            let mut point = Point::zeros(&weights.space, 1);
+            point.randomize(&weights.space, 0, &mut rng);
+            point
+                .0
+                .iter_mut()
+                .for_each(|m| m.as_mut_slice().iter_mut().for_each(|u| *u *= rng.random::<f64>()));
+            let mut pass = Pass::new(&weights, &still_weights);
+            let outputs = pass.outputs(&point, &[0]).clone();
+            let units = super::super::weight_space::fold(&pass, &neurons.space, &point, &[0], 0);
+            let folded = super::super::witness::unpack(&neurons.space, &[&units]);
+            let mut pass = Pass::new(&neurons, &still_neurons);
+            for (a, b) in outputs.as_slice().iter().zip(pass.outputs(&folded, &[0]).as_slice()) {
+                assert!((a - b).abs() < TOLERANCE, "case {case}: {a} and {b}");
+            }
+        }
     }
 }

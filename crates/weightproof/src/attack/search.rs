@@ -1,6 +1,6 @@
 //! The search for a block of samples: which rivals to aim at, where to start, what was best.
 
-use super::descent::{Landscape, Rows, Schedule, descend, to_vertex};
+use super::descent::{Found, Landscape, Rows, Schedule, descend, to_vertex};
 use super::objective::Objective;
 use super::pass::Pass;
 use super::space::Point;
@@ -17,6 +17,9 @@ pub(super) fn generator(seed: u64, sample: usize, start: usize) -> ChaCha8Rng {
     key[16..24].copy_from_slice(&(start as u64).to_le_bytes());
     ChaCha8Rng::from_seed(key)
 }
+
+/// Smoothing of the starts of a sample, in turn: other smoothings lead to other local minima than other starting points.
+const SPREAD: [f64; 4] = [1.0, 2.0, 1.0, 0.5];
 
 /// How the search is run.
 #[derive(Clone, Copy, Debug)]
@@ -67,19 +70,18 @@ impl<T: Scalar> Best<T> {
 
 /// Searches for the worst point of every sample.
 ///
-/// The first pass goes from the centre to a vertex for every goal and ranks them. Then start 0 of a sample descends from the
-/// vertex of its first goal, the odd ones from random points towards it, the even ones from random points towards the next
-/// goals.
+/// A first pass goes from the centre to a vertex for every goal, descends from there for a few steps, and ranks the goals.
+/// Then start 0 of a sample goes on with its first goal, the odd ones go from random points towards it, the even ones from
+/// random points towards the next goals.
 pub(super) fn search<T: Scalar>(
     pass: &mut Pass<'_, '_, T>,
     objective: &Objective<T>,
     indices: &[usize],
     search: Search,
 ) -> Best<T> {
-    let ranking = rank(pass, objective);
-    let ranked = ranking.goals;
+    let Ranking { samples, found, goals: ranked } = rank(pass, objective, search.schedule);
     let mut best = Best::new(objective.samples());
-    best.add(&ranking.rows.samples, ranking.vertices, &ranking.margins);
+    best.add(&samples, found.point, &found.margins);
     let mut rows = Rows::default();
     let mut starts = Vec::new();
     for (s, ranked) in ranked.iter().enumerate() {
@@ -90,6 +92,7 @@ pub(super) fn search<T: Scalar>(
             let goal = if start % 2 == 1 { 0 } else { (start / 2) % ranked.len() };
             rows.samples.push(s);
             rows.goals.push(ranked[goal].0);
+            rows.smoothing.push(SPREAD[start % SPREAD.len()]);
             starts.push(start);
         }
     }
@@ -109,33 +112,32 @@ pub(super) fn search<T: Scalar>(
     best
 }
 
-/// One vertex move from the centre towards every goal of every sample.
+/// The first pass: one row for every goal of every sample.
 struct Ranking<T> {
-    rows: Rows,
-    /// Where it leads, and the margins there.
-    vertices: Point<T>,
-    margins: Vec<T>,
+    samples: Vec<usize>,
+    found: Found<T>,
     /// The goals of each sample with their rows, the most damaging first.
     goals: Vec<Vec<(SpecRow, usize)>>,
 }
 
-fn rank<T: Scalar>(pass: &mut Pass<'_, '_, T>, objective: &Objective<T>) -> Ranking<T> {
+fn rank<T: Scalar>(pass: &mut Pass<'_, '_, T>, objective: &Objective<T>, schedule: Schedule) -> Ranking<T> {
     let mut rows = Rows::default();
     for s in 0..objective.samples() {
         for goal in objective.goals(s) {
             rows.samples.push(s);
             rows.goals.push(goal);
+            rows.smoothing.push(1.0);
         }
     }
     let mut vertices = Point::zeros(pass.space(), rows.samples.len());
     pass.outputs(&vertices, &rows.samples);
     pass.backward(&vertices, &rows, T::zero());
     to_vertex(pass, &mut vertices);
-    let outputs = pass.outputs(&vertices, &rows.samples);
+    let short = Schedule { steps: schedule.ranking, ..schedule };
+    let found = descend(pass, objective, vertices, rows.clone(), short);
+    let outputs = pass.outputs(&found.point, &rows.samples);
     let mut goals: Vec<Vec<(f64, SpecRow, usize)>> = vec![Vec::new(); objective.samples()];
-    let mut margins = Vec::with_capacity(rows.samples.len());
     for (row, (&s, &goal)) in rows.samples.iter().zip(&rows.goals).enumerate() {
-        margins.push(objective.worst(s, outputs.row(row)).0);
         goals[s].push((objective.value(s, goal, outputs.row(row)).to_f64(), goal, row));
     }
     let sorted = goals.into_iter().map(|mut goals| {
@@ -143,5 +145,5 @@ fn rank<T: Scalar>(pass: &mut Pass<'_, '_, T>, objective: &Objective<T>) -> Rank
         goals.into_iter().map(|(_, goal, row)| (goal, row)).collect()
     });
     let goals = sorted.collect();
-    Ranking { rows, vertices, margins, goals }
+    Ranking { samples: rows.samples, found, goals }
 }

@@ -31,8 +31,10 @@ use crate::verdict::{Clean, Precision, Samples};
 use rand::RngExt;
 use rayon::prelude::*;
 
-/// Length of a step in the first pass, as a fraction of the radius.
-const STEP: f64 = 0.1;
+/// Length of a step in the first pass, as a fraction of the radius; it falls with the square root of the passes.
+const STEP: f64 = 0.5;
+/// How far from the unperturbed network the ascent starts, as a fraction of the radius.
+const START: f64 = 0.1;
 /// Share of the old gradients in the running mean.
 const MEMORY: f64 = 0.9;
 /// Samples in one piece of a mini-batch; pieces are summed in order, so that threads do not matter.
@@ -79,7 +81,7 @@ impl<'n> UniversalAttack<'n> {
     pub fn observe(&mut self, samples: Samples<'_>) -> f64 {
         let width = self.network.input_width();
         let (mut sum, mut count) = (0.0, 0);
-        let length = self.options.step_size.unwrap_or(STEP) / (1 + self.epoch) as f64;
+        let length = self.options.step_size.unwrap_or(STEP) / ((1 + self.epoch) as f64).sqrt();
         for (b, inputs) in samples.inputs.chunks(width * self.options.batch.max(1)).enumerate() {
             let first = b * self.options.batch.max(1);
             let labels = samples.labels.map(|l| &l[first..first + inputs.len() / width]);
@@ -183,14 +185,14 @@ struct Ascent<'n, T> {
 impl<'n, T: Scalar> Ascent<'n, T> {
     fn new(network: &'n Network, set: &PerturbationSet, options: &AttackOptions) -> Self {
         let mut rng = generator(options.seed, usize::MAX, usize::MAX);
-        let mut start = || T::from_f64(STEP * rng.random_range(-1.0..=1.0));
+        let mut start = || T::from_f64(START * rng.random_range(-1.0..=1.0));
         let units: Vec<LayerUnits<T>> = network
             .dense_layers()
             .map(|(node, _, dense)| {
                 let mut weight = Matrix::from_fn(dense.weight.rows(), dense.weight.cols(), |_, _| start());
                 if matches!(set.layer(node).map(|l| &l.weight), Some(WeightRadius::Frobenius(_))) {
                     normalize(weight.as_mut_slice());
-                    weight.as_mut_slice().iter_mut().for_each(|u| *u *= T::from_f64(STEP));
+                    weight.as_mut_slice().iter_mut().for_each(|u| *u *= T::from_f64(START));
                 }
                 LayerUnits { node, weight, bias: dense.bias.iter().map(|_| start()).collect() }
             })
