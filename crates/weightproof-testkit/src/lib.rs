@@ -3,9 +3,11 @@
 //! * [`networks`]: arbitrary small networks.
 //! * [`threats`]: every kind of threat model for a network.
 //! * [`oracle`]: enumeration of vertices, and many points of a set.
+//! * [`reference`]: the linear bound by its definition.
 //! * [`suite`]: what every bound method must satisfy on them.
 
 pub mod networks;
 pub mod oracle;
+pub mod reference;
 pub mod suite;
 pub mod threats;

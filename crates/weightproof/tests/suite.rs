@@ -5,10 +5,11 @@ use weightproof::bounds::METHODS;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::Activation;
 use weightproof::property::Property;
-use weightproof::threat::{Kind, ThreatModel};
+use weightproof::threat::{Kind, LayerSet, PerturbationSet, ThreatModel, WeightRadius};
 use weightproof::verdict::{Precision, Reason, Samples, Verdict};
 use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, arbitrary, input, rng};
 use weightproof_testkit::oracle::{margin, vertex_minimum};
+use weightproof_testkit::reference::Reference;
 use weightproof_testkit::suite::{certificates, containment, zero_radius};
 
 /// Rounding of f64 bounds on networks with numbers of size about one.
@@ -88,6 +89,27 @@ fn vertex_enumeration_of_tiny_networks() {
     );
 }
 
+/// The batched engine computes what the definition says, for every structure of radii.
+#[test]
+fn the_linear_bound_is_its_definition() {
+    for seed in 0..30 {
+        let network = Blueprint::new(&[3, 6, 5, 6, 3], Activation::Relu, seed).build();
+        let x = input(3, seed % 2 == 0, &mut rng(seed));
+        for (name, set) in weightproof_testkit::threats::sets(&network) {
+            let ball = |l: &LayerSet| matches!(l.weight, WeightRadius::Frobenius(_));
+            let moves = set.input_radius > 0.0 || set.activation_radius > 0.0;
+            // Layers that stay let a pass end earlier than the definition does; that is tighter, and tested elsewhere.
+            if moves || set.layers.iter().any(|l| ball(l) || l.is_zero()) {
+                continue;
+            }
+            let expected = Reference::new(&network, &set, &x).margin_lower(1);
+            let found = certificates(&network, &set, &x, 1, &f64_options("linear")).margin_lower;
+            let slack = ROUNDING * (1.0 + expected.abs());
+            assert!((found - expected).abs() < slack, "{name} seed {seed}: {found} {expected}");
+        }
+    }
+}
+
 /// The same for a hidden layer whose inputs have any sign, through `|x|`.
 #[test]
 fn a_single_dense_layer_before_an_activation_is_exact_for_every_activation() {
@@ -148,7 +170,6 @@ fn several_radii_in_one_run_equal_single_runs() {
 #[test]
 fn symmetries_of_the_network_leave_bounds_unchanged() {
     use weightproof::network::{Dense, Layer};
-    use weightproof::threat::{LayerSet, PerturbationSet, WeightRadius};
     let network = Blueprint::new(&[3, 5, 3], Activation::Relu, 9).build();
     let x = input(3, true, &mut rng(9));
     let dense: Vec<(usize, Dense)> = network.dense_layers().map(|(i, _, d)| (i, d.clone())).collect();

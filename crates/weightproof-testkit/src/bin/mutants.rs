@@ -53,7 +53,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         let occurrences = source.matches(&mutant.from).count();
         if occurrences != 1 {
             let expected = "expected the text to replace once";
-            return Err(format!("{}: {expected} in {}, found it {occurrences} times", mutant.name, mutant.file.display()).into());
+            return Err(format!(
+                "{}: {expected} in {}, found it {occurrences} times",
+                mutant.name,
+                mutant.file.display()
+            )
+            .into());
         }
         fs::write(&path, source.replace(&mutant.from, &mutant.to))?;
         let survived = tests_pass(&copy, &target)?;
