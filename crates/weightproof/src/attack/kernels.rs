@@ -58,19 +58,25 @@ pub(super) fn add_shifted<T: Scalar>(out: &mut [T], b: &[T], t: &[T], e: &[T], r
     }
 }
 
-/// `out_j += factor sign(z_j)`.
+/// The derivative of `|z|`; at zero the one from the right, since what is zero mostly is an inactive neuron.
+#[inline(always)]
+fn side<T: Scalar>(z: T) -> T {
+    if z < T::zero() { -T::one() } else { T::one() }
+}
+
+/// `out_j += factor d|z_j|/dz_j`.
 #[inline(always)]
 pub(super) fn add_signs<T: Scalar>(out: &mut [T], z: &[T], factor: T) {
     for (out, &z) in out.iter_mut().zip(z) {
-        *out += factor * sign(z);
+        *out += factor * side(z);
     }
 }
 
-/// `out_j += a_j sign(z_j)`.
+/// `out_j += a_j d|z_j|/dz_j`.
 #[inline(always)]
 pub(super) fn add_signed<T: Scalar>(out: &mut [T], z: &[T], a: &[T]) {
     for ((out, &z), &a) in out.iter_mut().zip(z).zip(a) {
-        *out += a * sign(z);
+        *out += a * side(z);
     }
 }
 

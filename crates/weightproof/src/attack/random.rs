@@ -34,7 +34,7 @@ impl Attacker<'_> {
         for draw in 0..self.options.restarts {
             let parameters = self.draw(distribution, draw);
             let changed = changed(self.network, &parameters);
-            let shared = Shared::new(self.network, &self.set, &parameters, &changed);
+            let Some(shared) = Shared::new(self.network, &self.set, &parameters, &changed) else { continue };
             blocks.par_iter().zip(&mut best).for_each(|(block, best)| {
                 let objective = block.objective();
                 let found = shared.evaluate(block, &objective, |terrain, _| {

@@ -24,21 +24,17 @@ pub(super) struct Shared<'a> {
 pub(super) type SharedPoint = Option<(f64, usize, Units)>;
 
 impl<'a> Shared<'a> {
-    /// `changed` is the network with `parameters`.
-    ///
-    /// # Panics
-    /// When the parameters are not in the set: attacks clamp them into it.
+    /// `changed` is the network with `parameters`; `None` when they are not in the set, which the overflow of a huge radius
+    /// can bring about.
     pub fn new(
         network: &Network,
         set: &PerturbationSet,
         parameters: &'a Perturbation,
         changed: &'a Network,
-    ) -> Self {
-        if let Err(violation) = set.contains(network, &[], parameters) {
-            panic!("the parameters of an attack leave their set: {violation}");
-        }
+    ) -> Option<Self> {
+        set.contains(network, &[], parameters).ok()?;
         let terrain = Terrain::new(changed, set, Space::new(changed, set, Parameters::Fixed));
-        Shared { parameters, terrain }
+        Some(Shared { parameters, terrain })
     }
 
     /// Margins of a block under this perturbation, where finite. Inputs and activations go where `find` says.

@@ -18,9 +18,9 @@ use super::descent::Schedule;
 use super::kernels::{clamp, elementwise_backward, length, sign};
 use super::pass::Pass;
 use super::search::{Search, generator, search};
-use super::shared::{Shared, changed};
+use super::shared::{Shared, SharedPoint, changed};
 use super::space::{Parameters, Space, normalize};
-use super::terrain::Still;
+use super::terrain::{Still, Terrain};
 use super::witness::{CompactWitness, Source, inside, materialize};
 use crate::kernels::{Matrix, Scalar, add_product, product};
 use crate::model::{Model, Radii, Radius, Step};
@@ -134,10 +134,14 @@ impl<'n> UniversalAttack<'n> {
         let settings = Search { schedule, restarts: self.options.restarts, seed: self.options.seed };
         let blocks = Block::all(&self.clean, &self.set, &self.options, samples, |block, _| {
             let objective = block.objective();
-            let found = shared.evaluate(&block, &objective, |terrain, still: &Still<f64>| {
+            let find = |terrain: &Terrain<'_, f64>, still: &Still<f64>| {
                 search(&mut Pass::new(terrain, still), &objective, &block.indices(), settings).compact()
-            });
-            let verdict = |(s, point): (usize, super::shared::SharedPoint)| {
+            };
+            let found = match &shared {
+                Some(shared) => shared.evaluate(&block, &objective, find),
+                None => vec![None; block.clean.len()],
+            };
+            let verdict = |(s, point): (usize, SharedPoint)| {
                 let witness = |units| CompactWitness { parameters: Source::Universal, units };
                 block.verdict(
                     &objective,
