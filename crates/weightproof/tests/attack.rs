@@ -328,6 +328,20 @@ fn radii_that_overflow_give_no_information_and_no_panic() {
 }
 
 #[test]
+fn one_output_can_deviate_but_has_no_rivals() {
+    let network = Blueprint::new(&[3, 4, 1], Activation::Tanh, 1).build();
+    let set = resolved(&network, Kind::Absolute, 0.1);
+    let data = (vec![0.1, 0.5, 0.9], vec![0]);
+    for kind in KINDS {
+        let found = attack(&network, &set, &data, AttackOptions::new(kind, Property::Label));
+        assert_eq!((found[0].worst_margin, found[0].verdict), (f64::INFINITY, Verdict::Unknown));
+        let options = AttackOptions { tolerance: 0.01, ..AttackOptions::new(kind, Property::Deviation) };
+        let found = attack(&network, &set, &data, options);
+        assert!(found[0].deviation.unwrap() > 0.0 && found[0].runner_up == 0, "{}", kind.name());
+    }
+}
+
+#[test]
 fn names_are_read_as_they_are_written() {
     for kind in KINDS.into_iter().chain([AttackKind::Universal, AttackKind::Random(Distribution::Gaussian)]) {
         assert_eq!(kind.name().parse::<AttackKind>(), Ok(kind));

@@ -1,4 +1,9 @@
 //! Projected signed descent: the loop that all gradient attacks on single samples share.
+//!
+//! # Source
+//! Projected gradient descent: Madry et al., ICLR 2018, arXiv 1706.06083. The spread kinks that are sharpened step by step are
+//! graduated non-convexity (Blake and Zisserman, Visual Reconstruction, 1987), applied to the slopes of activations only: the
+//! forward pass is always the true one.
 
 use super::kernels::{clamp, sign};
 use super::objective::Objective;

@@ -88,7 +88,8 @@ pub(super) fn search<T: Scalar>(
         if search.schedule.stop_when_broken && best.of[s].is_some_and(|(margin, _, _)| margin < T::zero()) {
             continue;
         }
-        for start in 0..search.restarts {
+        // A network with one output has no rivals.
+        for start in 0..if ranked.is_empty() { 0 } else { search.restarts } {
             let goal = if start % 2 == 1 { 0 } else { (start / 2) % ranked.len() };
             rows.samples.push(s);
             rows.goals.push(ranked[goal].0);

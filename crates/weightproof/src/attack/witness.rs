@@ -26,13 +26,6 @@ pub(super) enum Source {
     Universal,
 }
 
-impl CompactWitness {
-    /// Approximate size in memory, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.units.iter().map(|u| size_of::<f32>() * u.len() + size_of::<Vec<f32>>()).sum()
-    }
-}
-
 /// The variables in f64, pulled back into their balls where rounding to f32 left them.
 pub(super) fn unpack(space: &Space, units: &[&[Vec<f32>]]) -> Point<f64> {
     let slot = |k: usize| {
