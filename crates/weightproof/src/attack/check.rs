@@ -73,9 +73,11 @@ impl<'a> Block<'a> {
         blocks.collect()
     }
 
-    /// Indices of the samples in the data set.
-    pub fn indices(&self) -> Vec<usize> {
-        self.clean.iter().map(|c| c.index).collect()
+    /// One number for each sample, from which its random numbers are seeded: a hash of its input (FNV-1a), so that a sample
+    /// is attacked alike wherever it stands in a batch.
+    pub fn streams(&self) -> Vec<u64> {
+        let mix = |hash: u64, value: &f64| (hash ^ value.to_bits()).wrapping_mul(0x0000_0100_0000_01b3);
+        (0..self.clean.len()).map(|s| self.input(s).iter().fold(0xcbf2_9ce4_8422_2325, mix)).collect()
     }
 
     pub fn input(&self, s: usize) -> &[f64] {

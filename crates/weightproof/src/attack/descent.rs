@@ -98,6 +98,35 @@ impl Schedule {
         }
     }
 
+    /// The customary descent, which graduated descent is accompanied by: its local minima are others. `None` where only the
+    /// first broken point counts, or when this is the customary one.
+    pub fn customary(self) -> Option<Self> {
+        if self.stop_when_broken || self.last >= self.first {
+            None
+        } else {
+            Some(Schedule::plain(self.steps, false))
+        }
+    }
+
+    /// A descent from a point that another one found, a quarter of the steps long: the `last` one with steps from the last
+    /// length down to a fiftieth of it, those before from four times the last length. `None` when broken samples are left
+    /// alone, or for the customary descent.
+    pub fn refining(self, last: bool) -> Option<Self> {
+        if self.stop_when_broken || self.last >= self.first {
+            return None;
+        }
+        Some(Schedule {
+            steps: self.steps.div_ceil(4),
+            ranking: 0,
+            first: if last { self.last } else { 4.0 * self.last },
+            last: 0.02 * self.last,
+            momentum: 0.0,
+            smoothing: 0.0,
+            vertices: 0.0,
+            ..self
+        })
+    }
+
     /// Length, momentum and smoothing of step `k`.
     fn at(&self, k: usize) -> (f64, f64, f64) {
         let descent = (self.steps as f64 * (1.0 - self.vertices)).ceil();

@@ -64,7 +64,7 @@ pub enum AttackKind {
 }
 
 /// Every kind, in the order of documentation.
-const KINDS: [AttackKind; 6] = [
+pub const KINDS: [AttackKind; 6] = [
     AttackKind::NeuronSpace,
     AttackKind::WeightSpace,
     AttackKind::Universal,
@@ -287,7 +287,7 @@ impl<'n> Attacker<'n> {
         let weights = terrain.space.parameters == Parameters::Weights;
         let schedule = if weights { Schedule::plain(steps, stop) } else { Schedule::graduated(steps, stop) };
         let settings = Search { schedule, restarts: self.options.restarts, seed: self.options.seed };
-        let best = search(&mut pass, &block.objective(), &block.indices(), settings);
+        let best = search(&mut pass, &block.objective(), &block.streams(), settings);
         let found = if weights {
             let (samples, point) = best.gather(&pass);
             let mut found = vec![None; block.clean.len()];

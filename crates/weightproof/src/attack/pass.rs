@@ -339,7 +339,7 @@ mod tests {
             let values = weights.model.forward(x.clone());
             let (still_weights, still_neurons) =
                 (Still::new(&weights, &values), Still::new(&neurons, &values));
-            let mut rng = generator(7, case, 0);
+            let mut rng = generator(7, case as u64, 0);
             let mut point = Point::zeros(&weights.space, 1);
             point.randomize(&weights.space, 0, &mut rng);
             point

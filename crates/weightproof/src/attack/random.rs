@@ -15,7 +15,7 @@ use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
 /// No sample has this index, so draws of parameters share their generators with none.
-const PARAMETERS: usize = usize::MAX;
+const PARAMETERS: u64 = u64::MAX;
 
 impl Attacker<'_> {
     /// The parameters of draw `draw`.
@@ -38,11 +38,11 @@ impl Attacker<'_> {
             blocks.par_iter().zip(&mut best).for_each(|(block, best)| {
                 let objective = block.objective();
                 let found = shared.evaluate(block, &objective, |terrain, _| {
-                    let units = |index| {
-                        let mut rng = generator(self.options.seed, index, draw);
+                    let units = |stream| {
+                        let mut rng = generator(self.options.seed, stream, draw);
                         Some(draw_units(&terrain.space, distribution, &mut rng))
                     };
-                    block.indices().into_iter().map(units).collect()
+                    block.streams().into_iter().map(units).collect()
                 });
                 for (best, found) in best.iter_mut().zip(found) {
                     let margin = |point: &SharedPoint| point.as_ref().map_or(f64::INFINITY, |p| p.0);

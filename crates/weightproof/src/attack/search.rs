@@ -10,10 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 /// A generator for one start of one sample: the same whatever the number of threads and the size of the blocks.
-pub(super) fn generator(seed: u64, sample: usize, start: usize) -> ChaCha8Rng {
+pub(super) fn generator(seed: u64, stream: u64, start: usize) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&(sample as u64).to_le_bytes());
+    key[8..16].copy_from_slice(&stream.to_le_bytes());
     key[16..24].copy_from_slice(&(start as u64).to_le_bytes());
     ChaCha8Rng::from_seed(key)
 }
@@ -68,6 +68,14 @@ impl<T: Scalar> Best<T> {
     }
 }
 
+/// Size of the box around the centre in which every other customary descent starts: a random change of all weights moves a
+/// neuron by little, because the changes average out.
+const NEAR: f64 = 0.1;
+/// Rounds of drawing some variables anew.
+const HOPS: usize = 4;
+/// Share of the variables that a round draws anew.
+const REDRAWN: f64 = 0.1;
+
 /// Searches for the worst point of every sample.
 ///
 /// A first pass goes from the centre to a vertex for every goal, descends from there for a few steps, and ranks the goals.
@@ -76,7 +84,7 @@ impl<T: Scalar> Best<T> {
 pub(super) fn search<T: Scalar>(
     pass: &mut Pass<'_, '_, T>,
     objective: &Objective<T>,
-    indices: &[usize],
+    streams: &[u64],
     search: Search,
 ) -> Best<T> {
     let Ranking { samples, found, goals: ranked } = rank(pass, objective, search.schedule);
@@ -102,15 +110,74 @@ pub(super) fn search<T: Scalar>(
         if start == 0 {
             point.copy_row(row, &best.points[0], ranked[s][0].1);
         } else {
-            point.randomize(pass.space(), row, &mut generator(search.seed, indices[s], start));
+            point.randomize(pass.space(), row, &mut generator(search.seed, streams[s], start));
         }
     }
     if !rows.samples.is_empty() {
-        let samples = rows.samples.clone();
-        let found = descend(pass, objective, point, rows, search.schedule);
-        best.add(&samples, found.point, &found.margins);
+        if let Some(plain) = search.schedule.customary() {
+            let mut near = point.clone();
+            (0..starts.len()).filter(|&row| starts[row] % 2 == 0).for_each(|row| near.shrink(row, NEAR));
+            let found = descend(pass, objective, near, rows.clone(), plain);
+            best.add(&rows.samples, found.point, &found.margins);
+        }
+        let found = descend(pass, objective, point, rows.clone(), search.schedule);
+        best.add(&rows.samples, found.point, &found.margins);
     }
+    refine(pass, objective, streams, search, &mut best);
     best
+}
+
+/// Descents from the best point of each sample towards the rival that is worst there: [`HOPS`] rounds from points in which
+/// some variables were drawn anew, to leave a local minimum, and a last one from the best point itself with ever smaller
+/// steps, which settles the neurons that are best left at a kink, inside of their interval.
+fn refine<T: Scalar>(
+    pass: &mut Pass<'_, '_, T>,
+    objective: &Objective<T>,
+    streams: &[u64],
+    search: Search,
+    best: &mut Best<T>,
+) {
+    for round in 0..=HOPS {
+        let last = round == HOPS;
+        let Some(schedule) = search.schedule.refining(last) else { return };
+        let copies = if last { 1 } else { search.restarts };
+        let (samples, found) = best.gather(pass);
+        if samples.is_empty() {
+            return;
+        }
+        let outputs = pass.outputs(&found, &samples);
+        let worst = |row: usize| {
+            let (s, f) = (samples[row], outputs.row(row));
+            let goals = objective.goals(s).into_iter().map(|goal| (objective.value(s, goal, f), goal));
+            goals.reduce(|a, b| if b.0 < a.0 { b } else { a }).map(|(_, goal)| goal)
+        };
+        let mut rows = Rows::default();
+        let mut from = Vec::new();
+        for row in 0..samples.len() {
+            let Some(goal) = worst(row) else { continue };
+            for _ in 0..copies {
+                rows.samples.push(samples[row]);
+                rows.goals.push(goal);
+                rows.smoothing.push(0.0);
+                from.push(row);
+            }
+        }
+        let mut point = Point::zeros(pass.space(), from.len());
+        for (to, &row) in from.iter().enumerate() {
+            point.copy_row(to, &found, row);
+            if !last {
+                let start = search.restarts * (round + 1) + to % copies;
+                point.redraw(
+                    pass.space(),
+                    to,
+                    REDRAWN,
+                    &mut generator(search.seed, streams[samples[row]], start),
+                );
+            }
+        }
+        let found = descend(pass, objective, point, rows.clone(), schedule);
+        best.add(&rows.samples, found.point, &found.margins);
+    }
 }
 
 /// The first pass: one row for every goal of every sample.

@@ -126,6 +126,31 @@ impl<T: Scalar> Point<T> {
         }
     }
 
+    /// Moves row `row` towards the centre.
+    pub fn shrink(&mut self, row: usize, factor: f64) {
+        let factor = T::from_f64(factor);
+        self.0.iter_mut().for_each(|values| values.row_mut(row).iter_mut().for_each(|u| *u *= factor));
+    }
+
+    /// Draws about a `share` of the variables of row `row` anew; in balls, moves the point by that share.
+    pub fn redraw(&mut self, space: &Space, row: usize, share: f64, rng: &mut impl Rng) {
+        for (slot, values) in space.slots.iter().zip(&mut self.0) {
+            let values = values.row_mut(row);
+            match slot.geometry {
+                Geometry::Box => values.iter_mut().for_each(|u| {
+                    if rng.random_bool(share) {
+                        *u = T::from_f64(rng.random_range(-1.0..=1.0));
+                    }
+                }),
+                Geometry::Ball => {
+                    let step = share / (values.len() as f64).sqrt();
+                    values.iter_mut().for_each(|u| *u += T::from_f64(step * rng.random_range(-1.0..=1.0)));
+                    normalize(values);
+                }
+            }
+        }
+    }
+
     /// Replaces row `row` by row `from` of `other`.
     pub fn copy_row(&mut self, row: usize, other: &Point<T>, from: usize) {
         for (to, other) in self.0.iter_mut().zip(&other.0) {

@@ -135,7 +135,7 @@ impl<'n> UniversalAttack<'n> {
         let blocks = Block::all(&self.clean, &self.set, &self.options, samples, |block, _| {
             let objective = block.objective();
             let find = |terrain: &Terrain<'_, f64>, still: &Still<f64>| {
-                search(&mut Pass::new(terrain, still), &objective, &block.indices(), settings).compact()
+                search(&mut Pass::new(terrain, still), &objective, &block.streams(), settings).compact()
             };
             let found = match &shared {
                 Some(shared) => shared.evaluate(&block, &objective, find),
@@ -188,7 +188,7 @@ struct Ascent<'n, T> {
 
 impl<'n, T: Scalar> Ascent<'n, T> {
     fn new(network: &'n Network, set: &PerturbationSet, options: &AttackOptions) -> Self {
-        let mut rng = generator(options.seed, usize::MAX, usize::MAX);
+        let mut rng = generator(options.seed, u64::MAX, usize::MAX);
         let mut start = || T::from_f64(START * rng.random_range(-1.0..=1.0));
         let units: Vec<LayerUnits<T>> = network
             .dense_layers()

@@ -1,4 +1,4 @@
-//! Fused loops over one row of coefficients. Every loop keeps [`LANES`] partial sums, so the compiler may use vectors
+//! Fused loops over one row of coefficients. Every loop keeps sixteen partial sums, so the compiler may use vectors
 //! and the result does not depend on how wide they are; [`vectorized`] picks the widest instructions at run time.
 
 use super::Scalar;

@@ -113,7 +113,9 @@ impl Network {
 
     /// Number of weights and biases of all dense layers.
     pub fn parameters(&self) -> usize {
-        self.dense_layers().map(|(_, _, d)| d.weight.rows() * (d.weight.cols() + usize::from(d.has_bias))).sum()
+        self.dense_layers()
+            .map(|(_, _, d)| d.weight.rows() * (d.weight.cols() + usize::from(d.has_bias)))
+            .sum()
     }
 
     /// Number of nonlinear neurons.

@@ -197,7 +197,8 @@ mod tests {
     fn rounded_weights_and_activations_are_covered() {
         let weight =
             Matrix::from_fn(20, 20, |i, j| ((i * 20 + j) as f64 * 0.83).sin() * 2.0_f64.powi(-(j as i32)));
-        let dense = Dense { weight, bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect(), has_bias: true };
+        let dense =
+            Dense { weight, bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect(), has_bias: true };
         for format in NumberFormat::ALL {
             let (weight, bias) = radii("d", &dense, format, 1.0).unwrap();
             let u = format.unit_roundoff();
