@@ -4,6 +4,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
+use weightproof::attack::{AttackKind, KINDS};
 use weightproof::bounds::METHODS;
 use weightproof_report::Format;
 
@@ -135,7 +136,7 @@ pub struct RadiusArgs {
 #[command(next_help_heading = "Attack")]
 pub struct SearchArgs {
     /// What is searched
-    #[arg(long, value_name = "KIND", default_value = "neuron-space", value_parser = PossibleValuesParser::new(ATTACKS))]
+    #[arg(long, value_name = "KIND", default_value = "neuron-space", value_parser = attack_names())]
     pub attack: String,
     /// Steps of the search
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = positive)]
@@ -329,9 +330,10 @@ pub enum FormatArg {
     Csv,
 }
 
-/// Names of the attacks.
-const ATTACKS: [&str; 6] =
-    ["neuron-space", "weight-space", "universal", "random-uniform", "random-gaussian", "random-vertex"];
+/// The names of all attacks.
+fn attack_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(KINDS.map(AttackKind::name))
+}
 
 /// The names of all bound methods.
 fn method_names() -> PossibleValuesParser {

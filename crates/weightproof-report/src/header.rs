@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 use weightproof::network::{Layer, Network};
-use weightproof::threat::{Kind, NumberFormat, PerturbationSet, RadiusValue, ThreatModel};
+use weightproof::threat::{Kind, PerturbationSet, RadiusValue, ThreatModel};
 
 /// The blocks above the results.
 #[derive(Clone, Debug)]
@@ -161,17 +161,13 @@ impl ThreatReport {
 /// What a kind of set takes for granted about the hardware (theory.md §9).
 fn assumptions(kind: Kind) -> Vec<&'static str> {
     match kind {
-        Kind::Format(format) => {
-            let mut all = vec![
-                "products are accumulated in fp32, in any order",
-                "the class is read off the fp32 accumulators of the last layer",
-                "every value stays within the range of the format (certified along with the margins)",
-            ];
-            if format != NumberFormat::Fp32 {
-                all.push("activations return the correctly rounded value of the format (exact for ReLU)");
-            }
-            all
-        }
+        Kind::Format(_) => vec![
+            "products are accumulated in fp32, in any order",
+            "the class is read off the fp32 accumulators of the last layer",
+            "activations return the correctly rounded value of the format (exact for ReLU)",
+            "subnormal numbers are kept, and constants such as an input normalization are rounded once",
+            "every value stays within the range of the format (certified along with the margins)",
+        ],
         Kind::Integer { .. } => vec!["weights are rounded to nearest; activations stay in floating point"],
         Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Frobenius => Vec::new(),
     }

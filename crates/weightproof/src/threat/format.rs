@@ -8,6 +8,7 @@
 //! ```
 //! Assumptions, also printed with results: products are accumulated in fp32; activation functions return the correctly
 //! rounded value of the format for their fp32 argument (exact for ReLU); the class is read off the fp32 accumulators;
+//! subnormal numbers are kept; elementwise constants (a `Scale` node) act exactly and are rounded once, with the value;
 //! no value leaves the range of the format, which is certified along with the margins.
 
 use super::WeightRadius;
