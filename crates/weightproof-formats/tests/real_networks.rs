@@ -1,6 +1,7 @@
 //! Published networks, trained by others, certified on real data. Skipped where `../shared` is absent.
 
 use std::path::{Path, PathBuf};
+use weightproof::attack::{AttackKind, AttackOptions, Attacker};
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::Network;
 use weightproof::property::Property;
@@ -69,6 +70,39 @@ fn linear_bounds_certify_at_least_the_reference_and_never_more_than_an_attack_le
         let samples = Samples { first: 0, inputs: &inputs, labels: Some(&labels) };
         let found = verified(&certify(&network, "linear", radius, samples));
         assert!((certified..=left).contains(&found), "{name} at {radius}: {found}");
+    }
+}
+
+/// Bound below attack, sample by sample, for every kind of set, on networks that others trained.
+#[test]
+fn no_attack_is_below_a_bound() {
+    let Some((inputs, labels)) = mnist(16) else { return };
+    let samples = Samples { first: 0, inputs: &inputs, labels: Some(&labels) };
+    for (name, scale) in [("mnist-net_256x2", 1.0), ("ffnnSIGMOID__Point_6x200", 0.3)] {
+        let Some(network) = network(name) else { return };
+        for (kind, radius) in
+            [("absolute", 0.004), ("relative", 0.05), ("per-channel", 0.01), ("frobenius", 0.05)]
+        {
+            let mut threat = ThreatModel::new(kind.parse().expect("a kind"), scale * radius);
+            threat.input_radius = 0.002;
+            let set = threat.resolve(&network).expect("valid");
+            let options = CertifyOptions::new("linear", Property::Label);
+            let certifier = Certifier::new(&network, std::slice::from_ref(&set), options).expect("a method");
+            let proved = certifier.certify(samples).remove(0);
+            let attack =
+                AttackOptions { steps: 30, ..AttackOptions::new(AttackKind::NeuronSpace, Property::Label) };
+            let found = Attacker::new(&network, &set, attack).attack(samples);
+            for (proof, witness) in proved.iter().zip(&found) {
+                let slack = 1e-4 * (1.0 + witness.worst_margin.abs());
+                assert!(
+                    proof.margin_lower <= witness.worst_margin + slack,
+                    "{name} {kind} sample {}: {} > {}",
+                    proof.clean.index,
+                    proof.margin_lower,
+                    witness.worst_margin
+                );
+            }
+        }
     }
 }
 
