@@ -1,12 +1,9 @@
 //! Fused loops over one row. They are inlined into [`vectorized`](crate::kernels::rows::vectorized) blocks.
 
 use crate::kernels::Scalar;
-use crate::kernels::rows::squares;
+use crate::kernels::rows::{squares, sum3};
 use crate::model::Step;
 use crate::network::Activation;
-
-/// Partial sums of a reduction.
-const LANES: usize = 16;
 
 /// `‖z‖₂`.
 #[inline(always)]
@@ -78,21 +75,6 @@ pub(super) fn add_signed<T: Scalar>(out: &mut [T], z: &[T], a: &[T]) {
     for ((out, &z), &a) in out.iter_mut().zip(z).zip(a) {
         *out += a * side(z);
     }
-}
-
-/// `Σ f(a_i, b_i, c_i)`.
-#[inline(always)]
-fn sum3<T: Scalar>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
-    let ((a, ta), (b, tb), (c, tc)) =
-        (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
-    let mut lanes = [T::zero(); LANES];
-    for ((a, b), c) in a.iter().zip(b).zip(c) {
-        for i in 0..LANES {
-            lanes[i] += f(a[i], b[i], c[i]);
-        }
-    }
-    let tail = ta.iter().zip(tb).zip(tc).fold(T::zero(), |sum, ((&a, &b), &c)| sum + f(a, b, c));
-    lanes.iter().fold(tail, |sum, &lane| sum + lane)
 }
 
 /// `Σ a_i b_i c_i`.

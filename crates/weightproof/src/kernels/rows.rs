@@ -39,7 +39,7 @@ fn total<T: Scalar>(lanes: [T; LANES], tail: T) -> T {
 
 /// `Σ f(a_i, b_i, c_i)`.
 #[inline(always)]
-fn sum3<T: Scalar>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
+pub(crate) fn sum3<T: Scalar>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
     let ((a, ta), (b, tb), (c, tc)) =
         (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
     let mut lanes = [T::zero(); LANES];
