@@ -3,7 +3,7 @@
 //! * [`networks`]: arbitrary small networks.
 //! * [`threats`]: every kind of threat model for a network.
 //! * [`oracle`]: enumeration of vertices, and many points of a set.
-//! * [`reference`]: the linear bound by its definition.
+//! * [`mod@reference`]: the linear bound by its definition.
 //! * [`suite`]: what every bound method must satisfy on them.
 
 pub mod networks;
