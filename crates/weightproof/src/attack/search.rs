@@ -80,7 +80,8 @@ const REDRAWN: f64 = 0.1;
 ///
 /// A first pass goes from the centre to a vertex for every goal, descends from there for a few steps, and ranks the goals.
 /// Then start 0 of a sample goes on with its first goal, the odd ones go from random points towards it, the even ones from
-/// random points towards the next goals.
+/// random points towards the next goals; each start is tried with the customary descent too. At last the best point of each
+/// sample is refined.
 pub(super) fn search<T: Scalar>(
     pass: &mut Pass<'_, '_, T>,
     objective: &Objective<T>,
