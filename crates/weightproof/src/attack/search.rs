@@ -68,11 +68,11 @@ impl<T: Scalar> Best<T> {
     }
 }
 
-/// Size of the box around the centre in which every other customary descent starts: a random change of all weights moves a
-/// neuron by little, because the changes average out.
-const NEAR: f64 = 0.1;
+/// Sizes of the boxes around the centre in which customary descents start: a random change of all weights moves a neuron by
+/// little, because the changes average out.
+const NEAR: [f64; 2] = [0.1, 1.0];
 /// Rounds of drawing some variables anew.
-const HOPS: usize = 4;
+const HOPS: usize = 2;
 /// Share of the variables that a round draws anew.
 const REDRAWN: f64 = 0.1;
 
@@ -116,10 +116,12 @@ pub(super) fn search<T: Scalar>(
     }
     if !rows.samples.is_empty() {
         if let Some(plain) = search.schedule.customary() {
-            let mut near = point.clone();
-            (0..starts.len()).filter(|&row| starts[row] % 2 == 0).for_each(|row| near.shrink(row, NEAR));
-            let found = descend(pass, objective, near, rows.clone(), plain);
-            best.add(&rows.samples, found.point, &found.margins);
+            for factor in NEAR {
+                let mut start = point.clone();
+                (0..starts.len()).for_each(|row| start.shrink(row, factor));
+                let found = descend(pass, objective, start, rows.clone(), plain);
+                best.add(&rows.samples, found.point, &found.margins);
+            }
         }
         let found = descend(pass, objective, point, rows.clone(), search.schedule);
         best.add(&rows.samples, found.point, &found.margins);
