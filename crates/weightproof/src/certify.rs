@@ -104,7 +104,7 @@ impl<'n> Certifier<'n> {
     fn run<T: Scalar>(&self, engine: &Typed<'_, T>, samples: Samples<'_>) -> Vec<Vec<SampleCertificate>> {
         let method = method::<T>(&self.options.method).expect("checked when built");
         let prepared: Vec<Prepared<'_, T>> =
-            engine.radii.iter().map(|radii| Prepared::new(&engine.model, radii.clone())).collect();
+            engine.radii.iter().map(|radii| Prepared::new(&engine.model, radii)).collect();
         let width = self.network.input_width();
         assert_eq!(samples.inputs.len() % width, 0, "inputs are whole samples");
         let blocks: Vec<Vec<Vec<SampleCertificate>>> = samples

@@ -156,7 +156,8 @@ impl<'n> RadiusSearch<'n> {
                 .par_iter()
                 .flat_map_iter(|(middle, chosen)| {
                     let set = self.unit.scaled(self.lattice[*middle]);
-                    let prepared = Prepared::new(&model, Radii::new(&set, self.network.nodes().len()));
+                    let radii = Radii::new(&set, self.network.nodes().len());
+                    let prepared = Prepared::new(&model, &radii);
                     let found = gather(chosen).certify(&prepared, bound, options);
                     let verified = found.iter().map(|c| c.verdict == Verdict::Verified).collect::<Vec<_>>();
                     chosen.iter().copied().zip(verified).collect::<Vec<_>>()

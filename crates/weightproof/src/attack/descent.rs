@@ -98,21 +98,22 @@ impl Schedule {
         }
     }
 
+    /// Whether the worst point is wanted, not just a broken one, and this is not the customary descent.
+    fn is_thorough(&self) -> bool {
+        !self.stop_when_broken && self.last < self.first
+    }
+
     /// The customary descent, which graduated descent is accompanied by: its local minima are others. `None` where only the
     /// first broken point counts, or when this is the customary one.
     pub fn customary(self) -> Option<Self> {
-        if self.stop_when_broken || self.last >= self.first {
-            None
-        } else {
-            Some(Schedule::plain(self.steps, false))
-        }
+        if self.is_thorough() { Some(Schedule::plain(self.steps, false)) } else { None }
     }
 
     /// A descent from a point that another one found, a quarter of the steps long: the `last` one with steps from the last
     /// length down to a fiftieth of it, those before from four times the last length. `None` when broken samples are left
     /// alone, or for the customary descent.
     pub fn refining(self, last: bool) -> Option<Self> {
-        if self.stop_when_broken || self.last >= self.first {
+        if !self.is_thorough() {
             return None;
         }
         Some(Schedule {

@@ -258,7 +258,8 @@ mod tests {
                 threat.input_radius = 0.6;
                 let set = threat.resolve(&network).unwrap();
                 let model = Model::<f64>::new(&network);
-                let prepared = Prepared::new(&model, Radii::new(&set, network.nodes().len()));
+                let radii = Radii::new(&set, network.nodes().len());
+                let prepared = Prepared::new(&model, &radii);
                 let x = Matrix::from_fn(1, 5, |_, j| shift + wave(j, 0.4));
                 let values = model.forward(x.clone());
                 let states = propagate(&Block { prepared: &prepared, values: &values });

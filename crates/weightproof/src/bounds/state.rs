@@ -11,7 +11,7 @@ pub struct Prepared<'m, T> {
     /// The network.
     pub model: &'m Model<'m, T>,
     /// The set.
-    pub radii: Radii<T>,
+    pub radii: &'m Radii<T>,
     splits: Vec<OnceLock<Split<T>>>,
 }
 
@@ -28,7 +28,7 @@ pub struct Split<T> {
 
 impl<'m, T: Scalar> Prepared<'m, T> {
     /// Pairs a model with radii.
-    pub fn new(model: &'m Model<'m, T>, radii: Radii<T>) -> Self {
+    pub fn new(model: &'m Model<'m, T>, radii: &'m Radii<T>) -> Self {
         Prepared { model, radii, splits: (0..model.steps.len()).map(|_| OnceLock::new()).collect() }
     }
 
