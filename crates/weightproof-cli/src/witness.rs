@@ -30,7 +30,7 @@ impl WitnessFolder {
         metadata: &[(&str, String)],
     ) -> Result<(), Failure> {
         let node = |index: usize| network.nodes()[index].name.as_str();
-        let biased = |index| network.dense_layers().any(|(i, _, dense)| i == index && dense.has_bias);
+        let biased = |index| network.affine_layers().any(|(i, _, dense)| i == index && dense.has_bias);
         let mut tensors = Vec::new();
         for layer in &perturbation.layers {
             let shape = vec![layer.weight.rows(), layer.weight.cols()];

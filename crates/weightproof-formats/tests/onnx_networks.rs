@@ -122,7 +122,7 @@ fn dense_layers_keep_the_name_of_their_product() {
         return;
     }
     let network = read_network(&path).unwrap().network;
-    let (_, first, dense) = network.dense_layers().next().unwrap();
+    let (_, first, dense) = network.affine_layers().next().unwrap();
     assert!(first.name.starts_with("matmul"), "{}", first.name);
     assert!(dense.bias.iter().any(|&b| b != 0.0));
 }

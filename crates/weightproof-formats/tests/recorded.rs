@@ -74,7 +74,7 @@ fn tiny_networks_without_a_batch_dimension() {
             continue;
         };
         let network = read_network(&path).unwrap_or_else(|e| panic!("{e}")).network;
-        let found: Vec<usize> = network.dense_layers().map(|(_, _, d)| d.weight.as_slice().len()).collect();
+        let found: Vec<usize> = network.affine_layers().map(|(_, _, d)| d.weight.as_slice().len()).collect();
         assert_eq!(found, weights, "{name}");
     }
 }

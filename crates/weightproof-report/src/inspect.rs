@@ -7,7 +7,7 @@ use crate::table::{Side, Table};
 use crate::{csv, json, text};
 use serde::Serialize;
 use std::io::{self, Write};
-use weightproof::network::{Dense, Layer, Network};
+use weightproof::network::{Affine, Layer, Network};
 use weightproof::threat::{LayerSet, PerturbationSet};
 
 /// Norms of the weights of a layer.
@@ -102,7 +102,7 @@ impl NodeReport {
     }
 }
 
-fn norms(dense: &Dense) -> NormReport {
+fn norms(dense: &Affine) -> NormReport {
     let weight = &dense.weight;
     let largest = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     let row_l1 = |i| weight.row(i).iter().map(|w| w.abs()).sum::<f64>();
@@ -119,7 +119,7 @@ fn norms(dense: &Dense) -> NormReport {
     }
 }
 
-fn radii(dense: &Dense, set: &LayerSet) -> RadiusReport {
+fn radii(dense: &Affine, set: &LayerSet) -> RadiusReport {
     let (rows, cols) = (dense.weight.rows(), dense.weight.cols());
     let (mut least, mut most, mut sum) = (f64::INFINITY, 0.0_f64, 0.0);
     for i in 0..rows {

@@ -1,11 +1,13 @@
 //! Generators, oracles and the suite of theory.md §13.
 //!
-//! * [`networks`]: arbitrary small networks.
+//! * [`networks`]: arbitrary small dense networks.
+//! * [`images`]: arbitrary small convolutional and residual networks.
 //! * [`threats`]: every kind of threat model for a network.
 //! * [`oracle`]: enumeration of vertices, and many points of a set.
 //! * [`mod@reference`]: the linear bound by its definition.
 //! * [`suite`]: what every bound method must satisfy on them.
 
+pub mod images;
 pub mod networks;
 pub mod oracle;
 pub mod reference;

@@ -12,10 +12,11 @@ pub fn rng(seed: u64) -> ChaCha8Rng {
 }
 
 /// Every activation, with the parameters that change their character.
-pub const ACTIVATIONS: [Activation; 8] = [
+pub const ACTIVATIONS: [Activation; 9] = [
     Activation::Relu,
     Activation::LeakyRelu { slope: 0.1 },
     Activation::LeakyRelu { slope: 1.5 },
+    Activation::Clip { low: 0.0, high: 0.6 },
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Softplus,
@@ -23,7 +24,15 @@ pub const ACTIVATIONS: [Activation; 8] = [
     Activation::GeluTanh,
 ];
 
-/// How a random network looks.
+/// A recipe for a random network.
+pub trait Design: std::fmt::Debug {
+    /// The network.
+    fn build(&self) -> Network;
+    /// Seed of its parameters, and of the tests on it.
+    fn seed(&self) -> u64;
+}
+
+/// How a random dense network looks.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
     /// Widths from input to output.
@@ -42,9 +51,15 @@ impl Blueprint {
         let activations = vec![activation; widths.len() - 2];
         Blueprint { widths: widths.to_vec(), activations, decorated: false, seed }
     }
+}
+
+impl Design for Blueprint {
+    fn seed(&self) -> u64 {
+        self.seed
+    }
 
     /// The network: Gaussian-like weights of variance about 1/n_in, and small biases.
-    pub fn build(&self) -> Network {
+    fn build(&self) -> Network {
         let mut rng = rng(self.seed);
         let mut builder = NetworkBuilder::new(vec![self.widths[0]]);
         let mut last = 0;
@@ -74,7 +89,7 @@ impl Blueprint {
     }
 }
 
-fn parameters(rows: usize, cols: usize, rng: &mut impl Rng) -> (Matrix<f64>, Vec<f64>) {
+pub(crate) fn parameters(rows: usize, cols: usize, rng: &mut impl Rng) -> (Matrix<f64>, Vec<f64>) {
     let spread = 1.7 / (cols as f64).sqrt();
     let weight = Matrix::from_fn(rows, cols, |_, _| spread * rng.random_range(-1.0..1.0));
     let bias = (0..rows).map(|_| 0.3 * rng.random_range(-1.0..1.0)).collect();

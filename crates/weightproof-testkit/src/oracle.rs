@@ -2,8 +2,8 @@
 
 use rand::Rng;
 use weightproof::kernels::Matrix;
-use weightproof::network::{Dense, Network};
-use weightproof::threat::{DensePerturbation, Distribution, Perturbation, PerturbationSet};
+use weightproof::network::{Affine, Network};
+use weightproof::threat::{LayerPerturbation, Distribution, Perturbation, PerturbationSet};
 
 /// Outputs of the network at `x` under `count` points of the set of each distribution, vertices included.
 ///
@@ -43,7 +43,7 @@ pub fn coordinate_search(
         for layer in 0..point.layers.len() {
             let node = point.layers[layer].node;
             let (_, _, dense) =
-                network.dense_layers().find(|(index, _, _)| *index == node).expect("a dense layer");
+                network.affine_layers().find(|(index, _, _)| *index == node).expect("a dense layer");
             for (i, j) in entries(dense) {
                 for sign in [-1.0, 1.0] {
                     let old = read(&point.layers[layer], i, j);
@@ -76,7 +76,7 @@ pub fn vertex_minimum(
 ) -> f64 {
     assert!(set.input_radius == 0.0 && set.activation_radius == 0.0, "only parameters move");
     let mut moving = Vec::new();
-    for (node, _, dense) in network.dense_layers() {
+    for (node, _, dense) in network.affine_layers() {
         for (i, j) in entries(dense) {
             if end(set, node, dense, (i, j), 1.0) > end(set, node, dense, (i, j), -1.0) {
                 moving.push((node, i, j));
@@ -89,7 +89,7 @@ pub fn vertex_minimum(
     for corner in 0_u32..(1 << moving.len()) {
         for (bit, &(node, i, j)) in moving.iter().enumerate() {
             let sign = if corner >> bit & 1 == 1 { 1.0 } else { -1.0 };
-            let (_, _, dense) = network.dense_layers().find(|(index, _, _)| *index == node).expect("dense");
+            let (_, _, dense) = network.affine_layers().find(|(index, _, _)| *index == node).expect("dense");
             let layer = point.layers.iter_mut().find(|l| l.node == node).expect("every layer is listed");
             write(layer, i, j, end(set, node, dense, (i, j), sign));
         }
@@ -99,12 +99,12 @@ pub fn vertex_minimum(
 }
 
 /// All parameters of a layer: `(row, column)`, the bias as the column after the last.
-fn entries(dense: &Dense) -> Vec<(usize, usize)> {
+fn entries(dense: &Affine) -> Vec<(usize, usize)> {
     let cols = dense.weight.cols() + 1;
     (0..dense.bias.len() * cols).map(|k| (k / cols, k % cols)).collect()
 }
 
-fn end(set: &PerturbationSet, node: usize, dense: &Dense, (i, j): (usize, usize), sign: f64) -> f64 {
+fn end(set: &PerturbationSet, node: usize, dense: &Affine, (i, j): (usize, usize), sign: f64) -> f64 {
     let layer = set.layer(node).expect("every dense layer has a set");
     if j == dense.weight.cols() {
         dense.bias[i] + sign * layer.bias[i]
@@ -113,11 +113,11 @@ fn end(set: &PerturbationSet, node: usize, dense: &Dense, (i, j): (usize, usize)
     }
 }
 
-fn read(layer: &DensePerturbation, i: usize, j: usize) -> f64 {
+fn read(layer: &LayerPerturbation, i: usize, j: usize) -> f64 {
     if j == layer.weight.cols() { layer.bias[i] } else { layer.weight[(i, j)] }
 }
 
-fn write(layer: &mut DensePerturbation, i: usize, j: usize, value: f64) {
+fn write(layer: &mut LayerPerturbation, i: usize, j: usize, value: f64) {
     if j == layer.weight.cols() {
         layer.bias[i] = value;
     } else {

@@ -4,12 +4,12 @@
 //! none of that may change a bound.
 
 use weightproof::kernels::Matrix;
-use weightproof::network::{Dense, Network};
+use weightproof::network::{Affine, Network};
 use weightproof::threat::{LayerSet, PerturbationSet};
 
 /// A dense layer and its radii.
 struct Layer<'a> {
-    dense: &'a Dense,
+    dense: &'a Affine,
     set: &'a LayerSet,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Reference<'a> {
     /// Bounds all hidden layers.
     pub fn new(network: &'a Network, set: &'a PerturbationSet, x: &[f64]) -> Self {
         let layers: Vec<Layer<'_>> = network
-            .dense_layers()
+            .affine_layers()
             .map(|(node, _, dense)| Layer { dense, set: set.layer(node).expect("every layer has a set") })
             .collect();
         let mut reference = Reference { layers, boxes: Vec::new(), clean: x.to_vec() };

@@ -1,6 +1,6 @@
 //! What every bound method must satisfy (theory.md §13), for one network.
 
-use crate::networks::{Blueprint, input, rng};
+use crate::networks::{Design, input, rng};
 use crate::oracle::{coordinate_search, margin, sampled_outputs};
 use crate::threats::sets;
 use weightproof::bounds::METHODS;
@@ -37,9 +37,9 @@ pub fn certificates(
 ///
 /// # Errors
 /// The first violation, in words.
-pub fn containment(blueprint: &Blueprint, points: usize) -> Result<(), String> {
-    let network = blueprint.build();
-    let mut rng = rng(blueprint.seed ^ 0x5eed);
+pub fn containment(design: &impl Design, points: usize) -> Result<(), String> {
+    let network = design.build();
+    let mut rng = rng(design.seed() ^ 0x5eed);
     for (name, set) in sets(&network) {
         let pixels = set.input_range.is_some();
         let x = input(network.input_width(), pixels, &mut rng);
@@ -81,9 +81,9 @@ pub fn containment(blueprint: &Blueprint, points: usize) -> Result<(), String> {
 ///
 /// # Errors
 /// The first difference, in words.
-pub fn zero_radius(blueprint: &Blueprint) -> Result<(), String> {
-    let network = blueprint.build();
-    let x = input(network.input_width(), true, &mut rng(blueprint.seed));
+pub fn zero_radius(design: &impl Design) -> Result<(), String> {
+    let network = design.build();
+    let x = input(network.input_width(), true, &mut rng(design.seed()));
     for (name, set) in sets(&network) {
         let mut set = set.scaled(0.0);
         set.input_radius = 0.0;

@@ -31,8 +31,8 @@ pub fn all(network: &Network) -> Vec<(String, ThreatModel)> {
             (format!("{kind} {radius:?}"), model)
         })
         .collect();
-    let names: Vec<String> = network.dense_layers().map(|(_, node, _)| node.name.clone()).collect();
-    let rows: Vec<usize> = network.dense_layers().map(|(_, _, d)| d.bias.len()).collect();
+    let names: Vec<String> = network.affine_layers().map(|(_, node, _)| node.name.clone()).collect();
+    let rows: Vec<usize> = network.affine_layers().map(|(_, _, d)| d.bias.len()).collect();
     let absolute = || ThreatModel::new(Kind::Absolute, 0.03);
     models.push(("no bias radius".into(), ThreatModel { bias_radius: Some(0.0), ..absolute() }));
     models.push(("own bias radius".into(), ThreatModel { bias_radius: Some(0.1), ..absolute() }));

@@ -36,13 +36,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod attack;
+// pub mod attack;
 pub mod bounds;
 pub mod certify;
 pub mod kernels;
 pub mod model;
 pub mod network;
 pub mod property;
-pub mod radius;
+// pub mod radius;
 pub mod threat;
 pub mod verdict;

@@ -1,7 +1,7 @@
 //! A network and a perturbation set in the precision of the engine, shared by all blocks of samples.
 
-use crate::kernels::{Matrix, Scalar, product_transposed};
-use crate::network::{Activation, Layer, Network};
+use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
+use crate::network::{Activation, Conv, Gather, Layer, Network};
 use crate::threat::{PerturbationSet, WeightRadius};
 
 /// A node of a [`Model`]: its layer in the precision of the engine.
@@ -9,13 +9,8 @@ use crate::threat::{PerturbationSet, WeightRadius};
 pub enum Step<T> {
     /// The input.
     Input,
-    /// `W z + b`.
-    Dense {
-        /// (n_out, n_in).
-        weight: Matrix<T>,
-        /// n_out.
-        bias: Vec<T>,
-    },
+    /// `W z + b`: a dense layer or a convolution.
+    Affine(Affine<T>),
     /// `scale · z + shift`.
     Scale {
         /// One factor per element.
@@ -25,8 +20,47 @@ pub enum Step<T> {
     },
     /// An activation.
     Activation(Activation),
+    /// The largest element of every window.
+    MaxPool(Window),
+    /// The weighted sum of every window.
+    AveragePool {
+        /// Windows.
+        window: Window,
+        /// One factor for each position.
+        factor: Vec<T>,
+    },
+    /// The sum of the inputs.
+    Add,
+    /// Elements of the inputs.
+    Gather(Gather),
     /// The same elements.
     Reshape,
+}
+
+/// A dense layer or a convolution.
+#[derive(Clone, Debug)]
+pub struct Affine<T> {
+    /// One row for each output channel; (n_out, n_in) of a dense layer.
+    pub weight: Matrix<T>,
+    /// One bias for each row.
+    pub bias: Vec<T>,
+    /// Where a convolution uses its rows; `None` for a dense layer.
+    pub window: Option<Window>,
+}
+
+impl<T: Scalar> Affine<T> {
+    /// How many output elements use each row: 1 for a dense layer.
+    pub fn positions(&self) -> usize {
+        self.window.as_ref().map_or(1, Window::positions)
+    }
+
+    /// `W z + b` for rows `z`.
+    pub fn apply(&self, z: &Matrix<T>) -> Matrix<T> {
+        let mut out = Matrix::default();
+        linear(&mut out, z, &self.weight, self.window.as_ref());
+        add_by_row(&mut out, &self.bias);
+        out
+    }
 }
 
 /// A network, cast once.
@@ -44,7 +78,20 @@ impl<'n, T: Scalar> Model<'n, T> {
         let cast = |v: &[f64]| v.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
         let step = |layer: &Layer| match layer {
             Layer::Input => Step::Input,
-            Layer::Dense(d) => Step::Dense { weight: d.weight.cast(), bias: cast(&d.bias) },
+            Layer::Dense(d) => {
+                Step::Affine(Affine { weight: d.weight.cast(), bias: cast(&d.bias), window: None })
+            }
+            Layer::Conv(Conv { affine, window }) => Step::Affine(Affine {
+                weight: affine.weight.cast(),
+                bias: cast(&affine.bias),
+                window: Some(window.clone()),
+            }),
+            Layer::MaxPool(window) => Step::MaxPool(window.clone()),
+            Layer::AveragePool(average) => {
+                Step::AveragePool { window: average.window.clone(), factor: cast(&average.factor) }
+            }
+            Layer::Add => Step::Add,
+            Layer::Gather(gather) => Step::Gather(gather.clone()),
             Layer::Scale(s) => Step::Scale { scale: cast(&s.scale), shift: cast(&s.shift) },
             Layer::Activation(f) => Step::Activation(*f),
             Layer::Reshape => Step::Reshape,
@@ -52,9 +99,32 @@ impl<'n, T: Scalar> Model<'n, T> {
         Model { network, steps: network.nodes().iter().map(|n| step(&n.layer)).collect() }
     }
 
-    /// The node that node `index` reads.
+    /// The first node that node `index` reads.
     pub fn input_of(&self, index: usize) -> usize {
         self.network.nodes()[index].inputs[0]
+    }
+
+    /// The nodes that node `index` reads.
+    pub fn inputs_of(&self, index: usize) -> &[usize] {
+        &self.network.nodes()[index].inputs
+    }
+
+    /// The affine layer of node `index`.
+    ///
+    /// # Panics
+    /// When it is another layer.
+    pub fn affine(&self, index: usize) -> &Affine<T> {
+        match &self.steps[index] {
+            Step::Affine(affine) => affine,
+            Step::Input
+            | Step::Scale { .. }
+            | Step::Activation(_)
+            | Step::MaxPool(_)
+            | Step::AveragePool { .. }
+            | Step::Add
+            | Step::Gather(_)
+            | Step::Reshape => panic!("node {index} has no parameters"),
+        }
     }
 
     /// Number of elements of node `index`.
@@ -70,12 +140,25 @@ impl<'n, T: Scalar> Model<'n, T> {
         let mut values: Vec<Matrix<T>> = Vec::with_capacity(self.steps.len());
         let mut x = Some(x);
         for (index, step) in self.steps.iter().enumerate() {
+            let input = || &values[self.input_of(index)];
             let value = match step {
                 Step::Input => x.take().expect("one input node"),
-                Step::Dense { weight, bias } => affine(&values[self.input_of(index)], weight, bias),
-                Step::Scale { scale, shift } => scaled(&values[self.input_of(index)], scale, shift),
-                Step::Activation(f) => values[self.input_of(index)].map(|p| f.apply_scalar(p)),
-                Step::Reshape => values[self.input_of(index)].clone(),
+                Step::Affine(affine) => affine.apply(input()),
+                Step::Scale { scale, shift } => scaled(input(), scale, shift),
+                Step::Activation(f) => input().map(|p| f.apply_scalar(p)),
+                Step::MaxPool(window) => max_pool(input(), window),
+                Step::AveragePool { window, factor } => average_pool(input(), window, factor),
+                Step::Add => {
+                    let inputs = self.inputs_of(index);
+                    let mut sum = values[inputs[0]].clone();
+                    inputs[1..].iter().for_each(|&i| sum.add_assign(&values[i]));
+                    sum
+                }
+                Step::Gather(gather) => {
+                    let inputs: Vec<&Matrix<T>> = self.inputs_of(index).iter().map(|&i| &values[i]).collect();
+                    gathered(&inputs, gather, T::from_f64(gather.constant))
+                }
+                Step::Reshape => input().clone(),
             };
             values.push(value);
         }
@@ -83,12 +166,16 @@ impl<'n, T: Scalar> Model<'n, T> {
     }
 }
 
-/// `z Wᵀ + b` for rows `z`.
-pub fn affine<T: Scalar>(z: &Matrix<T>, weight: &Matrix<T>, bias: &[T]) -> Matrix<T> {
-    let mut out = Matrix::default();
-    product_transposed(&mut out, z, weight);
-    for s in 0..out.rows() {
-        out.row_mut(s).iter_mut().zip(bias).for_each(|(p, &b)| *p += b);
+/// The elements that `gather` picks from rows of `inputs`.
+pub fn gathered<T: Scalar>(inputs: &[&Matrix<T>], gather: &Gather, constant: T) -> Matrix<T> {
+    let rows = inputs[0].rows();
+    let mut out = Matrix::zeros(rows, gather.source.len());
+    let mut all: Vec<T> = Vec::new();
+    for s in 0..rows {
+        all.clear();
+        inputs.iter().for_each(|z| all.extend_from_slice(z.row(s)));
+        let sources = out.row_mut(s).iter_mut().zip(&gather.source);
+        sources.for_each(|(out, source)| *out = source.map_or(constant, |k| all[k]));
     }
     out
 }
@@ -118,13 +205,44 @@ pub enum Radius<T> {
     Frobenius(T),
 }
 
-/// Radii of one dense layer in the precision of the engine.
+/// Radii of one layer with parameters in the precision of the engine.
 #[derive(Clone, Debug)]
 pub struct LayerRadii<T> {
     /// Radii of the weights.
     pub weight: Radius<T>,
-    /// Radius of each bias, n_out.
+    /// Radius of the bias of each row.
     pub bias: Vec<T>,
+    /// Whether every use of a parameter moves on its own, see [`LayerSet::per_use`](crate::threat::LayerSet::per_use).
+    pub per_use: bool,
+}
+
+/// Rounding of a sum without parameters in the precision of the engine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rounding<T> {
+    /// Relative error of every summand.
+    pub relative: T,
+    /// Absolute error of the sum.
+    pub absolute: T,
+}
+
+impl<T: Scalar> Rounding<T> {
+    /// Whether the sum is exact.
+    pub fn is_zero(&self) -> bool {
+        self.relative == T::zero() && self.absolute == T::zero()
+    }
+
+    /// Least value of a rounded summand in `[l, u]`, the absolute error of the sum left out: `min z − ρ|z|`, which
+    /// is concave and so attained at an end.
+    pub fn lower(&self, l: T, u: T) -> T {
+        let at = |z: T| z - self.relative * z.abs();
+        let ends = if at(u) < at(l) { at(u) } else { at(l) };
+        if l.is_nan() || u.is_nan() { T::nan() } else { ends }
+    }
+
+    /// Largest value of a rounded summand in `[l, u]`.
+    pub fn upper(&self, l: T, u: T) -> T {
+        -self.lower(-u, -l)
+    }
 }
 
 /// A perturbation set, cast once for each radius.
@@ -132,6 +250,8 @@ pub struct LayerRadii<T> {
 pub struct Radii<T> {
     /// By node index; `None` where the node has no parameters.
     pub layers: Vec<Option<LayerRadii<T>>>,
+    /// By node index; zero where nothing is rounded.
+    pub roundings: Vec<Rounding<T>>,
     /// The set in f64.
     pub set: PerturbationSet,
 }
@@ -150,14 +270,19 @@ impl<T: Scalar> Radii<T> {
                 WeightRadius::Frobenius(r) => Radius::Frobenius(T::from_f64(*r)),
             };
             let bias = layer.bias.iter().map(|&e| T::from_f64(e)).collect();
-            layers[layer.node] = Some(LayerRadii { weight, bias });
+            layers[layer.node] = Some(LayerRadii { weight, bias, per_use: layer.per_use });
         }
-        Radii { layers, set: set.clone() }
+        let mut roundings = vec![Rounding::default(); nodes];
+        for rounding in &set.roundings {
+            let (relative, absolute) = (T::from_f64(rounding.relative), T::from_f64(rounding.absolute));
+            roundings[rounding.node] = Rounding { relative, absolute };
+        }
+        Radii { layers, roundings, set: set.clone() }
     }
 
-    /// Radii of the dense node `index`.
+    /// Radii of the affine node `index`.
     pub fn layer(&self, index: usize) -> &LayerRadii<T> {
-        self.layers[index].as_ref().expect("every dense layer has radii")
+        self.layers[index].as_ref().expect("every affine layer has radii")
     }
 
     /// Radius added after every activation.

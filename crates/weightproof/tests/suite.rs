@@ -8,7 +8,8 @@ use weightproof::network::Activation;
 use weightproof::property::Property;
 use weightproof::threat::{Kind, LayerSet, PerturbationSet, ThreatModel, WeightRadius};
 use weightproof::verdict::{Precision, Reason, Samples, Verdict};
-use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, arbitrary, input, rng};
+use weightproof_testkit::images::arbitrary_images;
+use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, Design, arbitrary, input, rng};
 use weightproof_testkit::oracle::{margin, vertex_minimum};
 use weightproof_testkit::reference::Reference;
 use weightproof_testkit::suite::{certificates, containment, zero_radius};
@@ -30,6 +31,16 @@ proptest! {
 
     #[test]
     fn radius_zero_is_the_forward_pass(blueprint in arbitrary()) {
+        prop_assert_eq!(zero_radius(&blueprint), Ok(()));
+    }
+
+    #[test]
+    fn no_perturbation_beats_a_bound_of_a_convolutional_network(blueprint in arbitrary_images()) {
+        prop_assert_eq!(containment(&blueprint, 8), Ok(()));
+    }
+
+    #[test]
+    fn radius_zero_is_the_forward_pass_of_a_convolutional_network(blueprint in arbitrary_images()) {
         prop_assert_eq!(zero_radius(&blueprint), Ok(()));
     }
 
@@ -170,10 +181,10 @@ fn several_radii_in_one_run_equal_single_runs() {
 /// Permuting classes permutes nothing but names; scaling W¹ by c and W² by 1/c with their radii leaves margins alone.
 #[test]
 fn symmetries_of_the_network_leave_bounds_unchanged() {
-    use weightproof::network::{Dense, Layer};
+    use weightproof::network::{Affine, Layer};
     let network = Blueprint::new(&[3, 5, 3], Activation::Relu, 9).build();
     let x = input(3, true, &mut rng(9));
-    let dense: Vec<(usize, Dense)> = network.dense_layers().map(|(i, _, d)| (i, d.clone())).collect();
+    let dense: Vec<(usize, Affine)> = network.affine_layers().map(|(i, _, d)| (i, d.clone())).collect();
     let radii = |factors: [f64; 2]| PerturbationSet {
         layers: dense
             .iter()
@@ -183,8 +194,10 @@ fn symmetries_of_the_network_leave_bounds_unchanged() {
                 weight: WeightRadius::Uniform(0.03 * c),
                 bias: vec![0.02 * if *node == dense[0].0 { c } else { 1.0 }; d.bias.len()],
                 bias_scales: true,
+                per_use: false,
             })
             .collect(),
+        roundings: Vec::new(),
         input_radius: 0.0,
         input_range: None,
         activation_radius: 0.0,
@@ -278,7 +291,7 @@ fn emulated_inference_never_contradicts_a_format_certificate() {
             let found = certificates(&network, &set, &x, 0, &options);
             for _ in 0..4 {
                 let mut z: Vec<f64> = x.clone();
-                for (index, _, dense) in network.dense_layers() {
+                for (index, _, dense) in network.affine_layers() {
                     let stored: Vec<f64> = z.iter().map(|&z| format.round(z)).collect();
                     z = (0..dense.bias.len())
                         .map(|i| {

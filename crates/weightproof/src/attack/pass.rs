@@ -246,7 +246,7 @@ mod tests {
         ];
         let set = |radius: fn(usize, usize) -> WeightRadius, joint: bool| PerturbationSet {
             layers: network
-                .dense_layers()
+                .affine_layers()
                 .map(|(node, _, d)| LayerSet {
                     node,
                     weight: radius(d.weight.rows(), d.weight.cols()),

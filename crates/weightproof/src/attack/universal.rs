@@ -191,7 +191,7 @@ impl<'n, T: Scalar> Ascent<'n, T> {
         let mut rng = generator(options.seed, u64::MAX, usize::MAX);
         let mut start = || T::from_f64(START * rng.random_range(-1.0..=1.0));
         let units: Vec<LayerUnits<T>> = network
-            .dense_layers()
+            .affine_layers()
             .map(|(node, _, dense)| {
                 let mut weight = Matrix::from_fn(dense.weight.rows(), dense.weight.cols(), |_, _| start());
                 if matches!(set.layer(node).map(|l| &l.weight), Some(WeightRadius::Frobenius(_))) {
@@ -322,7 +322,7 @@ impl<'n, T: Scalar> Ascent<'n, T> {
     /// The current variables as a perturbation in the set.
     fn perturbation(&self, set: &PerturbationSet) -> Perturbation {
         let mut perturbation = Perturbation::default();
-        for (units, (node, _, dense)) in self.units.iter().zip(self.network.dense_layers()) {
+        for (units, (node, _, dense)) in self.units.iter().zip(self.network.affine_layers()) {
             let layer = set.layer(node).expect("every dense layer has a set");
             let mut unit: Matrix<f64> = units.weight.map(|u| u.to_f64());
             if let WeightRadius::Frobenius(radius) = layer.weight {

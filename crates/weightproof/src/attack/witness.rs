@@ -4,7 +4,7 @@ use super::kernels::{interpolate, sign};
 use super::space::{Geometry, Point, Space};
 use crate::kernels::Matrix;
 use crate::network::{Layer, Network, Scale};
-use crate::threat::{ActivationOffsets, DensePerturbation, Perturbation, PerturbationSet, WeightRadius};
+use crate::threat::{ActivationOffsets, LayerPerturbation, Perturbation, PerturbationSet, WeightRadius};
 
 /// A perturbation of one sample in compact form; [`Attacker::witness`](super::Attacker::witness) gives the weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +80,7 @@ pub(super) fn materialize(
                     let bias = dense.bias.iter().zip(&layer.bias).enumerate();
                     let bias =
                         bias.map(|(i, (&b, &e))| into_box(b + v.map_or(0.0, |v| v[i]) * e, b, e)).collect();
-                    let moved = DensePerturbation { node: index, weight, bias };
+                    let moved = LayerPerturbation { node: index, weight, bias };
                     let value = apply(&moved, z);
                     perturbation.layers.push(moved);
                     value
@@ -166,7 +166,7 @@ pub(super) fn inside(radius: f64, weight: &Matrix<f64>) -> f64 {
     (1.0 - 1e-12 - 4.0 * f64::EPSILON * norm / radius).max(0.0)
 }
 
-fn apply(layer: &DensePerturbation, z: &[f64]) -> Vec<f64> {
+fn apply(layer: &LayerPerturbation, z: &[f64]) -> Vec<f64> {
     let dot = |i: usize| layer.weight.row(i).iter().zip(z).map(|(w, z)| w * z).sum::<f64>();
     (0..layer.weight.rows()).map(|i| dot(i) + layer.bias[i]).collect()
 }

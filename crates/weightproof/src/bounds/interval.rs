@@ -6,13 +6,14 @@
 //! ```
 //! For mixed signs the four products act on the positive and negative parts of the box; where both a weight's interval
 //! and the neuron's contain zero, the worst case is the *larger* of two products and not their sum, which is corrected
-//! entry by entry.
+//! entry by entry. A convolution uses every weight of a row once for each output element, so each is exact on its own, too.
+//! Sums that a number format rounds (residual addition, average pooling) move every summand by `ρ |z|`.
 
-use super::linear::{Backward, Reach};
+use super::linear::{Backward, Reach, Sharing};
 use super::{Block, BoundMethod, Bounds, LowerBounds, Prepared, State, States};
 use crate::kernels::rows::{l1, squares, vectorized};
-use crate::kernels::{Matrix, Scalar, add_product_transposed, product_transposed};
-use crate::model::{Radius, Step};
+use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
+use crate::model::{Affine, Radius, Rounding, Step, gathered};
 use crate::network::Activation;
 use crate::property::Specification;
 
@@ -24,7 +25,7 @@ impl<T: Scalar> BoundMethod<T> for Interval {
     /// bounds of two outputs.
     fn lower_bounds(&self, block: &Block<'_, T>, spec: &Specification) -> LowerBounds<T> {
         let states = propagate(block);
-        Backward::new(block, &states, Reach::OneLayer).specification(spec)
+        Backward::new(block, &states, Reach::OneLayer, Sharing::PerUse).specification(spec)
     }
 }
 
@@ -39,28 +40,100 @@ pub fn propagate<'a, T: Scalar>(block: &Block<'a, T>) -> States<'a, T> {
     states
 }
 
-/// Voids samples for which a value read by the dense node `index` may leave the range of the number format.
+/// Voids samples for which a value read by a product or a sum at node `index` may leave the range of the number format.
 pub(super) fn check_format_range<T: Scalar>(block: &Block<'_, T>, states: &mut States<'_, T>, index: usize) {
-    let is_dense = matches!(block.prepared.model.steps[index], Step::Dense { .. });
-    if let (true, Some(limit)) = (is_dense, block.prepared.radii.set.value_limit) {
-        states.check_range(block.prepared.model.input_of(index), limit);
+    let Some(limit) = block.prepared.radii.set.value_limit else { return };
+    match &block.prepared.model.steps[index] {
+        Step::Affine(_) | Step::Add | Step::AveragePool { .. } => {
+            block.prepared.model.inputs_of(index).iter().for_each(|&input| states.check_range(input, limit));
+        }
+        Step::Input
+        | Step::Scale { .. }
+        | Step::Activation(_)
+        | Step::MaxPool(_)
+        | Step::Gather(_)
+        | Step::Reshape => {}
     }
 }
 
 /// The state of node `index` from the states before it.
 pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usize) -> State<T> {
     let prepared = block.prepared;
-    let input = || prepared.model.input_of(index);
+    let inputs = prepared.model.inputs_of(index);
+    let rounding = prepared.radii.roundings[index];
+    let still = !inputs.is_empty() && inputs.iter().all(|&i| states.is_fixed(i));
+    if still && !moves_by_itself(block, index) {
+        return State::Fixed;
+    }
     match &prepared.model.steps[index] {
         Step::Input => input_box(block),
-        Step::Dense { .. } => dense(prepared, states, index, input()),
-        Step::Scale { scale, shift } => scale_box(states, input(), scale, shift),
-        Step::Activation(f) => activation(*f, states, input(), prepared.radii.activation()),
-        Step::Reshape if states.is_fixed(input()) => State::Fixed,
-        Step::Reshape => {
-            State::Box(Bounds { lower: states.lower(input()).clone(), upper: states.upper(input()).clone() })
+        Step::Affine(_) => affine(prepared, states, index, inputs[0]),
+        Step::Scale { scale, shift } => scale_box(states, inputs[0], scale, shift),
+        Step::Activation(f) => activation(*f, states, inputs[0], prepared.radii.activation()),
+        Step::MaxPool(window) => ends(states, inputs[0], |m| max_pool(m, window)),
+        Step::AveragePool { window, factor } => average_box(states, inputs[0], window, factor, rounding),
+        Step::Add => sum_box(states, inputs, rounding),
+        Step::Gather(gather) => {
+            let pick = |bounds: Vec<&Matrix<T>>| gathered(&bounds, gather, T::from_f64(gather.constant));
+            let lower = pick(inputs.iter().map(|&i| states.lower(i)).collect());
+            State::Box(Bounds { lower, upper: pick(inputs.iter().map(|&i| states.upper(i)).collect()) })
         }
+        Step::Reshape => ends(states, inputs[0], Matrix::clone),
     }
+}
+
+/// Whether node `index` can move although what it reads does not.
+fn moves_by_itself<T: Scalar>(block: &Block<'_, T>, index: usize) -> bool {
+    let radii = block.prepared.radii;
+    match &block.prepared.model.steps[index] {
+        Step::Input => radii.set.input_radius != 0.0,
+        Step::Affine(_) => {
+            let layer = radii.layer(index);
+            !matches!(layer.weight, Radius::Zero) || layer.bias.iter().any(|e| *e != T::zero())
+        }
+        Step::Activation(_) => radii.activation() != T::zero(),
+        Step::Add | Step::AveragePool { .. } => !radii.roundings[index].is_zero(),
+        Step::Scale { .. } | Step::MaxPool(_) | Step::Gather(_) | Step::Reshape => false,
+    }
+}
+
+/// The box that a monotone map makes of the box of node `input`.
+fn ends<T: Scalar>(
+    states: &States<'_, T>,
+    input: usize,
+    f: impl Fn(&Matrix<T>) -> Matrix<T>,
+) -> State<T> {
+    State::Box(Bounds { lower: f(states.lower(input)), upper: f(states.upper(input)) })
+}
+
+/// `Σ_j z_j` of rounded summands: `[l − ρ|l| − δ, u + ρ|u| + δ]`, which is exact for `ρ ≤ 1` and sound for every `ρ`.
+fn sum_box<T: Scalar>(states: &States<'_, T>, inputs: &[usize], rounding: Rounding<T>) -> State<T> {
+    let sum = |end: &dyn Fn(usize, usize, usize) -> T, sign: T| {
+        let first = states.lower(inputs[0]);
+        Matrix::from_fn(first.rows(), first.cols(), |s, j| {
+            inputs.iter().map(|&i| end(i, s, j)).sum::<T>() + sign * rounding.absolute
+        })
+    };
+    let low = |i: usize, s: usize, j: usize| rounding.lower(states.lower(i)[(s, j)], states.upper(i)[(s, j)]);
+    let high = |i: usize, s: usize, j: usize| rounding.upper(states.lower(i)[(s, j)], states.upper(i)[(s, j)]);
+    State::Box(Bounds { lower: sum(&low, -T::one()), upper: sum(&high, T::one()) })
+}
+
+/// The mean of every window, its summands rounded as in [`sum_box`].
+fn average_box<T: Scalar>(
+    states: &States<'_, T>,
+    input: usize,
+    window: &Window,
+    factor: &[T],
+    rounding: Rounding<T>,
+) -> State<T> {
+    let (l, u) = (states.lower(input), states.upper(input));
+    let low = Matrix::from_fn(l.rows(), l.cols(), |s, j| rounding.lower(l[(s, j)], u[(s, j)]));
+    let high = Matrix::from_fn(l.rows(), l.cols(), |s, j| rounding.upper(l[(s, j)], u[(s, j)]));
+    let (mut lower, mut upper) = (average_pool(&low, window, factor), average_pool(&high, window, factor));
+    lower.as_mut_slice().iter_mut().for_each(|l| *l -= rounding.absolute);
+    upper.as_mut_slice().iter_mut().for_each(|u| *u += rounding.absolute);
+    State::Box(Bounds { lower, upper })
 }
 
 fn input_box<T: Scalar>(block: &Block<'_, T>) -> State<T> {
@@ -74,25 +147,20 @@ fn input_box<T: Scalar>(block: &Block<'_, T>) -> State<T> {
     State::Box(Bounds { lower, upper })
 }
 
-fn dense<T: Scalar>(
+fn affine<T: Scalar>(
     prepared: &Prepared<'_, T>,
     states: &States<'_, T>,
     index: usize,
     input: usize,
 ) -> State<T> {
-    let Step::Dense { bias, .. } = &prepared.model.steps[index] else { panic!("node {index} is not dense") };
+    let layer = prepared.model.affine(index);
     let radii = prepared.radii.layer(index);
     if states.is_fixed(input) {
-        let unmoved = matches!(radii.weight, Radius::Zero) && radii.bias.iter().all(|e| *e == T::zero());
-        if unmoved {
-            return State::Fixed;
-        }
         let center = states.value(index);
-        let deviation = weight_deviation(&radii.weight, states.value(input), bias.len());
+        let mut deviation = weight_deviation(&radii.weight, states.value(input), layer);
+        add_by_row(&mut deviation, &radii.bias);
         let moved = |sign: T| {
-            Matrix::from_fn(center.rows(), center.cols(), |s, i| {
-                center[(s, i)] + sign * (deviation[(s, i)] + radii.bias[i])
-            })
+            Matrix::from_fn(center.rows(), center.cols(), |s, i| center[(s, i)] + sign * deviation[(s, i)])
         };
         return State::Box(Bounds { lower: moved(-T::one()), upper: moved(T::one()) });
     }
@@ -100,40 +168,75 @@ fn dense<T: Scalar>(
     let mixed = l.as_slice().iter().any(|l| *l < T::zero());
     let (mut lower, mut upper) =
         if mixed { mixed_products(prepared, index, l, u) } else { products(prepared, index, l, u) };
-    let ball = match radii.weight {
-        Radius::Frobenius(_) => Some(weight_deviation(&radii.weight, &largest_magnitude(l, u), bias.len())),
-        Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) => None,
-    };
-    for s in 0..lower.rows() {
-        for i in 0..bias.len() {
-            let e = radii.bias[i] + ball.as_ref().map_or(T::zero(), |b| b[(s, i)]);
-            lower[(s, i)] += bias[i] - e;
-            upper[(s, i)] += bias[i] + e;
-        }
+    if let Radius::Frobenius(_) = radii.weight {
+        let ball = weight_deviation(&radii.weight, &largest_magnitude(l, u), layer);
+        upper.add_assign(&ball);
+        lower.add_assign(&ball.map(|b| -b));
     }
+    let shifted = |sign: T| layer.bias.iter().zip(&radii.bias).map(|(&b, &e)| b + sign * e).collect::<Vec<T>>();
+    add_by_row(&mut lower, &shifted(-T::one()));
+    add_by_row(&mut upper, &shifted(T::one()));
     State::Box(Bounds { lower, upper })
 }
 
-/// `max |Δ_i z|` over the set, for fixed `z`: `E|z|`, or `r ‖z‖₂` for a ball.
+/// `max |Δ_i z|` over the set, for fixed `z`: `E|z|`, or `r ‖z‖₂` for a ball; `z` is the patch of an output element of a
+/// convolution.
 ///
 /// # Shapes
 /// `z`: (samples, n_in); returns (samples, n_out).
-pub(super) fn weight_deviation<T: Scalar>(radius: &Radius<T>, z: &Matrix<T>, n_out: usize) -> Matrix<T> {
-    let by_sample = |norm: fn(&[T]) -> T, factor: &dyn Fn(usize) -> T| {
-        let norms: Vec<T> = vectorized(|| (0..z.rows()).map(|s| norm(z.row(s))).collect());
-        Matrix::from_fn(z.rows(), n_out, |s, i| norms[s] * factor(i))
+pub(super) fn weight_deviation<T: Scalar>(
+    radius: &Radius<T>,
+    z: &Matrix<T>,
+    layer: &Affine<T>,
+) -> Matrix<T> {
+    let (rows, window) = (layer.bias.len(), layer.window.as_ref());
+    let positions = layer.positions();
+    let by_patch = |norms: Matrix<T>, factor: &dyn Fn(usize) -> T| {
+        // One norm for each group and position.
+        let rows_of_group = rows / (norms.cols() / positions);
+        Matrix::from_fn(z.rows(), rows * positions, |s, k| {
+            let (i, position) = (k / positions, k % positions);
+            norms[(s, i / rows_of_group * positions + position)] * factor(i)
+        })
     };
     match radius {
-        Radius::Zero => Matrix::zeros(z.rows(), n_out),
-        Radius::Uniform(r) => by_sample(l1, &|_| *r),
-        Radius::PerRow(rows) => by_sample(l1, &|i| rows[i]),
-        Radius::Frobenius(r) => by_sample(|z| squares(z).sqrt(), &|_| *r),
+        Radius::Zero => Matrix::zeros(z.rows(), rows * positions),
+        Radius::Uniform(r) => by_patch(patch_l1(z, window), &|_| *r),
+        Radius::PerRow(radii) => by_patch(patch_l1(z, window), &|i| radii[i]),
+        Radius::Frobenius(r) => by_patch(patch_l2(z, window), &|_| *r),
         Radius::Dense(e) => {
             let mut out = Matrix::default();
-            product_transposed(&mut out, &z.map(|z| z.abs()), e);
+            linear(&mut out, &z.map(|z| z.abs()), e, window);
             out
         }
     }
+}
+
+/// ℓ1 norms of the patches of `z`, (samples, groups × positions); of all of `z`, one column, without a window.
+fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
+    match window {
+        None => Matrix::from_vec(z.rows(), 1, vectorized(|| (0..z.rows()).map(|s| l1(z.row(s))).collect())),
+        Some(window) => patch_sums(&z.map(|z| z.abs()), window),
+    }
+}
+
+/// ℓ2 norms of the patches of `z`, shaped as [`patch_l1`].
+pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
+    match window {
+        None => {
+            let norms = vectorized(|| (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect());
+            Matrix::from_vec(z.rows(), 1, norms)
+        }
+        Some(window) => patch_sums(&z.map(|z| z * z), window).map(|v| v.sqrt()),
+    }
+}
+
+fn patch_sums<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
+    let groups = Window { channels: window.groups, ..window.clone() };
+    let ones = Matrix::from_vec(groups.channels, groups.patch(), vec![T::one(); groups.channels * groups.patch()]);
+    let mut out = Matrix::default();
+    linear(&mut out, z, &ones, Some(&groups));
+    out
 }
 
 /// `max(|l|, |u|)`, elementwise.
@@ -142,15 +245,25 @@ pub(super) fn largest_magnitude<T: Scalar>(l: &Matrix<T>, u: &Matrix<T>) -> Matr
     Matrix::from_fn(l.rows(), l.cols(), |s, j| larger(l[(s, j)].abs(), u[(s, j)].abs()))
 }
 
-/// `[a | b]` row by row.
-fn beside<T: Scalar>(a: &Matrix<T>, b: &Matrix<T>, f: impl Fn(T) -> T) -> Matrix<T> {
+/// `[a | b]` row by row; for a convolution group by group, so that every group sees the channels of `a`, then those of `b`.
+fn beside<T: Scalar>(a: &Matrix<T>, b: &Matrix<T>, groups: usize, f: impl Fn(T) -> T) -> Matrix<T> {
     let mut out = Matrix::zeros(a.rows(), 2 * a.cols());
+    let width = a.cols() / groups;
     for s in 0..a.rows() {
-        let (left, right) = out.row_mut(s).split_at_mut(a.cols());
-        left.iter_mut().zip(a.row(s)).for_each(|(o, &v)| *o = f(v));
-        right.iter_mut().zip(b.row(s)).for_each(|(o, &v)| *o = f(v));
+        let pairs = a.row(s).chunks_exact(width).zip(b.row(s).chunks_exact(width));
+        for (out, (a, b)) in out.row_mut(s).chunks_exact_mut(2 * width).zip(pairs) {
+            let (left, right) = out.split_at_mut(width);
+            left.iter_mut().zip(a).for_each(|(o, &v)| *o = f(v));
+            right.iter_mut().zip(b).for_each(|(o, &v)| *o = f(v));
+        }
     }
     out
+}
+
+/// The window of [`beside`] images.
+fn doubled(window: &Window) -> Window {
+    let [channels, height, width] = window.input;
+    Window { input: [2 * channels, height, width], ..window.clone() }
 }
 
 /// Products for `l ≥ 0`.
@@ -161,9 +274,11 @@ fn products<T: Scalar>(
     u: &Matrix<T>,
 ) -> (Matrix<T>, Matrix<T>) {
     let split = prepared.split(index);
+    let window = prepared.model.affine(index).window.as_ref();
+    let (groups, window) = (window.map_or(1, |w| w.groups), window.map(doubled));
     let (mut lower, mut upper) = (Matrix::default(), Matrix::default());
-    product_transposed(&mut lower, &beside(l, u, |v| v), &split.low);
-    product_transposed(&mut upper, &beside(u, l, |v| v), &split.high);
+    linear(&mut lower, &beside(l, u, groups, |v| v), &split.low, window.as_ref());
+    linear(&mut upper, &beside(u, l, groups, |v| v), &split.high, window.as_ref());
     (lower, upper)
 }
 
@@ -175,33 +290,49 @@ fn mixed_products<T: Scalar>(
     u: &Matrix<T>,
 ) -> (Matrix<T>, Matrix<T>) {
     let split = prepared.split(index);
+    let layer = prepared.model.affine(index);
+    let groups = layer.window.as_ref().map_or(1, |w| w.groups);
+    let window = layer.window.as_ref().map(doubled);
     let positive = |v: T| if v < T::zero() { T::zero() } else { v };
     let negative = |v: T| if v < T::zero() { v } else { T::zero() };
-    let (mut lower, mut upper) = (Matrix::default(), Matrix::default());
+    let product = |z: Matrix<T>, weight: &Matrix<T>| {
+        let mut out = Matrix::default();
+        linear(&mut out, &z, weight, window.as_ref());
+        out
+    };
     // (w−e)⁺l⁺ + (w−e)⁻u⁺ + (w+e)⁺l⁻ + (w+e)⁻u⁻, and its mirror image.
-    product_transposed(&mut lower, &beside(l, u, positive), &split.low);
-    add_product_transposed(&mut lower, &beside(l, u, negative), &split.high);
-    product_transposed(&mut upper, &beside(u, l, positive), &split.high);
-    add_product_transposed(&mut upper, &beside(u, l, negative), &split.low);
-    for s in 0..l.rows() {
-        let (l, u) = (l.row(s), u.row(s));
-        for &(i, j, low, high) in &split.straddling {
-            if l[j] < T::zero() && u[j] > T::zero() {
-                // Both products are ≤ 0 (≥ 0): only the worse of them can happen.
-                let (a, b) = (low * u[j], high * l[j]);
-                lower[(s, i)] -= if a < b { b } else { a };
-                let (a, b) = (high * u[j], low * l[j]);
-                upper[(s, i)] -= if a < b { a } else { b };
+    let mut lower = product(beside(l, u, groups, positive), &split.low);
+    lower.add_assign(&product(beside(l, u, groups, negative), &split.high));
+    let mut upper = product(beside(u, l, groups, positive), &split.high);
+    upper.add_assign(&product(beside(u, l, groups, negative), &split.low));
+    let positions = layer.positions();
+    for &(i, j, low, high) in &split.straddling {
+        for position in 0..positions {
+            let Some(source) = source(layer, i, j, position) else { continue };
+            for s in 0..l.rows() {
+                let (l, u) = (l[(s, source)], u[(s, source)]);
+                if l < T::zero() && u > T::zero() {
+                    let out = i * positions + position;
+                    // Both products are ≤ 0 (≥ 0): only the worse of them can happen.
+                    let (a, b) = (low * u, high * l);
+                    lower[(s, out)] -= if a < b { b } else { a };
+                    let (a, b) = (high * u, low * l);
+                    upper[(s, out)] -= if a < b { a } else { b };
+                }
             }
         }
     }
     (lower, upper)
 }
 
+/// The input element that column `j` of row `i` meets at an output position, if any.
+fn source<T>(layer: &Affine<T>, i: usize, j: usize, position: usize) -> Option<usize> {
+    let Some(window) = &layer.window else { return Some(j) };
+    let channel = i / window.group_outputs() * window.group_inputs() + j / window.taps();
+    window.source(position, j % window.taps()).map(|source| channel * window.plane() + source)
+}
+
 fn scale_box<T: Scalar>(states: &States<'_, T>, input: usize, scale: &[T], shift: &[T]) -> State<T> {
-    if states.is_fixed(input) {
-        return State::Fixed;
-    }
     let (l, u) = (states.lower(input), states.upper(input));
     let end = |s: usize, j: usize, first: &Matrix<T>, second: &Matrix<T>| {
         scale[j] * if scale[j] < T::zero() { second[(s, j)] } else { first[(s, j)] } + shift[j]
@@ -213,9 +344,6 @@ fn scale_box<T: Scalar>(states: &States<'_, T>, input: usize, scale: &[T], shift
 }
 
 fn activation<T: Scalar>(f: Activation, states: &States<'_, T>, input: usize, radius: T) -> State<T> {
-    if states.is_fixed(input) && radius == T::zero() {
-        return State::Fixed;
-    }
     let (mut lower, mut upper) = (states.lower(input).clone(), states.upper(input).clone());
     for (l, u) in lower.as_mut_slice().iter_mut().zip(upper.as_mut_slice()) {
         if f == Activation::Relu {

@@ -13,7 +13,7 @@ pub use intersect::intersect;
 pub use interval::Interval;
 pub use linear::{Intermediate, Linear};
 pub use norm_product::NormProduct;
-pub use state::{Bounds, Prepared, Split, State, States};
+pub use state::{Bounds, Norms, Prepared, Split, State, States};
 
 use crate::kernels::{Matrix, Scalar};
 use crate::property::Specification;

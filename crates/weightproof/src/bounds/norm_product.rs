@@ -6,7 +6,9 @@
 //! T_i = max |Δ_i ẑ| ≤ min( E_i·m,  E_i·|z| + min( max_j E_ij · g, ‖E_i‖₁ δ ) )        m ≥ |ẑ| from intervals
 //! m_j(x̂) ≥ m_j(x) − min( ‖W_y − W_j‖₁ δ, ‖W_y − W_j‖_∞ g ) − T_y − T_j − e_y − e_j
 //! ```
-//! Activations multiply δ and g by their Lipschitz constant. A single perturbed layer is the case in which every other
+//! The matrix of a convolution has the rows of its kernels at every position; pooling, sums and choices of elements are
+//! matrices, too (a maximum moves by no more than the largest, and the sum, of what its window moves), and sums that a number
+//! format rounds have `T_i = ρ Σ_j |ẑ_j| + δ`. Activations multiply δ and g by their Lipschitz constant. A single perturbed layer is the case in which every other
 //! radius is zero. The first form of `T` bounds the perturbed activations, the second adds their deviation to the clean
 //! ones; the smaller of the two is taken neuron by neuron.
 //!
@@ -14,9 +16,10 @@
 //! when later weights are negative (`raising_all_weights_does_not_dominate` below), so `m` comes from interval bounds.
 
 use super::interval::{largest_magnitude, propagate, weight_deviation};
+use super::state::largest as maximum;
 use super::{Block, BoundMethod, LowerBounds, States};
 use crate::kernels::rows::{l1, squares};
-use crate::kernels::{Matrix, Scalar};
+use crate::kernels::{Matrix, Scalar, Window, add_window_sums_transposed, average_pool};
 use crate::model::{Radius, Step};
 use crate::property::{SpecRow, Specification};
 
@@ -50,44 +53,92 @@ fn step<T: Scalar>(
     deviations: &[Deviation<T>],
     index: usize,
 ) -> Deviation<T> {
-    let model = block.prepared.model;
+    let (model, radii) = (block.prepared.model, block.prepared.radii);
     let samples = states.samples();
     let width = T::from_f64(model.width(index) as f64);
-    let scaled = |factor: T, added: T| {
-        let input = &deviations[model.input_of(index)];
-        Deviation {
-            largest: input.largest.iter().map(|&d| factor * d + added).collect(),
-            total: input.total.iter().map(|&g| factor * g + width * added).collect(),
-        }
+    let inputs = model.inputs_of(index);
+    let magnitude = |i: usize| largest_magnitude(states.lower(i), states.upper(i));
+    let is_sum = matches!(model.steps[index], Step::Add);
+    // Deviations through a matrix with these norms, and what every element moves on its own.
+    let through = |row: T, column: T, own: &dyn Fn(usize) -> Option<Vec<T>>| {
+        let of = |s: usize| {
+            let input = |f: fn(&Deviation<T>) -> &Vec<T>| inputs.iter().map(move |&i| f(&deviations[i])[s]);
+            let own = own(s).unwrap_or_default();
+            // A sum adds up its inputs; a choice takes every element from one of them.
+            let farthest = input(|d| &d.largest);
+            let farthest = if is_sum { farthest.sum::<T>() } else { maximum(farthest) };
+            let largest = row * farthest + maximum(own.iter().copied());
+            let total = column * input(|d| &d.total).sum::<T>() + own.iter().copied().sum::<T>();
+            (largest, minimum(total, width * largest))
+        };
+        let (largest, total) = (0..samples).map(of).unzip();
+        Deviation { largest, total }
     };
+    let nothing = |_: usize| None;
     match &model.steps[index] {
         Step::Input => {
-            let radius = T::from_f64(block.prepared.radii.set.input_radius);
+            let radius = T::from_f64(radii.set.input_radius);
             Deviation { largest: vec![radius; samples], total: vec![width * radius; samples] }
         }
-        Step::Reshape => scaled(T::one(), T::zero()),
-        Step::Activation(f) => scaled(T::from_f64(f.lipschitz()), block.prepared.radii.activation()),
-        Step::Scale { scale, .. } => scaled(maximum(scale.iter().map(|s| s.abs())), T::zero()),
-        Step::Dense { weight, .. } => {
-            let input = &deviations[model.input_of(index)];
+        Step::Reshape => through(T::one(), T::one(), &nothing),
+        Step::Activation(f) => {
+            let (lipschitz, radius) = (T::from_f64(f.lipschitz()), radii.activation());
+            through(lipschitz, lipschitz, &|_| Some(vec![radius; model.width(index)]))
+        }
+        Step::Scale { scale, .. } => {
+            let factor = maximum(scale.iter().map(|s| s.abs()));
+            through(factor, factor, &nothing)
+        }
+        Step::Affine(layer) => {
             let moved = row_terms(block, states, deviations, index);
-            let e = &block.prepared.radii.layer(index).bias;
-            let row_norm: T = maximum((0..weight.rows()).map(|i| l1(weight.row(i))));
-            let column = |j: usize| (0..weight.rows()).map(|i| weight[(i, j)].abs()).sum::<T>();
-            let column_norm: T = maximum((0..weight.cols()).map(column));
-            let terms = |s: usize| moved.row(s).iter().zip(e).map(|(&t, &e)| t + e);
-            let largest: Vec<T> =
-                (0..samples).map(|s| row_norm * input.largest[s] + maximum(terms(s))).collect();
-            let total = (0..samples).map(|s| {
-                let sum = column_norm * input.total[s] + terms(s).sum::<T>();
-                minimum(sum, width * largest[s])
-            });
-            Deviation { total: total.collect(), largest }
+            let (norms, positions) = (block.prepared.norms(index), layer.positions());
+            let e = &radii.layer(index).bias;
+            let own = |s: usize| {
+                Some(moved.row(s).iter().enumerate().map(|(k, &t)| t + e[k / positions]).collect())
+            };
+            through(norms.row, norms.column, &own)
+        }
+        Step::MaxPool(window) => through(T::one(), most_uses(window, None), &nothing),
+        Step::AveragePool { window, factor } => {
+            let taps = T::from_f64(window.taps() as f64);
+            let row = taps * maximum(factor.iter().copied());
+            let rounding = radii.roundings[index];
+            let sums = average_pool(&magnitude(inputs[0]), window, factor);
+            let own = |s: usize| {
+                let of = |&sum: &T| rounding.relative * sum + rounding.absolute;
+                Some(sums.row(s).iter().map(of).collect())
+            };
+            through(row, most_uses(window, Some(factor)), &own)
+        }
+        Step::Add => {
+            let rounding = radii.roundings[index];
+            let magnitudes: Vec<Matrix<T>> = inputs.iter().map(|&i| magnitude(i)).collect();
+            let own = |s: usize| {
+                let sum = |j: usize| magnitudes.iter().map(|m| m[(s, j)]).sum::<T>();
+                let of = |j: usize| rounding.relative * sum(j) + rounding.absolute;
+                Some((0..model.width(index)).map(of).collect())
+            };
+            through(T::one(), T::one(), &own)
+        }
+        Step::Gather(gather) => {
+            let all: usize = inputs.iter().map(|&i| model.width(i)).sum();
+            let mut uses = vec![0_usize; all];
+            gather.source.iter().flatten().for_each(|&k| uses[k] += 1);
+            let most = uses.into_iter().max().unwrap_or(0);
+            through(T::one(), T::from_f64(most as f64), &nothing)
         }
     }
 }
 
-/// `T_i` of every row of the dense node `index`, (samples, n_out).
+/// The largest sum, over the input elements, of the factors of the windows that hold it (1 each without factors).
+fn most_uses<T: Scalar>(window: &Window, factor: Option<&[T]>) -> T {
+    let mut sums = vec![T::zero(); window.input_width()];
+    let of_plane = factor.map_or_else(|| vec![T::one(); window.positions()], <[T]>::to_vec);
+    add_window_sums_transposed(&mut sums, &of_plane.repeat(window.channels), window);
+    maximum(sums.into_iter())
+}
+
+/// `T_i` of every output element of the affine node `index`, (samples, n_out).
 fn row_terms<T: Scalar>(
     block: &Block<'_, T>,
     states: &States<'_, T>,
@@ -95,22 +146,30 @@ fn row_terms<T: Scalar>(
     index: usize,
 ) -> Matrix<T> {
     let model = block.prepared.model;
-    let (input, n_out) = (model.input_of(index), model.width(index));
-    let n_in = T::from_f64(model.width(input) as f64);
+    let (input, layer) = (model.input_of(index), model.affine(index));
+    let positions = layer.positions();
+    let n_in = T::from_f64(layer.weight.cols() as f64);
     let radius = &block.prepared.radii.layer(index).weight;
     let Deviation { largest, total } = &deviations[input];
-    let reachable =
-        weight_deviation(radius, &largest_magnitude(states.lower(input), states.upper(input)), n_out);
-    let clean = weight_deviation(radius, states.value(input), n_out);
+    let magnitude = largest_magnitude(states.lower(input), states.upper(input));
+    let reachable = weight_deviation(radius, &magnitude, layer);
+    let clean = weight_deviation(radius, states.value(input), layer);
+    let of_row = |i: usize| match radius {
+        Radius::Dense(e) => (maximum(e.row(i).iter().copied()), l1(e.row(i))),
+        Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Frobenius(_) => (T::zero(), T::zero()),
+    };
+    let of_rows: Vec<(T, T)> = (0..layer.bias.len()).map(of_row).collect();
     let spread = |s: usize, i: usize| match radius {
         Radius::Zero => T::zero(),
         Radius::Uniform(r) => *r * minimum(total[s], n_in * largest[s]),
         Radius::PerRow(rows) => rows[i] * minimum(total[s], n_in * largest[s]),
-        Radius::Dense(e) => minimum(maximum(e.row(i).iter().copied()) * total[s], l1(e.row(i)) * largest[s]),
+        Radius::Dense(_) => minimum(of_rows[i].0 * total[s], of_rows[i].1 * largest[s]),
         // ‖ẑ − z‖₂ is at most its ℓ1 norm, and √n times its largest entry.
         Radius::Frobenius(r) => *r * minimum(total[s], n_in.sqrt() * largest[s]),
     };
-    Matrix::from_fn(reachable.rows(), n_out, |s, i| minimum(reachable[(s, i)], clean[(s, i)] + spread(s, i)))
+    Matrix::from_fn(reachable.rows(), reachable.cols(), |s, k| {
+        minimum(reachable[(s, k)], clean[(s, k)] + spread(s, k / positions))
+    })
 }
 
 fn margins<T: Scalar>(
@@ -122,12 +181,22 @@ fn margins<T: Scalar>(
     let model = block.prepared.model;
     let output = model.steps.len() - 1;
     let two = T::one() + T::one();
-    let terms = match &model.steps[output] {
-        Step::Dense { .. } => Some(row_terms(block, states, deviations, output)),
-        Step::Input | Step::Scale { .. } | Step::Activation(_) | Step::Reshape => None,
+    // A dense output: the rows of its specification are merged.
+    let dense = match &model.steps[output] {
+        Step::Affine(layer) if layer.window.is_none() => Some(layer),
+        Step::Affine(_)
+        | Step::Input
+        | Step::Scale { .. }
+        | Step::Activation(_)
+        | Step::MaxPool(_)
+        | Step::AveragePool { .. }
+        | Step::Add
+        | Step::Gather(_)
+        | Step::Reshape => None,
     };
-    let loss = |s: usize, row: SpecRow| match (&model.steps[output], &terms) {
-        (Step::Dense { weight, .. }, Some(terms)) => {
+    let dense = dense.map(|layer| (&layer.weight, row_terms(block, states, deviations, output)));
+    let loss = |s: usize, row: SpecRow| match &dense {
+        Some((weight, terms)) => {
             let input = &deviations[model.input_of(output)];
             let radii = block.prepared.radii.layer(output);
             let difference: Vec<T> = (0..weight.cols())
@@ -150,7 +219,7 @@ fn margins<T: Scalar>(
             };
             passed + own + ends().map(|i| radii.bias[i]).sum::<T>()
         }
-        _ => {
+        None => {
             let d = &deviations[output];
             let ends = if row.plus.is_some() && row.minus.is_some() { two } else { T::one() };
             minimum(ends * d.largest[s], d.total[s])
@@ -162,11 +231,6 @@ fn margins<T: Scalar>(
         .enumerate()
         .map(|(r, &row)| value(r / spec.count, row) - loss(r / spec.count, row))
         .collect()
-}
-
-/// The larger numbers; NaN when one is NaN.
-fn maximum<T: Scalar>(values: impl Iterator<Item = T>) -> T {
-    values.fold(T::zero(), |m, v| if v <= m { m } else { v })
 }
 
 /// The smaller of two numbers; NaN when one is NaN.

@@ -2,7 +2,8 @@
 
 use super::Block;
 use crate::kernels::{Matrix, Scalar};
-use crate::model::{Model, Radii, Radius, Step};
+use crate::kernels::{add_linear_transposed, rows};
+use crate::model::{Affine, Model, Radii, Radius};
 use crate::verdict::Reason;
 use std::sync::OnceLock;
 
@@ -13,9 +14,20 @@ pub struct Prepared<'m, T> {
     /// The set.
     pub radii: &'m Radii<T>,
     splits: Vec<OnceLock<Split<T>>>,
+    norms: Vec<OnceLock<Norms<T>>>,
 }
 
-/// The sign-split weights of interval propagation, side by side so that one product does two.
+/// Induced norms of an affine layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Norms<T> {
+    /// `‖W‖_∞`: largest ℓ1 norm of a row.
+    pub row: T,
+    /// `‖W‖_1`: largest ℓ1 norm of a column.
+    pub column: T,
+}
+
+/// The sign-split weights of interval propagation, side by side so that one product does two. For a convolution n_in is the
+/// patch of a row.
 #[derive(Clone, Debug)]
 pub struct Split<T> {
     /// `[(W−E)⁺ | (W−E)⁻]`, (n_out, 2 n_in).
@@ -29,18 +41,44 @@ pub struct Split<T> {
 impl<'m, T: Scalar> Prepared<'m, T> {
     /// Pairs a model with radii.
     pub fn new(model: &'m Model<'m, T>, radii: &'m Radii<T>) -> Self {
-        Prepared { model, radii, splits: (0..model.steps.len()).map(|_| OnceLock::new()).collect() }
+        let nodes = model.steps.len();
+        Prepared {
+            model,
+            radii,
+            splits: (0..nodes).map(|_| OnceLock::new()).collect(),
+            norms: (0..nodes).map(|_| OnceLock::new()).collect(),
+        }
     }
 
-    /// Splits of the dense node `index`. The radius of a Frobenius ball is left out: it enters as a norm.
+    /// Splits of the affine node `index`. The radius of a Frobenius ball is left out: it enters as a norm.
     pub fn split(&self, index: usize) -> &Split<T> {
-        self.splits[index].get_or_init(|| {
-            let Step::Dense { weight, .. } = &self.model.steps[index] else {
-                panic!("node {index} is not dense")
-            };
-            Split::new(weight, &self.radii.layer(index).weight)
-        })
+        self.splits[index]
+            .get_or_init(|| Split::new(&self.model.affine(index).weight, &self.radii.layer(index).weight))
     }
+
+    /// Norms of the affine node `index`.
+    pub fn norms(&self, index: usize) -> Norms<T> {
+        *self.norms[index].get_or_init(|| Norms::new(self.model.affine(index), self.model.width(index)))
+    }
+}
+
+impl<T: Scalar> Norms<T> {
+    /// Norms of the matrix of `n_out` rows that a layer is. The rows of a convolution at the border of the image are parts of
+    /// its kernels, so no row is longer than the longest kernel.
+    fn new(affine: &Affine<T>, n_out: usize) -> Self {
+        let weight = affine.weight.map(|w| w.abs());
+        let inputs = affine.window.as_ref().map_or(weight.cols(), crate::kernels::Window::input_width);
+        let mut columns = Matrix::zeros(1, inputs);
+        let ones = Matrix::from_vec(1, n_out, vec![T::one(); n_out]);
+        add_linear_transposed(&mut columns, &ones, &weight, affine.window.as_ref());
+        let row = largest((0..weight.rows()).map(|i| rows::l1(weight.row(i))));
+        Norms { row, column: largest(columns.as_slice().iter().copied()) }
+    }
+}
+
+/// The largest of numbers ≥ 0; NaN when one is NaN.
+pub(super) fn largest<T: Scalar>(values: impl Iterator<Item = T>) -> T {
+    values.fold(T::zero(), |m, v| if v <= m { m } else { v })
 }
 
 impl<T: Scalar> Split<T> {
@@ -111,9 +149,9 @@ impl<'a, T: Scalar> States<'a, T> {
         self.values[0].rows()
     }
 
-    /// Whether node `index` cannot move.
+    /// Whether node `index` is known not to move.
     pub fn is_fixed(&self, index: usize) -> bool {
-        matches!(self.states[index], State::Fixed)
+        matches!(self.states.get(index), Some(State::Fixed))
     }
 
     /// Lower bounds of node `index`.

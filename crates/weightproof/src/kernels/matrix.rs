@@ -102,6 +102,17 @@ impl<T: Copy + Default> std::ops::IndexMut<(usize, usize)> for Matrix<T> {
     }
 }
 
+impl<T: Scalar> Matrix<T> {
+    /// `self += other`.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    pub fn add_assign(&mut self, other: &Matrix<T>) {
+        assert_eq!((self.rows, self.cols), (other.rows, other.cols), "shapes of a sum");
+        self.data.iter_mut().zip(&other.data).for_each(|(a, &b)| *a += b);
+    }
+}
+
 impl Matrix<f64> {
     /// The same matrix in the precision of the engine.
     pub fn cast<T: Scalar>(&self) -> Matrix<T> {

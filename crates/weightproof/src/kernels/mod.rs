@@ -1,11 +1,19 @@
 //! Numbers, matrices and the few loops in which all the time goes.
 
+mod conv;
 mod matrix;
+mod pool;
 mod product;
 pub mod rows;
+mod window;
 
+pub use conv::{Patches, Region, Scratch, add_by_row, add_linear_transposed, linear};
 pub use matrix::Matrix;
-pub use product::{add_product, add_product_transposed, multiply_adds, product, product_transposed};
+pub use pool::{add_average_pool_transposed, add_window_sums_transposed, average_pool, max_pool, window_sums};
+pub use product::{
+    Factor, add_product, add_product_transposed, multiply, multiply_adds, product, product_transposed,
+};
+pub use window::Window;
 
 /// Element type of the engine: `f32` (fast, default) or `f64`.
 pub trait Scalar:

@@ -44,6 +44,38 @@ pub fn add_product_transposed<T: Scalar>(out: &mut Matrix<T>, a: &Matrix<T>, b: 
     accumulate(Accum::Add, out, a, view(b.as_slice(), b.rows(), b.cols()).transpose());
 }
 
+/// A factor of [`multiply`]: a row-major slice, or the transposed of one.
+#[derive(Clone, Copy)]
+pub enum Factor<'a, T> {
+    /// As it is.
+    Plain(&'a [T]),
+    /// Transposed.
+    Transposed(&'a [T]),
+}
+
+/// `out = a b`, or `out += a b` when `add`, on row-major slices of shapes (m, n), (m, k), (k, n) after transposition.
+pub fn multiply<T: Scalar>(
+    out: &mut [T],
+    add: bool,
+    a: Factor<'_, T>,
+    b: Factor<'_, T>,
+    (m, k, n): (usize, usize, usize),
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    MULTIPLY_ADDS.fetch_add((m * n * k) as u64, Ordering::Relaxed);
+    fn shaped<T>(factor: Factor<'_, T>, rows: usize, cols: usize) -> MatRef<'_, T> {
+        match factor {
+            Factor::Plain(m) => view(m, rows, cols),
+            Factor::Transposed(m) => view(m, cols, rows).transpose(),
+        }
+    }
+    let out = MatMut::from_row_major_slice_mut(out, m, n);
+    let beta = if add { Accum::Add } else { Accum::Replace };
+    matmul(out, beta, shaped(a, m, k), shaped(b, k, n), T::one(), Par::Seq);
+}
+
 fn accumulate<T: Scalar>(beta: Accum, out: &mut Matrix<T>, a: &Matrix<T>, b: MatRef<'_, T>) {
     assert_eq!(a.cols(), b.nrows(), "inner dimensions of a product");
     assert_eq!((out.rows(), out.cols()), (a.rows(), b.ncols()), "shape of a product");

@@ -14,6 +14,13 @@ pub enum Activation {
         /// Slope for negative inputs, `0 ≤ slope`.
         slope: f64,
     },
+    /// `p` kept in `[low, high]`; ReLU6 is the range 0 to 6. Ends may be infinite.
+    Clip {
+        /// Least value.
+        low: f64,
+        /// Largest value, `≥ low`.
+        high: f64,
+    },
     /// `1 / (1 + exp(-p))`.
     Sigmoid,
     /// Hyperbolic tangent.
@@ -39,6 +46,7 @@ impl Activation {
         match self {
             Activation::Relu => "relu",
             Activation::LeakyRelu { .. } => "leaky-relu",
+            Activation::Clip { .. } => "clip",
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
             Activation::Softplus => "softplus",
@@ -60,6 +68,15 @@ impl Activation {
             Activation::LeakyRelu { slope } => {
                 if p < 0.0 {
                     slope * p
+                } else {
+                    p
+                }
+            }
+            Activation::Clip { low, high } => {
+                if p < low {
+                    low
+                } else if p > high {
+                    high
                 } else {
                     p
                 }
@@ -94,6 +111,7 @@ impl Activation {
                     1.0
                 }
             }
+            Activation::Clip { low, high } => f64::from(u8::from(p >= low && p < high)),
             Activation::Sigmoid => sigmoid(p) * sigmoid(-p),
             Activation::Tanh => {
                 let s = sigmoid(2.0 * p) * sigmoid(-2.0 * p);
@@ -120,6 +138,7 @@ impl Activation {
                 }
             }
             Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
             | Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus
@@ -134,6 +153,7 @@ impl Activation {
         match self {
             Activation::Relu
             | Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
             | Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus => (at_lower, at_upper),
@@ -150,15 +170,17 @@ impl Activation {
         match self {
             Activation::Relu | Activation::Sigmoid | Activation::Softplus => true,
             Activation::LeakyRelu { slope } => slope == 0.0,
+            Activation::Clip { low, .. } => low >= 0.0,
             Activation::Tanh | Activation::Gelu | Activation::GeluTanh => false,
         }
     }
 
-    /// Whether the function is linear on both sides of zero.
+    /// Whether the function is linear on both sides of zero (which a clip, with its two kinks, is not).
     pub fn is_piecewise_linear(self) -> bool {
         match self {
             Activation::Relu | Activation::LeakyRelu { .. } => true,
-            Activation::Sigmoid
+            Activation::Clip { .. }
+            | Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus
             | Activation::Gelu
@@ -169,7 +191,7 @@ impl Activation {
     /// A Lipschitz constant (the smallest one, rounded up in the last digit given).
     pub fn lipschitz(self) -> f64 {
         match self {
-            Activation::Relu | Activation::Tanh | Activation::Softplus => 1.0,
+            Activation::Relu | Activation::Clip { .. } | Activation::Tanh | Activation::Softplus => 1.0,
             Activation::LeakyRelu { slope } => slope.max(1.0),
             Activation::Sigmoid => 0.25,
             Activation::Gelu => 1.128_904_2,
@@ -207,10 +229,13 @@ fn gaussian_cdf_times(p: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const ALL: [Activation; 8] = [
+    const ALL: [Activation; 11] = [
         Activation::Relu,
         Activation::LeakyRelu { slope: 0.1 },
         Activation::LeakyRelu { slope: 1.5 },
+        Activation::Clip { low: 0.0, high: 6.0 },
+        Activation::Clip { low: -0.5, high: 0.7 },
+        Activation::Clip { low: f64::NEG_INFINITY, high: 1.25 },
         Activation::Sigmoid,
         Activation::Tanh,
         Activation::Softplus,
@@ -226,7 +251,11 @@ mod tests {
     fn derivatives_match_differences_and_respect_the_lipschitz_constant() {
         const STEP: f64 = 1e-6;
         for f in ALL {
-            for p in grid().filter(|p| p.abs() > 2.0 * STEP) {
+            let kinks = match f {
+                Activation::Clip { low, high } => [low, high],
+                _ => [0.0; 2],
+            };
+            for p in grid().filter(|p| kinks.iter().all(|kink| (p - kink).abs() > 2.0 * STEP)) {
                 let difference = (f.apply(p + STEP) - f.apply(p - STEP)) / (2.0 * STEP);
                 assert!((difference - f.derivative(p)).abs() < 1e-7, "{f:?} at {p}");
                 assert!(f.derivative(p).abs() <= f.lipschitz(), "{f:?} at {p}: {}", f.derivative(p));

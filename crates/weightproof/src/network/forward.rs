@@ -1,7 +1,7 @@
 //! The plain forward pass in f64: the reference that witnesses are checked with.
 
-use super::{Dense, Layer, Network, Scale};
-use crate::kernels::Matrix;
+use super::{Affine, Layer, Network, Scale};
+use crate::kernels::{Matrix, Window};
 
 impl Network {
     /// Outputs `f(x)` of one sample, by the definition.
@@ -17,34 +17,104 @@ impl Network {
 
     /// Values of every node for one sample, in node order.
     pub fn forward_all(&self, x: &[f64]) -> Vec<Vec<f64>> {
+        self.evaluate(x, |_| None, |_, _| {})
+    }
+
+    /// Values of every node for one sample, with the parameters of a node replaced by what `parameters` gives, and its value
+    /// changed by `adjust`.
+    pub(crate) fn evaluate<'p>(
+        &self,
+        x: &[f64],
+        parameters: impl Fn(usize) -> Option<(&'p Matrix<f64>, &'p [f64])>,
+        mut adjust: impl FnMut(usize, &mut Vec<f64>),
+    ) -> Vec<Vec<f64>> {
         assert_eq!(x.len(), self.input_width(), "length of the input");
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.nodes().len());
-        for node in self.nodes() {
-            let input = || values[node.inputs[0]].as_slice();
-            let value = match &node.layer {
-                Layer::Input => x.to_vec(),
-                Layer::Dense(dense) => dense.apply(input()),
-                Layer::Scale(Scale { scale, shift }) => {
-                    input().iter().zip(scale.iter().zip(shift)).map(|(z, (s, t))| s * z + t).collect()
-                }
-                Layer::Activation(f) => input().iter().map(|&p| f.apply(p)).collect(),
-                Layer::Reshape => input().to_vec(),
-            };
+        for (index, node) in self.nodes().iter().enumerate() {
+            let inputs: Vec<&[f64]> = node.inputs.iter().map(|&i| values[i].as_slice()).collect();
+            let mut value =
+                if node.inputs.is_empty() { x.to_vec() } else { node.layer.apply(&inputs, parameters(index)) };
+            adjust(index, &mut value);
             values.push(value);
         }
         values
     }
 }
 
-impl Dense {
-    /// `W z + b`.
-    pub fn apply(&self, z: &[f64]) -> Vec<f64> {
-        affine(&self.weight, &self.bias, z)
+impl Layer {
+    /// The value of the layer, by its definition; `parameters` replaces weights and biases.
+    ///
+    /// # Panics
+    /// For [`Layer::Input`], whose value comes from outside.
+    pub(crate) fn apply(&self, inputs: &[&[f64]], parameters: Option<(&Matrix<f64>, &[f64])>) -> Vec<f64> {
+        let own = |affine: &Affine, window: Option<&Window>| match parameters {
+            Some((weight, bias)) => affine_map(weight, bias, window, inputs[0]),
+            None => affine_map(&affine.weight, &affine.bias, window, inputs[0]),
+        };
+        match self {
+            Layer::Input => panic!("the value of the input comes from outside"),
+            Layer::Dense(affine) => own(affine, None),
+            Layer::Conv(conv) => own(&conv.affine, Some(&conv.window)),
+            Layer::Scale(Scale { scale, shift }) => {
+                inputs[0].iter().zip(scale.iter().zip(shift)).map(|(z, (s, t))| s * z + t).collect()
+            }
+            Layer::Activation(f) => inputs[0].iter().map(|&p| f.apply(p)).collect(),
+            Layer::MaxPool(window) => {
+                // NaN must stay: f64::max would drop it.
+                let larger = |a: f64, b: f64| if a.is_nan() || a >= b { a } else { b };
+                pool(window, inputs[0], |_, elements| elements.fold(f64::NEG_INFINITY, larger))
+            }
+            Layer::AveragePool(average) => pool(&average.window, inputs[0], |position, elements| {
+                elements.sum::<f64>() * average.factor[position]
+            }),
+            Layer::Add => (0..inputs[0].len()).map(|k| inputs.iter().map(|z| z[k]).sum()).collect(),
+            Layer::Gather(gather) => {
+                let all: Vec<f64> = inputs.concat();
+                gather.source.iter().map(|source| source.map_or(gather.constant, |k| all[k])).collect()
+            }
+            Layer::Reshape => inputs[0].to_vec(),
+        }
     }
 }
 
-/// `W z + b`, by the definition.
-pub(crate) fn affine(weight: &Matrix<f64>, bias: &[f64], z: &[f64]) -> Vec<f64> {
-    let dot = |i: usize| weight.row(i).iter().zip(z).map(|(w, z)| w * z).sum::<f64>();
-    (0..weight.rows()).map(|i| dot(i) + bias[i]).collect()
+impl Affine {
+    /// `W z + b` of a dense layer.
+    pub fn apply(&self, z: &[f64]) -> Vec<f64> {
+        affine_map(&self.weight, &self.bias, None, z)
+    }
+}
+
+/// `W z + b`, or the convolution of `z` with the rows of `W`, by the definition.
+pub(crate) fn affine_map(weight: &Matrix<f64>, bias: &[f64], window: Option<&Window>, z: &[f64]) -> Vec<f64> {
+    let Some(window) = window else {
+        let dot = |i: usize| weight.row(i).iter().zip(z).map(|(w, z)| w * z).sum::<f64>();
+        return (0..weight.rows()).map(|i| dot(i) + bias[i]).collect();
+    };
+    let (taps, positions) = (window.taps(), window.positions());
+    let mut out = Vec::with_capacity(window.output_width());
+    for o in 0..window.channels {
+        let first = o / window.group_outputs() * window.group_inputs();
+        for position in 0..positions {
+            let mut sum = 0.0;
+            for (column, w) in weight.row(o).iter().enumerate() {
+                if let Some(source) = window.source(position, column % taps) {
+                    sum += w * z[(first + column / taps) * window.plane() + source];
+                }
+            }
+            out.push(sum + bias[o]);
+        }
+    }
+    out
+}
+
+/// `f(position, elements)` for every window of every channel.
+fn pool(window: &Window, z: &[f64], f: impl Fn(usize, &mut dyn Iterator<Item = f64>) -> f64) -> Vec<f64> {
+    let mut out = Vec::with_capacity(window.output_width());
+    for plane in z.chunks(window.plane()) {
+        for position in 0..window.positions() {
+            let mut elements = (0..window.taps()).filter_map(|tap| window.source(position, tap)).map(|k| plane[k]);
+            out.push(f(position, &mut elements));
+        }
+    }
+    out
 }

@@ -1,7 +1,8 @@
 //! A network is a directed acyclic graph in topological order whose shapes were checked when it was built.
 
-use super::{Activation, Dense, Layer, Scale};
-use crate::kernels::Matrix;
+use super::check::check;
+use super::{Activation, Affine, AveragePool, Conv, Gather, Layer, Scale};
+use crate::kernels::{Matrix, Window};
 use thiserror::Error;
 
 /// One operation of a network.
@@ -62,7 +63,7 @@ pub enum NetworkError {
         input: usize,
     },
     /// The network holds nothing to perturb.
-    #[error("the network has no dense layer, so there are no weights to perturb")]
+    #[error("the network has no dense layer and no convolution, so there are no weights to perturb")]
     NoWeights,
     /// A chain of affine layers: nothing to prove that linear algebra does not answer.
     #[error("the network has no activation between its layers, expected at least one nonlinear layer")]
@@ -103,24 +104,22 @@ impl Network {
         self.nodes.len() - 1
     }
 
-    /// The dense layers with their node indices, in order.
-    pub fn dense_layers(&self) -> impl Iterator<Item = (usize, &Node, &Dense)> {
-        self.nodes.iter().enumerate().filter_map(|(index, node)| match &node.layer {
-            Layer::Dense(dense) => Some((index, node, dense)),
-            Layer::Input | Layer::Scale(_) | Layer::Activation(_) | Layer::Reshape => None,
-        })
+    /// The layers whose parameters threat models perturb, dense ones and convolutions, with their node indices, in order.
+    pub fn affine_layers(&self) -> impl Iterator<Item = (usize, &Node, &Affine)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter_map(|(index, node)| node.layer.affine().map(|affine| (index, node, affine)))
     }
 
-    /// Number of weights and biases of all dense layers.
+    /// Number of weights and biases of all dense layers and convolutions.
     pub fn parameters(&self) -> usize {
-        self.dense_layers()
+        self.affine_layers()
             .map(|(_, _, d)| d.weight.rows() * (d.weight.cols() + usize::from(d.has_bias)))
             .sum()
     }
 
     /// Number of nonlinear neurons.
     pub fn neurons(&self) -> usize {
-        self.nodes.iter().filter(|n| matches!(n.layer, Layer::Activation(_))).map(Node::width).sum()
+        self.nodes.iter().filter(|n| n.layer.is_nonlinear()).map(Node::width).sum()
     }
 
     /// The network with `scale · x + shift` in front of it, so that its input is the raw one.
@@ -138,19 +137,17 @@ impl Network {
         builder.finish()
     }
 
-    /// The same network with other parameters in its dense layers: `(node index, W, b)`.
+    /// The same network with other parameters in its layers: `(node index, W, b)`.
     ///
     /// # Panics
-    /// When a node is not dense or a shape differs: callers take them from this network.
+    /// When a node has no parameters or a shape differs: callers take them from this network.
     pub fn with_parameters(&self, parameters: &[(usize, Matrix<f64>, Vec<f64>)]) -> Network {
         let mut changed = self.clone();
         for (index, weight, bias) in parameters {
-            let Layer::Dense(dense) = &mut changed.nodes[*index].layer else {
-                panic!("node {index} is not dense");
-            };
-            assert_eq!((dense.weight.rows(), dense.weight.cols()), (weight.rows(), weight.cols()));
-            assert_eq!(dense.bias.len(), bias.len());
-            (dense.weight, dense.bias) = (weight.clone(), bias.clone());
+            let affine = changed.nodes[*index].layer.affine_mut().expect("a layer with parameters");
+            assert_eq!((affine.weight.rows(), affine.weight.cols()), (weight.rows(), weight.cols()));
+            assert_eq!(affine.bias.len(), bias.len());
+            (affine.weight, affine.bias) = (weight.clone(), bias.clone());
         }
         changed
     }
@@ -193,7 +190,77 @@ impl NetworkBuilder {
         let shape = vec![weight.rows()];
         let has_bias = !bias.is_empty();
         let bias = if has_bias { bias } else { vec![0.0; weight.rows()] };
-        self.push(name, Layer::Dense(Dense { weight, bias, has_bias }), vec![input], shape)
+        self.push(name, Layer::Dense(Affine { weight, bias, has_bias }), vec![input], shape)
+    }
+
+    /// Adds a convolution; an empty `bias` means that it has none.
+    ///
+    /// # Errors
+    /// When the window is impossible or does not fit the input, or `weight` is not (channels, patch) of the window.
+    pub fn conv(
+        &mut self,
+        name: &str,
+        input: usize,
+        weight: Matrix<f64>,
+        bias: Vec<f64>,
+        window: Window,
+    ) -> Result<usize, NetworkError> {
+        let has_bias = !bias.is_empty();
+        let bias = if has_bias { bias } else { vec![0.0; weight.rows()] };
+        let shape = window.output().to_vec();
+        let affine = Affine { weight, bias, has_bias };
+        self.push(name, Layer::Conv(Conv { affine, window }), vec![input], shape)
+    }
+
+    /// Adds a pooling layer that takes the largest element of every window.
+    ///
+    /// # Errors
+    /// When the window is impossible, mixes channels, has positions without elements or does not fit the input.
+    pub fn max_pool(&mut self, name: &str, input: usize, window: Window) -> Result<usize, NetworkError> {
+        let shape = window.output().to_vec();
+        self.push(name, Layer::MaxPool(window), vec![input], shape)
+    }
+
+    /// Adds a pooling layer that averages every window; padding counts as zeros when `count_padding`.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::max_pool`].
+    pub fn average_pool(
+        &mut self,
+        name: &str,
+        input: usize,
+        window: Window,
+        count_padding: bool,
+    ) -> Result<usize, NetworkError> {
+        let shape = window.output().to_vec();
+        let average = AveragePool::new(window, count_padding);
+        self.push(name, Layer::AveragePool(average), vec![input], shape)
+    }
+
+    /// Adds the elementwise sum of two or more nodes of one shape.
+    ///
+    /// # Errors
+    /// When their widths differ.
+    pub fn add(&mut self, name: &str, inputs: Vec<usize>) -> Result<usize, NetworkError> {
+        let shape = match inputs.first() {
+            Some(&first) => self.shape_of(name, first)?,
+            None => Vec::new(),
+        };
+        self.push(name, Layer::Add, inputs, shape)
+    }
+
+    /// Adds a choice of elements of the inputs.
+    ///
+    /// # Errors
+    /// When a source is beyond the last input, or `shape` has another number of elements.
+    pub fn gather(
+        &mut self,
+        name: &str,
+        inputs: Vec<usize>,
+        gather: Gather,
+        shape: Vec<usize>,
+    ) -> Result<usize, NetworkError> {
+        self.push(name, Layer::Gather(gather), inputs, shape)
     }
 
     /// Adds an activation.
@@ -233,56 +300,14 @@ impl NetworkBuilder {
         inputs: Vec<usize>,
         shape: Vec<usize>,
     ) -> Result<usize, NetworkError> {
-        let fail =
-            |expected: String, found: String| NetworkError::Shape { node: name.into(), expected, found };
         if self.nodes.iter().any(|n| n.name == name) {
             return Err(NetworkError::DuplicateName { node: name.into() });
         }
-        if inputs.len() != layer.arity() {
-            return Err(fail(format!("{} inputs", layer.arity()), inputs.len().to_string()));
-        }
-        let input_widths: Vec<usize> = inputs
+        let widths: Vec<usize> = inputs
             .iter()
             .map(|&i| Ok(self.shape_of(name, i)?.iter().product()))
             .collect::<Result<_, NetworkError>>()?;
-        let width: usize = shape.iter().product();
-        match &layer {
-            Layer::Input => return Err(fail("one input node, the first".into(), "another one".into())),
-            Layer::Dense(Dense { weight, bias, .. }) => {
-                if weight.cols() != input_widths[0] {
-                    let expected = format!("a weight matrix with {} columns", input_widths[0]);
-                    return Err(fail(expected, format!("{} x {}", weight.rows(), weight.cols())));
-                }
-                if bias.len() != weight.rows() {
-                    return Err(fail(format!("{} biases", weight.rows()), bias.len().to_string()));
-                }
-                if width != weight.rows() {
-                    return Err(fail(format!("{} outputs", weight.rows()), format!("{shape:?}")));
-                }
-                let at = |k: usize| format!("weight [{}, {}]", k / weight.cols(), k % weight.cols());
-                check_finite(name, at, weight.as_slice())?;
-                check_finite(name, |k| format!("bias [{k}]"), bias)?;
-            }
-            Layer::Scale(Scale { scale, shift }) => {
-                if scale.len() != input_widths[0]
-                    || shift.len() != input_widths[0]
-                    || width != input_widths[0]
-                {
-                    let found = format!("{} and {}", scale.len(), shift.len());
-                    return Err(fail(format!("{} factors and summands", input_widths[0]), found));
-                }
-                check_finite(name, |k| format!("factor [{k}]"), scale)?;
-                check_finite(name, |k| format!("summand [{k}]"), shift)?;
-            }
-            Layer::Activation(Activation::LeakyRelu { slope }) if !(*slope >= 0.0 && slope.is_finite()) => {
-                return Err(fail("a leaky ReLU slope of at least 0".into(), slope.to_string()));
-            }
-            Layer::Activation(_) | Layer::Reshape => {
-                if width != input_widths[0] {
-                    return Err(fail(format!("{} elements", input_widths[0]), format!("{shape:?}")));
-                }
-            }
-        }
+        check(name, &layer, &widths, &shape)?;
         self.nodes.push(Node { name: name.into(), layer, inputs, shape });
         Ok(self.last())
     }
@@ -293,7 +318,7 @@ impl NetworkBuilder {
     /// When there are no weights, or no activation.
     pub fn finish(self) -> Result<Network, NetworkError> {
         let network = Network { nodes: self.nodes };
-        if network.dense_layers().next().is_none() {
+        if network.affine_layers().next().is_none() {
             return Err(NetworkError::NoWeights);
         }
         if network.neurons() == 0 {
@@ -306,13 +331,6 @@ impl NetworkBuilder {
         let node = self.nodes.get(index);
         node.map(|n| n.shape.clone())
             .ok_or_else(|| NetworkError::Dangling { node: reader.into(), input: index })
-    }
-}
-
-fn check_finite(node: &str, at: impl Fn(usize) -> String, values: &[f64]) -> Result<(), NetworkError> {
-    match values.iter().position(|v| !v.is_finite()) {
-        None => Ok(()),
-        Some(k) => Err(NetworkError::NotFinite { node: node.into(), parameter: at(k), value: values[k] }),
     }
 }
 

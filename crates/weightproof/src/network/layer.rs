@@ -1,32 +1,70 @@
 //! The closed set of layers. A new variant makes the compiler list every place that lacks a rule for it.
 
 use super::Activation;
-use crate::kernels::Matrix;
+use crate::kernels::{Matrix, Window};
 
 /// What a node of a [`Network`](super::Network) computes from its inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layer {
     /// The input of the network; exactly the first node.
     Input,
-    /// `p = W z + b`. The only layer with parameters that threat models perturb.
-    Dense(Dense),
+    /// `p = W z + b`. Threat models perturb its parameters.
+    Dense(Affine),
+    /// A convolution; one-dimensional ones have height 1. Threat models perturb its parameters.
+    Conv(Conv),
     /// `z ↦ scale · z + shift` elementwise: constants of the deployed program (input normalization), never perturbed.
     Scale(Scale),
     /// An activation function on every element.
     Activation(Activation),
+    /// The largest element of every window.
+    MaxPool(Window),
+    /// The weighted sum of every window.
+    AveragePool(AveragePool),
+    /// The elementwise sum of two or more nodes: residual connections.
+    Add,
+    /// Elements of the inputs in another order: transposition, padding, slices, concatenation.
+    Gather(Gather),
     /// The same elements under another shape.
     Reshape,
 }
 
-/// A fully connected layer.
+/// Weights and biases: the parameters that threat models perturb. Rows are output neurons of a dense layer, output
+/// channels of a convolution.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dense {
-    /// Weights `W`, shape (n_out, n_in).
+pub struct Affine {
+    /// Weights `W`, shape (n_out, n_in); of a convolution (channels, inputs of the group × height × width of the kernel).
     pub weight: Matrix<f64>,
     /// Biases `b`, length n_out.
     pub bias: Vec<f64>,
     /// Whether the layer has biases. When it has none, `bias` is zero and no threat model moves it.
     pub has_bias: bool,
+}
+
+/// A convolution: every row of the parameters is used at every position of a window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// Kernels, one row for each output channel, and one bias for each.
+    pub affine: Affine,
+    /// Which elements the kernels meet.
+    pub window: Window,
+}
+
+/// Average pooling over a window whose groups are the channels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AveragePool {
+    /// Which elements are summed.
+    pub window: Window,
+    /// What the sum is multiplied by, one factor for each output position: one over the number of elements counted there.
+    pub factor: Vec<f64>,
+}
+
+/// A choice of elements of one or more inputs, laid end to end in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gather {
+    /// For each output element the input element that it copies; `None` for the constant.
+    pub source: Vec<Option<usize>>,
+    /// What elements without a source are.
+    pub constant: f64,
 }
 
 /// An elementwise affine map.
@@ -38,23 +76,94 @@ pub struct Scale {
     pub shift: Vec<f64>,
 }
 
+impl AveragePool {
+    /// The mean of every window: over the taps inside of the image, or over all taps when `count_padding`.
+    pub fn new(window: Window, count_padding: bool) -> Self {
+        let inside = |position| (0..window.taps()).filter(|&tap| window.source(position, tap).is_some()).count();
+        let count = |position| if count_padding { window.taps() } else { inside(position) };
+        let positions = if window.defect().is_none() { window.positions() } else { 0 };
+        let factor = (0..positions).map(|position| 1.0 / count(position) as f64).collect();
+        AveragePool { window, factor }
+    }
+}
+
 impl Layer {
     /// Name of the kind of layer, as `inspect` prints it.
     pub fn kind(&self) -> &'static str {
         match self {
             Layer::Input => "input",
             Layer::Dense(_) => "dense",
+            Layer::Conv(_) => "conv",
             Layer::Scale(_) => "scale",
             Layer::Activation(f) => f.name(),
+            Layer::MaxPool(_) => "max-pool",
+            Layer::AveragePool(_) => "average-pool",
+            Layer::Add => "add",
+            Layer::Gather(_) => "gather",
             Layer::Reshape => "reshape",
         }
     }
 
-    /// Number of inputs the layer takes.
-    pub fn arity(&self) -> usize {
+    /// Least and largest number of inputs the layer takes.
+    pub fn arity(&self) -> (usize, usize) {
         match self {
-            Layer::Input => 0,
-            Layer::Dense(_) | Layer::Scale(_) | Layer::Activation(_) | Layer::Reshape => 1,
+            Layer::Input => (0, 0),
+            Layer::Dense(_)
+            | Layer::Conv(_)
+            | Layer::Scale(_)
+            | Layer::Activation(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Reshape => (1, 1),
+            Layer::Add => (2, usize::MAX),
+            Layer::Gather(_) => (1, usize::MAX),
+        }
+    }
+
+    /// The parameters that threat models perturb, if the layer has any.
+    pub fn affine(&self) -> Option<&Affine> {
+        match self {
+            Layer::Dense(affine) => Some(affine),
+            Layer::Conv(conv) => Some(&conv.affine),
+            Layer::Input
+            | Layer::Scale(_)
+            | Layer::Activation(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Add
+            | Layer::Gather(_)
+            | Layer::Reshape => None,
+        }
+    }
+
+    /// The parameters that threat models perturb, if the layer has any.
+    pub(super) fn affine_mut(&mut self) -> Option<&mut Affine> {
+        match self {
+            Layer::Dense(affine) => Some(affine),
+            Layer::Conv(conv) => Some(&mut conv.affine),
+            Layer::Input
+            | Layer::Scale(_)
+            | Layer::Activation(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Add
+            | Layer::Gather(_)
+            | Layer::Reshape => None,
+        }
+    }
+
+    /// Whether the layer is neither linear nor the input.
+    pub fn is_nonlinear(&self) -> bool {
+        match self {
+            Layer::Activation(_) | Layer::MaxPool(_) => true,
+            Layer::Input
+            | Layer::Dense(_)
+            | Layer::Conv(_)
+            | Layer::Scale(_)
+            | Layer::AveragePool(_)
+            | Layer::Add
+            | Layer::Gather(_)
+            | Layer::Reshape => false,
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::WeightRadius;
 use super::model::LayerRadii;
-use crate::network::Dense;
+use crate::network::Affine;
 
 /// Biases move by the radius of their row.
-pub(super) fn radii(dense: &Dense, radii: &[f64]) -> LayerRadii {
+pub(super) fn radii(dense: &Affine, radii: &[f64]) -> LayerRadii {
     match radii {
         [r] => (WeightRadius::uniform(*r), vec![*r; dense.bias.len()]),
         rows => (WeightRadius::PerRow(rows.to_vec()), rows.to_vec()),

@@ -1,7 +1,7 @@
 //! Membership: whether a concrete perturbation lies in a set. Witnesses pass here before they are reported.
 
 use super::{Perturbation, PerturbationSet, WeightRadius};
-use crate::network::{Layer, Network};
+use crate::network::Network;
 use thiserror::Error;
 
 /// Where a perturbation leaves the set.
@@ -32,7 +32,7 @@ impl PerturbationSet {
     ) -> Result<(), Violation> {
         for layer in &perturbation.layers {
             let node = &network.nodes()[layer.node];
-            let Layer::Dense(dense) = &node.layer else { panic!("node {} is not dense", node.name) };
+            let dense = node.layer.affine().expect("a layer with parameters");
             let set = self.layer(layer.node).expect("every dense layer has a set");
             let check = |what: &dyn Fn() -> String, moved: f64, allowed: f64| {
                 if moved.abs() <= allowed {

@@ -6,15 +6,23 @@
 //! E_ij = ρ |w_ij| + (1+u)(1+γ) η                 ρ = (1+u)²(1+γ) − 1
 //! e_i  = ρ_b |b_i| + (1+γ) η + η' Σ_j (|w_ij| + E_ij) + (n+1) η_acc
 //! ```
+//! Sums without parameters, residual additions and average pooling, read rounded values and accumulate in fp32, too:
+//!
+//! ```text
+//! ẑ_i = Σ_j f ẑ_j (1+θ_ij)      relative (1+u)(1+γ_m) − 1, absolute (1+γ_m) η' Σ_j f + m η_acc
+//! ```
+//! with `f` = 1 and `m` = n for an addition of n values; pooling over n values multiplies by a rounded factor `f`: `m` = n + 2.
+//! Every rounding of a convolution happens anew at each position, so its uses of a weight are charged independently.
+//!
 //! Assumptions, also printed with results: products are accumulated in fp32; activation functions return the correctly
 //! rounded value of the format for their fp32 argument (exact for ReLU); the class is read off the fp32 accumulators;
 //! subnormal numbers are kept; elementwise constants (a `Scale` node) act exactly and are rounded once, with the value;
 //! no value leaves the range of the format, which is certified along with the margins.
 
-use super::WeightRadius;
+use super::{SumRounding, WeightRadius};
 use super::model::{LayerRadii, ThreatError};
 use crate::kernels::Matrix;
-use crate::network::Dense;
+use crate::network::{Affine, Layer, Network};
 
 /// A floating-point format for weights and activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +121,7 @@ impl NumberFormat {
 /// Radii of a layer for inference in `format`, times `multiplier`.
 pub(super) fn radii(
     layer: &str,
-    dense: &Dense,
+    dense: &Affine,
     format: NumberFormat,
     multiplier: f64,
 ) -> Result<LayerRadii, ThreatError> {
@@ -124,11 +132,7 @@ pub(super) fn radii(
         return Err(ThreatError::OutOfRange { layer: layer.into(), format, limit, found });
     }
     let terms = cols + 1;
-    let spent = terms as f64 * ACCUMULATOR_ROUNDOFF;
-    if spent >= 0.5 {
-        return Err(ThreatError::TooManyTerms { layer: layer.into(), terms });
-    }
-    let gamma = spent / (1.0 - spent);
+    let gamma = accumulated(layer, terms)?;
     let u = format.unit_roundoff();
     let half_subnormal = 0.5 * format.smallest_subnormal();
     // Parameters that the format represents are stored without error.
@@ -147,6 +151,51 @@ pub(super) fn radii(
     });
     let bias = bias.collect();
     Ok((WeightRadius::dense(weight), bias))
+}
+
+/// `γ_n = nu / (1 − nu)` of the fp32 accumulator.
+fn accumulated(layer: &str, terms: usize) -> Result<f64, ThreatError> {
+    let spent = terms as f64 * ACCUMULATOR_ROUNDOFF;
+    if spent >= 0.5 {
+        return Err(ThreatError::TooManyTerms { layer: layer.into(), terms });
+    }
+    Ok(spent / (1.0 - spent))
+}
+
+/// Rounding of all sums without parameters, times `multiplier`.
+pub(super) fn sum_roundings(
+    network: &Network,
+    format: NumberFormat,
+    multiplier: f64,
+) -> Result<Vec<SumRounding>, ThreatError> {
+    let (u, half_subnormal) = (format.unit_roundoff(), 0.5 * format.smallest_subnormal());
+    let mut roundings = Vec::new();
+    for (node, n) in network.nodes().iter().enumerate() {
+        // (m, Σ_j f)
+        let (terms, factors) = match &n.layer {
+            Layer::Add => (n.inputs.len(), n.inputs.len() as f64),
+            Layer::AveragePool(average) => {
+                let taps = average.window.taps();
+                (taps + 2, taps as f64 * average.factor.iter().copied().fold(0.0, f64::max))
+            }
+            Layer::Input
+            | Layer::Dense(_)
+            | Layer::Conv(_)
+            | Layer::Scale(_)
+            | Layer::Activation(_)
+            | Layer::MaxPool(_)
+            | Layer::Gather(_)
+            | Layer::Reshape => continue,
+        };
+        let gamma = accumulated(&n.name, terms)?;
+        roundings.push(SumRounding {
+            node,
+            relative: multiplier * ((1.0 + u) * (1.0 + gamma) - 1.0),
+            absolute: multiplier
+                * ((1.0 + gamma) * half_subnormal * factors + terms as f64 * ACCUMULATOR_SUBNORMAL),
+        });
+    }
+    Ok(roundings)
 }
 
 #[cfg(test)]
@@ -186,7 +235,7 @@ mod tests {
 
     #[test]
     fn represented_weights_are_not_charged_for_storage() {
-        let dense = Dense { weight: Matrix::from_vec(1, 1, vec![0.5]), bias: vec![0.0], has_bias: true };
+        let dense = Affine { weight: Matrix::from_vec(1, 1, vec![0.5]), bias: vec![0.0], has_bias: true };
         let (weight, _) = radii("d", &dense, NumberFormat::Bf16, 1.0).unwrap();
         let rho = weight.at(0, 0) / 0.5;
         let u = NumberFormat::Bf16.unit_roundoff();
@@ -199,7 +248,7 @@ mod tests {
         let weight =
             Matrix::from_fn(20, 20, |i, j| ((i * 20 + j) as f64 * 0.83).sin() * 2.0_f64.powi(-(j as i32)));
         let dense =
-            Dense { weight, bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect(), has_bias: true };
+            Affine { weight, bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect(), has_bias: true };
         for format in NumberFormat::ALL {
             let (weight, bias) = radii("d", &dense, format, 1.0).unwrap();
             let u = format.unit_roundoff();

@@ -2,8 +2,8 @@
 
 use super::WeightRadius;
 use super::model::LayerRadii;
-use crate::network::Dense;
+use crate::network::Affine;
 
-pub(super) fn radii(dense: &Dense, radius: f64) -> LayerRadii {
+pub(super) fn radii(dense: &Affine, radius: f64) -> LayerRadii {
     (WeightRadius::frobenius(radius), vec![radius; dense.bias.len()])
 }

@@ -3,7 +3,7 @@
 use super::WeightRadius;
 use super::model::LayerRadii;
 use super::per_channel::largest;
-use crate::network::Dense;
+use crate::network::Affine;
 
 /// What shares one quantization step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Granularity {
 
 /// `E = step / 2` with `step = max |W| / (2^(bits−1) − 1)`, so that the largest weight is represented and nothing is
 /// clipped. Half a step is rounded up by one unit in the last place for the rounding of the quantizer itself.
-pub(super) fn radii(dense: &Dense, bits: u32, granularity: Granularity, multiplier: f64) -> LayerRadii {
+pub(super) fn radii(dense: &Affine, bits: u32, granularity: Granularity, multiplier: f64) -> LayerRadii {
     let levels = f64::from((1_u32 << (bits - 1)) - 1);
     let half_step =
         |scale: f64| (multiplier * 0.5 * scale / levels).next_up() * f64::from(u8::from(scale > 0.0));
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn rounding_to_nearest_stays_within_half_a_step() {
         let weight = Matrix::from_fn(3, 5, |i, j| (1.7 * i as f64 + 0.9 * j as f64).sin());
-        let dense = Dense { weight, bias: vec![0.0; 3], has_bias: true };
+        let dense = Affine { weight, bias: vec![0.0; 3], has_bias: true };
         for bits in [2, 4, 8] {
             let levels = f64::from((1_u32 << (bits - 1)) - 1);
             let (radius, _) = radii(&dense, bits, Granularity::Channel, 1.0);

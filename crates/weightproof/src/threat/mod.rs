@@ -19,6 +19,6 @@ pub use contains::Violation;
 pub use format::NumberFormat;
 pub use integer::Granularity;
 pub use model::{Kind, LayerOverride, RadiusValue, ThreatError, ThreatModel};
-pub use perturbation::{ActivationOffsets, DensePerturbation, Perturbation};
+pub use perturbation::{ActivationOffsets, LayerPerturbation, Perturbation};
 pub use sample::Distribution;
-pub use set::{LayerSet, PerturbationSet, WeightRadius};
+pub use set::{LayerSet, PerturbationSet, SumRounding, WeightRadius};

@@ -2,7 +2,7 @@
 
 use super::{Granularity, LayerSet, NumberFormat, PerturbationSet, WeightRadius};
 use super::{absolute, format, frobenius, integer, per_channel, relative};
-use crate::network::{Dense, Network};
+use crate::network::{Affine, Network};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -146,7 +146,7 @@ pub struct ThreatModel {
     /// Radius of the biases; when absent, biases move like the weights of their layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias_radius: Option<f64>,
-    /// Names of the perturbed layers; when absent, all dense layers.
+    /// Names of the perturbed layers; when absent, all layers with parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<String>>,
     /// Radius of the joint input perturbation, in the unit of the raw input.
@@ -265,7 +265,7 @@ impl ThreatModel {
         check_radius("input radius", self.input_radius)?;
         check_radius("activation radius", self.activation_radius)?;
         let mut layers = Vec::new();
-        for (index, node, dense) in network.dense_layers() {
+        for (index, node, dense) in network.affine_layers() {
             let perturbed = self.layers.as_ref().is_none_or(|names| names.contains(&node.name));
             layers.push(if perturbed {
                 self.layer_set(index, &node.name, dense)?
@@ -273,8 +273,13 @@ impl ThreatModel {
                 LayerSet::unperturbed(index, dense.bias.len())
             });
         }
+        let roundings = match (self.kind, &self.layers) {
+            (Kind::Format(format), None) => format::sum_roundings(network, format, self.radius.unwrap_or(1.0))?,
+            (_, _) => Vec::new(),
+        };
         Ok(PerturbationSet {
             layers,
+            roundings,
             input_radius: self.input_radius,
             input_range: None,
             activation_radius: self.activation_radius,
@@ -290,7 +295,7 @@ impl ThreatModel {
     }
 
     fn check_names(&self, network: &Network) -> Result<(), ThreatError> {
-        let known: Vec<String> = network.dense_layers().map(|(_, node, _)| node.name.clone()).collect();
+        let known: Vec<String> = network.affine_layers().map(|(_, node, _)| node.name.clone()).collect();
         let mut named = self.layers.iter().flatten().chain(self.layer.keys());
         match named.find(|name| !known.contains(name)) {
             None => Ok(()),
@@ -298,7 +303,7 @@ impl ThreatModel {
         }
     }
 
-    fn layer_set(&self, node: usize, name: &str, dense: &Dense) -> Result<LayerSet, ThreatError> {
+    fn layer_set(&self, node: usize, name: &str, dense: &Affine) -> Result<LayerSet, ThreatError> {
         let own = self.layer.get(name);
         let default = self.radius.or(self.kind.has_own_radius().then_some(1.0)).map(RadiusValue::One);
         let radius = own.and_then(|o| o.radius.clone()).or(default);
@@ -338,10 +343,11 @@ impl ThreatModel {
             let added = bias_radius.unwrap_or(0.0);
             let moves = dense.has_bias || is_format;
             let bias = tied.iter().map(|e| if moves { e + added } else { 0.0 }).collect();
-            return Ok(LayerSet { node, weight, bias, bias_scales: true });
+            return Ok(LayerSet { node, weight, bias, bias_scales: true, per_use: is_format });
         };
         if !dense.has_bias {
-            return Ok(LayerSet { node, weight, bias: vec![0.0; dense.bias.len()], bias_scales: false });
+            let bias = vec![0.0; dense.bias.len()];
+            return Ok(LayerSet { node, weight, bias, bias_scales: false, per_use: false });
         }
         let bias = match self.kind {
             Kind::Relative => dense.bias.iter().map(|b| bias_radius * b.abs()).collect(),
@@ -352,7 +358,7 @@ impl ThreatModel {
                 vec![bias_radius; dense.bias.len()]
             }
         };
-        Ok(LayerSet { node, weight, bias, bias_scales: false })
+        Ok(LayerSet { node, weight, bias, bias_scales: false, per_use: false })
     }
 }
 

@@ -1,11 +1,11 @@
 //! One concrete perturbation: the witness of an attack, or a sample for tests.
 
 use crate::kernels::Matrix;
-use crate::network::{Layer, Network, Scale, affine};
+use crate::network::Network;
 
-/// Perturbed parameters of one dense layer.
+/// Perturbed parameters of one layer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DensePerturbation {
+pub struct LayerPerturbation {
     /// Index of the node.
     pub node: usize,
     /// Perturbed weights `Ŵ`.
@@ -27,7 +27,7 @@ pub struct ActivationOffsets {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Perturbation {
     /// Changed layers.
-    pub layers: Vec<DensePerturbation>,
+    pub layers: Vec<LayerPerturbation>,
     /// The perturbed input, when the input moves.
     pub input: Option<Vec<f64>>,
     /// Errors after activations.
@@ -35,9 +35,9 @@ pub struct Perturbation {
 }
 
 impl Perturbation {
-    /// Parameters that change nothing, for every dense layer of `network`.
+    /// Parameters that change nothing, for every layer of `network`.
     pub fn identity(network: &Network) -> Self {
-        let layers = network.dense_layers().map(|(node, _, dense)| DensePerturbation {
+        let layers = network.affine_layers().map(|(node, _, dense)| LayerPerturbation {
             node,
             weight: dense.weight.clone(),
             bias: dense.bias.clone(),
@@ -49,29 +49,16 @@ impl Perturbation {
 impl Network {
     /// Outputs of the perturbed network, by the definition; `x` is the unperturbed input.
     pub fn forward_perturbed(&self, x: &[f64], perturbation: &Perturbation) -> Vec<f64> {
-        let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.nodes().len());
-        for (index, node) in self.nodes().iter().enumerate() {
-            let input = || values[node.inputs[0]].as_slice();
-            let value = match &node.layer {
-                Layer::Input => perturbation.input.as_deref().unwrap_or(x).to_vec(),
-                Layer::Dense(dense) => match perturbation.layers.iter().find(|l| l.node == index) {
-                    None => dense.apply(input()),
-                    Some(l) => affine(&l.weight, &l.bias, input()),
-                },
-                Layer::Scale(Scale { scale, shift }) => {
-                    input().iter().zip(scale.iter().zip(shift)).map(|(z, (s, t))| s * z + t).collect()
-                }
-                Layer::Activation(f) => {
-                    let mut z: Vec<f64> = input().iter().map(|&p| f.apply(p)).collect();
-                    for added in perturbation.activations.iter().filter(|a| a.node == index) {
-                        z.iter_mut().zip(&added.offset).for_each(|(z, d)| *z += d);
-                    }
-                    z
-                }
-                Layer::Reshape => input().to_vec(),
-            };
-            values.push(value);
-        }
+        let parameters = |index: usize| {
+            let layer = perturbation.layers.iter().find(|l| l.node == index)?;
+            Some((&layer.weight, layer.bias.as_slice()))
+        };
+        let x = perturbation.input.as_deref().unwrap_or(x);
+        let mut values = self.evaluate(x, parameters, |index, value| {
+            for added in perturbation.activations.iter().filter(|a| a.node == index) {
+                value.iter_mut().zip(&added.offset).for_each(|(z, d)| *z += d);
+            }
+        });
         values.pop().expect("a network has nodes")
     }
 }

@@ -1,9 +1,9 @@
 //! Points of a perturbation set: random ones, and vertices.
 
 use super::contains::clamp_into;
-use super::{ActivationOffsets, DensePerturbation, Perturbation, PerturbationSet, WeightRadius};
+use super::{ActivationOffsets, LayerPerturbation, Perturbation, PerturbationSet, WeightRadius};
 use crate::kernels::Matrix;
-use crate::network::{Dense, Layer, Network};
+use crate::network::{Affine, Layer, Network};
 use rand::{Rng, RngExt};
 
 /// How a random perturbation is drawn.
@@ -78,7 +78,7 @@ impl PerturbationSet {
         rng: &mut impl Rng,
     ) -> Perturbation {
         let mut perturbation = Perturbation::default();
-        for (node, _, dense) in network.dense_layers() {
+        for (node, _, dense) in network.affine_layers() {
             let set = self.layer(node).expect("every dense layer has a set");
             let (rows, cols) = (dense.weight.rows(), dense.weight.cols());
             let delta = match set.weight {
@@ -100,17 +100,17 @@ impl PerturbationSet {
     pub(crate) fn moved(
         &self,
         node: usize,
-        dense: &Dense,
+        dense: &Affine,
         delta: &Matrix<f64>,
         bias: &[f64],
-    ) -> DensePerturbation {
+    ) -> LayerPerturbation {
         let set = self.layer(node).expect("every dense layer has a set");
         let weight = Matrix::from_fn(delta.rows(), delta.cols(), |i, j| {
             let w = dense.weight[(i, j)];
             clamp_into(w + delta[(i, j)], w, set.weight.at(i, j))
         });
         let moved = |(i, d): (usize, &f64)| clamp_into(dense.bias[i] + d, dense.bias[i], set.bias[i]);
-        DensePerturbation { node, weight, bias: bias.iter().enumerate().map(moved).collect() }
+        LayerPerturbation { node, weight, bias: bias.iter().enumerate().map(moved).collect() }
     }
 }
 

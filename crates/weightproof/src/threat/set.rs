@@ -1,4 +1,4 @@
-//! The perturbation set of one network: radii for every dense layer, its input and its activations.
+//! The perturbation set of one network: radii for every layer, its input and its activations.
 
 use crate::kernels::Matrix;
 use crate::network::Network;
@@ -74,7 +74,7 @@ impl WeightRadius {
     }
 }
 
-/// Radii of one dense layer.
+/// Radii of one layer with parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSet {
     /// Index of the node.
@@ -85,12 +85,36 @@ pub struct LayerSet {
     pub bias: Vec<f64>,
     /// Whether the bias radii grow with the weight radii when the set is scaled.
     pub bias_scales: bool,
+    /// Whether every use of a parameter may move on its own. A convolution uses its kernel at every position: the weights
+    /// of a device move alike at all of them (`false`), rounding errors of a number format do not (`true`).
+    pub per_use: bool,
+}
+
+/// Rounding of a sum without parameters, residual addition or average pooling, in a number format (theory.md §9):
+///
+/// ```text
+/// ẑ_i = Σ_j f_j z_j (1 + θ_ij) + δ_i      |θ_ij| ≤ relative, |δ_i| ≤ absolute
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SumRounding {
+    /// Index of the node.
+    pub node: usize,
+    /// Relative error of every summand.
+    pub relative: f64,
+    /// Absolute error of the sum.
+    pub absolute: f64,
 }
 
 impl LayerSet {
     /// The layer stays as it is.
     pub fn unperturbed(node: usize, n_out: usize) -> Self {
-        LayerSet { node, weight: WeightRadius::Zero, bias: vec![0.0; n_out], bias_scales: true }
+        LayerSet {
+            node,
+            weight: WeightRadius::Zero,
+            bias: vec![0.0; n_out],
+            bias_scales: true,
+            per_use: false,
+        }
     }
 
     /// Whether no parameter of the layer moves.
@@ -102,15 +126,17 @@ impl LayerSet {
 /// Everything that may move, with numbers: a product of sets over layers, inputs and activations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PerturbationSet {
-    /// One entry for each dense layer, in node order.
+    /// One entry for each layer with parameters, in node order.
     pub layers: Vec<LayerSet>,
+    /// Sums without parameters that are rounded.
+    pub roundings: Vec<SumRounding>,
     /// `|x̂_j − x_j| ≤ input_radius`.
     pub input_radius: f64,
     /// Inputs are clipped to this range (pixels: 0 to 1).
     pub input_range: Option<(f64, f64)>,
     /// `|ẑ_j − ρ(p̂)_j| ≤ activation_radius` after every activation.
     pub activation_radius: f64,
-    /// Values read by a dense layer must stay within this magnitude for the set to describe the hardware (§9).
+    /// Values read by a dense layer, a convolution or a sum must stay within this magnitude for the set to describe the hardware (§9).
     pub value_limit: Option<f64>,
 }
 
@@ -119,15 +145,23 @@ impl PerturbationSet {
     /// radii and bias radii given by the user on their own stay.
     pub fn scaled(&self, t: f64) -> Self {
         let scale = |layer: &LayerSet| LayerSet {
-            node: layer.node,
             weight: layer.weight.scaled(t),
             bias: layer.bias.iter().map(|e| if layer.bias_scales { t * e } else { *e }).collect(),
-            bias_scales: layer.bias_scales,
+            ..*layer
         };
-        PerturbationSet { layers: self.layers.iter().map(scale).collect(), ..self.clone() }
+        let scale_rounding = |r: &SumRounding| SumRounding {
+            node: r.node,
+            relative: t * r.relative,
+            absolute: t * r.absolute,
+        };
+        PerturbationSet {
+            layers: self.layers.iter().map(scale).collect(),
+            roundings: self.roundings.iter().map(scale_rounding).collect(),
+            ..self.clone()
+        }
     }
 
-    /// Radii of node `index`, when it is a dense layer.
+    /// Radii of node `index`, when it has parameters.
     pub fn layer(&self, index: usize) -> Option<&LayerSet> {
         self.layers.iter().find(|l| l.node == index)
     }

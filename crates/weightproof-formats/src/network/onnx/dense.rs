@@ -8,7 +8,7 @@ use super::reader::{Computed, Reader, Value, lone_erf, value};
 use super::shape;
 use super::tensor::{Element, Tensor};
 use weightproof::kernels::Matrix;
-use weightproof::network::Dense;
+use weightproof::network::Affine;
 
 /// The two operands of a product, one of which must be constant.
 enum Product<'v> {
@@ -82,7 +82,7 @@ impl Reader<'_> {
         if beta != 1.0 {
             self.notes.push(format!("node {}: beta = {beta} is multiplied into the bias", op.name));
         }
-        let layer = self.sketch.dense(&op.name, input, Dense { weight, bias, has_bias }, origins);
+        let layer = self.sketch.dense(&op.name, input, Affine { weight, bias, has_bias }, origins);
         Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
     }
 

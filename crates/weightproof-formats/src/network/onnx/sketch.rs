@@ -3,7 +3,7 @@
 use super::OnnxError;
 use std::collections::{BTreeMap, HashMap};
 use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Dense, Layer, Network, NetworkBuilder, Scale};
+use weightproof::network::{Activation, Affine, Layer, Network, NetworkBuilder, Scale};
 
 /// A layer under construction.
 pub struct Sketched {
@@ -42,7 +42,7 @@ impl Sketch {
     }
 
     /// Adds a dense layer whose parameters come from `origins`.
-    pub fn dense(&mut self, name: &str, input: usize, dense: Dense, origins: Vec<String>) -> usize {
+    pub fn dense(&mut self, name: &str, input: usize, dense: Affine, origins: Vec<String>) -> usize {
         let shape = vec![dense.weight.rows()];
         self.push(Sketched {
             name: name.into(),
@@ -64,7 +64,7 @@ impl Sketch {
         value: &str,
     ) -> usize {
         let bias = vec![0.0; weight.rows()];
-        let index = self.dense(name, input, Dense { weight, bias, has_bias: false }, origins);
+        let index = self.dense(name, input, Affine { weight, bias, has_bias: false }, origins);
         self.layers[index].awaits_bias = Some(value.into());
         index
     }

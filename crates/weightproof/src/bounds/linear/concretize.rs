@@ -1,65 +1,87 @@
 //! The end of a backward pass: the worst case of `a·v` over a set for which it is known in closed form.
 
-use super::propagate::{Backward, Coefficients};
+use super::conv::fixed_input;
+use super::propagate::{Backward, Coefficients, Row};
 use crate::kernels::Scalar;
 use crate::kernels::rows::{centered, concretized, dot, squares, vectorized};
-use crate::model::{Radius, Step};
-use crate::property::SpecRow;
+use crate::model::{Affine, Radius, Step};
 
 /// Adds the least value of every row over what is known of `node`.
 ///
 /// ```text
-/// fixed v:                         a·v
-/// box [l, u]:                      Σ a⁺ l + a⁻ u
-/// ball p = Wz + b, z fixed:        a·p − r ‖a‖₂ ‖z‖₂ − |a|·e
+/// fixed v:                               a·v
+/// box [l, u]:                            Σ a⁺ l + a⁻ u
+/// ball p = Wz + b, z fixed:              a·p − r ‖a‖₂ ‖z‖₂ − |a|·e
+/// convolution, z fixed, uses shared:     a·p − Σ_w E_w |S_w| − Σ_o e_o |Σ_p a_op|
 /// ```
 /// # Guarantee
-/// Exact for each of the three sets.
+/// Exact for each of these sets.
 pub(super) fn concretize<T: Scalar>(
     pass: &Backward<'_, T>,
     c: &Coefficients<T>,
     node: usize,
-    rows: &[(usize, SpecRow)],
+    rows: &[Row],
     offset: &mut [T],
 ) {
-    let (states, prepared) = (pass.states, pass.block.prepared);
-    if let Some((radius, length)) = fixed_ball(pass, node) {
-        let e = &prepared.radii.layer(node).bias;
-        vectorized(|| {
-            for (r, (s, _)) in rows.iter().enumerate() {
-                let a = c.a.row(r);
-                offset[r] +=
-                    centered(a, states.value(node).row(*s), e) - radius * squares(a).sqrt() * length[*s];
-            }
-        });
-        return;
-    }
+    let states = pass.states;
+    let end = match fixed_input_layer(pass, node) {
+        Some(layer) if !states.is_fixed(node) => End::of(pass, layer, node),
+        Some(_) | None if states.is_fixed(node) => End::Fixed,
+        Some(_) | None => End::Box,
+    };
     vectorized(|| {
         for (r, (s, _)) in rows.iter().enumerate() {
             let a = c.a.row(r);
-            offset[r] += if states.is_fixed(node) {
-                dot(a, states.value(node).row(*s))
-            } else {
-                concretized(a, states.lower(node).row(*s), states.upper(node).row(*s))
+            offset[r] += match &end {
+                End::Fixed => dot(a, states.value(node).row(*s)),
+                End::Box => concretized(a, states.lower(node).row(*s), states.upper(node).row(*s)),
+                End::Ball { radius, length, bias } => {
+                    centered(a, states.value(node).row(*s), bias) - *radius * squares(a).sqrt() * length[*s]
+                }
+                End::Shared(window) => fixed_input(pass, node, window, a, *s),
             };
         }
     });
 }
 
-/// For a dense node with a fixed input and a Frobenius ball: the radius and `‖z‖₂` of every sample.
-fn fixed_ball<T: Scalar>(pass: &Backward<'_, T>, node: usize) -> Option<(T, Vec<T>)> {
-    let prepared = pass.block.prepared;
-    if !matches!(prepared.model.steps[node], Step::Dense { .. }) {
-        return None;
+/// The sets whose worst case is known.
+enum End<'a, T> {
+    Fixed,
+    Box,
+    Ball { radius: T, length: Vec<T>, bias: &'a [T] },
+    Shared(&'a crate::kernels::Window),
+}
+
+impl<'a, T: Scalar> End<'a, T> {
+    /// The set of an affine layer with a fixed input.
+    fn of(pass: &Backward<'a, T>, layer: &'a Affine<T>, node: usize) -> Self {
+        let radii = pass.block.prepared.radii.layer(node);
+        if let Some(window) = &layer.window {
+            return if radii.per_use { End::Box } else { End::Shared(window) };
+        }
+        match radii.weight {
+            Radius::Frobenius(radius) => {
+                let z = pass.states.value(pass.block.prepared.model.input_of(node));
+                let length = (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect();
+                End::Ball { radius, length, bias: &radii.bias }
+            }
+            Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) => End::Box,
+        }
     }
-    let input = prepared.model.input_of(node);
-    match prepared.radii.layer(node).weight {
-        Radius::Frobenius(radius) if pass.states.is_fixed(input) => {
-            let z = pass.states.value(input);
-            Some((radius, (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect()))
-        }
-        Radius::Frobenius(_) | Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) => {
-            None
-        }
+}
+
+/// The affine layer at `node`, when its input is fixed.
+fn fixed_input_layer<'a, T: Scalar>(pass: &Backward<'a, T>, node: usize) -> Option<&'a Affine<T>> {
+    let model = pass.block.prepared.model;
+    match &model.steps[node] {
+        Step::Affine(layer) => pass.states.is_fixed(model.input_of(node)).then_some(layer),
+        Step::Input
+        | Step::Scale { .. }
+        | Step::Activation(_)
+        | Step::MaxPool(_)
+        | Step::AveragePool { .. }
+        | Step::Add
+        | Step::Gather(_)
+        | Step::Reshape => None,
     }
 }

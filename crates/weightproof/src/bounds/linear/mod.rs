@@ -5,18 +5,22 @@
 //! [`propagate`] moves coefficients through the graph, [`concretize`] ends at a set whose worst case is known exactly.
 
 mod concretize;
+mod conv;
+mod dense;
+mod maximum;
 mod propagate;
 mod relax;
 
-pub use propagate::{Backward, Reach};
-pub use relax::Relaxation;
+pub use propagate::{Backward, Reach, Sharing};
+pub use relax::Relaxed;
 
 use super::interval::{check_format_range, step};
 use super::{Block, BoundMethod, LowerBounds, State, States, intersect};
-use crate::kernels::Scalar;
+use crate::kernels::{Matrix, Scalar, Window, max_pool};
 use crate::model::Step;
-use crate::network::Activation;
 use crate::property::{SpecRow, Specification};
+use conv::is_shared;
+use propagate::Row;
 
 /// Where the bounds of hidden neurons come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,83 +38,150 @@ pub struct Linear {
 }
 
 impl<T: Scalar> BoundMethod<T> for Linear {
-    /// The backward bound, intersected with the interval bound on the same intermediate boxes.
+    /// The backward bound, intersected with the interval bound on the same intermediate boxes; where convolutions share their
+    /// weights, the better of both forms of [`Sharing`].
     fn lower_bounds(&self, block: &Block<'_, T>, spec: &Specification) -> LowerBounds<T> {
         let mut states = States::new(block);
-        let mut relaxations: Vec<Option<Relaxation<T>>> = Vec::new();
+        let mut relaxed: Vec<Option<Relaxed<T>>> = Vec::new();
+        let model = block.prepared.model;
         for index in 0..block.values.len() {
             let mut state = step(block, &states, index);
-            if self.intermediate == Intermediate::Linear && wants_tightening(block, &states, index) {
-                tighten(block, &states, &relaxations, index, &mut state);
+            if self.intermediate == Intermediate::Linear && !is_exact(block, &states, index) {
+                tighten(block, &states, &relaxed, index, &mut state);
             }
             states.push(state);
             check_format_range(block, &mut states, index);
-            relaxations.push(match &block.prepared.model.steps[index] {
-                Step::Activation(f) => {
-                    Some(Relaxation::new(*f, &states, block.prepared.model.input_of(index)))
-                }
-                Step::Input | Step::Dense { .. } | Step::Scale { .. } | Step::Reshape => None,
-            });
+            relaxed.push(Relaxed::new(&model.steps[index], &states, || model.input_of(index)));
         }
-        let near = Backward::new(block, &states, Reach::OneLayer).specification(spec);
-        let far = Backward::new(block, &states, Reach::Input(&relaxations)).specification(spec);
-        intersect(far, &near)
+        let mut best = Backward::new(block, &states, Reach::OneLayer, Sharing::PerUse).specification(spec);
+        for sharing in sharings(block, model.steps.len()) {
+            let far = Backward::new(block, &states, Reach::Input(&relaxed), *sharing).specification(spec);
+            best = intersect(far, &best);
+        }
+        best
     }
 }
 
-/// Whether node `index` is an affine node before an activation whose box is not exact already.
-fn wants_tightening<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usize) -> bool {
-    let model = block.prepared.model;
-    let feeds_activation = model.network.nodes().iter().enumerate().any(|(reader, node)| {
-        node.inputs.contains(&index) && matches!(model.steps[reader], Step::Activation(_))
-    });
-    let hidden_behind = match &model.steps[index] {
-        Step::Input | Step::Activation(_) | Step::Reshape => false,
-        Step::Dense { .. } | Step::Scale { .. } => {
-            // Exact when nothing nonlinear lies between the node and what is fixed.
-            (0..index).any(|i| matches!(model.steps[i], Step::Activation(_)) && !states.is_fixed(i))
-                || !states.is_fixed(model.input_of(index))
-        }
+/// The forms that differ for passes that start at node `start`: one when no convolution before it shares weights that move
+/// and reads something that moves, too.
+fn sharings<T: Scalar>(block: &Block<'_, T>, start: usize) -> &'static [Sharing] {
+    let (model, radii) = (block.prepared.model, block.prepared.radii);
+    let shares = |index: usize| match &model.steps[index] {
+        Step::Affine(layer) => layer.window.is_some() && is_shared(radii.layer(index)),
+        Step::Input
+        | Step::Scale { .. }
+        | Step::Activation(_)
+        | Step::MaxPool(_)
+        | Step::AveragePool { .. }
+        | Step::Add
+        | Step::Gather(_)
+        | Step::Reshape => false,
     };
-    feeds_activation && hidden_behind
+    if (0..start).any(shares) { &[Sharing::PerUse, Sharing::Shared] } else { &[Sharing::PerUse] }
 }
 
-/// Replaces the box of node `index` by the better of it and backward bounds, for the neurons whose box decides a
-/// relaxation: all of a smooth activation, and those of unknown sign of a piecewise-linear one.
+/// Whether interval propagation gives the exact range of every element of node `index`.
+fn is_exact<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usize) -> bool {
+    let model = block.prepared.model;
+    let inputs = model.inputs_of(index);
+    let all_exact = || inputs.iter().all(|&i| is_exact(block, states, i));
+    match &model.steps[index] {
+        Step::Input => true,
+        Step::Affine(_) => inputs[0] == 0 || states.is_fixed(inputs[0]),
+        Step::Add | Step::AveragePool { .. } => inputs.iter().all(|&i| i == 0 || states.is_fixed(i)),
+        Step::Scale { .. } | Step::Activation(_) | Step::MaxPool(_) | Step::Gather(_) | Step::Reshape => {
+            all_exact()
+        }
+    }
+}
+
+/// Replaces the box of node `index` by the better of it and backward bounds, for the elements whose box decides a relaxation.
 fn tighten<T: Scalar>(
     block: &Block<'_, T>,
     states: &States<'_, T>,
-    relaxations: &[Option<Relaxation<T>>],
+    relaxed: &[Option<Relaxed<T>>],
     index: usize,
     state: &mut State<T>,
 ) {
-    let State::Box(bounds) = state else { return };
-    let readers = block.prepared.model.network.nodes().iter().zip(&block.prepared.model.steps);
-    let smooth = readers.filter(|(node, _)| node.inputs.contains(&index)).any(|(_, step)| match step {
-        Step::Activation(f) => !Activation::is_piecewise_linear(*f),
-        Step::Input | Step::Dense { .. } | Step::Scale { .. } | Step::Reshape => false,
-    });
-    let mut rows: Vec<(usize, SpecRow)> = Vec::new();
-    for s in 0..bounds.lower.rows() {
-        for i in 0..bounds.lower.cols() {
-            if smooth || (bounds.lower[(s, i)] < T::zero() && bounds.upper[(s, i)] > T::zero()) {
-                rows.push((s, SpecRow::lower(i)));
-                rows.push((s, SpecRow::upper(i)));
+    let (State::Box(bounds), false) = (state, block.prepared.model.network.nodes()[index].layer.is_nonlinear())
+    else {
+        return;
+    };
+    for sharing in sharings(block, index + 1) {
+        let rows: Vec<Row> = undecided(block, index, &bounds.lower, &bounds.upper)
+            .into_iter()
+            .flat_map(|(s, i)| [(s, SpecRow::lower(i)), (s, SpecRow::upper(i))])
+            .collect();
+        let pass = Backward::new(block, states, Reach::Input(relaxed), *sharing);
+        let found = pass.rows(index, &rows);
+        for (&(s, row), &lower) in rows.iter().zip(&found) {
+            match row {
+                SpecRow { plus: Some(i), .. } if lower > bounds.lower[(s, i)] => bounds.lower[(s, i)] = lower,
+                SpecRow { minus: Some(i), .. } if -lower < bounds.upper[(s, i)] => {
+                    bounds.upper[(s, i)] = -lower;
+                }
+                SpecRow { .. } => {}
+            }
+        }
+        // Two sound bounds of one neuron may cross by rounding; the box must stay non-empty.
+        for (l, u) in bounds.lower.as_mut_slice().iter_mut().zip(bounds.upper.as_mut_slice()) {
+            if *u < *l {
+                std::mem::swap(l, u);
             }
         }
     }
-    let found = Backward::new(block, states, Reach::Input(relaxations)).rows(index, &rows);
-    for (&(s, row), &lower) in rows.iter().zip(&found) {
-        match row {
-            SpecRow { plus: Some(i), .. } if lower > bounds.lower[(s, i)] => bounds.lower[(s, i)] = lower,
-            SpecRow { minus: Some(i), .. } if -lower < bounds.upper[(s, i)] => bounds.upper[(s, i)] = -lower,
-            SpecRow { .. } => {}
+}
+
+/// The elements `(sample, i)` of node `index` whose box matters to a reader: all for a smooth activation, those of unknown
+/// sign for a piecewise-linear one, those that may be the largest of a window.
+fn undecided<T: Scalar>(
+    block: &Block<'_, T>,
+    index: usize,
+    lower: &Matrix<T>,
+    upper: &Matrix<T>,
+) -> Vec<(usize, usize)> {
+    let model = block.prepared.model;
+    let mut matters = vec![false; lower.as_slice().len()];
+    let boxes = || lower.as_slice().iter().zip(upper.as_slice());
+    for reader in (index + 1..model.steps.len()).filter(|&k| model.inputs_of(k).contains(&index)) {
+        match &model.steps[reader] {
+            Step::Activation(f) if !f.is_piecewise_linear() => matters.fill(true),
+            Step::Activation(_) => {
+                let unknown = |(l, u): (&T, &T)| *l < T::zero() && *u > T::zero();
+                matters.iter_mut().zip(boxes()).for_each(|(m, b)| *m |= unknown(b));
+            }
+            Step::MaxPool(window) => {
+                let rivals = rivals(window, lower, upper);
+                matters.iter_mut().zip(rivals).for_each(|(m, rival)| *m |= rival);
+            }
+            Step::Input
+            | Step::Affine(_)
+            | Step::Scale { .. }
+            | Step::AveragePool { .. }
+            | Step::Add
+            | Step::Gather(_)
+            | Step::Reshape => {}
         }
     }
-    // Two sound bounds of one neuron may cross by rounding; the box must stay non-empty.
-    for (l, u) in bounds.lower.as_mut_slice().iter_mut().zip(bounds.upper.as_mut_slice()) {
-        if *u < *l {
-            std::mem::swap(l, u);
+    let width = lower.cols();
+    let chosen = matters.iter().enumerate().filter(|(_, m)| **m);
+    chosen.map(|(k, _)| (k / width, k % width)).collect()
+}
+
+/// For each element whether it may be the largest of a window that has more than one such element.
+fn rivals<T: Scalar>(window: &Window, lower: &Matrix<T>, upper: &Matrix<T>) -> Vec<bool> {
+    let largest = max_pool(lower, window);
+    let mut rivals = vec![false; lower.as_slice().len()];
+    for s in 0..lower.rows() {
+        for k in 0..window.output_width() {
+            let (first, position) = (k / window.positions() * window.plane(), k % window.positions());
+            let elements = (0..window.taps()).filter_map(|tap| window.source(position, tap));
+            let may = elements.map(|e| first + e).filter(|&j| upper[(s, j)] > largest[(s, k)]);
+            let may: Vec<usize> = may.collect();
+            if may.len() > 1 {
+                may.into_iter().for_each(|j| rivals[s * lower.cols() + j] = true);
+            }
         }
     }
+    rivals
 }

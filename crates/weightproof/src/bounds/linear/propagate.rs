@@ -1,36 +1,53 @@
 //! Moving rows of coefficients from a node towards the input.
+//!
+//! Nodes are visited against their order, so that a node which several others read has all its coefficients when it is
+//! reached: joins of a residual network add up there. Affine layers are in [`super::dense`] and [`super::conv`].
 
-use super::super::interval::largest_magnitude;
 use super::super::{Block, LowerBounds, States};
 use super::concretize::concretize;
-use super::relax::{AbsoluteLines, Relaxation};
-use crate::kernels::rows::{
-    centered, l1, relax, squares, subtract_products, subtract_scaled, vectorized, weighted_l1,
-};
-use crate::kernels::{Matrix, Scalar, product};
-use crate::model::{Radius, Step};
-use crate::network::Activation;
+use super::relax::{AbsoluteLines, Relaxed};
+use crate::kernels::rows::{l1, relax, subtract_products, subtract_scaled, vectorized, weighted_l1};
+use crate::kernels::{Matrix, Scalar, Window, add_average_pool_transposed};
+use crate::model::Step;
+use crate::network::Gather;
 use crate::property::{SpecRow, Specification};
 use std::sync::OnceLock;
 
-/// Rows moved through the graph together: enough for fast products, few enough for the cache.
+/// Most rows moved through the graph together: enough for fast products, few enough for the cache.
 const ROWS: usize = 512;
+/// Most elements of the coefficients of one node, so that wide nodes take fewer rows.
+const ELEMENTS: usize = 1 << 21;
 
 /// How far a backward pass goes.
 pub enum Reach<'a, T> {
-    /// Through one dense layer, then to the box of its input: the interval method.
+    /// Through one affine layer, then to the box of its input: the interval method.
     OneLayer,
     /// Through relaxed activations, by node, until everything before is fixed or a box.
-    Input(&'a [Option<Relaxation<T>>]),
+    Input(&'a [Option<Relaxed<T>>]),
 }
+
+/// How a convolution pays for its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Every use of a weight is charged on its own.
+    PerUse,
+    /// All uses of a weight move alike, where they do.
+    Shared,
+}
+
+/// A row of a pass: the sample, and the linear function that is bounded.
+pub(super) type Row = (usize, SpecRow);
 
 /// A backward pass over a block: lower bounds of linear functions of a node.
 pub struct Backward<'a, T> {
     pub(super) block: &'a Block<'a, T>,
     pub(super) states: &'a States<'a, T>,
     reach: Reach<'a, T>,
-    /// By dense node: chords of |z| for its input, made on first use.
+    pub(super) sharing: Sharing,
+    /// By node: chords of |z|, made on first use.
     absolute: Vec<OnceLock<Option<AbsoluteLines<T>>>>,
+    /// By node: centre and radius of its box, made on first use.
+    middle: Vec<OnceLock<(Matrix<T>, Matrix<T>)>>,
 }
 
 /// Coefficients of a node's elements, one row for each bound, with the loss through a uniform radius still to be
@@ -39,183 +56,163 @@ pub(super) struct Coefficients<T> {
     /// (rows, width).
     pub(super) a: Matrix<T>,
     pending: Option<Pending<T>>,
+    /// Whether an affine layer was crossed.
+    crossed: bool,
 }
 
 struct Pending<T> {
     /// One for each row.
     g: Vec<T>,
-    /// The dense node whose input the loss belongs to.
-    dense: usize,
+    /// The node whose elements the loss belongs to; up to a change of shape the one that the coefficients belong to.
+    node: usize,
+}
+
+impl<T: Scalar> Coefficients<T> {
+    /// Coefficients without a pending loss.
+    pub(super) fn new(a: Matrix<T>) -> Self {
+        Coefficients { a, pending: None, crossed: false }
+    }
+
+    /// Coefficients of `node` that still pay `g Σ_j |z_j|`.
+    pub(super) fn lossy(a: Matrix<T>, g: Vec<T>, node: usize) -> Self {
+        Coefficients { pending: Some(Pending { g, node }), ..Coefficients::new(a) }
+    }
 }
 
 impl<'a, T: Scalar> Backward<'a, T> {
     /// Prepares passes over `block`, whose nodes have `states`.
-    pub fn new(block: &'a Block<'a, T>, states: &'a States<'a, T>, reach: Reach<'a, T>) -> Self {
+    pub fn new(
+        block: &'a Block<'a, T>,
+        states: &'a States<'a, T>,
+        reach: Reach<'a, T>,
+        sharing: Sharing,
+    ) -> Self {
         let absolute = (0..block.values.len()).map(|_| OnceLock::new()).collect();
-        Backward { block, states, reach, absolute }
+        let middle = (0..block.values.len()).map(|_| OnceLock::new()).collect();
+        Backward { block, states, reach, sharing, absolute, middle }
     }
 
     /// Lower bounds of every row of a specification of the output.
     pub fn specification(&self, spec: &Specification) -> LowerBounds<T> {
-        let rows: Vec<(usize, SpecRow)> =
+        let rows: Vec<Row> =
             spec.rows.iter().enumerate().map(|(r, row)| (r / spec.count, *row)).collect();
         let output = self.block.values.len() - 1;
         LowerBounds { lower: self.rows(output, &rows), void: self.states.void.clone() }
     }
 
     /// Lower bounds of rows `(sample, linear function)` of node `start`.
-    pub fn rows(&self, start: usize, rows: &[(usize, SpecRow)]) -> Vec<T> {
-        rows.chunks(ROWS).flat_map(|chunk| self.chunk(start, chunk)).collect()
+    pub fn rows(&self, start: usize, rows: &[Row]) -> Vec<T> {
+        let model = self.block.prepared.model;
+        let widest = (0..=start).map(|node| model.width(node)).max().unwrap_or(1);
+        let together = (ELEMENTS / widest.max(1)).clamp(1, ROWS);
+        rows.chunks(together).flat_map(|chunk| self.chunk(start, chunk)).collect()
     }
 
-    fn chunk(&self, start: usize, rows: &[(usize, SpecRow)]) -> Vec<T> {
+    fn chunk(&self, start: usize, rows: &[Row]) -> Vec<T> {
         let mut offset = vec![T::zero(); rows.len()];
         let mut work: Vec<Option<Coefficients<T>>> = (0..=start).map(|_| None).collect();
         let model = self.block.prepared.model;
-        let through_dense =
-            matches!(model.steps[start], Step::Dense { .. }) && !self.states.is_fixed(model.input_of(start));
-        if through_dense {
-            work[model.input_of(start)] = Some(self.gather(start, rows, &mut offset));
-        } else {
-            work[start] = Some(one_hot(rows, model.width(start)));
+        match &model.steps[start] {
+            Step::Affine(layer) if layer.window.is_none() && !self.states.is_fixed(model.input_of(start)) => {
+                let c = self.gather(start, rows, &mut offset);
+                work[model.input_of(start)] = Some(Coefficients { crossed: true, ..c });
+            }
+            Step::Affine(_)
+            | Step::Input
+            | Step::Scale { .. }
+            | Step::Activation(_)
+            | Step::MaxPool(_)
+            | Step::AveragePool { .. }
+            | Step::Add
+            | Step::Gather(_)
+            | Step::Reshape => work[start] = Some(one_hot(rows, model.width(start))),
         }
         for node in (0..=start).rev() {
             let Some(mut c) = work[node].take() else { continue };
-            if self.ends_at(node, through_dense) {
+            if self.ends_at(node, c.crossed) {
                 self.resolve(&mut c, rows, &mut offset);
                 concretize(self, &c, node, rows, &mut offset);
                 continue;
             }
-            let moved = match &model.steps[node] {
-                Step::Input => unreachable!("a pass ends at the input"),
-                Step::Dense { .. } => self.through_dense(c, node, rows, &mut offset),
-                Step::Scale { scale, shift } => self.through_scale(c, scale, shift, rows, &mut offset),
-                Step::Activation(f) => self.through_activation(c, node, *f, rows, &mut offset),
-                Step::Reshape => c,
-            };
-            work[model.input_of(node)] = Some(moved);
+            let crossed = c.crossed || matches!(model.steps[node], Step::Affine(_));
+            for (input, moved) in self.through(c, node, rows, &mut offset) {
+                let moved = Coefficients { crossed, ..moved };
+                work[input] = Some(match work[input].take() {
+                    None => moved,
+                    Some(other) => self.joined(other, moved, rows, &mut offset),
+                });
+            }
         }
         offset
     }
 
-    /// Whether the worst case over what is known of `node` is taken there.
-    fn ends_at(&self, node: usize, crossed_dense: bool) -> bool {
-        let model = self.block.prepared.model;
-        let one_layer = matches!(self.reach, Reach::OneLayer);
-        match &model.steps[node] {
-            Step::Input => true,
-            // Rows move independently when the input is fixed: the reachable set is a box (or a ball), exactly.
-            Step::Dense { .. } => self.states.is_fixed(model.input_of(node)) || (one_layer && crossed_dense),
-            Step::Activation(_) => one_layer || self.states.is_fixed(node),
-            Step::Scale { .. } | Step::Reshape => self.states.is_fixed(model.input_of(node)),
-        }
-    }
-
-    /// First step through the dense node `start`: rows of specifications select rows of W.
-    ///
-    /// ```text
-    /// (e_i − e_j)·p ≥ (W_i − W_j) z − (E_i + E_j)|z| + b_i − b_j − e_i − e_j
-    /// ```
-    fn gather(&self, start: usize, rows: &[(usize, SpecRow)], offset: &mut [T]) -> Coefficients<T> {
-        let Step::Dense { weight, bias } = &self.block.prepared.model.steps[start] else {
-            panic!("node {start} is not dense")
-        };
-        let radii = self.block.prepared.radii.layer(start);
-        let mut a = Matrix::zeros(rows.len(), weight.cols());
-        vectorized(|| {
-            for (r, (_, row)) in rows.iter().enumerate() {
-                let out = a.row_mut(r);
-                if let Some(i) = row.plus {
-                    out.copy_from_slice(weight.row(i));
-                    offset[r] += bias[i] - radii.bias[i];
-                }
-                if let Some(i) = row.minus {
-                    out.iter_mut().zip(weight.row(i)).for_each(|(a, &w)| *a -= w);
-                    offset[r] += -bias[i] - radii.bias[i];
-                }
-            }
-        });
-        let ends = |row: &SpecRow| [row.plus, row.minus].into_iter().flatten();
-        match &radii.weight {
-            Radius::Zero => Coefficients { a, pending: None },
-            Radius::Uniform(e) => {
-                let g = rows.iter().map(|(_, row)| ends(row).map(|_| *e).sum()).collect();
-                Coefficients { a, pending: Some(Pending { g, dense: start }) }
-            }
-            Radius::PerRow(e) => {
-                let g = rows.iter().map(|(_, row)| ends(row).map(|i| e[i]).sum()).collect();
-                Coefficients { a, pending: Some(Pending { g, dense: start }) }
-            }
-            Radius::Dense(e) => {
-                let g =
-                    Matrix::from_fn(rows.len(), e.cols(), |r, j| ends(&rows[r].1).map(|i| e[(i, j)]).sum());
-                self.subtract_matrix(&mut a, &g, start, rows, offset);
-                Coefficients { a, pending: None }
-            }
-            Radius::Frobenius(radius) => {
-                let norms: Vec<T> =
-                    rows.iter().map(|(_, row)| ends(row).map(|_| T::one()).sum::<T>().sqrt()).collect();
-                self.subtract_ball(*radius, &norms, start, rows, offset);
-                Coefficients { a, pending: None }
-            }
-        }
-    }
-
-    /// One step through a perturbed dense layer (Lemma 1).
-    ///
-    /// ```text
-    /// a·p ≥ (a W − |a| E)·|z| part + a·b − |a|·e
-    /// ```
-    /// # Shapes
-    /// `c.a`: (rows, n_out) becomes (rows, n_in).
-    /// # Guarantee
-    /// Exact for `z ≥ 0`; for mixed signs up to the chord of |z|.
-    /// # Source
-    /// theory.md §3, §4.3. Difference to CROWN on weights: no weight × activation relaxation.
-    fn through_dense(
+    /// Coefficients of `node` as coefficients of the nodes that it reads.
+    fn through(
         &self,
         mut c: Coefficients<T>,
         node: usize,
-        rows: &[(usize, SpecRow)],
+        rows: &[Row],
+        offset: &mut [T],
+    ) -> Vec<(usize, Coefficients<T>)> {
+        let model = self.block.prepared.model;
+        let inputs = model.inputs_of(node);
+        let step = &model.steps[node];
+        // A change of shape carries a pending loss along, an activation subtracts it on the way.
+        if !matches!(step, Step::Reshape | Step::Activation(_)) {
+            self.resolve(&mut c, rows, offset);
+        }
+        let moved = match step {
+            Step::Input => unreachable!("a pass ends at the input"),
+            Step::Affine(layer) => match &layer.window {
+                None => self.through_dense(c, node, rows, offset),
+                Some(window) => self.through_conv(c, node, window, rows, offset),
+            },
+            Step::Scale { scale, shift } => through_scale(c, scale, shift, offset),
+            Step::Activation(_) => self.through_activation(c, node, rows, offset),
+            Step::MaxPool(window) => self.through_max_pool(&c, node, window, rows, offset),
+            Step::AveragePool { window, factor } => {
+                self.through_average_pool(&c, node, (window, factor), rows, offset)
+            }
+            Step::Add => return self.through_sum(c, node, rows, offset),
+            Step::Gather(gather) => return self.through_gather(&c, node, gather, offset),
+            Step::Reshape => c,
+        };
+        vec![(inputs[0], moved)]
+    }
+
+    /// Whether the worst case over what is known of `node` is taken there.
+    fn ends_at(&self, node: usize, crossed_affine: bool) -> bool {
+        let model = self.block.prepared.model;
+        let one_layer = matches!(self.reach, Reach::OneLayer);
+        self.states.is_fixed(node)
+            || match &model.steps[node] {
+                Step::Input => true,
+                // With a fixed input the worst case over the parameters is known exactly.
+                Step::Affine(_) => {
+                    self.states.is_fixed(model.input_of(node)) || (one_layer && crossed_affine)
+                }
+                Step::Activation(_) | Step::MaxPool(_) => one_layer,
+                Step::Scale { .. }
+                | Step::AveragePool { .. }
+                | Step::Add
+                | Step::Gather(_)
+                | Step::Reshape => false,
+            }
+    }
+
+    /// The sum of what two readers of one node give.
+    fn joined(
+        &self,
+        mut c: Coefficients<T>,
+        mut other: Coefficients<T>,
+        rows: &[Row],
         offset: &mut [T],
     ) -> Coefficients<T> {
-        let Step::Dense { weight, bias } = &self.block.prepared.model.steps[node] else {
-            panic!("node {node} is not dense")
-        };
-        let radii = self.block.prepared.radii.layer(node);
         self.resolve(&mut c, rows, offset);
-        let a = c.a;
-        let norms: Vec<T> = vectorized(|| {
-            (0..a.rows())
-                .map(|r| {
-                    offset[r] += centered(a.row(r), bias, &radii.bias);
-                    match &radii.weight {
-                        Radius::Zero | Radius::Dense(_) => T::zero(),
-                        Radius::Uniform(e) => *e * l1(a.row(r)),
-                        Radius::PerRow(e) => weighted_l1(a.row(r), e),
-                        Radius::Frobenius(_) => squares(a.row(r)).sqrt(),
-                    }
-                })
-                .collect()
-        });
-        let mut out = Matrix::default();
-        product(&mut out, &a, weight);
-        match &radii.weight {
-            Radius::Zero => Coefficients { a: out, pending: None },
-            Radius::Uniform(_) | Radius::PerRow(_) => {
-                Coefficients { a: out, pending: Some(Pending { g: norms, dense: node }) }
-            }
-            Radius::Dense(e) => {
-                let mut g = Matrix::default();
-                product(&mut g, &a.map(|a| a.abs()), e);
-                self.subtract_matrix(&mut out, &g, node, rows, offset);
-                Coefficients { a: out, pending: None }
-            }
-            Radius::Frobenius(radius) => {
-                self.subtract_ball(*radius, &norms, node, rows, offset);
-                Coefficients { a: out, pending: None }
-            }
-        }
+        self.resolve(&mut other, rows, offset);
+        c.a.add_assign(&other.a);
+        c.crossed |= other.crossed;
+        c
     }
 
     /// `z = ρ(p)`: coefficients pick the lower or the upper line by their sign; the activation radius costs `ε_a ‖a‖₁`.
@@ -223,16 +220,14 @@ impl<'a, T: Scalar> Backward<'a, T> {
         &self,
         mut c: Coefficients<T>,
         node: usize,
-        f: Activation,
-        rows: &[(usize, SpecRow)],
+        rows: &[Row],
         offset: &mut [T],
     ) -> Coefficients<T> {
-        let Reach::Input(relaxations) = &self.reach else {
-            unreachable!("{} ends a one-layer pass", f.name())
+        let Some(Relaxed::Activation(relaxation)) = self.relaxed(node) else {
+            unreachable!("activations before the start are relaxed")
         };
-        let relaxation = relaxations[node].as_ref().expect("activations before the start are relaxed");
         let radius = self.block.prepared.radii.activation();
-        let plain = c.pending.as_ref().filter(|p| self.absolute_lines(p.dense).is_none());
+        let plain = c.pending.as_ref().filter(|p| self.absolute_lines(p.node).is_none());
         let shifts = plain.map(|p| p.g.clone());
         if shifts.is_some() {
             c.pending = None;
@@ -247,29 +242,114 @@ impl<'a, T: Scalar> Backward<'a, T> {
         c
     }
 
-    /// `scale · z + shift`.
-    fn through_scale(
+    /// The maximum of every window by its lower or upper line.
+    fn through_max_pool(
         &self,
-        mut c: Coefficients<T>,
-        scale: &[T],
-        shift: &[T],
-        rows: &[(usize, SpecRow)],
+        c: &Coefficients<T>,
+        node: usize,
+        window: &Window,
+        rows: &[Row],
         offset: &mut [T],
     ) -> Coefficients<T> {
-        self.resolve(&mut c, rows, offset);
-        for r in 0..rows.len() {
-            for ((a, &scale), &shift) in c.a.row_mut(r).iter_mut().zip(scale).zip(shift) {
-                offset[r] += *a * shift;
-                *a *= scale;
+        let Some(Relaxed::Maximum(relaxation)) = self.relaxed(node) else {
+            unreachable!("maxima before the start are relaxed")
+        };
+        let mut out = Matrix::zeros(rows.len(), window.input_width());
+        for (r, (s, _)) in rows.iter().enumerate() {
+            offset[r] += relaxation.add_backward(*s, c.a.row(r), out.row_mut(r));
+        }
+        Coefficients::new(out)
+    }
+
+    /// `Σ f_j z_j`, every summand rounded by `ρ |z_j|`, the sum by `δ`.
+    fn through_average_pool(
+        &self,
+        c: &Coefficients<T>,
+        node: usize,
+        (window, factor): (&Window, &[T]),
+        rows: &[Row],
+        offset: &mut [T],
+    ) -> Coefficients<T> {
+        let rounding = self.block.prepared.radii.roundings[node];
+        let mut out = Matrix::zeros(rows.len(), window.input_width());
+        add_average_pool_transposed(&mut out, &c.a, window, factor);
+        if !rounding.is_zero() {
+            let mut g = Matrix::zeros(rows.len(), window.input_width());
+            let loss = c.a.map(|a| rounding.relative * a.abs());
+            add_average_pool_transposed(&mut g, &loss, window, factor);
+            let input = self.block.prepared.model.input_of(node);
+            self.subtract_matrix(&mut out, &g, input, rows, offset);
+            (0..rows.len()).for_each(|r| offset[r] -= rounding.absolute * l1(c.a.row(r)));
+        }
+        Coefficients::new(out)
+    }
+
+    /// A sum hands its coefficients to every summand, rounded by `ρ |z|` each; the sum by `δ`.
+    fn through_sum(
+        &self,
+        c: Coefficients<T>,
+        node: usize,
+        rows: &[Row],
+        offset: &mut [T],
+    ) -> Vec<(usize, Coefficients<T>)> {
+        let rounding = self.block.prepared.radii.roundings[node];
+        (0..rows.len()).for_each(|r| offset[r] -= rounding.absolute * l1(c.a.row(r)));
+        let loss = (!rounding.is_zero()).then(|| c.a.map(|a| rounding.relative * a.abs()));
+        let summand = |&input: &usize| {
+            let mut a = c.a.clone();
+            if let Some(loss) = &loss {
+                self.subtract_matrix(&mut a, loss, input, rows, offset);
+            }
+            (input, Coefficients::new(a))
+        };
+        self.block.prepared.model.inputs_of(node).iter().map(summand).collect()
+    }
+
+    /// A choice of elements hands every coefficient to the element that was chosen.
+    fn through_gather(
+        &self,
+        c: &Coefficients<T>,
+        node: usize,
+        gather: &Gather,
+        offset: &mut [T],
+    ) -> Vec<(usize, Coefficients<T>)> {
+        let model = self.block.prepared.model;
+        let (inputs, constant) = (model.inputs_of(node), T::from_f64(gather.constant));
+        let widths: Vec<usize> = inputs.iter().map(|&i| model.width(i)).collect();
+        let mut all = Matrix::zeros(c.a.rows(), widths.iter().sum());
+        for r in 0..c.a.rows() {
+            let out = all.row_mut(r);
+            for (&a, source) in c.a.row(r).iter().zip(&gather.source) {
+                match source {
+                    Some(k) => out[*k] += a,
+                    None => offset[r] += a * constant,
+                }
             }
         }
-        c
+        let mut first = 0;
+        let part = |(&input, &width): (&usize, &usize)| {
+            let a = if inputs.len() == 1 {
+                std::mem::take(&mut all)
+            } else {
+                Matrix::from_fn(c.a.rows(), width, |r, j| all[(r, first + j)])
+            };
+            first += width;
+            (input, Coefficients::new(a))
+        };
+        inputs.iter().zip(&widths).map(part).collect()
+    }
+
+    fn relaxed(&self, node: usize) -> Option<&Relaxed<T>> {
+        match &self.reach {
+            Reach::OneLayer => None,
+            Reach::Input(relaxed) => relaxed[node].as_ref(),
+        }
     }
 
     /// Subtracts the pending loss: `g |z_j| ≤ g (s_j z_j + t_j)`.
-    fn resolve(&self, c: &mut Coefficients<T>, rows: &[(usize, SpecRow)], offset: &mut [T]) {
-        let Some(Pending { g, dense }) = c.pending.take() else { return };
-        let lines = self.absolute_lines(dense);
+    pub(super) fn resolve(&self, c: &mut Coefficients<T>, rows: &[Row], offset: &mut [T]) {
+        let Some(Pending { g, node }) = c.pending.take() else { return };
+        let lines = self.absolute_lines(node);
         vectorized(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 match lines {
@@ -283,16 +363,16 @@ impl<'a, T: Scalar> Backward<'a, T> {
         });
     }
 
-    /// Subtracts `g_rj |z_j|` for a matrix of losses.
-    fn subtract_matrix(
+    /// Subtracts `g_rj |z_j|` for a matrix of losses of the elements of `node`.
+    pub(super) fn subtract_matrix(
         &self,
         a: &mut Matrix<T>,
         g: &Matrix<T>,
-        dense: usize,
-        rows: &[(usize, SpecRow)],
+        node: usize,
+        rows: &[Row],
         offset: &mut [T],
     ) {
-        let lines = self.absolute_lines(dense);
+        let lines = self.absolute_lines(node);
         vectorized(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 match lines {
@@ -306,31 +386,39 @@ impl<'a, T: Scalar> Backward<'a, T> {
         });
     }
 
-    /// Subtracts `r ‖a‖₂ max ‖z‖₂` for a Frobenius ball; `norms` holds `‖a‖₂` of every row.
-    fn subtract_ball(
-        &self,
-        radius: T,
-        norms: &[T],
-        dense: usize,
-        rows: &[(usize, SpecRow)],
-        offset: &mut [T],
-    ) {
-        let input = self.block.prepared.model.input_of(dense);
-        let z = largest_magnitude(self.states.lower(input), self.states.upper(input));
-        let lengths: Vec<T> = (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect();
-        for (r, (s, _)) in rows.iter().enumerate() {
-            offset[r] -= radius * norms[r] * lengths[*s];
-        }
+    fn absolute_lines(&self, node: usize) -> Option<&AbsoluteLines<T>> {
+        self.absolute[node].get_or_init(|| AbsoluteLines::new(self.states, node)).as_ref()
     }
 
-    fn absolute_lines(&self, dense: usize) -> Option<&AbsoluteLines<T>> {
-        let input = self.block.prepared.model.input_of(dense);
-        self.absolute[dense].get_or_init(|| AbsoluteLines::new(self.states, input)).as_ref()
+    /// Centre and radius of the box of `node`, (samples, width) each.
+    pub(super) fn middle(&self, node: usize) -> &(Matrix<T>, Matrix<T>) {
+        self.middle[node].get_or_init(|| {
+            let (l, u) = (self.states.lower(node), self.states.upper(node));
+            let half = T::from_f64(0.5);
+            let of = |f: fn(T, T) -> T| Matrix::from_fn(l.rows(), l.cols(), |s, j| f(l[(s, j)], u[(s, j)]));
+            (of(|l, u| l + u).map(|v| half * v), of(|l, u| u - l).map(|v| half * v))
+        })
     }
 }
 
+/// `scale · z + shift`.
+fn through_scale<T: Scalar>(
+    mut c: Coefficients<T>,
+    scale: &[T],
+    shift: &[T],
+    offset: &mut [T],
+) -> Coefficients<T> {
+    for r in 0..c.a.rows() {
+        for ((a, &scale), &shift) in c.a.row_mut(r).iter_mut().zip(scale).zip(shift) {
+            offset[r] += *a * shift;
+            *a *= scale;
+        }
+    }
+    c
+}
+
 /// Coefficients of the rows themselves.
-fn one_hot<T: Scalar>(rows: &[(usize, SpecRow)], width: usize) -> Coefficients<T> {
+fn one_hot<T: Scalar>(rows: &[Row], width: usize) -> Coefficients<T> {
     let mut a = Matrix::zeros(rows.len(), width);
     for (r, (_, row)) in rows.iter().enumerate() {
         if let Some(i) = row.plus {
@@ -340,5 +428,5 @@ fn one_hot<T: Scalar>(rows: &[(usize, SpecRow)], width: usize) -> Coefficients<T
             a[(r, i)] -= T::one();
         }
     }
-    Coefficients { a, pending: None }
+    Coefficients::new(a)
 }

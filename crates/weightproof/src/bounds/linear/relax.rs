@@ -1,8 +1,10 @@
 //! Linear relaxations of single neurons: `α p + a₀ ≤ ρ(p) ≤ β p + b₀` on `[l, u]`.
 
 use super::super::States;
+use super::maximum::MaxRelaxation;
 use crate::kernels::rows::Lines;
 use crate::kernels::{Matrix, Scalar};
+use crate::model::Step;
 use crate::network::Activation;
 
 /// A line `slope · p + offset`.
@@ -15,6 +17,32 @@ pub struct Line {
 impl Line {
     fn at(self, p: f64) -> f64 {
         self.slope * p + self.offset
+    }
+}
+
+/// Lines of one nonlinear node, for a block of samples.
+#[derive(Clone, Debug)]
+pub enum Relaxed<T> {
+    /// Of an activation.
+    Activation(Relaxation<T>),
+    /// Of max pooling.
+    Maximum(MaxRelaxation<T>),
+}
+
+impl<T: Scalar> Relaxed<T> {
+    /// Relaxes node `index` on the boxes of what it reads, if it is nonlinear.
+    pub fn new(step: &Step<T>, states: &States<'_, T>, input: impl Fn() -> usize) -> Option<Self> {
+        match step {
+            Step::Activation(f) => Some(Relaxed::Activation(Relaxation::new(*f, states, input()))),
+            Step::MaxPool(window) => Some(Relaxed::Maximum(MaxRelaxation::new(window, states, input()))),
+            Step::Input
+            | Step::Affine(_)
+            | Step::Scale { .. }
+            | Step::AveragePool { .. }
+            | Step::Add
+            | Step::Gather(_)
+            | Step::Reshape => None,
+        }
     }
 }
 
@@ -43,6 +71,7 @@ impl<T: Scalar> Relaxation<T> {
             let (ls, lo, us, uo) = match f {
                 Activation::Relu => relu(lower, upper),
                 Activation::LeakyRelu { .. }
+                | Activation::Clip { .. }
                 | Activation::Sigmoid
                 | Activation::Tanh
                 | Activation::Softplus
@@ -107,6 +136,7 @@ fn lines(f: Activation, l: f64, u: f64) -> (Line, Line) {
     if f.is_piecewise_linear() {
         slopes = vec![chord, f.derivative(-1.0), f.derivative(1.0)];
     }
+    slopes.extend(kink_slopes(f, l, u));
     slopes.extend(tangent_slopes(f, l, u));
     let mut low = Line { slope: 0.0, offset: f64::NEG_INFINITY };
     let mut high = Line { slope: 0.0, offset: f64::INFINITY };
@@ -121,6 +151,19 @@ fn lines(f: Activation, l: f64, u: f64) -> (Line, Line) {
         }
     }
     (low, high)
+}
+
+/// Slopes of the lines through an end of the interval and a kink of a clip inside of it, and of its parts.
+fn kink_slopes(f: Activation, l: f64, u: f64) -> Vec<f64> {
+    let Activation::Clip { low, high } = f else { return Vec::new() };
+    let mut slopes = vec![0.0, 1.0];
+    if l < high && high < u {
+        slopes.push((high - f.apply(l)) / (high - l));
+    }
+    if l < low && low < u {
+        slopes.push((f.apply(u) - low) / (u - low));
+    }
+    slopes
 }
 
 /// Slopes of the lines through one end of an interval across zero that touch an S-shaped function on the other side.
@@ -161,6 +204,7 @@ fn extrema(f: Activation, m: f64, l: f64, u: f64) -> (f64, f64) {
 fn stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] {
     match f {
         Activation::Relu | Activation::LeakyRelu { .. } => [Some(0.0), None, None],
+        Activation::Clip { low, high } => [Some(low), Some(high), None],
         // s(1−s) = m
         Activation::Sigmoid if m > 0.0 && m < 0.25 => {
             let root = (1.0 - 4.0 * m).sqrt();
@@ -210,7 +254,20 @@ fn gelu_tanh_turn() -> f64 {
     1.418_504_012_957_255_3
 }
 
-/// The chord of `|z|` on `[l, u]`: `|z| ≤ s z + t`, exact when the sign is known.
+/// The chord of `|z|` on `[l, u]`: `|z| ≤ s z + t`, exact when the sign is known. NaN gives NaN.
+#[inline(always)]
+pub(super) fn chord<T: Scalar>(l: T, u: T) -> (T, T) {
+    if l >= T::zero() {
+        (T::one(), T::zero())
+    } else if u <= T::zero() {
+        (-T::one(), T::zero())
+    } else {
+        let two = T::one() + T::one();
+        ((u + l) / (u - l), -two * u / (u - l) * l)
+    }
+}
+
+/// Chords of `|z|`, by [`chord`], of all elements of a node.
 #[derive(Clone, Debug)]
 pub struct AbsoluteLines<T> {
     /// Slopes `s`, (samples, width).
@@ -226,16 +283,6 @@ impl<T: Scalar> AbsoluteLines<T> {
         if l.as_slice().iter().all(|l| *l >= T::zero()) {
             return None;
         }
-        let chord = |l: T, u: T| {
-            if l >= T::zero() {
-                (T::one(), T::zero())
-            } else if u <= T::zero() {
-                (-T::one(), T::zero())
-            } else {
-                let two = T::one() + T::one();
-                ((u + l) / (u - l), -two * u / (u - l) * l)
-            }
-        };
         let at = |s: usize, j: usize| chord(l[(s, j)], u[(s, j)]);
         Some(AbsoluteLines {
             slope: Matrix::from_fn(l.rows(), l.cols(), |s, j| at(s, j).0),
@@ -248,10 +295,13 @@ impl<T: Scalar> AbsoluteLines<T> {
 mod tests {
     use super::*;
 
-    const ALL: [Activation; 8] = [
+    const ALL: [Activation; 11] = [
         Activation::Relu,
         Activation::LeakyRelu { slope: 0.2 },
         Activation::LeakyRelu { slope: 1.7 },
+        Activation::Clip { low: 0.0, high: 6.0 },
+        Activation::Clip { low: -0.5, high: 0.7 },
+        Activation::Clip { low: f64::NEG_INFINITY, high: 1.25 },
         Activation::Sigmoid,
         Activation::Tanh,
         Activation::Softplus,

@@ -1,0 +1,386 @@
+//! Convolutions as matrix products over the patches of one image, or of a few small ones, at a time: the patches of a whole
+//! batch are never laid out. Dense layers, which have no window, are one product.
+//!
+//! ```text
+//! patches X (patch, positions):  X[(c, tap), p] = z[c, source(p, tap)], 0 outside of the image
+//! forward      p = W X                          (channels, positions)
+//! transposed   Wᵀ a  laid back onto the image   (patch, positions) → image
+//! ```
+
+use super::product::{Factor, multiply};
+use super::{Matrix, Scalar, Window, add_product, product_transposed};
+
+/// Columns of a product: enough for its inner loops, few enough for the cache.
+const COLUMNS: usize = 512;
+
+/// Output positions `[from, to)` along height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Rows.
+    pub y: (usize, usize),
+    /// Columns.
+    pub x: (usize, usize),
+}
+
+impl Region {
+    /// All positions.
+    pub fn all(window: &Window) -> Self {
+        Region { y: (0, window.extent(0)), x: (0, window.extent(1)) }
+    }
+
+    /// The smallest region that holds every position where a channel of `a` is not zero; `None` when there is none.
+    pub fn support<T: Scalar>(window: &Window, a: &[T]) -> Option<Self> {
+        let (height, width) = (window.extent(0), window.extent(1));
+        let mut found: Option<Region> = None;
+        for (k, row) in a.chunks_exact(width).enumerate() {
+            let Some(first) = row.iter().position(|a| *a != T::zero()) else { continue };
+            let last = row.iter().rposition(|a| *a != T::zero()).unwrap_or(first) + 1;
+            let y = k % height;
+            let region = found.get_or_insert(Region { y: (y, y + 1), x: (first, last) });
+            region.y = (region.y.0.min(y), region.y.1.max(y + 1));
+            region.x = (region.x.0.min(first), region.x.1.max(last));
+        }
+        found
+    }
+
+    /// Number of positions.
+    pub fn positions(&self) -> usize {
+        (self.y.1 - self.y.0) * (self.x.1 - self.x.0)
+    }
+
+    /// The positions of this region in every channel of `a`, row after row.
+    pub fn crop<T: Scalar>(&self, window: &Window, a: &[T], out: &mut Vec<T>) {
+        out.clear();
+        let width = window.extent(1);
+        for plane in a.chunks_exact(window.positions()) {
+            for y in self.y.0..self.y.1 {
+                out.extend_from_slice(&plane[y * width + self.x.0..y * width + self.x.1]);
+            }
+        }
+    }
+}
+
+/// The patches of one group of one image, (patch, positions of a region), in scratch memory.
+#[derive(Clone, Debug, Default)]
+pub struct Patches<T> {
+    data: Vec<T>,
+}
+
+impl<T: Scalar> Patches<T> {
+    /// All entries, row after row.
+    pub fn as_slice(&self) -> &[T] {
+        &self.data
+    }
+
+    /// Lays out the patches of `group` of the image `z` at the positions of `region`.
+    pub fn unfold(&mut self, window: &Window, group: usize, z: &[T], region: Region) {
+        self.data.resize(window.patch() * region.positions(), T::zero());
+        unfold(&mut self.data, region.positions(), 0, window, group, z, region);
+    }
+}
+
+/// Writes patches into columns `first..` of a matrix with `columns` columns.
+fn unfold<T: Scalar>(
+    out: &mut [T],
+    columns: usize,
+    first: usize,
+    window: &Window,
+    group: usize,
+    z: &[T],
+    region: Region,
+) {
+    let width = region.x.1 - region.x.0;
+    let mut row = 0;
+    for c in group * window.group_inputs()..(group + 1) * window.group_inputs() {
+        let plane = &z[c * window.plane()..(c + 1) * window.plane()];
+        for ky in 0..window.kernel[0] {
+            for kx in 0..window.kernel[1] {
+                let (from, to) = clipped(window, 1, kx, region.x);
+                let out = &mut out[row * columns + first..row * columns + first + region.positions()];
+                for (y, out) in (region.y.0..region.y.1).zip(out.chunks_exact_mut(width)) {
+                    let Some(source) = window.source_on(0, y, ky).filter(|_| from < to) else {
+                        out.fill(T::zero());
+                        continue;
+                    };
+                    let (left, rest) = out.split_at_mut(from - region.x.0);
+                    let (middle, right) = rest.split_at_mut(to - from);
+                    left.fill(T::zero());
+                    right.fill(T::zero());
+                    let start = source * window.input[2] + source_x(window, from, kx);
+                    if window.stride[1] == 1 {
+                        middle.copy_from_slice(&plane[start..start + middle.len()]);
+                    } else {
+                        let values = plane[start..].iter().step_by(window.stride[1]);
+                        middle.iter_mut().zip(values).for_each(|(out, &z)| *out = z);
+                    }
+                }
+                row += 1;
+            }
+        }
+    }
+}
+
+/// Adds patches onto the image: the transposed of [`unfold`].
+fn fold<T: Scalar>(patches: &[T], window: &Window, group: usize, out: &mut [T], region: Region) {
+    let width = region.x.1 - region.x.0;
+    let mut rows = patches.chunks_exact(region.positions().max(1));
+    for c in group * window.group_inputs()..(group + 1) * window.group_inputs() {
+        let plane = &mut out[c * window.plane()..(c + 1) * window.plane()];
+        for ky in 0..window.kernel[0] {
+            for kx in 0..window.kernel[1] {
+                let Some(row) = rows.next() else { return };
+                let (from, to) = clipped(window, 1, kx, region.x);
+                if from >= to {
+                    continue;
+                }
+                for (y, row) in (region.y.0..region.y.1).zip(row.chunks_exact(width)) {
+                    let Some(source) = window.source_on(0, y, ky) else { continue };
+                    let start = source * window.input[2] + source_x(window, from, kx);
+                    let row = &row[from - region.x.0..to - region.x.0];
+                    if window.stride[1] == 1 {
+                        plane[start..start + row.len()].iter_mut().zip(row).for_each(|(out, &a)| *out += a);
+                    } else {
+                        let values = plane[start..].iter_mut().step_by(window.stride[1]);
+                        values.zip(row).for_each(|(out, &a)| *out += a);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The positions of `range` whose tap reads inside of the image.
+fn clipped(window: &Window, axis: usize, tap: usize, range: (usize, usize)) -> (usize, usize) {
+    let covered = window.covered(axis, tap);
+    let from = covered.start.clamp(range.0, range.1);
+    (from, covered.end.clamp(from, range.1))
+}
+
+fn source_x(window: &Window, x: usize, kx: usize) -> usize {
+    x * window.stride[1] + kx * window.dilation[1] - window.padding[1][0]
+}
+
+/// `out = W z` for rows `z`, or their convolution.
+///
+/// # Shapes
+/// `z`: (rows, n_in), `weight`: (channels, patch); `out` becomes (rows, channels × positions).
+pub fn linear<T: Scalar>(out: &mut Matrix<T>, z: &Matrix<T>, weight: &Matrix<T>, window: Option<&Window>) {
+    let Some(window) = window else { return product_transposed(out, z, weight) };
+    out.reshape_scratch(z.rows(), window.output_width());
+    if window.group_inputs() == 1 && window.group_outputs() == 1 {
+        out.as_mut_slice().fill(T::zero());
+        for s in 0..z.rows() {
+            for c in 0..window.channels {
+                each_tap(window, c, |tap, from, to, step| {
+                    let w = weight[(c, tap)];
+                    let values = z.row(s)[from..].iter().step_by(window.stride[1]);
+                    out.row_mut(s)[to..to + step].iter_mut().zip(values).for_each(|(out, &z)| *out += w * z);
+                });
+            }
+        }
+        return;
+    }
+    let (positions, patch, channels) = (window.positions(), window.patch(), window.group_outputs());
+    let together = (COLUMNS / positions).clamp(1, z.rows().max(1));
+    let (mut patches, mut product) = (Vec::new(), Vec::new());
+    for first in (0..z.rows()).step_by(together) {
+        let images = together.min(z.rows() - first);
+        let columns = images * positions;
+        patches.resize(patch * columns, T::zero());
+        for group in 0..window.groups {
+            for k in 0..images {
+                let z = z.row(first + k);
+                unfold(&mut patches, columns, k * positions, window, group, z, Region::all(window));
+            }
+            let rows = weight.row_range(group * channels, (group + 1) * channels);
+            let shape = (channels, patch, columns);
+            let at = group * channels * positions..(group + 1) * channels * positions;
+            if images == 1 {
+                let out = &mut out.row_mut(first)[at];
+                multiply(out, false, Factor::Plain(rows), Factor::Plain(&patches), shape);
+                continue;
+            }
+            product.resize(channels * columns, T::zero());
+            multiply(&mut product, false, Factor::Plain(rows), Factor::Plain(&patches), shape);
+            for k in 0..images {
+                let out = out.row_mut(first + k)[at.clone()].chunks_exact_mut(positions);
+                for (out, row) in out.zip(product.chunks_exact(columns)) {
+                    out.copy_from_slice(&row[k * positions..(k + 1) * positions]);
+                }
+            }
+        }
+    }
+}
+
+/// `out += Wᵀ a` for rows `a`: the gradient of [`linear`] with respect to its input. Positions without coefficients cost
+/// nothing.
+///
+/// # Shapes
+/// `a`: (rows, channels × positions), `weight`: (channels, patch), `out`: (rows, n_in).
+pub fn add_linear_transposed<T: Scalar>(
+    out: &mut Matrix<T>,
+    a: &Matrix<T>,
+    weight: &Matrix<T>,
+    window: Option<&Window>,
+) {
+    let Some(window) = window else { return add_product(out, a, weight) };
+    let mut scratch = Scratch::default();
+    for r in 0..a.rows() {
+        let Some(region) = Region::support(window, a.row(r)) else { continue };
+        scratch.add_transposed(out.row_mut(r), a.row(r), weight, window, region);
+    }
+}
+
+/// Memory of transposed convolutions.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch<T> {
+    cropped: Vec<T>,
+    patches: Vec<T>,
+}
+
+impl<T: Scalar> Scratch<T> {
+    /// `out += Wᵀ a` for one row whose coefficients are zero outside of `region`.
+    pub fn add_transposed(
+        &mut self,
+        out: &mut [T],
+        a: &[T],
+        weight: &Matrix<T>,
+        window: &Window,
+        region: Region,
+    ) {
+        if window.group_inputs() == 1 && window.group_outputs() == 1 {
+            for c in 0..window.channels {
+                each_tap(window, c, |tap, from, to, step| {
+                    let w = weight[(c, tap)];
+                    let values = out[from..].iter_mut().step_by(window.stride[1]);
+                    values.zip(&a[to..to + step]).for_each(|(out, &a)| *out += w * a);
+                });
+            }
+            return;
+        }
+        let positions = region.positions();
+        let (patch, channels) = (window.patch(), window.group_outputs());
+        let whole = positions == window.positions();
+        if !whole {
+            region.crop(window, a, &mut self.cropped);
+        }
+        let a = if whole { a } else { &self.cropped };
+        self.patches.resize(patch * positions, T::zero());
+        for group in 0..window.groups {
+            let rows = weight.row_range(group * channels, (group + 1) * channels);
+            let a = &a[group * channels * positions..(group + 1) * channels * positions];
+            let shape = (patch, channels, positions);
+            multiply(&mut self.patches, false, Factor::Transposed(rows), Factor::Plain(a), shape);
+            fold(&self.patches, window, group, out, region);
+        }
+    }
+}
+
+/// `f(tap, first input element, first output element, number)` for every run of output positions of channel `c` that one tap
+/// of a depthwise window feeds.
+pub(super) fn each_tap(window: &Window, c: usize, mut f: impl FnMut(usize, usize, usize, usize)) {
+    for ky in 0..window.kernel[0] {
+        for kx in 0..window.kernel[1] {
+            let covered = window.covered(1, kx);
+            if covered.is_empty() {
+                continue;
+            }
+            for y in window.covered(0, ky) {
+                let Some(source) = window.source_on(0, y, ky) else { continue };
+                let from = c * window.plane()
+                    + source * window.input[2]
+                    + source_x(window, covered.start, kx);
+                let to = c * window.positions() + y * window.extent(1) + covered.start;
+                f(ky * window.kernel[1] + kx, from, to, covered.len());
+            }
+        }
+    }
+}
+
+/// Adds `bias_i` to every element that row `i` of a layer gives, in each row of `out`.
+pub fn add_by_row<T: Scalar>(out: &mut Matrix<T>, bias: &[T]) {
+    let positions = out.cols() / bias.len().max(1);
+    for s in 0..out.rows() {
+        for (out, &b) in out.row_mut(s).chunks_exact_mut(positions.max(1)).zip(bias) {
+            out.iter_mut().for_each(|p| *p += b);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::network::affine_map;
+
+    const TOLERANCE: f64 = 1e-12;
+
+    /// Windows of every shape: groups, depthwise, strides, dilation, uneven padding, one dimension.
+    pub(crate) fn windows() -> Vec<Window> {
+        let plain = Window::new([4, 5, 6], 6, [3, 2]);
+        vec![
+            plain.clone(),
+            Window { padding: [[1, 1]; 2], ..plain.clone() },
+            Window { stride: [2, 3], padding: [[2, 0], [0, 1]], ..plain.clone() },
+            Window { groups: 2, dilation: [2, 1], padding: [[1, 2], [1, 0]], ..plain.clone() },
+            Window { groups: 4, channels: 4, padding: [[1, 1]; 2], ..plain.clone() },
+            Window { groups: 4, channels: 8, stride: [1, 2], ..plain.clone() },
+            Window { padding: [[0, 0], [4, 4]], stride: [1, 2], ..Window::new([3, 1, 7], 2, [1, 3]) },
+            Window { padding: [[7, 7]; 2], ..Window::new([1, 2, 2], 3, [3, 3]) },
+            Window::new([5, 1, 1], 7, [1, 1]),
+        ]
+    }
+
+    pub(crate) fn wave(rows: usize, cols: usize, phase: f64) -> Matrix<f64> {
+        Matrix::from_fn(rows, cols, |i, j| (1.3 * i as f64 + 0.7 * j as f64 + phase).sin())
+    }
+
+    #[test]
+    fn convolutions_match_the_definition() {
+        for window in windows() {
+            assert_eq!(window.defect(), None, "{window:?}");
+            let weight = wave(window.channels, window.patch(), 0.3);
+            let bias = vec![0.25; window.channels];
+            let z = wave(70, window.input_width(), 0.9);
+            let mut out = Matrix::default();
+            linear(&mut out, &z, &weight, Some(&window));
+            add_by_row(&mut out, &bias);
+            for s in [0, 1, 69] {
+                let expected = affine_map(&weight, &bias, Some(&window), z.row(s));
+                let close = |(a, b): (&f64, &f64)| (a - b).abs() < TOLERANCE;
+                assert!(out.row(s).iter().zip(&expected).all(close), "{window:?}");
+            }
+        }
+    }
+
+    /// `a·(W z) = (Wᵀa)·z` for every `z`, also where only some positions have coefficients.
+    #[test]
+    fn transposed_convolutions_are_adjoint() {
+        for window in windows() {
+            let weight = wave(window.channels, window.patch(), 0.3);
+            let z = wave(5, window.input_width(), 0.9);
+            let mut a = wave(5, window.output_width(), 1.7);
+            for r in 1..5 {
+                let (kept, positions) = (r * 3 % window.positions(), window.positions());
+                let row = a.row_mut(r).iter_mut().enumerate();
+                row.filter(|(k, _)| k % positions != kept).for_each(|(_, a)| *a = 0.0);
+            }
+            let (mut forward, mut back) = (Matrix::default(), Matrix::zeros(5, window.input_width()));
+            linear(&mut forward, &z, &weight, Some(&window));
+            add_linear_transposed(&mut back, &a, &weight, Some(&window));
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            for r in 0..5 {
+                let (left, right) = (dot(a.row(r), forward.row(r)), dot(back.row(r), z.row(r)));
+                assert!((left - right).abs() < TOLERANCE * (1.0 + left.abs()), "{window:?}: {left} {right}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_support_of_nothing_is_nothing() {
+        let window = Window::new([1, 4, 5], 2, [2, 2]);
+        let mut a = vec![0.0; window.output_width()];
+        assert_eq!(Region::support(&window, &a), None);
+        (a[5], a[window.positions() + 2]) = (1.0, f64::NAN);
+        assert_eq!(Region::support(&window, &a), Some(Region { y: (0, 2), x: (1, 3) }));
+    }
+}

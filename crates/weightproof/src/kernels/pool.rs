@@ -1,0 +1,129 @@
+//! Pooling of rows of images.
+
+use super::conv::each_tap;
+use super::{Matrix, Scalar, Window};
+
+/// The largest element of every window; NaN when one is NaN.
+///
+/// # Shapes
+/// `z`: (rows, input width); returns (rows, output width).
+pub fn max_pool<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
+    let mut out = Matrix::zeros(z.rows(), window.output_width());
+    out.as_mut_slice().fill(-T::infinity());
+    for s in 0..z.rows() {
+        for c in 0..window.channels {
+            each_tap(window, c, |_, from, to, count| {
+                let values = z.row(s)[from..].iter().step_by(window.stride[1]);
+                for (out, &z) in out.row_mut(s)[to..to + count].iter_mut().zip(values) {
+                    *out = if out.is_nan() || *out >= z { *out } else { z };
+                }
+            });
+        }
+    }
+    out
+}
+
+/// The sum of every window.
+///
+/// # Shapes
+/// `z`: (rows, input width); returns (rows, output width).
+pub fn window_sums<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
+    let mut out = Matrix::zeros(z.rows(), window.output_width());
+    for s in 0..z.rows() {
+        for c in 0..window.channels {
+            each_tap(window, c, |_, from, to, count| {
+                let values = z.row(s)[from..].iter().step_by(window.stride[1]);
+                out.row_mut(s)[to..to + count].iter_mut().zip(values).for_each(|(out, &z)| *out += z);
+            });
+        }
+    }
+    out
+}
+
+/// `out += ` the transposed of [`window_sums`], for one row.
+pub fn add_window_sums_transposed<T: Scalar>(out: &mut [T], a: &[T], window: &Window) {
+    for c in 0..window.channels {
+        each_tap(window, c, |_, from, to, count| {
+            let values = out[from..].iter_mut().step_by(window.stride[1]);
+            values.zip(&a[to..to + count]).for_each(|(out, &a)| *out += a);
+        });
+    }
+}
+
+/// The sum of every window times the factor of its position.
+///
+/// # Shapes
+/// `z`: (rows, input width), `factor`: positions; returns (rows, output width).
+pub fn average_pool<T: Scalar>(z: &Matrix<T>, window: &Window, factor: &[T]) -> Matrix<T> {
+    let mut out = window_sums(z, window);
+    for s in 0..out.rows() {
+        out.row_mut(s).chunks_exact_mut(factor.len()).for_each(|plane| multiply_by(plane, factor));
+    }
+    out
+}
+
+/// `out += ` the transposed of [`average_pool`] applied to rows `a`.
+pub fn add_average_pool_transposed<T: Scalar>(
+    out: &mut Matrix<T>,
+    a: &Matrix<T>,
+    window: &Window,
+    factor: &[T],
+) {
+    let mut scaled = Vec::new();
+    for r in 0..a.rows() {
+        scaled.clear();
+        scaled.extend_from_slice(a.row(r));
+        scaled.chunks_exact_mut(factor.len()).for_each(|plane| multiply_by(plane, factor));
+        add_window_sums_transposed(out.row_mut(r), &scaled, window);
+    }
+}
+
+fn multiply_by<T: Scalar>(plane: &mut [T], factor: &[T]) {
+    plane.iter_mut().zip(factor).for_each(|(out, &f)| *out *= f);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::conv::tests::{wave, windows};
+    use crate::network::{AveragePool, Layer};
+
+    #[test]
+    fn pooling_matches_the_definition_and_its_transposed_is_adjoint() {
+        for window in windows() {
+            let reads_something = |p| (0..window.taps()).any(|tap| window.source(p, tap).is_some());
+            if !(0..window.positions()).all(reads_something) {
+                continue;
+            }
+            let pooling = Window { groups: window.input[0], channels: window.input[0], ..window };
+            let z = wave(3, pooling.input_width(), 0.4);
+            for count_padding in [false, true] {
+                let average = AveragePool::new(pooling.clone(), count_padding);
+                let factor = average.factor.clone();
+                let (mean, most) = (average_pool(&z, &pooling, &factor), max_pool(&z, &pooling));
+                let (by_mean, by_most) = (Layer::AveragePool(average), Layer::MaxPool(pooling.clone()));
+                let a = wave(3, pooling.output_width(), 0.8);
+                let mut back = Matrix::zeros(3, pooling.input_width());
+                add_average_pool_transposed(&mut back, &a, &pooling, &factor);
+                let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                for s in 0..3 {
+                    let same = |a: &[f64], b: Vec<f64>| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
+                    assert!(same(mean.row(s), by_mean.apply(&[z.row(s)], None)), "{pooling:?}");
+                    assert!(same(most.row(s), by_most.apply(&[z.row(s)], None)), "{pooling:?}");
+                    let (left, right) = (dot(a.row(s), mean.row(s)), dot(back.row(s), z.row(s)));
+                    assert!((left - right).abs() < 1e-12, "{pooling:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nan_survives_the_maximum() {
+        let window = Window::pooling([1, 1, 3], [1, 3]);
+        for k in 0..3 {
+            let mut z = Matrix::from_vec(1, 3, vec![1.0, 2.0, 3.0]);
+            z[(0, k)] = f64::NAN;
+            assert!(max_pool(&z, &window)[(0, 0)].is_nan());
+        }
+    }
+}

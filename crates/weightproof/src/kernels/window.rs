@@ -1,0 +1,197 @@
+//! The geometry of convolutions and pooling: which input elements an output element reads.
+
+/// A window that slides over an image, `(channels, height, width)` row-major. One-dimensional layers have height 1.
+///
+/// ```text
+/// output (o, y, x) reads (c, y·stride₀ − before₀ + ky·dilation₀, x·stride₁ − before₁ + kx·dilation₁)
+/// for every tap (ky, kx) and every input channel c of the group of o; taps outside of the image read nothing
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Input `(channels, height, width)`.
+    pub input: [usize; 3],
+    /// Output channels.
+    pub channels: usize,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// Taps along height and width.
+    pub kernel: [usize; 2],
+    /// Steps along height and width.
+    pub stride: [usize; 2],
+    /// Distances of neighbouring taps along height and width.
+    pub dilation: [usize; 2],
+    /// Elements added `[before, after]` along height and width.
+    pub padding: [[usize; 2]; 2],
+}
+
+impl Window {
+    /// A window without padding, stride, dilation or groups.
+    pub fn new(input: [usize; 3], channels: usize, kernel: [usize; 2]) -> Self {
+        let [stride, dilation] = [[1; 2]; 2];
+        Window { input, channels, groups: 1, kernel, stride, dilation, padding: [[0; 2]; 2] }
+    }
+
+    /// A window over each channel on its own, as pooling slides it.
+    pub fn pooling(input: [usize; 3], kernel: [usize; 2]) -> Self {
+        Window { groups: input[0], ..Window::new(input, input[0], kernel) }
+    }
+
+    /// What is wrong with the numbers, if anything: a zero, groups that do not divide the channels, a kernel that does not
+    /// fit, or sizes whose products overflow.
+    pub fn defect(&self) -> Option<String> {
+        let sizes = [self.kernel, self.stride, self.dilation].concat();
+        if self.input.contains(&0) || self.channels == 0 || self.groups == 0 || sizes.contains(&0) {
+            return Some("sizes, strides, dilations and groups of at least 1".into());
+        }
+        if self.input[0] % self.groups != 0 || self.channels % self.groups != 0 {
+            let (from, to) = (self.input[0], self.channels);
+            return Some(format!("groups that divide {from} input and {to} output channels"));
+        }
+        for axis in 0..2 {
+            let reach = self.reach(axis);
+            let padded = self.padded(axis);
+            let (Some(reach), Some(padded)) = (reach, padded) else {
+                return Some("sizes that fit into memory".into());
+            };
+            if reach > padded {
+                return Some(format!("a kernel that fits into {padded} elements, found one over {reach}"));
+            }
+        }
+        let elements = |sizes: &[usize]| sizes.iter().try_fold(1_usize, |n, &s| n.checked_mul(s));
+        let fits = [
+            elements(&self.input),
+            elements(&self.output()),
+            elements(&[self.channels, self.input[0], self.kernel[0], self.kernel[1]]),
+            elements(&[self.input[0], self.kernel[0], self.kernel[1], self.extent(0), self.extent(1)]),
+        ];
+        let most = isize::MAX as usize / 16;
+        fits.iter().any(|n| n.is_none_or(|n| n > most)).then(|| "sizes that fit into memory".into())
+    }
+
+    /// Elements from the first to the last tap along an axis.
+    fn reach(&self, axis: usize) -> Option<usize> {
+        (self.kernel[axis] - 1).checked_mul(self.dilation[axis])?.checked_add(1)
+    }
+
+    fn padded(&self, axis: usize) -> Option<usize> {
+        self.input[axis + 1].checked_add(self.padding[axis][0])?.checked_add(self.padding[axis][1])
+    }
+
+    /// Output positions along an axis.
+    pub fn extent(&self, axis: usize) -> usize {
+        match (self.padded(axis), self.reach(axis)) {
+            (Some(padded), Some(reach)) if reach <= padded => (padded - reach) / self.stride[axis] + 1,
+            _ => 0,
+        }
+    }
+
+    /// Output `(channels, height, width)`.
+    pub fn output(&self) -> [usize; 3] {
+        [self.channels, self.extent(0), self.extent(1)]
+    }
+
+    /// Output positions of one channel.
+    pub fn positions(&self) -> usize {
+        self.extent(0) * self.extent(1)
+    }
+
+    /// Elements of one input channel.
+    pub fn plane(&self) -> usize {
+        self.input[1] * self.input[2]
+    }
+
+    /// Taps of one channel.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Input channels of one group.
+    pub fn group_inputs(&self) -> usize {
+        self.input[0] / self.groups
+    }
+
+    /// Output channels of one group.
+    pub fn group_outputs(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// Weights of one output channel: the columns of a weight matrix, ordered by channel, row and column of the kernel.
+    pub fn patch(&self) -> usize {
+        self.group_inputs() * self.taps()
+    }
+
+    /// Elements of the input.
+    pub fn input_width(&self) -> usize {
+        self.input[0] * self.plane()
+    }
+
+    /// Elements of the output.
+    pub fn output_width(&self) -> usize {
+        self.channels * self.positions()
+    }
+
+    /// Where tap `k` of an axis reads at output position `at`, if inside the image.
+    pub fn source_on(&self, axis: usize, at: usize, k: usize) -> Option<usize> {
+        let padded = at * self.stride[axis] + k * self.dilation[axis];
+        let source = padded.checked_sub(self.padding[axis][0])?;
+        (source < self.input[axis + 1]).then_some(source)
+    }
+
+    /// The element of a channel's plane that tap `tap` reads at output position `position`, if inside the image.
+    pub fn source(&self, position: usize, tap: usize) -> Option<usize> {
+        let (width, columns) = (self.extent(1), self.kernel[1]);
+        let y = self.source_on(0, position / width, tap / columns)?;
+        let x = self.source_on(1, position % width, tap % columns)?;
+        Some(y * self.input[2] + x)
+    }
+
+    /// The output positions along an axis whose tap `k` reads inside of the image: a range.
+    pub fn covered(&self, axis: usize, k: usize) -> std::ops::Range<usize> {
+        let (stride, before) = (self.stride[axis], self.padding[axis][0]);
+        let offset = k * self.dilation[axis];
+        let first = before.saturating_sub(offset).div_ceil(stride);
+        // at·stride + offset − before < input
+        let end = (self.input[axis + 1] + before).saturating_sub(offset).div_ceil(stride);
+        let end = end.min(self.extent(axis));
+        first.min(end)..end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn covered_positions_are_those_with_a_source() {
+        for (stride, dilation, padding) in [(1, 1, [0, 0]), (2, 1, [1, 1]), (3, 2, [2, 0]), (2, 3, [0, 5])] {
+            let window = Window {
+                stride: [stride; 2],
+                dilation: [dilation; 2],
+                padding: [padding; 2],
+                ..Window::new([1, 9, 11], 1, [3, 2])
+            };
+            assert_eq!(window.defect(), None);
+            for axis in 0..2 {
+                for k in 0..window.kernel[axis] {
+                    let covered = window.covered(axis, k);
+                    for at in 0..window.extent(axis) {
+                        let inside = window.source_on(axis, at, k).is_some();
+                        assert_eq!(inside, covered.contains(&at), "{window:?} axis {axis} tap {k} at {at}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_windows_are_described() {
+        let window = Window::new([4, 5, 5], 6, [3, 3]);
+        assert_eq!(window.defect(), None);
+        assert_eq!(window.output(), [6, 3, 3]);
+        assert!(Window { groups: 3, ..window.clone() }.defect().unwrap().contains("divide 4 input"));
+        assert!(Window { kernel: [6, 1], ..window.clone() }.defect().unwrap().contains("fits into 5"));
+        assert!(Window { stride: [0, 1], ..window.clone() }.defect().is_some());
+        assert!(Window { dilation: [usize::MAX, 1], ..window.clone() }.defect().is_some());
+        assert!(Window { padding: [[usize::MAX / 2; 2]; 2], ..window }.defect().is_some());
+    }
+}
