@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use std::collections::BTreeMap;
-use weightproof::network::{Layer, Network};
+use weightproof::network::Network;
 use weightproof::threat::{Kind, PerturbationSet, RadiusValue, ThreatModel};
 
 /// The blocks above the results.
@@ -52,7 +52,7 @@ pub struct ModelReport {
 pub struct LayerReport {
     /// What `--layers` refers to.
     pub name: String,
-    /// Shape of the weights, (n_out, n_in).
+    /// Shape of the weights, (n_out, n_in); of a convolution (channels, weights of each).
     pub shape: [usize; 2],
 }
 
@@ -60,10 +60,8 @@ impl ModelReport {
     /// Describes `network`, read from a file with this name, path, fingerprint and format.
     pub fn new(network: &Network, name: &str, path: Option<String>, sha256: String, format: &str) -> Self {
         let layer = |name: &str, rows, cols| LayerReport { name: name.into(), shape: [rows, cols] };
-        let layers = network.nodes().iter().filter_map(|node| match &node.layer {
-            Layer::Dense(d) => Some(layer(&node.name, d.weight.rows(), d.weight.cols())),
-            Layer::Input | Layer::Scale(_) | Layer::Activation(_) | Layer::Reshape => None,
-        });
+        let affine = network.affine_layers();
+        let layers = affine.map(|(_, node, a)| layer(&node.name, a.weight.rows(), a.weight.cols()));
         ModelReport {
             name: name.into(),
             path,

@@ -7,7 +7,11 @@ use crate::table::{Side, Table};
 use crate::{csv, json, text};
 use serde::Serialize;
 use std::io::{self, Write};
-use weightproof::network::{Affine, Layer, Network};
+use weightproof::bounds::Norms;
+use weightproof::certify::CertifyOptions;
+use weightproof::memory::Estimate;
+use weightproof::model::{self, Model};
+use weightproof::network::{Affine, Network};
 use weightproof::threat::{LayerSet, PerturbationSet};
 
 /// Norms of the weights of a layer.
@@ -17,7 +21,7 @@ pub struct NormReport {
     pub row_l1: f64,
     /// `‖W‖_1`, the largest ℓ1 norm of a column.
     pub column_l1: f64,
-    /// `‖W‖_F`.
+    /// `‖W‖_F`, of a convolution the norm of its kernels.
     pub frobenius: f64,
     /// `max |W_ij|`.
     pub largest: f64,
@@ -61,6 +65,36 @@ pub struct NodeReport {
     pub radius: Option<RadiusReport>,
 }
 
+/// What `certify` will need with its default method and block size.
+#[derive(Clone, Debug, Serialize)]
+pub struct EstimateReport {
+    /// Samples in one block of work.
+    pub block: usize,
+    /// Bytes for the network and its radii, without the data.
+    pub memory_bytes: usize,
+    /// Bytes for the block that every thread works on.
+    pub memory_bytes_per_thread: usize,
+    /// Multiply-adds of one sample's forward pass.
+    pub forward_multiply_adds: u64,
+    /// Multiply-adds of one sample's linear bound, if every neuron were unstable: an upper estimate.
+    pub linear_multiply_adds_most: u64,
+}
+
+impl EstimateReport {
+    /// Estimates for f32.
+    pub fn new(network: &Network) -> Self {
+        let estimate = Estimate::new::<f32>(network);
+        let block = estimate.block(CertifyOptions::BLOCK);
+        EstimateReport {
+            block,
+            memory_bytes: estimate.bytes(),
+            memory_bytes_per_thread: estimate.bytes_per_thread(block),
+            forward_multiply_adds: estimate.forward_work(),
+            linear_multiply_adds_most: estimate.linear_work(),
+        }
+    }
+}
+
 /// All that `inspect` says.
 #[derive(Clone, Debug)]
 pub struct InspectReport {
@@ -70,6 +104,8 @@ pub struct InspectReport {
     pub threat: Option<ThreatReport>,
     /// Every node in topological order.
     pub nodes: Vec<NodeReport>,
+    /// What `certify` will need.
+    pub estimate: EstimateReport,
     /// Settings of the run.
     pub config: serde_json::Value,
     /// Time, memory and host.
@@ -79,43 +115,38 @@ pub struct InspectReport {
 impl NodeReport {
     /// Describes every node of `network`, with radii where a set is given.
     pub fn all(network: &Network, set: Option<&PerturbationSet>) -> Vec<NodeReport> {
-        (0..network.nodes().len()).map(|index| NodeReport::new(network, index, set)).collect()
+        let model = Model::new(network);
+        (0..network.nodes().len()).map(|index| NodeReport::new(&model, index, set)).collect()
     }
 
-    fn new(network: &Network, index: usize, set: Option<&PerturbationSet>) -> NodeReport {
+    fn new(model: &Model<'_, f64>, index: usize, set: Option<&PerturbationSet>) -> NodeReport {
+        let network = model.network;
         let node = &network.nodes()[index];
-        let dense = match &node.layer {
-            Layer::Dense(dense) => Some(dense),
-            Layer::Input | Layer::Scale(_) | Layer::Activation(_) | Layer::Reshape => None,
-        };
+        let affine = node.layer.affine();
         let layer_set = set.and_then(|set| set.layer(index));
         NodeReport {
             name: node.name.clone(),
             kind: node.layer.kind().into(),
             inputs: node.inputs.iter().map(|&i| network.nodes()[i].name.clone()).collect(),
             shape: node.shape.clone(),
-            parameters: dense.map_or(0, |d| d.weight.rows() * (d.weight.cols() + usize::from(d.has_bias))),
-            norms: dense.map(norms),
-            perturbed: dense.is_some() && layer_set.is_none_or(|l| !l.is_zero()),
-            radius: dense.zip(layer_set).map(|(dense, set)| radii(dense, set)),
+            parameters: affine.map_or(0, |d| d.weight.rows() * (d.weight.cols() + usize::from(d.has_bias))),
+            norms: affine.map(|affine| norms(affine, model.affine(index), node.width())),
+            perturbed: affine.is_some() && layer_set.is_none_or(|l| !l.is_zero()),
+            radius: affine.zip(layer_set).map(|(affine, set)| radii(affine, set)),
         }
     }
 }
 
-fn norms(dense: &Affine) -> NormReport {
-    let weight = &dense.weight;
+/// Norms of the matrix that a layer is: of a convolution, with its kernels at every position.
+fn norms(affine: &Affine, layer: &model::Affine<f64>, n_out: usize) -> NormReport {
     let largest = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-    let row_l1 = |i| weight.row(i).iter().map(|w| w.abs()).sum::<f64>();
-    let mut columns = vec![0.0; weight.cols()];
-    for i in 0..weight.rows() {
-        columns.iter_mut().zip(weight.row(i)).for_each(|(sum, w)| *sum += w.abs());
-    }
+    let induced = Norms::new(layer, n_out);
     NormReport {
-        row_l1: (0..weight.rows()).map(row_l1).fold(0.0, f64::max),
-        column_l1: largest(&columns),
-        frobenius: weight.as_slice().iter().map(|w| w * w).sum::<f64>().sqrt(),
-        largest: largest(weight.as_slice()),
-        largest_bias: largest(&dense.bias),
+        row_l1: induced.row,
+        column_l1: induced.column,
+        frobenius: affine.weight.as_slice().iter().map(|w| w * w).sum::<f64>().sqrt(),
+        largest: largest(affine.weight.as_slice()),
+        largest_bias: largest(&affine.bias),
     }
 }
 
@@ -157,6 +188,7 @@ impl InspectReport {
         fields.field("model", &self.model)?;
         fields.field("threat", &self.threat)?;
         fields.list("nodes", &self.nodes, json::compact)?;
+        fields.field("estimate", &self.estimate)?;
         fields.field("config", &self.config)?;
         fields.field("environment", &self.environment)?;
         fields.close()?;
@@ -193,6 +225,25 @@ impl InspectReport {
         let mut head = Table::new([Side::Left, Side::Left]);
         head.push(["model".into(), text::model(&self.model)]);
         self.threat.iter().flat_map(text::threat).for_each(|line| head.push(line));
+        let millions = |n: u64| grouped(n.div_ceil(1_000_000) as usize);
+        let estimate = &self.estimate;
+        head.push([
+            "certify".to_string(),
+            format!(
+                "about {} MB and {} MB for each thread (blocks of {} samples)",
+                millions(estimate.memory_bytes as u64),
+                millions(estimate.memory_bytes_per_thread as u64),
+                estimate.block
+            ),
+        ]);
+        head.push([
+            "multiply-adds".to_string(),
+            format!(
+                "{} million per forward pass, at most {} million per linear bound",
+                millions(estimate.forward_multiply_adds),
+                millions(estimate.linear_multiply_adds_most)
+            ),
+        ]);
         self.model.notes.iter().for_each(|note| head.push(["note", note]));
         write!(out, "{head}")?;
         let mut sides = vec![Side::Left, Side::Left, Side::Right, Side::Right];

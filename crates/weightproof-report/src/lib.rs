@@ -25,6 +25,6 @@ pub use certify::{CertifyRecord, CertifySummary};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ThreatReport,
 };
-pub use inspect::{InspectReport, NodeReport, NormReport, RadiusReport};
+pub use inspect::{EstimateReport, InspectReport, NodeReport, NormReport, RadiusReport};
 pub use radius::{CurvePoint, RadiusRecord, RadiusSummary, curve_radii};
 pub use report::{Format, ListSide, Record, Report, RunResult};

@@ -2,6 +2,7 @@
 
 use crate::bounds::{Block, BoundMethod, LowerBounds, METHODS, Prepared, method};
 use crate::kernels::{Matrix, Scalar};
+use crate::memory::Estimate;
 use crate::model::{Model, Radii};
 use crate::network::Network;
 use crate::property::{Property, Specification};
@@ -21,7 +22,7 @@ pub struct CertifyOptions {
     pub tolerance: f64,
     /// Floating-point type of the bounds.
     pub precision: Precision,
-    /// Samples in one block of work.
+    /// Most samples in one block of work; large networks take fewer.
     pub block: usize,
 }
 
@@ -107,12 +108,13 @@ impl<'n> Certifier<'n> {
             engine.radii.iter().map(|radii| Prepared::new(&engine.model, radii)).collect();
         let width = self.network.input_width();
         assert_eq!(samples.inputs.len() % width, 0, "inputs are whole samples");
+        let block = Estimate::new::<T>(self.network).block(self.options.block);
         let blocks: Vec<Vec<Vec<SampleCertificate>>> = samples
             .inputs
-            .par_chunks(width * self.options.block)
+            .par_chunks(width * block)
             .enumerate()
             .map(|(b, inputs)| {
-                let first = b * self.options.block;
+                let first = b * block;
                 let clean = CleanBlock::new(&engine.model, inputs, &self.options, |s| {
                     (samples.first + first + s, samples.labels.map(|l| l[first + s]))
                 });

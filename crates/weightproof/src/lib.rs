@@ -40,6 +40,7 @@
 pub mod bounds;
 pub mod certify;
 pub mod kernels;
+pub mod memory;
 pub mod model;
 pub mod network;
 pub mod property;

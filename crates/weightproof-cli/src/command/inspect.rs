@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Instant;
 use weightproof::verdict::Precision;
-use weightproof_report::{InspectReport, NodeReport, ThreatReport};
+use weightproof_report::{EstimateReport, InspectReport, NodeReport, ThreatReport};
 
 /// Settings, as the report echoes them.
 #[derive(Serialize)]
@@ -48,6 +48,7 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
         threat: known.then(|| ThreatReport::new(&threat.model, &radii, &network, &set)),
         model,
         nodes,
+        estimate: EstimateReport::new(&network),
         config: serde_json::to_value(&settings).map_err(|e| Failure::new(format!("settings: {e}")))?,
         environment: environment(start.elapsed(), 1, 0, Precision::F64),
     };

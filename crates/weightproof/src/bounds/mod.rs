@@ -11,7 +11,7 @@ mod state;
 
 pub use intersect::intersect;
 pub use interval::Interval;
-pub use linear::{Intermediate, Linear};
+pub use linear::{COEFFICIENTS, Intermediate, Linear};
 pub use norm_product::NormProduct;
 pub use state::{Bounds, Norms, Prepared, Split, State, States};
 

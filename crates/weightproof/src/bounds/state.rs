@@ -65,7 +65,7 @@ impl<'m, T: Scalar> Prepared<'m, T> {
 impl<T: Scalar> Norms<T> {
     /// Norms of the matrix of `n_out` rows that a layer is. The rows of a convolution at the border of the image are parts of
     /// its kernels, so no row is longer than the longest kernel.
-    fn new(affine: &Affine<T>, n_out: usize) -> Self {
+    pub fn new(affine: &Affine<T>, n_out: usize) -> Self {
         let weight = affine.weight.map(|w| w.abs());
         let inputs = affine.window.as_ref().map_or(weight.cols(), crate::kernels::Window::input_width);
         let mut columns = Matrix::zeros(1, inputs);

@@ -11,12 +11,13 @@ mod maximum;
 mod propagate;
 mod relax;
 
-pub use propagate::{Backward, Reach, Sharing};
+pub use propagate::{Backward, COEFFICIENTS, Reach, Sharing};
 pub use relax::Relaxed;
 
 use super::interval::{check_format_range, step};
 use super::{Block, BoundMethod, LowerBounds, State, States, intersect};
 use crate::kernels::{Matrix, Scalar, Window, max_pool};
+use crate::memory::work;
 use crate::model::Step;
 use crate::property::{SpecRow, Specification};
 use conv::is_shared;
@@ -95,6 +96,10 @@ fn is_exact<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usiz
     }
 }
 
+/// Most multiply-adds that tightening one node of one sample may take: some seconds of a core. Beyond, the node keeps its
+/// intervals.
+const AFFORDABLE: u64 = 100_000_000_000;
+
 /// Replaces the box of node `index` by the better of it and backward bounds, for the elements whose box decides a relaxation.
 fn tighten<T: Scalar>(
     block: &Block<'_, T>,
@@ -108,7 +113,9 @@ fn tighten<T: Scalar>(
         return;
     };
     for sharing in sharings(block, index + 1) {
-        let rows: Vec<Row> = undecided(block, index, &bounds.lower, &bounds.upper)
+        let mut elements = undecided(block, index, &bounds.lower, &bounds.upper);
+        keep_affordable(block, index, *sharing, &mut elements);
+        let rows: Vec<Row> = elements
             .into_iter()
             .flat_map(|(s, i)| [(s, SpecRow::lower(i)), (s, SpecRow::upper(i))])
             .collect();
@@ -130,6 +137,22 @@ fn tighten<T: Scalar>(
             }
         }
     }
+}
+
+/// Drops the elements of samples for which passes through all of them would cost more than [`AFFORDABLE`].
+fn keep_affordable<T: Scalar>(
+    block: &Block<'_, T>,
+    index: usize,
+    sharing: Sharing,
+    elements: &mut Vec<(usize, usize)>,
+) {
+    let nodes = &block.prepared.model.network.nodes()[..=index];
+    let forward: u64 = nodes.iter().map(|node| work(&node.layer, node.width())).sum();
+    // The shared form takes two more products to measure the uses of the weights.
+    let pass = if sharing == Sharing::Shared { 3 * forward } else { forward };
+    let mut count = vec![0_u64; block.values[0].rows()];
+    elements.iter().for_each(|(s, _)| count[*s] += 2);
+    elements.retain(|(s, _)| count[*s].saturating_mul(pass) <= AFFORDABLE);
 }
 
 /// The elements `(sample, i)` of node `index` whose box matters to a reader: all for a smooth activation, those of unknown

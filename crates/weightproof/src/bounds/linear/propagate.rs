@@ -15,8 +15,8 @@ use std::sync::OnceLock;
 
 /// Most rows moved through the graph together: enough for fast products, few enough for the cache.
 const ROWS: usize = 512;
-/// Most elements of the coefficients of one node, so that wide nodes take fewer rows.
-const ELEMENTS: usize = 1 << 21;
+/// Most coefficients of one node, so that wide nodes take fewer rows.
+pub const COEFFICIENTS: usize = 1 << 20;
 
 /// How far a backward pass goes.
 pub enum Reach<'a, T> {
@@ -104,7 +104,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     pub fn rows(&self, start: usize, rows: &[Row]) -> Vec<T> {
         let model = self.block.prepared.model;
         let widest = (0..=start).map(|node| model.width(node)).max().unwrap_or(1);
-        let together = (ELEMENTS / widest.max(1)).clamp(1, ROWS);
+        let together = (COEFFICIENTS / widest.max(1)).clamp(1, ROWS);
         rows.chunks(together).flat_map(|chunk| self.chunk(start, chunk)).collect()
     }
 
