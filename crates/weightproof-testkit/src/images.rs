@@ -107,8 +107,10 @@ impl<R: Rng> Draft<R> {
                 self.conv(&name, self.last, window, true);
             }
             Piece::Depthwise => {
-                let window = Window { groups: channels, ..Window::new(self.shape, channels, [height.min(2); 2]) };
-                let window = Window { padding: [[1, 0], [0, 1]], kernel: [height.min(2), width.min(2)], ..window };
+                let window =
+                    Window { groups: channels, ..Window::new(self.shape, channels, [height.min(2); 2]) };
+                let window =
+                    Window { padding: [[1, 0], [0, 1]], kernel: [height.min(2), width.min(2)], ..window };
                 self.conv(&name, self.last, window, false);
             }
             Piece::Normalization => self.conv(&name, self.last, Window { groups: channels, ..one_tap }, true),
@@ -133,11 +135,8 @@ impl<R: Rng> Draft<R> {
             }
             Piece::Residual => {
                 let (start, shape) = (self.last, self.shape);
-                let same = Window {
-                    kernel: [3, 3],
-                    padding: [[1, 1]; 2],
-                    ..Window::new(shape, channels, [1, 1])
-                };
+                let same =
+                    Window { kernel: [3, 3], padding: [[1, 1]; 2], ..Window::new(shape, channels, [1, 1]) };
                 self.conv(&name, start, same, true);
                 let branch = self.builder.activation(&format!("{name}/relu"), self.last, Activation::Relu);
                 let branch = branch.expect("valid");

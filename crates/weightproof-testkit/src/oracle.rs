@@ -3,7 +3,7 @@
 use rand::Rng;
 use weightproof::kernels::Matrix;
 use weightproof::network::{Affine, Network};
-use weightproof::threat::{LayerPerturbation, Distribution, Perturbation, PerturbationSet};
+use weightproof::threat::{Distribution, LayerPerturbation, Perturbation, PerturbationSet};
 
 /// Outputs of the network at `x` under `count` points of the set of each distribution, vertices included.
 ///

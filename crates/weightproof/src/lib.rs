@@ -36,7 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// pub mod attack;
+pub mod attack;
 pub mod bounds;
 pub mod certify;
 pub mod kernels;
@@ -44,6 +44,6 @@ pub mod memory;
 pub mod model;
 pub mod network;
 pub mod property;
-// pub mod radius;
+pub mod radius;
 pub mod threat;
 pub mod verdict;

@@ -8,7 +8,7 @@ use weightproof::network::{Activation, Network};
 use weightproof::property::Property;
 use weightproof::threat::{Distribution, Kind, Perturbation, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Precision, Reason, Samples, Verdict};
-use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, input, rng};
+use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, Design, input, rng};
 use weightproof_testkit::oracle::{coordinate_search, margin, vertex_minimum};
 use weightproof_testkit::threats::sets;
 

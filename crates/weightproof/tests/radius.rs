@@ -7,7 +7,7 @@ use weightproof::property::Property;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Precision, Samples};
-use weightproof_testkit::networks::{Blueprint, input, rng};
+use weightproof_testkit::networks::{Blueprint, Design, input, rng};
 use weightproof_testkit::suite::certificates;
 
 /// Rounding of f32 bounds, relative to the radius.

@@ -1,14 +1,14 @@
 //! The check in f64 that everything found passes before it is reported.
 
 use super::descent::Landscape;
-use super::objective::Objective;
+use super::objective::{MOST_GOALS, Objective};
 use super::pass::Pass;
 use super::terrain::{Still, Terrain};
 use super::witness::{CompactWitness, Source, materialize, unpack};
 use super::{AttackKind, AttackOptions, SampleAttack};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Model;
-use crate::network::Network;
+use crate::network::{Network, Node};
 use crate::property::Property;
 use crate::threat::{Perturbation, PerturbationSet};
 use crate::verdict::{Clean, Reason, Samples, Verdict};
@@ -60,8 +60,7 @@ impl<'a> Block<'a> {
     ) -> Vec<R> {
         let width = model.network.input_width();
         assert_eq!(samples.inputs.len() % width, 0, "inputs are whole samples");
-        // Rows of weight space share nothing, so a block only costs memory.
-        let size = if options.kind == AttackKind::WeightSpace { 1 } else { options.block.max(1) };
+        let size = block_samples(model.network, options);
         let blocks = samples.inputs.par_chunks(width * size).enumerate().map(|(b, inputs)| {
             let identity = |s: usize| {
                 let at = b * size + s;
@@ -174,6 +173,21 @@ impl<'a> Block<'a> {
         let deviation = (property == Property::Deviation).then_some(self.options.tolerance - worst_margin);
         SampleAttack { clean, worst_margin, runner_up, verdict, reason, deviation, witness }
     }
+}
+
+/// Most numbers in the values of all nodes for the rows of a block; gradients take as much again.
+const MOST_VALUES: usize = 1 << 21;
+
+/// Samples of a block: what the options say, but fewer where the network is wide. Results do not depend on it.
+fn block_samples(network: &Network, options: &AttackOptions) -> usize {
+    // Rows of weight space share nothing, so a block only costs memory.
+    if options.kind == AttackKind::WeightSpace {
+        return 1;
+    }
+    let width: usize = network.nodes().iter().map(Node::width).sum();
+    let goals = options.property.rows(network.output_width()).min(MOST_GOALS);
+    let rows = goals.max(options.restarts).max(1);
+    (MOST_VALUES / (rows * width)).clamp(1, options.block.max(1))
 }
 
 /// Whether a margin breaks the property: the counterpart of what proves it.

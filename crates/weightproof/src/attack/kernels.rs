@@ -108,7 +108,13 @@ pub(super) fn elementwise<T: Scalar>(out: &mut [T], z: &[T], step: &Step<T>) {
             }
         }
         Step::Activation(f) => out.iter_mut().zip(z).for_each(|(out, &z)| *out = f.apply_scalar(z)),
-        Step::Input | Step::Dense { .. } | Step::Reshape => out.copy_from_slice(z),
+        Step::Reshape => out.copy_from_slice(z),
+        Step::Input
+        | Step::Affine(_)
+        | Step::MaxPool(_)
+        | Step::AveragePool { .. }
+        | Step::Add
+        | Step::Gather(_) => unreachable!("not elementwise"),
     }
 }
 
@@ -127,7 +133,13 @@ pub(super) fn elementwise_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], 
                 *back += g * T::from_f64(f.derivative(p.to_f64()));
             }
         }
-        Step::Input | Step::Dense { .. } | Step::Reshape => add_scaled(back, g, T::one()),
+        Step::Reshape => add(back, g),
+        Step::Input
+        | Step::Affine(_)
+        | Step::MaxPool(_)
+        | Step::AveragePool { .. }
+        | Step::Add
+        | Step::Gather(_) => unreachable!("not elementwise"),
     }
 }
 
@@ -143,6 +155,26 @@ pub(super) fn kink_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], below: 
     }
 }
 
+/// The same for a function with slope 1 between `low` and `high` and 0 elsewhere.
+#[inline(always)]
+pub(super) fn clip_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], (low, high): (T, T), width: T) {
+    let half = T::from_f64(0.5);
+    let above = |p: T| clamp(half + p * (half / width), T::zero(), T::one());
+    for ((back, &g), &p) in back.iter_mut().zip(g).zip(p) {
+        *back += g * (above(p - low) - above(p - high));
+    }
+}
+
+/// Adds the gradient of elements that were picked from inputs laid end to end: the part of the input that begins at `start`.
+#[inline(always)]
+pub(super) fn scatter<T: Scalar>(back: &mut [T], g: &[T], source: &[Option<usize>], start: usize) {
+    for (&g, source) in g.iter().zip(source) {
+        if let Some(back) = source.and_then(|k| k.checked_sub(start)).and_then(|k| back.get_mut(k)) {
+            *back += g;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +185,28 @@ mod tests {
         kink_backward(&mut back, &[1.0; 4], &[-3.0, -1.0, 0.0, 5.0], 0.2, 2.0);
         let expected = [0.2, 0.2 + 0.8 * 0.25, 0.2 + 0.8 * 0.5, 1.0];
         assert!(back.iter().zip(expected).all(|(b, e): (&f64, f64)| (b - e).abs() < 1e-12), "{back:?}");
+    }
+
+    #[test]
+    fn the_slope_of_a_spread_clip_is_a_mean_slope() {
+        let slopes = |ends: (f64, f64)| {
+            let mut back = vec![0.0; 4];
+            clip_backward(&mut back, &[1.0; 4], &[-3.0, -1.0, 2.0, 6.0], ends, 2.0);
+            back
+        };
+        assert_eq!(slopes((0.0, 5.0)), [0.0, 0.25, 0.75 + 0.25, 0.25]);
+        assert_eq!(slopes((-1.0, 1.0)), [0.0, 0.5, 0.25, 0.0]);
+        assert_eq!(slopes((0.0, f64::INFINITY)), [0.0, 0.25, 1.0, 1.0]);
+        assert_eq!(slopes((f64::NEG_INFINITY, 1.0)), [1.0, 1.0, 0.25, 0.0]);
+    }
+
+    #[test]
+    fn gradients_of_picked_elements_return_to_their_input() {
+        let source = [Some(2), None, Some(0), Some(3), Some(2)];
+        let (mut first, mut second) = (vec![0.0; 2], vec![0.0; 2]);
+        scatter(&mut first, &[1.0, 2.0, 4.0, 8.0, 16.0], &source, 0);
+        scatter(&mut second, &[1.0, 2.0, 4.0, 8.0, 16.0], &source, 2);
+        assert_eq!((first, second), (vec![4.0, 0.0], vec![17.0, 8.0]));
     }
 
     #[test]

@@ -11,14 +11,26 @@
 //! ```
 //!
 //! Neuron space reaches what weight space reaches (Lemma 1) with a thousandth of the variables, so it affords a better
-//! descent; weight space is kept as the customary baseline. A per-sample attack gives each sample its own parameters; the
-//! universal and random ones use one set of parameters for all samples.
+//! descent; weight space is kept as the customary baseline. It is neuron space where that is exact, in dense layers; the shared
+//! kernels of convolutions have one variable for each weight and bias in both. Nothing realisable is lost, and nothing else is
+//! reached. A per-sample attack gives each sample its own parameters; the universal and random ones use one set of
+//! parameters for all samples.
+//!
+//! An attack on a number format searches a subset of its set: every use of a weight may round on its own there
+//! ([`LayerSet::per_use`](crate::threat::LayerSet::per_use)), and so may sums without parameters
+//! ([`PerturbationSet::roundings`]); attacks move all uses of a kernel alike and leave such sums exact. What they find lies
+//! in the set.
 //!
 //! [`Attacker`] runs the kinds that need no training; [`UniversalAttack`] is trained on streamed batches first. All share
 //! one descent, one way to check what they found in f64 and one compact form of the witness.
 
+mod ascent;
 mod check;
+mod conv;
 mod descent;
+#[cfg(test)]
+mod examples;
+mod joins;
 mod kernels;
 mod neuron_space;
 mod objective;
@@ -28,6 +40,8 @@ mod search;
 mod shared;
 mod space;
 mod terrain;
+#[cfg(test)]
+mod tests;
 mod universal;
 mod weight_space;
 mod witness;
@@ -53,7 +67,7 @@ use witness::Source;
 /// What is searched, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttackKind {
-    /// Gradient descent on one number for each neuron, for every sample.
+    /// Gradient descent on one number for each neuron of dense layers and each weight of convolutions, for every sample.
     NeuronSpace,
     /// Gradient descent on every weight, for every sample.
     WeightSpace,
@@ -128,7 +142,7 @@ pub struct AttackOptions {
     pub tolerance: f64,
     /// Floating-point type of the search; what it finds is always checked in f64.
     pub precision: Precision,
-    /// Samples in one block of work.
+    /// Most samples in one block of work; wide networks have smaller ones.
     pub block: usize,
     /// Universal: samples in a mini-batch.
     pub batch: usize,

@@ -10,7 +10,8 @@
 //!
 //! # Guarantee
 //! For one sample both forms reach exactly what the weights reach: the box by Lemma 1 (theory.md §3), whatever the signs of
-//! `z`, because a sample has one `z`; the ball with `Δ = r d zᵀ/‖z‖₂`, since `‖Δz‖₂ ≤ ‖Δ‖_F ‖z‖₂`.
+//! `z`, because a sample has one `z`; the ball with `Δ = r d zᵀ/‖z‖₂`, since `‖Δz‖₂ ≤ ‖Δ‖_F ‖z‖₂`. A convolution, which uses its
+//! kernel at many positions, is no such case: see `conv`.
 
 use super::kernels::{add, add_products, add_scaled, add_shifted, add_signed, add_signs, dot3, length};
 use super::pass::Pass;
@@ -18,6 +19,7 @@ use super::space::Point;
 use super::terrain::Reach;
 use crate::kernels::rows::{dot, l1, vectorized};
 use crate::kernels::{Matrix, Scalar, add_product, product, product_transposed};
+use crate::model::Affine;
 
 impl<T: Scalar> Pass<'_, '_, T> {
     /// # Shapes
@@ -25,7 +27,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
     pub(super) fn forward_neurons(
         &mut self,
         index: usize,
-        (weight, bias): (&Matrix<T>, &[T]),
+        affine: &Affine<T>,
         point: &Point<T>,
         samples: &[usize],
         out: &mut Matrix<T>,
@@ -38,8 +40,8 @@ impl<T: Scalar> Pass<'_, '_, T> {
         let (slots, reach) = (terrain.space.nodes[index], terrain.reach(index));
         let radius = &terrain.radii.layer(index).bias;
         let z = &self.values[input];
-        product_transposed(out, z, weight);
-        if let (Reach::Dense(e), Some(_)) = (reach, slots.weights) {
+        product_transposed(out, z, &affine.weight);
+        if let (Reach::Dense(e), Some(_)) = (reach, slots.neurons) {
             self.factor.reshape_scratch(z.rows(), z.cols());
             for (m, &z) in self.factor.as_mut_slice().iter_mut().zip(z.as_slice()) {
                 *m = num_traits::Float::abs(z);
@@ -50,15 +52,15 @@ impl<T: Scalar> Pass<'_, '_, T> {
         vectorized(|| {
             for row in 0..samples.len() {
                 let (out, z) = (out.row_mut(row), z.row(row));
-                match (slots.weights.map(|slot| point.0[slot].row(row)), reach) {
-                    (None, _) => add(out, bias),
-                    (Some(t), Reach::Fixed) => add_shifted(out, bias, t, radius, radius, T::zero()),
-                    (Some(t), Reach::Rows(rows)) => add_shifted(out, bias, t, radius, rows, l1(z)),
+                match (slots.neurons.map(|slot| point.0[slot].row(row)), reach) {
+                    (None, _) => add(out, &affine.bias),
+                    (Some(t), Reach::Fixed) => add_shifted(out, &affine.bias, t, radius, radius, T::zero()),
+                    (Some(t), Reach::Rows(rows)) => add_shifted(out, &affine.bias, t, radius, rows, l1(z)),
                     (Some(t), Reach::Dense(_)) => {
-                        add_shifted(out, bias, t, radius, reached.row(row), T::one());
+                        add_shifted(out, &affine.bias, t, radius, reached.row(row), T::one());
                     }
                     (Some(d), Reach::Ball(r)) => {
-                        add(out, bias);
+                        add(out, &affine.bias);
                         add_scaled(out, d, *r * length(z));
                     }
                 }
@@ -79,7 +81,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
             for (row, &s) in samples.iter().enumerate() {
                 let out = out.row_mut(row);
                 out.copy_from_slice(centre.row(s));
-                match (slots.weights.map(|slot| point.0[slot].row(row)), reach) {
+                match (slots.neurons.map(|slot| point.0[slot].row(row)), reach) {
                     (None, _) => {}
                     (Some(d), Reach::Ball(_)) => add_scaled(out, d, reached[(s, 0)]),
                     (Some(t), Reach::Fixed | Reach::Rows(_) | Reach::Dense(_)) => {
@@ -108,7 +110,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
             product(&mut back, g, weight);
         }
         self.written[input] = true;
-        if let Some(slot) = terrain.space.nodes[index].weights {
+        if let Some(slot) = terrain.space.nodes[index].neurons {
             let (t, z, reach) = (&point.0[slot], &self.values[input], terrain.reach(index));
             if let Reach::Dense(e) = reach {
                 self.factor.reshape_scratch(g.rows(), g.cols());

@@ -1,6 +1,7 @@
 //! Forward and backward pass of a block of rows through the network, as functions of the variables.
 //!
-//! Dense layers are in `neuron_space` and `weight_space`. The other variables:
+//! Dense layers are in `neuron_space` and `weight_space`, convolutions in `conv`, sums, choices and pooling in `joins`. The
+//! variables of inputs and activations:
 //!
 //! ```text
 //! input  z⁰_j = l_j + (h_j − l_j)(u_j + 1)/2          after an activation  z_j = ρ(p_j) + ε u_j
@@ -8,12 +9,12 @@
 
 use super::descent::{Landscape, Rows};
 use super::kernels::{
-    add_scaled, elementwise, elementwise_backward, interpolate, kink_backward, mean_distance,
+    add_scaled, clip_backward, elementwise, elementwise_backward, interpolate, kink_backward, mean_distance,
 };
 use super::space::{Parameters, Point, Space};
 use super::terrain::{Still, Terrain};
 use crate::kernels::rows::vectorized;
-use crate::kernels::{Matrix, Scalar};
+use crate::kernels::{ConvScratch, Matrix, Scalar};
 use crate::model::Step;
 use crate::network::Activation;
 
@@ -26,11 +27,14 @@ pub(super) struct Pass<'a, 'n, T> {
     /// Gradients with respect to them, where `written`.
     pub gradients: Vec<Matrix<T>>,
     pub written: Vec<bool>,
-    /// Weight space: gradients with respect to the slots of the weights.
-    pub weight_gradients: Vec<Matrix<T>>,
+    /// Gradients with respect to the slots of single weights, and of the biases of convolutions.
+    pub parameter_gradients: Vec<Matrix<T>>,
     /// Scratch: what multiplies a dense `E`, and the product.
     pub factor: Matrix<T>,
     pub reached: Matrix<T>,
+    /// Scratch: moved kernels, and what convolutions with them need.
+    pub kernels: Vec<T>,
+    pub conv: ConvScratch<T>,
 }
 
 impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
@@ -43,9 +47,11 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
             values: empty(nodes),
             gradients: empty(nodes),
             written: vec![false; nodes],
-            weight_gradients: empty(terrain.space.slots.len()),
+            parameter_gradients: empty(terrain.space.slots.len()),
             factor: Matrix::default(),
             reached: Matrix::default(),
+            kernels: Vec::new(),
+            conv: ConvScratch::default(),
         }
     }
 
@@ -65,12 +71,16 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
                     }
                 });
             }
-            Step::Dense { weight, bias } => match terrain.space.parameters {
-                Parameters::Fixed | Parameters::Neurons => {
-                    self.forward_neurons(index, (weight, bias), point, samples, &mut out);
+            Step::Affine(affine) => match (&affine.window, terrain.space.parameters) {
+                (Some(window), _) => self.forward_conv(index, (affine, window), point, samples, &mut out),
+                (None, Parameters::Fixed | Parameters::Neurons) => {
+                    self.forward_neurons(index, affine, point, samples, &mut out);
                 }
-                Parameters::Weights => self.forward_weights(index, (weight, bias), point, samples, &mut out),
+                (None, Parameters::Weights) => self.forward_weights(index, affine, point, samples, &mut out),
             },
+            Step::MaxPool(_) | Step::AveragePool { .. } | Step::Add | Step::Gather(_) => {
+                self.forward_join(index, samples, &mut out);
+            }
             Step::Scale { .. } | Step::Activation(_) | Step::Reshape => {
                 let (input, moving) = terrain.input_of(index);
                 let (z, offset) = (&self.values[input], terrain.radii.activation());
@@ -88,37 +98,52 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
         self.values[index] = out;
     }
 
-    /// The gradient in front of node `index` is added to `back`, which is zero or holds what other readers gave.
+    /// The value of node `index` in row `row`, which is of sample `s`.
+    #[inline(always)]
+    pub fn value(&self, index: usize, row: usize, s: usize) -> &[T] {
+        if self.terrain.space.moving[index] {
+            self.values[index].row(row)
+        } else {
+            self.still.values[index].row(s)
+        }
+    }
+
+    /// The gradient with respect to node `index`, to be added to and put back: zero, or what other readers of the node gave.
+    pub fn take_gradient(&mut self, index: usize, rows: usize) -> Matrix<T> {
+        let mut back = std::mem::take(&mut self.gradients[index]);
+        if !self.written[index] {
+            back.reshape_scratch(rows, self.terrain.model.width(index));
+            back.as_mut_slice().fill(T::zero());
+        }
+        self.written[index] = true;
+        back
+    }
+
     fn backward_elementwise(&mut self, index: usize, rows: &Rows, smoothing: T) {
         let terrain = self.terrain;
         let (input, moving) = terrain.input_of(index);
         if !moving {
             return;
         }
-        let mut back = std::mem::take(&mut self.gradients[input]);
-        if !self.written[input] {
-            back.reshape_scratch(rows.samples.len(), terrain.model.width(input));
-            back.as_mut_slice().fill(T::zero());
-        }
-        self.written[input] = true;
+        let mut back = self.take_gradient(input, rows.samples.len());
         let (g, p, clean) = (&self.gradients[index], &self.values[input], &self.still.values[input]);
         let step = &terrain.model.steps[index];
         vectorized(|| {
             for (row, &s) in rows.samples.iter().enumerate() {
                 let (back, g, p) = (back.row_mut(row), g.row(row), p.row(row));
-                let width = match step {
-                    Step::Activation(_) if smoothing > T::zero() => {
+                let kink = if smoothing > T::zero() { Kink::of(step) } else { Kink::None };
+                let width = match kink {
+                    Kink::None => T::zero(),
+                    Kink::Zero { .. } | Kink::Ends(..) => {
                         smoothing * T::from_f64(rows.smoothing[row]) * mean_distance(p, clean.row(s))
                     }
-                    Step::Activation(_)
-                    | Step::Input
-                    | Step::Dense { .. }
-                    | Step::Scale { .. }
-                    | Step::Reshape => T::zero(),
                 };
-                match kink(step).filter(|_| width > T::zero()) {
-                    Some(below) => kink_backward(back, g, p, below, width),
-                    None => elementwise_backward(back, g, p, step),
+                match kink {
+                    Kink::Zero { below } if width > T::zero() => kink_backward(back, g, p, below, width),
+                    Kink::Ends(low, high) if width > T::zero() => {
+                        clip_backward(back, g, p, (low, high), width);
+                    }
+                    Kink::None | Kink::Zero { .. } | Kink::Ends(..) => elementwise_backward(back, g, p, step),
                 }
             }
         });
@@ -126,22 +151,41 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
     }
 }
 
-/// Slope below zero, of functions with slope 1 above.
-fn kink<T: Scalar>(step: &Step<T>) -> Option<T> {
-    match step {
-        Step::Activation(Activation::Relu) => Some(T::zero()),
-        Step::Activation(Activation::LeakyRelu { slope }) => Some(T::from_f64(*slope)),
-        Step::Activation(
-            Activation::Sigmoid
-            | Activation::Tanh
-            | Activation::Softplus
-            | Activation::Gelu
-            | Activation::GeluTanh,
-        )
-        | Step::Input
-        | Step::Dense { .. }
-        | Step::Scale { .. }
-        | Step::Reshape => None,
+/// Where the slope of an activation jumps.
+#[derive(Clone, Copy)]
+enum Kink<T> {
+    /// Nowhere.
+    None,
+    /// At zero, from `below` to 1.
+    Zero { below: T },
+    /// At both ends of an interval; the slope is 1 inside and 0 outside.
+    Ends(T, T),
+}
+
+impl<T: Scalar> Kink<T> {
+    fn of(step: &Step<T>) -> Self {
+        match step {
+            Step::Activation(Activation::Relu) => Kink::Zero { below: T::zero() },
+            Step::Activation(Activation::LeakyRelu { slope }) => Kink::Zero { below: T::from_f64(*slope) },
+            Step::Activation(Activation::Clip { low, high }) => {
+                Kink::Ends(T::from_f64(*low), T::from_f64(*high))
+            }
+            Step::Activation(
+                Activation::Sigmoid
+                | Activation::Tanh
+                | Activation::Softplus
+                | Activation::Gelu
+                | Activation::GeluTanh,
+            )
+            | Step::Input
+            | Step::Affine(_)
+            | Step::Scale { .. }
+            | Step::MaxPool(_)
+            | Step::AveragePool { .. }
+            | Step::Add
+            | Step::Gather(_)
+            | Step::Reshape => Kink::None,
+        }
     }
 }
 
@@ -182,10 +226,16 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
             }
             match step {
                 Step::Input => {}
-                Step::Dense { weight, .. } => match terrain.space.parameters {
-                    Parameters::Fixed | Parameters::Neurons => self.backward_neurons(index, weight, point),
-                    Parameters::Weights => self.backward_weights(index, weight, point, rows),
+                Step::Affine(affine) => match (&affine.window, terrain.space.parameters) {
+                    (Some(window), _) => self.backward_conv(index, (affine, window), point, rows),
+                    (None, Parameters::Fixed | Parameters::Neurons) => {
+                        self.backward_neurons(index, &affine.weight, point);
+                    }
+                    (None, Parameters::Weights) => self.backward_weights(index, &affine.weight, point, rows),
                 },
+                Step::MaxPool(_) | Step::AveragePool { .. } | Step::Add | Step::Gather(_) => {
+                    self.backward_join(index);
+                }
                 Step::Scale { .. } | Step::Activation(_) | Step::Reshape => {
                     self.backward_elementwise(index, rows, smoothing);
                 }
@@ -194,166 +244,16 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
     }
 
     fn gradient(&self, slot: usize) -> Option<&Matrix<T>> {
-        let space = &self.terrain.space;
+        let (space, model) = (&self.terrain.space, &self.terrain.model);
         let node = space.slots[slot].node;
-        let of_weights = space.parameters == Parameters::Weights && space.nodes[node].weights == Some(slot);
-        let gradient = if of_weights { &self.weight_gradients[slot] } else { &self.gradients[node] };
+        let slots = space.nodes[node];
+        // A dense layer has one output element for each bias, a convolution has many.
+        let own =
+            slots.weights == Some(slot) || (slots.bias == Some(slot) && model.affine(node).window.is_some());
+        let gradient = if own { &self.parameter_gradients[slot] } else { &self.gradients[node] };
         self.written[node].then_some(gradient)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::search::generator;
-    use super::super::terrain::Reach;
-    use super::*;
-    use crate::network::{Network, NetworkBuilder, Scale};
-    use crate::property::SpecRow;
-    use crate::threat::{LayerSet, PerturbationSet, WeightRadius};
-    use rand::RngExt;
-
-    const WIDTHS: [usize; 4] = [3, 5, 4, 3];
-    const STEP: f64 = 1e-6;
-    const TOLERANCE: f64 = 1e-6;
-
-    fn matrix(rows: usize, cols: usize, phase: f64) -> Matrix<f64> {
-        Matrix::from_fn(rows, cols, |i, j| (1.3 * i as f64 + 0.7 * j as f64 + phase).sin())
-    }
-
-    fn network() -> Network {
-        let mut builder = NetworkBuilder::new(vec![WIDTHS[0]]);
-        let mut last = builder
-            .scale("scale", 0, Scale { scale: vec![1.5, -0.5, 2.0], shift: vec![0.1, 0.2, -0.3] })
-            .unwrap();
-        for k in 1..WIDTHS.len() {
-            let weight = matrix(WIDTHS[k], WIDTHS[k - 1], k as f64);
-            let bias = (0..WIDTHS[k]).map(|i| 0.1 * i as f64).collect();
-            last = builder.dense(&format!("d{k}"), last, weight, bias).unwrap();
-            let f = if k == 1 { Activation::Relu } else { Activation::Tanh };
-            if k + 1 < WIDTHS.len() {
-                last = builder.activation(&format!("a{k}"), last, f).unwrap();
-            }
-        }
-        builder.finish().unwrap()
-    }
-
-    fn sets(network: &Network) -> Vec<PerturbationSet> {
-        let radii: [fn(usize, usize) -> WeightRadius; 4] = [
-            |_, _| WeightRadius::Uniform(0.2),
-            |rows, _| WeightRadius::PerRow((0..rows).map(|i| 0.1 * i as f64).collect()),
-            |rows, cols| WeightRadius::dense(matrix(rows, cols, 0.5).map(|v| 0.3 * v.abs())),
-            |_, _| WeightRadius::Frobenius(0.4),
-        ];
-        let set = |radius: fn(usize, usize) -> WeightRadius, joint: bool| PerturbationSet {
-            layers: network
-                .affine_layers()
-                .map(|(node, _, d)| LayerSet {
-                    node,
-                    weight: radius(d.weight.rows(), d.weight.cols()),
-                    bias: vec![0.15; d.bias.len()],
-                    bias_scales: true,
-                })
-                .collect(),
-            input_radius: if joint { 0.3 } else { 0.0 },
-            input_range: Some((0.0, 1.0)),
-            activation_radius: if joint { 0.2 } else { 0.0 },
-            value_limit: None,
-        };
-        radii.into_iter().flat_map(|radius| [set(radius, false), set(radius, true)]).collect()
-    }
-
-    /// What [`Landscape::gradient`] leaves out of the derivative with respect to variable `i` of a slot.
-    fn factor(pass: &Pass<'_, '_, f64>, slot: usize, i: usize) -> f64 {
-        let (terrain, node) = (pass.terrain, pass.terrain.space.slots[slot].node);
-        let slots = terrain.space.nodes[node];
-        if slots.bias == Some(slot) {
-            return terrain.radii.layer(node).bias[i];
-        }
-        match &terrain.model.steps[node] {
-            Step::Input => {
-                let (lower, upper) = pass.still.input.as_ref().unwrap();
-                (upper[(0, i)] - lower[(0, i)]) / 2.0
-            }
-            Step::Dense { weight, .. } => {
-                let (input, moving) = terrain.input_of(node);
-                let z = if moving { &pass.values[input] } else { &pass.still.values[input] };
-                let cols = weight.cols();
-                match (terrain.space.parameters, terrain.reach(node)) {
-                    (Parameters::Weights, Reach::Dense(e)) => e[(i / cols, i % cols)],
-                    (Parameters::Weights, Reach::Rows(rows)) => rows[i / cols],
-                    (Parameters::Weights, Reach::Ball(r)) => *r,
-                    (_, Reach::Ball(_)) => terrain.reach_at(node, z)[(0, 0)],
-                    (_, _) => terrain.reach_at(node, z)[(0, i)],
-                }
-            }
-            Step::Activation(_) => terrain.radii.activation(),
-            Step::Scale { .. } | Step::Reshape => panic!("no variables"),
-        }
-    }
-
-    #[test]
-    fn gradients_match_differences_in_both_spaces() {
-        let network = network();
-        let x = Matrix::from_vec(1, 3, vec![0.2, 0.9, 0.5]);
-        let goal = SpecRow::difference(1, 2);
-        for (case, set) in sets(&network).iter().enumerate() {
-            for parameters in [Parameters::Neurons, Parameters::Weights] {
-                let terrain = Terrain::new(&network, set, Space::new(&network, set, parameters));
-                let still = Still::new(&terrain, &terrain.model.forward(x.clone()));
-                let mut pass = Pass::new(&terrain, &still);
-                let mut point = Point::zeros(&terrain.space, 1);
-                point.randomize(&terrain.space, 0, &mut generator(case as u64, 0, 0));
-                // Inside of boxes and balls, so that differences are defined.
-                point.0.iter_mut().for_each(|m| m.as_mut_slice().iter_mut().for_each(|u| *u *= 0.9));
-                let rows = Rows { samples: vec![0], goals: vec![goal], smoothing: vec![0.0] };
-                for slot in 0..terrain.space.slots.len() {
-                    for i in 0..terrain.space.slots[slot].width {
-                        let mut value = |offset: f64| {
-                            point.0[slot][(0, i)] += offset;
-                            let value = goal.apply(pass.outputs(&point, &[0]).row(0));
-                            point.0[slot][(0, i)] -= offset;
-                            value
-                        };
-                        let difference = (value(STEP) - value(-STEP)) / (2.0 * STEP);
-                        pass.outputs(&point, &[0]);
-                        pass.backward(&point, &rows, 0.0);
-                        let exact = pass.gradient(slot).unwrap()[(0, i)] * factor(&pass, slot, i);
-                        let error = (exact - difference).abs();
-                        assert!(
-                            error < TOLERANCE * (1.0 + exact.abs()),
-                            "case {case}, {parameters:?}, slot {slot}, variable {i}: {exact} and {difference}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn weight_space_folds_into_neuron_space() {
-        let network = network();
-        let x = Matrix::from_vec(1, 3, vec![0.2, 0.9, 0.5]);
-        for (case, set) in sets(&network).iter().enumerate() {
-            let weights = Terrain::new(&network, set, Space::new(&network, set, Parameters::Weights));
-            let neurons = Terrain::new(&network, set, Space::new(&network, set, Parameters::Neurons));
-            let values = weights.model.forward(x.clone());
-            let (still_weights, still_neurons) =
-                (Still::new(&weights, &values), Still::new(&neurons, &values));
-            let mut rng = generator(7, case as u64, 0);
-            let mut point = Point::zeros(&weights.space, 1);
-            point.randomize(&weights.space, 0, &mut rng);
-            point
-                .0
-                .iter_mut()
-                .for_each(|m| m.as_mut_slice().iter_mut().for_each(|u| *u *= rng.random::<f64>()));
-            let mut pass = Pass::new(&weights, &still_weights);
-            let outputs = pass.outputs(&point, &[0]).clone();
-            let units = super::super::weight_space::fold(&pass, &neurons.space, &point, &[0], 0);
-            let folded = super::super::witness::unpack(&neurons.space, &[&units]);
-            let mut pass = Pass::new(&neurons, &still_neurons);
-            for (a, b) in outputs.as_slice().iter().zip(pass.outputs(&folded, &[0]).as_slice()) {
-                assert!((a - b).abs() < TOLERANCE, "case {case}: {a} and {b}");
-            }
-        }
-    }
-}
+mod tests;

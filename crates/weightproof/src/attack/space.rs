@@ -1,7 +1,7 @@
 //! The variables of an attack, scaled to the unit box or the unit ball.
 
 use crate::kernels::{Matrix, Scalar};
-use crate::network::{Layer, Network};
+use crate::network::{Conv, Layer, Network};
 use crate::threat::{PerturbationSet, WeightRadius};
 use rand::{Rng, RngExt};
 
@@ -28,10 +28,11 @@ pub(super) struct Slot {
 /// The slots of one node, by what they move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct NodeSlots {
-    /// The weights of a dense node; in neuron space one variable for each output, which also moves its bias when the
-    /// geometry is a box.
+    /// The neurons of a dense node in neuron space; they also stand for the biases when the geometry is a box.
+    pub neurons: Option<usize>,
+    /// The single weights of a dense node in weight space, or of a convolution.
     pub weights: Option<usize>,
-    /// The biases of a dense node, where they have variables of their own.
+    /// The biases, one for each row of the weights, where they have variables of their own.
     pub bias: Option<usize>,
     /// The elements of the input node, or the errors after an activation.
     pub values: Option<usize>,
@@ -46,11 +47,12 @@ pub(super) struct Space {
     pub nodes: Vec<NodeSlots>,
     /// Whether the value of a node depends on a variable.
     pub moving: Vec<bool>,
-    /// What the variables of dense nodes stand for.
+    /// What stands for the parameters of dense nodes.
     pub parameters: Parameters,
 }
 
-/// Which variables stand for the parameters.
+/// Which variables stand for the parameters of dense layers. Those of a convolution, whose kernel is used at all positions,
+/// always have one for each weight and bias: one for each output element would reach what no kernel does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Parameters {
     /// None: the parameters stay.
@@ -77,24 +79,33 @@ impl Space {
                 Layer::Activation(_) if set.activation_radius > 0.0 => {
                     of_node.values = add(node.width(), Geometry::Box);
                 }
-                Layer::Dense(dense) if parameters != Parameters::Fixed => {
-                    let layer = set.layer(index).expect("every dense layer has a set");
+                Layer::Dense(affine) | Layer::Conv(Conv { affine, .. })
+                    if parameters != Parameters::Fixed =>
+                {
+                    let layer = set.layer(index).expect("every layer with parameters has a set");
                     let ball = matches!(layer.weight, WeightRadius::Frobenius(_));
+                    let geometry = if ball { Geometry::Ball } else { Geometry::Box };
+                    let single = parameters == Parameters::Weights || matches!(node.layer, Layer::Conv(_));
                     let (weights, bias) = (!layer.weight.is_zero(), layer.bias.iter().any(|e| *e != 0.0));
-                    if parameters == Parameters::Weights || ball {
-                        let geometry = if ball { Geometry::Ball } else { Geometry::Box };
-                        let per_row = if parameters == Parameters::Weights { dense.weight.cols() } else { 1 };
-                        if weights {
-                            of_node.weights = add(node.width() * per_row, geometry);
-                        }
-                        if bias {
-                            of_node.bias = add(node.width(), Geometry::Box);
-                        }
-                    } else if weights || bias {
-                        of_node.weights = add(node.width(), Geometry::Box);
+                    if weights && single {
+                        of_node.weights = add(affine.weight.as_slice().len(), geometry);
+                    } else if weights || (bias && !single && !ball) {
+                        of_node.neurons = add(affine.bias.len(), geometry);
+                    }
+                    if bias && (single || ball) {
+                        of_node.bias = add(affine.bias.len(), Geometry::Box);
                     }
                 }
-                Layer::Input | Layer::Dense(_) | Layer::Scale(_) | Layer::Activation(_) | Layer::Reshape => {}
+                Layer::Input
+                | Layer::Dense(_)
+                | Layer::Conv(_)
+                | Layer::Scale(_)
+                | Layer::Activation(_)
+                | Layer::MaxPool(_)
+                | Layer::AveragePool(_)
+                | Layer::Add
+                | Layer::Gather(_)
+                | Layer::Reshape => {}
             }
             let reached = node.inputs.iter().any(|&i| space.moving[i]);
             space.moving.push(reached || of_node != NodeSlots::default());

@@ -8,7 +8,7 @@ use crate::model::{Model, Radii, Radius, Step};
 use crate::network::Network;
 use crate::threat::PerturbationSet;
 
-/// How far the weights of a dense layer carry its pre-activations.
+/// How far the weights of a layer move.
 #[derive(Clone, Debug)]
 pub(super) enum Reach<T> {
     /// They stay.
@@ -33,25 +33,25 @@ pub(super) struct Terrain<'n, T> {
 impl<'n, T: Scalar> Terrain<'n, T> {
     pub fn new(network: &'n Network, set: &PerturbationSet, space: Space) -> Self {
         let (model, radii) = (Model::new(network), Radii::new(set, network.nodes().len()));
-        let reach = |(index, layer): (usize, &Option<crate::model::LayerRadii<T>>)| {
+        let reach = |layer: &Option<crate::model::LayerRadii<T>>| {
             layer.as_ref().map(|layer| match &layer.weight {
                 Radius::Zero => Reach::Fixed,
-                Radius::Uniform(r) => Reach::Rows(vec![*r; model.width(index)]),
+                Radius::Uniform(r) => Reach::Rows(vec![*r; layer.bias.len()]),
                 Radius::PerRow(rows) => Reach::Rows(rows.clone()),
                 Radius::Dense(e) => Reach::Dense(e.clone()),
                 Radius::Frobenius(r) => Reach::Ball(*r),
             })
         };
-        let reach = radii.layers.iter().enumerate().map(reach).collect();
+        let reach = radii.layers.iter().map(reach).collect();
         Terrain { model, radii, space, reach }
     }
 
-    /// Reach of the dense node `index`.
+    /// Reach of the weights of node `index`.
     pub fn reach(&self, index: usize) -> &Reach<T> {
-        self.reach[index].as_ref().expect("every dense layer has radii")
+        self.reach[index].as_ref().expect("every layer with parameters has radii")
     }
 
-    /// The node that `index` reads, and whether a variable moves it.
+    /// The first node that `index` reads, and whether a variable moves it.
     pub fn input_of(&self, index: usize) -> (usize, bool) {
         let input = self.model.input_of(index);
         (input, self.space.moving[input])
@@ -85,7 +85,7 @@ impl<'n, T: Scalar> Terrain<'n, T> {
 pub(super) struct Still<T> {
     /// Clean values of nodes, (samples, width); nodes that no pass reads are empty.
     pub values: Vec<Matrix<T>>,
-    /// [`Terrain::reach_at`] of dense nodes that move and read a node that does not.
+    /// [`Terrain::reach_at`] of dense nodes whose neurons have variables and that read a node that does not move.
     pub reach: Vec<Matrix<T>>,
     /// Ends of the intervals of the input, when it moves.
     pub input: Option<(Matrix<T>, Matrix<T>)>,
@@ -96,7 +96,7 @@ impl Still<f64> {
     pub fn new(terrain: &Terrain<'_, f64>, values: &[Matrix<f64>]) -> Self {
         let (space, set) = (&terrain.space, &terrain.radii.set);
         let steps = &terrain.model.steps;
-        let reads_still = |k: usize| matches!(steps[k], Step::Dense { .. }) && !terrain.input_of(k).1;
+        let reads_still = |k: usize| matches!(steps[k], Step::Affine(_)) && !terrain.input_of(k).1;
         // What activations read: the descent compares it with the perturbed values.
         let activated: Vec<usize> = (0..steps.len())
             .filter(|&k| matches!(steps[k], Step::Activation(_)))
@@ -107,7 +107,7 @@ impl Still<f64> {
             if read { values[k].clone() } else { Matrix::default() }
         };
         let reach = |k: usize| {
-            let read = space.moving[k] && reads_still(k);
+            let read = space.nodes[k].neurons.is_some() && reads_still(k);
             if read { terrain.reach_at(k, &values[terrain.input_of(k).0]) } else { Matrix::default() }
         };
         let input = space.nodes[0].values.map(|_| {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Every row of the block has weights of its own, so nothing is shared and the cost is that of a matrix for each sample,
-//! start and step. Neuron space reaches the same pre-activations with one number for each neuron.
+//! start and step. Neuron space reaches the same pre-activations with one number for each neuron. Convolutions are in `conv`.
 
 use super::descent::Rows;
 use super::kernels::{add, add_products, add_scaled, dot3, length};
@@ -14,6 +14,7 @@ use super::space::{Point, Space};
 use super::terrain::{Reach, Still, Terrain};
 use crate::kernels::rows::{dot, vectorized};
 use crate::kernels::{Matrix, Scalar};
+use crate::model::Affine;
 
 /// `Σ_j E_ij u_j z_j` for row `i` of a layer.
 #[inline(always)]
@@ -32,7 +33,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
     pub(super) fn forward_weights(
         &mut self,
         index: usize,
-        (weight, bias): (&Matrix<T>, &[T]),
+        affine: &Affine<T>,
         point: &Point<T>,
         samples: &[usize],
         out: &mut Matrix<T>,
@@ -46,8 +47,8 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 let z = if moving { self.values[input].row(row) } else { self.still.values[input].row(s) };
                 let out = out.row_mut(row);
                 if moving {
-                    out.iter_mut().enumerate().for_each(|(i, p)| *p = dot(weight.row(i), z));
-                    add(out, bias);
+                    out.iter_mut().enumerate().for_each(|(i, p)| *p = dot(affine.weight.row(i), z));
+                    add(out, &affine.bias);
                 } else {
                     out.copy_from_slice(self.still.values[index].row(s));
                 }
@@ -74,14 +75,9 @@ impl<T: Scalar> Pass<'_, '_, T> {
         let (input, moving) = terrain.input_of(index);
         let (slot, reach) = (terrain.space.nodes[index].weights, terrain.reach(index));
         let count = rows.samples.len();
-        let mut back = std::mem::take(&mut self.gradients[input]);
-        if moving && !self.written[input] {
-            back.reshape_scratch(count, weight.cols());
-            back.as_mut_slice().fill(T::zero());
-        }
-        self.written[input] = true;
+        let mut back = if moving { self.take_gradient(input, count) } else { Matrix::default() };
         let mut gradient =
-            slot.map(|slot| std::mem::take(&mut self.weight_gradients[slot])).unwrap_or_default();
+            slot.map(|slot| std::mem::take(&mut self.parameter_gradients[slot])).unwrap_or_default();
         gradient.reshape_scratch(count, if slot.is_some() { weight.as_slice().len() } else { 0 });
         vectorized(|| {
             for (row, &s) in rows.samples.iter().enumerate() {
@@ -109,9 +105,11 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 }
             }
         });
-        self.gradients[input] = back;
+        if moving {
+            self.gradients[input] = back;
+        }
         if let Some(slot) = slot {
-            self.weight_gradients[slot] = gradient;
+            self.parameter_gradients[slot] = gradient;
         }
     }
 }
@@ -122,7 +120,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
 /// box    t_i = (Σ_j E_ij u_ij z_j + e_i v_i) / (Σ_j E_ij |z_j| + e_i)          ball    d = u z / ‖z‖₂
 /// ```
 ///
-/// `pass` holds the values at `point`.
+/// in dense layers; all other variables are those of both spaces. `pass` holds the values at `point`.
 pub(super) fn fold<T: Scalar>(
     pass: &Pass<'_, '_, T>,
     neurons: &Space,
@@ -135,8 +133,14 @@ pub(super) fn fold<T: Scalar>(
     let fold = |slot: usize| {
         let node = neurons.slots[slot].node;
         let of_node = terrain.space.nodes[node];
-        if neurons.nodes[node].weights != Some(slot) {
-            let same = if neurons.nodes[node].values == Some(slot) { of_node.values } else { of_node.bias };
+        let to_node = neurons.nodes[node];
+        if to_node.neurons != Some(slot) {
+            let pairs = [
+                (to_node.weights, of_node.weights),
+                (to_node.bias, of_node.bias),
+                (to_node.values, of_node.values),
+            ];
+            let same = pairs.into_iter().find(|(to, _)| *to == Some(slot)).and_then(|(_, of)| of);
             return single(same.expect("both spaces move the same")).to_vec();
         }
         let (input, moving) = terrain.input_of(node);

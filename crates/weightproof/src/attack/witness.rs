@@ -1,10 +1,12 @@
-//! Witnesses: kept as one number for each neuron, turned into weights when they are needed.
+//! Witnesses: kept as one number for each variable of neuron space, turned into weights when they are needed.
 
 use super::kernels::{interpolate, sign};
-use super::space::{Geometry, Point, Space};
+use super::space::{Geometry, NodeSlots, Point, Space};
 use crate::kernels::Matrix;
-use crate::network::{Layer, Network, Scale};
-use crate::threat::{ActivationOffsets, LayerPerturbation, Perturbation, PerturbationSet, WeightRadius};
+use crate::network::{Affine, Network};
+use crate::threat::{
+    ActivationOffsets, LayerPerturbation, LayerSet, Perturbation, PerturbationSet, WeightRadius,
+};
 
 /// A perturbation of one sample in compact form; [`Attacker::witness`](super::Attacker::witness) gives the weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,11 +48,12 @@ pub(super) fn unpack(space: &Space, units: &[&[Vec<f32>]]) -> Point<f64> {
 /// The perturbation that `units` stand for, at the input `x`:
 ///
 /// ```text
-/// box    Δ_ij = t_i E_ij sign(z_j),  δ_i = t_i e_i          ball    Δ = r d zᵀ/‖z‖₂,  δ = e∘t
+/// neurons   box    Δ_ij = t_i E_ij sign(z_j),  δ_i = t_i e_i          ball    Δ = r d zᵀ/‖z‖₂,  δ = e∘t
+/// weights   box    Δ = E∘u,  δ = e∘v                                  ball    Δ = r u,  δ = e∘v
 /// ```
 ///
-/// with `z` the perturbed activations in front of the layer. Its forward pass gives the pre-activations of neuron space up
-/// to rounding.
+/// with `z` the perturbed activations in front of the layer. Its forward pass gives the pre-activations of the search up to
+/// rounding.
 pub(super) fn materialize(
     network: &Network,
     set: &PerturbationSet,
@@ -64,42 +67,30 @@ pub(super) fn materialize(
     let mut values: Vec<Vec<f64>> = Vec::with_capacity(network.nodes().len());
     for (index, node) in network.nodes().iter().enumerate() {
         let slots = space.nodes[index];
-        let input = || values[node.inputs[0]].as_slice();
-        let value = match &node.layer {
-            Layer::Input => {
-                perturbation.input = of(slots.values).map(|u| moved_input(set, x, u));
-                perturbation.input.clone().unwrap_or_else(|| x.to_vec())
-            }
-            Layer::Dense(dense) => {
-                if slots.weights.is_none() && slots.bias.is_none() {
-                    dense.apply(input())
-                } else {
-                    let (z, layer) = (input(), set.layer(index).expect("every dense layer has a set"));
-                    let (t, v) = (of(slots.weights), of(slots.bias).or(of(slots.weights)));
-                    let weight = moved_weight(&layer.weight, &dense.weight, t, z);
-                    let bias = dense.bias.iter().zip(&layer.bias).enumerate();
-                    let bias =
-                        bias.map(|(i, (&b, &e))| into_box(b + v.map_or(0.0, |v| v[i]) * e, b, e)).collect();
-                    let moved = LayerPerturbation { node: index, weight, bias };
-                    let value = apply(&moved, z);
-                    perturbation.layers.push(moved);
-                    value
-                }
-            }
-            Layer::Scale(Scale { scale, shift }) => {
-                input().iter().zip(scale.iter().zip(shift)).map(|(z, (s, t))| s * z + t).collect()
-            }
-            Layer::Activation(f) => {
-                let mut z: Vec<f64> = input().iter().map(|&p| f.apply(p)).collect();
-                if let Some(u) = of(slots.values) {
-                    let offset: Vec<f64> = u.iter().map(|u| u * set.activation_radius).collect();
-                    z.iter_mut().zip(&offset).for_each(|(z, d)| *z += d);
-                    perturbation.activations.push(ActivationOffsets { node: index, offset });
-                }
-                z
-            }
-            Layer::Reshape => input().to_vec(),
-        };
+        if node.inputs.is_empty() {
+            perturbation.input = of(slots.values).map(|u| moved_input(set, x, u));
+            values.push(perturbation.input.clone().unwrap_or_else(|| x.to_vec()));
+            continue;
+        }
+        let inputs: Vec<&[f64]> = node.inputs.iter().map(|&input| values[input].as_slice()).collect();
+        let moved = node.layer.affine().filter(|_| slots != NodeSlots::default()).map(|affine| {
+            let layer = set.layer(index).expect("every layer with parameters has a set");
+            let weight = match (of(slots.neurons), of(slots.weights)) {
+                (Some(t), _) => moved_by_neurons(&layer.weight, &affine.weight, t, inputs[0]),
+                (None, Some(u)) => moved_by_weights(&layer.weight, &affine.weight, u),
+                (None, None) => affine.weight.clone(),
+            };
+            let bias = moved_bias(layer, affine, of(slots.bias).or(of(slots.neurons)));
+            LayerPerturbation { node: index, weight, bias }
+        });
+        let parameters = moved.as_ref().map(|moved| (&moved.weight, moved.bias.as_slice()));
+        let mut value = node.layer.apply(&inputs, parameters);
+        perturbation.layers.extend(moved);
+        if let Some(u) = of(slots.values) {
+            let offset: Vec<f64> = u.iter().map(|u| u * set.activation_radius).collect();
+            value.iter_mut().zip(&offset).for_each(|(z, d)| *z += d);
+            perturbation.activations.push(ActivationOffsets { node: index, offset });
+        }
         values.push(value);
     }
     perturbation
@@ -118,33 +109,42 @@ fn moved_input(set: &PerturbationSet, x: &[f64], u: &[f64]) -> Vec<f64> {
     moved
 }
 
-/// `W + Δ` for the units `t` of a layer at the activations `z`.
-fn moved_weight(radius: &WeightRadius, weight: &Matrix<f64>, t: Option<&[f64]>, z: &[f64]) -> Matrix<f64> {
-    let mut moved = weight.clone();
-    let Some(t) = t else { return moved };
-    let signs: Vec<f64> = z.iter().map(|&z| sign(z)).collect();
-    let norm = z.iter().map(|z| z * z).sum::<f64>().sqrt();
-    let shrink = if let WeightRadius::Frobenius(r) = radius { inside(*r, weight) } else { 1.0 };
-    for i in 0..weight.rows() {
-        let row = moved.row_mut(i).iter_mut().zip(&signs);
-        match radius {
-            WeightRadius::Zero => {}
-            WeightRadius::Uniform(_) | WeightRadius::PerRow(_) => {
-                let e = radius.at(i, 0);
-                row.for_each(|(w, sign)| *w = into_box(*w + t[i] * e * sign, *w, e));
-            }
-            WeightRadius::Dense { unit, scale } => {
-                let e = unit.row(i).iter().map(|unit| scale * unit);
-                row.zip(e).for_each(|((w, sign), e)| *w = into_box(*w + t[i] * e * sign, *w, e));
-            }
-            WeightRadius::Frobenius(r) if norm > 0.0 => {
-                let factor = t[i] * (r * shrink) / norm;
-                moved.row_mut(i).iter_mut().zip(z).for_each(|(w, z)| *w += factor * z);
-            }
-            WeightRadius::Frobenius(_) => {}
-        }
+/// `W + Δ` for the neurons `t` of a layer at the activations `z`.
+fn moved_by_neurons(radius: &WeightRadius, weight: &Matrix<f64>, t: &[f64], z: &[f64]) -> Matrix<f64> {
+    if let WeightRadius::Frobenius(r) = radius {
+        let norm = z.iter().map(|z| z * z).sum::<f64>().sqrt();
+        let factor = if norm > 0.0 { r * inside(*r, weight) / norm } else { 0.0 };
+        return Matrix::from_fn(weight.rows(), weight.cols(), |i, j| weight[(i, j)] + t[i] * factor * z[j]);
     }
-    moved
+    let signs: Vec<f64> = z.iter().map(|&z| sign(z)).collect();
+    moved_in_box(radius, weight, |i, j| t[i] * signs[j])
+}
+
+/// `W + Δ` for the single weights `u`.
+fn moved_by_weights(radius: &WeightRadius, weight: &Matrix<f64>, u: &[f64]) -> Matrix<f64> {
+    let cols = weight.cols();
+    if let WeightRadius::Frobenius(r) = radius {
+        let factor = r * inside(*r, weight);
+        return Matrix::from_fn(weight.rows(), cols, |i, j| weight[(i, j)] + factor * u[i * cols + j]);
+    }
+    moved_in_box(radius, weight, |i, j| u[i * cols + j])
+}
+
+fn moved_in_box(
+    radius: &WeightRadius,
+    weight: &Matrix<f64>,
+    unit: impl Fn(usize, usize) -> f64,
+) -> Matrix<f64> {
+    Matrix::from_fn(weight.rows(), weight.cols(), |i, j| {
+        let (w, e) = (weight[(i, j)], radius.at(i, j));
+        into_box(w + unit(i, j) * e, w, e)
+    })
+}
+
+fn moved_bias(layer: &LayerSet, affine: &Affine, v: Option<&[f64]>) -> Vec<f64> {
+    let Some(v) = v else { return affine.bias.clone() };
+    let bias = affine.bias.iter().zip(&layer.bias).zip(v);
+    bias.map(|((&b, &e), &v)| into_box(b + v * e, b, e)).collect()
 }
 
 /// `value`, which is in `[centre − radius, centre + radius]` but for rounding, moved so that the rounded difference to the
@@ -164,9 +164,4 @@ fn into_box(mut value: f64, centre: f64, radius: f64) -> f64 {
 pub(super) fn inside(radius: f64, weight: &Matrix<f64>) -> f64 {
     let norm = weight.as_slice().iter().map(|w| w * w).sum::<f64>().sqrt();
     (1.0 - 1e-12 - 4.0 * f64::EPSILON * norm / radius).max(0.0)
-}
-
-fn apply(layer: &LayerPerturbation, z: &[f64]) -> Vec<f64> {
-    let dot = |i: usize| layer.weight.row(i).iter().zip(z).map(|(w, z)| w * z).sum::<f64>();
-    (0..layer.weight.rows()).map(|i| dot(i) + layer.bias[i]).collect()
 }

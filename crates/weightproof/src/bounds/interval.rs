@@ -98,11 +98,7 @@ fn moves_by_itself<T: Scalar>(block: &Block<'_, T>, index: usize) -> bool {
 }
 
 /// The box that a monotone map makes of the box of node `input`.
-fn ends<T: Scalar>(
-    states: &States<'_, T>,
-    input: usize,
-    f: impl Fn(&Matrix<T>) -> Matrix<T>,
-) -> State<T> {
+fn ends<T: Scalar>(states: &States<'_, T>, input: usize, f: impl Fn(&Matrix<T>) -> Matrix<T>) -> State<T> {
     State::Box(Bounds { lower: f(states.lower(input)), upper: f(states.upper(input)) })
 }
 
@@ -115,7 +111,8 @@ fn sum_box<T: Scalar>(states: &States<'_, T>, inputs: &[usize], rounding: Roundi
         })
     };
     let low = |i: usize, s: usize, j: usize| rounding.lower(states.lower(i)[(s, j)], states.upper(i)[(s, j)]);
-    let high = |i: usize, s: usize, j: usize| rounding.upper(states.lower(i)[(s, j)], states.upper(i)[(s, j)]);
+    let high =
+        |i: usize, s: usize, j: usize| rounding.upper(states.lower(i)[(s, j)], states.upper(i)[(s, j)]);
     State::Box(Bounds { lower: sum(&low, -T::one()), upper: sum(&high, T::one()) })
 }
 
@@ -173,7 +170,8 @@ fn affine<T: Scalar>(
         upper.add_assign(&ball);
         lower.add_assign(&ball.map(|b| -b));
     }
-    let shifted = |sign: T| layer.bias.iter().zip(&radii.bias).map(|(&b, &e)| b + sign * e).collect::<Vec<T>>();
+    let shifted =
+        |sign: T| layer.bias.iter().zip(&radii.bias).map(|(&b, &e)| b + sign * e).collect::<Vec<T>>();
     add_by_row(&mut lower, &shifted(-T::one()));
     add_by_row(&mut upper, &shifted(T::one()));
     State::Box(Bounds { lower, upper })
@@ -184,11 +182,7 @@ fn affine<T: Scalar>(
 ///
 /// # Shapes
 /// `z`: (samples, n_in); returns (samples, n_out).
-pub(super) fn weight_deviation<T: Scalar>(
-    radius: &Radius<T>,
-    z: &Matrix<T>,
-    layer: &Affine<T>,
-) -> Matrix<T> {
+pub(super) fn weight_deviation<T: Scalar>(radius: &Radius<T>, z: &Matrix<T>, layer: &Affine<T>) -> Matrix<T> {
     let (rows, window) = (layer.bias.len(), layer.window.as_ref());
     let positions = layer.positions();
     let by_patch = |norms: Matrix<T>, factor: &dyn Fn(usize) -> T| {
@@ -233,7 +227,8 @@ pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Mat
 
 fn patch_sums<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
     let groups = Window { channels: window.groups, ..window.clone() };
-    let ones = Matrix::from_vec(groups.channels, groups.patch(), vec![T::one(); groups.channels * groups.patch()]);
+    let ones =
+        Matrix::from_vec(groups.channels, groups.patch(), vec![T::one(); groups.channels * groups.patch()]);
     let mut out = Matrix::default();
     linear(&mut out, z, &ones, Some(&groups));
     out

@@ -156,7 +156,9 @@ fn row_terms<T: Scalar>(
     let clean = weight_deviation(radius, states.value(input), layer);
     let of_row = |i: usize| match radius {
         Radius::Dense(e) => (maximum(e.row(i).iter().copied()), l1(e.row(i))),
-        Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Frobenius(_) => (T::zero(), T::zero()),
+        Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Frobenius(_) => {
+            (T::zero(), T::zero())
+        }
     };
     let of_rows: Vec<(T, T)> = (0..layer.bias.len()).map(of_row).collect();
     let spread = |s: usize, i: usize| match radius {

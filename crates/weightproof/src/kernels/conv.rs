@@ -80,7 +80,7 @@ impl<T: Scalar> Patches<T> {
 }
 
 /// Writes patches into columns `first..` of a matrix with `columns` columns.
-fn unfold<T: Scalar>(
+pub(super) fn unfold<T: Scalar>(
     out: &mut [T],
     columns: usize,
     first: usize,
@@ -224,34 +224,27 @@ pub fn add_linear_transposed<T: Scalar>(
     window: Option<&Window>,
 ) {
     let Some(window) = window else { return add_product(out, a, weight) };
-    let mut scratch = Scratch::default();
+    let mut scratch = ConvScratch::default();
     for r in 0..a.rows() {
-        let Some(region) = Region::support(window, a.row(r)) else { continue };
-        scratch.add_transposed(out.row_mut(r), a.row(r), weight, window, region);
+        scratch.add_transposed(out.row_mut(r), a.row(r), weight.as_slice(), window);
     }
 }
 
-/// Memory of transposed convolutions.
+/// Memory of convolutions of single images.
 #[derive(Clone, Debug, Default)]
-pub struct Scratch<T> {
+pub struct ConvScratch<T> {
     cropped: Vec<T>,
-    patches: Vec<T>,
+    pub(super) patches: Vec<T>,
 }
 
-impl<T: Scalar> Scratch<T> {
-    /// `out += Wᵀ a` for one row whose coefficients are zero outside of `region`.
-    pub fn add_transposed(
-        &mut self,
-        out: &mut [T],
-        a: &[T],
-        weight: &Matrix<T>,
-        window: &Window,
-        region: Region,
-    ) {
+impl<T: Scalar> ConvScratch<T> {
+    /// `out += Wᵀ a` for one row; `weight` has shape (channels, patch).
+    pub fn add_transposed(&mut self, out: &mut [T], a: &[T], weight: &[T], window: &Window) {
+        let Some(region) = Region::support(window, a) else { return };
         if window.group_inputs() == 1 && window.group_outputs() == 1 {
             for c in 0..window.channels {
                 each_tap(window, c, |tap, from, to, step| {
-                    let w = weight[(c, tap)];
+                    let w = weight[c * window.taps() + tap];
                     let values = out[from..].iter_mut().step_by(window.stride[1]);
                     values.zip(&a[to..to + step]).for_each(|(out, &a)| *out += w * a);
                 });
@@ -267,7 +260,7 @@ impl<T: Scalar> Scratch<T> {
         let a = if whole { a } else { &self.cropped };
         self.patches.resize(patch * positions, T::zero());
         for group in 0..window.groups {
-            let rows = weight.row_range(group * channels, (group + 1) * channels);
+            let rows = &weight[group * channels * patch..(group + 1) * channels * patch];
             let a = &a[group * channels * positions..(group + 1) * channels * positions];
             let shape = (patch, channels, positions);
             multiply(&mut self.patches, false, Factor::Transposed(rows), Factor::Plain(a), shape);
@@ -287,9 +280,8 @@ pub(super) fn each_tap(window: &Window, c: usize, mut f: impl FnMut(usize, usize
             }
             for y in window.covered(0, ky) {
                 let Some(source) = window.source_on(0, y, ky) else { continue };
-                let from = c * window.plane()
-                    + source * window.input[2]
-                    + source_x(window, covered.start, kx);
+                let from =
+                    c * window.plane() + source * window.input[2] + source_x(window, covered.start, kx);
                 let to = c * window.positions() + y * window.extent(1) + covered.start;
                 f(ky * window.kernel[1] + kx, from, to, covered.len());
             }
@@ -310,7 +302,7 @@ pub fn add_by_row<T: Scalar>(out: &mut Matrix<T>, bias: &[T]) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::network::affine_map;
+    use crate::network::forward::affine_map;
 
     const TOLERANCE: f64 = 1e-12;
 

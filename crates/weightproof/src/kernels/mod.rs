@@ -2,14 +2,18 @@
 
 mod conv;
 mod matrix;
+mod own_kernels;
 mod pool;
 mod product;
 pub mod rows;
 mod window;
 
-pub use conv::{Patches, Region, Scratch, add_by_row, add_linear_transposed, linear};
+pub use conv::{ConvScratch, Patches, Region, add_by_row, add_linear_transposed, linear};
 pub use matrix::Matrix;
-pub use pool::{add_average_pool_transposed, add_window_sums_transposed, average_pool, max_pool, window_sums};
+pub use pool::{
+    add_average_pool_transposed, add_max_pool_gradient, add_window_sums, add_window_sums_transposed,
+    average_pool, max_pool, max_pool_row, window_sums,
+};
 pub use product::{
     Factor, add_product, add_product_transposed, multiply, multiply_adds, product, product_transposed,
 };

@@ -9,18 +9,39 @@ use super::{Matrix, Scalar, Window};
 /// `z`: (rows, input width); returns (rows, output width).
 pub fn max_pool<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
     let mut out = Matrix::zeros(z.rows(), window.output_width());
-    out.as_mut_slice().fill(-T::infinity());
     for s in 0..z.rows() {
-        for c in 0..window.channels {
-            each_tap(window, c, |_, from, to, count| {
-                let values = z.row(s)[from..].iter().step_by(window.stride[1]);
-                for (out, &z) in out.row_mut(s)[to..to + count].iter_mut().zip(values) {
-                    *out = if out.is_nan() || *out >= z { *out } else { z };
-                }
-            });
-        }
+        max_pool_row(out.row_mut(s), z.row(s), window);
     }
     out
+}
+
+/// [`max_pool`] of one row.
+pub fn max_pool_row<T: Scalar>(out: &mut [T], z: &[T], window: &Window) {
+    out.fill(-T::infinity());
+    for c in 0..window.channels {
+        each_tap(window, c, |_, from, to, count| {
+            let values = z[from..].iter().step_by(window.stride[1]);
+            for (out, &z) in out[to..to + count].iter_mut().zip(values) {
+                *out = if out.is_nan() || *out >= z { *out } else { z };
+            }
+        });
+    }
+}
+
+/// Adds the gradient `g` of `most`, which is [`max_pool`] of `z`, to the first largest element of every window: the first NaN
+/// where there is one. Uses `g` up.
+pub fn add_max_pool_gradient<T: Scalar>(back: &mut [T], g: &mut [T], z: &[T], most: &[T], window: &Window) {
+    for c in 0..window.channels {
+        each_tap(window, c, |_, from, to, count| {
+            let values = back[from..].iter_mut().zip(&z[from..]).step_by(window.stride[1]);
+            let windows = g[to..to + count].iter_mut().zip(&most[to..to + count]);
+            for ((back, z), (g, most)) in values.zip(windows) {
+                if z == most || (z.is_nan() && most.is_nan()) {
+                    *back += std::mem::replace(g, T::zero());
+                }
+            }
+        });
+    }
 }
 
 /// The sum of every window.
@@ -30,14 +51,19 @@ pub fn max_pool<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
 pub fn window_sums<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
     let mut out = Matrix::zeros(z.rows(), window.output_width());
     for s in 0..z.rows() {
-        for c in 0..window.channels {
-            each_tap(window, c, |_, from, to, count| {
-                let values = z.row(s)[from..].iter().step_by(window.stride[1]);
-                out.row_mut(s)[to..to + count].iter_mut().zip(values).for_each(|(out, &z)| *out += z);
-            });
-        }
+        add_window_sums(out.row_mut(s), z.row(s), window);
     }
     out
+}
+
+/// `out += ` [`window_sums`] of one row.
+pub fn add_window_sums<T: Scalar>(out: &mut [T], z: &[T], window: &Window) {
+    for c in 0..window.channels {
+        each_tap(window, c, |_, from, to, count| {
+            let values = z[from..].iter().step_by(window.stride[1]);
+            out[to..to + count].iter_mut().zip(values).for_each(|(out, &z)| *out += z);
+        });
+    }
 }
 
 /// `out += ` the transposed of [`window_sums`], for one row.
@@ -115,6 +141,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_gradient_of_a_maximum_goes_to_one_element_of_every_window() {
+        let window = Window { stride: [1, 2], ..Window::pooling([1, 1, 5], [1, 3]) };
+        let gradient = |z: [f64; 5]| {
+            let (mut back, mut most) = (vec![0.0; 5], vec![0.0; 2]);
+            max_pool_row(&mut most, &z, &window);
+            add_max_pool_gradient(&mut back, &mut [1.0, 10.0], &z, &most, &window);
+            back
+        };
+        assert_eq!(gradient([1.0, 2.0, 3.0, 0.0, 1.0]), [0.0, 0.0, 11.0, 0.0, 0.0]);
+        assert_eq!(gradient([2.0; 5]), [1.0, 0.0, 10.0, 0.0, 0.0]);
+        assert_eq!(gradient([1.0, f64::NAN, 3.0, f64::NAN, f64::NAN]), [0.0, 1.0, 0.0, 10.0, 0.0]);
     }
 
     #[test]

@@ -4,7 +4,12 @@ use super::{Activation, Affine, AveragePool, Conv, Gather, Layer, NetworkError, 
 use crate::kernels::Window;
 
 /// Checks a layer of the name `node` whose inputs have `widths` elements and whose output has `shape`.
-pub(super) fn check(node: &str, layer: &Layer, widths: &[usize], shape: &[usize]) -> Result<(), NetworkError> {
+pub(super) fn check(
+    node: &str,
+    layer: &Layer,
+    widths: &[usize],
+    shape: &[usize],
+) -> Result<(), NetworkError> {
     let fail = |expected: String, found: String| NetworkError::Shape { node: node.into(), expected, found };
     let (least, most) = layer.arity();
     if widths.len() < least || widths.len() > most {
@@ -14,7 +19,11 @@ pub(super) fn check(node: &str, layer: &Layer, widths: &[usize], shape: &[usize]
     let width = shape.iter().try_fold(1_usize, |n, &s| n.checked_mul(s));
     let width = width.ok_or_else(|| fail("a shape that fits into memory".into(), format!("{shape:?}")))?;
     let same_width = |expected: usize| {
-        if width == expected { Ok(()) } else { Err(fail(format!("{expected} elements"), format!("{shape:?}"))) }
+        if width == expected {
+            Ok(())
+        } else {
+            Err(fail(format!("{expected} elements"), format!("{shape:?}")))
+        }
     };
     match layer {
         Layer::Input => Err(fail("one input node, the first".into(), "another one".into())),
@@ -70,7 +79,9 @@ pub(super) fn check(node: &str, layer: &Layer, widths: &[usize], shape: &[usize]
         Layer::Activation(Activation::LeakyRelu { slope }) if !(*slope >= 0.0 && slope.is_finite()) => {
             Err(fail("a leaky ReLU slope of at least 0".into(), slope.to_string()))
         }
-        Layer::Activation(Activation::Clip { low, high }) if !(low <= high) || *low == f64::INFINITY || *high == f64::NEG_INFINITY => {
+        Layer::Activation(Activation::Clip { low, high })
+            if !(low <= high) || *low == f64::INFINITY || *high == f64::NEG_INFINITY =>
+        {
             Err(fail("a clip whose least value is at most its largest".into(), format!("{low} to {high}")))
         }
         Layer::Activation(_) | Layer::Reshape => same_width(widths[0]),

@@ -32,8 +32,11 @@ impl Network {
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.nodes().len());
         for (index, node) in self.nodes().iter().enumerate() {
             let inputs: Vec<&[f64]> = node.inputs.iter().map(|&i| values[i].as_slice()).collect();
-            let mut value =
-                if node.inputs.is_empty() { x.to_vec() } else { node.layer.apply(&inputs, parameters(index)) };
+            let mut value = if node.inputs.is_empty() {
+                x.to_vec()
+            } else {
+                node.layer.apply(&inputs, parameters(index))
+            };
             adjust(index, &mut value);
             values.push(value);
         }
@@ -112,7 +115,8 @@ fn pool(window: &Window, z: &[f64], f: impl Fn(usize, &mut dyn Iterator<Item = f
     let mut out = Vec::with_capacity(window.output_width());
     for plane in z.chunks(window.plane()) {
         for position in 0..window.positions() {
-            let mut elements = (0..window.taps()).filter_map(|tap| window.source(position, tap)).map(|k| plane[k]);
+            let mut elements =
+                (0..window.taps()).filter_map(|tap| window.source(position, tap)).map(|k| plane[k]);
             out.push(f(position, &mut elements));
         }
     }

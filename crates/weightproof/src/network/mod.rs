@@ -2,12 +2,11 @@
 
 mod activation;
 mod check;
-mod forward;
+pub(crate) mod forward;
 mod graph;
 mod layer;
 
+pub use crate::kernels::Window;
 pub use activation::Activation;
-pub(crate) use forward::affine_map;
 pub use graph::{Network, NetworkBuilder, NetworkError, Node};
 pub use layer::{Affine, AveragePool, Conv, Gather, Layer, Scale};
-pub use crate::kernels::Window;

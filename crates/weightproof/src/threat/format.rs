@@ -19,8 +19,8 @@
 //! subnormal numbers are kept; elementwise constants (a `Scale` node) act exactly and are rounded once, with the value;
 //! no value leaves the range of the format, which is certified along with the margins.
 
-use super::{SumRounding, WeightRadius};
 use super::model::{LayerRadii, ThreatError};
+use super::{SumRounding, WeightRadius};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Layer, Network};
 

@@ -274,7 +274,9 @@ impl ThreatModel {
             });
         }
         let roundings = match (self.kind, &self.layers) {
-            (Kind::Format(format), None) => format::sum_roundings(network, format, self.radius.unwrap_or(1.0))?,
+            (Kind::Format(format), None) => {
+                format::sum_roundings(network, format, self.radius.unwrap_or(1.0))?
+            }
             (_, _) => Vec::new(),
         };
         Ok(PerturbationSet {

@@ -21,8 +21,8 @@ use super::propagate::{Backward, Coefficients, Row, Sharing};
 use super::relax::chord;
 use crate::kernels::rows::{dot, l1, squares, vectorized};
 use crate::kernels::{
-    Factor, Matrix, Patches, Region, Scalar, Scratch, Window, add_linear_transposed, add_window_sums_transposed,
-    multiply,
+    ConvScratch, Factor, Matrix, Patches, Region, Scalar, Window, add_linear_transposed,
+    add_window_sums_transposed, multiply,
 };
 use crate::model::{LayerRadii, Radius};
 
@@ -85,7 +85,7 @@ impl<T: Scalar> Backward<'_, T> {
         let radius = &self.block.prepared.radii.layer(node).weight;
         let (centre, width) = self.middle(self.block.prepared.model.input_of(node));
         let mut uses = Uses::default();
-        let mut scratch = Scratch::default();
+        let mut scratch = ConvScratch::default();
         let mut kernel = layer.weight.clone();
         for (r, (s, _)) in rows.iter().enumerate() {
             let a = a.row(r);
@@ -95,7 +95,7 @@ impl<T: Scalar> Backward<'_, T> {
                 let largest = |(m, d): (&T, &T)| m.abs() + *d;
                 let reach: Vec<T> = uses.middle.iter().zip(&uses.radius).map(largest).collect();
                 offset[r] -= *e * squares(&reach).sqrt();
-                scratch.add_transposed(out.row_mut(r), a, &layer.weight, window, region);
+                scratch.add_transposed(out.row_mut(r), a, layer.weight.as_slice(), window);
                 continue;
             }
             let mut lost = T::zero();
@@ -111,7 +111,7 @@ impl<T: Scalar> Backward<'_, T> {
                 }
             }
             offset[r] -= lost;
-            scratch.add_transposed(out.row_mut(r), a, &kernel, window, region);
+            scratch.add_transposed(out.row_mut(r), a, kernel.as_slice(), window);
         }
     }
 
@@ -196,7 +196,8 @@ fn bias_term<T: Scalar>(a: &[T], bias: &[T], radii: &LayerRadii<T>) -> T {
 fn row_losses<T: Scalar>(a: &Matrix<T>, e: &[T], window: &Window) -> Matrix<T> {
     let (positions, plane) = (window.positions(), window.plane());
     let [_, height, columns] = window.input;
-    let groups = Window { input: [window.groups, height, columns], channels: window.groups, ..window.clone() };
+    let groups =
+        Window { input: [window.groups, height, columns], channels: window.groups, ..window.clone() };
     let mut out = Matrix::zeros(a.rows(), window.input_width());
     let (mut at, mut onto) = (Vec::new(), Vec::new());
     for r in 0..a.rows() {

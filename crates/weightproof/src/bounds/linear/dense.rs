@@ -111,14 +111,7 @@ impl<T: Scalar> Backward<'_, T> {
     }
 
     /// Subtracts `r ‖a‖₂ max ‖z‖₂` for a Frobenius ball; `norms` holds `‖a‖₂` of every row.
-    fn subtract_ball(
-        &self,
-        radius: T,
-        norms: &[T],
-        input: usize,
-        rows: &[Row],
-        offset: &mut [T],
-    ) {
+    fn subtract_ball(&self, radius: T, norms: &[T], input: usize, rows: &[Row], offset: &mut [T]) {
         let z = largest_magnitude(self.states.lower(input), self.states.upper(input));
         let lengths: Vec<T> = (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect();
         for (r, (s, _)) in rows.iter().enumerate() {

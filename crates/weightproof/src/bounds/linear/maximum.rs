@@ -38,8 +38,10 @@ impl<T: Scalar> MaxRelaxation<T> {
             slope: Matrix::zeros(l.rows(), width * taps),
             offset: Matrix::zeros(l.rows(), width),
         };
-        let sources: Vec<Option<usize>> =
-            (0..window.positions()).flat_map(|p| (0..taps).map(move |tap| (p, tap))).map(|(p, tap)| window.source(p, tap)).collect();
+        let sources: Vec<Option<usize>> = (0..window.positions())
+            .flat_map(|p| (0..taps).map(move |tap| (p, tap)))
+            .map(|(p, tap)| window.source(p, tap))
+            .collect();
         for s in 0..l.rows() {
             for k in 0..width {
                 let (channel, position) = (k / window.positions(), k % window.positions());
@@ -63,7 +65,8 @@ impl<T: Scalar> MaxRelaxation<T> {
             }
             let (first, position) = (k / window.positions() * window.plane(), k % window.positions());
             if a > T::zero() {
-                let source = window.source(position, self.below[(s, k)]).expect("the lower line is an element");
+                let source =
+                    window.source(position, self.below[(s, k)]).expect("the lower line is an element");
                 out[first + source] += a;
             } else {
                 // Also NaN: it must reach the bound.
@@ -81,11 +84,7 @@ impl<T: Scalar> MaxRelaxation<T> {
 
 /// Writes the slopes of the upper line of one maximum; returns the tap of the lower line and the offset of the upper one.
 /// `at` gives the box of an element.
-fn lines<T: Scalar>(
-    sources: &[Option<usize>],
-    at: impl Fn(usize) -> (T, T),
-    slope: &mut [T],
-) -> (usize, T) {
+fn lines<T: Scalar>(sources: &[Option<usize>], at: impl Fn(usize) -> (T, T), slope: &mut [T]) -> (usize, T) {
     let elements = || sources.iter().enumerate().filter_map(|(tap, source)| source.map(|k| (tap, at(k))));
     let mut best: Option<(usize, T)> = None;
     for (tap, (l, _)) in elements() {
@@ -139,7 +138,10 @@ mod tests {
             let (below, offset) = lines(&sources, |j| boxes[j], &mut slope);
             for point in 0..81 {
                 let z: Vec<f64> = (0..4)
-                    .map(|j| boxes[j].0 + (boxes[j].1 - boxes[j].0) * f64::from(point / 3_i32.pow(j as u32) % 3) / 2.0)
+                    .map(|j| {
+                        boxes[j].0
+                            + (boxes[j].1 - boxes[j].0) * f64::from(point / 3_i32.pow(j as u32) % 3) / 2.0
+                    })
                     .collect();
                 let inside = sources.iter().flatten();
                 let y = inside.clone().map(|&j| z[j]).fold(f64::NEG_INFINITY, f64::max);

@@ -108,7 +108,8 @@ fn tighten<T: Scalar>(
     index: usize,
     state: &mut State<T>,
 ) {
-    let (State::Box(bounds), false) = (state, block.prepared.model.network.nodes()[index].layer.is_nonlinear())
+    let (State::Box(bounds), false) =
+        (state, block.prepared.model.network.nodes()[index].layer.is_nonlinear())
     else {
         return;
     };

@@ -94,8 +94,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
 
     /// Lower bounds of every row of a specification of the output.
     pub fn specification(&self, spec: &Specification) -> LowerBounds<T> {
-        let rows: Vec<Row> =
-            spec.rows.iter().enumerate().map(|(r, row)| (r / spec.count, *row)).collect();
+        let rows: Vec<Row> = spec.rows.iter().enumerate().map(|(r, row)| (r / spec.count, *row)).collect();
         let output = self.block.values.len() - 1;
         LowerBounds { lower: self.rows(output, &rows), void: self.states.void.clone() }
     }
