@@ -626,6 +626,124 @@ def _(m):
     m.graph.node[1].CopyFrom(helper.make_node("Gelu", ["h1"], ["h2"], "gelu", approximate="cubic"))
 
 
+# --- Convolutions, pooling and graphs that branch -----------------------------------------------
+
+
+def image(*nodes, shape=(2, 5, 6), opset=13, **tensors):
+    """x[N,2,5,6] -> conv1 (3 channels) -> c[N,3,5,6] -> nodes -> h -> Flatten -> y; a case is in the nodes."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c"], "conv1", pads=[1, 1, 1, 1]),
+        *nodes,
+        helper.make_node("Relu", ["h"], ["r"], "relu1"),
+        helper.make_node("Flatten", ["r"], ["y"], "flatten1"),
+    ]
+    stored = [tensor("w1", values(3, 2, 3, 3)), tensor("b1", values(3))]
+    stored += [tensor(name, array) for name, array in tensors.items()]
+    output = helper.make_empty_tensor_value_info("y")
+    output.type.tensor_type.elem_type = TensorProto.FLOAT
+    graph = helper.make_graph(nodes, "g", [info("x", "N", *shape)], [output], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=7)
+
+
+def bad_node(name, what, kind, *inputs, opset=13, outputs=("h",), more=(), tensors=None, **attributes):
+    node = helper.make_node(kind, ["c", *inputs], list(outputs), kind.lower(), **attributes)
+    m = image(node, *more, opset=opset, **(tensors or {}))
+    bad(name, what, m.SerializeToString(deterministic=True))
+
+
+W = values(4, 3, 2, 2)
+for name, what, w, attributes in [
+    ("conv-wrong-channels", "a Conv for 4 channels of data with 3", values(4, 4, 2, 2), {}),
+    ("conv-3d-weight", "a Conv over three axes of data with two", values(4, 3, 2, 2, 2), {}),
+    ("conv-group-0", "a Conv with 0 groups", W, {"group": 0}),
+    ("conv-group-negative", "a Conv with -3 groups", W, {"group": -3}),
+    ("conv-group-overflow", "a Conv whose groups times channels overflow", W, {"group": (1 << 63) - 1}),
+    ("conv-group-not-dividing", "a Conv of 4 channels in 3 groups", values(4, 1, 2, 2), {"group": 3}),
+    ("conv-kernel-shape", "a Conv whose kernel_shape is not that of its weight", W, {"kernel_shape": [3, 3]}),
+    ("conv-kernel-too-large", "a Conv with a kernel of 7 rows on 5", values(4, 3, 7, 2), {}),
+    ("conv-kernel-zero", "a Conv with a kernel of 0 rows", values(4, 3, 0, 2), {}),
+    ("conv-strides-0", "a Conv with stride 0", W, {"strides": [0, 1]}),
+    ("conv-strides-negative", "a Conv with stride -1", W, {"strides": [1, -1]}),
+    ("conv-strides-length", "a Conv with three strides", W, {"strides": [1, 1, 1]}),
+    ("conv-dilations-0", "a Conv with dilation 0", W, {"dilations": [1, 0]}),
+    ("conv-dilations-huge", "a Conv with dilation 2^62", W, {"dilations": [1 << 62, 1]}),
+    ("conv-pads-negative", "a Conv with padding -1", W, {"pads": [0, 0, -1, 0]}),
+    ("conv-pads-huge", "a Conv with padding 2^62", W, {"pads": [1 << 62, 0, 1 << 62, 0]}),
+    ("conv-pads-large", "a Conv whose padded output has 2^40 elements", W, {"pads": [1 << 20] * 4}),
+    ("conv-pads-length", "a Conv with two paddings for two axes", W, {"pads": [1, 1]}),
+    ("conv-auto-pad-unknown", "a Conv with an auto_pad that does not exist", W, {"auto_pad": "SAME"}),
+    ("conv-auto-pad-and-pads", "a Conv with auto_pad and pads", W, {"auto_pad": "SAME_UPPER", "pads": [1, 1, 1, 1]}),
+    ("conv-unknown-attribute", "a Conv with an attribute that it does not have", W, {"ceil_mode": 1}),
+]:
+    bad_node(name, what, "Conv", "w", tensors={"w": w}, **attributes)
+bad_node("conv-computed-weight", "a Conv whose weight depends on the input", "Conv", "c")
+bad_node("conv-bias-mismatch", "a Conv of 4 channels with 3 biases", "Conv", "w", "b", tensors={"w": W, "b": values(3)})
+bad_node("conv-bias-rank", "a Conv with a bias of three dimensions", "Conv", "w", "b", tensors={"w": W, "b": values(4, 1, 1)})
+bad_node("conv-int-weight", "a Conv whose weight holds int64", "Conv", "w", tensors={"w": np.ones((4, 3, 2, 2), np.int64)})
+bad_node("conv-nan-weight", "a Conv with a weight that is NaN", "Conv", "w", tensors={"w": W * np.float32(np.nan)})
+bad_node("conv-no-weight", "a Conv without weight", "Conv")
+bad_node("conv-transpose", "a ConvTranspose", "ConvTranspose", "w", tensors={"w": values(3, 2, 2, 2)})
+cube = helper.make_node("Conv", ["x", "w"], ["h"], "conv")
+bad("conv-3d", "a Conv over three axes", image(cube, shape=(2, 3, 3, 3), w=values(2, 2, 2, 2, 2)).SerializeToString())
+bad("image-dynamic-height", "the height of the input is not known", image(cube, shape=(2, "H", 6), w=W).SerializeToString())
+
+for kind in ["MaxPool", "AveragePool"]:
+    k = kind.lower()
+    bad_node(k + "-no-kernel", f"a {kind} without kernel_shape", kind)
+    bad_node(k + "-kernel-0", f"a {kind} with a kernel of 0 columns", kind, kernel_shape=[1, 0])
+    bad_node(k + "-kernel-huge", f"a {kind} with a kernel of 2^62 rows", kind, kernel_shape=[1 << 62, 1])
+    bad_node(k + "-kernel-1d", f"a {kind} with a kernel of one axis on data with two", kind, kernel_shape=[2])
+    bad_node(k + "-empty-window", f"a {kind} with a window of nothing but padding", kind, kernel_shape=[2, 2], pads=[2, 0, 0, 0])
+    bad_node(k + "-ceil-mode", f"a {kind} with ceil_mode 7", kind, kernel_shape=[2, 2], ceil_mode=7)
+bad_node("maxpool-storage-order", "a MaxPool with storage_order 1", "MaxPool", kernel_shape=[2, 2], storage_order=1)
+indices = helper.make_node("Cast", ["i"], ["h"], "cast", to=TensorProto.FLOAT)
+bad_node("maxpool-indices", "the indices of a MaxPool are used", "MaxPool", outputs=("m", "i"), more=(indices,), kernel_shape=[2, 2])
+bad_node("reduce-batch", "a ReduceMean over the batch", "ReduceMean", axes=[0, 2])
+bad_node("reduce-all", "a ReduceMean over everything", "ReduceMean")
+bad_node("reduce-axis-twice", "a ReduceMean over one axis twice", "ReduceMean", axes=[2, -2])
+bad_node("reduce-axis-out-of-range", "a ReduceMean over axis 4 of 4", "ReduceMean", axes=[4])
+
+four = [values(3), values(3), values(3), np.abs(values(3))]
+for name, what, parameters, attributes in [
+    ("batchnorm-negative-variance", "a BatchNormalization with a negative variance", four[:3] + [-np.ones(3, np.float32)], {}),
+    ("batchnorm-nan-variance", "a BatchNormalization with a variance that is NaN", four[:3] + [np.full(3, np.nan, np.float32)], {}),
+    ("batchnorm-zero-variance", "a BatchNormalization with variance and epsilon 0", four[:3] + [np.zeros(3, np.float32)], {"epsilon": 0.0}),
+    ("batchnorm-nan-mean", "a BatchNormalization with a mean that is NaN", four[:2] + [np.full(3, np.nan, np.float32), four[3]], {}),
+    ("batchnorm-wrong-channels", "a BatchNormalization for 4 channels of data with 3", [values(4)] * 3 + [np.abs(values(4))], {}),
+    ("batchnorm-training", "a BatchNormalization in training mode", four, {"training_mode": 1}),
+]:
+    names = [f"p{i}" for i in range(4)]
+    bad_node(name, what, "BatchNormalization", *names, opset=14, tensors=dict(zip(names, parameters)), **attributes)
+bad_node("batchnorm-computed", "a BatchNormalization whose factors depend on the input", "BatchNormalization", "c", "c", "c", "c")
+
+bad_node("add-broadcast", "an Add that repeats one of two computed values", "Add", "g", more=(helper.make_node("GlobalAveragePool", ["c"], ["g"], "average"),))
+bad_node("mul-computed", "a Mul of two computed values", "Mul", "c")
+bad_node("max-computed", "a Max of two computed values", "Max", "c")
+bad_node("max-per-channel", "a Max with different constants", "Max", "k", tensors={"k": values(3, 1, 1)})
+bad_node("concat-batch", "a Concat along the batch", "Concat", "c", axis=0)
+bad_node("concat-mismatch", "a Concat of 5 and of 2 rows", "Concat", "k", tensors={"k": values(1, 3, 2, 6)}, axis=1)
+bad_node("pad-batch", "a Pad of the batch", "Pad", "p", tensors={"p": np.array([1, 0, 0, 0, 0, 0, 0, 0])})
+bad_node("pad-everything-away", "a Pad that leaves no rows", "Pad", "p", tensors={"p": np.array([0, 0, -5, 0, 0, 0, 0, 0])})
+bad_node("pad-huge", "a Pad by 2^62 rows", "Pad", "p", tensors={"p": np.array([0, 0, 1 << 62, 0, 0, 0, 1 << 62, 0])})
+bad_node("pad-large", "a Pad to 2^40 elements", "Pad", "p", tensors={"p": np.array([0, 0, 1 << 20, 1 << 20, 0, 0, 0, 0])})
+bad_node("pad-length", "a Pad with six numbers for four axes", "Pad", "p", tensors={"p": np.array([0] * 6)})
+bad_node("pad-unknown-mode", "a Pad with a mode that does not exist", "Pad", "p", tensors={"p": np.array([0, 0, 1, 0, 0, 0, 0, 0])}, mode="mirror")
+bad_node("pad-reflect-too-far", "a Pad that reflects more than there is", "Pad", "p", tensors={"p": np.array([0, 0, 5, 0, 0, 0, 0, 0])}, mode="reflect")
+bad_node("pad-nan", "a Pad with NaN", "Pad", "p", "v", tensors={"p": np.array([0, 0, 1, 0, 0, 0, 0, 0]), "v": np.float32(np.nan)})
+bad_node("slice-nothing", "a Slice of nothing", "Slice", "s", "e", tensors={"s": np.array([0, 3]), "e": np.array([1, 3])})
+bad_node("gather-computed-indices", "a Gather whose indices depend on the input", "Gather", "c")
+bad_node("gather-out-of-range", "a Gather of channel 3 of 3", "Gather", "i", tensors={"i": np.array([0, 3])}, axis=1)
+zeros = helper.make_node("ConstantOfShape", ["s"], ["i"], "zeros", value=tensor("v", np.array([0])))
+bomb = helper.make_node("Gather", ["c", "i"], ["h"], "gather", axis=1)
+bad("gather-bomb", "a Gather of 2^20 copies of the data", image(zeros, bomb, s=np.array([1024, 1024])).SerializeToString())
+bad_node("split-wrong-sum", "a Split of 3 channels into 1 and 3", "Split", "s", outputs=("h", "o"), tensors={"s": np.array([1, 3])}, axis=1)
+bad_node("split-unequal", "a Split of 3 channels into 2 equal parts", "Split", outputs=("h", "o"), axis=1)
+bad_node("transpose-not-a-permutation", "a Transpose with an axis twice", "Transpose", perm=[0, 1, 1, 2])
+bad_node("clip-nan", "a Clip with NaN", "Clip", "a", tensors={"a": np.float32(np.nan)})
+bad_node("clip-empty", "a Clip from 1 to 0", "Clip", "a", "b", tensors={"a": np.float32(1), "b": np.float32(0)})
+bad_node("clip-computed", "a Clip whose end depends on the input", "Clip", "c")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out_folder", type=pathlib.Path)

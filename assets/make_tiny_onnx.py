@@ -17,6 +17,7 @@ import zlib
 import numpy as np
 import onnx
 import onnxruntime
+import tiny_convolutions
 from onnx import TensorProto, helper, numpy_helper
 
 SAMPLES = 3
@@ -534,35 +535,35 @@ def nothing():
     yield m.finish(m.tail(m.op("Cast", m.dense(m.op("Cast", "x", to=1), 5, 6), to=1)))
 
 
-# --- Not taken yet ------------------------------------------------------------------------------
+# --- Graphs that branch, and models that are not taken yet ------------------------------------------
 
 
 @case
-def later():
-    m = Model("residual-add", later=True)
+def branches():
+    m = Model("residual-add")
     h = m.op("Relu", m.dense("x", 5, 6))
     yield m.finish(m.dense(m.op("Add", m.op("Relu", m.dense(h, 5, 5)), h), 4, 5))
-    m = Model("input-skip", later=True)
+    m = Model("input-skip")
     h = m.op("Relu", m.dense("x", 6, 6))
     yield m.finish(m.dense(m.op("Add", "x", h), 4, 6))
-    m = Model("concat-branches", later=True)
+    m = Model("concat-branches")
     h = m.op("Concat", m.op("Relu", m.dense("x", 3, 6)), m.op("Tanh", m.dense("x", 2, 6)), axis=1)
     yield m.finish(m.dense(h, 4, 5))
-    m = Model("shared-weight", later=True)
+    m = Model("shared-weight")
     w, b = m.init(m.values(6, 6), "w"), m.init(m.values(6), "b")
     h = m.op("Relu", m.op("Gemm", "x", w, b, transB=1))
     yield m.finish(m.dense(m.op("Relu", m.op("Gemm", h, w, b, transB=1)), 4, 6))
-    m = Model("shared-bias", later=True)
+    m = Model("shared-bias")
     b = m.init(m.values(6), "b")
     h = "x"
     for _ in range(2):
         h = m.op("Relu", m.op("Gemm", h, m.init(m.values(6, 6), "w"), b, transB=1))
     yield m.finish(m.dense(h, 4, 6))
-    m = Model("reshape-computed-shape", shape=("N", 2, 3), later=True)
+    m = Model("reshape-computed-shape", shape=("N", 2, 3))
     n = m.op("Gather", m.op("Shape", "x"), m.init(np.array(0, np.int64)), axis=0)
     target = m.op("Concat", m.op("Unsqueeze", n, m.ints(0)), m.ints(-1), axis=0)
     yield m.finish(m.tail(m.dense(m.op("Reshape", "x", target), 5, 6)))
-    m = Model("transpose-data", shape=("N", 2, 3), later=True)
+    m = Model("transpose-data", shape=("N", 2, 3))
     h = m.op("Flatten", m.op("Transpose", "x", perm=[0, 2, 1]))
     yield m.finish(m.tail(m.dense(h, 5, 6)))
     m = Model("gelu-tanh-decomposed", later=True)
@@ -571,18 +572,18 @@ def later():
     t = m.op("Tanh", m.op("Mul", m.op("Add", h, cube), m.floats(np.sqrt(2 / np.pi))))
     g = m.op("Mul", m.op("Mul", h, m.floats(0.5)), m.op("Add", t, m.floats(1.0)))
     yield m.finish(m.dense(g, 4, 5))
-    m = Model("two-relus-of-one", later=True)
+    m = Model("two-relus-of-one")
     h = m.dense("x", 5, 6)
     h = m.op("Sub", m.op("Relu", h), m.op("Relu", m.op("Neg", h)))
     yield m.finish(m.dense(h, 4, 5))
-    m = Model("dead-branch", later=True)
+    m = Model("dead-branch")
     m.op("Sin", "x")
     yield m.finish(m.tail(m.dense("x", 5, 6)))
-    m = Model("batchnorm", later=True)
+    m = Model("batchnorm")
     h = m.dense("x", 5, 6)
     parameters = [m.init(np.abs(m.values(5)) + F32(0.5)) for _ in range(4)]
     yield m.finish(m.tail(m.op("BatchNormalization", h, *parameters)))
-    m = Model("convolution", shape=("N", 1, 3, 3), later=True)
+    m = Model("convolution", shape=("N", 1, 3, 3))
     h = m.op("Relu", m.op("Conv", "x", m.init(m.values(2, 1, 2, 2), "w"), m.init(m.values(2), "b")))
     yield m.finish(m.dense(m.op("Flatten", h), 4, 8))
     m = Model("half-model", dtype=np.float16, later=True)
@@ -598,7 +599,8 @@ def main():
     parser.add_argument("out_folder", type=pathlib.Path)
     folder = parser.parse_args().out_folder
     names = set()
-    for function in CASES:
+    later = [lambda cases=cases: cases(Model) for cases in tiny_convolutions.CASES]
+    for function in CASES + later:
         for model in function():
             assert model.name not in names
             names.add(model.name)

@@ -155,6 +155,18 @@ pub struct ModelArgs {
     /// Architecture of a .safetensors network [default: the .toml beside it]
     #[arg(long, value_name = "FILE")]
     pub architecture: Option<PathBuf>,
+    /// Batch normalization: fold it into the layer before or after it, or keep it separate and perturb its own parameters
+    #[arg(long, value_name = "HOW", default_value = "fold")]
+    pub batch_norm: BatchNormArg,
+}
+
+/// What becomes of batch normalization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BatchNormArg {
+    /// Part of the neighbouring weights, as deployed
+    Fold,
+    /// A layer of its own
+    Separate,
 }
 
 /// The data.

@@ -3,8 +3,8 @@
 //! What does not change results is not here: threads, output format, progress.
 
 use crate::args::{
-    DataArgs, EngineArgs, IntermediateArg, LayoutArg, MethodArgs, ModelArgs, PrecisionArg, PropertyArg,
-    PropertyArgs, SearchArgs, SplitArg,
+    BatchNormArg, DataArgs, EngineArgs, IntermediateArg, LayoutArg, MethodArgs, ModelArgs, PrecisionArg,
+    PropertyArg, PropertyArgs, SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};
@@ -43,6 +43,8 @@ pub struct ModelConfig {
     /// The architecture of a safetensors file.
     #[serde(serialize_with = "lossy")]
     pub architecture: Option<PathBuf>,
+    /// Whether batch normalization keeps parameters of its own.
+    pub separate_batch_norm: bool,
 }
 
 /// Where the data come from and what is done to them.
@@ -91,7 +93,11 @@ pub struct MethodConfig {
 impl ModelConfig {
     /// Takes the arguments.
     pub fn new(args: &ModelArgs) -> Self {
-        ModelConfig { path: args.model.clone(), architecture: args.architecture.clone() }
+        ModelConfig {
+            path: args.model.clone(),
+            architecture: args.architecture.clone(),
+            separate_batch_norm: args.batch_norm == BatchNormArg::Separate,
+        }
     }
 }
 

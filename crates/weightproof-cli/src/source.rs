@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof_formats::data::{Batch, ChannelOrder, DataOptions, DataSet, Split, reorder};
-use weightproof_formats::network::{LoadedNetwork, parse_onnx, read_network_with};
+use weightproof_formats::network::{BatchNorm, LoadedNetwork, ReadOptions, parse_onnx, read_network_with};
 use weightproof_report::ModelReport;
 
 const MODEL: &[u8] = include_bytes!("../../../assets/mnist-784-128-64-32-10.onnx");
@@ -21,7 +21,11 @@ pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), Failur
     let (loaded, name, path) = match &config.path {
         None => (embedded_model()?, MODEL_NAME.to_owned(), None),
         Some(path) => {
-            let loaded = read_network_with(path, config.architecture.as_deref()).map_err(|error| {
+            let options = ReadOptions {
+                architecture: config.architecture.clone(),
+                batch_norm: if config.separate_batch_norm { BatchNorm::Separate } else { BatchNorm::Fold },
+            };
+            let loaded = read_network_with(path, &options).map_err(|error| {
                 let failure = Failure::from(error);
                 if is_data(path) { failure.hint("the model comes first: MODEL DATA") } else { failure }
             })?;

@@ -4,7 +4,9 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use weightproof_formats::network::{OnnxError, parse_onnx, read_network};
+use weightproof_formats::network::{
+    BatchNorm, OnnxError, ReadOptions, parse_onnx, read_network, read_network_with,
+};
 
 /// Outputs were computed in f32, some in f16; the network computes in f64.
 const F32_TOLERANCE: f64 = 1e-5;
@@ -81,6 +83,22 @@ fn tiny_models_compute_what_onnx_runtime_computes() {
         }
         let worst = worst_difference(&path, &loaded.network);
         assert!(worst <= F32_TOLERANCE, "{name}: {worst:e}");
+        let options = ReadOptions { batch_norm: BatchNorm::Separate, ..ReadOptions::default() };
+        let separate = read_network_with(&path, &options).unwrap_or_else(|e| panic!("{e}")).network;
+        let worst = worst_difference(&path, &separate);
+        assert!(worst <= F32_TOLERANCE, "{name}, batch normalization separate: {worst:e}");
+    }
+}
+
+#[test]
+fn exported_networks_compute_what_onnx_runtime_computes() {
+    for path in models("exporters") {
+        for batch_norm in [BatchNorm::Fold, BatchNorm::Separate] {
+            let options = ReadOptions { batch_norm, ..ReadOptions::default() };
+            let loaded = read_network_with(&path, &options).unwrap_or_else(|e| panic!("{e}"));
+            let worst = worst_difference(&path, &loaded.network);
+            assert!(worst <= F32_TOLERANCE, "{} {batch_norm:?}: {worst:e}", path.display());
+        }
     }
 }
 
@@ -134,7 +152,8 @@ fn mutated_models_never_panic() {
     let mut rng = ChaCha8Rng::seed_from_u64(20);
     let mut accepted = 0;
     let memory_before = peak_memory();
-    let files: Vec<PathBuf> = ["onnx", "onnx/later", "onnx-bad"].iter().flat_map(|f| models(f)).collect();
+    let files: Vec<PathBuf> =
+        ["onnx", "onnx/later", "onnx-bad", "exporters"].iter().flat_map(|f| models(f)).collect();
     for path in &files {
         let original = std::fs::read(path).unwrap();
         for _ in 0..ROUNDS {

@@ -5,7 +5,9 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use weightproof::network::Layer;
 use weightproof_formats::FormatError;
-use weightproof_formats::network::{parse_safetensors, read_network, read_network_with, write_safetensors};
+use weightproof_formats::network::{
+    ReadOptions, parse_safetensors, read_network, read_network_with, write_safetensors,
+};
 
 const ARCHITECTURE: &str = r#"
 input = [1, 2, 1]
@@ -118,7 +120,11 @@ fn the_architecture_is_found_beside_the_weights_or_given() {
     std::fs::write(&other, ARCHITECTURE).unwrap();
     let error = read_network(&weights).unwrap_err();
     assert!(error.to_string().contains("net.toml"), "{error}");
-    let loaded = read_network_with(&weights, Some(&other)).unwrap();
+    let loaded = read_network_with(
+        &weights,
+        &ReadOptions { architecture: Some(other.clone()), ..ReadOptions::default() },
+    )
+    .unwrap();
     assert_eq!((loaded.format, loaded.sha256.len()), ("safetensors", 64));
     std::fs::rename(&other, folder.path().join("net.toml")).unwrap();
     assert_eq!(read_network(&weights).unwrap().network, loaded.network);

@@ -2,16 +2,20 @@
 
 mod onnx;
 mod safetensors;
+mod sketch;
 
-pub use onnx::{MAX_OPSET, MIN_OPSET, OnnxError, SUPPORTED_OPERATORS, SupportedOperator, parse_onnx};
-pub use safetensors::{SafetensorsError, parse_safetensors, write_safetensors};
+pub use onnx::{
+    MAX_OPSET, MIN_OPSET, OnnxError, SUPPORTED_OPERATORS, SupportedOperator, parse_onnx, parse_onnx_with,
+};
+pub use safetensors::{SafetensorsError, parse_safetensors, parse_safetensors_with, write_safetensors};
+pub use sketch::BatchNorm;
 
 use crate::error::FormatError;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 
 /// The largest file of weights that is read; protocol buffers end there too.
@@ -33,34 +37,44 @@ pub struct LoadedNetwork {
     pub format: &'static str,
 }
 
+/// How to read a network.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// The architecture of a `.safetensors` file; by default the `.toml` beside it. Other formats do not look at it.
+    pub architecture: Option<PathBuf>,
+    /// What becomes of batch normalization.
+    pub batch_norm: BatchNorm,
+}
+
 /// Reads a network; the extension says how. The architecture of `NAME.safetensors` is in `NAME.toml` beside it.
 ///
 /// # Errors
 /// [`FormatError`], naming the file and the node or tensor.
 pub fn read_network(path: &Path) -> Result<LoadedNetwork, FormatError> {
-    read_network_with(path, None)
+    read_network_with(path, &ReadOptions::default())
 }
 
-/// As [`read_network`], with the architecture file of a `.safetensors` file; other formats do not look at it.
+/// As [`read_network`], with options.
 ///
 /// # Errors
 /// [`FormatError`], naming the file and the node or tensor.
-pub fn read_network_with(path: &Path, architecture: Option<&Path>) -> Result<LoadedNetwork, FormatError> {
+pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNetwork, FormatError> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
     match extension.as_str() {
         "onnx" => {
             let bytes = read_file(path, MAX_FILE)?;
-            let parsed = parse_onnx(&bytes).map_err(|source| FormatError::Onnx { path: path.into(), source });
+            let parsed = parse_onnx_with(&bytes, options.batch_norm)
+                .map_err(|source| FormatError::Onnx { path: path.into(), source });
             let (network, notes) = parsed?;
             Ok(LoadedNetwork { network, notes, sha256: sha256(&bytes), format: "onnx" })
         }
         "safetensors" => {
             let beside = path.with_extension("toml");
-            let architecture = architecture.unwrap_or(&beside);
+            let architecture = options.architecture.as_deref().unwrap_or(&beside);
             let text = read_file(architecture, MAX_ARCHITECTURE)?;
             let text = String::from_utf8_lossy(&text);
             let bytes = read_file(path, MAX_FILE)?;
-            let parsed = parse_safetensors(&bytes, &text).map_err(|source| {
+            let parsed = parse_safetensors_with(&bytes, &text, options.batch_norm).map_err(|source| {
                 let path = if source.is_about_architecture() { architecture } else { path };
                 FormatError::Safetensors { path: path.into(), source }
             });

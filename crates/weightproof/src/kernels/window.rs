@@ -145,6 +145,17 @@ impl Window {
         Some(y * self.input[2] + x)
     }
 
+    /// The taps along an axis that read inside of the image at output position `at`: a range.
+    pub fn taps_inside(&self, axis: usize, at: usize) -> std::ops::Range<usize> {
+        let (dilation, before) = (self.dilation[axis], self.padding[axis][0]);
+        let start = at * self.stride[axis];
+        let first = before.saturating_sub(start).div_ceil(dilation);
+        // start + k·dilation − before < input
+        let end = (self.input[axis + 1] + before).saturating_sub(start).div_ceil(dilation);
+        let end = end.min(self.kernel[axis]);
+        first.min(end)..end
+    }
+
     /// The output positions along an axis whose tap `k` reads inside of the image: a range.
     pub fn covered(&self, axis: usize, k: usize) -> std::ops::Range<usize> {
         let (stride, before) = (self.stride[axis], self.padding[axis][0]);
@@ -172,6 +183,12 @@ mod tests {
             };
             assert_eq!(window.defect(), None);
             for axis in 0..2 {
+                for at in 0..window.extent(axis) {
+                    let taps = window.taps_inside(axis, at);
+                    for k in 0..window.kernel[axis] {
+                        assert_eq!(window.source_on(axis, at, k).is_some(), taps.contains(&k));
+                    }
+                }
                 for k in 0..window.kernel[axis] {
                     let covered = window.covered(axis, k);
                     for at in 0..window.extent(axis) {

@@ -122,10 +122,7 @@ fn check_pooling(node: &str, window: &Window, width: usize) -> Result<(), Networ
         let found = format!("{} groups and {} channels", window.groups, window.channels);
         return Err(fail("pooling of each channel on its own".into(), found));
     }
-    let empty = (0..2).any(|axis| {
-        let reads = |at: usize| (0..window.kernel[axis]).any(|k| window.source_on(axis, at, k).is_some());
-        !(0..window.extent(axis)).all(reads)
-    });
+    let empty = (0..2).any(|axis| (0..window.extent(axis)).any(|at| window.taps_inside(axis, at).is_empty()));
     if empty {
         return Err(fail("windows that hold at least one element".into(), format!("{window:?}")));
     }

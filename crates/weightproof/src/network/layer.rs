@@ -79,8 +79,10 @@ pub struct Scale {
 impl AveragePool {
     /// The mean of every window: over the taps inside of the image, or over all taps when `count_padding`.
     pub fn new(window: Window, count_padding: bool) -> Self {
-        let inside =
-            |position| (0..window.taps()).filter(|&tap| window.source(position, tap).is_some()).count();
+        let inside = |position: usize| {
+            let width = window.extent(1);
+            window.taps_inside(0, position / width).len() * window.taps_inside(1, position % width).len()
+        };
         let count = |position| if count_padding { window.taps() } else { inside(position) };
         let positions = if window.defect().is_none() { window.positions() } else { 0 };
         let factor = (0..positions).map(|position| 1.0 / count(position) as f64).collect();

@@ -75,7 +75,7 @@ impl Reader<'_> {
         }
         let mut input = x.layer;
         if alpha != 1.0 {
-            let count = self.budget.tensor(&op.name, self.sketch.shape(input))?;
+            let count = self.budget.tensor(&op.label(), self.sketch.shape(input))?;
             input =
                 self.sketch.scale(&format!("{}.alpha", op.name), input, vec![alpha; count], vec![0.0; count]);
         }
@@ -137,7 +137,7 @@ impl Reader<'_> {
             let expected = format!("a weight matrix for {n_in} inputs");
             return Err(op.fail(expected, shape_text(&tensor.dims)));
         }
-        self.budget.tensor(&op.name, &tensor.dims)?;
+        self.budget.tensor(&op.label(), &tensor.dims)?;
         let stored = Matrix::from_vec(rows, cols, numbers.to_vec());
         Ok(if flip { stored.transposed() } else { stored })
     }
@@ -156,13 +156,13 @@ impl Reader<'_> {
             let expected = format!("a constant that broadcasts to the shape {}", shape_text(dims));
             return Err(op.fail(expected, shape_text(&tensor.dims)));
         }
-        self.budget.tensor(&op.name, &common)?;
+        self.budget.tensor(&op.label(), &common)?;
         Ok(shape::broadcast_indices(&tensor.dims, &common).into_iter().map(|i| numbers[i]).collect())
     }
 }
 
 /// The numbers of a constant of the type `element`.
-fn floats<'t>(op: &Op, tensor: &'t Tensor, element: Element) -> Result<&'t [f64], OnnxError> {
+pub fn floats<'t>(op: &Op, tensor: &'t Tensor, element: Element) -> Result<&'t [f64], OnnxError> {
     let fail = || op.fail(format!("a constant of type {element:?}"), format!("{:?}", tensor.element));
     tensor.as_floats().filter(|_| tensor.element == element).ok_or_else(fail)
 }

@@ -1,11 +1,12 @@
 //! Arithmetic with constants, activations, and the GELU that exporters write out.
 
 use super::OnnxError;
-use super::dense::width;
+use super::dense::{floats, width};
 use super::fold::{self, at};
 use super::limits::shape_text;
 use super::op::Op;
 use super::operators::Arithmetic;
+use super::proto::attribute_kind;
 use super::reader::{Computed, ErfTerm, Reader, Value, computed, constant, lone_erf, value};
 use super::shape;
 use super::tensor::Tensor;
@@ -50,19 +51,116 @@ impl Reader<'_> {
                 }
                 self.finish_gelu(op, x, term)
             }
-            (Value::Computed(_), Value::Computed(_)) | (Value::Erf(_), Value::Erf(_)) => Err(branches()),
+            (Value::Computed(x), Value::Computed(y)) => match kind {
+                Arithmetic::Add => self.sum_of(op, &[x, y]),
+                Arithmetic::Sub => {
+                    let count = self.budget.tensor(&op.label(), &y.dims)?;
+                    let name = format!("{}.negated", op.name);
+                    let layer = self.sketch.scale(&name, y.layer, vec![-1.0; count], vec![0.0; count]);
+                    self.sum_of(op, &[x, &Computed { layer, ..y.clone() }])
+                }
+                Arithmetic::Mul | Arithmetic::Div => Err(branches()),
+            },
+            (Value::Erf(_), Value::Erf(_)) => Err(branches()),
         }
+    }
+
+    /// Sum of any number of operands.
+    pub fn sum(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let mut summands = Vec::with_capacity(operands.len());
+        for position in 0..operands.len() {
+            if let Value::Computed(x) = value(op, operands, position)? {
+                summands.push(x);
+            }
+        }
+        if summands.len() == operands.len() && summands.len() > 1 {
+            return self.sum_of(op, &summands);
+        }
+        let mut sum = value(op, operands, 0)?.clone();
+        for summand in &operands[1..] {
+            sum = self.arithmetic(op, Arithmetic::Add, &[Some(sum), summand.clone()])?;
+        }
+        Ok(sum)
+    }
+
+    /// Clip: the ends are attributes up to operator set 10, operands after.
+    pub fn clip(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let x = computed(op, operands)?;
+        let end = |name: &str, position: usize, none: f64| {
+            if self.opset < 11 {
+                return Ok(op.attribute(name, attribute_kind::FLOAT)?.map_or(none, |a| f64::from(a.f)));
+            }
+            match operands.get(position).and_then(Option::as_ref) {
+                None => Ok(none),
+                Some(Value::Constant(c)) if c.len() == 1 => Ok(floats(op, c, x.element)?[0]),
+                Some(_) => Err(op.fail(format!("{name} to be one constant number"), "another operand")),
+            }
+        };
+        let (low, high) = (end("min", 1, f64::NEG_INFINITY)?, end("max", 2, f64::INFINITY)?);
+        self.clipped(op, x, low, high)
+    }
+
+    /// Max and Min of a value and constants, the same for all elements.
+    pub fn extremum(
+        &mut self,
+        op: &Op,
+        largest: bool,
+        operands: &[Option<Value>],
+    ) -> Result<Value, OnnxError> {
+        let (mut low, mut high) = (f64::NEG_INFINITY, f64::INFINITY);
+        let mut found = None;
+        for position in 0..operands.len() {
+            match value(op, operands, position)? {
+                Value::Computed(x) if found.is_none() => found = Some(x),
+                Value::Computed(_) => {
+                    return Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() });
+                }
+                Value::Constant(c) => match c.as_floats() {
+                    Some([first, rest @ ..]) if rest.iter().all(|other| other == first) => {
+                        if largest {
+                            low = if *first > low || first.is_nan() { *first } else { low };
+                        } else {
+                            high = if *first < high || first.is_nan() { *first } else { high };
+                        }
+                    }
+                    _ => return Err(op.fail("one constant number for all elements", shape_text(&c.dims))),
+                },
+                Value::Erf(term) => return Err(lone_erf(op, term)),
+            }
+        }
+        let x = found.ok_or_else(|| op.fail("an operand that depends on the input", "constants"))?;
+        for operand in operands.iter().flatten() {
+            if let Value::Constant(c) = operand {
+                self.spread(op, c, x.element, &x.dims)?;
+            }
+        }
+        self.clipped(op, x, low, high)
+    }
+
+    /// `x` kept between two numbers, the largest and least of f32 standing for no end.
+    fn clipped(&mut self, op: &Op, x: &Computed, low: f64, high: f64) -> Result<Value, OnnxError> {
+        let low = if low <= f64::from(f32::MIN) { f64::NEG_INFINITY } else { low };
+        let high = if high >= f64::from(f32::MAX) { f64::INFINITY } else { high };
+        if !(low <= high) || low == f64::INFINITY || high == f64::NEG_INFINITY {
+            return Err(op.fail("a least value of at most the largest", format!("{low} and {high}")));
+        }
+        let layer = match (low, high) {
+            (f64::NEG_INFINITY, f64::INFINITY) => x.layer,
+            (0.0, f64::INFINITY) => self.sketch.activation(&op.name, x.layer, Activation::Relu),
+            _ => self.sketch.activation(&op.name, x.layer, Activation::Clip { low, high }),
+        };
+        Ok(Value::Computed(Computed { layer, ..x.clone() }))
     }
 
     /// Neg.
     pub fn negate(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
         match value(op, operands, 0)? {
             Value::Constant(tensor) => {
-                self.budget.tensor(&op.name, &tensor.dims)?;
+                self.budget.tensor(&op.label(), &tensor.dims)?;
                 Ok(constant(fold::negate(tensor)))
             }
             Value::Computed(x) => {
-                let count = self.budget.tensor(&op.name, &x.dims)?;
+                let count = self.budget.tensor(&op.label(), &x.dims)?;
                 let layer = self.sketch.scale(&op.name, x.layer, vec![-1.0; count], vec![0.0; count]);
                 Ok(Value::Computed(Computed { layer, ..x.clone() }))
             }
@@ -81,20 +179,24 @@ impl Reader<'_> {
     ) -> Result<Value, OnnxError> {
         let numbers = self.spread(op, c, x.element, &x.dims)?;
         let dims = at(op, shape::broadcast(&x.dims, &c.dims))?;
-        self.budget.tensor(&op.name, &dims)?;
+        self.budget.tensor(&op.label(), &dims)?;
         let count = numbers.len();
         let constant_first = place == 1;
         let read_name = op.node.input.get(place).map_or("", String::as_str);
         let read_once = self.plan.uses.get(read_name) == Some(&1);
-        let takes_bias = read_once && self.sketch.awaits_bias(x.layer, read_name);
+        let each = self.sketch.awaits_bias(x.layer, read_name).filter(|_| read_once).unwrap_or(0);
         let negated = || numbers.iter().map(|c| -c).collect::<Vec<f64>>();
+        // A bias is the same at all positions of a channel.
+        let uniform = |positions: &[f64]| positions.iter().all(|c| *c == positions[0]);
+        let takes_bias = each > 0 && numbers.chunks(each).all(uniform);
+        let biases = |numbers: Vec<f64>| numbers.into_iter().step_by(each.max(1)).collect();
         let (scale, shift) = match kind {
             Arithmetic::Add if takes_bias => {
-                self.sketch.set_bias(x.layer, numbers, c.origin.clone());
+                self.sketch.set_bias(x.layer, biases(numbers), c.origin.clone());
                 return Ok(Value::Computed(Computed { dims, ..x.clone() }));
             }
             Arithmetic::Sub if takes_bias && !constant_first => {
-                self.sketch.set_bias(x.layer, negated(), c.origin.clone());
+                self.sketch.set_bias(x.layer, biases(negated()), c.origin.clone());
                 return Ok(Value::Computed(Computed { dims, ..x.clone() }));
             }
             Arithmetic::Add => (vec![1.0; count], numbers),
@@ -167,7 +269,7 @@ impl Reader<'_> {
         let mut layer = self.sketch.activation(&term.name, term.of, Activation::Gelu);
         let factor = 2.0 * k * term.factor;
         if factor != 1.0 {
-            let count = self.budget.tensor(&op.name, &x.dims)?;
+            let count = self.budget.tensor(&op.label(), &x.dims)?;
             layer = self.sketch.scale(&op.name, layer, vec![factor; count], vec![0.0; count]);
         }
         Ok(Value::Computed(Computed { layer, ..x.clone() }))

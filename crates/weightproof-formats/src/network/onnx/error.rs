@@ -136,7 +136,7 @@ impl OnnxError {
             OnnxError::Operator { .. } => {
                 "a simplifier (onnxsim) often removes such nodes; otherwise the network is not supported yet"
             }
-            OnnxError::Branches { .. } => "skip connections and parallel branches are not supported yet",
+            OnnxError::Branches { .. } => "products and quotients of two computed values are not supported",
             OnnxError::ExternalData { .. } => {
                 "store the weights inside: onnx.save(onnx.load(path), path, save_as_external_data=False)"
             }

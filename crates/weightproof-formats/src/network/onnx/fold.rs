@@ -32,7 +32,7 @@ pub fn constant(op: &Op, budget: &mut Budget) -> Result<Tensor, OnnxError> {
         let found = op.node.attribute.first().map_or("none".into(), |a| clean(&a.name));
         return Err(op.fail("one of the attributes value, value_float(s), value_int(s)", found));
     };
-    budget.tensor(&op.name, &dims)?;
+    budget.tensor(&op.label(), &dims)?;
     Ok(Tensor { dims, element, values, origin: None })
 }
 
@@ -43,7 +43,7 @@ pub fn constant_of_shape(op: &Op, shape: &Tensor, budget: &mut Budget) -> Result
         .iter()
         .map(|&d| usize::try_from(d).map_err(|_| op.fail("dimensions of at least 0", d.to_string())))
         .collect::<Result<_, _>>()?;
-    let count = budget.tensor(&op.name, &dims)?;
+    let count = budget.tensor(&op.label(), &dims)?;
     let value = match op.tensor("value")? {
         None => {
             Tensor { dims: vec![1], element: Element::F32, values: Values::Floats(vec![0.0]), origin: None }
@@ -70,7 +70,7 @@ pub fn cast(tensor: &Tensor, to: Element) -> Tensor {
 
 /// Transpose by a checked permutation.
 pub fn transpose(op: &Op, tensor: &Tensor, perm: &[usize], budget: &mut Budget) -> Result<Tensor, OnnxError> {
-    budget.tensor(&op.name, &tensor.dims)?;
+    budget.tensor(&op.label(), &tensor.dims)?;
     let strides = shape::strides(&tensor.dims);
     let dims: Vec<usize> = perm.iter().map(|&at| tensor.dims[at]).collect();
     let strides: Vec<usize> = perm.iter().map(|&at| strides[at]).collect();
@@ -87,7 +87,7 @@ pub fn arithmetic(
     budget: &mut Budget,
 ) -> Result<Tensor, OnnxError> {
     let dims = at(op, shape::broadcast(&a.dims, &b.dims))?;
-    budget.tensor(&op.name, &dims)?;
+    budget.tensor(&op.label(), &dims)?;
     let pairs =
         shape::broadcast_indices(&a.dims, &dims).into_iter().zip(shape::broadcast_indices(&b.dims, &dims));
     let values = match (&a.values, &b.values) {
@@ -147,7 +147,7 @@ pub fn gather(op: &Op, tensor: &Tensor, indices: &Tensor, budget: &mut Budget) -
         list.iter().map(|&i| at(op, shape::axis(i, tensor.dims[along], false))).collect::<Result<_, _>>()?;
     let (before, after) = (&tensor.dims[..along], &tensor.dims[along + 1..]);
     let dims = [before, &indices.dims, after].concat();
-    budget.tensor(&op.name, &dims)?;
+    budget.tensor(&op.label(), &dims)?;
     let per_axis: Vec<Vec<usize>> = (0..tensor.dims.len())
         .map(|d| if d == along { picked.clone() } else { (0..tensor.dims[d]).collect() })
         .collect();
@@ -189,7 +189,22 @@ pub fn slice(
         per_axis[along] = at(op, range(tensor.dims[along], starts[k], ends[k], steps[k]))?;
     }
     let dims: Vec<usize> = per_axis.iter().map(Vec::len).collect();
-    budget.tensor(&op.name, &dims)?;
+    budget.tensor(&op.label(), &dims)?;
+    Ok(tensor.select(dims, &grid(&tensor.dims, &per_axis)))
+}
+
+/// The elements of `range` along one axis.
+pub fn range_of(
+    op: &Op,
+    tensor: &Tensor,
+    along: usize,
+    range: std::ops::Range<usize>,
+    budget: &mut Budget,
+) -> Result<Tensor, OnnxError> {
+    let mut per_axis: Vec<Vec<usize>> = tensor.dims.iter().map(|&d| (0..d).collect()).collect();
+    per_axis[along] = range.collect();
+    let dims: Vec<usize> = per_axis.iter().map(Vec::len).collect();
+    budget.tensor(&op.label(), &dims)?;
     Ok(tensor.select(dims, &grid(&tensor.dims, &per_axis)))
 }
 
@@ -230,7 +245,7 @@ pub fn concat(op: &Op, operands: &[Option<&Tensor>], budget: &mut Budget) -> Res
         dims[along] = dims[along].saturating_add(tensor.dims[along]);
         tensors.push(tensor);
     }
-    budget.tensor(&op.name, &dims)?;
+    budget.tensor(&op.label(), &dims)?;
     let blocks: usize = dims[..along].iter().product();
     let values = match &first.values {
         Values::Floats(_) => Values::Floats(interleave(&tensors, blocks, Tensor::as_floats)),

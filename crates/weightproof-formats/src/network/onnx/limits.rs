@@ -10,6 +10,10 @@ pub const MAX_MESSAGES: usize = 1 << 20;
 pub const MAX_RANK: usize = 16;
 /// The most elements of one value computed for one sample.
 pub const MAX_WIDTH: usize = 1 << 22;
+/// The most elements of all values together, computed for one sample.
+pub const MAX_TOTAL_WIDTH: usize = 1 << 27;
+/// The most numbers that the windows of a layer read for one sample.
+pub const MAX_PATCHES: usize = 1 << 28;
 /// Numbers that any file may ask for, whatever its size.
 const FREE_NUMBERS: usize = 1 << 24;
 /// Numbers that one byte of the file may ask for: decoded, arranged as a matrix, and some folding of constants.
@@ -20,13 +24,32 @@ const NUMBERS_PER_BYTE: usize = 4;
 pub struct Budget {
     total: usize,
     left: usize,
+    /// Elements of computed values so far.
+    width: usize,
 }
 
 impl Budget {
     /// The budget of a file of so many bytes.
     pub fn for_file(bytes: usize) -> Self {
         let total = bytes.saturating_mul(NUMBERS_PER_BYTE).saturating_add(FREE_NUMBERS);
-        Budget { total, left: total }
+        Budget { total, left: total, width: 0 }
+    }
+
+    /// Accounts for a computed value of shape `dims`, which costs memory in every forward pass.
+    pub fn value(&mut self, owner: &str, dims: &[usize]) -> Result<(), OnnxError> {
+        let width = dims.iter().try_fold(1_usize, |product, &d| product.checked_mul(d));
+        let width =
+            width.filter(|width| (1..=MAX_WIDTH).contains(width)).ok_or_else(|| OnnxError::Limit {
+                what: format!("{owner}: elements of a value of shape {}", shape_text(dims)),
+                limit: MAX_WIDTH,
+                found: if dims.contains(&0) { "none".into() } else { "more".into() },
+            })?;
+        self.width = self.width.saturating_add(width);
+        if self.width > MAX_TOTAL_WIDTH {
+            let what = format!("{owner}: elements of all values up to here");
+            return Err(OnnxError::Limit { what, limit: MAX_TOTAL_WIDTH, found: "more".into() });
+        }
+        Ok(())
     }
 
     /// Pays for a tensor of shape `dims` and returns its number of elements; `owner` is named in the error.

@@ -1,7 +1,7 @@
 //! ONNX models as networks.
 //!
 //! ```text
-//! bytes → messages (proto, counted by limits) → nodes in order (order) → values (reader) → chain of layers (sketch)
+//! bytes → messages (proto, counted by limits) → nodes in order (order) → values (reader) → layers (sketch)
 //! ```
 //!
 //! Every value is followed for one sample: a batch dimension that is 1, dynamic or missing counts as 1, and the shapes
@@ -11,7 +11,9 @@
 //! becomes a scale layer and is **not** multiplied into the weights, and neither is `alpha` of a Gemm, because a radius
 //! is about the numbers that are deployed.
 
+mod conv;
 mod dense;
+mod elements;
 mod elementwise;
 mod error;
 mod fold;
@@ -20,18 +22,20 @@ mod limits;
 mod op;
 mod operators;
 mod order;
+mod pool;
 mod proto;
 mod reader;
 mod reshape;
 mod shape;
-mod sketch;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use error::OnnxError;
 pub use operators::{SUPPORTED_OPERATORS, SupportedOperator};
 
+use super::sketch::BatchNorm;
 use prost::Message;
 use weightproof::network::Network;
 
@@ -40,12 +44,21 @@ pub const MIN_OPSET: i64 = 7;
 /// The newest operator set that is read.
 pub const MAX_OPSET: i64 = 22;
 
-/// Reads an ONNX model: the network, and notes on what was left out or taken in a certain way.
+/// Reads an ONNX model: the network, and notes on what was left out or taken in a certain way. Batch normalization is
+/// folded into the layers beside it.
+///
+/// # Errors
+/// As [`parse_onnx_with`].
+pub fn parse_onnx(bytes: &[u8]) -> Result<(Network, Vec<String>), OnnxError> {
+    parse_onnx_with(bytes, BatchNorm::default())
+}
+
+/// As [`parse_onnx`], with a choice of what becomes of batch normalization.
 ///
 /// # Errors
 /// [`OnnxError`], naming the node or tensor, for damaged models and for everything that is not supported. No bytes make
 /// this function panic or allocate more than a fixed multiple of their number (plus 128 MiB).
-pub fn parse_onnx(bytes: &[u8]) -> Result<(Network, Vec<String>), OnnxError> {
+pub fn parse_onnx_with(bytes: &[u8], batch_norm: BatchNorm) -> Result<(Network, Vec<String>), OnnxError> {
     if bytes.is_empty() {
         return Err(OnnxError::Decode { detail: "expected a model, found no bytes".into() });
     }
@@ -58,7 +71,7 @@ pub fn parse_onnx(bytes: &[u8]) -> Result<(Network, Vec<String>), OnnxError> {
         let (limit, found) = (limits::MAX_NODES, graph.node.len().to_string());
         return Err(OnnxError::Limit { what: "nodes of the graph".into(), limit, found });
     }
-    reader::read(&graph, opset, limits::Budget::for_file(bytes.len()))
+    reader::read(&graph, opset, limits::Budget::for_file(bytes.len()), batch_norm)
 }
 
 /// The version of the default domain.

@@ -24,6 +24,11 @@ impl<'a> Op<'a> {
         Op { name, node }
     }
 
+    /// The node as it is called in messages.
+    pub fn label(&self) -> String {
+        format!("node {}", self.name)
+    }
+
     /// The operator with its domain, as in messages.
     pub fn kind(&self) -> String {
         match self.node.domain.as_str() {

@@ -34,7 +34,17 @@ pub(super) enum Rule {
     Shape,
     Gather,
     Slice,
+    Split,
+    Pad,
     Concat,
+    Conv,
+    BatchNormalization,
+    Pool(Reduction),
+    GlobalPool(Reduction),
+    Reduce(Reduction),
+    Sum,
+    Clip,
+    Extremum { largest: bool },
 }
 
 impl Rule {
@@ -53,13 +63,17 @@ impl Rule {
             | Rule::Identity
             | Rule::Cast
             | Rule::ConstantOfShape
-            | Rule::Shape => (1, 1),
-            Rule::Rename(Rename::Squeeze | Rename::Unsqueeze) => (1, 2),
-            Rule::Dropout => (1, 3),
+            | Rule::Shape
+            | Rule::Pool(_)
+            | Rule::GlobalPool(_) => (1, 1),
+            Rule::Rename(Rename::Squeeze | Rename::Unsqueeze) | Rule::Split | Rule::Reduce(_) => (1, 2),
+            Rule::Dropout | Rule::Clip => (1, 3),
+            Rule::Pad => (1, 4),
             Rule::Slice => (1, 5),
-            Rule::Concat => (1, usize::MAX),
+            Rule::Concat | Rule::Sum | Rule::Extremum { .. } => (1, usize::MAX),
+            Rule::BatchNormalization => (5, 5),
             Rule::MatMul | Rule::Arithmetic(_) | Rule::Rename(Rename::Reshape) | Rule::Gather => (2, 2),
-            Rule::Gemm => (2, 3),
+            Rule::Gemm | Rule::Conv => (2, 3),
         }
     }
 }
@@ -81,6 +95,40 @@ impl Rule {
             Rule::ConstantOfShape => &["value"],
             Rule::Shape if opset >= 15 => &["start", "end"],
             Rule::Slice if opset < 10 => &["starts", "ends", "axes"],
+            Rule::Split if opset < 13 => &["axis", "split"],
+            Rule::Split if opset < 18 => &["axis"],
+            Rule::Split => &["axis", "num_outputs"],
+            Rule::Pad if opset < 11 => &["mode", "pads", "value"],
+            Rule::Pad => &["mode"],
+            Rule::Conv => &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"],
+            Rule::BatchNormalization if opset < 9 => &["epsilon", "momentum", "spatial"],
+            Rule::BatchNormalization if opset < 14 => &["epsilon", "momentum"],
+            Rule::BatchNormalization => &["epsilon", "momentum", "training_mode"],
+            Rule::Pool(Reduction::Max) if opset < 8 => &["auto_pad", "kernel_shape", "pads", "strides"],
+            Rule::Pool(Reduction::Max) if opset < 10 => {
+                &["auto_pad", "kernel_shape", "pads", "strides", "storage_order"]
+            }
+            Rule::Pool(Reduction::Max) => {
+                &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"]
+            }
+            Rule::Pool(_) if opset < 10 => {
+                &["auto_pad", "count_include_pad", "kernel_shape", "pads", "strides"]
+            }
+            Rule::Pool(_) if opset < 19 => {
+                &["auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides"]
+            }
+            Rule::Pool(_) => &[
+                "auto_pad",
+                "ceil_mode",
+                "count_include_pad",
+                "dilations",
+                "kernel_shape",
+                "pads",
+                "strides",
+            ],
+            Rule::Reduce(reduction) if opset < reduction.axes_operand_since() => &["axes", "keepdims"],
+            Rule::Reduce(_) => &["keepdims", "noop_with_empty_axes"],
+            Rule::Clip if opset < 11 => &["max", "min"],
             Rule::MatMul
             | Rule::Arithmetic(_)
             | Rule::Neg
@@ -89,7 +137,11 @@ impl Rule {
             | Rule::Rename(_)
             | Rule::Identity
             | Rule::Shape
-            | Rule::Slice => &[],
+            | Rule::Slice
+            | Rule::GlobalPool(_)
+            | Rule::Sum
+            | Rule::Clip
+            | Rule::Extremum { .. } => &[],
         }
     }
 }
@@ -112,6 +164,24 @@ pub(super) enum Arithmetic {
     Div,
 }
 
+/// What pooling takes of its elements.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Reduction {
+    Max,
+    Mean,
+    Sum,
+}
+
+impl Reduction {
+    /// The first operator set in which the axes of the reduction are an operand.
+    pub(super) fn axes_operand_since(self) -> i64 {
+        match self {
+            Reduction::Max | Reduction::Mean => 18,
+            Reduction::Sum => 13,
+        }
+    }
+}
+
 const fn operator(name: &'static str, rule: Rule, remark: &'static str) -> SupportedOperator {
     SupportedOperator { name, remark, rule }
 }
@@ -119,31 +189,74 @@ const fn operator(name: &'static str, rule: Rule, remark: &'static str) -> Suppo
 const BY_CONSTANT: &str =
     "with one constant operand (scalar, per channel or full): a scale layer; constants are folded";
 const ON_CONSTANTS: &str = "of constants: folded";
+const CHOICE: &str = "a choice of elements; constants are folded";
+const SOFTMAX: &str = "dropped as the last operator: it does not change the order of the classes";
 
 /// Every operator that the reader takes, in alphabetical order.
 pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
-    operator("Add", Rule::Arithmetic(Arithmetic::Add), "the bias of the MatMul before it, else as Mul"),
+    operator(
+        "Add",
+        Rule::Arithmetic(Arithmetic::Add),
+        "of two computed values: an addition; of a constant: the bias of the MatMul or Conv before it, else as Mul",
+    ),
+    operator(
+        "AveragePool",
+        Rule::Pool(Reduction::Mean),
+        "average pooling over one or two axes; any count_include_pad and ceil_mode",
+    ),
+    operator(
+        "BatchNormalization",
+        Rule::BatchNormalization,
+        "folded into the affine layer before or after it, else a convolution of one weight per channel; inference only",
+    ),
     operator("Cast", Rule::Cast, "between floating-point types: nothing; constants are rounded"),
-    operator("Concat", Rule::Concat, ON_CONSTANTS),
+    operator("Clip", Rule::Clip, "an activation (ReLU where it is one); constant ends"),
+    operator(
+        "Concat",
+        Rule::Concat,
+        "along any axis but the batch: a choice of elements; constants are folded",
+    ),
     operator("Constant", Rule::Constant, "a tensor, number or list of numbers"),
     operator("ConstantOfShape", Rule::ConstantOfShape, ON_CONSTANTS),
+    operator(
+        "Conv",
+        Rule::Conv,
+        "a convolution over one or two axes; any group, stride, dilation, padding, auto_pad",
+    ),
     operator("Div", Rule::Arithmetic(Arithmetic::Div), "by a constant: a scale layer; constants are folded"),
     operator("Dropout", Rule::Dropout, "nothing (inference)"),
     operator("Erf", Rule::Erf, "as part of x * (1 + erf(x / sqrt 2)) / 2: the exact GELU"),
     operator("Flatten", Rule::Rename(Rename::Flatten), "a reshape"),
-    operator("Gather", Rule::Gather, ON_CONSTANTS),
+    operator("Gather", Rule::Gather, "with constant indices: a choice of elements; constants are folded"),
     operator("Gelu", Rule::Gelu, "an activation, exact or with approximate = tanh"),
     operator("Gemm", Rule::Gemm, "a dense layer; one operand constant, any transA, transB, alpha, beta, C"),
+    operator("GlobalAveragePool", Rule::GlobalPool(Reduction::Mean), "average pooling"),
+    operator("GlobalMaxPool", Rule::GlobalPool(Reduction::Max), "max pooling"),
     operator("Identity", Rule::Identity, "nothing"),
     operator("LeakyRelu", Rule::LeakyRelu, "an activation"),
-    operator(
-        "LogSoftmax",
-        Rule::Softmax,
-        "dropped as the last operator: it does not change the order of the classes",
-    ),
+    operator("LogSoftmax", Rule::Softmax, SOFTMAX),
     operator("MatMul", Rule::MatMul, "a dense layer; one operand constant, the other one row or column"),
+    operator("Max", Rule::Extremum { largest: true }, "of a value and one number: as Clip"),
+    operator(
+        "MaxPool",
+        Rule::Pool(Reduction::Max),
+        "max pooling over one or two axes; any ceil_mode; not its indices",
+    ),
+    operator("Min", Rule::Extremum { largest: false }, "of a value and one number: as Clip"),
     operator("Mul", Rule::Arithmetic(Arithmetic::Mul), BY_CONSTANT),
     operator("Neg", Rule::Neg, "a scale layer; constants are folded"),
+    operator(
+        "Pad",
+        Rule::Pad,
+        "a choice of elements in the modes constant, reflect, edge and wrap; not of the batch",
+    ),
+    operator("ReduceMax", Rule::Reduce(Reduction::Max), "over any axes but the batch: max pooling"),
+    operator("ReduceMean", Rule::Reduce(Reduction::Mean), "over any axes but the batch: average pooling"),
+    operator(
+        "ReduceSum",
+        Rule::Reduce(Reduction::Sum),
+        "over any axes but the batch: average pooling, as a sum",
+    ),
     operator("Relu", Rule::Activation(Activation::Relu), "an activation"),
     operator(
         "Reshape",
@@ -152,24 +265,22 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     ),
     operator("Shape", Rule::Shape, "a constant: the batch dimension counts as 1"),
     operator("Sigmoid", Rule::Activation(Activation::Sigmoid), "an activation"),
-    operator("Slice", Rule::Slice, ON_CONSTANTS),
-    operator(
-        "Softmax",
-        Rule::Softmax,
-        "dropped as the last operator: it does not change the order of the classes",
-    ),
+    operator("Slice", Rule::Slice, "with constant bounds: a choice of elements; constants are folded"),
+    operator("Softmax", Rule::Softmax, SOFTMAX),
     operator("Softplus", Rule::Activation(Activation::Softplus), "an activation"),
+    operator("Split", Rule::Split, CHOICE),
     operator("Squeeze", Rule::Rename(Rename::Squeeze), "a reshape"),
     operator(
         "Sub",
         Rule::Arithmetic(Arithmetic::Sub),
-        "the bias (negated) of the MatMul before it, else as Mul",
+        "of two computed values: a scale layer and an addition; of a constant: as Add, negated",
     ),
+    operator("Sum", Rule::Sum, "as Add"),
     operator("Tanh", Rule::Activation(Activation::Tanh), "an activation"),
     operator(
         "Transpose",
         Rule::Transpose,
-        "of constants: folded; of computed values when only dimensions of 1 move",
+        "a choice of elements, a reshape where none moves; constants are folded",
     ),
     operator("Unsqueeze", Rule::Rename(Rename::Unsqueeze), "a reshape"),
 ];

@@ -10,8 +10,8 @@ use super::operators::{Rule, rule};
 use super::order::Plan;
 use super::proto::GraphProto;
 use super::shape;
-use super::sketch::Sketch;
 use super::tensor::{Element, Tensor};
+use crate::network::sketch::{BatchNorm, Sketch};
 use std::collections::HashMap;
 use std::rc::Rc;
 use weightproof::network::{Activation, Network};
@@ -61,7 +61,12 @@ pub struct Reader<'a> {
 }
 
 /// The network of a graph, and notes.
-pub fn read(graph: &GraphProto, opset: i64, budget: Budget) -> Result<(Network, Vec<String>), OnnxError> {
+pub fn read(
+    graph: &GraphProto,
+    opset: i64,
+    budget: Budget,
+    batch_norm: BatchNorm,
+) -> Result<(Network, Vec<String>), OnnxError> {
     let plan = Plan::new(graph)?;
     let (dims, element) = sample_shape(plan.input)?;
     let sketch = Sketch::new(shape::without_batch(&dims));
@@ -78,16 +83,19 @@ pub fn read(graph: &GraphProto, opset: i64, budget: Budget) -> Result<(Network, 
     }
     for index in order {
         let node = &graph.node[index];
-        let value = reader.evaluate(&Op::new(index, node))?;
-        if let Some(name) = node.output.first() {
+        let op = Op::new(index, node);
+        for (name, value) in node.output.iter().zip(reader.evaluate(&op)?) {
+            if let Value::Computed(x) = &value {
+                reader.budget.value(&op.label(), &x.dims)?;
+            }
             reader.values.insert(name, value);
         }
     }
-    reader.finish()
+    reader.finish(batch_norm)
 }
 
 impl<'a> Reader<'a> {
-    fn finish(mut self) -> Result<(Network, Vec<String>), OnnxError> {
+    fn finish(mut self, batch_norm: BatchNorm) -> Result<(Network, Vec<String>), OnnxError> {
         let output = self.values.remove(self.plan.output);
         let Some(Value::Computed(output)) = output else {
             let expected = "an output that depends on the input".into();
@@ -98,12 +106,15 @@ impl<'a> Reader<'a> {
             self.notes.push(note);
         }
         check_declared_width(self.plan.result, width(&output.dims))?;
-        let (network, notes) = self.sketch.finish(output.layer)?;
+        self.notes.extend(self.sketch.place_batch_norms(output.layer, batch_norm));
+        self.sketch.simplify(output.layer);
+        let (network, notes) = self.sketch.build(output.layer)?;
         self.notes.extend(notes);
         Ok((network, self.notes))
     }
 
-    fn evaluate(&mut self, op: &Op<'a>) -> Result<Value, OnnxError> {
+    /// The outputs of `op` that have a value: the first one, except where an operator has several of equal rank.
+    fn evaluate(&mut self, op: &Op<'a>) -> Result<Vec<Value>, OnnxError> {
         let kind = op.kind();
         let unknown = || OnnxError::Operator { node: op.name.clone(), op: kind.clone() };
         let rule = rule(&kind).ok_or_else(unknown)?;
@@ -118,7 +129,10 @@ impl<'a> Reader<'a> {
             let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
             return Err(op.fail(format!("{expected} operands of {kind}"), operands.len().to_string()));
         }
-        match rule {
+        if rule == Rule::Split {
+            return self.split(op, &operands);
+        }
+        let value = match rule {
             Rule::Gemm => self.gemm(op, &operands),
             Rule::MatMul => self.matmul(op, &operands),
             Rule::Arithmetic(kind) => self.arithmetic(op, kind, &operands),
@@ -138,6 +152,19 @@ impl<'a> Reader<'a> {
             Rule::Softmax => self.softmax(op, &operands),
             Rule::Rename(rename) => self.reshape(op, rename, &operands),
             Rule::Transpose => self.transpose(op, &operands),
+            Rule::Slice => self.slice(op, &operands),
+            Rule::Gather => self.gather(op, &operands),
+            Rule::Pad => self.pad(op, &operands),
+            Rule::Concat => self.concat(op, &operands),
+            Rule::Split => Err(unknown()),
+            Rule::Conv => self.conv(op, &operands),
+            Rule::BatchNormalization => self.batch_normalization(op, &operands),
+            Rule::Pool(reduction) => self.pool(op, reduction, &operands),
+            Rule::GlobalPool(reduction) => self.pool_all(op, reduction, &operands),
+            Rule::Reduce(reduction) => self.reduce(op, reduction, &operands),
+            Rule::Sum => self.sum(op, &operands),
+            Rule::Clip => self.clip(op, &operands),
+            Rule::Extremum { largest } => self.extremum(op, largest, &operands),
             Rule::Identity => self.pass(op, &operands),
             Rule::Dropout => self.dropout(op, &operands),
             Rule::Cast => self.cast(op, &operands),
@@ -148,17 +175,8 @@ impl<'a> Reader<'a> {
                 let target = fold::operand(op, &constants, 0)?;
                 Ok(constant(fold::constant_of_shape(op, target, &mut self.budget)?))
             }
-            Rule::Gather => {
-                let constants = constants(op, &operands)?;
-                let (tensor, indices) =
-                    (fold::operand(op, &constants, 0)?, fold::operand(op, &constants, 1)?);
-                Ok(constant(fold::gather(op, tensor, indices, &mut self.budget)?))
-            }
-            Rule::Slice => {
-                Ok(constant(fold::slice(op, self.opset, &constants(op, &operands)?, &mut self.budget)?))
-            }
-            Rule::Concat => Ok(constant(fold::concat(op, &constants(op, &operands)?, &mut self.budget)?)),
-        }
+        };
+        value.map(|value| vec![value])
     }
 
     /// The values that `op` reads; `None` for optional operands that are left out.
@@ -211,7 +229,7 @@ pub fn computed<'v>(op: &Op, operands: &'v [Option<Value>]) -> Result<&'v Comput
 }
 
 /// All operands, which must be constant.
-fn constants<'v>(op: &Op, operands: &'v [Option<Value>]) -> Result<Vec<Option<&'v Tensor>>, OnnxError> {
+pub fn constants<'v>(op: &Op, operands: &'v [Option<Value>]) -> Result<Vec<Option<&'v Tensor>>, OnnxError> {
     let tensor = |value: &'v Option<Value>| match value {
         None => Ok(None),
         Some(Value::Constant(tensor)) => Ok(Some(tensor.as_ref())),

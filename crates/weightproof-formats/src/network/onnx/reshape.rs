@@ -19,7 +19,7 @@ impl Reader<'_> {
         match value(op, operands, 0)? {
             Value::Constant(tensor) => {
                 let dims = self.target(op, rename, &tensor.dims, operands)?;
-                self.budget.tensor(&op.name, &dims)?;
+                self.budget.tensor(&op.label(), &dims)?;
                 Ok(constant(tensor.with_dims(dims)))
             }
             Value::Computed(x) => {
@@ -56,31 +56,8 @@ impl Reader<'_> {
         if self.opset < 13 { op.ints("axes") } else { integers(op, operands, 1) }
     }
 
-    /// Transpose: any for constants; for computed values only such that no element moves.
-    pub fn transpose(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
-        let perm = |dims: &[usize]| at(op, shape::permutation(dims.len(), op.ints("perm")?));
-        match value(op, operands, 0)? {
-            Value::Constant(tensor) => {
-                let perm = perm(&tensor.dims)?;
-                Ok(constant(fold::transpose(op, tensor, &perm, &mut self.budget)?))
-            }
-            Value::Computed(x) => {
-                let perm = perm(&x.dims)?;
-                if !shape::keeps_order(&x.dims, &perm) {
-                    let found = format!("{perm:?} of the shape {:?}", x.dims);
-                    return Err(
-                        op.fail("a permutation of a computed value that moves only dimensions of 1", found)
-                    );
-                }
-                let dims = perm.iter().map(|&from| x.dims[from]).collect();
-                Ok(self.renamed(op, x, dims))
-            }
-            Value::Erf(term) => Err(lone_erf(op, term)),
-        }
-    }
-
     /// The elements of `x` under other dimensions.
-    fn renamed(&mut self, op: &Op, x: &Computed, dims: Vec<usize>) -> Value {
+    pub fn renamed(&mut self, op: &Op, x: &Computed, dims: Vec<usize>) -> Value {
         let layer = self.sketch.reshape(&op.name, x.layer, without_batch(&dims));
         Value::Computed(Computed { layer, dims, ..x.clone() })
     }
@@ -109,7 +86,7 @@ impl Reader<'_> {
         let element = element.ok_or_else(|| op.fail("a cast to a type that is read", type_name(code)))?;
         match value(op, operands, 0)? {
             Value::Constant(tensor) => {
-                self.budget.tensor(&op.name, &tensor.dims)?;
+                self.budget.tensor(&op.label(), &tensor.dims)?;
                 Ok(constant(fold::cast(tensor, element)))
             }
             Value::Computed(x) if element.is_float() => {
@@ -142,7 +119,7 @@ impl Reader<'_> {
 }
 
 /// Operand number `position` as a list of integers, where it is there.
-fn integers<'v>(
+pub fn integers<'v>(
     op: &Op,
     operands: &'v [Option<Value>],
     position: usize,

@@ -121,6 +121,94 @@ pub fn keeps_order(dims: &[usize], perm: &[usize]) -> bool {
     moved.is_sorted()
 }
 
+/// Whether the first of several dimensions is the batch, which is 1.
+pub fn has_batch(dims: &[usize]) -> bool {
+    matches!(dims, [1, _, ..])
+}
+
+/// Split: the lengths of `count` parts of an axis of length `size`, as `given`, or equal (the last one shorter if `uneven`).
+pub fn parts(size: usize, count: usize, given: Option<&[i64]>, uneven: bool) -> Result<Vec<usize>, Mismatch> {
+    let Some(given) = given else {
+        let each = size.div_ceil(count);
+        if !size.is_multiple_of(count) && !uneven || (count - 1) * each > size {
+            return Err((format!("{count} equal parts"), format!("{size} elements")));
+        }
+        let start = |k: usize| k * each;
+        return Ok((0..count).map(|k| size.min(start(k + 1)) - start(k)).collect());
+    };
+    let sizes: Vec<usize> = given.iter().filter_map(|&part| usize::try_from(part).ok()).collect();
+    let sum = sizes.iter().try_fold(0_usize, |sum, &part| sum.checked_add(part));
+    if given.len() != count || sizes.len() != count || sum != Some(size) {
+        let shown: Vec<&i64> = given.iter().take(MAX_RANK).collect();
+        return Err((format!("{count} parts of {size} elements together"), format!("{shown:?}")));
+    }
+    Ok(sizes)
+}
+
+/// Pad: how many elements go before and after every axis; negative numbers remove elements.
+pub fn pads(rank: usize, given: &[i64], axes: Option<&[i64]>) -> Result<Vec<(i64, i64)>, Mismatch> {
+    let all: Vec<i64> = (0..i64::try_from(rank).unwrap_or(0)).collect();
+    let list = axes.unwrap_or(&all);
+    self::axes(list, rank)?;
+    if given.len() != 2 * list.len() {
+        return Err((format!("{} paddings", 2 * list.len()), given.len().to_string()));
+    }
+    let mut pads = vec![(0, 0); rank];
+    for (k, &at) in list.iter().enumerate() {
+        pads[axis(at, rank, false)?] = (given[k], given[list.len() + k]);
+    }
+    Ok(pads)
+}
+
+/// The length of an axis of length `size` after padding: at least 1, at most `most`.
+pub fn padded_length(size: usize, before: i64, after: i64, most: usize) -> Result<usize, Mismatch> {
+    let length = i64::try_from(size).ok().and_then(|n| n.checked_add(before)?.checked_add(after));
+    let length = length.and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=most).contains(n));
+    let found = || format!("{size} elements with {before} before and {after} after");
+    length.ok_or_else(|| (format!("an axis of 1 to {most} elements after padding"), found()))
+}
+
+/// For every position of a padded axis of length `length` the position in the axis of length `size` that it copies.
+pub fn padded_axis(
+    size: usize,
+    length: usize,
+    before: i64,
+    mode: &str,
+) -> Result<Vec<Option<usize>>, Mismatch> {
+    let signed = i64::try_from(size).unwrap_or(i64::MAX);
+    let place = |position: usize| i64::try_from(position).unwrap_or(i64::MAX).saturating_sub(before);
+    let source = |at: i64| match mode {
+        "constant" => Some(at),
+        "edge" => Some(at.clamp(0, signed - 1)),
+        "wrap" => Some(at.rem_euclid(signed)),
+        "reflect" if at < 0 => Some(at.saturating_neg()),
+        "reflect" if at >= signed => Some((2 * (signed - 1)).saturating_sub(at)),
+        "reflect" => Some(at),
+        _ => None,
+    };
+    let mut sources = Vec::with_capacity(length);
+    for position in 0..length {
+        let at = source(place(position))
+            .ok_or_else(|| ("mode to be constant, reflect, edge or wrap".into(), mode.to_string()))?;
+        let inside = usize::try_from(at).ok().filter(|&at| at < size);
+        if inside.is_none() && mode != "constant" {
+            return Err((format!("at most {} reflected elements", size - 1), "more".into()));
+        }
+        sources.push(inside);
+    }
+    Ok(sources)
+}
+
+/// Flat positions in a tensor of shape `dims` of all combinations of positions picked along every axis.
+pub fn combined(dims: &[usize], per_axis: &[Vec<Option<usize>>]) -> Vec<Option<usize>> {
+    let mut places = vec![Some(0)];
+    for (picked, stride) in per_axis.iter().zip(strides(dims)) {
+        let add = |base: Option<usize>, at: Option<usize>| Some(base? + at? * stride);
+        places = places.iter().flat_map(|&base| picked.iter().map(move |&at| add(base, at))).collect();
+    }
+    places
+}
+
 /// The common shape of two operands (NumPy broadcasting).
 pub fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Mismatch> {
     let rank = a.len().max(b.len());
@@ -200,6 +288,32 @@ mod tests {
         assert_eq!(broadcast_indices(&[2, 1], &[2, 2]), vec![0, 0, 1, 1]);
         assert_eq!(broadcast_indices(&[2], &[2, 2]), vec![0, 1, 0, 1]);
         assert_eq!(broadcast_indices(&[], &[2]), vec![0, 0]);
+    }
+
+    #[test]
+    fn paddings_count_on_every_axis() {
+        assert_eq!(pads(3, &[1, -2], Some(&[-1])), Ok(vec![(0, 0), (0, 0), (1, -2)]));
+        assert!(pads(2, &[1, 1, 1], None).is_err() && pads(2, &[1, 1, 1, 1], Some(&[0, 0])).is_err());
+        assert_eq!(padded_length(3, 1, -2, 10), Ok(2));
+        assert!(padded_length(3, -2, -1, 10).is_err() && padded_length(3, i64::MAX, 1, 10).is_err());
+        let axis = |before, length, mode| padded_axis(3, length, before, mode).unwrap();
+        assert_eq!(axis(1, 5, "constant"), [None, Some(0), Some(1), Some(2), None]);
+        assert_eq!(axis(-1, 2, "constant"), [Some(1), Some(2)]);
+        assert_eq!(axis(2, 7, "reflect"), [2, 1, 0, 1, 2, 1, 0].map(Some));
+        assert_eq!(axis(2, 6, "edge"), [0, 0, 0, 1, 2, 2].map(Some));
+        assert_eq!(axis(1, 5, "wrap"), [2, 0, 1, 2, 0].map(Some));
+        assert!(padded_axis(3, 6, 3, "reflect").is_err() && padded_axis(3, 3, 0, "other").is_err());
+        let places = combined(&[2, 3], &[vec![Some(1), None], vec![None, Some(2)]]);
+        assert_eq!(places, [None, Some(5), None, None]);
+    }
+
+    #[test]
+    fn parts_fill_the_axis() {
+        assert_eq!(parts(6, 3, None, false), Ok(vec![2, 2, 2]));
+        assert_eq!(parts(5, 3, None, true), Ok(vec![2, 2, 1]));
+        assert_eq!(parts(5, 2, Some(&[4, 1]), false), Ok(vec![4, 1]));
+        assert!(parts(5, 3, None, false).is_err() && parts(1, 4, None, true).is_err());
+        assert!(parts(5, 2, Some(&[6, -1]), false).is_err() && parts(5, 2, Some(&[5]), false).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod architecture;
 mod read;
 mod write;
 
-pub use read::parse_safetensors;
+pub use read::{parse_safetensors, parse_safetensors_with};
 pub use write::write_safetensors;
 
 use thiserror::Error;

@@ -2,6 +2,7 @@
 
 use super::SafetensorsError;
 use super::architecture::{Architecture, LayerSpec, Numbers};
+use crate::network::sketch::BatchNorm;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -24,6 +25,18 @@ const MAX_SCALE_NUMBERS: usize = 1 << 24;
 pub fn parse_safetensors(
     weights: &[u8],
     architecture: &str,
+) -> Result<(Network, Vec<String>), SafetensorsError> {
+    parse_safetensors_with(weights, architecture, BatchNorm::default())
+}
+
+/// As [`parse_safetensors`], with a choice of what becomes of batch normalization.
+///
+/// # Errors
+/// [`SafetensorsError`], naming the layer or tensor.
+pub fn parse_safetensors_with(
+    weights: &[u8],
+    architecture: &str,
+    batch_norm: BatchNorm,
 ) -> Result<(Network, Vec<String>), SafetensorsError> {
     let architecture = Architecture::parse(architecture)?;
     let tensors = SafeTensors::deserialize(weights)

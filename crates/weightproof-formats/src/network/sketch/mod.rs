@@ -1,0 +1,297 @@
+//! The layers found so far, and how those that the output needs become a network.
+//!
+//! ```text
+//! layers in the order of reading → batch normalization folded (batch_norm) → neighbours merged (simplify) → Network
+//! ```
+
+mod batch_norm;
+mod simplify;
+
+pub use batch_norm::{BatchNorm, Normalization};
+
+use std::collections::{BTreeMap, HashMap};
+use weightproof::kernels::Matrix;
+use weightproof::network::{Activation, Affine, Gather, Layer, Network, NetworkBuilder, NetworkError, Scale};
+
+/// A layer under construction.
+struct Sketched {
+    name: String,
+    layer: Layer,
+    inputs: Vec<usize>,
+    shape: Vec<usize>,
+    /// Stored tensors that its parameters come from.
+    origins: Vec<String>,
+    /// For a product without bias: the value whose only reader may add one.
+    awaits_bias: Option<String>,
+    /// Whether it is a batch normalization that may be folded.
+    is_normalization: bool,
+    /// Whether it was folded or does nothing: its readers read its first input.
+    dropped: bool,
+}
+
+/// Layers in the order in which they were found, so that each has a larger number than what it reads; layer 0 is the input.
+pub struct Sketch {
+    layers: Vec<Sketched>,
+}
+
+impl Sketch {
+    /// Starts with the input of the given shape, without batch dimension.
+    pub fn new(shape: Vec<usize>) -> Self {
+        let mut sketch = Sketch { layers: vec![] };
+        sketch.push("input", Layer::Input, vec![], shape);
+        sketch
+    }
+
+    /// Shape of one sample after `layer`.
+    pub fn shape(&self, layer: usize) -> &[usize] {
+        &self.layers[layer].shape
+    }
+
+    /// Number of the layer added last.
+    pub fn last(&self) -> usize {
+        self.layers.len() - 1
+    }
+
+    /// Adds a layer and returns its number.
+    pub fn push(&mut self, name: &str, layer: Layer, inputs: Vec<usize>, shape: Vec<usize>) -> usize {
+        let (name, origins, awaits_bias) = (name.into(), vec![], None);
+        let (is_normalization, dropped) = (false, false);
+        self.layers.push(Sketched {
+            name,
+            layer,
+            inputs,
+            shape,
+            origins,
+            awaits_bias,
+            is_normalization,
+            dropped,
+        });
+        self.last()
+    }
+
+    /// Notes that the parameters of `layer` come from the stored tensors `origins`.
+    pub fn from_tensors(&mut self, layer: usize, origins: impl IntoIterator<Item = String>) {
+        self.layers[layer].origins.extend(origins);
+    }
+
+    /// Adds a dense layer whose parameters come from `origins`.
+    pub fn dense(&mut self, name: &str, input: usize, dense: Affine, origins: Vec<String>) -> usize {
+        let shape = vec![dense.weight.rows()];
+        let layer = self.push(name, Layer::Dense(dense), vec![input], shape);
+        self.from_tensors(layer, origins);
+        layer
+    }
+
+    /// Adds a product `weight · input` whose result is `value`; a bias may follow.
+    pub fn product(
+        &mut self,
+        name: &str,
+        input: usize,
+        weight: Matrix<f64>,
+        origins: Vec<String>,
+        value: &str,
+    ) -> usize {
+        let bias = vec![0.0; weight.rows()];
+        let layer = self.dense(name, input, Affine { weight, bias, has_bias: false }, origins);
+        self.await_bias(layer, value);
+        layer
+    }
+
+    /// Lets the only reader of `value`, the result of `layer`, add a bias to the layer.
+    pub fn await_bias(&mut self, layer: usize, value: &str) {
+        self.layers[layer].awaits_bias = Some(value.into());
+    }
+
+    /// When `layer` is a product without bias whose result is `value`: the number of its outputs that share a bias.
+    pub fn awaits_bias(&self, layer: usize, value: &str) -> Option<usize> {
+        let sketched = &self.layers[layer];
+        let awaits = sketched.awaits_bias.as_deref() == Some(value);
+        awaits.then(|| positions(&sketched.layer)).flatten()
+    }
+
+    /// Gives the product `layer` its bias.
+    pub fn set_bias(&mut self, layer: usize, bias: Vec<f64>, origin: Option<String>) {
+        let sketched = &mut self.layers[layer];
+        sketched.awaits_bias = None;
+        sketched.origins.extend(origin);
+        if let Some(affine) = affine_mut(&mut sketched.layer) {
+            affine.bias = bias;
+            affine.has_bias = true;
+        }
+    }
+
+    /// Adds an activation.
+    pub fn activation(&mut self, name: &str, input: usize, f: Activation) -> usize {
+        self.keep_shape(name, input, Layer::Activation(f))
+    }
+
+    /// Adds an elementwise affine map.
+    pub fn scale(&mut self, name: &str, input: usize, scale: Vec<f64>, shift: Vec<f64>) -> usize {
+        self.keep_shape(name, input, Layer::Scale(Scale { scale, shift }))
+    }
+
+    /// Adds a change of shape, unless the shape is the same.
+    pub fn reshape(&mut self, name: &str, input: usize, shape: Vec<usize>) -> usize {
+        if self.shape(input) == shape {
+            return input;
+        }
+        self.push(name, Layer::Reshape, vec![input], shape)
+    }
+
+    /// Adds a choice of elements; a change of shape when all stay where they are.
+    pub fn gather(&mut self, name: &str, inputs: Vec<usize>, gather: Gather, shape: Vec<usize>) -> usize {
+        let width: usize = self.shape(inputs[0]).iter().product();
+        if inputs.len() == 1 && is_identity(&gather, width) {
+            return self.reshape(name, inputs[0], shape);
+        }
+        self.push(name, Layer::Gather(gather), inputs, shape)
+    }
+
+    /// When `layer` multiplies all elements by one number: what it multiplies, and the number.
+    pub fn multiple_of(&self, layer: usize) -> Option<(usize, f64)> {
+        let Layer::Scale(Scale { scale, shift }) = &self.layers[layer].layer else { return None };
+        let factor = *scale.first()?;
+        let uniform = scale.iter().all(|&s| s == factor) && shift.iter().all(|&t| t == 0.0);
+        uniform.then_some((self.layers[layer].inputs[0], factor))
+    }
+
+    fn keep_shape(&mut self, name: &str, input: usize, layer: Layer) -> usize {
+        let shape = self.shape(input).to_vec();
+        self.push(name, layer, vec![input], shape)
+    }
+
+    /// What stands for `layer` once folded layers are left out.
+    fn resolve(&self, mut layer: usize) -> usize {
+        while self.layers[layer].dropped {
+            layer = self.layers[layer].inputs[0];
+        }
+        layer
+    }
+
+    /// Which layers `output` depends on.
+    fn wanted(&self, output: usize) -> Vec<bool> {
+        let mut wanted = vec![false; self.layers.len()];
+        wanted[self.resolve(output)] = true;
+        for at in (0..self.layers.len()).rev() {
+            if wanted[at] {
+                for &input in &self.layers[at].inputs {
+                    wanted[self.resolve(input)] = true;
+                }
+            }
+        }
+        wanted
+    }
+
+    /// For every layer that `output` depends on its readers, once for each reading; a reader of number `usize::MAX` stands
+    /// for the outside that reads the output.
+    fn readers(&self, output: usize) -> Vec<Vec<usize>> {
+        let wanted = self.wanted(output);
+        let mut readers = vec![vec![]; self.layers.len()];
+        readers[self.resolve(output)].push(usize::MAX);
+        for (at, sketched) in self.layers.iter().enumerate().filter(|(at, _)| wanted[*at]) {
+            for &input in &sketched.inputs {
+                readers[self.resolve(input)].push(at);
+            }
+        }
+        readers
+    }
+
+    /// The network that ends with `output`, and notes on parameters that several layers share.
+    ///
+    /// # Errors
+    /// When the numbers or shapes do not make a network.
+    pub fn build(self, output: usize) -> Result<(Network, Vec<String>), NetworkError> {
+        let wanted = self.wanted(output);
+        let inputs: Vec<Vec<usize>> =
+            self.layers.iter().map(|l| l.inputs.iter().map(|&i| self.resolve(i)).collect()).collect();
+        let mut layers = self.layers.into_iter().zip(inputs).zip(wanted);
+        let input_shape = layers.next().map_or(vec![], |((input, _), _)| input.shape);
+        let mut builder = NetworkBuilder::new(input_shape);
+        let mut names = HashMap::from([("input".to_string(), 2)]);
+        let mut readers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        // Number in the network of every layer that was added.
+        let mut places = vec![0];
+        for ((sketched, inputs), wanted) in layers {
+            if wanted {
+                let name = unique(&mut names, &sketched.name);
+                for origin in sketched.origins {
+                    readers.entry(origin).or_default().push(name.clone());
+                }
+                let inputs = inputs.iter().map(|&i| places[i]).collect();
+                builder.push(&name, sketched.layer, inputs, sketched.shape)?;
+            }
+            places.push(builder.last());
+        }
+        let shared = readers.into_iter().filter(|(_, names)| names.len() > 1);
+        let notes = shared.map(|(tensor, names)| {
+            format!(
+                "tensor {tensor} is shared by the layers {}: each perturbs a copy of its own",
+                names.join(", ")
+            )
+        });
+        let notes = notes.collect();
+        Ok((builder.finish()?, notes))
+    }
+}
+
+/// How many outputs share a row of the parameters, for layers that have some.
+fn positions(layer: &Layer) -> Option<usize> {
+    match layer {
+        Layer::Dense(_) => Some(1),
+        Layer::Conv(conv) => Some(conv.window.positions()),
+        Layer::Input
+        | Layer::Scale(_)
+        | Layer::Activation(_)
+        | Layer::MaxPool(_)
+        | Layer::AveragePool(_)
+        | Layer::Add
+        | Layer::Gather(_)
+        | Layer::Reshape => None,
+    }
+}
+
+fn affine_mut(layer: &mut Layer) -> Option<&mut Affine> {
+    match layer {
+        Layer::Dense(affine) => Some(affine),
+        Layer::Conv(conv) => Some(&mut conv.affine),
+        Layer::Input
+        | Layer::Scale(_)
+        | Layer::Activation(_)
+        | Layer::MaxPool(_)
+        | Layer::AveragePool(_)
+        | Layer::Add
+        | Layer::Gather(_)
+        | Layer::Reshape => None,
+    }
+}
+
+/// Whether the elements of an input of `width` elements all stay where they are.
+fn is_identity(gather: &Gather, width: usize) -> bool {
+    gather.source.len() == width && gather.source.iter().enumerate().all(|(k, &source)| source == Some(k))
+}
+
+/// `name`, or `name_2`, `name_3`, … when it is taken; `taken` holds the next number to try.
+fn unique(taken: &mut HashMap<String, usize>, name: &str) -> String {
+    let mut number = taken.get(name).copied().unwrap_or(1);
+    let mut candidate = if number == 1 { name.to_string() } else { format!("{name}_{number}") };
+    while taken.contains_key(&candidate) {
+        number += 1;
+        candidate = format!("{name}_{number}");
+    }
+    taken.insert(name.into(), number + 1);
+    taken.entry(candidate.clone()).or_insert(2);
+    candidate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_made_unique() {
+        let mut taken = HashMap::from([("input".to_string(), 2)]);
+        let names: Vec<String> =
+            ["a", "a", "a_2", "a", "input", "a_2"].iter().map(|name| unique(&mut taken, name)).collect();
+        assert_eq!(names, ["a", "a_2", "a_2_2", "a_3", "input_2", "a_2_3"]);
+    }
+}
