@@ -6,7 +6,8 @@ use safetensors::{Dtype, SafeTensors};
 use weightproof::network::Layer;
 use weightproof_formats::FormatError;
 use weightproof_formats::network::{
-    ReadOptions, parse_safetensors, read_network, read_network_with, write_safetensors,
+    BatchNorm, ReadOptions, parse_safetensors, parse_safetensors_with, read_network, read_network_with,
+    write_safetensors,
 };
 
 const ARCHITECTURE: &str = r#"
@@ -136,7 +137,7 @@ fn errors_name_the_layer_the_tensor_and_the_line() {
     let cases = [
         ("input = [2]\nwidth = 3\nlayer = []", "unknown field `width`"),
         ("input = [2]\n[[layer]]\ntype = \"relu\"\nslope = 1", "unknown field `slope`"),
-        ("input = [2]\n[[layer]]\ntype = \"conv\"", "unknown variant `conv`"),
+        ("input = [2]\n[[layer]]\ntype = \"lstm\"", "unknown variant `lstm`"),
         ("input = [2]\n[[layer]]\ntype = \"dense\"", "missing field `weight`"),
         (
             "input = [2]\n[[layer]]\ntype = \"dense\"\nweight = \"no\"",
@@ -214,4 +215,150 @@ fn damaged_weights_are_refused() {
         message.ends_with("w.safetensors: node fc1: weight [1, 1] is NaN, expected a finite number"),
         "{message}"
     );
+}
+
+/// Two channels of 2 × 3, a padded convolution, batch normalization, a skip connection and pooling.
+const RESIDUAL: &str = r#"
+input = [2, 2, 3]
+
+[[layer]]
+type = "conv"
+name = "conv"
+weight = "c"
+bias = "cb"
+padding = [0, 0, 1, 1]
+
+[[layer]]
+type = "batch-norm"
+name = "norm"
+weight = "g"
+bias = "b"
+mean = "m"
+variance = "v"
+epsilon = 0.0
+
+[[layer]]
+type = "relu"
+name = "z"
+
+[[layer]]
+type = "add"
+inputs = ["z", "input"]
+
+[[layer]]
+type = "clip"
+name = "sum"
+low = -1.0
+high = 50.0
+
+[[layer]]
+type = "max-pool"
+name = "most"
+kernel = [1, 2]
+stride = 1
+input = "sum"
+
+[[layer]]
+type = "average-pool"
+name = "mean"
+input = "sum"
+
+[[layer]]
+type = "flatten"
+name = "means"
+
+[[layer]]
+type = "flatten"
+name = "mosts"
+input = "most"
+
+[[layer]]
+type = "concat"
+inputs = ["means", "mosts"]
+
+[[layer]]
+type = "dense"
+weight = "d"
+"#;
+
+fn residual() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    // Channel 0 adds the elements at (0, 0), (0, 1), (1, 0) and (1, 1); channel 1 takes 2 (1, 1) of the other channel.
+    let kernels = vec![1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0];
+    let tensors = [
+        ("c".to_string(), vec![2, 2, 2, 2], kernels),
+        ("cb".into(), vec![2], vec![0.5, 0.0]),
+        ("g".into(), vec![2], vec![2.0, 3.0]),
+        ("b".into(), vec![2], vec![1.0, -1.0]),
+        ("m".into(), vec![2], vec![0.5, 1.0]),
+        ("v".into(), vec![2], vec![4.0, 9.0]),
+        ("d".into(), vec![1, 10], vec![1.0, 10.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 100.0]),
+    ];
+    write_safetensors(&path, &tensors, &[]).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn a_residual_network_computed_by_hand() {
+    // x₀ = (1 2 3; 4 5 6), x₁ = (1 0 0; 0 1 0).
+    // conv₀ + ½ = (12 16 9; 9 11 6) + ½, conv₁ = (2 0 0; 0 0 0)
+    // norm₀ = conv₀ + 1 = (13 17 10; 10 12 7), norm₁ = conv₁ − 2 = (0 −2 −2; −2 −2 −2)
+    // sum₀ = (14 19 13; 14 17 13), sum₁ = x₁; their means 15 and ⅓; the last of the mosts is max(1, 0) = 1
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    let expected = 15.0 + 10.0 / 3.0 + 100.0;
+    for (choice, convolutions) in [(BatchNorm::Fold, 1), (BatchNorm::Separate, 2)] {
+        let (network, notes) = parse_safetensors_with(&residual(), RESIDUAL, choice).unwrap();
+        let found = network.forward(&x)[0];
+        assert!((found - expected).abs() < 1e-9, "{choice:?}: {found}");
+        let count = network.nodes().iter().filter(|n| matches!(n.layer, Layer::Conv(_))).count();
+        assert_eq!(count, convolutions);
+        assert!(notes.iter().all(|note| note.starts_with("batch normalization")), "{notes:?}");
+    }
+}
+
+#[test]
+fn images_and_joins_are_checked() {
+    let head = "input = [2, 2, 3]\n[[layer]]\n";
+    let cases = [
+        ("type = \"conv\"\nweight = \"c\"\ngroups = 0", "expected groups that divide 2 channels, found 0"),
+        ("type = \"conv\"\nweight = \"c\"\ngroups = 2", "tensor c: expected the shape [any, 1, any, any]"),
+        ("type = \"conv\"\nweight = \"d\"", "tensor d: expected the shape [any, 2, any, any]"),
+        ("type = \"conv\"\nweight = \"c\"\ndilation = 3", "layer conv_1: expected a kernel that fits into 2"),
+        ("type = \"conv\"\nweight = \"c\"\nstride = 0", "expected a stride of one number, or of 2"),
+        ("type = \"conv\"\nweight = \"c\"\npadding = [1, 2, 3]", "expected a padding of one number"),
+        ("type = \"conv\"\nweight = \"c\"\npadding = 4000000", "numbers that the windows read, found more"),
+        (
+            "type = \"conv\"\nweight = \"c\"\npadding = 9000000000000000000",
+            "expected a padding of one number",
+        ),
+        ("type = \"max-pool\"\nkernel = [0, 1]", "expected a kernel of one number, or of 2"),
+        ("type = \"max-pool\"\nkernel = 2\npadding = 2", "node max-pool_1: expected windows that hold"),
+        ("type = \"average-pool\"\nkernel = 3", "layer average-pool_1: expected a kernel that fits into 2"),
+        ("type = \"add\"\ninputs = [\"input\"]", "layer add_1: expected at least 2 inputs, found 1"),
+        ("type = \"add\"\ninputs = [\"input\", \"z\"]", "expected inputs that are earlier layers, found z"),
+        ("type = \"concat\"\ninputs = []", "layer concat_1: expected at least 1 inputs, found 0"),
+        ("type = \"relu\"\ninput = \"relu_1\"", "expected inputs that are earlier layers, found relu_1"),
+        ("type = \"relu\"\nname = \"input\"", "node input: the name is used twice"),
+        ("type = \"clip\"\nlow = 2.0\nhigh = 1.0", "node clip_1: expected a clip"),
+        (
+            "type = \"batch-norm\"\nweight = \"g\"\nbias = \"b\"\nmean = \"m\"\nvariance = \"v\"\nepsilon = -9.0",
+            "layer batch-norm_1: expected variances of at least 0, positive with epsilon, found 4",
+        ),
+        (
+            "type = \"max-pool\"\n[[layer]]\ntype = \"add\"\ninputs = [\"max-pool_1\", \"input\"]",
+            "layer add_2: expected inputs of the shape [2, 1, 1], found [2, 2, 3]",
+        ),
+    ];
+    for (layer, expected) in cases {
+        let message = parse_safetensors(&residual(), &format!("{head}{layer}")).unwrap_err().to_string();
+        assert!(message.contains(expected), "{layer}\n{message}");
+    }
+}
+
+#[test]
+fn layers_that_nobody_reads_are_noted() {
+    let architecture = format!("{RESIDUAL}\n[[layer]]\ntype = \"relu\"\ninput = \"z\"\n");
+    let error = parse_safetensors(&residual(), &architecture).unwrap();
+    assert!(error.1.iter().any(|n| n == "layers that no other layer reads, ignored: 1"), "{:?}", error.1);
 }

@@ -8,7 +8,7 @@ use super::witness::{CompactWitness, Source, materialize, unpack};
 use super::{AttackKind, AttackOptions, SampleAttack};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Model;
-use crate::network::{Network, Node};
+use crate::network::{Layer, Network, Node};
 use crate::property::Property;
 use crate::threat::{Perturbation, PerturbationSet};
 use crate::verdict::{Clean, Reason, Samples, Verdict};
@@ -175,7 +175,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Most numbers in the values of all nodes for the rows of a block; gradients take as much again.
+/// Most numbers in the values of all nodes and the kernels for the rows of a block; a search keeps a few copies.
 const MOST_VALUES: usize = 1 << 21;
 
 /// Samples of a block: what the options say, but fewer where the network is wide. Results do not depend on it.
@@ -184,7 +184,19 @@ fn block_samples(network: &Network, options: &AttackOptions) -> usize {
     if options.kind == AttackKind::WeightSpace {
         return 1;
     }
-    let width: usize = network.nodes().iter().map(Node::width).sum();
+    let kernel = |node: &Node| match &node.layer {
+        Layer::Conv(conv) => conv.affine.weight.as_slice().len(),
+        Layer::Input
+        | Layer::Dense(_)
+        | Layer::Scale(_)
+        | Layer::Activation(_)
+        | Layer::MaxPool(_)
+        | Layer::AveragePool(_)
+        | Layer::Add
+        | Layer::Gather(_)
+        | Layer::Reshape => 0,
+    };
+    let width: usize = network.nodes().iter().map(|node| node.width() + kernel(node)).sum();
     let goals = options.property.rows(network.output_width()).min(MOST_GOALS);
     let rows = goals.max(options.restarts).max(1);
     (MOST_VALUES / (rows * width)).clamp(1, options.block.max(1))

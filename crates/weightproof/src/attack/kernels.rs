@@ -107,6 +107,10 @@ pub(super) fn elementwise<T: Scalar>(out: &mut [T], z: &[T], step: &Step<T>) {
                 *out = a * z + b;
             }
         }
+        // The common case on its own: the compiler then has no choice to make in the loop.
+        Step::Activation(Activation::Relu) => {
+            out.iter_mut().zip(z).for_each(|(out, &z)| *out = if z < T::zero() { T::zero() } else { z });
+        }
         Step::Activation(f) => out.iter_mut().zip(z).for_each(|(out, &z)| *out = f.apply_scalar(z)),
         Step::Reshape => out.copy_from_slice(z),
         Step::Input

@@ -130,15 +130,28 @@ fn moved_by_weights(radius: &WeightRadius, weight: &Matrix<f64>, u: &[f64]) -> M
     moved_in_box(radius, weight, |i, j| u[i * cols + j])
 }
 
+/// `W + Δ` with `Δ_ij = unit(i, j) E_ij`, for a box.
 fn moved_in_box(
     radius: &WeightRadius,
     weight: &Matrix<f64>,
     unit: impl Fn(usize, usize) -> f64,
 ) -> Matrix<f64> {
-    Matrix::from_fn(weight.rows(), weight.cols(), |i, j| {
-        let (w, e) = (weight[(i, j)], radius.at(i, j));
-        into_box(w + unit(i, j) * e, w, e)
-    })
+    let mut moved = weight.clone();
+    for i in 0..weight.rows() {
+        let row = moved.row_mut(i).iter_mut().enumerate();
+        match radius {
+            WeightRadius::Zero | WeightRadius::Frobenius(_) => {}
+            WeightRadius::Uniform(_) | WeightRadius::PerRow(_) => {
+                let e = radius.at(i, 0);
+                row.for_each(|(j, w)| *w = into_box(*w + unit(i, j) * e, *w, e));
+            }
+            WeightRadius::Dense { unit: unscaled, scale } => {
+                let e = unscaled.row(i).iter().map(|e| scale * e);
+                row.zip(e).for_each(|((j, w), e)| *w = into_box(*w + unit(i, j) * e, *w, e));
+            }
+        }
+    }
+    moved
 }
 
 fn moved_bias(layer: &LayerSet, affine: &Affine, v: Option<&[f64]>) -> Vec<f64> {

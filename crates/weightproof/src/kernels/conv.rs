@@ -75,15 +75,14 @@ impl<T: Scalar> Patches<T> {
     /// Lays out the patches of `group` of the image `z` at the positions of `region`.
     pub fn unfold(&mut self, window: &Window, group: usize, z: &[T], region: Region) {
         self.data.resize(window.patch() * region.positions(), T::zero());
-        unfold(&mut self.data, region.positions(), 0, window, group, z, region);
+        unfold(&mut self.data, (0, region.positions()), window, group, z, region);
     }
 }
 
 /// Writes patches into columns `first..` of a matrix with `columns` columns.
 pub(super) fn unfold<T: Scalar>(
     out: &mut [T],
-    columns: usize,
-    first: usize,
+    (first, columns): (usize, usize),
     window: &Window,
     group: usize,
     z: &[T],
@@ -190,7 +189,7 @@ pub fn linear<T: Scalar>(out: &mut Matrix<T>, z: &Matrix<T>, weight: &Matrix<T>,
         for group in 0..window.groups {
             for k in 0..images {
                 let z = z.row(first + k);
-                unfold(&mut patches, columns, k * positions, window, group, z, Region::all(window));
+                unfold(&mut patches, (k * positions, columns), window, group, z, Region::all(window));
             }
             let rows = weight.row_range(group * channels, (group + 1) * channels);
             let shape = (channels, patch, columns);

@@ -43,7 +43,7 @@ impl Window {
         if self.input.contains(&0) || self.channels == 0 || self.groups == 0 || sizes.contains(&0) {
             return Some("sizes, strides, dilations and groups of at least 1".into());
         }
-        if self.input[0] % self.groups != 0 || self.channels % self.groups != 0 {
+        if !self.input[0].is_multiple_of(self.groups) || !self.channels.is_multiple_of(self.groups) {
             let (from, to) = (self.input[0], self.channels);
             return Some(format!("groups that divide {from} input and {to} output channels"));
         }

@@ -56,7 +56,7 @@ impl Reader<'_> {
         let dims = output_dims(&window, axes);
         let conv = Layer::Conv(Conv { affine: Affine { weight: rows, bias, has_bias }, window });
         let layer = self.sketch.push(&op.name, conv, vec![x.layer], without_batch(&dims));
-        self.sketch.from_tensors(layer, origins);
+        self.sketch.note_origins(layer, origins);
         if !has_bias {
             self.sketch.await_bias(layer, op.node.output.first().map_or("", String::as_str));
         }
@@ -91,7 +91,7 @@ impl Reader<'_> {
         };
         let layer = at(op, self.sketch.batch_norm(&op.name, x.layer, image, &parameters))?;
         let origins = (1..=2).filter_map(|k| constant_at(op, operands, k, "").ok()?.origin.clone());
-        self.sketch.from_tensors(layer, origins);
+        self.sketch.note_origins(layer, origins);
         Ok(Value::Computed(Computed { layer, ..x.clone() }))
     }
 }

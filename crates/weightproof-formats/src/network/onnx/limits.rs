@@ -1,5 +1,7 @@
 //! What a reader of hostile bytes may spend: messages are counted before they are decoded, numbers before they are stored.
 
+pub use crate::network::sketch::{MAX_TOTAL_WIDTH, MAX_WIDTH};
+
 use super::OnnxError;
 
 /// The most nodes of a graph.
@@ -8,12 +10,6 @@ pub const MAX_NODES: usize = 10_000;
 pub const MAX_MESSAGES: usize = 1 << 20;
 /// The most dimensions of a tensor.
 pub const MAX_RANK: usize = 16;
-/// The most elements of one value computed for one sample.
-pub const MAX_WIDTH: usize = 1 << 22;
-/// The most elements of all values together, computed for one sample.
-pub const MAX_TOTAL_WIDTH: usize = 1 << 27;
-/// The most numbers that the windows of a layer read for one sample.
-pub const MAX_PATCHES: usize = 1 << 28;
 /// Numbers that any file may ask for, whatever its size.
 const FREE_NUMBERS: usize = 1 << 24;
 /// Numbers that one byte of the file may ask for: decoded, arranged as a matrix, and some folding of constants.

@@ -13,6 +13,8 @@
 
 mod conv;
 mod dense;
+#[cfg(test)]
+mod documentation;
 mod elements;
 mod elementwise;
 mod error;

@@ -213,3 +213,75 @@ fn every_supported_operator_has_a_rule() {
         assert!(!matches!(error, OnnxError::Operator { .. }), "{error}");
     }
 }
+
+#[test]
+fn neighbours_are_merged_only_where_nobody_else_reads() {
+    // a = 2x is read by b = a + 1 and by the addition; b and c = 3b are one scale.
+    let nodes = vec![
+        node("Mul", &["x", "two"], "a"),
+        node("Add", &["a", "one"], "b"),
+        node("Mul", &["b", "three"], "c"),
+        node("Add", &["a", "c"], "sum"),
+        node("MatMul", &["sum", "w"], "h"),
+        node("Relu", &["h"], "y"),
+    ];
+    let constants = vec![
+        floats("one", &[], &[1.0]),
+        floats("two", &[], &[2.0]),
+        floats("three", &[], &[3.0]),
+        floats("w", &[1, 1], &[1.0]),
+    ];
+    let (network, _) = parse_onnx(&model(13, &[1, 1], nodes, constants)).unwrap();
+    assert_eq!(kinds(&network), ["input", "scale", "scale", "add", "dense", "relu"]);
+    assert_eq!(network.forward(&[1.0]), [2.0 + 3.0 * 3.0]);
+}
+
+#[test]
+fn transpositions_that_cancel_vanish() {
+    let perm = |name: &str, from: &str, to: &[i64]| with_ints(node("Transpose", &[from], name), "perm", to);
+    let nodes = vec![
+        perm("a", "x", &[0, 2, 3, 1]),
+        perm("b", "a", &[0, 3, 1, 2]),
+        with_int(node("Flatten", &["b"], "f"), "axis", 1),
+        node("MatMul", &["f", "w"], "h"),
+        node("Relu", &["h"], "y"),
+    ];
+    let w: Vec<f32> = (0_u8..12).map(f32::from).collect();
+    let constants = vec![floats("w", &[12, 1], &w)];
+    let (network, _) = parse_onnx(&model(13, &[1, 2, 3, 2], nodes, constants)).unwrap();
+    assert_eq!(kinds(&network), ["input", "reshape", "dense", "relu"]);
+}
+
+#[test]
+fn a_convolution_computed_by_hand() {
+    // Rows (1 2 3), kernel (1 10), padding 1 before and 0 after: 10·1, 1 + 20, 2 + 30; plus a bias that an Add brings.
+    let conv = with_ints(node("Conv", &["x", "w"], "c"), "pads", &[1, 0]);
+    let nodes = vec![conv, node("Add", &["c", "b"], "a"), node("Relu", &["a"], "y")];
+    let constants = vec![floats("w", &[1, 1, 2], &[1.0, 10.0]), floats("b", &[1, 1], &[0.5])];
+    let (network, _) = parse_onnx(&model(13, &[1, 1, 3], nodes, constants)).unwrap();
+    assert_eq!(kinds(&network), ["input", "conv", "relu"]);
+    assert_eq!(network.forward(&[1.0, 2.0, 3.0]), [10.5, 21.5, 32.5]);
+    assert!(network.affine_layers().next().unwrap().2.has_bias);
+}
+
+#[test]
+fn the_elements_of_all_values_are_limited() {
+    // Every ReLU costs four million numbers in a forward pass.
+    let names: Vec<String> = (0..100).map(|k| format!("v{k}")).collect();
+    let mut nodes = vec![node("Relu", &["x"], "v0")];
+    nodes.extend(names.windows(2).map(|pair| node("Relu", &[&pair[0]], &pair[1])));
+    nodes.push(node("Relu", &["v99"], "y"));
+    let error = parse_onnx(&model(13, &[1, 4_000_000], nodes, vec![])).unwrap_err().to_string();
+    assert!(error.contains("elements of all values up to here"), "{error}");
+}
+
+#[test]
+fn windows_that_read_too_much_are_refused_quickly() {
+    // Two million windows of two million taps over one element.
+    let size = 1 << 21;
+    let pool = with_ints(node("AveragePool", &["x"], "p"), "kernel_shape", &[size]);
+    let pool = with_ints(pool, "pads", &[size - 1, size - 1]);
+    let nodes = vec![pool, node("Relu", &["p"], "y")];
+    let error = parse_onnx(&model(13, &[1, 1, 1], nodes, vec![])).unwrap_err().to_string();
+    assert!(error.contains("numbers that the windows read"), "{error}");
+}

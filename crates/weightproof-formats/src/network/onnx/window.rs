@@ -1,8 +1,10 @@
 //! How convolution and pooling slide over their input: kernels, strides, dilations and paddings as the attributes give them.
 
 use super::OnnxError;
-use super::limits::{MAX_PATCHES, MAX_WIDTH, shape_text};
+use super::fold::at;
+use super::limits::{MAX_WIDTH, shape_text};
 use super::op::Op;
+use crate::network::sketch::check_window;
 use weightproof::network::Window;
 
 /// How a window slides, before the number of output channels is known.
@@ -96,20 +98,7 @@ impl Slide {
         let padding = [[before[0], after[0]], [before[1], after[1]]];
         let (kernel, stride, dilation) = (self.kernel, self.stride, self.dilation);
         let window = Window { input, channels, groups, kernel, stride, dilation, padding };
-        if let Some(expected) = window.defect() {
-            let found = format!("{groups} groups, kernel {kernel:?} on the shape {}", shape_text(&input));
-            return Err(op.fail(expected, found));
-        }
-        let patches = (input[0] * window.taps()).checked_mul(window.positions());
-        for (what, count, limit) in [
-            ("numbers that the windows read", patches, MAX_PATCHES),
-            ("elements of the output", Some(window.output_width()), MAX_WIDTH),
-        ] {
-            if count.is_none_or(|count| count > limit) {
-                let what = format!("{}: {what}", op.label());
-                return Err(OnnxError::Limit { what, limit, found: "more".into() });
-            }
-        }
+        at(op, check_window(&window))?;
         Ok(window)
     }
 }

@@ -19,12 +19,47 @@
 //! transposed = false      # true: the weight is stored as (inputs, outputs)
 //!
 //! [[layer]]
-//! type = "relu"           # or leaky-relu (slope), sigmoid, tanh, softplus, gelu, gelu-tanh
+//! type = "relu"           # or leaky-relu (slope), clip (low, high), sigmoid, tanh, softplus, gelu, gelu-tanh
 //!
 //! [[layer]]
 //! type = "reshape"
 //! shape = [2, 5]
 //! ```
+//!
+//! Images, of shape (channels, height, width) or (channels, length):
+//!
+//! ```toml
+//! [[layer]]
+//! type = "conv"
+//! name = "conv1"
+//! weight = "conv1.weight" # (outputs, inputs / groups, height, width); without height in one dimension
+//! bias = "conv1.bias"     # optional
+//! stride = [2, 2]         # one number, or one for each axis; 1 by default, as dilation
+//! padding = 1             # one number, one for each axis, or [top, left, bottom, right]; 0 by default
+//! dilation = 1
+//! groups = 1
+//!
+//! [[layer]]
+//! type = "batch-norm"     # folded into a neighbour, or kept, as `--batch-norm` says
+//! weight = "bn1.weight"
+//! bias = "bn1.bias"
+//! mean = "bn1.running_mean"
+//! variance = "bn1.running_var"
+//! epsilon = 1e-5          # the default
+//!
+//! [[layer]]
+//! type = "max-pool"       # or average-pool; without a kernel over the whole image
+//! kernel = 2
+//! stride = 2              # the kernel by default; padding and dilation as for conv
+//! count-padding = true    # average-pool only: whether padding counts; true by default
+//!
+//! [[layer]]
+//! type = "add"            # or concat, along the channels
+//! inputs = ["relu_3", "conv1"]
+//! ```
+//!
+//! A layer reads the one before it, or the one that `input = "conv1"` names; `input = "input"` is the sample. The last layer is
+//! the output. A layer without a name is called after its type and its number, counted from 1: `relu_3`.
 
 use super::SafetensorsError;
 use serde::Deserialize;
@@ -44,45 +79,114 @@ pub struct Architecture {
 pub enum LayerSpec {
     Dense {
         name: Option<String>,
+        input: Option<String>,
         weight: String,
         bias: Option<String>,
         #[serde(default)]
         transposed: bool,
     },
+    Conv {
+        name: Option<String>,
+        input: Option<String>,
+        weight: String,
+        bias: Option<String>,
+        stride: Option<Sizes>,
+        padding: Option<Sizes>,
+        dilation: Option<Sizes>,
+        groups: Option<usize>,
+    },
+    BatchNorm {
+        name: Option<String>,
+        input: Option<String>,
+        weight: String,
+        bias: String,
+        mean: String,
+        variance: String,
+        epsilon: Option<f64>,
+    },
+    MaxPool {
+        name: Option<String>,
+        input: Option<String>,
+        kernel: Option<Sizes>,
+        stride: Option<Sizes>,
+        padding: Option<Sizes>,
+        dilation: Option<Sizes>,
+    },
+    AveragePool {
+        name: Option<String>,
+        input: Option<String>,
+        kernel: Option<Sizes>,
+        stride: Option<Sizes>,
+        padding: Option<Sizes>,
+        dilation: Option<Sizes>,
+        count_padding: Option<bool>,
+    },
+    Add {
+        name: Option<String>,
+        inputs: Vec<String>,
+    },
+    Concat {
+        name: Option<String>,
+        inputs: Vec<String>,
+    },
     Scale {
         name: Option<String>,
+        input: Option<String>,
         scale: Option<Numbers>,
         shift: Option<Numbers>,
     },
     Flatten {
         name: Option<String>,
+        input: Option<String>,
     },
     Reshape {
         name: Option<String>,
+        input: Option<String>,
         shape: Vec<usize>,
     },
     Relu {
         name: Option<String>,
+        input: Option<String>,
     },
     LeakyRelu {
         name: Option<String>,
+        input: Option<String>,
         slope: f64,
+    },
+    Clip {
+        name: Option<String>,
+        input: Option<String>,
+        low: Option<f64>,
+        high: Option<f64>,
     },
     Sigmoid {
         name: Option<String>,
+        input: Option<String>,
     },
     Tanh {
         name: Option<String>,
+        input: Option<String>,
     },
     Softplus {
         name: Option<String>,
+        input: Option<String>,
     },
     Gelu {
         name: Option<String>,
+        input: Option<String>,
     },
     GeluTanh {
         name: Option<String>,
+        input: Option<String>,
     },
+}
+
+/// One number for all axes, or a list.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Sizes {
+    One(usize),
+    Many(Vec<usize>),
 }
 
 /// One number for all elements, or a list.
@@ -115,11 +219,18 @@ impl LayerSpec {
     pub fn kind(&self) -> &'static str {
         match self {
             LayerSpec::Dense { .. } => "dense",
+            LayerSpec::Conv { .. } => "conv",
+            LayerSpec::BatchNorm { .. } => "batch-norm",
+            LayerSpec::MaxPool { .. } => "max-pool",
+            LayerSpec::AveragePool { .. } => "average-pool",
+            LayerSpec::Add { .. } => "add",
+            LayerSpec::Concat { .. } => "concat",
             LayerSpec::Scale { .. } => "scale",
             LayerSpec::Flatten { .. } => "flatten",
             LayerSpec::Reshape { .. } => "reshape",
             LayerSpec::Relu { .. } => "relu",
             LayerSpec::LeakyRelu { .. } => "leaky-relu",
+            LayerSpec::Clip { .. } => "clip",
             LayerSpec::Sigmoid { .. } => "sigmoid",
             LayerSpec::Tanh { .. } => "tanh",
             LayerSpec::Softplus { .. } => "softplus",
@@ -132,17 +243,47 @@ impl LayerSpec {
     pub fn name(&self) -> Option<&str> {
         let name = match self {
             LayerSpec::Dense { name, .. }
+            | LayerSpec::Conv { name, .. }
+            | LayerSpec::BatchNorm { name, .. }
+            | LayerSpec::MaxPool { name, .. }
+            | LayerSpec::AveragePool { name, .. }
+            | LayerSpec::Add { name, .. }
+            | LayerSpec::Concat { name, .. }
             | LayerSpec::Scale { name, .. }
-            | LayerSpec::Flatten { name }
+            | LayerSpec::Flatten { name, .. }
             | LayerSpec::Reshape { name, .. }
-            | LayerSpec::Relu { name }
+            | LayerSpec::Relu { name, .. }
             | LayerSpec::LeakyRelu { name, .. }
-            | LayerSpec::Sigmoid { name }
-            | LayerSpec::Tanh { name }
-            | LayerSpec::Softplus { name }
-            | LayerSpec::Gelu { name }
-            | LayerSpec::GeluTanh { name } => name,
+            | LayerSpec::Clip { name, .. }
+            | LayerSpec::Sigmoid { name, .. }
+            | LayerSpec::Tanh { name, .. }
+            | LayerSpec::Softplus { name, .. }
+            | LayerSpec::Gelu { name, .. }
+            | LayerSpec::GeluTanh { name, .. } => name,
         };
         name.as_deref()
+    }
+
+    /// The names of the layers that it reads, if given.
+    pub fn inputs(&self) -> Option<&[String]> {
+        match self {
+            LayerSpec::Add { inputs, .. } | LayerSpec::Concat { inputs, .. } => Some(inputs),
+            LayerSpec::Dense { input, .. }
+            | LayerSpec::Conv { input, .. }
+            | LayerSpec::BatchNorm { input, .. }
+            | LayerSpec::MaxPool { input, .. }
+            | LayerSpec::AveragePool { input, .. }
+            | LayerSpec::Scale { input, .. }
+            | LayerSpec::Flatten { input, .. }
+            | LayerSpec::Reshape { input, .. }
+            | LayerSpec::Relu { input, .. }
+            | LayerSpec::LeakyRelu { input, .. }
+            | LayerSpec::Clip { input, .. }
+            | LayerSpec::Sigmoid { input, .. }
+            | LayerSpec::Tanh { input, .. }
+            | LayerSpec::Softplus { input, .. }
+            | LayerSpec::Gelu { input, .. }
+            | LayerSpec::GeluTanh { input, .. } => input.as_ref().map(std::slice::from_ref),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Networks whose weights are in a safetensors file and whose layers are listed in TOML.
 
 mod architecture;
+mod images;
 mod read;
 mod write;
 

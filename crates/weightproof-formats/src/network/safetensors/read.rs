@@ -1,20 +1,19 @@
 //! Architecture and weights as a network.
 
 use super::SafetensorsError;
-use super::architecture::{Architecture, LayerSpec, Numbers};
-use crate::network::sketch::BatchNorm;
+use super::architecture::{Architecture, LayerSpec, Numbers, Sizes};
+use super::images::Slide;
+use crate::network::sketch::{BatchNorm, MAX_TOTAL_WIDTH, MAX_WIDTH, Sketch};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Network, NetworkBuilder, Scale};
+use weightproof::network::{Activation, Affine, Layer, Network, NetworkError};
 
-/// The most elements of one sample between layers.
-const MAX_WIDTH: usize = 1 << 22;
 /// The most layers.
 const MAX_LAYERS: usize = 10_000;
-/// Numbers that scale layers may hold together.
-const MAX_SCALE_NUMBERS: usize = 1 << 24;
+/// Numbers that scale, pooling and concatenation layers may hold together.
+const MAX_NUMBERS: usize = 1 << 24;
 
 /// Reads a network from the bytes of a safetensors file and the text of its architecture (TOML).
 ///
@@ -41,91 +40,170 @@ pub fn parse_safetensors_with(
     let architecture = Architecture::parse(architecture)?;
     let tensors = SafeTensors::deserialize(weights)
         .map_err(|error| SafetensorsError::Weights { detail: clean(&error.to_string()) })?;
-    let fail = |what: &str, expected: String, found: String| SafetensorsError::Layer {
-        layer: what.into(),
-        expected,
-        found,
-    };
-    checked_width(&architecture.input).map_err(|(expected, found)| fail("input", expected, found))?;
+    checked_width(&architecture.input).map_err(|(expected, found)| layer_error("input", expected, found))?;
     if architecture.layer.len() > MAX_LAYERS {
         let found = architecture.layer.len().to_string();
-        return Err(fail("count", format!("at most {MAX_LAYERS} layers"), found));
+        return Err(layer_error("count", format!("at most {MAX_LAYERS} layers"), found));
     }
     let mut reader = Reader {
         tensors,
-        builder: NetworkBuilder::new(architecture.input),
+        sketch: Sketch::new(architecture.input),
+        names: HashMap::from([("input".into(), 0)]),
         readers: BTreeMap::new(),
-        scale_numbers: 0,
+        numbers: 0,
+        width: 0,
     };
+    let mut unread = vec![false];
     for (index, spec) in architecture.layer.iter().enumerate() {
         let name = spec.name().map_or(format!("{}_{}", spec.kind(), index + 1), clean);
-        reader.add(&name, spec)?;
+        let inputs = reader.inputs(&name, spec)?;
+        for &input in &inputs {
+            unread[input] = false;
+        }
+        unread.push(true);
+        let layer = reader.add(&name, spec, &inputs)?;
+        reader.account(&name, layer)?;
+        if reader.names.insert(name.clone(), layer).is_some() {
+            return Err(NetworkError::DuplicateName { node: name }.into());
+        }
     }
-    let notes = reader.notes();
-    Ok((reader.builder.finish()?, notes))
+    let mut notes = reader.notes();
+    let mut sketch = reader.sketch;
+    let output = sketch.last();
+    unread.pop();
+    let unread = unread.iter().filter(|unread| **unread).count();
+    if unread > 0 {
+        notes.push(format!("layers that no other layer reads, ignored: {unread}"));
+    }
+    notes.extend(sketch.place_batch_norms(output, batch_norm));
+    // Notes on shared tensors come from here: the sketch was told of no tensors.
+    let (network, _) = sketch.build(output)?;
+    Ok((network, notes))
 }
 
-struct Reader<'a> {
+/// The state of reading one architecture.
+pub struct Reader<'a> {
     tensors: SafeTensors<'a>,
-    builder: NetworkBuilder,
+    pub sketch: Sketch,
+    /// The layers by name.
+    names: HashMap<String, usize>,
     /// The layers that read each tensor.
     readers: BTreeMap<String, Vec<String>>,
-    scale_numbers: usize,
+    numbers: usize,
+    width: usize,
 }
 
 impl Reader<'_> {
-    fn add(&mut self, name: &str, spec: &LayerSpec) -> Result<(), SafetensorsError> {
-        let last = self.builder.last();
-        let shape = self.builder.shape(last).to_vec();
+    /// The layers that `spec` reads: those that it names, else the one before it.
+    fn inputs(&self, name: &str, spec: &LayerSpec) -> Result<Vec<usize>, SafetensorsError> {
+        let Some(inputs) = spec.inputs() else { return Ok(vec![self.sketch.last()]) };
+        let fewest = usize::from(matches!(spec, LayerSpec::Add { .. })) + 1;
+        if inputs.len() < fewest {
+            return Err(layer_error(name, format!("at least {fewest} inputs"), inputs.len().to_string()));
+        }
+        let find = |input: &String| {
+            let found = self.names.get(&clean(input)).copied();
+            found.ok_or_else(|| layer_error(name, "inputs that are earlier layers".into(), clean(input)))
+        };
+        inputs.iter().map(find).collect()
+    }
+
+    fn add(&mut self, name: &str, spec: &LayerSpec, inputs: &[usize]) -> Result<usize, SafetensorsError> {
+        let input = inputs[0];
+        let shape = self.sketch.shape(input).to_vec();
         let width: usize = shape.iter().product();
-        let fail =
-            |expected: String, found: String| SafetensorsError::Layer { layer: name.into(), expected, found };
+        let fail = |(expected, found): Mismatch| layer_error(name, expected, found);
         let activation = match spec {
             LayerSpec::Dense { weight, bias, transposed, .. } => {
                 if shape.len() != 1 {
-                    return Err(fail("a flat input".into(), format!("the shape {shape:?}")));
+                    return Err(fail(("a flat input".into(), format!("the shape {shape:?}"))));
                 }
                 let weight = self.weight(name, weight, width, *transposed)?;
-                let bias = match bias {
-                    None => Vec::new(),
-                    Some(tensor) => self.tensor(name, tensor, &[Some(weight.rows())])?.1,
-                };
-                self.builder.dense(name, last, weight, bias)?;
-                return Ok(());
+                let rows = weight.rows();
+                let (bias, has_bias) = self.bias(name, bias.as_deref(), rows)?;
+                return Ok(self.sketch.dense(name, input, Affine { weight, bias, has_bias }, vec![]));
             }
+            LayerSpec::Conv { weight, bias, stride, padding, dilation, groups, .. } => {
+                let slide = slide(&None, stride, dilation, padding);
+                return self.conv(name, input, (weight, bias.as_deref()), groups.unwrap_or(1), &slide);
+            }
+            LayerSpec::BatchNorm { weight, bias, mean, variance, epsilon, .. } => {
+                return self.batch_norm(name, input, [weight, bias, mean, variance], *epsilon);
+            }
+            LayerSpec::MaxPool { kernel, stride, padding, dilation, .. } => {
+                return self.pool(name, input, &slide(kernel, stride, dilation, padding), None);
+            }
+            LayerSpec::AveragePool { kernel, stride, padding, dilation, count_padding, .. } => {
+                let count_padding = Some(count_padding.unwrap_or(true));
+                return self.pool(name, input, &slide(kernel, stride, dilation, padding), count_padding);
+            }
+            LayerSpec::Add { .. } => return self.sum(name, inputs),
+            LayerSpec::Concat { .. } => return self.concat(name, inputs),
             LayerSpec::Scale { scale, shift, .. } => {
-                self.scale_numbers = self.scale_numbers.saturating_add(2 * width);
-                if self.scale_numbers > MAX_SCALE_NUMBERS {
-                    return Err(fail(
-                        format!("at most {MAX_SCALE_NUMBERS} numbers in scale layers"),
-                        "more".into(),
-                    ));
-                }
+                self.pay(name, 2 * width)?;
                 let spread = |numbers: &Option<Numbers>, default| spread(numbers.as_ref(), default, &shape);
-                let scale = spread(scale, 1.0).map_err(|(expected, found)| fail(expected, found))?;
-                let shift = spread(shift, 0.0).map_err(|(expected, found)| fail(expected, found))?;
-                self.builder.scale(name, last, Scale { scale, shift })?;
-                return Ok(());
+                let scale = spread(scale, 1.0).map_err(fail)?;
+                let shift = spread(shift, 0.0).map_err(fail)?;
+                return Ok(self.sketch.scale(name, input, scale, shift));
             }
             LayerSpec::Flatten { .. } => {
-                self.builder.reshape(name, last, vec![width])?;
-                return Ok(());
+                return Ok(self.sketch.push(name, Layer::Reshape, vec![input], vec![width]));
             }
             LayerSpec::Reshape { shape, .. } => {
-                checked_width(shape).map_err(|(expected, found)| fail(expected, found))?;
-                self.builder.reshape(name, last, shape.clone())?;
-                return Ok(());
+                if checked_width(shape).map_err(fail)? != width {
+                    let (expected, found) = (format!("{width} elements"), format!("{shape:?}"));
+                    return Err(NetworkError::Shape { node: name.into(), expected, found }.into());
+                }
+                return Ok(self.sketch.push(name, Layer::Reshape, vec![input], shape.clone()));
             }
             LayerSpec::Relu { .. } => Activation::Relu,
             LayerSpec::LeakyRelu { slope, .. } => Activation::LeakyRelu { slope: *slope },
+            LayerSpec::Clip { low, high, .. } => Activation::Clip {
+                low: low.unwrap_or(f64::NEG_INFINITY),
+                high: high.unwrap_or(f64::INFINITY),
+            },
             LayerSpec::Sigmoid { .. } => Activation::Sigmoid,
             LayerSpec::Tanh { .. } => Activation::Tanh,
             LayerSpec::Softplus { .. } => Activation::Softplus,
             LayerSpec::Gelu { .. } => Activation::Gelu,
             LayerSpec::GeluTanh { .. } => Activation::GeluTanh,
         };
-        self.builder.activation(name, last, activation)?;
+        Ok(self.sketch.activation(name, input, activation))
+    }
+
+    /// Pays for numbers that a layer holds beyond those of the file.
+    pub fn pay(&mut self, name: &str, count: usize) -> Result<(), SafetensorsError> {
+        self.numbers = self.numbers.saturating_add(count);
+        if self.numbers > MAX_NUMBERS {
+            let expected = format!("at most {MAX_NUMBERS} numbers in layers without weights");
+            return Err(layer_error(name, expected, "more".into()));
+        }
         Ok(())
+    }
+
+    /// Accounts for the elements of the value of `layer`.
+    fn account(&mut self, name: &str, layer: usize) -> Result<(), SafetensorsError> {
+        let width = checked_width(self.sketch.shape(layer));
+        let width = width.map_err(|(expected, found)| layer_error(name, expected, found))?;
+        self.width = self.width.saturating_add(width);
+        if self.width > MAX_TOTAL_WIDTH {
+            let expected = format!("at most {MAX_TOTAL_WIDTH} elements in all layers");
+            return Err(layer_error(name, expected, "more".into()));
+        }
+        Ok(())
+    }
+
+    /// Biases of `rows` outputs and whether there are any.
+    pub fn bias(
+        &mut self,
+        layer: &str,
+        tensor: Option<&str>,
+        rows: usize,
+    ) -> Result<(Vec<f64>, bool), SafetensorsError> {
+        match tensor {
+            None => Ok((vec![0.0; rows], false)),
+            Some(tensor) => Ok((self.tensor(layer, tensor, &[Some(rows)])?.1, true)),
+        }
     }
 
     /// The weight matrix (n_out, n_in) of a layer with `n_in` inputs.
@@ -143,7 +221,7 @@ impl Reader<'_> {
     }
 
     /// Shape and numbers of a tensor; `None` in `expected` stands for any number but 0.
-    fn tensor(
+    pub fn tensor(
         &mut self,
         layer: &str,
         name: &str,
@@ -201,7 +279,22 @@ const MAX_READERS: usize = 16;
 /// The most notes that are kept.
 const MAX_NOTES: usize = 100;
 
-type Mismatch = (String, String);
+pub type Mismatch = (String, String);
+
+fn slide<'s>(
+    kernel: &'s Option<Sizes>,
+    stride: &'s Option<Sizes>,
+    dilation: &'s Option<Sizes>,
+    padding: &'s Option<Sizes>,
+) -> Slide<'s> {
+    let [kernel, stride, dilation, padding] = [kernel, stride, dilation, padding].map(Option::as_ref);
+    Slide { kernel, stride, dilation, padding }
+}
+
+/// The error of a layer.
+pub fn layer_error(layer: &str, expected: String, found: String) -> SafetensorsError {
+    SafetensorsError::Layer { layer: layer.into(), expected, found }
+}
 
 /// Number of elements of a shape.
 fn checked_width(shape: &[usize]) -> Result<usize, Mismatch> {

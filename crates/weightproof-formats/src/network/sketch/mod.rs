@@ -10,8 +10,35 @@ mod simplify;
 pub use batch_norm::{BatchNorm, Normalization};
 
 use std::collections::{BTreeMap, HashMap};
-use weightproof::kernels::Matrix;
+use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Affine, Gather, Layer, Network, NetworkBuilder, NetworkError, Scale};
+
+/// The most elements of one value computed for one sample.
+pub const MAX_WIDTH: usize = 1 << 22;
+/// The most elements of all values together, computed for one sample.
+pub const MAX_TOTAL_WIDTH: usize = 1 << 27;
+/// The most numbers that the windows of a layer read for one sample.
+pub const MAX_PATCHES: usize = 1 << 28;
+
+/// Refuses windows that are impossible or larger than the limits: `(expected, found)`. Sizes are at most [`MAX_WIDTH`] each.
+pub fn check_window(window: &Window) -> Result<(), (String, String)> {
+    let [channels, height, width] = window.input;
+    let found = || {
+        let (kernel, groups) = (window.kernel, window.groups);
+        format!("{groups} groups, kernel {kernel:?} on the shape [{channels}, {height}, {width}]")
+    };
+    if let Some(expected) = window.defect() {
+        return Err((expected, found()));
+    }
+    let patches = (channels * window.taps()).checked_mul(window.positions());
+    if patches.is_none_or(|count| count > MAX_PATCHES) {
+        return Err((format!("at most {MAX_PATCHES} numbers that the windows read"), "more".into()));
+    }
+    if window.output_width() > MAX_WIDTH {
+        return Err((format!("at most {MAX_WIDTH} outputs"), window.output_width().to_string()));
+    }
+    Ok(())
+}
 
 /// A layer under construction.
 struct Sketched {
@@ -70,7 +97,7 @@ impl Sketch {
     }
 
     /// Notes that the parameters of `layer` come from the stored tensors `origins`.
-    pub fn from_tensors(&mut self, layer: usize, origins: impl IntoIterator<Item = String>) {
+    pub fn note_origins(&mut self, layer: usize, origins: impl IntoIterator<Item = String>) {
         self.layers[layer].origins.extend(origins);
     }
 
@@ -78,7 +105,7 @@ impl Sketch {
     pub fn dense(&mut self, name: &str, input: usize, dense: Affine, origins: Vec<String>) -> usize {
         let shape = vec![dense.weight.rows()];
         let layer = self.push(name, Layer::Dense(dense), vec![input], shape);
-        self.from_tensors(layer, origins);
+        self.note_origins(layer, origins);
         layer
     }
 

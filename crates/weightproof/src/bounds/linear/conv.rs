@@ -47,7 +47,7 @@ impl<T: Scalar> Backward<'_, T> {
         }
         let mut out = Matrix::zeros(rows.len(), window.input_width());
         if self.sharing == Sharing::Shared && is_shared(radii) {
-            self.shared(&c.a, node, window, &mut out, rows, offset);
+            self.shared(&c.a, (node, window), &mut out, rows, offset);
             return Coefficients::new(out);
         }
         add_linear_transposed(&mut out, &c.a, &layer.weight, Some(window));
@@ -61,7 +61,7 @@ impl<T: Scalar> Backward<'_, T> {
                 Some(g)
             }
             Radius::Frobenius(e) => {
-                self.subtract_patches(*e, &c.a, input, window, rows, offset);
+                self.subtract_patches(*e, &c.a, (input, window), rows, offset);
                 None
             }
         };
@@ -75,8 +75,7 @@ impl<T: Scalar> Backward<'_, T> {
     fn shared(
         &self,
         a: &Matrix<T>,
-        node: usize,
-        window: &Window,
+        (node, window): (usize, &Window),
         out: &mut Matrix<T>,
         rows: &[Row],
         offset: &mut [T],
@@ -120,8 +119,7 @@ impl<T: Scalar> Backward<'_, T> {
         &self,
         radius: T,
         a: &Matrix<T>,
-        input: usize,
-        window: &Window,
+        (input, window): (usize, &Window),
         rows: &[Row],
         offset: &mut [T],
     ) {

@@ -1,0 +1,97 @@
+//! The page on operators, written from the table of operators and the exported models that the tests read.
+//!
+//! `UPDATE_SNAPSHOTS=1 cargo test -p weightproof-formats --lib` writes it anew.
+
+use super::operators::SUPPORTED_OPERATORS;
+use super::proto::ModelProto;
+use super::{MAX_OPSET, MIN_OPSET};
+use prost::Message;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Heading and what the names of exported models start with.
+const EXPORTERS: [(&str, &str); 4] = [
+    ("PyTorch legacy", "torch-legacy-"),
+    ("PyTorch dynamo", "torch-dynamo-"),
+    ("tf2onnx", "tf2onnx-"),
+    ("Keras", "keras-"),
+];
+
+/// The operators in the exported models whose names start with `prefix`.
+fn operators(prefix: &str) -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exporters");
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("the exported models") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if name.starts_with(prefix) && name.ends_with(".onnx") {
+            let model =
+                ModelProto::decode(std::fs::read(&path).expect("a file").as_slice()).expect("a model");
+            found.extend(model.graph.expect("a graph").node.into_iter().map(|node| node.op_type));
+        }
+    }
+    found
+}
+
+fn page() -> String {
+    let mut page = format!(
+        "# ONNX operators\n\n\
+         Operator sets {MIN_OPSET} to {MAX_OPSET}. *tested*: a network from that exporter with this operator is part of \
+         the tests, which compare its outputs\nwith ONNX Runtime's (`crates/weightproof-formats/tests/exporters`, made by \
+         `assets/make_exporter_onnx.py` with PyTorch 2.8.0,\nTensorFlow 2.18.0, tf2onnx 1.17.0 and Keras 3.15.1). Operators \
+         without a mark are tested on models written by hand\n(`assets/make_tiny_onnx.py`). Everything else is an error that \
+         names the node.\n\n"
+    );
+    let found: Vec<BTreeSet<String>> = EXPORTERS.iter().map(|(_, prefix)| operators(prefix)).collect();
+    let headings: Vec<&str> = EXPORTERS.iter().map(|(heading, _)| *heading).collect();
+    // Writing to a string does not fail.
+    let _ = writeln!(page, "| operator | {} | becomes |\n|---|---|---|---|---|---|", headings.join(" | "));
+    for operator in SUPPORTED_OPERATORS {
+        let mark = |set: &BTreeSet<String>| if set.contains(operator.name) { "tested" } else { "" };
+        let marks: Vec<&str> = found.iter().map(mark).collect();
+        let _ = writeln!(page, "| {} | {} | {} |", operator.name, marks.join(" | "), operator.remark);
+    }
+    page.push_str(NOTES);
+    page
+}
+
+const NOTES: &str = "
+What the exported networks contain: convolutions in one and two dimensions, strided, dilated, depthwise and grouped, with explicit,
+asymmetric and `same` padding; batch normalization before and after convolutions and dense layers and after additions; max, average
+(with and without padding counted), global pooling and means over axes; residual additions; ReLU, ReLU6, leaky ReLU, hardtanh, tanh,
+sigmoid; channels split, sliced and joined; flattening with a batch size taken from the input's shape (`x.view(x.size(0), -1)`);
+images with channels last, as TensorFlow has them. PyTorch legacy was tested with and without its own folding of batch
+normalization (operator sets 17 and 13), PyTorch dynamo at 18, tf2onnx and Keras at 15, all but the unfolded ones with a dynamic batch size.
+
+Rules that hold for all operators:
+
+- The batch dimension is 1 or dynamic; every other dimension of the input must be a number.
+- One input, one output; weights and all parameters of layers are constants inside of the file.
+- Batch normalization is folded into the convolution or dense layer before it, if nothing else reads that layer, else into the one
+  after it, if that one has no padding (or the shift is zero); otherwise, and always with `--batch-norm separate`, it is a depthwise
+  convolution of one weight and one bias per channel, which threat models perturb. Exporters that write batch normalization as `Mul`
+  and `Add` (TensorFlow where it cannot be folded) give constants, which are not perturbed.
+- `Mul`, `Div`, `Max` and `Min` of two computed values, three-dimensional convolution and pooling, transposed convolution, and
+  broadcasting between two computed values are errors.
+";
+
+#[test]
+fn the_page_on_operators_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operators.md");
+    let page = page();
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, &page).expect("a writable page");
+    }
+    assert!(std::fs::read_to_string(&path).is_ok_and(|stored| stored == page), "run with UPDATE_SNAPSHOTS=1");
+}
+
+#[test]
+fn every_exporter_is_covered() {
+    for (heading, prefix) in EXPORTERS {
+        let found = operators(prefix);
+        assert!(found.contains("Conv") && found.contains("Relu"), "{heading}: {found:?}");
+        let names: Vec<&str> = SUPPORTED_OPERATORS.iter().map(|o| o.name).collect();
+        assert!(found.iter().all(|name| names.contains(&name.as_str())), "{heading}: {found:?}");
+    }
+}
