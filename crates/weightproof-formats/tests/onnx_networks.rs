@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use weightproof_formats::network::{
-    BatchNorm, OnnxError, ReadOptions, parse_onnx, read_network, read_network_with,
+    BatchNorm, OnnxError, ReadOptions, parse_onnx, parse_onnx_with, read_network, read_network_with,
 };
 
 /// Outputs were computed in f32, some in f16; the network computes in f64.
@@ -158,7 +158,8 @@ fn mutated_models_never_panic() {
         let original = std::fs::read(path).unwrap();
         for _ in 0..ROUNDS {
             let mutated = mutate(&original, &mut rng);
-            match parse_onnx(&mutated) {
+            let batch_norm = if rng.random() { BatchNorm::Fold } else { BatchNorm::Separate };
+            match parse_onnx_with(&mutated, batch_norm) {
                 Ok((network, _)) => {
                     accepted += 1;
                     if network.input_width() < 1000 {

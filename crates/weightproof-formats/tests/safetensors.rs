@@ -193,15 +193,16 @@ fn unused_and_shared_tensors_are_noted() {
 
 #[test]
 fn damaged_weights_are_refused() {
-    let bytes = stored();
-    for length in 0..bytes.len() {
-        assert!(parse_safetensors(&bytes[..length], ARCHITECTURE).is_err(), "{length}");
-    }
-    for at in 0..bytes.len() {
-        for bit in 0..8 {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 1 << bit;
-            let _ = parse_safetensors(&damaged, ARCHITECTURE);
+    for (bytes, architecture) in [(stored(), ARCHITECTURE), (residual(), RESIDUAL)] {
+        for length in 0..bytes.len() {
+            assert!(parse_safetensors(&bytes[..length], architecture).is_err(), "{length}");
+        }
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                let _ = parse_safetensors(&damaged, architecture);
+            }
         }
     }
     let mut nan = tensors();

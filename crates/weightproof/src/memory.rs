@@ -9,6 +9,9 @@ use crate::bounds::COEFFICIENTS;
 use crate::kernels::Scalar;
 use crate::network::{Layer, Network};
 
+/// Most samples of a block of images: convolutions work image by image, so larger blocks share nothing, and smaller ones keep
+/// more threads busy.
+const IMAGES: usize = 8;
 /// Most bytes that the samples of one block may take.
 const BLOCK_BYTES: usize = 64 << 20;
 /// Numbers kept for each parameter: the network, its cast, a radius, and the sign splits of weights ± radius (2 × 2).
@@ -25,6 +28,7 @@ pub struct Estimate {
     scalar: usize,
     parameters: usize,
     per_sample: usize,
+    has_windows: bool,
     forward: u64,
     linear: u64,
 }
@@ -59,6 +63,7 @@ impl Estimate {
             scalar: std::mem::size_of::<T>(),
             parameters: network.parameters(),
             per_sample,
+            has_windows: network.nodes().iter().any(|node| matches!(node.layer, Layer::Conv(_))),
             forward,
             linear,
         }
@@ -66,6 +71,7 @@ impl Estimate {
 
     /// The number of samples of a block: `most`, or fewer where the network is large.
     pub fn block(&self, most: usize) -> usize {
+        let most = if self.has_windows { most.min(IMAGES) } else { most };
         (BLOCK_BYTES / (self.per_sample * self.scalar).max(1)).clamp(1, most.max(1))
     }
 
@@ -117,7 +123,7 @@ mod tests {
         assert_eq!(estimate.forward_work(), 8 * 9 + 3 * 8);
         assert_eq!(estimate.linear_work(), 3 * (8 * 9 + 3 * 8));
         assert_eq!(estimate.per_sample, 5 * (16 + 8 + 8 + 3) + 4 * 8);
-        assert_eq!(estimate.block(64), 64);
-        assert!(estimate.block(usize::MAX) < BLOCK_BYTES);
+        assert_eq!(estimate.block(64), IMAGES);
+        assert_eq!(estimate.block(3), 3);
     }
 }

@@ -143,6 +143,85 @@ fn a_single_dense_layer_before_an_activation_is_exact_for_every_activation() {
     }
 }
 
+/// A convolution is its unrolled matrix: the same bound where every use of a weight moves on its own, and never a worse one
+/// where all uses move alike, which the unrolled matrix does not know.
+#[test]
+fn a_convolution_is_its_unrolled_matrix_or_better() {
+    use weightproof::network::{Affine, NetworkBuilder, Window};
+    let mut better = 0;
+    for seed in 0..40 {
+        let window =
+            Window { stride: [1, 2], padding: [[1, 0], [0, 1]], ..Window::new([2, 3, 4], 3, [2, 3]) };
+        let dense = |rows: usize, cols: usize, seed: u64| -> Affine {
+            let network = Blueprint::new(&[cols, rows, 2], Activation::Relu, seed).build();
+            network.affine_layers().next().expect("a layer").2.clone()
+        };
+        let middle = Window { padding: [[1, 1]; 2], ..Window::new(window.output(), 2, [3, 3]) };
+        let kernels = [dense(3, window.patch(), seed), dense(2, middle.patch(), seed + 100)];
+        let head = dense(3, middle.output_width(), seed + 200);
+        let radius = |conv: &Affine| conv.weight.map(|w| 0.02 * w.abs() + 0.001);
+        let unrolled = |matrix: &weightproof::kernels::Matrix<f64>, window: &Window| {
+            let mut out = weightproof::kernels::Matrix::zeros(window.output_width(), window.input_width());
+            for o in 0..window.output_width() {
+                let (row, position) = (o / window.positions(), o % window.positions());
+                for (column, &w) in matrix.row(row).iter().enumerate() {
+                    if let Some(source) = window.source(position, column % window.taps()) {
+                        out[(o, column / window.taps() * window.plane() + source)] = w;
+                    }
+                }
+            }
+            out
+        };
+        let spread = |values: &[f64], n: usize| -> Vec<f64> {
+            values.iter().flat_map(|&v| std::iter::repeat_n(v, n)).collect()
+        };
+        let build = |as_matrix: bool| {
+            let mut builder = NetworkBuilder::new(vec![2, 3, 4]);
+            let mut last = 0;
+            for (k, (kernel, window)) in kernels.iter().zip([&window, &middle]).enumerate() {
+                last = if as_matrix {
+                    let bias = spread(&kernel.bias, window.positions());
+                    builder.dense(&format!("c{k}"), last, unrolled(&kernel.weight, window), bias).unwrap()
+                } else {
+                    let (weight, bias) = (kernel.weight.clone(), kernel.bias.clone());
+                    builder.conv(&format!("c{k}"), last, weight, bias, window.clone()).unwrap()
+                };
+                last = builder.activation(&format!("r{k}"), last, Activation::Relu).unwrap();
+            }
+            builder.dense("head", last, head.weight.clone(), head.bias.clone()).unwrap();
+            builder.finish().unwrap()
+        };
+        let set = |as_matrix: bool, per_use: bool| {
+            let network = build(as_matrix);
+            let mut set = ThreatModel::new(Kind::Absolute, 0.0).resolve(&network).unwrap();
+            for (k, (kernel, window)) in kernels.iter().zip([&window, &middle]).enumerate() {
+                let e = radius(kernel);
+                let layer = &mut set.layers[k];
+                layer.weight = WeightRadius::dense(if as_matrix { unrolled(&e, window) } else { e });
+                layer.bias.fill(0.005);
+                layer.per_use = per_use;
+            }
+            (network, set)
+        };
+        let x = input(24, true, &mut rng(seed));
+        let lower = |as_matrix, per_use, method| {
+            let (network, set) = set(as_matrix, per_use);
+            certificates(&network, &set, &x, 0, &f64_options(method)).margin_lower
+        };
+        for method in METHODS {
+            let (matrix, alone) = (lower(true, true, method.name), lower(false, true, method.name));
+            let slack = ROUNDING * (1.0 + matrix.abs());
+            // Norms of whole kernels are not below those of the rows at the border.
+            assert!(alone <= matrix + slack, "{} {seed}: {alone} {matrix}", method.name);
+            assert!(method.name == "norm-product" || matrix <= alone + slack, "{} {seed}", method.name);
+            let shared = lower(false, false, method.name);
+            assert!(shared >= alone - ROUNDING, "{} {seed}: {shared} {alone}", method.name);
+            better += usize::from(shared > alone + 1e-6);
+        }
+    }
+    assert!(better >= 60, "sharing tightens both linear methods, found it {better} times of 80");
+}
+
 #[test]
 fn results_do_not_depend_on_threads_or_batches() {
     let network = Blueprint::new(&[5, 16, 16, 4], Activation::Relu, 3).build();

@@ -78,7 +78,7 @@ fn sharings<T: Scalar>(block: &Block<'_, T>, start: usize) -> &'static [Sharing]
         | Step::Gather(_)
         | Step::Reshape => false,
     };
-    if (0..start).any(shares) { &[Sharing::PerUse, Sharing::Shared] } else { &[Sharing::PerUse] }
+    if (0..start).any(shares) { &[Sharing::Shared, Sharing::PerUse] } else { &[Sharing::PerUse] }
 }
 
 /// Whether interval propagation gives the exact range of every element of node `index`.
