@@ -106,6 +106,37 @@ fn no_attack_is_below_a_bound() {
     }
 }
 
+/// The same for convolutional and residual networks, on inputs in the range of the data.
+#[test]
+fn no_attack_is_below_a_bound_of_a_convolutional_network() {
+    for name in ["resnet_2b", "cifar_base_kw", "cifar10_small", "Convnet_maxpool"] {
+        let Some(network) = network(name) else { return };
+        let width = network.input_width();
+        let inputs: Vec<f64> = (0..3 * width).map(|k| 0.5 + 0.5 * (k as f64 * 0.37).sin()).collect();
+        let samples = Samples { first: 0, inputs: &inputs, labels: None };
+        for (kind, radius) in [("absolute", 0.0005), ("relative", 0.003), ("frobenius", 0.005)] {
+            let set =
+                ThreatModel::new(kind.parse().expect("a kind"), radius).resolve(&network).expect("valid");
+            let attack = AttackOptions {
+                steps: 20,
+                restarts: 1,
+                ..AttackOptions::new(AttackKind::NeuronSpace, Property::Prediction)
+            };
+            let found = Attacker::new(&network, &set, attack).attack(samples);
+            for method in ["norm-product", "interval", "linear"] {
+                let options = CertifyOptions::new(method, Property::Prediction);
+                let certifier =
+                    Certifier::new(&network, std::slice::from_ref(&set), options).expect("a method");
+                for (proof, witness) in certifier.certify(samples).remove(0).iter().zip(&found) {
+                    let slack = 1e-4 * (1.0 + witness.worst_margin.abs());
+                    let (lower, worst) = (proof.margin_lower, witness.worst_margin);
+                    assert!(lower <= worst + slack, "{name} {kind} {method}: {lower} > {worst}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn deep_and_sigmoid_networks_certify_at_a_small_radius() {
     let Some((inputs, labels)) = mnist(60) else { return };
