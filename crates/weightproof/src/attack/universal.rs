@@ -66,7 +66,7 @@ impl<'n> UniversalAttack<'n> {
     /// activations do not move here.
     ///
     /// # Panics
-    /// When [`Property::Label`] comes without labels: callers check their data.
+    /// When [`Property::Label`](crate::property::Property::Label) comes without labels: callers check their data.
     pub fn observe(&mut self, samples: Samples<'_>) -> f64 {
         let width = self.network.input_width();
         let (mut sum, mut count) = (0.0, 0);

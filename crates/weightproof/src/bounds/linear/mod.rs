@@ -40,7 +40,7 @@ pub struct Linear {
 
 impl<T: Scalar> BoundMethod<T> for Linear {
     /// The backward bound, intersected with the interval bound on the same intermediate boxes; where convolutions share their
-    /// weights, the better of both forms of [`Sharing`].
+    /// weights, the better of charging their uses one by one and together.
     fn lower_bounds(&self, block: &Block<'_, T>, spec: &Specification) -> LowerBounds<T> {
         let mut states = States::new(block);
         let mut relaxed: Vec<Option<Relaxed<T>>> = Vec::new();
