@@ -114,8 +114,13 @@ impl<'n, T: Scalar> Model<'n, T> {
     /// # Panics
     /// When it is another layer.
     pub fn affine(&self, index: usize) -> &Affine<T> {
+        self.affine_of(index).unwrap_or_else(|| panic!("node {index} has no parameters"))
+    }
+
+    /// The layer of node `index`, if it is affine.
+    pub fn affine_of(&self, index: usize) -> Option<&Affine<T>> {
         match &self.steps[index] {
-            Step::Affine(affine) => affine,
+            Step::Affine(affine) => Some(affine),
             Step::Input
             | Step::Scale { .. }
             | Step::Activation(_)
@@ -123,7 +128,7 @@ impl<'n, T: Scalar> Model<'n, T> {
             | Step::AveragePool { .. }
             | Step::Add
             | Step::Gather(_)
-            | Step::Reshape => panic!("node {index} has no parameters"),
+            | Step::Reshape => None,
         }
     }
 

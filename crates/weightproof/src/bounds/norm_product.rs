@@ -184,18 +184,7 @@ fn margins<T: Scalar>(
     let output = model.steps.len() - 1;
     let two = T::one() + T::one();
     // A dense output: the rows of its specification are merged.
-    let dense = match &model.steps[output] {
-        Step::Affine(layer) if layer.window.is_none() => Some(layer),
-        Step::Affine(_)
-        | Step::Input
-        | Step::Scale { .. }
-        | Step::Activation(_)
-        | Step::MaxPool(_)
-        | Step::AveragePool { .. }
-        | Step::Add
-        | Step::Gather(_)
-        | Step::Reshape => None,
-    };
+    let dense = model.affine_of(output).filter(|layer| layer.window.is_none());
     let dense = dense.map(|layer| (&layer.weight, row_terms(block, states, deviations, output)));
     let loss = |s: usize, row: SpecRow| match &dense {
         Some((weight, terms)) => {

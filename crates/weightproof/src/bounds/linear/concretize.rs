@@ -4,7 +4,7 @@ use super::conv::fixed_input;
 use super::propagate::{Backward, Coefficients, Row};
 use crate::kernels::Scalar;
 use crate::kernels::rows::{centered, concretized, dot, squares, vectorized};
-use crate::model::{Affine, Radius, Step};
+use crate::model::{Affine, Radius};
 
 /// Adds the least value of every row over what is known of `node`.
 ///
@@ -73,15 +73,5 @@ impl<'a, T: Scalar> End<'a, T> {
 /// The affine layer at `node`, when its input is fixed.
 fn fixed_input_layer<'a, T: Scalar>(pass: &Backward<'a, T>, node: usize) -> Option<&'a Affine<T>> {
     let model = pass.block.prepared.model;
-    match &model.steps[node] {
-        Step::Affine(layer) => pass.states.is_fixed(model.input_of(node)).then_some(layer),
-        Step::Input
-        | Step::Scale { .. }
-        | Step::Activation(_)
-        | Step::MaxPool(_)
-        | Step::AveragePool { .. }
-        | Step::Add
-        | Step::Gather(_)
-        | Step::Reshape => None,
-    }
+    model.affine_of(node).filter(|_| pass.states.is_fixed(model.input_of(node)))
 }

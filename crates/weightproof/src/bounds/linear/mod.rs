@@ -67,16 +67,9 @@ impl<T: Scalar> BoundMethod<T> for Linear {
 /// and reads something that moves, too.
 fn sharings<T: Scalar>(block: &Block<'_, T>, start: usize) -> &'static [Sharing] {
     let (model, radii) = (block.prepared.model, block.prepared.radii);
-    let shares = |index: usize| match &model.steps[index] {
-        Step::Affine(layer) => layer.window.is_some() && is_shared(radii.layer(index)),
-        Step::Input
-        | Step::Scale { .. }
-        | Step::Activation(_)
-        | Step::MaxPool(_)
-        | Step::AveragePool { .. }
-        | Step::Add
-        | Step::Gather(_)
-        | Step::Reshape => false,
+    let shares = |index: usize| {
+        let layer = model.affine_of(index);
+        layer.is_some_and(|layer| layer.window.is_some() && is_shared(radii.layer(index)))
     };
     if (0..start).any(shares) { &[Sharing::Shared, Sharing::PerUse] } else { &[Sharing::PerUse] }
 }
