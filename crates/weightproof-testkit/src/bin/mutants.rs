@@ -36,6 +36,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     catalogue.mutant.retain(|m| chosen.is_empty() || chosen.contains(&m.name));
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let copy = target.join("mutants");
+    // Cargo names builds by paths inside of a workspace: in a common folder a mutant would pass for the real crate.
+    let build = target.join("mutants-build");
     if copy.exists() {
         fs::remove_dir_all(&copy)?;
     }
@@ -43,7 +45,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for entry in ["Cargo.toml", "Cargo.lock", "clippy.toml", "crates"] {
         copy_tree(&root.join(entry), &copy.join(entry))?;
     }
-    if !tests_pass(&copy, &target)? {
+    if !tests_pass(&copy, &build)? {
         return Err("the tests fail without any mutation".into());
     }
     let mut survivors = Vec::new();
@@ -61,7 +63,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             .into());
         }
         fs::write(&path, source.replace(&mutant.from, &mutant.to))?;
-        let survived = tests_pass(&copy, &target)?;
+        let survived = tests_pass(&copy, &build)?;
         println!("{} {}", if survived { "SURVIVED" } else { "caught  " }, mutant.name);
         if survived {
             survivors.push(mutant.name.as_str());
@@ -73,13 +75,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// Whether the mutated crate compiles and its tests pass. Code that does not compile is an error, not a catch.
-fn tests_pass(copy: &Path, target: &Path) -> Result<bool, Box<dyn Error>> {
+fn tests_pass(copy: &Path, build: &Path) -> Result<bool, Box<dyn Error>> {
     let cargo = |arguments: &[&str]| {
         Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["test", "--offline", "-q", "-p", "weightproof", "--lib", "--test", "suite"])
             .args(arguments)
             .current_dir(copy)
-            .env("CARGO_TARGET_DIR", target)
+            .env("CARGO_TARGET_DIR", build)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .output()
