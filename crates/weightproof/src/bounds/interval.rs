@@ -185,13 +185,25 @@ fn affine<T: Scalar>(
 pub(super) fn weight_deviation<T: Scalar>(radius: &Radius<T>, z: &Matrix<T>, layer: &Affine<T>) -> Matrix<T> {
     let (rows, window) = (layer.bias.len(), layer.window.as_ref());
     let positions = layer.positions();
+    // One norm for each group and position.
     let by_patch = |norms: Matrix<T>, factor: &dyn Fn(usize) -> T| {
-        // One norm for each group and position.
         let rows_of_group = rows / (norms.cols() / positions);
-        Matrix::from_fn(z.rows(), rows * positions, |s, k| {
-            let (i, position) = (k / positions, k % positions);
-            norms[(s, i / rows_of_group * positions + position)] * factor(i)
-        })
+        let factors: Vec<T> = (0..rows).map(factor).collect();
+        let mut out = Matrix::zeros(z.rows(), rows * positions);
+        for s in 0..z.rows() {
+            let groups = norms.row(s).chunks_exact(positions).zip(factors.chunks_exact(rows_of_group));
+            let of_groups = out.row_mut(s).chunks_exact_mut(rows_of_group * positions).zip(groups);
+            for (out, (norms, factors)) in of_groups {
+                if let [norm] = norms {
+                    out.iter_mut().zip(factors).for_each(|(out, &factor)| *out = *norm * factor);
+                    continue;
+                }
+                for (out, &factor) in out.chunks_exact_mut(positions).zip(factors) {
+                    out.iter_mut().zip(norms).for_each(|(out, &norm)| *out = norm * factor);
+                }
+            }
+        }
+        out
     };
     match radius {
         Radius::Zero => Matrix::zeros(z.rows(), rows * positions),

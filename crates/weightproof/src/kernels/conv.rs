@@ -292,7 +292,12 @@ pub(super) fn each_tap(window: &Window, c: usize, mut f: impl FnMut(usize, usize
 pub fn add_by_row<T: Scalar>(out: &mut Matrix<T>, bias: &[T]) {
     let positions = out.cols() / bias.len().max(1);
     for s in 0..out.rows() {
-        for (out, &b) in out.row_mut(s).chunks_exact_mut(positions.max(1)).zip(bias) {
+        let row = out.row_mut(s);
+        if positions == 1 {
+            row.iter_mut().zip(bias).for_each(|(p, &b)| *p += b);
+            continue;
+        }
+        for (out, &b) in row.chunks_exact_mut(positions.max(1)).zip(bias) {
             out.iter_mut().for_each(|p| *p += b);
         }
     }
