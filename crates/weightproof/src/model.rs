@@ -54,12 +54,10 @@ impl<T: Scalar> Affine<T> {
         self.window.as_ref().map_or(1, Window::positions)
     }
 
-    /// `W z + b` for rows `z`.
-    pub fn apply(&self, z: &Matrix<T>) -> Matrix<T> {
-        let mut out = Matrix::default();
-        linear(&mut out, z, &self.weight, self.window.as_ref());
-        add_by_row(&mut out, &self.bias);
-        out
+    /// `out = W z + b` for rows `z`.
+    pub fn apply(&self, out: &mut Matrix<T>, z: &Matrix<T>) {
+        linear(out, z, &self.weight, self.window.as_ref());
+        add_by_row(out, &self.bias);
     }
 }
 
@@ -142,32 +140,42 @@ impl<'n, T: Scalar> Model<'n, T> {
     /// # Shapes
     /// `x`: (samples, input width); returns one (samples, width) matrix for each node.
     pub fn forward(&self, x: Matrix<T>) -> Vec<Matrix<T>> {
-        let mut values: Vec<Matrix<T>> = Vec::with_capacity(self.steps.len());
-        let mut x = Some(x);
-        for (index, step) in self.steps.iter().enumerate() {
-            let input = || &values[self.input_of(index)];
-            let value = match step {
-                Step::Input => x.take().expect("one input node"),
-                Step::Affine(affine) => affine.apply(input()),
-                Step::Scale { scale, shift } => scaled(input(), scale, shift),
-                Step::Activation(f) => input().map(|p| f.apply_scalar(p)),
-                Step::MaxPool(window) => max_pool(input(), window),
-                Step::AveragePool { window, factor } => average_pool(input(), window, factor),
+        let mut values = vec![x];
+        self.forward_from_input(&mut values);
+        values
+    }
+
+    /// [`Model::forward`] for the block in `values[0]`; the memory of the other nodes' values, if there are any, is reused.
+    pub fn forward_from_input(&self, values: &mut Vec<Matrix<T>>) {
+        values.resize_with(self.steps.len(), Matrix::default);
+        for (index, step) in self.steps.iter().enumerate().skip(1) {
+            let (before, after) = values.split_at_mut(index);
+            let (inputs, out) = (self.inputs_of(index), &mut after[0]);
+            let input = &before[inputs[0]];
+            match step {
+                Step::Input => unreachable!("the first node alone is the input"),
+                Step::Affine(affine) => affine.apply(out, input),
+                Step::Scale { scale, shift } => {
+                    out.copy_from(input);
+                    scale_rows(out, scale, shift);
+                }
+                Step::Activation(f) => {
+                    out.reshape_scratch(input.rows(), input.cols());
+                    f.apply_all(out.as_mut_slice(), input.as_slice());
+                }
+                Step::MaxPool(window) => *out = max_pool(input, window),
+                Step::AveragePool { window, factor } => *out = average_pool(input, window, factor),
                 Step::Add => {
-                    let inputs = self.inputs_of(index);
-                    let mut sum = values[inputs[0]].clone();
-                    inputs[1..].iter().for_each(|&i| sum.add_assign(&values[i]));
-                    sum
+                    out.copy_from(input);
+                    inputs[1..].iter().for_each(|&i| out.add_assign(&before[i]));
                 }
                 Step::Gather(gather) => {
-                    let inputs: Vec<&Matrix<T>> = self.inputs_of(index).iter().map(|&i| &values[i]).collect();
-                    gathered(&inputs, gather, T::from_f64(gather.constant))
+                    let inputs: Vec<&Matrix<T>> = inputs.iter().map(|&i| &before[i]).collect();
+                    *out = gathered(&inputs, gather, T::from_f64(gather.constant));
                 }
-                Step::Reshape => input().clone(),
-            };
-            values.push(value);
+                Step::Reshape => out.copy_from(input),
+            }
         }
-        values
     }
 }
 
@@ -185,14 +193,12 @@ pub fn gathered<T: Scalar>(inputs: &[&Matrix<T>], gather: &Gather, constant: T) 
     out
 }
 
-/// `scale · z + shift` for rows `z`.
-pub fn scaled<T: Scalar>(z: &Matrix<T>, scale: &[T], shift: &[T]) -> Matrix<T> {
-    let mut out = z.clone();
-    for s in 0..out.rows() {
+/// `z ← scale · z + shift` for rows `z`.
+fn scale_rows<T: Scalar>(z: &mut Matrix<T>, scale: &[T], shift: &[T]) {
+    for s in 0..z.rows() {
         let factors = scale.iter().zip(shift);
-        out.row_mut(s).iter_mut().zip(factors).for_each(|(z, (&a, &b))| *z = *z * a + b);
+        z.row_mut(s).iter_mut().zip(factors).for_each(|(z, (&a, &b))| *z = *z * a + b);
     }
-    out
 }
 
 /// Weight radii of one layer in the precision of the engine.

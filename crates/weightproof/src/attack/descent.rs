@@ -218,7 +218,7 @@ fn advance<T: Scalar>(
     for (slot, (t, previous)) in point.0.iter_mut().zip(&mut previous.0).enumerate() {
         let Some(g) = landscape.gradient(slot) else { continue };
         match landscape.space().slots[slot].geometry {
-            Geometry::Box => vectorized(|| {
+            Geometry::Box => vectorized!(|| {
                 let values = t.as_mut_slice().iter_mut().zip(previous.as_mut_slice()).zip(g.as_slice());
                 for ((t, previous), &g) in values {
                     let next = *t - length * sign(g) + momentum * (*t - *previous);

@@ -15,7 +15,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
         let model = &self.terrain.model;
         let inputs = model.inputs_of(index);
         let mut joined = std::mem::take(&mut self.kernels);
-        vectorized(|| {
+        vectorized!(|| {
             for (row, &s) in samples.iter().enumerate() {
                 let (z, out) = (self.value(inputs[0], row, s), out.row_mut(row));
                 match &model.steps[index] {
@@ -57,7 +57,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
             if terrain.space.moving[input] {
                 let mut back = self.take_gradient(input, g.rows());
                 let (z, value) = (&self.values[input], &self.values[index]);
-                vectorized(|| {
+                vectorized!(|| {
                     for row in 0..g.rows() {
                         let (back, g) = (back.row_mut(row), g.row_mut(row));
                         match &terrain.model.steps[index] {

@@ -1,4 +1,4 @@
-//! Fused loops over one row. They are inlined into [`vectorized`](crate::kernels::rows::vectorized) blocks.
+//! Fused loops over one row. They are inlined into `vectorized!` blocks.
 
 use crate::kernels::Scalar;
 use crate::kernels::rows::{squares, sum3};
@@ -111,7 +111,7 @@ pub(super) fn elementwise<T: Scalar>(out: &mut [T], z: &[T], step: &Step<T>) {
         Step::Activation(Activation::Relu) => {
             out.iter_mut().zip(z).for_each(|(out, &z)| *out = if z < T::zero() { T::zero() } else { z });
         }
-        Step::Activation(f) => out.iter_mut().zip(z).for_each(|(out, &z)| *out = f.apply_scalar(z)),
+        Step::Activation(f) => f.apply_all(out, z),
         Step::Reshape => out.copy_from_slice(z),
         Step::Input
         | Step::Affine(_)

@@ -49,7 +49,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
             product_transposed(&mut self.reached, &self.factor, e);
         }
         let reached = &self.reached;
-        vectorized(|| {
+        vectorized!(|| {
             for row in 0..samples.len() {
                 let (out, z) = (out.row_mut(row), z.row(row));
                 match (slots.neurons.map(|slot| point.0[slot].row(row)), reach) {
@@ -77,7 +77,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
         let (slots, reach) = (terrain.space.nodes[index], terrain.reach(index));
         let (centre, reached) = (&self.still.values[index], &self.still.reach[index]);
         let radius = &terrain.radii.layer(index).bias;
-        vectorized(|| {
+        vectorized!(|| {
             for (row, &s) in samples.iter().enumerate() {
                 let out = out.row_mut(row);
                 out.copy_from_slice(centre.row(s));
@@ -119,7 +119,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 product(&mut self.reached, &self.factor, e);
             }
             let reached = &self.reached;
-            vectorized(|| {
+            vectorized!(|| {
                 for row in 0..g.rows() {
                     let (back, g, t, z) = (back.row_mut(row), g.row(row), t.row(row), z.row(row));
                     match reach {

@@ -65,7 +65,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
             Step::Input => {
                 let (lower, upper) = self.still.input.as_ref().expect("the input moves");
                 let u = slot.expect("the input moves");
-                vectorized(|| {
+                vectorized!(|| {
                     for (row, &s) in samples.iter().enumerate() {
                         interpolate(out.row_mut(row), u.row(row), lower.row(s), upper.row(s));
                     }
@@ -84,7 +84,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
             Step::Scale { .. } | Step::Activation(_) | Step::Reshape => {
                 let (input, moving) = terrain.input_of(index);
                 let (z, offset) = (&self.values[input], terrain.radii.activation());
-                vectorized(|| {
+                vectorized!(|| {
                     for (row, &s) in samples.iter().enumerate() {
                         let z = if moving { z.row(row) } else { self.still.values[input].row(s) };
                         elementwise(out.row_mut(row), z, step);
@@ -128,7 +128,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
         let mut back = self.take_gradient(input, rows.samples.len());
         let (g, p, clean) = (&self.gradients[index], &self.values[input], &self.still.values[input]);
         let step = &terrain.model.steps[index];
-        vectorized(|| {
+        vectorized!(|| {
             for (row, &s) in rows.samples.iter().enumerate() {
                 let (back, g, p) = (back.row_mut(row), g.row(row), p.row(row));
                 let kink = if smoothing > T::zero() { Kink::of(step) } else { Kink::None };

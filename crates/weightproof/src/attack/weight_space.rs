@@ -42,7 +42,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
         let (input, moving) = terrain.input_of(index);
         let (slots, reach) = (terrain.space.nodes[index], terrain.reach(index));
         let radius = &terrain.radii.layer(index).bias;
-        vectorized(|| {
+        vectorized!(|| {
             for (row, &s) in samples.iter().enumerate() {
                 let z = if moving { self.values[input].row(row) } else { self.still.values[input].row(s) };
                 let out = out.row_mut(row);
@@ -79,7 +79,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
         let mut gradient =
             slot.map(|slot| std::mem::take(&mut self.parameter_gradients[slot])).unwrap_or_default();
         gradient.reshape_scratch(count, if slot.is_some() { weight.as_slice().len() } else { 0 });
-        vectorized(|| {
+        vectorized!(|| {
             for (row, &s) in rows.samples.iter().enumerate() {
                 let z = if moving { self.values[input].row(row) } else { self.still.values[input].row(s) };
                 let g = self.gradients[index].row(row);

@@ -221,7 +221,7 @@ pub(super) fn weight_deviation<T: Scalar>(radius: &Radius<T>, z: &Matrix<T>, lay
 /// ℓ1 norms of the patches of `z`, (samples, groups × positions); of all of `z`, one column, without a window.
 fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     match window {
-        None => Matrix::from_vec(z.rows(), 1, vectorized(|| (0..z.rows()).map(|s| l1(z.row(s))).collect())),
+        None => Matrix::from_vec(z.rows(), 1, vectorized!(|| (0..z.rows()).map(|s| l1(z.row(s))).collect())),
         Some(window) => patch_sums(&z.map(|z| z.abs()), window),
     }
 }
@@ -230,7 +230,7 @@ fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
 pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     match window {
         None => {
-            let norms = vectorized(|| (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect());
+            let norms = vectorized!(|| (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect());
             Matrix::from_vec(z.rows(), 1, norms)
         }
         Some(window) => patch_sums(&z.map(|z| z * z), window).map(|v| v.sqrt()),

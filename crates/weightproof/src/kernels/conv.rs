@@ -1,17 +1,20 @@
-//! Convolutions as matrix products over the patches of one image, or of a few small ones, at a time: the patches of a whole
-//! batch are never laid out. Dense layers, which have no window, are one product.
+//! Linear maps of rows, dense or by a window, and their transposed.
+//!
+//! ```text
+//! forward      p = W z
+//! transposed   Wᵀ a
+//! ```
+//! Rows share their weights in [`super::lanes`]. Where a single image has a kernel of its own, a convolution is a product over
+//! its patches:
 //!
 //! ```text
 //! patches X (patch, positions):  X[(c, tap), p] = z[c, source(p, tap)], 0 outside of the image
-//! forward      p = W X                          (channels, positions)
 //! transposed   Wᵀ a  laid back onto the image   (patch, positions) → image
 //! ```
 
+use super::lanes::Convolution;
 use super::product::{Factor, multiply};
 use super::{Matrix, Scalar, Window, add_product, product_transposed};
-
-/// Columns of a product: enough for its inner loops, few enough for the cache.
-const COLUMNS: usize = 512;
 
 /// Output positions `[from, to)` along height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +31,16 @@ impl Region {
         Region { y: (0, window.extent(0)), x: (0, window.extent(1)) }
     }
 
-    /// The smallest region that holds every position where a channel of `a` is not zero; `None` when there is none.
+    /// The smallest region that holds every position where a channel of `a`, rows of coefficients, is not zero; `None` when
+    /// there is none.
     pub fn support<T: Scalar>(window: &Window, a: &[T]) -> Option<Self> {
         let (height, width) = (window.extent(0), window.extent(1));
+        let all = Region::all(window);
         let mut found: Option<Region> = None;
         for (k, row) in a.chunks_exact(width).enumerate() {
+            if found == Some(all) {
+                break;
+            }
             let Some(first) = row.iter().position(|a| *a != T::zero()) else { continue };
             let last = row.iter().rposition(|a| *a != T::zero()).unwrap_or(first) + 1;
             let y = k % height;
@@ -48,7 +56,7 @@ impl Region {
         (self.y.1 - self.y.0) * (self.x.1 - self.x.0)
     }
 
-    /// The positions of this region in every channel of `a`, row after row.
+    /// The positions of this region in every channel of `a`, one after the other.
     pub fn crop<T: Scalar>(&self, window: &Window, a: &[T], out: &mut Vec<T>) {
         out.clear();
         let width = window.extent(1);
@@ -164,55 +172,17 @@ fn source_x(window: &Window, x: usize, kx: usize) -> usize {
 /// # Shapes
 /// `z`: (rows, n_in), `weight`: (channels, patch); `out` becomes (rows, channels × positions).
 pub fn linear<T: Scalar>(out: &mut Matrix<T>, z: &Matrix<T>, weight: &Matrix<T>, window: Option<&Window>) {
-    let Some(window) = window else { return product_transposed(out, z, weight) };
-    out.reshape_scratch(z.rows(), window.output_width());
-    if window.group_inputs() == 1 && window.group_outputs() == 1 {
-        out.as_mut_slice().fill(T::zero());
-        for s in 0..z.rows() {
-            for c in 0..window.channels {
-                each_tap(window, c, |tap, from, to, step| {
-                    let w = weight[(c, tap)];
-                    let values = z.row(s)[from..].iter().step_by(window.stride[1]);
-                    out.row_mut(s)[to..to + step].iter_mut().zip(values).for_each(|(out, &z)| *out += w * z);
-                });
-            }
-        }
-        return;
-    }
-    let (positions, patch, channels) = (window.positions(), window.patch(), window.group_outputs());
-    let together = (COLUMNS / positions).clamp(1, z.rows().max(1));
-    let (mut patches, mut product) = (Vec::new(), Vec::new());
-    for first in (0..z.rows()).step_by(together) {
-        let images = together.min(z.rows() - first);
-        let columns = images * positions;
-        patches.resize(patch * columns, T::zero());
-        for group in 0..window.groups {
-            for k in 0..images {
-                let z = z.row(first + k);
-                unfold(&mut patches, (k * positions, columns), window, group, z, Region::all(window));
-            }
-            let rows = weight.row_range(group * channels, (group + 1) * channels);
-            let shape = (channels, patch, columns);
-            let at = group * channels * positions..(group + 1) * channels * positions;
-            if images == 1 {
-                let out = &mut out.row_mut(first)[at];
-                multiply(out, false, Factor::Plain(rows), Factor::Plain(&patches), shape);
-                continue;
-            }
-            product.resize(channels * columns, T::zero());
-            multiply(&mut product, false, Factor::Plain(rows), Factor::Plain(&patches), shape);
-            for k in 0..images {
-                let out = out.row_mut(first + k)[at.clone()].chunks_exact_mut(positions);
-                for (out, row) in out.zip(product.chunks_exact(columns)) {
-                    out.copy_from_slice(&row[k * positions..(k + 1) * positions]);
-                }
-            }
+    match window {
+        None => product_transposed(out, z, weight),
+        Some(window) => {
+            out.reshape_scratch(z.rows(), window.output_width());
+            Convolution { out, from: z, weight, window, transposed: false }.run();
         }
     }
 }
 
-/// `out += Wᵀ a` for rows `a`: the gradient of [`linear`] with respect to its input. Positions without coefficients cost
-/// nothing.
+/// `out += Wᵀ a` for rows `a`: the gradient of [`linear`] with respect to its input. Positions at which no row of a vector
+/// has coefficients cost nothing.
 ///
 /// # Shapes
 /// `a`: (rows, channels × positions), `weight`: (channels, patch), `out`: (rows, n_in).
@@ -222,10 +192,9 @@ pub fn add_linear_transposed<T: Scalar>(
     weight: &Matrix<T>,
     window: Option<&Window>,
 ) {
-    let Some(window) = window else { return add_product(out, a, weight) };
-    let mut scratch = ConvScratch::default();
-    for r in 0..a.rows() {
-        scratch.add_transposed(out.row_mut(r), a.row(r), weight.as_slice(), window);
+    match window {
+        None => add_product(out, a, weight),
+        Some(window) => Convolution { out, from: a, weight, window, transposed: true }.run(),
     }
 }
 
@@ -309,6 +278,7 @@ pub(crate) mod tests {
     use crate::network::forward::affine_map;
 
     const TOLERANCE: f64 = 1e-12;
+    const ROWS: usize = 21;
 
     /// Windows of every shape: groups, depthwise, strides, dilation, uneven padding, one dimension.
     pub(crate) fn windows() -> Vec<Window> {
@@ -336,14 +306,17 @@ pub(crate) mod tests {
             assert_eq!(window.defect(), None, "{window:?}");
             let weight = wave(window.channels, window.patch(), 0.3);
             let bias = vec![0.25; window.channels];
-            let z = wave(70, window.input_width(), 0.9);
-            let mut out = Matrix::default();
-            linear(&mut out, &z, &weight, Some(&window));
-            add_by_row(&mut out, &bias);
-            for s in [0, 1, 69] {
-                let expected = affine_map(&weight, &bias, Some(&window), z.row(s));
-                let close = |(a, b): (&f64, &f64)| (a - b).abs() < TOLERANCE;
-                assert!(out.row(s).iter().zip(&expected).all(close), "{window:?}");
+            // Full vectors, and every kind of rest.
+            for rows in [1, 16, 22, 43] {
+                let z = wave(rows, window.input_width(), 0.9);
+                let mut out = Matrix::default();
+                linear(&mut out, &z, &weight, Some(&window));
+                add_by_row(&mut out, &bias);
+                for s in 0..rows {
+                    let expected = affine_map(&weight, &bias, Some(&window), z.row(s));
+                    let close = |(a, b): (&f64, &f64)| (a - b).abs() < TOLERANCE;
+                    assert!(out.row(s).iter().zip(&expected).all(close), "{window:?}, row {s} of {rows}");
+                }
             }
         }
     }
@@ -353,18 +326,18 @@ pub(crate) mod tests {
     fn transposed_convolutions_are_adjoint() {
         for window in windows() {
             let weight = wave(window.channels, window.patch(), 0.3);
-            let z = wave(5, window.input_width(), 0.9);
-            let mut a = wave(5, window.output_width(), 1.7);
-            for r in 1..5 {
+            let z = wave(ROWS, window.input_width(), 0.9);
+            let mut a = wave(ROWS, window.output_width(), 1.7);
+            for r in 1..ROWS {
                 let (kept, positions) = (r * 3 % window.positions(), window.positions());
                 let row = a.row_mut(r).iter_mut().enumerate();
                 row.filter(|(k, _)| k % positions != kept).for_each(|(_, a)| *a = 0.0);
             }
-            let (mut forward, mut back) = (Matrix::default(), Matrix::zeros(5, window.input_width()));
+            let (mut forward, mut back) = (Matrix::default(), Matrix::zeros(ROWS, window.input_width()));
             linear(&mut forward, &z, &weight, Some(&window));
             add_linear_transposed(&mut back, &a, &weight, Some(&window));
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-            for r in 0..5 {
+            for r in 0..ROWS {
                 let (left, right) = (dot(a.row(r), forward.row(r)), dot(back.row(r), z.row(r)));
                 assert!((left - right).abs() < TOLERANCE * (1.0 + left.abs()), "{window:?}: {left} {right}");
             }

@@ -78,6 +78,12 @@ impl<T: Copy + Default> Matrix<T> {
         self.cols = cols;
     }
 
+    /// Becomes a copy of `other` and keeps its memory.
+    pub fn copy_from(&mut self, other: &Matrix<T>) {
+        self.reshape_scratch(other.rows, other.cols);
+        self.data.copy_from_slice(&other.data);
+    }
+
     /// Applies `f` to every entry.
     pub fn map<U: Copy + Default>(&self, f: impl Fn(T) -> U) -> Matrix<U> {
         Matrix { data: self.data.iter().map(|&v| f(v)).collect(), rows: self.rows, cols: self.cols }

@@ -1,6 +1,7 @@
 //! Numbers, matrices and the few loops in which all the time goes.
 
 mod conv;
+mod lanes;
 mod matrix;
 mod own_kernels;
 mod pool;

@@ -7,9 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static MULTIPLY_ADDS: AtomicU64 = AtomicU64::new(0);
 
-/// Multiply-add operations of all products of this process so far; benchmarks compare them with the time.
+/// Multiply-add operations of all products and convolutions of this process so far; benchmarks compare them with the time.
 pub fn multiply_adds() -> u64 {
     MULTIPLY_ADDS.load(Ordering::Relaxed)
+}
+
+/// Counts multiply-adds that are about to be made.
+pub(super) fn count(multiply_adds: usize) {
+    MULTIPLY_ADDS.fetch_add(multiply_adds as u64, Ordering::Relaxed);
 }
 
 fn view<T>(m: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
@@ -64,7 +69,7 @@ pub fn multiply<T: Scalar>(
     if m == 0 || n == 0 {
         return;
     }
-    MULTIPLY_ADDS.fetch_add((m * n * k) as u64, Ordering::Relaxed);
+    count(m * n * k);
     fn shaped<T>(factor: Factor<'_, T>, rows: usize, cols: usize) -> MatRef<'_, T> {
         match factor {
             Factor::Plain(m) => view(m, rows, cols),
@@ -83,7 +88,7 @@ fn accumulate<T: Scalar>(beta: Accum, out: &mut Matrix<T>, a: &Matrix<T>, b: Mat
     if m == 0 || n == 0 {
         return;
     }
-    MULTIPLY_ADDS.fetch_add((m * n * a.cols()) as u64, Ordering::Relaxed);
+    count(m * n * a.cols());
     let out = MatMut::from_row_major_slice_mut(out.as_mut_slice(), m, n);
     matmul(out, beta, view(a.as_slice(), a.rows(), a.cols()), b, T::one(), Par::Seq);
 }

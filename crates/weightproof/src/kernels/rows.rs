@@ -1,16 +1,22 @@
 //! Fused loops over one row of coefficients. Every loop keeps sixteen partial sums, so the compiler may use vectors
-//! and the result does not depend on how wide they are; [`vectorized`] picks the widest instructions at run time.
+//! and the result does not depend on how wide they are; `vectorized!` picks the widest instructions at run time.
 
 use super::Scalar;
 
 /// Number of partial sums of a reduction.
 const LANES: usize = 16;
 
-/// Runs `f` compiled for the best instruction set of this machine. Kernels inlined into `f` profit.
-#[inline(always)]
-pub fn vectorized<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+/// Runs a closure compiled for the best instruction set of this machine. Kernels inlined into it profit; the closure itself
+/// must be inlined for that, too, which a function could not ask for.
+macro_rules! vectorized {
+    (|| $body:expr) => {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || $body,
+        )
+    };
 }
+pub(crate) use vectorized;
 
 /// `max(a, 0)`, but NaN stays NaN: it must reach the bound and spoil it.
 #[inline(always)]
@@ -53,6 +59,12 @@ pub(crate) fn sum3<T: Scalar>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> 
         tail += f(a, b, c);
     }
     total(lanes, tail)
+}
+
+/// `Σ a_i`.
+#[inline(always)]
+pub fn sum<T: Scalar>(a: &[T]) -> T {
+    sum3(a, a, a, |a, _, _| a)
 }
 
 /// `Σ |a_i|`.
@@ -167,7 +179,7 @@ mod tests {
             let (a, l) = (vector(n, 0.1), vector(n, 0.5));
             let u: Vec<f64> = l.iter().map(|l| l + 0.3).collect();
             let worst: f64 = (0..n).map(|i| (a[i] * l[i]).min(a[i] * u[i])).sum();
-            assert!((vectorized(|| concretized(&a, &l, &u)) - worst).abs() < TOLERANCE);
+            assert!((vectorized!(|| concretized(&a, &l, &u)) - worst).abs() < TOLERANCE);
             let centre: Vec<f64> = l.iter().map(|l| l + 0.15).collect();
             assert!((centered(&a, &centre, &vec![0.15; n]) - worst).abs() < TOLERANCE);
         }

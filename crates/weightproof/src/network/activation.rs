@@ -136,6 +136,16 @@ impl Activation {
         self.apply_through_f64(p)
     }
 
+    /// `out_i = ρ(p_i)`.
+    pub fn apply_all<T: Scalar>(self, out: &mut [T], p: &[T]) {
+        // One loop for each case: the compiler turns that of ReLU into vectors.
+        if self == Activation::Relu {
+            out.iter_mut().zip(p).for_each(|(out, &p)| *out = Activation::Relu.apply_scalar(p));
+        } else {
+            out.iter_mut().zip(p).for_each(|(out, &p)| *out = self.apply_through_f64(p));
+        }
+    }
+
     #[inline(never)]
     fn apply_through_f64<T: Scalar>(self, p: T) -> T {
         T::from_f64(self.apply(p.to_f64()))

@@ -1,6 +1,5 @@
 //! The end of a backward pass: the worst case of `a·v` over a set for which it is known in closed form.
 
-use super::conv::fixed_input;
 use super::propagate::{Backward, Coefficients, Row};
 use crate::kernels::Scalar;
 use crate::kernels::rows::{centered, concretized, dot, squares, vectorized};
@@ -29,19 +28,21 @@ pub(super) fn concretize<T: Scalar>(
         Some(_) | None if states.is_fixed(node) => End::Fixed,
         Some(_) | None => End::Box,
     };
-    vectorized(|| {
+    vectorized!(|| {
         for (r, (s, _)) in rows.iter().enumerate() {
             let a = c.a.row(r);
             offset[r] += match &end {
-                End::Fixed => dot(a, states.value(node).row(*s)),
+                End::Fixed | End::Shared(_) => dot(a, states.value(node).row(*s)),
                 End::Box => concretized(a, states.lower(node).row(*s), states.upper(node).row(*s)),
                 End::Ball { radius, length, bias } => {
                     centered(a, states.value(node).row(*s), bias) - *radius * squares(a).sqrt() * length[*s]
                 }
-                End::Shared(window) => fixed_input(pass, node, window, a, *s),
             };
         }
     });
+    if let End::Shared(window) = end {
+        pass.subtract_fixed_input(node, window, &c.a, rows, offset);
+    }
 }
 
 /// The sets whose worst case is known.

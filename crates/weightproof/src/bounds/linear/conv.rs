@@ -19,12 +19,16 @@
 use super::super::interval::{largest_magnitude, patch_l2};
 use super::propagate::{Backward, Coefficients, Row, Sharing};
 use super::relax::chord;
-use crate::kernels::rows::{dot, l1, squares, vectorized};
+use crate::kernels::rows::{l1, squares, sum, vectorized, weighted_l1};
 use crate::kernels::{
     ConvScratch, Factor, Matrix, Patches, Region, Scalar, Window, add_linear_transposed,
     add_window_sums_transposed, multiply,
 };
 use crate::model::{LayerRadii, Radius};
+use std::ops::Range;
+
+/// Most rows whose uses of weights are measured together.
+const RUN: usize = 32;
 
 impl<T: Scalar> Backward<'_, T> {
     /// One step through a perturbed convolution.
@@ -42,9 +46,7 @@ impl<T: Scalar> Backward<'_, T> {
         let layer = self.block.prepared.model.affine(node);
         let radii = self.block.prepared.radii.layer(node);
         let input = self.block.prepared.model.input_of(node);
-        for r in 0..rows.len() {
-            offset[r] += bias_term(c.a.row(r), &layer.bias, radii);
-        }
+        vectorized!(|| (0..rows.len()).for_each(|r| offset[r] += bias_term(c.a.row(r), &layer.bias, radii)));
         let mut out = Matrix::zeros(rows.len(), window.input_width());
         if self.sharing == Sharing::Shared && is_shared(radii) {
             self.shared(&c.a, (node, window), &mut out, rows, offset);
@@ -71,7 +73,7 @@ impl<T: Scalar> Backward<'_, T> {
         Coefficients::new(out)
     }
 
-    /// The shared form, row by row.
+    /// The shared form. Uses of weights are measured for runs of rows of one sample, which read the same patches.
     fn shared(
         &self,
         a: &Matrix<T>,
@@ -80,37 +82,32 @@ impl<T: Scalar> Backward<'_, T> {
         rows: &[Row],
         offset: &mut [T],
     ) {
-        let layer = self.block.prepared.model.affine(node);
+        let weight = &self.block.prepared.model.affine(node).weight;
         let radius = &self.block.prepared.radii.layer(node).weight;
+        let e = Matrix::from_fn(weight.rows(), weight.cols(), |i, j| radius_at(radius, i, j));
         let (centre, width) = self.middle(self.block.prepared.model.input_of(node));
         let mut uses = Uses::default();
         let mut scratch = ConvScratch::default();
-        let mut kernel = layer.weight.clone();
-        for (r, (s, _)) in rows.iter().enumerate() {
-            let a = a.row(r);
-            let Some(region) = Region::support(window, a) else { continue };
-            uses.measure(window, a, region, centre.row(*s), Some(width.row(*s)));
-            if let Radius::Frobenius(e) = radius {
-                let largest = |(m, d): (&T, &T)| m.abs() + *d;
-                let reach: Vec<T> = uses.middle.iter().zip(&uses.radius).map(largest).collect();
-                offset[r] -= *e * squares(&reach).sqrt();
-                scratch.add_transposed(out.row_mut(r), a, layer.weight.as_slice(), window);
-                continue;
-            }
-            let mut lost = T::zero();
-            for i in 0..kernel.rows() {
-                let n = kernel.cols();
-                let (middle, half) = (&uses.middle[i * n..(i + 1) * n], &uses.radius[i * n..(i + 1) * n]);
-                let weights = kernel.row_mut(i).iter_mut().zip(layer.weight.row(i));
-                for (j, (k, &w)) in weights.enumerate() {
-                    let e = radius_at(radius, i, j);
-                    let (slope, height) = chord(middle[j] - half[j], middle[j] + half[j]);
-                    *k = w - e * slope;
-                    lost += e * height;
+        let mut kernel = weight.clone();
+        let size = weight.as_slice().len();
+        for (s, run) in runs(rows) {
+            let of_run = a.row_range(run.start, run.end);
+            let Some(region) = Region::support(window, of_run) else { continue };
+            uses.measure(window, of_run, region, centre.row(s), Some(width.row(s)));
+            let of_rows = uses.middle.chunks_exact(size).zip(uses.radius.chunks_exact(size));
+            for (r, (middle, half)) in run.zip(of_rows) {
+                if let Radius::Frobenius(e) = radius {
+                    let largest = |(m, d): (&T, &T)| m.abs() + *d;
+                    let reach: Vec<T> = middle.iter().zip(half).map(largest).collect();
+                    offset[r] -= *e * squares(&reach).sqrt();
+                    scratch.add_transposed(out.row_mut(r), a.row(r), weight.as_slice(), window);
+                    continue;
                 }
+                let lines = (middle, half, e.as_slice());
+                offset[r] -=
+                    vectorized!(|| kernel_of_chords(kernel.as_mut_slice(), weight.as_slice(), lines));
+                scratch.add_transposed(out.row_mut(r), a.row(r), kernel.as_slice(), window);
             }
-            offset[r] -= lost;
-            scratch.add_transposed(out.row_mut(r), a, kernel.as_slice(), window);
         }
     }
 
@@ -137,29 +134,46 @@ impl<T: Scalar> Backward<'_, T> {
         }
     }
 
-    /// The worst case of `a·p` over the parameters of a convolution whose input is fixed, without `a·p` itself.
-    pub(super) fn fixed_input_loss(&self, node: usize, window: &Window, a: &[T], s: usize) -> T {
+    /// Subtracts from `a·p` what the parameters of a convolution with a fixed input can take: exact, for `S` is a number.
+    pub(super) fn subtract_fixed_input(
+        &self,
+        node: usize,
+        window: &Window,
+        a: &Matrix<T>,
+        rows: &[Row],
+        offset: &mut [T],
+    ) {
         let radii = self.block.prepared.radii.layer(node);
-        let z = self.states.value(self.block.prepared.model.input_of(node)).row(s);
-        let Some(region) = Region::support(window, a) else { return T::zero() };
+        let z = self.states.value(self.block.prepared.model.input_of(node));
+        let size = radii.bias.len() * window.patch();
         let mut uses = Uses::default();
-        uses.measure(window, a, region, z, None);
-        let rows = || uses.middle.chunks_exact(window.patch());
-        let weights = match &radii.weight {
-            Radius::Zero => T::zero(),
-            Radius::Uniform(e) => *e * l1(&uses.middle),
-            Radius::PerRow(e) => rows().zip(e).map(|(uses, &e)| e * l1(uses)).sum(),
-            Radius::Dense(e) => {
-                let of_row = |(i, uses): (usize, &[T])| {
-                    uses.iter().zip(e.row(i)).map(|(s, &e)| s.abs() * e).sum::<T>()
+        for (s, run) in runs(rows) {
+            let of_run = a.row_range(run.start, run.end);
+            let Some(region) = Region::support(window, of_run) else { continue };
+            uses.measure(window, of_run, region, z.row(s), None);
+            for (r, uses) in run.zip(uses.middle.chunks_exact(size)) {
+                let of_channel = || uses.chunks_exact(window.patch());
+                let weights = match &radii.weight {
+                    Radius::Zero => T::zero(),
+                    Radius::Uniform(e) => *e * l1(uses),
+                    Radius::PerRow(e) => of_channel().zip(e).map(|(uses, &e)| e * l1(uses)).sum(),
+                    Radius::Dense(e) => weighted_l1(uses, e.as_slice()),
+                    Radius::Frobenius(e) => *e * squares(uses).sqrt(),
                 };
-                rows().enumerate().map(of_row).sum()
+                let sums = a.row(r).chunks_exact(window.positions()).map(sum);
+                offset[r] -= weights + sums.zip(&radii.bias).map(|(sum, &e)| sum.abs() * e).sum::<T>();
             }
-            Radius::Frobenius(e) => *e * squares(&uses.middle).sqrt(),
-        };
-        let sums = a.chunks_exact(window.positions()).map(|a| a.iter().copied().sum::<T>());
-        weights + sums.zip(&radii.bias).map(|(sum, &e)| sum.abs() * e).sum::<T>()
+        }
     }
+}
+
+/// Runs of at most [`RUN`] rows of one sample.
+fn runs(rows: &[Row]) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let mut first = 0;
+    rows.chunk_by(|a, b| a.0 == b.0).flat_map(|of_sample| of_sample.chunks(RUN)).map(move |run| {
+        first += run.len();
+        (run[0].0, first - run.len()..first)
+    })
 }
 
 /// Whether all uses of a weight move alike, and weights move at all.
@@ -176,11 +190,37 @@ fn radius_at<T: Scalar>(radius: &Radius<T>, i: usize, j: usize) -> T {
     }
 }
 
+/// `k_w = w − e_w s_w` with the chords `|S_w| ≤ s_w S_w + t_w` on `middle ± half`; returns `Σ e_w t_w`.
+#[inline(always)]
+fn kernel_of_chords<T: Scalar>(kernel: &mut [T], weight: &[T], (middle, half, e): (&[T], &[T], &[T])) -> T {
+    const LANES: usize = 16;
+    let one = |k: &mut T, w: T, m: T, h: T, e: T| {
+        let (slope, height) = chord(m - h, m + h);
+        *k = w - e * slope;
+        e * height
+    };
+    let (k, tail_k) = kernel.as_chunks_mut::<LANES>();
+    let (w, tail_w) = weight.as_chunks::<LANES>();
+    let (m, tail_m) = middle.as_chunks::<LANES>();
+    let (h, tail_h) = half.as_chunks::<LANES>();
+    let (e, tail_e) = e.as_chunks::<LANES>();
+    let mut lost = [T::zero(); LANES];
+    for ((((k, w), m), h), e) in k.iter_mut().zip(w).zip(m).zip(h).zip(e) {
+        for i in 0..LANES {
+            lost[i] += one(&mut k[i], w[i], m[i], h[i], e[i]);
+        }
+    }
+    let tail = tail_k.iter_mut().zip(tail_w).zip(tail_m).zip(tail_h).zip(tail_e);
+    let tail: T = tail.map(|((((k, &w), &m), &h), &e)| one(k, w, m, h, e)).sum();
+    lost.into_iter().sum::<T>() + tail
+}
+
 /// `Σ_o b_o Σ_p a_op − e_o |Σ_p a_op|`, or `− e_o Σ_p |a_op|` where every use moves on its own.
+#[inline(always)]
 fn bias_term<T: Scalar>(a: &[T], bias: &[T], radii: &LayerRadii<T>) -> T {
     let positions = a.len() / bias.len();
     let channel = |((a, &b), &e): ((&[T], &T), &T)| {
-        let sum: T = a.iter().copied().sum();
+        let sum = sum(a);
         b * sum - e * if radii.per_use { l1(a) } else { sum.abs() }
     };
     a.chunks_exact(positions).zip(bias).zip(&radii.bias).map(channel).sum()
@@ -216,35 +256,34 @@ fn row_losses<T: Scalar>(a: &Matrix<T>, e: &[T], window: &Window) -> Matrix<T> {
     out
 }
 
-/// `S_w` of every weight of a convolution, for one row of coefficients: its middle and its radius on a box.
+/// `S_w` of every weight of a convolution, for rows of coefficients: its middle and its radius on a box.
 #[derive(Default)]
 struct Uses<T> {
-    /// (channels, patch).
+    /// (rows × channels, patch).
     middle: Vec<T>,
-    /// (channels, patch).
+    /// (rows × channels, patch).
     radius: Vec<T>,
     cropped: Vec<T>,
-    magnitude: Vec<T>,
     patches: Patches<T>,
 }
 
 impl<T: Scalar> Uses<T> {
-    /// Measures on the box `centre ± width` (a point without `width`) of the input.
+    /// Measures rows of coefficients `a`, which are zero outside of `region`, on the box `centre ± width` (a point without
+    /// `width`) of the input.
     fn measure(&mut self, window: &Window, a: &[T], region: Region, centre: &[T], width: Option<&[T]>) {
-        let n = window.channels * window.patch();
+        let n = a.len() / window.positions() * window.patch();
         region.crop(window, a, &mut self.cropped);
         self.middle.resize(n, T::zero());
         accumulate(&mut self.middle, &mut self.patches, window, &self.cropped, region, centre);
         if let Some(width) = width {
             self.radius.resize(n, T::zero());
-            self.magnitude.clear();
-            self.magnitude.extend(self.cropped.iter().map(|a| a.abs()));
-            accumulate(&mut self.radius, &mut self.patches, window, &self.magnitude, region, width);
+            self.cropped.iter_mut().for_each(|a| *a = a.abs());
+            accumulate(&mut self.radius, &mut self.patches, window, &self.cropped, region, width);
         }
     }
 }
 
-/// `out = A Xᵀ` group by group, with the patches X of `z` at the positions of `region`.
+/// `out = A Xᵀ` group by group, with the patches X of `z` at the positions of `region`, for rows of coefficients A.
 fn accumulate<T: Scalar>(
     out: &mut [T],
     patches: &mut Patches<T>,
@@ -253,24 +292,15 @@ fn accumulate<T: Scalar>(
     region: Region,
     z: &[T],
 ) {
-    let (channels, patch, positions) = (window.group_outputs(), window.patch(), region.positions());
+    let (patch, positions) = (window.patch(), region.positions());
+    // Without groups, the channels of all rows are the rows of one product.
+    let channels = if window.groups == 1 { a.len() / positions } else { window.group_outputs() };
+    let shape = (channels, positions, patch);
     for group in 0..window.groups {
         patches.unfold(window, group, z, region);
-        let a = &a[group * channels * positions..(group + 1) * channels * positions];
-        let out = &mut out[group * channels * patch..(group + 1) * channels * patch];
-        let shape = (channels, positions, patch);
-        multiply(out, false, Factor::Plain(a), Factor::Transposed(patches.as_slice()), shape);
+        let of_group = a.chunks_exact(channels * positions).zip(out.chunks_exact_mut(channels * patch));
+        for (a, out) in of_group.skip(group).step_by(window.groups) {
+            multiply(out, false, Factor::Plain(a), Factor::Transposed(patches.as_slice()), shape);
+        }
     }
-}
-
-/// `a·v` of the value `v` of a convolution whose input is fixed, less the worst case over its parameters.
-pub(super) fn fixed_input<T: Scalar>(
-    pass: &Backward<'_, T>,
-    node: usize,
-    window: &Window,
-    a: &[T],
-    s: usize,
-) -> T {
-    let value = vectorized(|| dot(a, pass.states.value(node).row(s)));
-    value - pass.fixed_input_loss(node, window, a, s)
 }

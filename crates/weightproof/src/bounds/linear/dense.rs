@@ -18,7 +18,7 @@ impl<T: Scalar> Backward<'_, T> {
         let input = self.block.prepared.model.input_of(start);
         let radii = self.block.prepared.radii.layer(start);
         let mut a = Matrix::zeros(rows.len(), weight.cols());
-        vectorized(|| {
+        vectorized!(|| {
             for (r, (_, row)) in rows.iter().enumerate() {
                 let out = a.row_mut(r);
                 if let Some(i) = row.plus {
@@ -79,7 +79,7 @@ impl<T: Scalar> Backward<'_, T> {
         let input = self.block.prepared.model.input_of(node);
         let radii = self.block.prepared.radii.layer(node);
         let a = c.a;
-        let norms: Vec<T> = vectorized(|| {
+        let norms: Vec<T> = vectorized!(|| {
             (0..a.rows())
                 .map(|r| {
                     offset[r] += centered(a.row(r), bias, &radii.bias);

@@ -181,8 +181,12 @@ fn undecided<T: Scalar>(
         }
     }
     let width = lower.cols();
+    let plane: usize = model.network.nodes()[index].shape[1..].iter().product();
     let chosen = matters.iter().enumerate().filter(|(_, m)| **m);
-    chosen.map(|(k, _)| (k / width, k % width)).collect()
+    let mut chosen: Vec<(usize, usize)> = chosen.map(|(k, _)| (k / width, k % width)).collect();
+    // Neighbours read the same part of the input: rows that have coefficients at the same places share work.
+    chosen.sort_by_key(|&(s, i)| (s, i % plane, i));
+    chosen
 }
 
 /// For each element whether it may be the largest of a window that has more than one such element.

@@ -232,7 +232,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
             c.pending = None;
         }
         self.resolve(&mut c, rows, offset);
-        vectorized(|| {
+        vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 let shift = shifts.as_ref().map_or(T::zero(), |g| g[r]);
                 offset[r] += relax(c.a.row_mut(r), shift, relaxation.lines(*s), radius);
@@ -349,7 +349,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     pub(super) fn resolve(&self, c: &mut Coefficients<T>, rows: &[Row], offset: &mut [T]) {
         let Some(Pending { g, node }) = c.pending.take() else { return };
         let lines = self.absolute_lines(node);
-        vectorized(|| {
+        vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 match lines {
                     None => c.a.row_mut(r).iter_mut().for_each(|a| *a -= g[r]),
@@ -372,7 +372,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         offset: &mut [T],
     ) {
         let lines = self.absolute_lines(node);
-        vectorized(|| {
+        vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 match lines {
                     None => a.row_mut(r).iter_mut().zip(g.row(r)).for_each(|(a, &g)| *a -= g),
