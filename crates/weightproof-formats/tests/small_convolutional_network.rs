@@ -89,7 +89,6 @@ fn the_linear_bound_certifies_most_images_and_no_attack_is_below_a_bound() {
         }
         let left = attacked.iter().filter(|witness| witness.worst_margin > 0.0).count();
         let counts = [&norms, &intervals, &cheap, &linear].map(|found| verified(found));
-        println!("radius {radius}: {counts:?} certified, attack leaves {left}");
         assert!(counts[3] >= least && counts[3] <= left, "{radius}: {counts:?} {left}");
     }
 }
