@@ -4,8 +4,8 @@
     python3 record_outputs.py MODELS_FOLDER DATA_FOLDER OUT [--cifar TEST_BATCH_BIN]
 
 MODELS_FOLDER holds the benchmark networks, DATA_FOLDER either the MNIST test
-set or the sample of it in this folder.  The embedded model is taken from this
-folder.  Models of CIFAR images are recorded too where the test batch is given;
+set or the sample of it in this folder.  The models of this folder are recorded
+too.  Models of CIFAR images are recorded too where the test batch is given;
 their pixels are in the order of the file, channels first, whatever the order
 that the model wants.  One JSON file per model is written to OUT.  Image models get pixels/255
 in the shape of their own input; every sample is run by itself (batch 1).
@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime
 
 HERE = pathlib.Path(__file__).resolve().parent
-EMBEDDED = "mnist-784-128-64-32-10.onnx"
+OURS = ["mnist-784-128-64-32-10.onnx", "mnist-conv-8-16-10.onnx"]
 IMAGE_MODELS = [
     "mnist-net_256x2.onnx",
     "mnist-net_256x4.onnx",
@@ -97,7 +97,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     pixels = read_images(args.data_folder)
     scaled = pixels.astype(np.float32) / np.float32(255)
-    for path in [HERE / EMBEDDED] + [args.models_folder / m for m in IMAGE_MODELS]:
+    for path in [HERE / m for m in OURS] + [args.models_folder / m for m in IMAGE_MODELS]:
         write(args.out, path, "pixels", pixels, run(path, scaled))
     if args.cifar:
         images = read_cifar(args.cifar)

@@ -49,32 +49,44 @@ def forward(layers, x):
     return values
 
 
-def train(x, y):
-    rng = np.random.default_rng(SEED)
-    layers = []
-    for a, b in zip(SIZES, SIZES[1:]):
-        w = rng.normal(0, np.sqrt(2 / a), (b, a)).astype(np.float32)
-        layers.append([w, np.zeros(b, np.float32)])
+def logit_gradients(out, y):
+    """Gradient of the mean cross entropy."""
+    p = np.exp(out - out.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    p[np.arange(len(y)), y] -= 1
+    return p / np.float32(len(y))
+
+
+def gradients(layers, x, y):
+    values = forward(layers, x)
+    delta = logit_gradients(values[-1], y)
+    grads = [None] * len(layers)
+    for i in reversed(range(len(layers))):
+        grads[i] = [delta.T @ values[i], delta.sum(0)]
+        if i:
+            delta = (delta @ layers[i][0]) * (values[i] > 0)
+    return grads
+
+
+def random_layer(rng, shape):
+    """Weights of shape (outputs, ...) for ReLU, and zero biases."""
+    w = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape).astype(np.float32)
+    return [w, np.zeros(shape[0], np.float32)]
+
+
+def train(layers, x, y, rng, forward, gradients, epochs, decay):
+    """Adam with decoupled weight decay and a cosine schedule, in place."""
     first = [[np.zeros_like(p) for p in layer] for layer in layers]
     second = [[np.zeros_like(p) for p in layer] for layer in layers]
-    steps = EPOCHS * ((len(x) + BATCH - 1) // BATCH)
+    steps = epochs * ((len(x) + BATCH - 1) // BATCH)
     t = 0
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         order = rng.permutation(len(x))
         for at in range(0, len(x), BATCH):
             pick = order[at : at + BATCH]
-            values = forward(layers, x[pick])
-            out = values[-1]
-            p = np.exp(out - out.max(1, keepdims=True))
-            p /= p.sum(1, keepdims=True)
-            p[np.arange(len(pick)), y[pick]] -= 1
-            delta = p / np.float32(len(pick))
             rate = RATE * 0.5 * (1 + np.cos(np.pi * t / steps))
             t += 1
-            for i in reversed(range(len(layers))):
-                grads = [delta.T @ values[i], delta.sum(0)]
-                if i:
-                    delta = (delta @ layers[i][0]) * (values[i] > 0)
+            for i, grads in enumerate(gradients(layers, x[pick], y[pick])):
                 for k, g in enumerate(grads):
                     m, v = first[i][k], second[i][k]
                     m += np.float32(0.1) * (g - m)
@@ -82,14 +94,16 @@ def train(x, y):
                     mh = m / np.float32(1 - 0.9**t)
                     vh = v / np.float32(1 - 0.999**t)
                     if k == 0:
-                        layers[i][k] *= np.float32(1 - rate * DECAY)
+                        layers[i][k] *= np.float32(1 - rate * decay)
                     layers[i][k] -= np.float32(rate) * mh / (np.sqrt(vh) + np.float32(1e-8))
-        print(f"epoch {epoch + 1}: training accuracy {accuracy(layers, x, y):.4f}", flush=True)
+        found = accuracy(forward, layers, x, y)
+        print(f"epoch {epoch + 1}: training accuracy {found:.4f}", flush=True)
     return layers
 
 
-def accuracy(layers, x, y):
-    return float((forward(layers, x)[-1].argmax(1) == y).mean())
+def accuracy(forward, layers, x, y):
+    out = [forward(layers, x[at : at + 1000])[-1].argmax(1) for at in range(0, len(x), 1000)]
+    return float((np.concatenate(out) == y).mean())
 
 
 def to_onnx(layers):
@@ -109,11 +123,16 @@ def to_onnx(layers):
         if not last:
             nodes.append(helper.make_node("Relu", [at], [f"relu{i}.out"], f"relu{i}"))
             at = f"relu{i}.out"
+    return to_bytes("mnist-" + "-".join(map(str, SIZES)), nodes, tensors, [SIZES[0]])
+
+
+def to_bytes(name, nodes, tensors, input_shape):
+    """The ONNX file of a network from `image` to `logits`."""
     graph = helper.make_graph(
         nodes,
-        "mnist-" + "-".join(map(str, SIZES)),
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", SIZES[0]])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", SIZES[-1]])],
+        name,
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", *input_shape])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
         tensors,
     )
     model = helper.make_model(
@@ -126,17 +145,30 @@ def to_onnx(layers):
     return model.SerializeToString(deterministic=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def finish(layers, forward, to_onnx, mnist_folder, out):
+    """Writes the network and says how good it is."""
+    x, y = load(mnist_folder, "t10k")
+    data = to_onnx(layers)
+    out.write_bytes(data)
+    all_images, first = (accuracy(forward, layers, x[:n], y[:n]) for n in (len(x), 1000))
+    print(f"test accuracy: {all_images:.4f} (first 1000: {first:.4f})")
+    print(f"sha256: {hashlib.sha256(data).hexdigest()}")
+
+
+def arguments(doc):
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("mnist_folder", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
-    args = parser.parse_args()
-    layers = train(*load(args.mnist_folder, "train"))
-    x, y = load(args.mnist_folder, "t10k")
-    data = to_onnx(layers)
-    args.out.write_bytes(data)
-    print(f"test accuracy: {accuracy(layers, x, y):.4f} (first 1000: {accuracy(layers, x[:1000], y[:1000]):.4f})")
-    print(f"sha256: {hashlib.sha256(data).hexdigest()}")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments(__doc__)
+    rng = np.random.default_rng(SEED)
+    layers = [random_layer(rng, (b, a)) for a, b in zip(SIZES, SIZES[1:])]
+    x, y = load(args.mnist_folder, "train")
+    train(layers, x, y, rng, forward, gradients, EPOCHS, DECAY)
+    finish(layers, forward, to_onnx, args.mnist_folder, args.out)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,14 @@ fn certify() {
     check("certify-deviation", &few(&deviation));
 }
 
+/// The embedded images fit every network of their size.
+#[test]
+fn certify_a_convolutional_network_on_embedded_images() {
+    let model = asset("mnist-conv-8-16-10.onnx");
+    let some = ["certify", &model, "--samples", "20", "--threat", "relative", "--radius", "0.01,0.03"];
+    check("certify-convolutional", &Run::new(some));
+}
+
 #[test]
 fn all_certified_is_exit_code_0() {
     let run = Run::new(["certify", "--samples", "3", "--radius", "0.0001", "--quiet"]).output();
@@ -116,10 +124,14 @@ fn files_that_are_wrong() {
     check("output-folder", &run(&["--radius", "0.1", "--output", "no/such/folder.json"]));
 }
 
-/// The network in `assets`, by its file.
-fn embedded() -> String {
+fn asset(name: &str) -> String {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
-    assets.join("mnist-784-128-64-32-10.onnx").to_string_lossy().into_owned()
+    assets.join(name).to_string_lossy().into_owned()
+}
+
+/// The embedded network, by its file.
+fn embedded() -> String {
+    asset("mnist-784-128-64-32-10.onnx")
 }
 
 #[test]

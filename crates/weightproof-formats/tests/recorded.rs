@@ -88,8 +88,9 @@ fn a_residual_network_keeps_its_graph() {
 }
 
 #[test]
-fn embedded_network() {
+fn networks_of_this_repository() {
     check("mnist-784-128-64-32-10.onnx");
+    check("mnist-conv-8-16-10.onnx");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! * [`networks`]: arbitrary small dense networks.
 //! * [`images`]: arbitrary small convolutional and residual networks.
+//! * [`mod@one_convolution`]: networks whose kernels can be enumerated.
 //! * [`threats`]: every kind of threat model for a network.
 //! * [`oracle`]: enumeration of vertices, and many points of a set.
 //! * [`mod@reference`]: the linear bound by its definition.
@@ -9,6 +10,7 @@
 
 pub mod images;
 pub mod networks;
+pub mod one_convolution;
 pub mod oracle;
 pub mod reference;
 pub mod suite;
