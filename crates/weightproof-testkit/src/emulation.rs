@@ -40,7 +40,7 @@ pub const ORDERS: [Order; 4] = [Order::Forward, Order::Backward, Order::Pairwise
 pub fn emulation(design: &impl Design) -> Result<(), String> {
     let mut rng = rng(design.seed() ^ 0xf00d);
     let network = design.build();
-    let pixels = design.seed() % 2 == 0;
+    let pixels = design.seed().is_multiple_of(2);
     let x = input(network.input_width(), pixels, &mut rng);
     contradiction(&network, &x, &mut rng)
 }
