@@ -162,7 +162,7 @@ fn assumptions(kind: Kind) -> Vec<&'static str> {
         Kind::Format(_) => vec![
             "products are accumulated in fp32, in any order",
             "the class is read off the fp32 accumulators of the last layer",
-            "activations return the correctly rounded value of the format (exact for ReLU)",
+            "activations act on fp32 values and return the correctly rounded value of the format (exact for ReLU)",
             "subnormal numbers are kept, and constants such as an input normalization are rounded once",
             "every value stays within the range of the format (certified along with the margins)",
         ],

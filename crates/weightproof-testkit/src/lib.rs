@@ -6,8 +6,10 @@
 //! * [`threats`]: every kind of threat model for a network.
 //! * [`oracle`]: enumeration of vertices, and many points of a set.
 //! * [`mod@reference`]: the linear bound by its definition.
+//! * [`emulation`]: inference in a number format, in software.
 //! * [`suite`]: what every bound method must satisfy on them.
 
+pub mod emulation;
 pub mod images;
 pub mod networks;
 pub mod one_convolution;

@@ -12,7 +12,7 @@ use weightproof::verdict::{Precision, SampleCertificate, Samples};
 
 /// Rounding that a bound of each precision may have, relative to the size of the numbers involved: bounds are sound in
 /// real arithmetic, and the suite tests exactly that claim.
-fn rounding(precision: Precision) -> f64 {
+pub(crate) fn rounding(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 2e-5,
         Precision::F64 => 1e-11,

@@ -15,7 +15,11 @@
 //! Every rounding of a convolution happens anew at each position, so its uses of a weight are charged independently.
 //!
 //! Assumptions, also printed with results: products are accumulated in fp32; activation functions return the correctly
-//! rounded value of the format for their fp32 argument (exact for ReLU); the class is read off the fp32 accumulators;
+//! rounded value of the format for their fp32 argument (exact for ReLU); that argument is an accumulator that was not rounded
+//! to the format, and values are rounded where a product or a sum reads them, so that functions in a row (an activation, a
+//! maximum, another activation) round once. ReLU, maxima and choices of elements commute with rounding, other activations do
+//! not: a program that stores pre-activations in the format is outside of the set, and may differ at a sigmoid or a leaky
+//! ReLU. The class is read off the fp32 accumulators;
 //! subnormal numbers are kept; elementwise constants (a `Scale` node) act exactly and are rounded once, with the value;
 //! no value leaves the range of the format, which is certified along with the margins.
 
