@@ -7,6 +7,7 @@
 //! ```
 
 use super::product::count;
+use super::rows::vectorized;
 use super::{Matrix, Scalar, Window};
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
@@ -16,9 +17,11 @@ const ROWS: usize = 16;
 /// Rows of a vector for the few that remain.
 const FEW_ROWS: usize = 8;
 /// Channels that share one load of an element: with two registers each, half of the sixteen that common processors have.
-const CHANNELS: usize = 4;
-/// Elements of a row that are copied together, few enough for the cache that is nearest.
+const CHANNELS: usize = 6;
+/// Elements of a row that are copied together.
 const STRIP: usize = 64;
+/// Side of the squares that are transposed in registers.
+const SQUARE: usize = 4;
 
 /// A convolution of rows, forward or transposed.
 pub(super) struct Convolution<'a, T> {
@@ -49,19 +52,19 @@ impl<T: Scalar> Convolution<'_, T> {
         if rows.is_empty() {
             return;
         }
-        let (window, tiles) = (self.window, &Tiles::<T, R>::new(self.weight, self.window));
+        let vectors = &Vectors::<T, R>::new(self.weight, self.window);
         let mut from = vec![[T::zero(); L]; self.from.cols()];
         let mut out = vec![[T::zero(); L]; self.out.cols()];
         for first in rows.clone().step_by(L) {
             let rows = first..rows.end.min(first + L);
-            pack(&mut from, self.from, rows.clone());
+            vectorized!(|| pack(&mut from, self.from, rows.clone()));
             if self.transposed {
-                pack(&mut out, self.out, rows.clone());
-                Arch::new().dispatch(Transposed { out: &mut out, a: &from, tiles, window });
+                vectorized!(|| pack(&mut out, self.out, rows.clone()));
+                Arch::new().dispatch(Transposed { out: &mut out, a: &from, vectors });
             } else {
-                Arch::new().dispatch(Forward { out: &mut out, z: &from, tiles, window });
+                Arch::new().dispatch(Forward { out: &mut out, z: &from, vectors });
             }
-            unpack(self.out, &out, rows);
+            vectorized!(|| unpack(self.out, &out, rows));
         }
     }
 }
@@ -94,154 +97,232 @@ impl<T: Scalar, const R: usize> Tiles<T, R> {
     }
 }
 
+/// The transposed of a square, written out so that the compiler sees shuffles of registers.
+#[inline(always)]
+fn transposed_square<T: Scalar>([a, b, c, d]: [[T; SQUARE]; SQUARE]) -> [[T; SQUARE]; SQUARE] {
+    [[a[0], b[0], c[0], d[0]], [a[1], b[1], c[1], d[1]], [a[2], b[2], c[2], d[2]], [a[3], b[3], c[3], d[3]]]
+}
+
 /// Transposes rows into vectors; rows that are missing are zero.
+#[inline(always)]
 fn pack<T: Scalar, const L: usize>(out: &mut [[T; L]], from: &Matrix<T>, rows: Range<usize>) {
-    for (strip, out) in out.chunks_mut(STRIP).enumerate() {
-        for l in 0..L {
-            if rows.start + l < rows.end {
-                let values = &from.row(rows.start + l)[strip * STRIP..strip * STRIP + out.len()];
-                out.iter_mut().zip(values).for_each(|(out, &v)| out[l] = v);
-            } else {
-                out.iter_mut().for_each(|out| out[l] = T::zero());
+    let missing = [T::zero(); SQUARE];
+    for (k, out) in out.chunks_mut(STRIP).enumerate() {
+        for first in (0..L).step_by(SQUARE) {
+            let row = |l: usize| {
+                let row = rows.start + first + l;
+                if row < rows.end { &from.row(row)[k * STRIP..k * STRIP + out.len()] } else { &[] }
+            };
+            let rows = [row(0), row(1), row(2), row(3)];
+            let (squares, rest) = out.as_chunks_mut::<SQUARE>();
+            for (j, square) in squares.iter_mut().enumerate() {
+                let part = |row: &[T]| row.as_chunks().0.get(j).copied().unwrap_or(missing);
+                let columns = transposed_square([part(rows[0]), part(rows[1]), part(rows[2]), part(rows[3])]);
+                for (out, column) in square.iter_mut().zip(columns) {
+                    out[first..first + SQUARE].copy_from_slice(&column);
+                }
+            }
+            let done = squares.len() * SQUARE;
+            for (j, out) in rest.iter_mut().enumerate() {
+                for l in 0..SQUARE {
+                    out[first + l] = rows[l].get(done + j).copied().unwrap_or(T::zero());
+                }
             }
         }
     }
 }
 
 /// Transposes vectors into rows.
+#[inline(always)]
 fn unpack<T: Scalar, const L: usize>(out: &mut Matrix<T>, from: &[[T; L]], rows: Range<usize>) {
-    for (strip, from) in from.chunks(STRIP).enumerate() {
-        for (l, row) in rows.clone().enumerate() {
-            let values = &mut out.row_mut(row)[strip * STRIP..strip * STRIP + from.len()];
-            values.iter_mut().zip(from).for_each(|(v, from)| *v = from[l]);
+    for (k, from) in from.chunks(STRIP).enumerate() {
+        for first in rows.clone().step_by(SQUARE) {
+            let l = first - rows.start;
+            let (squares, rest) = from.as_chunks::<SQUARE>();
+            for (j, square) in squares.iter().enumerate() {
+                let part = |v: &[T; L]| [v[l], v[l + 1], v[l + 2], v[l + 3]];
+                let columns = transposed_square([
+                    part(&square[0]),
+                    part(&square[1]),
+                    part(&square[2]),
+                    part(&square[3]),
+                ]);
+                for (row, column) in (first..rows.end).zip(columns) {
+                    out.row_mut(row)[k * STRIP + j * SQUARE..][..SQUARE].copy_from_slice(&column);
+                }
+            }
+            let done = k * STRIP + squares.len() * SQUARE;
+            for (j, from) in rest.iter().enumerate() {
+                for row in first..rows.end.min(first + SQUARE) {
+                    out[(row, done + j)] = from[row - rows.start];
+                }
+            }
         }
     }
 }
 
-/// The taps of one output position that read inside of the image.
-struct Taps<'w> {
-    window: &'w Window,
-    /// The first input channel.
-    channel: usize,
-    rows: Range<usize>,
-    columns: Range<usize>,
+/// What the output positions of a window read along one axis: the taps inside of the image, and the coordinate of the first.
+struct Axis {
+    taps: Vec<(Range<usize>, usize)>,
+}
+
+impl Axis {
+    fn new(window: &Window, axis: usize) -> Self {
+        let at = |at: usize| {
+            let taps = window.taps_inside(axis, at);
+            let first = at * window.stride[axis] + taps.start * window.dilation[axis];
+            (taps, first.saturating_sub(window.padding[axis][0]))
+        };
+        Axis { taps: (0..window.extent(axis)).map(at).collect() }
+    }
+}
+
+/// `sum += w v` for one vector: fused where the machine has the instruction.
+#[inline(always)]
+fn add_product<S: Simd, T: Scalar, const L: usize>(sum: &mut [T; L], w: T, v: &[T; L]) {
+    for l in 0..L {
+        sum[l] = if S::IS_SCALAR { sum[l] + w * v[l] } else { w.mul_add(v[l], sum[l]) };
+    }
+}
+
+/// A convolution of vectors, with tiles of `R` channels.
+struct Vectors<'a, T, const R: usize> {
+    tiles: Tiles<T, R>,
+    window: &'a Window,
+    rows: Axis,
+    columns: Axis,
+}
+
+impl<'a, T: Scalar, const R: usize> Vectors<'a, T, R> {
+    fn new(weight: &Matrix<T>, window: &'a Window) -> Self {
+        let axis = |axis| Axis::new(window, axis);
+        Vectors { tiles: Tiles::new(weight, window), window, rows: axis(0), columns: axis(1) }
+    }
+
+    /// `f(position, channels, weights, taps)` for every output position and tile.
+    #[inline(always)]
+    fn each_position(&self, mut f: impl FnMut(usize, &Range<usize>, &[[T; R]], Runs<'_>)) {
+        let window = self.window;
+        let tiles = self.tiles.channels.iter().zip(self.tiles.weights.chunks_exact(window.patch()));
+        for (channels, weights) in tiles {
+            let group = channels.start / window.group_outputs();
+            for (y, (rows, top)) in self.rows.taps.iter().enumerate() {
+                for (x, (columns, left)) in self.columns.taps.iter().enumerate() {
+                    let position = y * self.columns.taps.len() + x;
+                    f(
+                        position,
+                        channels,
+                        weights,
+                        Runs { window, group, rows, columns, top: *top, left: *left },
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The taps of one output position that read inside of the image, in runs along the width.
+struct Runs<'a> {
+    window: &'a Window,
+    group: usize,
+    rows: &'a Range<usize>,
+    columns: &'a Range<usize>,
     top: usize,
     left: usize,
 }
 
-impl<'w> Taps<'w> {
+impl Runs<'_> {
+    /// `f(element, weights)` for every run: its first element and its weights, whose elements are a dilation apart.
     #[inline(always)]
-    fn new(window: &'w Window, group: usize, y: usize, x: usize) -> Self {
-        let (rows, columns) = (window.taps_inside(0, y), window.taps_inside(1, x));
-        let first = |axis: usize, at: usize, taps: &Range<usize>| {
-            (at * window.stride[axis] + taps.start * window.dilation[axis])
-                .saturating_sub(window.padding[axis][0])
-        };
-        let (top, left) = (first(0, y, &rows), first(1, x, &columns));
-        Taps { window, channel: group * window.group_inputs(), rows, columns, top, left }
-    }
-
-    /// The first element and the first weight of the taps of input channel `c` of the group in kernel row `ky`.
-    #[inline(always)]
-    fn start(&self, c: usize, ky: usize) -> (usize, usize) {
+    fn each<'w, W>(&self, weights: &'w [W], mut f: impl FnMut(usize, &'w [W])) {
         let window = self.window;
-        let row = self.top + (ky - self.rows.start) * window.dilation[0];
-        let element = ((self.channel + c) * window.input[1] + row) * window.input[2] + self.left;
-        (element, (c * window.kernel[0] + ky) * window.kernel[1] + self.columns.start)
-    }
-}
-
-/// `a b + c` for one vector: fused where the machine has the instruction.
-#[inline(always)]
-fn add_product<S: Simd, T: Scalar, const L: usize>(sum: &mut [T; L], w: T, z: &[T; L]) {
-    for l in 0..L {
-        sum[l] = if S::IS_SCALAR { sum[l] + w * z[l] } else { w.mul_add(z[l], sum[l]) };
+        let [_, height, width] = window.input;
+        if self.columns.is_empty() {
+            return;
+        }
+        for c in 0..window.group_inputs() {
+            let channel = self.group * window.group_inputs() + c;
+            let mut element = (channel * height + self.top) * width + self.left;
+            let mut weight = (c * window.kernel[0] + self.rows.start) * window.kernel[1];
+            for _ in self.rows.clone() {
+                f(element, &weights[weight + self.columns.start..weight + self.columns.end]);
+                element += window.dilation[0] * width;
+                weight += window.kernel[1];
+            }
+        }
     }
 }
 
 struct Forward<'a, T, const L: usize, const R: usize> {
     out: &'a mut [[T; L]],
     z: &'a [[T; L]],
-    tiles: &'a Tiles<T, R>,
-    window: &'a Window,
+    vectors: &'a Vectors<'a, T, R>,
 }
 
 impl<T: Scalar, const L: usize, const R: usize> WithSimd for Forward<'_, T, L, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { out, z, tiles, window } = self;
-        let (height, width, dilation) = (window.extent(0), window.extent(1), window.dilation[1]);
-        for (channels, weights) in tiles.channels.iter().zip(tiles.weights.chunks_exact(window.patch())) {
-            let group = channels.start / window.group_outputs();
-            for y in 0..height {
-                for x in 0..width {
-                    let taps = Taps::new(window, group, y, x);
-                    let count = taps.columns.len();
-                    let mut sums = [[T::zero(); L]; R];
-                    for c in 0..window.group_inputs() {
-                        for ky in taps.rows.clone() {
-                            let (element, weight) = taps.start(c, ky);
-                            for k in 0..count {
-                                let (w, z) = (&weights[weight + k], &z[element + k * dilation]);
-                                for r in 0..R {
-                                    add_product::<S, T, L>(&mut sums[r], w[r], z);
-                                }
+        let Self { out, z, vectors } = self;
+        let (positions, dilation) = (vectors.window.positions(), vectors.window.dilation[1]);
+        vectors.each_position(
+            #[inline(always)]
+            |position, channels, weights, runs| {
+                let mut sums = [[T::zero(); L]; R];
+                runs.each(
+                    weights,
+                    #[inline(always)]
+                    |element, weights| {
+                        for (w, z) in weights.iter().zip(z[element..].iter().step_by(dilation)) {
+                            for r in 0..R {
+                                add_product::<S, T, L>(&mut sums[r], w[r], z);
                             }
                         }
-                    }
-                    for r in 0..channels.len() {
-                        out[((channels.start + r) * height + y) * width + x] = sums[r];
-                    }
+                    },
+                );
+                for r in 0..channels.len() {
+                    out[(channels.start + r) * positions + position] = sums[r];
                 }
-            }
-        }
+            },
+        );
     }
 }
 
 struct Transposed<'a, T, const L: usize, const R: usize> {
     out: &'a mut [[T; L]],
     a: &'a [[T; L]],
-    tiles: &'a Tiles<T, R>,
-    window: &'a Window,
+    vectors: &'a Vectors<'a, T, R>,
 }
 
 impl<T: Scalar, const L: usize, const R: usize> WithSimd for Transposed<'_, T, L, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { out, a, tiles, window } = self;
-        let (height, width, dilation) = (window.extent(0), window.extent(1), window.dilation[1]);
-        for (channels, weights) in tiles.channels.iter().zip(tiles.weights.chunks_exact(window.patch())) {
-            let group = channels.start / window.group_outputs();
-            for y in 0..height {
-                for x in 0..width {
-                    let mut coefficients = [[T::zero(); L]; R];
-                    let mut zero = true;
-                    for r in 0..channels.len() {
-                        coefficients[r] = a[((channels.start + r) * height + y) * width + x];
-                        for l in 0..L {
-                            zero &= coefficients[r][l] == T::zero();
-                        }
-                    }
-                    if zero {
-                        continue;
-                    }
-                    let taps = Taps::new(window, group, y, x);
-                    let count = taps.columns.len();
-                    for c in 0..window.group_inputs() {
-                        for ky in taps.rows.clone() {
-                            let (element, weight) = taps.start(c, ky);
-                            for k in 0..count {
-                                let (w, out) = (&weights[weight + k], &mut out[element + k * dilation]);
-                                for r in 0..R {
-                                    add_product::<S, T, L>(out, w[r], &coefficients[r]);
-                                }
+        let Self { out, a, vectors } = self;
+        let (positions, dilation) = (vectors.window.positions(), vectors.window.dilation[1]);
+        vectors.each_position(
+            #[inline(always)]
+            |position, channels, weights, runs| {
+                let mut coefficients = [[T::zero(); L]; R];
+                for r in 0..channels.len() {
+                    coefficients[r] = a[(channels.start + r) * positions + position];
+                }
+                if coefficients.iter().flatten().all(|a| *a == T::zero()) {
+                    return;
+                }
+                runs.each(
+                    weights,
+                    #[inline(always)]
+                    |element, weights| {
+                        for (k, w) in weights.iter().enumerate() {
+                            let out = &mut out[element + k * dilation];
+                            for r in 0..R {
+                                add_product::<S, T, L>(out, w[r], &coefficients[r]);
                             }
                         }
-                    }
-                }
-            }
-        }
+                    },
+                );
+            },
+        );
     }
 }
