@@ -9,9 +9,9 @@ use crate::bounds::COEFFICIENTS;
 use crate::kernels::Scalar;
 use crate::network::{Layer, Network};
 
-/// Most samples of a block of images: convolutions work image by image, so larger blocks share nothing, and smaller ones keep
-/// more threads busy.
-const IMAGES: usize = 8;
+/// Most samples of a block of images: a full vector of rows for the kernels of convolutions; larger blocks share nothing more,
+/// and smaller ones keep more threads busy.
+const IMAGES: usize = 16;
 /// Most bytes that the samples of one block may take.
 const BLOCK_BYTES: usize = 64 << 20;
 /// Numbers kept for each parameter: the network, its cast, a radius, and the sign splits of weights ± radius (2 × 2).

@@ -1,6 +1,7 @@
-//! The page on operators, written from the table of operators and the exported models that the tests read.
+//! The page on operators and the table in README, written from the table of operators and the exported models that the tests
+//! read.
 //!
-//! `UPDATE_SNAPSHOTS=1 cargo test -p weightproof-formats --lib` writes it anew.
+//! `UPDATE_SNAPSHOTS=1 cargo test -p weightproof-formats --lib` writes them anew.
 
 use super::operators::SUPPORTED_OPERATORS;
 use super::proto::ModelProto;
@@ -76,14 +77,45 @@ Rules that hold for all operators:
   broadcasting between two computed values are errors.
 ";
 
+/// The table in README: what each exporter writes, and what is read besides.
+fn summary() -> String {
+    let mut rest: BTreeSet<&str> = SUPPORTED_OPERATORS.iter().map(|o| o.name).collect();
+    let mut table = "| exporter | operators that are tested on its networks |\n|---|---|\n".to_owned();
+    for (heading, prefix) in EXPORTERS {
+        let found = operators(prefix);
+        found.iter().for_each(|name| _ = rest.remove(name.as_str()));
+        let _ = writeln!(table, "| {heading} | {} |", found.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    let _ = writeln!(table, "| *by hand* | {} |", rest.into_iter().collect::<Vec<_>>().join(", "));
+    table
+}
+
+/// Compares the file at `path` from the root of the repository with what `renew` makes of it.
+fn check(path: &str, renew: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    let renewed = renew(&stored);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, &renewed).expect("a writable page");
+    } else {
+        assert!(stored == renewed, "{}: run with UPDATE_SNAPSHOTS=1", path.display());
+    }
+}
+
 #[test]
 fn the_page_on_operators_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operators.md");
-    let page = page();
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write(&path, &page).expect("a writable page");
-    }
-    assert!(std::fs::read_to_string(&path).is_ok_and(|stored| stored == page), "run with UPDATE_SNAPSHOTS=1");
+    check("docs/operators.md", |_| page());
+}
+
+#[test]
+fn the_table_in_readme_is_up_to_date() {
+    const START: &str = "<!-- operators -->\n";
+    const END: &str = "<!-- end of operators -->";
+    check("README.md", |readme| {
+        let (before, rest) = readme.split_once(START).expect("the start of the table");
+        let (_, after) = rest.split_once(END).expect("the end of the table");
+        format!("{before}{START}{}{END}{after}", summary())
+    });
 }
 
 #[test]
