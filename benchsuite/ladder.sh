@@ -18,7 +18,7 @@ run() { "$binary" "$@" --radius "$radii" --bias-radius 0 --format json --quiet |
 
 echo "| method | guarantee | ${radii//,/ | } |"
 echo "|---|---|$(sed 's/[^,]*,\{0,1\}/---:|/g' <<<"$radii")"
-for method in "norm-product" "interval" "linear --intermediate interval" "linear"; do
+for method in "norm-product" "interval" "linear --intermediate interval" "linear" "optimized"; do
     # shellcheck disable=SC2086
     echo "| ${method} | proof |$(run certify "${inputs[@]}" --method $method "$@" | field certified_accuracy)"
 done

@@ -20,7 +20,7 @@ const PER_PARAMETER: usize = 8;
 /// magnitude.
 const PER_ELEMENT: usize = 5;
 /// Matrices of coefficients that a backward pass holds at once: of a node, of what it becomes, of its losses, and of a join.
-const MATRICES: usize = 4;
+pub(crate) const MATRICES: usize = 4;
 
 /// Sizes of a network, for estimates.
 #[derive(Clone, Debug)]

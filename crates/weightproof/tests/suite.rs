@@ -65,6 +65,7 @@ proptest! {
         let lower = |method| certificates(&network, &set, &x, 0, &f64_options(method)).margin_lower;
         prop_assert!(lower("linear-interval") >= lower("interval") - ROUNDING);
         prop_assert!(lower("linear") >= lower("interval") - ROUNDING);
+        prop_assert!(lower("optimized") >= lower("linear"));
     }
 
     /// Bounds fall when the set grows.
@@ -72,7 +73,7 @@ proptest! {
     fn certified_margins_fall_with_the_radius(seed in any::<u64>()) {
         let network = Blueprint::new(&[3, 4, 4, 3], Activation::Relu, seed).build();
         let x = input(3, true, &mut rng(seed));
-        for method in METHODS.iter().filter(|m| !m.name.starts_with("linear")) {
+        for method in METHODS.iter().filter(|m| ["norm-product", "interval"].contains(&m.name)) {
             let lower = |radius| {
                 let set = ThreatModel::new(Kind::Absolute, radius).resolve(&network).unwrap();
                 certificates(&network, &set, &x, 0, &f64_options(method.name)).margin_lower

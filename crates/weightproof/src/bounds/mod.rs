@@ -11,7 +11,7 @@ mod state;
 
 pub use intersect::intersect;
 pub use interval::Interval;
-pub use linear::{COEFFICIENTS, Intermediate, Linear};
+pub use linear::{COEFFICIENTS, Intermediate, Linear, Optimized};
 pub use norm_product::NormProduct;
 pub use state::{Bounds, Norms, Prepared, Split, State, States};
 
@@ -87,6 +87,13 @@ pub const METHODS: &[MethodInfo] = &[
         cost: "one backward pass over every unstable neuron",
         source: "theory.md §3, §4.3; CROWN: Zhang et al., arXiv 1811.00866",
     },
+    MethodInfo {
+        name: "optimized",
+        summary: "`linear`, and where it decides nothing, ascent on the lower slopes of ReLUs for every bound",
+        guarantee: "real-arithmetic",
+        cost: "up to twenty times `linear`, for samples that it leaves open",
+        source: "theory.md §4.4; Xu et al., arXiv 2011.13824",
+    },
 ];
 
 /// The method of this name.
@@ -96,6 +103,7 @@ pub fn method<T: Scalar>(name: &str) -> Option<&'static dyn BoundMethod<T>> {
         "interval" => Some(&Interval),
         "linear-interval" => Some(&Linear { intermediate: Intermediate::Interval }),
         "linear" => Some(&Linear { intermediate: Intermediate::Linear }),
+        "optimized" => Some(&Optimized::DEFAULT),
         _ => None,
     }
 }

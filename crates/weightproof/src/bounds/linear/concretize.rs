@@ -23,10 +23,10 @@ pub(super) fn concretize<T: Scalar>(
     offset: &mut [T],
 ) {
     let states = pass.states;
-    let end = match fixed_input_layer(pass, node) {
-        Some(layer) if !states.is_fixed(node) => End::of(pass, layer, node),
-        Some(_) | None if states.is_fixed(node) => End::Fixed,
-        Some(_) | None => End::Box,
+    let end = match End::of_layer(pass, node) {
+        Some(end) => end,
+        None if states.is_fixed(node) => End::Fixed,
+        None => End::Box,
     };
     vectorized!(|| {
         for (r, (s, _)) in rows.iter().enumerate() {
@@ -46,7 +46,7 @@ pub(super) fn concretize<T: Scalar>(
 }
 
 /// The sets whose worst case is known.
-enum End<'a, T> {
+pub(super) enum End<'a, T> {
     Fixed,
     Box,
     Ball { radius: T, length: Vec<T>, bias: &'a [T] },
@@ -54,6 +54,12 @@ enum End<'a, T> {
 }
 
 impl<'a, T: Scalar> End<'a, T> {
+    /// The set of node `node` when it is a layer that moves and its input does not.
+    pub(super) fn of_layer(pass: &Backward<'a, T>, node: usize) -> Option<Self> {
+        let layer = fixed_input_layer(pass, node)?;
+        (!pass.states.is_fixed(node)).then(|| End::of(pass, layer, node))
+    }
+
     /// The set of an affine layer with a fixed input.
     fn of(pass: &Backward<'a, T>, layer: &'a Affine<T>, node: usize) -> Self {
         let radii = pass.block.prepared.radii.layer(node);

@@ -181,7 +181,8 @@ pub(super) fn is_shared<T>(radii: &LayerRadii<T>) -> bool {
     !radii.per_use && !matches!(radii.weight, Radius::Zero)
 }
 
-fn radius_at<T: Scalar>(radius: &Radius<T>, i: usize, j: usize) -> T {
+/// The radius of a weight in a box; 0 in a ball.
+pub(super) fn radius_at<T: Scalar>(radius: &Radius<T>, i: usize, j: usize) -> T {
     match radius {
         Radius::Zero | Radius::Frobenius(_) => T::zero(),
         Radius::Uniform(e) => *e,

@@ -3,19 +3,23 @@
 //! A row of coefficients starts at a node and moves towards the input. Lemma 1 makes the step through a perturbed layer
 //! linear in the layer's input, so no weight × activation product is relaxed. [`relax`] knows single activations,
 //! [`propagate`] moves coefficients through the graph, [`concretize`] ends at a set whose worst case is known exactly.
+//! [`optimized`] moves the slopes that are free, by the ascent of [`slopes`].
 
 mod concretize;
 mod conv;
 mod dense;
 mod maximum;
+mod optimized;
 mod propagate;
 mod relax;
+mod slopes;
 
+pub use optimized::Optimized;
 pub use propagate::{Backward, COEFFICIENTS, Reach, Sharing};
 pub use relax::Relaxed;
 
 use super::interval::{check_format_range, step};
-use super::{Block, BoundMethod, LowerBounds, State, States, intersect};
+use super::{Block, BoundMethod, Bounds, LowerBounds, State, States, intersect};
 use crate::kernels::{Matrix, Scalar, Window, max_pool};
 use crate::memory::work;
 use crate::model::Step;
@@ -42,25 +46,51 @@ impl<T: Scalar> BoundMethod<T> for Linear {
     /// The backward bound, intersected with the interval bound on the same intermediate boxes; where convolutions share their
     /// weights, the better of charging their uses one by one and together.
     fn lower_bounds(&self, block: &Block<'_, T>, spec: &Specification) -> LowerBounds<T> {
-        let mut states = States::new(block);
-        let mut relaxed: Vec<Option<Relaxed<T>>> = Vec::new();
-        let model = block.prepared.model;
-        for index in 0..block.values.len() {
-            let mut state = step(block, &states, index);
-            if self.intermediate == Intermediate::Linear && !is_exact(block, &states, index) {
-                tighten(block, &states, &relaxed, index, &mut state);
+        let (states, relaxed) = analysed(block, |states, relaxed, index, state| {
+            if self.intermediate == Intermediate::Linear {
+                tighten(block, states, relaxed, index, state);
             }
-            states.push(state);
-            check_format_range(block, &mut states, index);
-            relaxed.push(Relaxed::new(&model.steps[index], &states, || model.input_of(index)));
-        }
-        let mut best = Backward::new(block, &states, Reach::OneLayer, Sharing::PerUse).specification(spec);
-        for sharing in sharings(block, model.steps.len()) {
-            let far = Backward::new(block, &states, Reach::Input(&relaxed), *sharing).specification(spec);
-            best = intersect(far, &best);
-        }
-        best
+        });
+        of_output(block, &states, &relaxed, spec)
     }
+}
+
+/// What a block's analysis knows: the states of its nodes, and the lines of the nonlinear ones.
+type Analysis<'a, T> = (States<'a, T>, Vec<Option<Relaxed<T>>>);
+
+/// Intervals of every node, which `tighten` may make better before the next node is reached.
+fn analysed<'a, T: Scalar>(
+    block: &Block<'a, T>,
+    mut tighten: impl FnMut(&States<'a, T>, &[Option<Relaxed<T>>], usize, &mut State<T>),
+) -> Analysis<'a, T> {
+    let mut states = States::new(block);
+    let mut relaxed: Vec<Option<Relaxed<T>>> = Vec::new();
+    let model = block.prepared.model;
+    for index in 0..block.values.len() {
+        let mut state = step(block, &states, index);
+        if !is_exact(block, &states, index) {
+            tighten(&states, &relaxed, index, &mut state);
+        }
+        states.push(state);
+        check_format_range(block, &mut states, index);
+        relaxed.push(Relaxed::new(&model.steps[index], &states, || model.input_of(index)));
+    }
+    (states, relaxed)
+}
+
+/// Bounds of the output on the boxes of `states`.
+fn of_output<T: Scalar>(
+    block: &Block<'_, T>,
+    states: &States<'_, T>,
+    relaxed: &[Option<Relaxed<T>>],
+    spec: &Specification,
+) -> LowerBounds<T> {
+    let mut best = Backward::new(block, states, Reach::OneLayer, Sharing::PerUse).specification(spec);
+    for sharing in sharings(block, block.values.len()) {
+        let far = Backward::new(block, states, Reach::Input(relaxed), *sharing).specification(spec);
+        best = intersect(far, &best);
+    }
+    best
 }
 
 /// The forms that differ for passes that start at node `start`: one when no convolution before it shares weights that move
@@ -109,28 +139,39 @@ fn tighten<T: Scalar>(
     for sharing in sharings(block, index + 1) {
         let mut elements = undecided(block, index, &bounds.lower, &bounds.upper);
         keep_affordable(block, index, *sharing, &mut elements);
-        let rows: Vec<Row> = elements
-            .into_iter()
-            .flat_map(|(s, i)| [(s, SpecRow::lower(i)), (s, SpecRow::upper(i))])
-            .collect();
+        let rows = both_sides(&elements);
         let pass = Backward::new(block, states, Reach::Input(relaxed), *sharing);
         let found = pass.rows(index, &rows);
-        for (&(s, row), &lower) in rows.iter().zip(&found) {
-            match row {
-                SpecRow { plus: Some(i), .. } if lower > bounds.lower[(s, i)] => bounds.lower[(s, i)] = lower,
-                SpecRow { minus: Some(i), .. } if -lower < bounds.upper[(s, i)] => {
-                    bounds.upper[(s, i)] = -lower;
-                }
-                SpecRow { .. } => {}
+        raise(bounds, &rows, &found);
+    }
+}
+
+/// Takes the better of a box and bounds that were found for some of its sides.
+fn raise<T: Scalar>(bounds: &mut Bounds<T>, rows: &[Row], found: &[T]) {
+    for (&(s, row), &lower) in rows.iter().zip(found) {
+        match row {
+            SpecRow { plus: Some(i), .. } if lower > bounds.lower[(s, i)] => bounds.lower[(s, i)] = lower,
+            SpecRow { minus: Some(i), .. } if -lower < bounds.upper[(s, i)] => {
+                bounds.upper[(s, i)] = -lower;
             }
-        }
-        // Two sound bounds of one neuron may cross by rounding; the box must stay non-empty.
-        for (l, u) in bounds.lower.as_mut_slice().iter_mut().zip(bounds.upper.as_mut_slice()) {
-            if *u < *l {
-                std::mem::swap(l, u);
-            }
+            SpecRow { .. } => {}
         }
     }
+    uncross(bounds);
+}
+
+/// Two sound bounds of one neuron may cross by rounding; the box must stay non-empty.
+fn uncross<T: Scalar>(bounds: &mut Bounds<T>) {
+    for (l, u) in bounds.lower.as_mut_slice().iter_mut().zip(bounds.upper.as_mut_slice()) {
+        if *u < *l {
+            std::mem::swap(l, u);
+        }
+    }
+}
+
+/// Rows for the lower and the upper bound of elements.
+fn both_sides(elements: &[(usize, usize)]) -> Vec<Row> {
+    elements.iter().flat_map(|&(s, i)| [(s, SpecRow::lower(i)), (s, SpecRow::upper(i))]).collect()
 }
 
 /// Drops the elements of samples for which passes through all of them would cost more than [`AFFORDABLE`].

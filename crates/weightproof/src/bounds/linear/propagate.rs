@@ -6,6 +6,7 @@
 use super::super::{Block, LowerBounds, States};
 use super::concretize::concretize;
 use super::relax::{AbsoluteLines, Relaxed};
+use super::slopes::{Slopes, Tape};
 use crate::kernels::rows::{l1, relax, subtract_products, subtract_scaled, vectorized, weighted_l1};
 use crate::kernels::{Matrix, Scalar, Window, add_average_pool_transposed};
 use crate::model::Step;
@@ -101,13 +102,24 @@ impl<'a, T: Scalar> Backward<'a, T> {
 
     /// Lower bounds of rows `(sample, linear function)` of node `start`.
     pub fn rows(&self, start: usize, rows: &[Row]) -> Vec<T> {
-        let model = self.block.prepared.model;
-        let widest = (0..=start).map(|node| model.width(node)).max().unwrap_or(1);
-        let together = (COEFFICIENTS / widest.max(1)).clamp(1, ROWS);
-        rows.chunks(together).flat_map(|chunk| self.chunk(start, chunk)).collect()
+        rows.chunks(self.rows_together(start)).flat_map(|chunk| self.pass(start, chunk, None, None)).collect()
     }
 
-    fn chunk(&self, start: usize, rows: &[Row]) -> Vec<T> {
+    /// How many rows of node `start` are moved together.
+    pub(super) fn rows_together(&self, start: usize) -> usize {
+        let model = self.block.prepared.model;
+        let widest = (0..=start).map(|node| model.width(node)).max().unwrap_or(1);
+        (COEFFICIENTS / widest.max(1)).clamp(1, ROWS)
+    }
+
+    /// Moves a few rows; with lower slopes of their own, and writing down the coefficients of every node, if asked.
+    pub(super) fn pass(
+        &self,
+        start: usize,
+        rows: &[Row],
+        slopes: Option<&Slopes<T>>,
+        mut tape: Option<&mut Tape<T>>,
+    ) -> Vec<T> {
         let mut offset = vec![T::zero(); rows.len()];
         let mut work: Vec<Option<Coefficients<T>>> = (0..=start).map(|_| None).collect();
         let model = self.block.prepared.model;
@@ -128,13 +140,17 @@ impl<'a, T: Scalar> Backward<'a, T> {
         }
         for node in (0..=start).rev() {
             let Some(mut c) = work[node].take() else { continue };
+            if let Some(tape) = &mut tape {
+                self.resolve(&mut c, rows, &mut offset);
+                tape[node] = Some(c.a.clone());
+            }
             if self.ends_at(node, c.crossed) {
                 self.resolve(&mut c, rows, &mut offset);
                 concretize(self, &c, node, rows, &mut offset);
                 continue;
             }
             let crossed = c.crossed || matches!(model.steps[node], Step::Affine(_));
-            for (input, moved) in self.through(c, node, rows, &mut offset) {
+            for (input, moved) in self.through(c, node, rows, slopes, &mut offset) {
                 let moved = Coefficients { crossed, ..moved };
                 work[input] = Some(match work[input].take() {
                     None => moved,
@@ -151,6 +167,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         mut c: Coefficients<T>,
         node: usize,
         rows: &[Row],
+        slopes: Option<&Slopes<T>>,
         offset: &mut [T],
     ) -> Vec<(usize, Coefficients<T>)> {
         let model = self.block.prepared.model;
@@ -167,7 +184,10 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 Some(window) => self.through_conv(c, node, window, rows, offset),
             },
             Step::Scale { scale, shift } => through_scale(c, scale, shift, offset),
-            Step::Activation(_) => self.through_activation(c, node, rows, offset),
+            Step::Activation(_) => {
+                let slopes = slopes.and_then(|slopes| slopes[node].as_ref());
+                self.through_activation(c, node, rows, slopes, offset)
+            }
             Step::MaxPool(window) => self.through_max_pool(&c, node, window, rows, offset),
             Step::AveragePool { window, factor } => {
                 self.through_average_pool(&c, node, (window, factor), rows, offset)
@@ -180,7 +200,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     }
 
     /// Whether the worst case over what is known of `node` is taken there.
-    fn ends_at(&self, node: usize, crossed_affine: bool) -> bool {
+    pub(super) fn ends_at(&self, node: usize, crossed_affine: bool) -> bool {
         let model = self.block.prepared.model;
         let one_layer = matches!(self.reach, Reach::OneLayer);
         self.states.is_fixed(node)
@@ -220,6 +240,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         mut c: Coefficients<T>,
         node: usize,
         rows: &[Row],
+        slopes: Option<&Matrix<T>>,
         offset: &mut [T],
     ) -> Coefficients<T> {
         let Some(Relaxed::Activation(relaxation)) = self.relaxed(node) else {
@@ -235,7 +256,11 @@ impl<'a, T: Scalar> Backward<'a, T> {
         vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 let shift = shifts.as_ref().map_or(T::zero(), |g| g[r]);
-                offset[r] += relax(c.a.row_mut(r), shift, relaxation.lines(*s), radius);
+                let mut lines = relaxation.lines(*s);
+                if let Some(slopes) = slopes {
+                    lines.lower_slope = slopes.row(r);
+                }
+                offset[r] += relax(c.a.row_mut(r), shift, lines, radius);
             }
         });
         c
@@ -338,7 +363,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         inputs.iter().zip(&widths).map(part).collect()
     }
 
-    fn relaxed(&self, node: usize) -> Option<&Relaxed<T>> {
+    pub(super) fn relaxed(&self, node: usize) -> Option<&Relaxed<T>> {
         match &self.reach {
             Reach::OneLayer => None,
             Reach::Input(relaxed) => relaxed[node].as_ref(),
@@ -385,7 +410,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         });
     }
 
-    fn absolute_lines(&self, node: usize) -> Option<&AbsoluteLines<T>> {
+    pub(super) fn absolute_lines(&self, node: usize) -> Option<&AbsoluteLines<T>> {
         self.absolute[node].get_or_init(|| AbsoluteLines::new(self.states, node)).as_ref()
     }
 
