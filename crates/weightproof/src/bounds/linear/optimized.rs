@@ -28,8 +28,9 @@ impl<T: Scalar> BoundMethod<T> for Optimized {
             tighten(block, states, relaxed, index, state);
         });
         let mut best = of_output(block, &plain, &relaxed, spec);
+        let rows = best.lower.chunks(spec.count).zip(&best.void);
         let open: Vec<bool> =
-            best.lower.chunks(spec.count).map(|rows| rows.iter().any(is_open(spec))).collect();
+            rows.map(|(rows, void)| void.is_none() && rows.iter().any(is_open(spec))).collect();
         if !open.contains(&true) {
             return best;
         }
