@@ -83,27 +83,20 @@ impl<T: Scalar> Patches<T> {
     /// Lays out the patches of `group` of the image `z` at the positions of `region`.
     pub fn unfold(&mut self, window: &Window, group: usize, z: &[T], region: Region) {
         self.data.resize(window.patch() * region.positions(), T::zero());
-        unfold(&mut self.data, (0, region.positions()), window, group, z, region);
+        unfold(&mut self.data, window, group, z, region);
     }
 }
 
-/// Writes patches into columns `first..` of a matrix with `columns` columns.
-pub(super) fn unfold<T: Scalar>(
-    out: &mut [T],
-    (first, columns): (usize, usize),
-    window: &Window,
-    group: usize,
-    z: &[T],
-    region: Region,
-) {
+/// Writes patches, (patch, positions of the region).
+pub(super) fn unfold<T: Scalar>(out: &mut [T], window: &Window, group: usize, z: &[T], region: Region) {
     let width = region.x.1 - region.x.0;
-    let mut row = 0;
+    let mut rows = out.chunks_exact_mut(region.positions().max(1));
     for c in group * window.group_inputs()..(group + 1) * window.group_inputs() {
         let plane = &z[c * window.plane()..(c + 1) * window.plane()];
         for ky in 0..window.kernel[0] {
             for kx in 0..window.kernel[1] {
                 let (from, to) = clipped(window, 1, kx, region.x);
-                let out = &mut out[row * columns + first..row * columns + first + region.positions()];
+                let Some(out) = rows.next() else { return };
                 for (y, out) in (region.y.0..region.y.1).zip(out.chunks_exact_mut(width)) {
                     let Some(source) = window.source_on(0, y, ky).filter(|_| from < to) else {
                         out.fill(T::zero());
@@ -121,7 +114,6 @@ pub(super) fn unfold<T: Scalar>(
                         middle.iter_mut().zip(values).for_each(|(out, &z)| *out = z);
                     }
                 }
-                row += 1;
             }
         }
     }

@@ -16,7 +16,7 @@ use std::ops::Range;
 const ROWS: usize = 16;
 /// Rows of a vector for the few that remain.
 const FEW_ROWS: usize = 8;
-/// Channels that share one load of an element: with two registers each, half of the sixteen that common processors have.
+/// Channels that share one load of an element: with two registers each, twelve of the sixteen that common processors have.
 const CHANNELS: usize = 6;
 /// Elements of a row that are copied together.
 const STRIP: usize = 64;

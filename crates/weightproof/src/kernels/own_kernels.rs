@@ -77,7 +77,7 @@ impl<T: Scalar> ConvScratch<T> {
     ) {
         self.patches.resize(window.patch() * window.positions(), T::zero());
         for group in 0..window.groups {
-            unfold(&mut self.patches, (0, window.positions()), window, group, z, Region::all(window));
+            unfold(&mut self.patches, window, group, z, Region::all(window));
             // Without groups, the rows of all kernels are one run.
             let run = if window.groups == 1 { rows } else { window.group_outputs() };
             for kernel in (0..rows).step_by((run * window.groups).max(1)) {

@@ -84,7 +84,7 @@ impl<T: Scalar> Backward<'_, T> {
     ) {
         let weight = &self.block.prepared.model.affine(node).weight;
         let radius = &self.block.prepared.radii.layer(node).weight;
-        let e = Matrix::from_fn(weight.rows(), weight.cols(), |i, j| radius_at(radius, i, j));
+        let e = radius_matrix(radius, weight);
         let (centre, width) = self.middle(self.block.prepared.model.input_of(node));
         let mut uses = Uses::default();
         let mut scratch = ConvScratch::default();
@@ -181,14 +181,15 @@ pub(super) fn is_shared<T>(radii: &LayerRadii<T>) -> bool {
     !radii.per_use && !matches!(radii.weight, Radius::Zero)
 }
 
-/// The radius of a weight in a box; 0 in a ball.
-pub(super) fn radius_at<T: Scalar>(radius: &Radius<T>, i: usize, j: usize) -> T {
-    match radius {
+/// The radius of every weight in a box; 0 in a ball.
+pub(super) fn radius_matrix<T: Scalar>(radius: &Radius<T>, weight: &Matrix<T>) -> Matrix<T> {
+    let at = |i: usize, j: usize| match radius {
         Radius::Zero | Radius::Frobenius(_) => T::zero(),
         Radius::Uniform(e) => *e,
         Radius::PerRow(e) => e[i],
         Radius::Dense(e) => e[(i, j)],
-    }
+    };
+    Matrix::from_fn(weight.rows(), weight.cols(), at)
 }
 
 /// `k_w = w − e_w s_w` with the chords `|S_w| ≤ s_w S_w + t_w` on `middle ± half`; returns `Σ e_w t_w`.

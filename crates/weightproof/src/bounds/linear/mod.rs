@@ -131,6 +131,19 @@ fn tighten<T: Scalar>(
     index: usize,
     state: &mut State<T>,
 ) {
+    let bound = |pass: &Backward<'_, T>, rows: &[Row], _: &Bounds<T>| pass.rows(index, rows);
+    tighten_by(block, (states, relaxed), index, state, |_| true, bound);
+}
+
+/// [`tighten`] for some of the samples, with the lower bounds of rows that `bound` finds from a pass and the box so far.
+fn tighten_by<T: Scalar>(
+    block: &Block<'_, T>,
+    (states, relaxed): (&States<'_, T>, &[Option<Relaxed<T>>]),
+    index: usize,
+    state: &mut State<T>,
+    is_open: impl Fn(usize) -> bool,
+    bound: impl Fn(&Backward<'_, T>, &[Row], &Bounds<T>) -> Vec<T>,
+) {
     let (State::Box(bounds), false) =
         (state, block.prepared.model.network.nodes()[index].layer.is_nonlinear())
     else {
@@ -138,10 +151,10 @@ fn tighten<T: Scalar>(
     };
     for sharing in sharings(block, index + 1) {
         let mut elements = undecided(block, index, &bounds.lower, &bounds.upper);
+        elements.retain(|(s, _)| is_open(*s));
         keep_affordable(block, index, *sharing, &mut elements);
         let rows = both_sides(&elements);
-        let pass = Backward::new(block, states, Reach::Input(relaxed), *sharing);
-        let found = pass.rows(index, &rows);
+        let found = bound(&Backward::new(block, states, Reach::Input(relaxed), *sharing), &rows, bounds);
         raise(bounds, &rows, &found);
     }
 }

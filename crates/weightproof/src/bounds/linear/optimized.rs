@@ -1,9 +1,9 @@
 //! The linear method with optimised slopes (theory.md §4.4).
 
-use super::super::{Block, BoundMethod, LowerBounds, State, States};
+use super::super::{Block, BoundMethod, Bounds, LowerBounds, State, States};
 use super::propagate::{Backward, Reach, Row};
 use super::relax::Relaxed;
-use super::{analysed, both_sides, keep_affordable, of_output, raise, sharings, tighten, undecided};
+use super::{analysed, of_output, sharings, tighten, tighten_by};
 use crate::kernels::Scalar;
 use crate::property::{SpecRow, Specification};
 
@@ -39,9 +39,8 @@ impl<T: Scalar> BoundMethod<T> for Optimized {
             self.tighten(block, states, relaxed, (index, &open), state);
         });
         let again = of_output(block, &states, &relaxed, spec);
-        let rows: Vec<Row> =
-            (0..spec.rows.len()).map(|k| (k / spec.count, spec.rows[k])).filter(|(s, _)| open[*s]).collect();
         let places: Vec<usize> = (0..spec.rows.len()).filter(|k| open[k / spec.count]).collect();
+        let rows: Vec<Row> = places.iter().map(|&k| (k / spec.count, spec.rows[k])).collect();
         for &k in &places {
             if again.lower[k] > best.lower[k] {
                 best.lower[k] = again.lower[k];
@@ -68,27 +67,18 @@ impl Optimized {
         (index, open): (usize, &[bool]),
         state: &mut State<T>,
     ) {
-        let (State::Box(bounds), false) =
-            (state, block.prepared.model.network.nodes()[index].layer.is_nonlinear())
-        else {
-            return;
-        };
-        for sharing in sharings(block, index + 1) {
-            let mut elements = undecided(block, index, &bounds.lower, &bounds.upper);
-            elements.retain(|(s, _)| open[*s]);
-            keep_affordable(block, index, *sharing, &mut elements);
-            let rows = both_sides(&elements);
+        let bound = |pass: &Backward<'_, T>, rows: &[Row], bounds: &Bounds<T>| {
             let side = |&(s, row): &Row| match row {
                 SpecRow { plus: Some(i), .. } => bounds.lower[(s, i)],
                 SpecRow { minus: Some(i), .. } => -bounds.upper[(s, i)],
                 SpecRow { .. } => unreachable!("both sides of a box have an element"),
             };
             let mut found: Vec<T> = rows.iter().map(side).collect();
-            let pass = Backward::new(block, states, Reach::Input(relaxed), *sharing);
             // A side beyond zero decides the neuron.
-            pass.ascend(index, &rows, &mut found, self.hidden_steps, T::zero());
-            raise(bounds, &rows, &found);
-        }
+            pass.ascend(index, rows, &mut found, self.hidden_steps, T::zero());
+            found
+        };
+        tighten_by(block, (states, relaxed), index, state, |s| open[s], bound);
     }
 }
 

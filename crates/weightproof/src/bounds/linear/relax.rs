@@ -49,7 +49,6 @@ impl<T: Scalar> Relaxed<T> {
 /// Lines of all neurons of one activation node, for a block of samples.
 #[derive(Clone, Debug)]
 pub struct Relaxation<T> {
-    has_free_slopes: bool,
     lower_slope: Matrix<T>,
     lower_offset: Matrix<T>,
     upper_slope: Matrix<T>,
@@ -62,7 +61,6 @@ impl<T: Scalar> Relaxation<T> {
         let (l, u) = (states.lower(input), states.upper(input));
         let zeros = || Matrix::zeros(l.rows(), l.cols());
         let mut r = Relaxation {
-            has_free_slopes: f == Activation::Relu,
             lower_slope: zeros(),
             lower_offset: zeros(),
             upper_slope: zeros(),
@@ -90,11 +88,6 @@ impl<T: Scalar> Relaxation<T> {
             r.upper_offset.as_mut_slice()[k] = uo;
         }
         r
-    }
-
-    /// Whether the lower lines of unstable neurons may have any slope in `[0, 1]` and no offset: those of ReLU.
-    pub(super) fn has_free_slopes(&self) -> bool {
-        self.has_free_slopes
     }
 
     /// The lines of sample `s`.

@@ -18,13 +18,14 @@
 
 use super::super::interval::largest_magnitude;
 use super::concretize::End;
-use super::conv::{is_shared, radius_at};
+use super::conv::{is_shared, radius_matrix};
 use super::propagate::{Backward, COEFFICIENTS, Row, Sharing};
 use super::relax::Relaxed;
 use crate::kernels::rows::squares;
 use crate::kernels::{Matrix, Scalar, average_pool, linear, max_pool};
 use crate::memory::MATRICES;
 use crate::model::{Affine, Radius, Step, gathered};
+use crate::network::Activation;
 
 /// Size of the first step; slopes lie between 0 and 1.
 const FIRST_STEP: f64 = 0.4;
@@ -90,15 +91,17 @@ impl<T: Scalar> Backward<'_, T> {
 
     /// The slopes that the plain pass uses.
     fn first_slopes(&self, start: usize, rows: &[Row]) -> Slopes<T> {
-        let of_node = |node: usize| match self.relaxed(node) {
-            Some(Relaxed::Activation(relaxation)) if relaxation.has_free_slopes() => {
-                let mut slopes = Matrix::zeros(rows.len(), self.block.prepared.model.width(node));
+        let model = self.block.prepared.model;
+        let of_node = |node: usize| match (&model.steps[node], self.relaxed(node)) {
+            // The lower lines of other activations have offsets that belong to their slopes.
+            (Step::Activation(Activation::Relu), Some(Relaxed::Activation(relaxation))) => {
+                let mut slopes = Matrix::zeros(rows.len(), model.width(node));
                 for (r, (s, _)) in rows.iter().enumerate() {
                     slopes.row_mut(r).copy_from_slice(relaxation.lines(*s).lower_slope);
                 }
                 Some(slopes)
             }
-            Some(Relaxed::Activation(_) | Relaxed::Maximum(_)) | None => None,
+            _ => None,
         };
         // The start itself is not passed.
         (0..start).map(of_node).chain([None]).collect()
@@ -226,9 +229,7 @@ impl<T: Scalar> Backward<'_, T> {
             Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) if is_shared => {}
             Radius::Dense(e) => linear(&mut losses, &magnitude, e, window),
             Radius::Uniform(_) | Radius::PerRow(_) => {
-                let (rows, cols) = (layer.weight.rows(), layer.weight.cols());
-                let e = Matrix::from_fn(rows, cols, |i, j| radius_at(&radii.weight, i, j));
-                linear(&mut losses, &magnitude, &e, window);
+                linear(&mut losses, &magnitude, &radius_matrix(&radii.weight, &layer.weight), window);
             }
         }
         let longest = largest_magnitude(self.states.lower(input), self.states.upper(input));
@@ -317,7 +318,7 @@ mod tests {
     use crate::bounds::{Block, Prepared};
     use crate::kernels::Window;
     use crate::model::{Model, Radii};
-    use crate::network::{Activation, Network, NetworkBuilder};
+    use crate::network::{Network, NetworkBuilder};
     use crate::property::SpecRow;
     use crate::threat::{Kind, ThreatModel};
 
