@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
 use weightproof::attack::{AttackKind, KINDS};
-use weightproof::bounds::METHODS;
+use weightproof::bounds::{EXACT, METHODS};
 use weightproof_report::Format;
 
 /// Proofs of what a neural network still does when its weights change.
@@ -68,6 +68,8 @@ pub struct CertifyArgs {
     #[command(flatten)]
     pub method: MethodArgs,
     #[command(flatten)]
+    pub exact: ExactArgs,
+    #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -120,6 +122,8 @@ pub struct RadiusArgs {
         help_heading = "Method"
     )]
     pub width: String,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     #[command(flatten)]
     pub search: SearchArgs,
     /// Only certified radii
@@ -246,12 +250,47 @@ pub struct PropertyArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Method")]
 pub struct MethodArgs {
-    /// Bound method
+    /// Bound method, or exact: every sample is proved or broken
     #[arg(long, value_name = "NAME", default_value = "linear", value_parser = method_names())]
     pub method: String,
     /// Bounds of hidden neurons that the method linear starts from [default: linear]
     #[arg(long, value_name = "NAME")]
     pub intermediate: Option<IntermediateArg>,
+}
+
+/// Limits of complete verification.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Exact")]
+pub struct LimitArgs {
+    /// Most time for each sample at each radius
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub time_limit: Option<String>,
+    /// Most time for the whole run; what is left is unknown
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub time_limit_total: Option<String>,
+    /// Most domains that are bounded for each sample at each radius
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = positive)]
+    pub max_nodes: Option<usize>,
+    /// Most memory for open domains: bytes, or with K, M, G; 4G if not given
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub max_memory: Option<String>,
+}
+
+/// What only complete verification takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Exact")]
+pub struct ExactArgs {
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Close the smallest margin to this width, instead of stopping at its sign
+    #[arg(long, value_name = "G", allow_hyphen_values = true)]
+    pub gap: Option<String>,
+    /// Folder for witnesses: one .safetensors file for each falsified sample
+    #[arg(long, value_name = "FOLDER")]
+    pub witness: Option<PathBuf>,
+    /// File that keeps what is settled after every batch; a run that was killed goes on from it
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
 }
 
 /// Threads, numbers, seeds.
@@ -347,9 +386,9 @@ fn attack_names() -> PossibleValuesParser {
     PossibleValuesParser::new(KINDS.map(AttackKind::name))
 }
 
-/// The names of all bound methods.
+/// The names of all methods.
 fn method_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(METHODS.iter().map(|m| m.name))
+    PossibleValuesParser::new(METHODS.iter().chain([&EXACT]).map(|m| m.name))
 }
 
 /// An integer of at least 1.

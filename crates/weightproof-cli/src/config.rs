@@ -3,8 +3,8 @@
 //! What does not change results is not here: threads, output format, progress.
 
 use crate::args::{
-    BatchNormArg, DataArgs, EngineArgs, IntermediateArg, LayoutArg, MethodArgs, ModelArgs, PrecisionArg,
-    PropertyArg, PropertyArgs, SearchArgs, SplitArg,
+    BatchNormArg, DataArgs, EngineArgs, ExactArgs, IntermediateArg, LayoutArg, LimitArgs, MethodArgs,
+    ModelArgs, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};
@@ -12,8 +12,10 @@ use crate::threat::ThreatConfig;
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 use weightproof::attack::{AttackKind, UnknownAttack};
+use weightproof::bounds::EXACT;
 use weightproof::property::Property;
 use weightproof::verdict::Precision;
+use weightproof_report::BudgetReport;
 
 /// Settings of a command that runs over samples.
 #[derive(Clone, Debug, Serialize)]
@@ -147,6 +149,54 @@ impl MethodConfig {
             }
         }
     }
+
+    /// Whether this is complete verification.
+    pub fn is_exact(&self) -> bool {
+        self.entry == EXACT.name
+    }
+}
+
+/// An error when another method than exact has one of its arguments; each comes with whether it was given.
+fn only_exact(method: &MethodConfig, arguments: &[(&str, bool)]) -> Result<(), Failure> {
+    match arguments.iter().find(|(_, given)| *given && !method.is_exact()) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let message = format!("{name}: expected the method exact, found {}", method.name);
+            Err(Failure::new(message).hint(format!("--method exact, or leave out --{name}")))
+        }
+    }
+}
+
+/// Limits of complete verification; an error when another method has any of them.
+pub fn limits(args: &LimitArgs, method: &MethodConfig) -> Result<BudgetReport, Failure> {
+    let given = [
+        ("time-limit", args.time_limit.is_some()),
+        ("time-limit-total", args.time_limit_total.is_some()),
+        ("max-nodes", args.max_nodes.is_some()),
+        ("max-memory", args.max_memory.is_some()),
+    ];
+    only_exact(method, &given)?;
+    let seconds = |name, text: &Option<String>| text.as_ref().map(|t| number::seconds(name, t)).transpose();
+    Ok(BudgetReport {
+        time_limit: seconds("time-limit", &args.time_limit)?,
+        time_limit_total: seconds("time-limit-total", &args.time_limit_total)?,
+        max_nodes: args.max_nodes,
+        max_memory: args.max_memory.as_ref().map(|t| number::bytes("max-memory", t)).transpose()?,
+        gap: None,
+    })
+}
+
+/// Limits and gap of complete verification; an error when another method has any of its arguments.
+pub fn budget(args: &ExactArgs, method: &MethodConfig) -> Result<BudgetReport, Failure> {
+    let limits = limits(&args.limits, method)?;
+    let given = [
+        ("gap", args.gap.is_some()),
+        ("witness", args.witness.is_some()),
+        ("journal", args.journal.is_some()),
+    ];
+    only_exact(method, &given)?;
+    let gap = args.gap.as_ref().map(|t| number::one("gap", t, Range::Positive)).transpose()?;
+    Ok(BudgetReport { gap, ..limits })
 }
 
 /// Settings of an attack.

@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod error;
 mod interrupt;
+mod journal;
 mod number;
 mod output;
 mod run;

@@ -47,6 +47,33 @@ pub fn list(name: &str, text: &str, range: Range) -> Result<Vec<f64>, Failure> {
     text.split(',').map(|part| one(name, part, range)).collect()
 }
 
+/// The longest time that is not a mistake: a hundred years.
+const MOST_SECONDS: f64 = 3_155_760_000.0;
+
+/// Seconds of the flag `--name`.
+pub fn seconds(name: &str, text: &str) -> Result<f64, Failure> {
+    let seconds = one(name, text, Range::Positive)?;
+    if seconds > MOST_SECONDS {
+        let message = format!("{name}: expected at most {MOST_SECONDS} seconds, found {}", shortened(text));
+        return Err(Failure::new(message));
+    }
+    Ok(seconds)
+}
+
+/// A size in bytes of the flag `--name`: an integer above 0, with `K`, `M` or `G` in units of 1024, its square and its cube.
+pub fn bytes(name: &str, text: &str) -> Result<usize, Failure> {
+    let text = text.trim();
+    let unit = |suffix: &[char], shift| Some((text.strip_suffix(suffix)?, 1_usize << shift));
+    let suffixed = unit(&['K', 'k'], 10).or_else(|| unit(&['M', 'm'], 20)).or_else(|| unit(&['G', 'g'], 30));
+    let (digits, unit) = suffixed.unwrap_or((text, 1));
+    let number = digits.parse::<usize>().ok().filter(|n| *n > 0 && !digits.starts_with('+'));
+    number.and_then(|n| n.checked_mul(unit)).ok_or_else(|| {
+        let found = if text.is_empty() { "nothing".into() } else { shortened(text) };
+        Failure::new(format!("{name}: expected a number of bytes above 0, found {found}"))
+            .hint(format!("--{name} 4000000000, or 512K, 500M, 4G"))
+    })
+}
+
 fn shortened(text: &str) -> String {
     text.trim().chars().take(60).collect()
 }
@@ -66,5 +93,21 @@ mod tests {
         assert!(list("radius", "0.1,,0.2", Range::NotNegative).is_err());
         assert_eq!(list("radius", "0.1, 5e-4", Range::NotNegative).unwrap(), [0.1, 5e-4]);
         assert!(one("std", "0", Range::Positive).is_err());
+    }
+
+    #[test]
+    fn seconds_and_bytes() {
+        assert_eq!(seconds("time-limit", "0.5").unwrap(), 0.5);
+        assert!(["0", "nan", "-1", "1e300", "inf", "5s"].iter().all(|t| seconds("time-limit", t).is_err()));
+        let read = |text| bytes("max-memory", text).ok();
+        assert_eq!([read("17"), read("3K"), read(" 2m")], [Some(17), Some(3 << 10), Some(2 << 20)]);
+        assert_eq!(read("4G"), Some(4 << 30));
+        let wrong = ["", "0", "0G", "-1", "+1", "1.5G", "nan", "K", "5T", "5KB", "99999999999G", "4 G"];
+        assert!(wrong.iter().all(|text| read(text).is_none()));
+        let error = bytes("max-memory", "lots").unwrap_err().to_string();
+        assert!(
+            error.starts_with("error: max-memory: expected a number of bytes above 0, found lots"),
+            "{error}"
+        );
     }
 }

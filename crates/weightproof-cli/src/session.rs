@@ -96,6 +96,11 @@ impl Session {
         Run::new(arguments.engine, arguments.output, total, batch)
     }
 
+    /// SHA-256 of the file of the network.
+    pub fn model_sha256(&self) -> &str {
+        &self.model.sha256
+    }
+
     /// A method's block of the report, with what every method has.
     pub fn method(&self, name: &str) -> MethodReport {
         MethodReport {

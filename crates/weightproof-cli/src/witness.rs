@@ -1,10 +1,12 @@
 //! Witnesses as files: the perturbed parameters, in f64, with what they do in the metadata.
 
 use crate::error::Failure;
+use crate::threat::SetAt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof::threat::Perturbation;
+use weightproof::verdict::Clean;
 use weightproof_formats::network::write_safetensors;
 
 /// A folder for witnesses.
@@ -20,15 +22,39 @@ impl WitnessFolder {
         Ok(WitnessFolder { folder: folder.into() })
     }
 
+    /// Writes what breaks one sample at the radius of set `k`, and gives the name of the file.
+    pub fn write_sample(
+        &self,
+        (sets, k): (&[SetAt], usize),
+        network: &Network,
+        broken: &Broken<'_>,
+        perturbation: &Perturbation,
+    ) -> Result<String, Failure> {
+        let clean = broken.clean;
+        let runner_up = broken.runner_up.map(|class| ("runner_up", class.to_string()));
+        let metadata: Vec<(&str, String)> = [
+            Some(("sample", clean.index.to_string())),
+            Some(("target", clean.target.to_string())),
+            runner_up,
+            Some(("margin", clean.margin.to_string())),
+            Some(("worst_margin", broken.worst_margin.to_string())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let name = format!("{}sample-{}", prefix(sets, k), clean.index);
+        self.write(&name, network, perturbation, &metadata)
+    }
+
     /// Writes `perturbation` as `NAME.safetensors`: tensors `LAYER.weight` and `LAYER.bias`, `input` where the input moves
-    /// and `NODE.offset` where activations do.
+    /// and `NODE.offset` where activations do. Gives the name of the file.
     pub fn write(
         &self,
         name: &str,
         network: &Network,
         perturbation: &Perturbation,
         metadata: &[(&str, String)],
-    ) -> Result<(), Failure> {
+    ) -> Result<String, Failure> {
         let node = |index: usize| network.nodes()[index].name.as_str();
         let biased = |index| network.affine_layers().any(|(i, _, dense)| i == index && dense.has_bias);
         let mut tensors = Vec::new();
@@ -49,7 +75,25 @@ impl WitnessFolder {
         }
         let metadata: Vec<(String, String)> =
             metadata.iter().map(|(key, text)| ((*key).into(), text.clone())).collect();
-        let path = self.folder.join(format!("{name}.safetensors"));
-        Ok(write_safetensors(&path, &tensors, &metadata)?)
+        let file = format!("{name}.safetensors");
+        write_safetensors(&self.folder.join(&file), &tensors, &metadata)?;
+        Ok(file)
     }
+}
+
+/// A sample whose property a perturbation breaks.
+#[derive(Debug)]
+pub struct Broken<'a> {
+    /// The unperturbed network.
+    pub clean: &'a Clean,
+    /// Class (deviation: output) that breaks it, where it is known.
+    pub runner_up: Option<usize>,
+    /// The margin under the perturbation.
+    pub worst_margin: f64,
+}
+
+/// What tells the files of several radii apart.
+pub fn prefix(sets: &[SetAt], k: usize) -> String {
+    let radius = sets[k].radius.filter(|_| sets.len() > 1);
+    radius.map_or_else(String::new, |radius| format!("radius-{radius}-"))
 }

@@ -2,11 +2,11 @@
 
 use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use weightproof::verdict::{Clean, Reason, SampleCertificate, Verdict};
 
 /// What was proved about one sample; small, because a run keeps one for each.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CertifyRecord {
     /// Index in the data set.
     pub index: usize,
@@ -17,6 +17,7 @@ pub struct CertifyRecord {
     /// Margin of the unperturbed network, the minimum over all other classes; for deviations the tolerance.
     pub margin: f64,
     /// Proved lower bound of the margin over the perturbation set; `null` when there is none.
+    #[serde(deserialize_with = "bound")]
     pub margin_lower: f64,
     /// Class (deviation: output) for which the bound is smallest.
     pub runner_up: u32,
@@ -30,6 +31,11 @@ pub struct CertifyRecord {
 }
 
 const _: () = assert!(size_of::<CertifyRecord>() <= 64);
+
+/// Reads a lower bound; `null` is none.
+fn bound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NEG_INFINITY))
+}
 
 impl From<&SampleCertificate> for CertifyRecord {
     fn from(c: &SampleCertificate) -> Self {
@@ -67,16 +73,21 @@ pub struct CertifySummary {
 impl CertifySummary {
     /// Counts `records`.
     pub fn new(records: &[CertifyRecord]) -> Self {
+        Self::of(records.iter())
+    }
+
+    /// Counts records that are parts of others.
+    pub(crate) fn of<'a>(records: impl ExactSizeIterator<Item = &'a CertifyRecord> + Clone) -> Self {
         let samples = records.len();
-        let correct = correct(records.iter().map(|r| (r.label, r.predicted)));
-        let certified = records.iter().filter(|r| r.holds()).count();
+        let correct = correct(records.clone().map(|r| (r.label, r.predicted)));
+        let certified = records.clone().filter(|r| r.holds()).count();
         CertifySummary {
             samples,
             correct,
             accuracy: correct.map(|n| fraction(n, samples)),
             certified,
             certified_accuracy: fraction(certified, samples),
-            mean_margin_lower: mean(records.iter().map(|r| r.margin_lower)),
+            mean_margin_lower: mean(records.map(|r| r.margin_lower)),
         }
     }
 }

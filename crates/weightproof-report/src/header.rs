@@ -1,5 +1,6 @@
 //! What was certified, against what and how: the blocks that all reports share.
 
+use crate::exact::BudgetReport;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use weightproof::network::Network;
@@ -186,7 +187,7 @@ pub struct MethodReport {
     /// Largest allowed deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
-    /// Name of the attack that a radius search runs beside the bound.
+    /// Name of the attack that runs beside the bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<String>,
     /// Steps of the attack.
@@ -207,6 +208,9 @@ pub struct MethodReport {
     /// Seed of the attack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// Limits of complete verification.
+    #[serde(flatten)]
+    pub budget: Option<BudgetReport>,
 }
 
 /// Time, memory and host: what differs between two runs of the same work.

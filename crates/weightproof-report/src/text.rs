@@ -1,5 +1,6 @@
 //! Text for people: what was asked, a table with the guarantee of every number, the first samples that fail.
 
+use crate::exact::BudgetReport;
 use crate::header::{Environment, Header, MethodReport, ModelReport, ThreatReport};
 use crate::number::{exact, grouped, shape};
 use crate::report::{Record, Report, RunResult};
@@ -99,6 +100,7 @@ fn method(m: &MethodReport) -> String {
     add(m.draws.map(|n| format!("{n} draws")));
     add(m.universal.and_then(|u| u.then(|| "one perturbation for all samples".into())));
     add(m.relative_width.map(|w| format!("bisection to {}", crate::number::percent(w))));
+    m.budget.iter().flat_map(BudgetReport::parts).for_each(|part| add(Some(part)));
     add(m.seed.map(|s| format!("seed {s}")));
     add(Some(m.precision.into()));
     text

@@ -129,9 +129,9 @@ impl<'n> Certifier<'n> {
 
 /// A block of samples with the values of the unperturbed network, shared by all perturbation sets.
 pub(crate) struct CleanBlock<T> {
-    values: Vec<Matrix<T>>,
+    pub(crate) values: Vec<Matrix<T>>,
     pub(crate) clean: Vec<Clean>,
-    spec: Specification,
+    pub(crate) spec: Specification,
 }
 
 impl<T: Scalar> CleanBlock<T> {
@@ -175,21 +175,21 @@ impl<T: Scalar> CleanBlock<T> {
         (0..self.clean.len()).map(|s| self.verdict(&bounds, s, options)).collect()
     }
 
-    fn verdict(&self, bounds: &LowerBounds<T>, s: usize, options: &CertifyOptions) -> SampleCertificate {
+    /// What is proved about sample `s` of the block by bounds of all of its rows.
+    pub(crate) fn verdict(
+        &self,
+        bounds: &LowerBounds<T>,
+        s: usize,
+        options: &CertifyOptions,
+    ) -> SampleCertificate {
         let clean = self.clean[s];
         let lower = &bounds.lower[s * self.spec.count..(s + 1) * self.spec.count];
-        let outputs = self.values.last().expect("a network has nodes").row(s);
         let mut worst = (f64::INFINITY, 0);
         for (k, &bound) in lower.iter().enumerate() {
-            let (slack, rival) = match options.property {
-                Property::Label | Property::Prediction => {
-                    (bound.to_f64(), Specification::rival(clean.target, k))
-                }
-                // Row 2j bounds f̂_j, row 2j+1 bounds −f̂_j; what is left of the tolerance.
-                Property::Deviation => {
-                    let row = self.spec.rows[s * self.spec.count + k];
-                    (clean.margin + bound.to_f64() - row.apply(outputs).to_f64(), k / 2)
-                }
+            let slack = bound.to_f64() + self.shift(s, k, options.property);
+            let rival = match options.property {
+                Property::Label | Property::Prediction => Specification::rival(clean.target, k),
+                Property::Deviation => k / 2,
             };
             let least = nan_min(worst.0, slack);
             if k == 0 || least.is_nan() || least < worst.0 {
@@ -214,6 +214,20 @@ impl<T: Scalar> CleanBlock<T> {
             Property::Label | Property::Prediction => None,
         };
         SampleCertificate { clean, margin_lower, runner_up: worst.1, deviation_upper, verdict, reason }
+    }
+}
+
+impl<T: Scalar> CleanBlock<T> {
+    /// What a bound of row `k` of sample `s` leaves of the property when this is added: nothing for margins; for deviations,
+    /// where row 2j bounds f̂_j and row 2j+1 bounds −f̂_j, the tolerance minus the unperturbed value.
+    pub(crate) fn shift(&self, s: usize, k: usize, property: Property) -> f64 {
+        let outputs = self.values.last().expect("a network has nodes").row(s);
+        match property {
+            Property::Label | Property::Prediction => 0.0,
+            Property::Deviation => {
+                self.clean[s].margin - self.spec.rows[s * self.spec.count + k].apply(outputs).to_f64()
+            }
+        }
     }
 }
 

@@ -39,6 +39,8 @@
 pub mod attack;
 pub mod bounds;
 pub mod certify;
+pub mod exact;
+mod gathered;
 pub mod kernels;
 pub mod memory;
 pub mod model;

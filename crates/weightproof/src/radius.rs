@@ -6,13 +6,16 @@
 
 use crate::attack::{AttackOptions, Attacker};
 use crate::bounds::{Prepared, method};
-use crate::certify::{CertifyOptions, CleanBlock, UnknownMethod};
+use crate::certify::{CertifyOptions, UnknownMethod};
+use crate::exact::{ExactCertifier, ExactOptions};
+use crate::gathered::Gathered;
 use crate::kernels::Scalar;
 use crate::model::{Model, Radii};
 use crate::network::Network;
 use crate::threat::PerturbationSet;
-use crate::verdict::{Clean, Precision, Reason, Samples, Verdict};
+use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict};
 use rayon::prelude::*;
+use std::time::Instant;
 use thiserror::Error;
 
 /// How radii are searched.
@@ -22,6 +25,9 @@ pub struct RadiusOptions {
     pub certify: CertifyOptions,
     /// The attack; `None` leaves attacked radii out.
     pub attack: Option<AttackOptions>,
+    /// Branch and bound between the certified and the attacked radius, until they are neighbours on the lattice or a budget is
+    /// spent; needs the attack. The time and the nodes of a sample are those of one `t`; the deadline ends every search.
+    pub exact: Option<ExactOptions>,
     /// Ratio of neighbouring points of the lattice, minus one.
     pub relative_width: f64,
     /// Smallest `t` that is tried.
@@ -33,7 +39,7 @@ pub struct RadiusOptions {
 impl RadiusOptions {
     /// Neighbouring radii differ by 1%, from 1e-8 to 1000.
     pub fn new(certify: CertifyOptions, attack: Option<AttackOptions>) -> Self {
-        RadiusOptions { certify, attack, relative_width: 0.01, least: 1e-8, most: 1e3 }
+        RadiusOptions { certify, attack, exact: None, relative_width: 0.01, least: 1e-8, most: 1e3 }
     }
 }
 
@@ -47,6 +53,8 @@ pub struct SampleRadius {
     /// Smallest `t` on the lattice at which the attack found a witness (0 when the unperturbed network breaks the
     /// property); `None` when it found none.
     pub attacked_radius: Option<f64>,
+    /// Why branch and bound left lattice points open between the two.
+    pub reason: Option<Reason>,
 }
 
 /// A certified radius at or above an attacked one: one of the two is wrong, which is a bug of this program.
@@ -81,6 +89,14 @@ struct Bracket {
     high: usize,
 }
 
+/// The smallest lattice point at which the property is broken by a witness.
+#[derive(Clone, Copy, Debug)]
+enum Broken {
+    Unperturbed,
+    At(usize),
+    Never,
+}
+
 impl Bracket {
     fn open(self) -> bool {
         self.low < self.high
@@ -111,28 +127,91 @@ impl<'n> RadiusSearch<'n> {
     /// # Errors
     /// [`OrderViolation`] when a proof and a witness contradict each other.
     pub fn search(&self, samples: Samples<'_>) -> Result<Vec<SampleRadius>, OrderViolation> {
-        let (cleans, certified) = match self.options.certify.precision {
+        let (cleans, mut certified) = match self.options.certify.precision {
             Precision::F32 => self.certified::<f32>(samples),
             Precision::F64 => self.certified::<f64>(samples),
         };
-        let attacked = match &self.options.attack {
-            None => vec![None; cleans.len()],
+        let mut broken = match &self.options.attack {
+            None => vec![Broken::Never; cleans.len()],
             Some(options) => self.attacked(samples, options, &certified),
         };
-        let radius = |points: usize| if points == 0 { 0.0 } else { self.lattice[points - 1] };
-        cleans
-            .into_iter()
-            .zip(certified.iter().zip(attacked))
-            .map(|(clean, (&points, attacked_radius))| {
-                let certified_radius = radius(points);
+        let reasons = match &self.options.exact {
+            None => vec![None; cleans.len()],
+            Some(options) => self.close(samples, options, &mut certified, &mut broken),
+        };
+        let found = cleans.into_iter().zip(certified).zip(broken.into_iter().zip(reasons));
+        found
+            .map(|((clean, points), (broken, reason))| {
+                let certified_radius = if points == 0 { 0.0 } else { self.lattice[points - 1] };
+                let attacked_radius = match broken {
+                    Broken::Unperturbed => Some(0.0),
+                    Broken::At(point) => Some(self.lattice[point]),
+                    Broken::Never => None,
+                };
                 match attacked_radius {
                     Some(attacked) if points > 0 && attacked <= certified_radius => {
                         Err(OrderViolation { index: clean.index, certified: certified_radius, attacked })
                     }
-                    Some(_) | None => Ok(SampleRadius { clean, certified_radius, attacked_radius }),
+                    Some(_) | None => Ok(SampleRadius { clean, certified_radius, attacked_radius, reason }),
                 }
             })
             .collect()
+    }
+
+    /// Bisects the lattice points between proof and witness by branch and bound. Tells why points are left open.
+    fn close(
+        &self,
+        samples: Samples<'_>,
+        options: &ExactOptions,
+        certified: &mut [usize],
+        broken: &mut [Broken],
+    ) -> Vec<Option<Reason>> {
+        let mut reasons = vec![None; certified.len()];
+        let bracket = |(&low, broken): (&usize, &Broken)| Bracket {
+            low,
+            high: match broken {
+                Broken::Unperturbed => low,
+                Broken::At(point) => *point,
+                Broken::Never => self.lattice.len(),
+            },
+        };
+        let mut brackets: Vec<Bracket> = certified.iter().zip(broken.iter()).map(bracket).collect();
+        while brackets.iter().any(|b| b.open()) && !self.late() {
+            let found: Vec<(usize, usize, SampleCertificate)> = self
+                .groups(&brackets, usize::MAX)
+                .par_iter()
+                .flat_map_iter(|(middle, chosen)| {
+                    let sets = [self.unit.scaled(self.lattice[*middle])];
+                    let gathered = Gathered::new(samples, chosen, self.network.input_width());
+                    let certifier = ExactCertifier::new(self.network, &sets, options.clone());
+                    let found = certifier.certify(gathered.samples()).swap_remove(0);
+                    let found = found.into_iter().map(|found| (*middle, found.certificate));
+                    chosen
+                        .iter()
+                        .zip(found)
+                        .map(|(&s, (middle, found))| (s, middle, found))
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            let mut answers = Vec::new();
+            for (s, middle, found) in found {
+                match (found.verdict, found.reason) {
+                    (Verdict::Verified, _) => certified[s] = middle + 1,
+                    (Verdict::Falsified, Some(Reason::Misclassified)) => broken[s] = Broken::Unperturbed,
+                    (Verdict::Falsified, _) => broken[s] = Broken::At(middle),
+                    (Verdict::Unknown, reason) => reasons[s] = reason,
+                }
+                if reasons[s].is_some() || matches!(broken[s], Broken::Unperturbed) {
+                    brackets[s].high = brackets[s].low;
+                } else {
+                    answers.push((s, found.verdict == Verdict::Verified));
+                }
+            }
+            narrow(&mut brackets, &answers);
+        }
+        let late = brackets.iter().zip(&mut reasons).filter(|(bracket, _)| bracket.open());
+        late.for_each(|(_, reason)| *reason = Some(Reason::TimeLimit));
+        reasons
     }
 
     /// For every sample, how many lattice points are at most its certified radius.
@@ -141,16 +220,13 @@ impl<'n> RadiusSearch<'n> {
         let options = &self.options.certify;
         let bound = method::<T>(&options.method).expect("checked when built");
         let gather = |chosen: &[usize]| {
-            let gathered = Gathered::new(samples, chosen, self.network.input_width());
-            CleanBlock::new(&model, &gathered.inputs, options, |s| {
-                (samples.first + chosen[s], samples.labels.map(|l| l[chosen[s]]))
-            })
+            Gathered::new(samples, chosen, self.network.input_width()).clean(&model, options)
         };
         let count = samples.count(self.network.input_width());
         let all: Vec<usize> = (0..count).collect();
         let cleans: Vec<Clean> = all.par_chunks(options.block).flat_map_iter(|c| gather(c).clean).collect();
         let mut brackets = vec![Bracket { low: 0, high: self.lattice.len() }; count];
-        while brackets.iter().any(|b| b.open()) {
+        while brackets.iter().any(|b| b.open()) && !self.late() {
             let answers: Vec<(usize, bool)> = self
                 .groups(&brackets, options.block)
                 .par_iter()
@@ -169,22 +245,12 @@ impl<'n> RadiusSearch<'n> {
     }
 
     /// For every sample the smallest broken lattice radius above its certified one, by growing steps and bisection.
-    fn attacked(
-        &self,
-        samples: Samples<'_>,
-        options: &AttackOptions,
-        certified: &[usize],
-    ) -> Vec<Option<f64>> {
+    fn attacked(&self, samples: Samples<'_>, options: &AttackOptions, certified: &[usize]) -> Vec<Broken> {
         let options = AttackOptions { stop_when_broken: true, ..options.clone() };
         let attack = |point: usize, chosen: &[usize]| {
             let set = self.unit.scaled(self.lattice[point]);
             let gathered = Gathered::new(samples, chosen, self.network.input_width());
-            let labels = gathered.labels.as_deref();
-            let found = Attacker::new(self.network, &set, options.clone()).attack(Samples {
-                first: samples.first,
-                inputs: &gathered.inputs,
-                labels,
-            });
+            let found = Attacker::new(self.network, &set, options.clone()).attack(gathered.samples());
             found.into_iter().map(|a| (a.verdict == Verdict::Falsified, a.reason)).collect::<Vec<_>>()
         };
         let top = self.lattice.len();
@@ -193,7 +259,7 @@ impl<'n> RadiusSearch<'n> {
         // Grow until broken: factors of about 1.1, 1.2, 1.5, 2.2, 4.9, …
         let mut growing: Vec<usize> = (0..certified.len()).collect();
         let mut step = 1 + (0.1 / self.options.relative_width) as usize;
-        while !growing.is_empty() {
+        while !growing.is_empty() && !self.late() {
             let reach: Vec<Bracket> = growing.iter().map(|&s| brackets[s]).collect();
             let targets: Vec<usize> = reach.iter().map(|b| (b.high + step).min(top)).collect();
             let answers: Vec<(usize, usize, (bool, Option<Reason>))> = by_point(&targets)
@@ -215,7 +281,7 @@ impl<'n> RadiusSearch<'n> {
         // A closed bracket at the top was never broken.
         let unbroken: Vec<bool> = brackets.iter().map(|b| !b.open()).collect();
         brackets.iter_mut().zip(&unbroken).filter(|(_, u)| !**u).for_each(|(b, _)| b.high -= 1);
-        while brackets.iter().any(|b| b.open()) {
+        while brackets.iter().any(|b| b.open()) && !self.late() {
             let answers: Vec<(usize, bool)> = self
                 .groups(&brackets, usize::MAX)
                 .par_iter()
@@ -226,12 +292,18 @@ impl<'n> RadiusSearch<'n> {
                 .collect();
             narrow(&mut brackets, &answers);
         }
-        let radius = |s: usize| match (misclassified[s], unbroken[s]) {
-            (true, _) => Some(0.0),
-            (false, true) => None,
-            (false, false) => Some(self.lattice[brackets[s].low]),
+        let broken = |s: usize| match (misclassified[s], unbroken[s]) {
+            (true, _) => Broken::Unperturbed,
+            (false, true) => Broken::Never,
+            (false, false) => Broken::At(brackets[s].high),
         };
-        (0..certified.len()).map(radius).collect()
+        (0..certified.len()).map(broken).collect()
+    }
+
+    /// Whether the deadline has passed: what is known then is what is reported.
+    fn late(&self) -> bool {
+        let deadline = self.options.exact.as_ref().and_then(|exact| exact.budget.deadline);
+        deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Samples with open brackets by the lattice point in the middle, in groups of at most `block`.
@@ -265,22 +337,6 @@ fn narrow(brackets: &mut [Bracket], answers: &[(usize, bool)]) {
             bracket.low = middle + 1;
         } else {
             bracket.high = middle;
-        }
-    }
-}
-
-/// Chosen samples of a batch, side by side.
-struct Gathered {
-    inputs: Vec<f64>,
-    labels: Option<Vec<u32>>,
-}
-
-impl Gathered {
-    fn new(samples: Samples<'_>, chosen: &[usize], width: usize) -> Self {
-        let row = |&s: &usize| &samples.inputs[s * width..(s + 1) * width];
-        Gathered {
-            inputs: chosen.iter().flat_map(row).copied().collect(),
-            labels: samples.labels.map(|l| chosen.iter().map(|&s| l[s]).collect()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Outcomes for samples: what was proved, what was broken, and why something stayed open.
 
 use crate::property::Property;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Floating-point type in which bounds and attacks are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ impl Precision {
 }
 
 /// Answer for one sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// The property holds for every perturbation in the set (with the guarantee of the report).
@@ -37,7 +37,7 @@ pub enum Verdict {
 }
 
 /// Why a sample is not verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The unperturbed network already breaks the property.
@@ -52,6 +52,15 @@ pub enum Reason {
     Attacked,
     /// The attack found no witness, which proves nothing.
     NotBroken,
+    /// The time for the sample, or for the whole run, was over.
+    TimeLimit,
+    /// As many domains as allowed were bounded.
+    NodeLimit,
+    /// The open domains took as much memory as allowed.
+    MemoryLimit,
+    /// Nothing was left to split: the bounds are not exact for this network or perturbation set, or the smallest margin is
+    /// too close to zero for the precision.
+    Incomplete,
 }
 
 impl Reason {
@@ -64,6 +73,10 @@ impl Reason {
             Reason::FormatRange => "format-range",
             Reason::Attacked => "attacked",
             Reason::NotBroken => "not-broken",
+            Reason::TimeLimit => "time-limit",
+            Reason::NodeLimit => "node-limit",
+            Reason::MemoryLimit => "memory-limit",
+            Reason::Incomplete => "incomplete",
         }
     }
 }

@@ -1,17 +1,21 @@
 //! Certified and attacked radii (theory.md §5).
 
+use std::time::Instant;
 use weightproof::attack::{AttackKind, AttackOptions};
 use weightproof::certify::CertifyOptions;
+use weightproof::exact::{Budget, ExactOptions};
 use weightproof::network::Activation;
 use weightproof::property::Property;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
-use weightproof::verdict::{Precision, Samples};
+use weightproof::verdict::{Precision, Reason, Samples};
 use weightproof_testkit::networks::{Blueprint, Design, input, rng};
 use weightproof_testkit::suite::certificates;
 
 /// Rounding of f32 bounds, relative to the radius.
 const ROUNDING: f64 = 1e-3;
+/// Rounding of the lattice, as a factor.
+const NEIGHBOURS: f64 = 1.0 + 1e-9;
 
 fn options(method: &str, property: Property) -> RadiusOptions {
     let attack = AttackOptions::new(AttackKind::NeuronSpace, property);
@@ -24,12 +28,32 @@ fn search(
     method: &str,
     samples: usize,
 ) -> Vec<SampleRadius> {
+    search_with(blueprint, unit, options(method, Property::Prediction), samples)
+}
+
+fn search_with(
+    blueprint: &Blueprint,
+    unit: impl Fn(&weightproof::network::Network) -> PerturbationSet,
+    options: RadiusOptions,
+    samples: usize,
+) -> Vec<SampleRadius> {
     let network = blueprint.build();
     let mut random = rng(blueprint.seed);
     let inputs: Vec<f64> =
         (0..samples).flat_map(|_| input(network.input_width(), true, &mut random)).collect();
-    let search = RadiusSearch::new(&network, &unit(&network), options(method, Property::Prediction)).unwrap();
+    let search = RadiusSearch::new(&network, &unit(&network), options).unwrap();
     search.search(Samples { first: 0, inputs: &inputs, labels: None }).unwrap()
+}
+
+/// The method linear, the attack, and branch and bound within `budget`.
+fn exact(budget: Budget) -> RadiusOptions {
+    let linear = options("linear", Property::Prediction);
+    let exact = ExactOptions { budget, ..ExactOptions::new(linear.certify.clone()) };
+    RadiusOptions { exact: Some(exact), ..linear }
+}
+
+fn absolute(network: &weightproof::network::Network) -> PerturbationSet {
+    ThreatModel::new(Kind::Absolute, 1.0).resolve(network).unwrap()
 }
 
 /// One neuron, by hand: f = (relu(x), 0) with x = 1 and only the first weight (1) perturbed: the prediction changes when the
@@ -98,4 +122,44 @@ fn fixed_parts_of_a_set_do_not_scale() {
         threat.resolve(n).unwrap()
     };
     assert!(search(&blueprint, unit, "linear", 5).iter().all(|s| s.certified_radius == 0.0));
+}
+
+/// The certified radius does not shrink and the attacked one does not grow.
+fn within(closed: &SampleRadius, open: &SampleRadius) -> bool {
+    let ends = |s: &SampleRadius| (s.certified_radius, s.attacked_radius.unwrap_or(f64::INFINITY));
+    let ((certified, attacked), (least, most)) = (ends(closed), ends(open));
+    least <= certified && certified < attacked && attacked <= most
+}
+
+#[test]
+fn branch_and_bound_closes_every_interval() {
+    let mut open = 0;
+    for seed in 20..26 {
+        let blueprint = Blueprint::new(&[4, 8, 8, 3], Activation::Relu, seed);
+        let linear = search(&blueprint, absolute, "linear", 8);
+        let closed = search_with(&blueprint, absolute, exact(Budget::default()), 8);
+        let width = exact(Budget::default()).relative_width;
+        for (closed, linear) in closed.iter().zip(&linear) {
+            let attacked = closed.attacked_radius.expect("a large enough radius breaks everything");
+            assert!(within(closed, linear) && closed.reason.is_none(), "{closed:?} {linear:?}");
+            assert!(attacked <= closed.certified_radius * (1.0 + width) * NEIGHBOURS, "{closed:?}");
+            open += usize::from(linear.attacked_radius > Some(linear.certified_radius * (1.0 + 2.0 * width)));
+        }
+    }
+    assert!(open > 10, "{open}");
+}
+
+#[test]
+fn limits_leave_intervals_open_and_say_why() {
+    let blueprint = Blueprint::new(&[4, 8, 8, 3], Activation::Relu, 21);
+    let linear = search(&blueprint, absolute, "linear", 20);
+    let one_node = Budget { nodes: Some(1), ..Budget::default() };
+    let found = search_with(&blueprint, absolute, exact(one_node), 20);
+    assert!(found.iter().zip(&linear).all(|(found, linear)| within(found, linear)), "{found:?}");
+    let open: Vec<_> = found.iter().filter_map(|found| found.reason).collect();
+    assert!(!open.is_empty() && open.iter().all(|reason| *reason == Reason::NodeLimit), "{open:?}");
+    let late = Budget { deadline: Some(Instant::now()), ..Budget::default() };
+    let found = search_with(&blueprint, absolute, exact(late), 20);
+    let nothing = |s: &SampleRadius| (s.certified_radius, s.attacked_radius, s.reason);
+    assert!(found.iter().all(|s| nothing(s) == (0.0, None, Some(Reason::TimeLimit))), "{found:?}");
 }

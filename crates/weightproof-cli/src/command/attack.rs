@@ -8,7 +8,7 @@ use crate::output;
 use crate::run::{self, BatchSize, Done, Run};
 use crate::session::{Arguments, Session};
 use crate::threat::SetAt;
-use crate::witness::WitnessFolder;
+use crate::witness::{Broken, WitnessFolder, prefix};
 use serde::Serialize;
 use std::process::ExitCode;
 use weightproof::attack::{AttackKind, AttackOptions, Attacker, SampleAttack, UniversalAttack};
@@ -84,9 +84,8 @@ fn by_sample(
         |batch, found| {
             for (k, found) in found.iter().enumerate() {
                 records[k].extend(found.iter().map(AttackRecord::from));
-                let prefix = prefix(sets, k);
                 let Some(folder) = folder else { continue };
-                write_witnesses(folder, &prefix, (network, &attackers[k]), batch, found)?;
+                write_witnesses(folder, (sets, k), (network, &attackers[k]), batch, found)?;
             }
             Ok(())
         },
@@ -180,38 +179,21 @@ fn describe(session: &Session, attack: &AttackConfig) -> MethodReport {
     MethodReport { steps, restarts, draws, universal, seed, ..session.method(attack.name) }
 }
 
-/// What tells the files of several radii apart.
-fn prefix(sets: &[SetAt], k: usize) -> String {
-    let radius = sets[k].radius.filter(|_| sets.len() > 1);
-    radius.map_or_else(String::new, |radius| format!("radius-{radius}-"))
-}
-
-/// One file for each sample that the attack broke.
+/// One file for each sample that the attack broke at the radius of set `k`.
 fn write_witnesses(
     folder: &WitnessFolder,
-    prefix: &str,
+    at: (&[SetAt], usize),
     (network, attacker): (&Network, &Attacker<'_>),
     batch: &Batch,
     found: &[SampleAttack],
 ) -> Result<(), Failure> {
     let inputs = batch.inputs.chunks_exact(network.input_width());
     for (x, found) in inputs.zip(found) {
-        let broken = found.verdict == Verdict::Falsified && found.reason == Some(Reason::Attacked);
-        let Some(witness) = found.witness.as_ref().filter(|_| broken) else { continue };
-        let index = found.clean.index;
-        let metadata = [
-            ("sample", index.to_string()),
-            ("target", found.clean.target.to_string()),
-            ("runner_up", found.runner_up.to_string()),
-            ("margin", found.clean.margin.to_string()),
-            ("worst_margin", found.worst_margin.to_string()),
-        ];
-        folder.write(
-            &format!("{prefix}sample-{index}"),
-            network,
-            &attacker.witness(x, witness),
-            &metadata,
-        )?;
+        let attacked = found.verdict == Verdict::Falsified && found.reason == Some(Reason::Attacked);
+        let Some(witness) = found.witness.as_ref().filter(|_| attacked) else { continue };
+        let (runner_up, worst_margin) = (Some(found.runner_up), found.worst_margin);
+        let broken = Broken { clean: &found.clean, runner_up, worst_margin };
+        folder.write_sample(at, network, &broken, &attacker.witness(x, witness))?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `certify`: a verdict and a margin bound for every sample.
 
-use super::exit_code;
+use super::{exact, exit_code};
 use crate::args::CertifyArgs;
-use crate::config::{Config, MethodConfig};
+use crate::config::{self, Config, MethodConfig};
 use crate::error::Failure;
 use crate::output;
 use crate::run::{self, BatchSize};
@@ -24,6 +24,7 @@ struct Settings<'a> {
 /// Runs the command.
 pub fn run(args: &CertifyArgs) -> Result<ExitCode, Failure> {
     let method = MethodConfig::new(&args.method)?;
+    let budget = config::budget(&args.exact, &method)?;
     let arguments = Arguments {
         model: &args.model,
         data: &args.data,
@@ -34,6 +35,9 @@ pub fn run(args: &CertifyArgs) -> Result<ExitCode, Failure> {
     };
     let mut session = Session::open(&arguments)?;
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
+    if method.is_exact() {
+        return exact::run(args, &arguments, session, &sets, (&method, &budget));
+    }
     let options = options(&session, &method);
     let all: Vec<_> = sets.iter().map(|at| at.set.clone()).collect();
     let certifier = Certifier::new(&session.network, &all, options);

@@ -2,6 +2,7 @@
 
 pub mod attack;
 pub mod certify;
+pub mod exact;
 pub mod generate;
 pub mod inspect;
 pub mod radius;

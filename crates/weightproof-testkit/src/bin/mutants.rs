@@ -27,6 +27,8 @@ struct Mutant {
     file: PathBuf,
     from: String,
     to: String,
+    /// Which test must notice; by default [`TESTS`].
+    test: Option<String>,
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -54,7 +56,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             copy_tree(&built.join(folder), &build.join("debug").join(folder), true)?;
         }
     }
-    if !tests_pass(&copy, &build)? {
+    if !tests_pass(&copy, &build, &TESTS)? {
         return Err("the tests fail without any mutation".into());
     }
     let mut survivors = Vec::new();
@@ -72,7 +74,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             .into());
         }
         fs::write(&path, source.replace(&mutant.from, &mutant.to))?;
-        let survived = tests_pass(&copy, &build)?;
+        let survived = match &mutant.test {
+            None => tests_pass(&copy, &build, &TESTS)?,
+            Some(test) => tests_pass(&copy, &build, &[&["--test", test]])?,
+        };
         println!("{} {}", if survived { "SURVIVED" } else { "caught  " }, mutant.name);
         if survived {
             survivors.push(mutant.name.as_str());
@@ -88,11 +93,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 const TESTS: [&[&str]; 2] = [&["--test", "suite"], &["--lib"]];
 
 /// Whether the mutated crate compiles and its tests pass. Code that does not compile is an error, not a catch.
-fn tests_pass(copy: &Path, build: &Path) -> Result<bool, Box<dyn Error>> {
-    for tests in TESTS {
+fn tests_pass(copy: &Path, build: &Path, tests: &[&[&str]]) -> Result<bool, Box<dyn Error>> {
+    for tests in tests {
         let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["test", "--offline", "--no-run", "-p", "weightproof"])
-            .args(tests)
+            .args(*tests)
             .current_dir(copy)
             .env("CARGO_TARGET_DIR", build)
             // A mutant compiles longer than its tests run.

@@ -29,7 +29,7 @@ pub(super) struct Block<'a> {
 impl<'a> Block<'a> {
     /// Runs the unperturbed network on `inputs`; `identity` gives the index and label of each sample. Also returns the clean
     /// values of every node.
-    fn new(
+    pub fn new(
         model: &Model<'a, f64>,
         set: &'a PerturbationSet,
         options: &'a AttackOptions,

@@ -39,6 +39,7 @@ mod random;
 mod search;
 mod shared;
 mod space;
+mod suggest;
 mod terrain;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ mod universal;
 mod weight_space;
 mod witness;
 
+pub(crate) use suggest::{Ground, Suggestions};
 pub use universal::UniversalAttack;
 pub use witness::CompactWitness;
 

@@ -62,7 +62,7 @@ pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
     let inputs = prepared.model.inputs_of(index);
     let rounding = prepared.radii.roundings[index];
     let still = !inputs.is_empty() && inputs.iter().all(|&i| states.is_fixed(i));
-    if still && !moves_by_itself(block, index) {
+    if still && !moves_by_itself(prepared, index) {
         return State::Fixed;
     }
     match &prepared.model.steps[index] {
@@ -82,10 +82,20 @@ pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
     }
 }
 
+/// For each node whether it can move: [`State::Fixed`] is what cannot.
+pub(super) fn moving<T: Scalar>(prepared: &Prepared<'_, T>) -> Vec<bool> {
+    let mut moving = Vec::new();
+    for index in 0..prepared.model.steps.len() {
+        let pushed = prepared.model.inputs_of(index).iter().any(|&i| moving[i]);
+        moving.push(pushed || moves_by_itself(prepared, index));
+    }
+    moving
+}
+
 /// Whether node `index` can move although what it reads does not.
-fn moves_by_itself<T: Scalar>(block: &Block<'_, T>, index: usize) -> bool {
-    let radii = block.prepared.radii;
-    match &block.prepared.model.steps[index] {
+fn moves_by_itself<T: Scalar>(prepared: &Prepared<'_, T>, index: usize) -> bool {
+    let radii = prepared.radii;
+    match &prepared.model.steps[index] {
         Step::Input => radii.set.input_radius != 0.0,
         Step::Affine(_) => {
             let layer = radii.layer(index);

@@ -11,7 +11,10 @@ mod state;
 
 pub use intersect::intersect;
 pub use interval::Interval;
-pub use linear::{COEFFICIENTS, Intermediate, Linear, Optimized};
+#[cfg(feature = "milp")]
+pub(crate) use interval::propagate as interval_states;
+pub(crate) use linear::{Bounded, Domain, Domains, Open, Part, Root};
+pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized};
 pub use norm_product::NormProduct;
 pub use state::{Bounds, Norms, Prepared, Split, State, States};
 
@@ -96,6 +99,15 @@ pub const METHODS: &[MethodInfo] = &[
     },
 ];
 
+/// Complete verification, [`crate::exact`]: chosen where a method is, but no [`BoundMethod`].
+pub const EXACT: MethodInfo = MethodInfo {
+    name: "exact",
+    summary: "every sample proved or broken: linear bounds, attack, then branch and bound",
+    guarantee: "real-arithmetic",
+    cost: "depends on the sample; see the budgets",
+    source: "theory.md §6; Bunel et al. 2020 JMLR; Wang et al., arXiv 2103.06624",
+};
+
 /// The method of this name.
 pub fn method<T: Scalar>(name: &str) -> Option<&'static dyn BoundMethod<T>> {
     match name {
@@ -121,6 +133,8 @@ mod tests {
                 info.name
             );
         }
-        assert!(method::<f32>("crown").is_none());
+        for name in ["crown", EXACT.name] {
+            assert!(method::<f32>(name).is_none() && METHODS.iter().all(|info| info.name != name));
+        }
     }
 }

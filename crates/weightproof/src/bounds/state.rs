@@ -154,6 +154,11 @@ impl<'a, T: Scalar> States<'a, T> {
         matches!(self.states.get(index), Some(State::Fixed))
     }
 
+    /// What is known about node `index`.
+    pub fn state(&self, index: usize) -> &State<T> {
+        &self.states[index]
+    }
+
     /// Lower bounds of node `index`.
     pub fn lower(&self, index: usize) -> &Matrix<T> {
         match &self.states[index] {

@@ -84,6 +84,22 @@ impl<T: Copy + Default> Matrix<T> {
         self.data.copy_from_slice(&other.data);
     }
 
+    /// Some of the rows, in the order of `rows`.
+    pub fn rows_at(&self, rows: &[usize]) -> Self {
+        let data = rows.iter().flat_map(|&r| self.row(r)).copied().collect();
+        Matrix { data, rows: rows.len(), cols: self.cols }
+    }
+
+    /// Adds the rows of `other` below.
+    ///
+    /// # Panics
+    /// When the widths differ.
+    pub fn append(&mut self, other: &Matrix<T>) {
+        assert_eq!(self.cols, other.cols, "widths of rows");
+        self.data.extend_from_slice(&other.data);
+        self.rows += other.rows;
+    }
+
     /// Applies `f` to every entry.
     pub fn map<U: Copy + Default>(&self, f: impl Fn(T) -> U) -> Matrix<U> {
         Matrix { data: self.data.iter().map(|&v| f(v)).collect(), rows: self.rows, cols: self.cols }

@@ -103,6 +103,18 @@ pub fn concretized<T: Scalar>(a: &[T], lower: &[T], upper: &[T]) -> T {
     sum3(a, lower, upper, |a, l, u| positive(a) * l + negative(a) * u)
 }
 
+/// `out_i ← f(of_i)`, element by element of some rows.
+///
+/// # Panics
+/// When a row is shorter than `out`.
+#[inline(always)]
+pub(crate) fn fill<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn([T; N]) -> T) {
+    let of = of.map(|row| &row[..out.len()]);
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = f(of.map(|row| row[i]));
+    }
+}
+
 /// Lower and upper lines of the activations of one sample.
 #[derive(Clone, Copy)]
 pub struct Lines<'a, T> {
@@ -182,6 +194,17 @@ mod tests {
             assert!((vectorized!(|| concretized(&a, &l, &u)) - worst).abs() < TOLERANCE);
             let centre: Vec<f64> = l.iter().map(|l| l + 0.15).collect();
             assert!((centered(&a, &centre, &vec![0.15; n]) - worst).abs() < TOLERANCE);
+        }
+    }
+
+    #[test]
+    fn filling_takes_each_element_of_every_row() {
+        for n in [0, 1, 15, 16, 17, 40] {
+            let (a, b, mut out) = (vector(n, 0.1), vector(n, 0.5), vec![f64::NAN; n]);
+            vectorized!(|| fill(&mut out, [&a, &b], |[a, b]| if a > b { a - b } else { 2.0 * b }));
+            for i in 0..n {
+                assert_eq!(out[i], if a[i] > b[i] { a[i] - b[i] } else { 2.0 * b[i] });
+            }
         }
     }
 

@@ -5,15 +5,19 @@
 //! [`propagate`] moves coefficients through the graph, [`concretize`] ends at a set whose worst case is known exactly.
 //! [`optimized`] moves the slopes that are free, by the ascent of [`slopes`].
 
+mod branching;
 mod concretize;
 mod conv;
 mod dense;
+mod domain;
 mod maximum;
 mod optimized;
 mod propagate;
 mod relax;
 mod slopes;
 
+pub use branching::Branching;
+pub(crate) use domain::{Bounded, Domain, Domains, Open, Part, Root};
 pub use optimized::Optimized;
 pub use propagate::{Backward, COEFFICIENTS, Reach, Sharing};
 pub use relax::Relaxed;
@@ -168,6 +172,22 @@ fn raise<T: Scalar>(bounds: &mut Bounds<T>, rows: &[Row], found: &[T]) {
                 bounds.upper[(s, i)] = -lower;
             }
             SpecRow { .. } => {}
+        }
+    }
+    uncross(bounds);
+}
+
+/// Intersects a box with what else is known of its node.
+fn meet<T: Scalar>(state: &mut State<T>, known: &State<T>) {
+    let (State::Box(bounds), State::Box(known)) = (state, known) else { return };
+    for (l, &other) in bounds.lower.as_mut_slice().iter_mut().zip(known.lower.as_slice()) {
+        if other > *l {
+            *l = other;
+        }
+    }
+    for (u, &other) in bounds.upper.as_mut_slice().iter_mut().zip(known.upper.as_slice()) {
+        if other < *u {
+            *u = other;
         }
     }
     uncross(bounds);

@@ -3,7 +3,7 @@
 use super::super::{Block, BoundMethod, Bounds, LowerBounds, State, States};
 use super::propagate::{Backward, Reach, Row};
 use super::relax::Relaxed;
-use super::{analysed, of_output, sharings, tighten, tighten_by};
+use super::{analysed, meet, of_output, sharings, tighten, tighten_by};
 use crate::kernels::Scalar;
 use crate::property::{SpecRow, Specification};
 
@@ -35,7 +35,7 @@ impl<T: Scalar> BoundMethod<T> for Optimized {
             return best;
         }
         let (states, relaxed) = analysed(block, |states, relaxed, index, state| {
-            meet(state, &plain, index);
+            meet(state, plain.state(index));
             self.tighten(block, states, relaxed, (index, &open), state);
         });
         let again = of_output(block, &states, &relaxed, spec);
@@ -59,7 +59,7 @@ impl<T: Scalar> BoundMethod<T> for Optimized {
 
 impl Optimized {
     /// Replaces the box of node `index` by the better of it and bounds with optimised slopes, in open samples.
-    fn tighten<T: Scalar>(
+    pub(super) fn tighten<T: Scalar>(
         &self,
         block: &Block<'_, T>,
         states: &States<'_, T>,
@@ -91,20 +91,4 @@ fn is_open<T: Scalar>(spec: &Specification) -> impl Fn(&T) -> bool {
 fn enough<T: Scalar>(spec: &Specification) -> T {
     let margins = spec.rows.iter().all(|row| row.plus.is_some() && row.minus.is_some());
     if margins { T::zero() } else { T::infinity() }
-}
-
-/// Intersects the box of node `index` with the one that is known already.
-fn meet<T: Scalar>(state: &mut State<T>, known: &States<'_, T>, index: usize) {
-    let State::Box(bounds) = state else { return };
-    for (l, &other) in bounds.lower.as_mut_slice().iter_mut().zip(known.lower(index).as_slice()) {
-        if other > *l {
-            *l = other;
-        }
-    }
-    for (u, &other) in bounds.upper.as_mut_slice().iter_mut().zip(known.upper(index).as_slice()) {
-        if other < *u {
-            *u = other;
-        }
-    }
-    super::uncross(bounds);
 }

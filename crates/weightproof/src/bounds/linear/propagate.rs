@@ -6,8 +6,10 @@
 use super::super::{Block, LowerBounds, States};
 use super::concretize::concretize;
 use super::relax::{AbsoluteLines, Relaxed};
-use super::slopes::{Slopes, Tape};
-use crate::kernels::rows::{l1, relax, subtract_products, subtract_scaled, vectorized, weighted_l1};
+use super::slopes::{Free, Tape};
+use crate::kernels::rows::{
+    concretized, l1, relax, subtract_products, subtract_scaled, vectorized, weighted_l1,
+};
 use crate::kernels::{Matrix, Scalar, Window, add_average_pool_transposed};
 use crate::model::Step;
 use crate::network::Gather;
@@ -112,12 +114,13 @@ impl<'a, T: Scalar> Backward<'a, T> {
         (COEFFICIENTS / widest.max(1)).clamp(1, ROWS)
     }
 
-    /// Moves a few rows; with lower slopes of their own, and writing down the coefficients of every node, if asked.
+    /// Moves a few rows; with what is free in their bounds chosen for each, and writing down the coefficients that leave
+    /// every node, if asked.
     pub(super) fn pass(
         &self,
         start: usize,
         rows: &[Row],
-        slopes: Option<&Slopes<T>>,
+        free: Option<&Free<T>>,
         mut tape: Option<&mut Tape<T>>,
     ) -> Vec<T> {
         let mut offset = vec![T::zero(); rows.len()];
@@ -140,6 +143,10 @@ impl<'a, T: Scalar> Backward<'a, T> {
         }
         for node in (0..=start).rev() {
             let Some(mut c) = work[node].take() else { continue };
+            if let Some(multipliers) = free.and_then(|free| free.multipliers[node].as_ref()) {
+                self.resolve(&mut c, rows, &mut offset);
+                self.add_multipliers(&mut c.a, multipliers, node, rows, &mut offset);
+            }
             if let Some(tape) = &mut tape {
                 self.resolve(&mut c, rows, &mut offset);
                 tape[node] = Some(c.a.clone());
@@ -150,7 +157,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 continue;
             }
             let crossed = c.crossed || matches!(model.steps[node], Step::Affine(_));
-            for (input, moved) in self.through(c, node, rows, slopes, &mut offset) {
+            for (input, moved) in self.through(c, node, rows, free, &mut offset) {
                 let moved = Coefficients { crossed, ..moved };
                 work[input] = Some(match work[input].take() {
                     None => moved,
@@ -167,7 +174,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         mut c: Coefficients<T>,
         node: usize,
         rows: &[Row],
-        slopes: Option<&Slopes<T>>,
+        free: Option<&Free<T>>,
         offset: &mut [T],
     ) -> Vec<(usize, Coefficients<T>)> {
         let model = self.block.prepared.model;
@@ -185,7 +192,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
             },
             Step::Scale { scale, shift } => through_scale(c, scale, shift, offset),
             Step::Activation(_) => {
-                let slopes = slopes.and_then(|slopes| slopes[node].as_ref());
+                let slopes = free.and_then(|free| free.slopes[node].as_ref());
                 self.through_activation(c, node, rows, slopes, offset)
             }
             Step::MaxPool(window) => self.through_max_pool(&c, node, window, rows, offset),
@@ -197,6 +204,26 @@ impl<'a, T: Scalar> Backward<'a, T> {
             Step::Reshape => c,
         };
         vec![(inputs[0], moved)]
+    }
+
+    /// Adds multiples `m` of the elements of `node`, and subtracts the most that they can be on its box: `m p ≤ m⁺ u + m⁻ l`.
+    fn add_multipliers(
+        &self,
+        a: &mut Matrix<T>,
+        multipliers: &Matrix<T>,
+        node: usize,
+        rows: &[Row],
+        offset: &mut [T],
+    ) {
+        let (lower, upper) = (self.states.lower(node), self.states.upper(node));
+        vectorized!(|| {
+            for (r, (s, _)) in rows.iter().enumerate() {
+                let m = multipliers.row(r);
+                a.row_mut(r).iter_mut().zip(m).for_each(|(a, &m)| *a += m);
+                // The most is the least of the opposite.
+                offset[r] -= concretized(m, upper.row(*s), lower.row(*s));
+            }
+        });
     }
 
     /// Whether the worst case over what is known of `node` is taken there.

@@ -19,9 +19,11 @@
 use super::super::interval::largest_magnitude;
 use super::concretize::End;
 use super::conv::{is_shared, radius_matrix};
+use super::domain::has_chord;
+use super::optimized::Optimized;
 use super::propagate::{Backward, COEFFICIENTS, Row, Sharing};
 use super::relax::Relaxed;
-use crate::kernels::rows::squares;
+use crate::kernels::rows::{dot, fill, l1, squares, sum, vectorized};
 use crate::kernels::{Matrix, Scalar, average_pool, linear, max_pool};
 use crate::memory::MATRICES;
 use crate::model::{Affine, Radius, Step, gathered};
@@ -31,68 +33,135 @@ use crate::network::Activation;
 const FIRST_STEP: f64 = 0.4;
 /// What a step keeps of the size of the one before.
 const SHRINK: f64 = 0.85;
+/// Size of the last step of an ascent that is to converge, as a part of the first one.
+const LAST: f64 = 1e-4;
 /// Decay of the mean of gradients and of the mean of their squares (Adam).
 const MEAN_DECAY: f64 = 0.8;
 const SQUARE_DECAY: f64 = 0.95;
 
 /// Numbers that an ascent keeps for each element and row: coefficients, slope, gradient, its two means, worst point.
-const NUMBERS: usize = 6;
+const NUMBERS: usize = 9;
 
-/// Lower slopes of the ReLUs on the way of a pass, by node; (rows, width).
-pub(super) type Slopes<T> = Vec<Option<Matrix<T>>>;
+/// A matrix for some of the nodes; (rows, width) each.
+pub(super) type ByNode<T> = Vec<Option<Matrix<T>>>;
+
+/// What is free in the bounds of some rows, by node.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Free<T> {
+    /// Lower slopes of ReLUs, in `[0, 1]`.
+    pub slopes: ByNode<T>,
+    /// Multipliers of the boxes that activations read: of the lower end where negative, of the upper end where positive.
+    pub multipliers: ByNode<T>,
+}
 
 /// Coefficients that arrived at each node of a pass; (rows, width).
-pub(super) type Tape<T> = Vec<Option<Matrix<T>>>;
+pub(super) type Tape<T> = ByNode<T>;
+
+/// What an ascent ends with, for the rows that are still open.
+pub(super) struct Ending<T> {
+    /// Their places among the rows that it was given.
+    pub at: Vec<usize>,
+    /// What is free in their bounds, as it was in the last pass.
+    pub free: Free<T>,
+    /// Coefficients of the last pass.
+    pub tape: Tape<T>,
+    /// Its worst points.
+    pub points: ByNode<T>,
+}
+
+impl<T: Scalar> Ending<T> {
+    /// The lower slope of an element of node `index` in row `r`, where it is free.
+    pub(super) fn slope(&self, index: usize, r: usize, element: usize) -> Option<T> {
+        self.free.slopes[index].as_ref().map(|slopes| slopes[(r, element)])
+    }
+}
 
 impl<T: Scalar> Backward<'_, T> {
     /// Raises lower bounds of rows of node `start` by `steps` steps of ascent each; a row rests once it is above `enough`.
     pub fn ascend(&self, start: usize, rows: &[Row], best: &mut [T], steps: usize, enough: T) {
-        // As much memory as a plain pass takes for its rows.
-        let model = self.block.prepared.model;
-        let elements: usize = (0..=start).map(|node| model.width(node)).sum();
-        let most = MATRICES * COEFFICIENTS / (NUMBERS * elements).max(1);
-        let together = self.rows_together(start).min(most.max(1));
+        let together = self.ascending_together(start);
         for (rows, best) in rows.chunks(together).zip(best.chunks_mut(together)) {
-            self.ascend_chunk(start, rows, best, steps, enough);
+            let first = |at: &[usize]| {
+                let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
+                Free { multipliers: vec![None; start + 1], ..self.first_free(start, &own) }
+            };
+            self.climb((start, rows), best, steps, |_, best| !(best > enough), first);
         }
     }
 
-    fn ascend_chunk(&self, start: usize, rows: &[Row], best: &mut [T], steps: usize, enough: T) {
+    /// How many rows of node `start` can ascend together: as much memory as a plain pass takes for its rows.
+    pub(super) fn ascending_together(&self, start: usize) -> usize {
+        let model = self.block.prepared.model;
+        let elements: usize = (0..=start).map(|node| model.width(node)).sum();
+        let most = MATRICES * COEFFICIENTS / (NUMBERS * elements).max(1);
+        self.rows_together(start).min(most.max(1))
+    }
+
+    /// Raises lower bounds of a few rows of node `start` by `steps` passes; a row rests once it is not `is_open`. `first` gives
+    /// what is free in the bounds of the rows at some places.
+    pub(super) fn ascend_from(
+        &self,
+        (start, rows): (usize, &[Row]),
+        best: &mut [T],
+        steps: usize,
+        is_open: impl Fn(usize, T) -> bool,
+        first: impl Fn(&[usize]) -> Free<T>,
+    ) -> Option<Ending<T>> {
+        let (at, free, tape) = self.climb((start, rows), best, steps, is_open, first)?;
+        let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
+        let points = self.points(&tape, &own, &free.slopes);
+        Some(Ending { at, free, tape, points })
+    }
+
+    /// [`Self::ascend_from`] without the worst points: the rows that are still open, what is free in their bounds and the
+    /// coefficients of the last pass.
+    fn climb(
+        &self,
+        (start, rows): (usize, &[Row]),
+        best: &mut [T],
+        steps: usize,
+        is_open: impl Fn(usize, T) -> bool,
+        first: impl Fn(&[usize]) -> Free<T>,
+    ) -> Option<(Vec<usize>, Free<T>, Tape<T>)> {
         // Rows at work, by their place in `best`.
-        let open = |best: &[T], k: &usize| !(best[*k] > enough);
-        let mut at: Vec<usize> = (0..rows.len()).filter(|k| open(best, k)).collect();
+        let mut at: Vec<usize> = (0..rows.len()).filter(|&k| is_open(k, best[k])).collect();
         let mut own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
-        let mut ascent = Ascent::new(self.first_slopes(start, &own));
+        let mut ascent = Ascent::new(first(&at));
         for step in 0..steps {
             if own.is_empty() {
-                return;
+                return None;
             }
             let mut tape: Tape<T> = vec![None; start + 1];
-            let found = self.pass(start, &own, Some(&ascent.slopes), Some(&mut tape));
+            let found = self.pass(start, &own, Some(&ascent.free), Some(&mut tape));
             for (&k, &lower) in at.iter().zip(&found) {
                 if lower > best[k] {
                     best[k] = lower;
                 }
             }
-            if step + 1 == steps {
-                return;
-            }
-            let gradients = self.gradients(&tape, &own, &ascent.slopes);
-            ascent.step(gradients, step);
-            let keep: Vec<bool> = at.iter().map(|k| open(best, k)).collect();
+            let keep: Vec<bool> = at.iter().map(|&k| is_open(k, best[k])).collect();
             if keep.contains(&false) {
                 ascent.retain(&keep);
+                tape.iter_mut().flatten().for_each(|m| *m = kept(m, &keep));
                 let mut kept = keep.iter();
                 own.retain(|_| *kept.next().expect("one for each row"));
-                at.retain(|k| open(best, k));
+                at.retain(|&k| is_open(k, best[k]));
+                if own.is_empty() {
+                    return None;
+                }
             }
+            if step + 1 == steps {
+                return Some((at, ascent.free, tape));
+            }
+            let points = self.points(&tape, &own, &ascent.free.slopes);
+            ascent.step(&self.gradients(&tape, &points, &own, &ascent.free), &tape, (step, steps));
         }
+        None
     }
 
-    /// The slopes that the plain pass uses.
-    fn first_slopes(&self, start: usize, rows: &[Row]) -> Slopes<T> {
+    /// The slopes that the plain pass uses, and multipliers of zero.
+    pub(super) fn first_free(&self, start: usize, rows: &[Row]) -> Free<T> {
         let model = self.block.prepared.model;
-        let of_node = |node: usize| match (&model.steps[node], self.relaxed(node)) {
+        let slopes = |node: usize| match (&model.steps[node], self.relaxed(node)) {
             // The lower lines of other activations have offsets that belong to their slopes.
             (Step::Activation(Activation::Relu), Some(Relaxed::Activation(relaxation))) => {
                 let mut slopes = Matrix::zeros(rows.len(), model.width(node));
@@ -103,55 +172,115 @@ impl<T: Scalar> Backward<'_, T> {
             }
             _ => None,
         };
+        let read_by_nonlinear =
+            |node: usize| (node + 1..start).any(|k| self.relaxed(k).is_some() && model.input_of(k) == node);
+        let multipliers = |node: usize| {
+            let has_one = !self.ends_at(node, true)
+                && (read_by_nonlinear(node) || has_chord(self.block.prepared, node));
+            has_one.then(|| Matrix::zeros(rows.len(), model.width(node)))
+        };
+        let multipliers = (0..start).map(multipliers).chain([None]).collect();
         // The start itself is not passed.
-        (0..start).map(of_node).chain([None]).collect()
+        Free { slopes: (0..start).map(slopes).chain([None]).collect(), multipliers }
     }
 
-    /// Derivatives of the bounds of all rows by their slopes.
-    fn gradients(&self, tape: &Tape<T>, rows: &[Row], slopes: &Slopes<T>) -> Vec<Option<Matrix<T>>> {
-        let model = self.block.prepared.model;
-        let mut points: Vec<Option<Matrix<T>>> = Vec::with_capacity(tape.len());
-        let mut gradients = vec![None; tape.len()];
+    /// Derivatives of the bounds of all rows by what is free; `points` are their worst points.
+    fn gradients(&self, tape: &Tape<T>, points: &ByNode<T>, rows: &[Row], free: &Free<T>) -> Free<T> {
+        let by_slope = |node: usize| {
+            let (a, _) = (tape[node].as_ref()?, free.slopes[node].as_ref()?);
+            let input = self.block.prepared.model.input_of(node);
+            (!self.ends_at(node, true)).then(|| {
+                let v = points[input].as_ref().expect("coefficients moved to the input");
+                self.by_slope(input, a, v, rows)
+            })
+        };
+        let by_multiplier = |node: usize| {
+            let (m, v) = (free.multipliers[node].as_ref()?, points[node].as_ref()?);
+            Some(self.by_multiplier(node, m, v, rows))
+        };
+        Free {
+            slopes: (0..tape.len()).map(by_slope).collect(),
+            multipliers: (0..tape.len()).map(by_multiplier).collect(),
+        }
+    }
+
+    /// `a v` where a coefficient takes the free line of an unstable neuron that reads `input`, else zero.
+    fn by_slope(&self, input: usize, a: &Matrix<T>, v: &Matrix<T>, rows: &[Row]) -> Matrix<T> {
+        let (lower, upper) = (self.states.lower(input), self.states.upper(input));
+        let mut out = Matrix::zeros(a.rows(), a.cols());
+        vectorized!(|| {
+            for (r, (s, _)) in rows.iter().enumerate() {
+                let of = [a.row(r), v.row(r), lower.row(*s), upper.row(*s)];
+                fill(out.row_mut(r), of, |[a, v, l, u]| {
+                    if contains_zero(l, u) && a > T::zero() { a * v } else { T::zero() }
+                });
+            }
+        });
+        out
+    }
+
+    /// `v − u` where the multiplier of the upper end is or should be used, `v − l` for the lower end, else zero.
+    fn by_multiplier(&self, node: usize, m: &Matrix<T>, v: &Matrix<T>, rows: &[Row]) -> Matrix<T> {
+        let (lower, upper) = (self.states.lower(node), self.states.upper(node));
+        let mut out = Matrix::zeros(v.rows(), v.cols());
+        vectorized!(|| {
+            for (r, (s, _)) in rows.iter().enumerate() {
+                let of = [m.row(r), v.row(r), lower.row(*s), upper.row(*s)];
+                fill(out.row_mut(r), of, |[m, v, l, u]| {
+                    let zero = T::zero();
+                    if m > zero || (m == zero && v > u) {
+                        v - u
+                    } else if m < zero || v < l {
+                        v - l
+                    } else {
+                        zero
+                    }
+                });
+            }
+        });
+        out
+    }
+
+    /// Worst points of the bounds of all rows, by node; (rows, width) each.
+    fn points(&self, tape: &Tape<T>, rows: &[Row], slopes: &ByNode<T>) -> ByNode<T> {
+        let mut points: ByNode<T> = Vec::with_capacity(tape.len());
         for (node, a) in tape.iter().enumerate() {
             let point = a.as_ref().map(|a| {
                 if self.ends_at(node, true) {
-                    return self.end_point(node, a, rows);
+                    self.end_point(node, a, rows)
+                } else {
+                    self.moved_point(node, a, &points, rows, slopes)
                 }
-                let input = points[model.input_of(node)].as_ref().expect("coefficients moved to the input");
-                if let (Step::Activation(_), Some(_)) = (&model.steps[node], &slopes[node]) {
-                    let free =
-                        |r: usize, i: usize| self.unstable(node, rows[r].0, i) && a[(r, i)] > T::zero();
-                    let by_slope = |r, i| if free(r, i) { a[(r, i)] * input[(r, i)] } else { T::zero() };
-                    gradients[node] = Some(Matrix::from_fn(a.rows(), a.cols(), by_slope));
-                }
-                self.moved_point(node, a, &points, rows, slopes)
             });
             points.push(point);
         }
-        gradients
-    }
-
-    fn unstable(&self, node: usize, s: usize, i: usize) -> bool {
-        let p = self.block.prepared.model.input_of(node);
-        self.states.lower(p)[(s, i)] < T::zero() && self.states.upper(p)[(s, i)] > T::zero()
+        points
     }
 
     /// The worst point of the set where a pass ends; of kernels whose input is fixed that of the box around it.
     fn end_point(&self, node: usize, a: &Matrix<T>, rows: &[Row]) -> Matrix<T> {
+        let mut out = Matrix::zeros(a.rows(), a.cols());
         if let Some(End::Ball { radius, length, bias }) = End::of_layer(self, node) {
             let value = self.states.value(node);
-            return Matrix::from_fn(a.rows(), a.cols(), |r, j| {
-                let (s, norm) = (rows[r].0, squares(a.row(r)).sqrt());
-                let towards = if norm > T::zero() { a[(r, j)] / norm } else { T::zero() };
-                let sign = if a[(r, j)] > T::zero() { T::one() } else { -T::one() };
-                value[(s, j)] - radius * length[s] * towards - sign * bias[j]
+            vectorized!(|| {
+                for (r, (s, _)) in rows.iter().enumerate() {
+                    let (norm, reach) = (squares(a.row(r)).sqrt(), radius * length[*s]);
+                    fill(out.row_mut(r), [a.row(r), value.row(*s), bias], |[a, v, e]| {
+                        let towards = if norm > T::zero() { a / norm } else { T::zero() };
+                        v - reach * towards - with_sign(a, e)
+                    });
+                }
             });
+            return out;
         }
-        let (l, u) = (self.states.lower(node), self.states.upper(node));
-        Matrix::from_fn(a.rows(), a.cols(), |r, j| {
-            let s = rows[r].0;
-            if a[(r, j)] > T::zero() { l[(s, j)] } else { u[(s, j)] }
-        })
+        let (lower, upper) = (self.states.lower(node), self.states.upper(node));
+        vectorized!(|| {
+            for (r, (s, _)) in rows.iter().enumerate() {
+                let of = [a.row(r), lower.row(*s), upper.row(*s)];
+                fill(out.row_mut(r), of, |[a, l, u]| if a > T::zero() { l } else { u });
+            }
+        });
+        out
     }
 
     /// The worst point of `node` from those of what it reads.
@@ -159,9 +288,9 @@ impl<T: Scalar> Backward<'_, T> {
         &self,
         node: usize,
         a: &Matrix<T>,
-        points: &[Option<Matrix<T>>],
+        points: &ByNode<T>,
         rows: &[Row],
-        slopes: &Slopes<T>,
+        slopes: &ByNode<T>,
     ) -> Matrix<T> {
         let model = self.block.prepared.model;
         let inputs = model.inputs_of(node);
@@ -170,23 +299,17 @@ impl<T: Scalar> Backward<'_, T> {
             Step::Input => unreachable!("a pass ends at the input"),
             Step::Affine(layer) => self.affine_point(node, layer, a, point(0), rows),
             Step::Scale { scale, shift } => {
-                Matrix::from_fn(a.rows(), a.cols(), |r, j| point(0)[(r, j)] * scale[j] + shift[j])
-            }
-            Step::Activation(_) => {
-                let Some(Relaxed::Activation(relaxation)) = self.relaxed(node) else {
-                    unreachable!("activations before the start are relaxed")
-                };
-                let radius = self.block.prepared.radii.activation();
-                Matrix::from_fn(a.rows(), a.cols(), |r, j| {
-                    let (lines, p) = (relaxation.lines(rows[r].0), point(0)[(r, j)]);
-                    if a[(r, j)] > T::zero() {
-                        let slope = slopes[node].as_ref().map_or(lines.lower_slope[j], |own| own[(r, j)]);
-                        slope * p + lines.lower_offset[j] - radius
-                    } else {
-                        lines.upper_slope[j] * p + lines.upper_offset[j] + radius
+                let mut out = Matrix::zeros(a.rows(), a.cols());
+                vectorized!(|| {
+                    for r in 0..rows.len() {
+                        fill(out.row_mut(r), [point(0).row(r), scale, shift], |[v, scale, shift]| {
+                            v * scale + shift
+                        });
                     }
-                })
+                });
+                out
             }
+            Step::Activation(_) => self.activation_point(node, a, point(0), rows, slopes[node].as_ref()),
             Step::MaxPool(window) => max_pool(point(0), window),
             Step::AveragePool { window, factor } => average_pool(point(0), window, factor),
             Step::Add => {
@@ -202,6 +325,35 @@ impl<T: Scalar> Backward<'_, T> {
         }
     }
 
+    /// The lower line at `v` where `a > 0`, else the upper line, each moved away by the radius of the activation.
+    fn activation_point(
+        &self,
+        node: usize,
+        a: &Matrix<T>,
+        v: &Matrix<T>,
+        rows: &[Row],
+        slopes: Option<&Matrix<T>>,
+    ) -> Matrix<T> {
+        let Some(Relaxed::Activation(relaxation)) = self.relaxed(node) else {
+            unreachable!("activations before the start are relaxed")
+        };
+        let radius = self.block.prepared.radii.activation();
+        let mut out = Matrix::zeros(a.rows(), a.cols());
+        vectorized!(|| {
+            for (r, (s, _)) in rows.iter().enumerate() {
+                let lines = relaxation.lines(*s);
+                let lower_slope = slopes.map_or(lines.lower_slope, |own| own.row(r));
+                let (lower_offset, upper_slope, upper_offset) =
+                    (lines.lower_offset, lines.upper_slope, lines.upper_offset);
+                let of = [a.row(r), v.row(r), lower_slope, lower_offset, upper_slope, upper_offset];
+                fill(out.row_mut(r), of, |[a, v, ls, lo, us, uo]| {
+                    if a > T::zero() { ls * v + lo - radius } else { us * v + uo + radius }
+                });
+            }
+        });
+        out
+    }
+
     /// `W v + b − sign(a) (E |v| + e)`, with the chord of `|v|`; kernels whose uses move alike only move by their
     /// biases, and balls of kernels do not move.
     fn affine_point(
@@ -209,98 +361,230 @@ impl<T: Scalar> Backward<'_, T> {
         node: usize,
         layer: &Affine<T>,
         a: &Matrix<T>,
-        z: &Matrix<T>,
+        v: &Matrix<T>,
+        rows: &[Row],
+    ) -> Matrix<T> {
+        let mut out = Matrix::default();
+        layer.apply(&mut out, v);
+        let losses = self.weight_losses(node, layer, a, v, rows);
+        let bias = &self.block.prepared.radii.layer(node).bias;
+        // One for each element.
+        let bias: Vec<T> = (0..out.cols()).map(|i| bias[i / layer.positions()]).collect();
+        vectorized!(|| {
+            for r in 0..rows.len() {
+                let from = losses.row(r).iter().zip(&bias).zip(a.row(r));
+                for (out, ((&loss, &e), &a)) in out.row_mut(r).iter_mut().zip(from) {
+                    *out -= with_sign(a, loss + e);
+                }
+            }
+        });
+        out
+    }
+
+    /// `E |v|`, with the chord of `|v|`, or what a ball of weights takes from each element; (rows, width of `node`).
+    fn weight_losses(
+        &self,
+        node: usize,
+        layer: &Affine<T>,
+        a: &Matrix<T>,
+        v: &Matrix<T>,
         rows: &[Row],
     ) -> Matrix<T> {
         let radii = self.block.prepared.radii.layer(node);
         let input = self.block.prepared.model.input_of(node);
-        let mut out = Matrix::default();
-        layer.apply(&mut out, z);
-        let lines = self.absolute_lines(input);
-        let magnitude = Matrix::from_fn(z.rows(), z.cols(), |r, j| match lines {
-            None => z[(r, j)],
-            Some(lines) => lines.slope[(rows[r].0, j)] * z[(r, j)] + lines.offset[(rows[r].0, j)],
+        let mut losses = Matrix::zeros(a.rows(), a.cols());
+        match (&radii.weight, &layer.window) {
+            (Radius::Zero, _) | (Radius::Frobenius(_), Some(_)) => {}
+            (_, Some(_)) if self.sharing == Sharing::Shared && is_shared(radii) => {}
+            (Radius::Dense(e), window) => {
+                linear(&mut losses, &self.magnitudes(input, v, rows), e, window.as_ref());
+            }
+            (Radius::Uniform(_) | Radius::PerRow(_), Some(window)) => {
+                let e = radius_matrix(&radii.weight, &layer.weight);
+                linear(&mut losses, &self.magnitudes(input, v, rows), &e, Some(window));
+            }
+            // Every row of `E` is one number.
+            (Radius::Uniform(e), None) => {
+                let totals = self.total_magnitudes(input, v, rows);
+                (0..rows.len()).for_each(|r| losses.row_mut(r).fill(*e * totals[r]));
+            }
+            (Radius::PerRow(e), None) => {
+                let totals = self.total_magnitudes(input, v, rows);
+                vectorized!(|| {
+                    (0..rows.len()).for_each(|r| fill(losses.row_mut(r), [e.as_slice()], |[e]| e * totals[r]))
+                });
+            }
+            (Radius::Frobenius(e), None) => {
+                let longest = largest_magnitude(self.states.lower(input), self.states.upper(input));
+                vectorized!(|| {
+                    for (r, (s, _)) in rows.iter().enumerate() {
+                        let (norm, length) = (squares(a.row(r)).sqrt(), squares(longest.row(*s)).sqrt());
+                        if norm > T::zero() {
+                            let reach = *e * length;
+                            fill(losses.row_mut(r), [a.row(r)], |[a]| reach * a.abs() / norm);
+                        }
+                    }
+                });
+            }
+        }
+        losses
+    }
+
+    /// The chords of `|v|` for the elements of `node`; (rows, width).
+    fn magnitudes(&self, node: usize, v: &Matrix<T>, rows: &[Row]) -> Matrix<T> {
+        let Some(lines) = self.absolute_lines(node) else { return v.clone() };
+        let mut out = Matrix::zeros(v.rows(), v.cols());
+        vectorized!(|| {
+            for (r, (s, _)) in rows.iter().enumerate() {
+                let of = [v.row(r), lines.slope.row(*s), lines.offset.row(*s)];
+                fill(out.row_mut(r), of, |[v, slope, offset]| slope * v + offset);
+            }
         });
-        let mut losses = Matrix::zeros(out.rows(), out.cols());
-        let window = layer.window.as_ref();
-        let is_shared = window.is_some() && self.sharing == Sharing::Shared && is_shared(radii);
-        match &radii.weight {
-            Radius::Zero | Radius::Frobenius(_) => {}
-            Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) if is_shared => {}
-            Radius::Dense(e) => linear(&mut losses, &magnitude, e, window),
-            Radius::Uniform(_) | Radius::PerRow(_) => {
-                linear(&mut losses, &magnitude, &radius_matrix(&radii.weight, &layer.weight), window);
-            }
-        }
-        let longest = largest_magnitude(self.states.lower(input), self.states.upper(input));
-        for r in 0..rows.len() {
-            let (norm, length) = (squares(a.row(r)).sqrt(), squares(longest.row(rows[r].0)).sqrt());
-            for i in 0..out.cols() {
-                let mut loss = losses[(r, i)] + radii.bias[i / layer.positions()];
-                if let (Radius::Frobenius(e), None, true) = (&radii.weight, window, norm > T::zero()) {
-                    loss += *e * length * a[(r, i)].abs() / norm;
-                }
-                let sign = if a[(r, i)] > T::zero() { T::one() } else { -T::one() };
-                out[(r, i)] -= sign * loss;
-            }
-        }
         out
+    }
+
+    /// Their sums; one for each row.
+    fn total_magnitudes(&self, node: usize, v: &Matrix<T>, rows: &[Row]) -> Vec<T> {
+        let lines = self.absolute_lines(node);
+        let total = |(r, (s, _)): (usize, &Row)| match lines {
+            None => sum(v.row(r)),
+            Some(lines) => dot(lines.slope.row(*s), v.row(r)) + sum(lines.offset.row(*s)),
+        };
+        vectorized!(|| rows.iter().enumerate().map(total).collect())
     }
 }
 
-/// The state of an ascent: Adam on every slope of every row.
+/// The state of an ascent: Adam on all that is free in the bounds of every row.
 struct Ascent<T> {
-    slopes: Slopes<T>,
+    free: Free<T>,
     /// Means of gradients and of their squares.
-    means: Vec<Option<(Matrix<T>, Matrix<T>)>>,
+    mean: Free<T>,
+    square: Free<T>,
 }
 
 impl<T: Scalar> Ascent<T> {
-    fn new(slopes: Slopes<T>) -> Self {
-        let zeros = |m: &Matrix<T>| Matrix::zeros(m.rows(), m.cols());
-        let means = slopes.iter().map(|m| m.as_ref().map(|m| (zeros(m), zeros(m)))).collect();
-        Ascent { slopes, means }
+    fn new(free: Free<T>) -> Self {
+        let zeros = || free.map(|m| Matrix::zeros(m.rows(), m.cols()));
+        Ascent { mean: zeros(), square: zeros(), free }
     }
 
-    /// Moves the slopes along their gradients and back into `[0, 1]`.
-    fn step(&mut self, gradients: Vec<Option<Matrix<T>>>, step: usize) {
-        let cast = T::from_f64;
-        let (keep_mean, keep_square) = (cast(MEAN_DECAY), cast(SQUARE_DECAY));
-        let count = step as i32 + 1;
-        let seen = |decay: f64| cast(1.0 / (1.0 - decay.powi(count)));
-        let (mean_scale, square_scale) = (seen(MEAN_DECAY), seen(SQUARE_DECAY));
-        let size = cast(FIRST_STEP * SHRINK.powi(step as i32));
-        let of_nodes = self.slopes.iter_mut().zip(&mut self.means).zip(&gradients);
-        for ((slopes, means), gradient) in of_nodes {
-            let (Some(slopes), Some((mean, square)), Some(gradient)) = (slopes, means, gradient) else {
-                continue;
-            };
-            let moments = mean.as_mut_slice().iter_mut().zip(square.as_mut_slice());
-            let all = slopes.as_mut_slice().iter_mut().zip(moments).zip(gradient.as_slice());
-            for ((slope, (m, v)), &g) in all {
-                *m = keep_mean * *m + (T::one() - keep_mean) * g;
-                *v = keep_square * *v + (T::one() - keep_square) * g * g;
-                let spread = (*v * square_scale).sqrt();
-                if spread > T::zero() {
-                    *slope = clamped(*slope + size * *m * mean_scale / spread);
+    /// Moves slopes along their gradients and back into `[0, 1]`, and multipliers along theirs, in units of the mean
+    /// coefficient; a multiplier that changes its end stops at zero.
+    fn step(&mut self, gradients: &Free<T>, tape: &Tape<T>, step: (usize, usize)) {
+        let adam = Adam::at(step);
+        let Ascent { free, mean, square } = self;
+        let means = mean.slopes.iter_mut().zip(&mut square.slopes);
+        for ((x, g), (m, v)) in free.slopes.iter_mut().zip(&gradients.slopes).zip(means) {
+            let (Some(x), Some(g), Some(m), Some(v)) = (x, g, m, v) else { continue };
+            vectorized!(|| {
+                let means = m.as_mut_slice().iter_mut().zip(v.as_mut_slice());
+                for ((x, &g), (m, v)) in x.as_mut_slice().iter_mut().zip(g.as_slice()).zip(means) {
+                    *x = clamped(*x + adam.advance(m, v, g));
                 }
-            }
+            });
+        }
+        let means = mean.multipliers.iter_mut().zip(&mut square.multipliers).zip(tape);
+        for ((x, g), ((m, v), a)) in free.multipliers.iter_mut().zip(&gradients.multipliers).zip(means) {
+            let (Some(x), Some(g), Some(m), Some(v), Some(a)) = (x, g, m, v, a) else { continue };
+            vectorized!(|| {
+                for r in 0..g.rows() {
+                    let unit = l1(a.row(r)) / T::from_f64(a.cols() as f64);
+                    let means = m.row_mut(r).iter_mut().zip(v.row_mut(r));
+                    for ((x, &g), (m, v)) in x.row_mut(r).iter_mut().zip(g.row(r)).zip(means) {
+                        let next = *x + unit * adam.advance(m, v, g);
+                        *x = if *x * next < T::zero() || next.is_nan() { T::zero() } else { next };
+                    }
+                }
+            });
         }
     }
 
     /// Keeps some of the rows.
     fn retain(&mut self, keep: &[bool]) {
-        let kept = |m: &Matrix<T>| {
-            let rows = (0..m.rows()).filter(|&r| keep[r]);
-            let data: Vec<T> = rows.flat_map(|r| m.row(r).iter().copied()).collect();
-            Matrix::from_vec(keep.iter().filter(|k| **k).count(), m.cols(), data)
-        };
-        self.slopes.iter_mut().flatten().for_each(|m| *m = kept(m));
-        self.means.iter_mut().flatten().for_each(|(m, v)| (*m, *v) = (kept(m), kept(v)));
+        for free in [&mut self.free, &mut self.mean, &mut self.square] {
+            *free = free.map(|m| kept(m, keep));
+        }
     }
 }
 
+impl<T: Scalar> Free<T> {
+    /// Replaces every matrix.
+    pub(super) fn map(&self, f: impl Fn(&Matrix<T>) -> Matrix<T>) -> Self {
+        let all = |nodes: &ByNode<T>| nodes.iter().map(|m| m.as_ref().map(&f)).collect();
+        Free { slopes: all(&self.slopes), multipliers: all(&self.multipliers) }
+    }
+
+    /// Replaces row `row` by row `from` of `other`.
+    pub(super) fn copy_row(&mut self, row: usize, other: &Free<T>, from: usize) {
+        let own = self.slopes.iter_mut().chain(&mut self.multipliers);
+        for (own, other) in own.zip(other.slopes.iter().chain(&other.multipliers)) {
+            if let (Some(own), Some(other)) = (own, other) {
+                own.row_mut(row).copy_from_slice(other.row(from));
+            }
+        }
+    }
+
+    /// How many numbers there are.
+    pub(super) fn len(&self) -> usize {
+        self.slopes.iter().chain(&self.multipliers).flatten().map(|m| m.as_slice().len()).sum()
+    }
+}
+
+/// Some of the rows of a matrix.
+fn kept<T: Scalar>(m: &Matrix<T>, keep: &[bool]) -> Matrix<T> {
+    let rows = (0..m.rows()).filter(|&r| keep[r]);
+    let data: Vec<T> = rows.flat_map(|r| m.row(r).iter().copied()).collect();
+    Matrix::from_vec(keep.iter().filter(|k| **k).count(), m.cols(), data)
+}
+
+/// One step of Adam.
+struct Adam<T> {
+    keep_mean: T,
+    keep_square: T,
+    mean_scale: T,
+    square_scale: T,
+    size: T,
+}
+
+impl<T: Scalar> Adam<T> {
+    fn at((step, steps): (usize, usize)) -> Self {
+        let shrink = if steps > Optimized::DEFAULT.steps { LAST.powf(1.0 / steps as f64) } else { SHRINK };
+        let cast = T::from_f64;
+        let seen = |decay: f64| cast(1.0 / (1.0 - decay.powi(step as i32 + 1)));
+        Adam {
+            keep_mean: cast(MEAN_DECAY),
+            keep_square: cast(SQUARE_DECAY),
+            mean_scale: seen(MEAN_DECAY),
+            square_scale: seen(SQUARE_DECAY),
+            size: cast(FIRST_STEP * shrink.powi(step as i32)),
+        }
+    }
+
+    /// Takes gradient `g` into the means and gives the step.
+    #[inline(always)]
+    fn advance(&self, mean: &mut T, square: &mut T, g: T) -> T {
+        *mean = self.keep_mean * *mean + (T::one() - self.keep_mean) * g;
+        *square = self.keep_square * *square + (T::one() - self.keep_square) * g * g;
+        let spread = (*square * self.square_scale).sqrt();
+        let step = self.size * *mean * self.mean_scale / spread;
+        if spread > T::zero() { step } else { T::zero() }
+    }
+}
+
+/// Whether a neuron with this box is unstable.
+#[inline(always)]
+fn contains_zero<T: Scalar>(l: T, u: T) -> bool {
+    l < T::zero() && u > T::zero()
+}
+
+/// `size` where `a > 0`, else `−size`.
+#[inline(always)]
+fn with_sign<T: Scalar>(a: T, size: T) -> T {
+    if a > T::zero() { size } else { -size }
+}
+
 /// Into `[0, 1]`; NaN becomes 0, which is as sound as any other slope.
+#[inline(always)]
 fn clamped<T: Scalar>(slope: T) -> T {
     if slope > T::one() {
         T::one()
@@ -386,37 +670,73 @@ mod tests {
         }
     }
 
+    /// Something free in every bound, away from the kinks, so that a difference to both sides exists.
+    fn somewhere(pass: &Backward<'_, f64>, start: usize, rows: &[Row]) -> Free<f64> {
+        let mut free = pass.first_free(start, rows);
+        for slopes in free.slopes.iter_mut().flatten() {
+            slopes.as_mut_slice().iter_mut().for_each(|a| *a = 0.3 + 0.4 * *a);
+        }
+        for multipliers in free.multipliers.iter_mut().flatten() {
+            let all = multipliers.as_mut_slice().iter_mut().enumerate();
+            all.for_each(|(k, m)| *m = 0.1 * wave(k, 0.2));
+        }
+        free
+    }
+
+    /// Compares the gradient by each element that `is_free` of one part with differences of the pass; returns how many matter.
+    fn check_gradient(
+        pass: &Backward<'_, f64>,
+        (start, rows): (usize, &[Row]),
+        part: fn(&mut Free<f64>) -> &mut ByNode<f64>,
+        is_free: impl Fn(usize, usize) -> bool,
+    ) -> usize {
+        let free = somewhere(pass, start, rows);
+        let mut tape: Tape<f64> = vec![None; start + 1];
+        pass.pass(start, rows, Some(&free), Some(&mut tape));
+        let points = pass.points(&tape, rows, &free.slopes);
+        let mut gradients = pass.gradients(&tape, &points, rows, &free);
+        let mut matter = 0;
+        for (node, gradient) in part(&mut gradients).iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
+            for (r, i) in (0..rows.len()).flat_map(|r| (0..gradient.cols()).map(move |i| (r, i))) {
+                if !is_free(node, i) {
+                    continue;
+                }
+                let at = |h: f64| {
+                    let mut moved = free.clone();
+                    part(&mut moved)[node].as_mut().unwrap()[(r, i)] += h;
+                    pass.pass(start, rows, Some(&moved), None)[r]
+                };
+                let (difference, found) = ((at(1e-5) - at(-1e-5)) / 2e-5, gradient[(r, i)]);
+                assert!((difference - found).abs() < TOLERANCE, "node {node}: {difference} {found}");
+                matter += usize::from(found != 0.0);
+            }
+        }
+        matter
+    }
+
     #[test]
-    fn gradients_are_finite_differences() {
+    fn gradients_by_slopes_are_finite_differences() {
         let checked = std::cell::Cell::new(0);
         each_pass(|pass, start, rows| {
-            let mut slopes = pass.first_slopes(start, rows);
-            // Away from the ends, so that a difference to both sides exists.
-            slopes
-                .iter_mut()
-                .flatten()
-                .for_each(|m| m.as_mut_slice().iter_mut().for_each(|a| *a = 0.3 + 0.4 * *a));
-            let mut tape: Tape<f64> = vec![None; start + 1];
-            pass.pass(start, rows, Some(&slopes), Some(&mut tape));
-            let gradients = pass.gradients(&tape, rows, &slopes);
-            for node in 0..start {
-                let Some(gradient) = &gradients[node] else { continue };
-                for r in 0..rows.len() {
-                    for i in (0..gradient.cols()).filter(|&i| pass.unstable(node, 0, i)) {
-                        let at = |h: f64| {
-                            let mut moved = slopes.clone();
-                            moved[node].as_mut().unwrap()[(r, i)] += h;
-                            pass.pass(start, rows, Some(&moved), None)[r]
-                        };
-                        let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
-                        let found = gradient[(r, i)];
-                        assert!((difference - found).abs() < TOLERANCE, "node {node}: {difference} {found}");
-                        checked.set(checked.get() + usize::from(found != 0.0));
-                    }
-                }
-            }
+            let is_free = |node, i| {
+                let p = pass.block.prepared.model.input_of(node);
+                contains_zero(pass.states.lower(p)[(0, i)], pass.states.upper(p)[(0, i)])
+            };
+            let matter = check_gradient(pass, (start, rows), |free| &mut free.slopes, is_free);
+            checked.set(checked.get() + matter);
         });
         assert!(checked.get() > 30, "{} slopes matter", checked.get());
+    }
+
+    #[test]
+    fn gradients_by_multipliers_are_finite_differences() {
+        let checked = std::cell::Cell::new(0);
+        each_pass(|pass, start, rows| {
+            let matter = check_gradient(pass, (start, rows), |free| &mut free.multipliers, |_, _| true);
+            checked.set(checked.get() + matter);
+        });
+        assert!(checked.get() > 100, "{} multipliers matter", checked.get());
     }
 
     #[test]

@@ -1,0 +1,225 @@
+//! A file that keeps what is settled, so that a run that was killed goes on where it was.
+//!
+//! ```text
+//! {"schema": "weightproof/journal/1", …}     all that results depend on
+//! {"set": 0, "index": 17, …}                 one line for each settled sample and radius
+//! ```
+//! Lines are believed as they are: a journal is as trustworthy as whoever can write to it.
+
+use crate::error::Failure;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use weightproof::verdict::Reason;
+use weightproof_report::ExactRecord;
+
+/// What the first line of a journal names.
+const SCHEMA: &str = "weightproof/journal/1";
+
+/// The longest line that is read.
+const MOST_BYTES: u64 = 1 << 24;
+
+/// Why a sample is left open that more time or memory may settle.
+const LIMITS: [Reason; 3] = [Reason::TimeLimit, Reason::NodeLimit, Reason::MemoryLimit];
+
+/// Records by set and index of the sample.
+pub type Settled = HashMap<(usize, usize), ExactRecord>;
+
+/// The end of the file, where lines are added.
+#[derive(Debug)]
+pub struct Journal {
+    out: BufWriter<File>,
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line<R> {
+    set: usize,
+    #[serde(flatten)]
+    record: R,
+}
+
+impl Journal {
+    /// Reads what is settled, or starts a new file; `identity` is an object with all that results depend on.
+    ///
+    /// A last line without an end was being written when the run was killed: it is overwritten.
+    pub fn open(path: &Path, identity: &Value) -> Result<(Settled, Journal), Failure> {
+        let header = header(identity);
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = file.map_err(Failure::io(path))?;
+        if !file.metadata().map_err(Failure::io(path))?.is_file() {
+            return Err(Failure::new(format!("{}: expected a file for the journal", path.display())));
+        }
+        let (settled, end) = read(&file, path, &header)?;
+        let prepared = file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)));
+        prepared.map_err(Failure::io(path))?;
+        let mut journal = Journal { out: BufWriter::new(file), path: path.into() };
+        if end == 0 {
+            journal.write(|out| out.write_all(header.as_bytes()))?;
+        }
+        Ok((settled, journal))
+    }
+
+    /// Adds samples that are settled for set `set`.
+    pub fn append<'r>(
+        &mut self,
+        set: usize,
+        records: impl Iterator<Item = &'r ExactRecord>,
+    ) -> Result<(), Failure> {
+        self.write(|out| {
+            for record in records {
+                serde_json::to_writer(&mut *out, &Line { set, record })?;
+                out.write_all(b"\n")?;
+            }
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), Failure> {
+        write(&mut self.out).and_then(|()| self.out.flush()).map_err(Failure::io(&self.path))
+    }
+}
+
+/// Whether solving again would give nothing new: no limit was hit, and the gap is closed where there is one. Numbers that
+/// are not finite cannot be written.
+pub fn is_settled(record: &ExactRecord, gap: Option<f64>) -> bool {
+    let certify = &record.certify;
+    let limited = certify.reason.is_some_and(|reason| LIMITS.contains(&reason));
+    let closed = gap.is_none_or(|gap| record.worst_margin - certify.margin_lower <= gap);
+    let finite = certify.margin.is_finite() && record.worst_margin.is_finite();
+    !limited && closed && finite
+}
+
+/// The first line.
+fn header(identity: &Value) -> String {
+    let mut header = identity.clone();
+    header["schema"] = SCHEMA.into();
+    format!("{header}\n")
+}
+
+/// Samples of the journal, and where its last whole line ends.
+fn read(file: &File, path: &Path, header: &str) -> Result<(Settled, u64), Failure> {
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    let mut next = |line: &mut Vec<u8>| {
+        line.clear();
+        reader.by_ref().take(MOST_BYTES).read_until(b'\n', line).map_err(Failure::io(path))
+    };
+    let mut end = next(&mut line)? as u64;
+    let mut settled = Settled::new();
+    if line != header.as_bytes() {
+        // Nothing, or a part of the first line.
+        let torn = header.as_bytes().starts_with(&line);
+        return if torn { Ok((settled, 0)) } else { Err(foreign(path, header, &line)) };
+    }
+    for number in 2.. {
+        let length = next(&mut line)? as u64;
+        if line.last() != Some(&b'\n') && length < MOST_BYTES {
+            break;
+        }
+        let Line { set, record } = serde_json::from_slice::<Line<ExactRecord>>(&line).map_err(|error| {
+            let path = path.display();
+            Failure::new(format!("{path}: line {number}: expected a settled sample: {error}"))
+        })?;
+        settled.insert((set, record.certify.index), record);
+        end += length;
+    }
+    Ok((settled, end))
+}
+
+/// The error for a file that begins with another line.
+fn foreign(path: &Path, header: &str, line: &[u8]) -> Failure {
+    let path = path.display();
+    let parse = |line: &[u8]| serde_json::from_slice::<Value>(line).unwrap_or_default();
+    let (ours, theirs) = (parse(header.as_bytes()), parse(line));
+    if theirs["schema"] != SCHEMA {
+        let message = format!("{path}: expected a journal of certify --method exact, found another file");
+        return Failure::new(message).hint("--journal names a file of its own");
+    }
+    let keys = ours.as_object().into_iter().flat_map(|ours| ours.keys());
+    let differing: Vec<&str> = keys.filter(|key| ours[*key] != theirs[*key]).map(String::as_str).collect();
+    let differing = differing.join(", ");
+    Failure::new(format!("{path}: expected the journal of this run, found that of another: {differing}"))
+        .hint("give a new file, or the settings of that run")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::fs;
+
+    fn record(index: usize, reason: Option<&str>) -> ExactRecord {
+        let verdict = if reason.is_some() { "unknown" } else { "verified" };
+        serde_json::from_value(json!({
+            "index": index, "label": 3, "predicted": 3, "margin": 0.1, "margin_lower": null, "runner_up": 1,
+            "verdict": verdict, "reason": reason, "worst_margin": 0.3, "nodes": 7, "seconds": 0.5, "witness": null
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn limits_and_open_gaps_are_tried_again() {
+        let settled = |reason, gap| is_settled(&record(0, reason), gap);
+        assert!(settled(None, None) && settled(Some("incomplete"), None));
+        assert!(["time-limit", "node-limit", "memory-limit"].iter().all(|limit| !settled(Some(limit), None)));
+        assert!(!settled(None, Some(0.1)));
+        let mut closed = record(0, None);
+        closed.certify.margin_lower = 0.25;
+        assert!(is_settled(&closed, Some(0.1)) && !is_settled(&closed, Some(0.01)));
+        closed.worst_margin = f64::NAN;
+        assert!(!is_settled(&closed, None));
+    }
+
+    #[test]
+    fn lines_read_back_and_a_torn_one_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let open = || Journal::open(&path, &json!({ "seed": 1 }));
+        let (settled, mut journal) = open().unwrap();
+        assert!(settled.is_empty());
+        let (mut odd, plain) = (record(5, None), record(6, None));
+        (odd.certify.margin, odd.worst_margin) = (0.1 + 0.2, 5e-324);
+        journal.append(1, [&odd, &plain].into_iter()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..=whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let (settled, mut journal) = open().unwrap();
+            let lines = whole[..cut].iter().filter(|b| **b == b'\n').count();
+            assert_eq!(settled.len(), lines.saturating_sub(1), "{cut}");
+            let missing = [&odd, &plain].into_iter().skip(settled.len());
+            journal.append(1, missing).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), whole, "{cut}");
+        }
+        let (settled, _) = open().unwrap();
+        let read = &settled[&(1, 5)];
+        assert_eq!((read.certify.margin, read.worst_margin), (0.1 + 0.2, 5e-324));
+        assert_eq!(read.certify.margin_lower, f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn other_files_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let open = |seed| Journal::open(&path, &json!({ "seed": seed, "gap": null })).map(|_| ());
+        for garbage in ["hello", "hello\n", "{}\n", "\n", "\0\0", "[1]\n", "{\"gap\":null,\"seed\":1}\n"] {
+            fs::write(&path, garbage).unwrap();
+            let error = open(1).unwrap_err().to_string();
+            assert!(error.contains("expected a journal"), "{garbage:?}: {error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), garbage);
+        }
+        fs::remove_file(&path).unwrap();
+        open(1).unwrap();
+        let error = open(2).unwrap_err().to_string();
+        assert!(error.contains("found that of another: seed\n"), "{error}");
+        let text = fs::read_to_string(&path).unwrap() + "{\"set\":0}\n";
+        fs::write(&path, &text).unwrap();
+        assert!(open(1).unwrap_err().to_string().contains("line 2: expected a settled sample"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert!(Journal::open(folder.path(), &json!({})).is_err());
+    }
+}

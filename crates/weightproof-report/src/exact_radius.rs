@@ -1,0 +1,132 @@
+//! Results of `radius --method exact`: records of `radius` with the reason why an interval is open.
+
+use crate::certify::reason;
+use crate::radius::{RadiusRecord, RadiusSummary};
+use crate::report::{ListSide, Record};
+use serde::Serialize;
+use weightproof::radius::SampleRadius;
+use weightproof::verdict::Reason;
+
+/// Radii of one sample, neighbours unless there is a reason.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExactRadiusRecord {
+    /// The radii.
+    #[serde(flatten)]
+    pub radius: RadiusRecord,
+    /// Why branch and bound left radii open between the two; `null` when it left none.
+    pub reason: Option<Reason>,
+}
+
+impl From<&SampleRadius> for ExactRadiusRecord {
+    fn from(r: &SampleRadius) -> Self {
+        ExactRadiusRecord { radius: RadiusRecord::from(r), reason: r.reason }
+    }
+}
+
+impl ExactRadiusRecord {
+    /// Whether the two radii are neighbours of the search, or the unperturbed network breaks the property.
+    fn is_closed(&self) -> bool {
+        self.reason.is_none() && self.radius.attacked_radius.is_some()
+    }
+}
+
+/// Numbers over all samples of `radius --method exact`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExactRadiusSummary {
+    /// Those of every method.
+    #[serde(flatten)]
+    pub radius: RadiusSummary,
+    /// Samples whose certified and attacked radius are neighbours of the search, or that the unperturbed network breaks.
+    pub closed: usize,
+}
+
+impl ExactRadiusSummary {
+    /// Counts `records`.
+    pub fn new(radius: RadiusSummary, records: &[ExactRadiusRecord]) -> Self {
+        ExactRadiusSummary { radius, closed: records.iter().filter(|r| r.is_closed()).count() }
+    }
+}
+
+impl Record for ExactRadiusRecord {
+    type Summary = ExactRadiusSummary;
+    const COMMAND: &'static str = RadiusRecord::COMMAND;
+    const FAILING: &'static str = "not closed";
+    const COLUMNS: &'static [&'static str] =
+        &["index", "label", "predicted", "margin", "certified_radius", "attacked_radius", "reason"];
+    const LIST: &'static [(&'static str, ListSide)] = &[
+        ("index", ListSide::Right),
+        ("label", ListSide::Right),
+        ("predicted", ListSide::Right),
+        ("margin", ListSide::Right),
+        ("certified radius", ListSide::Right),
+        ("attacked radius", ListSide::Right),
+        ("reason", ListSide::Left),
+    ];
+
+    fn holds(&self) -> bool {
+        self.is_closed()
+    }
+
+    fn csv_row(&self) -> Vec<String> {
+        let mut row = self.radius.csv_row();
+        row.push(reason(self.reason).into());
+        row
+    }
+
+    fn list_row(&self) -> Vec<String> {
+        let mut row = self.radius.list_row();
+        row.push(reason(self.reason).into());
+        row
+    }
+
+    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
+        let mut head = RadiusRecord::summary_head(guarantee);
+        head.push(("closed", ""));
+        head
+    }
+
+    fn summary_row(summary: &ExactRadiusSummary) -> Vec<String> {
+        let mut row = RadiusRecord::summary_row(&summary.radius);
+        row.push(summary.closed.to_string());
+        row
+    }
+
+    fn curves(summary: &ExactRadiusSummary, guarantee: &'static str) -> Vec<(String, String)> {
+        RadiusRecord::curves(&summary.radius, guarantee)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::radius::curve_radii;
+
+    #[test]
+    fn only_neighbours_and_misclassified_samples_are_closed() {
+        let record = |certified_radius, attacked_radius, reason| ExactRadiusRecord {
+            radius: RadiusRecord {
+                index: 0,
+                label: Some(1),
+                predicted: 1,
+                margin: 1.0,
+                certified_radius,
+                attacked_radius,
+            },
+            reason,
+        };
+        let records = [
+            record(0.001, Some(0.00101), None),
+            record(0.0, Some(0.0), None),
+            record(0.001, Some(0.002), Some(Reason::NodeLimit)),
+            // Certified wherever the search looked: no interval.
+            record(1000.0, None, None),
+        ];
+        let radii: Vec<RadiusRecord> = records.iter().map(|r| r.radius.clone()).collect();
+        let summary =
+            ExactRadiusSummary::new(RadiusSummary::new(&radii, &curve_radii(&radii), true), &records);
+        assert_eq!((summary.closed, summary.radius.samples), (2, 4));
+        assert_eq!(records[2].csv_row().last().map(String::as_str), Some("node-limit"));
+        assert_eq!(ExactRadiusRecord::COLUMNS[..6], *RadiusRecord::COLUMNS);
+        assert_eq!(ExactRadiusRecord::LIST[..6], *RadiusRecord::LIST);
+    }
+}

@@ -1,0 +1,455 @@
+//! Domains of a branch and bound (theory.md §6): parts of a sample's set in which some neurons lie on one side of a value.
+//!
+//! A domain is bounded like a sample, in blocks, but starts from boxes of its own: those of the domain that it was split
+//! from, clipped at the split. Nodes after the split get better boxes; then the rows that are not proved ascend from the
+//! slopes and multipliers that the domain before ended with. A split enters as a box, and the box of every neuron has a
+//! multiplier ([`super::slopes`]).
+//!
+//! # Guarantee
+//! A bound holds for all perturbations that the domain contains, and the two parts of a split contain all of their parent's.
+//! # Source
+//! theory.md §6; Bunel et al., JMLR 21 (2020); Wang et al., *Beta-CROWN*, arXiv 2103.06624. Differences: weights move, all
+//! rivals of a sample share one tree, and every box has a multiplier, not only those of splits.
+
+use super::super::interval::{check_format_range, moving, step};
+use super::super::{Block, Bounds, Prepared, State, States};
+use super::branching::{self, Branch, Branching};
+use super::optimized::Optimized;
+use super::propagate::{Backward, Reach, Row, Sharing};
+use super::relax::Relaxed;
+use super::slopes::{Ending, Free, Tape};
+use super::{analysed, is_exact, meet, sharings, tighten, tighten_by, uncross};
+use crate::kernels::{Matrix, Scalar};
+use crate::memory::Estimate;
+use crate::model::{Radius, Step};
+use crate::property::SpecRow;
+use std::ops::Range;
+
+/// Passes for every row of a domain.
+const STEPS: usize = 4;
+/// Passes for every row of a domain that no split improves.
+const CONVERGING_STEPS: usize = 100;
+/// Most domains bounded together.
+const TOGETHER: usize = 32;
+
+/// A row of the specification that a domain has not proved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Open<T> {
+    /// Its place among the rows of its sample.
+    pub k: usize,
+    pub row: SpecRow,
+    /// Its bound.
+    pub lower: T,
+}
+
+/// A sample and its rows that are to be proved.
+pub(crate) type Root<T> = (usize, Vec<Open<T>>);
+
+/// A domain that was bounded and is not proved.
+#[derive(Clone, Debug)]
+pub(crate) struct Domain<T> {
+    /// Sample of the block that the tree belongs to.
+    pub sample: usize,
+    /// Number of splits.
+    pub depth: usize,
+    /// Whether its bounds were driven to their limit.
+    pub converged: bool,
+    /// Rows that are not proved.
+    pub open: Vec<Open<T>>,
+    /// Where to split it, if anywhere.
+    pub branch: Option<Branch<T>>,
+    /// Lower and upper ends of the boxes of [`Domains::nodes`], one after the other.
+    boxes: Vec<T>,
+    /// What the ascent ended with; a row for each of `open`. `None` of a root.
+    free: Option<Free<T>>,
+}
+
+impl<T: Scalar> Domain<T> {
+    /// The row with the least bound.
+    pub fn worst(&self) -> Open<T> {
+        let worse = |a: Open<T>, b: &Open<T>| if b.lower < a.lower { *b } else { a };
+        self.open[1..].iter().fold(self.open[0], worse)
+    }
+
+    /// Memory that it takes.
+    pub fn bytes(&self) -> usize {
+        let free = self.free.as_ref().map_or(0, Free::len);
+        size_of::<Self>()
+            + size_of::<T>() * (self.boxes.len() + free)
+            + size_of::<Open<T>>() * self.open.len()
+    }
+}
+
+/// A domain to be bounded: one side of the split of another one, or a root itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part<'d, T> {
+    pub of: &'d Domain<T>,
+    /// Where it is clipped, and whether it is the part above.
+    pub side: Option<(Branch<T>, bool)>,
+}
+
+impl<T: Scalar> Part<'_, T> {
+    /// Whether the domain itself is bounded once more, until its bounds are at their limit.
+    fn is_again(&self) -> bool {
+        self.side.is_none() && self.of.free.is_some()
+    }
+
+    /// Passes for each of its rows.
+    fn steps(&self) -> usize {
+        match self.side {
+            Some(_) => STEPS,
+            None if self.is_again() => CONVERGING_STEPS,
+            None => Optimized::DEFAULT.steps,
+        }
+    }
+}
+
+/// A row that is bounded.
+#[derive(Clone, Copy)]
+struct Place<T> {
+    /// The part that it belongs to.
+    part: usize,
+    /// Its place among the open rows of the part.
+    row: usize,
+    open: Open<T>,
+}
+
+impl<T: Scalar> Place<T> {
+    /// All rows of `parts`, part after part.
+    fn all(parts: &[Part<'_, T>]) -> Vec<Self> {
+        let of = |(part, p): (usize, &Part<'_, T>)| {
+            let rows = p.of.open.iter().enumerate();
+            rows.map(|(row, &open)| Place { part, row, open }).collect::<Vec<_>>()
+        };
+        parts.iter().enumerate().flat_map(of).collect()
+    }
+}
+
+/// What bounding some parts gave.
+pub(crate) struct Bounded<T> {
+    /// Those that are not proved, in order.
+    pub open: Vec<Domain<T>>,
+    /// Sample, place of the row and bound of every row that was proved.
+    pub proved: Vec<(usize, usize, T)>,
+    /// For each open domain its worst row's place in `tape`.
+    pub worst: Vec<usize>,
+    /// Coefficients of the last pass of all open rows.
+    pub tape: Tape<T>,
+}
+
+impl<T> Bounded<T> {
+    fn nothing() -> Self {
+        Bounded { open: Vec::new(), proved: Vec::new(), worst: Vec::new(), tape: Vec::new() }
+    }
+}
+
+/// Bounds domains of the samples of a block.
+pub(crate) struct Domains<'a, T> {
+    prepared: &'a Prepared<'a, T>,
+    /// Clean values of the samples.
+    values: &'a [Matrix<T>],
+    /// Nodes with boxes of their own: those that nonlinear nodes read, and those whose sign matters to a moving weight.
+    nodes: Vec<usize>,
+    branching: Branching,
+    together: usize,
+}
+
+impl<'a, T: Scalar> Domains<'a, T> {
+    /// Trees over the samples whose unperturbed values are `values`.
+    pub fn new(prepared: &'a Prepared<'a, T>, values: &'a [Matrix<T>], branching: Branching) -> Self {
+        let network = prepared.model.network;
+        let nonlinear = |n: usize| network.nodes()[n].layer.is_nonlinear();
+        let read = |n: usize| {
+            network.nodes().iter().any(|node| node.layer.is_nonlinear() && node.inputs.contains(&n))
+        };
+        let moving = moving(prepared);
+        let split = |n: &usize| (!nonlinear(*n) && *n != 0 && read(*n)) || has_chord(prepared, *n);
+        let nodes = (0..moving.len()).filter(|&n| moving[n]).filter(split).collect();
+        let together = Estimate::new::<T>(network).block(TOGETHER);
+        Domains { prepared, values, nodes, branching, together }
+    }
+
+    /// The network and the set.
+    pub fn prepared(&self) -> &'a Prepared<'a, T> {
+        self.prepared
+    }
+
+    /// How many parts are bounded together.
+    pub fn together(&self) -> usize {
+        self.together
+    }
+
+    /// The whole set of samples, with the rows that are to be proved: boxes are as tight as method `optimized` makes them.
+    pub fn roots(&self, samples: Vec<Root<T>>) -> Vec<Domain<T>> {
+        let values = self.values_of(samples.iter().map(|(s, _)| *s));
+        let block = Block { prepared: self.prepared, values: &values };
+        let open = vec![true; samples.len()];
+        let (states, _) = analysed(&block, |states, relaxed, index, state| {
+            tighten(&block, states, relaxed, index, state);
+            Optimized::DEFAULT.tighten(&block, states, relaxed, (index, &open), state);
+        });
+        let root = |(d, (sample, open)): (usize, Root<T>)| {
+            let boxes = self.boxes(&states, d);
+            Domain { sample, depth: 0, converged: false, open, branch: None, boxes, free: None }
+        };
+        samples.into_iter().enumerate().map(root).collect()
+    }
+
+    /// Bounds `parts`; a row `k` of sample `s` is proved above `aim(s, k)`.
+    pub fn bound(&self, parts: &[Part<'_, T>], aim: impl Fn(usize, usize) -> T) -> Bounded<T> {
+        let values = self.values_of(parts.iter().map(|part| part.of.sample));
+        let block = Block { prepared: self.prepared, values: &values };
+        let (states, relaxed) = self.analyse(&block, parts);
+        let output = values.len() - 1;
+        let places = Place::all(parts);
+        let rows: Vec<Row> = places.iter().map(|place| (place.part, place.open.row)).collect();
+        let aims: Vec<T> =
+            places.iter().map(|place| aim(parts[place.part].of.sample, place.open.k)).collect();
+        let mut best: Vec<T> = places.iter().map(|place| place.open.lower).collect();
+        let is_void = |r: usize| states.void[places[r].part].is_some();
+        let is_open = |r: usize, lower: T| is_void(r) || !(lower > aims[r]);
+        let mut bounded = Bounded::nothing();
+        let all = sharings(&block, output + 1);
+        let chunk = Backward::new(&block, &states, Reach::Input(&relaxed), all[0]).ascending_together(output);
+        let mut first = 0;
+        while first < rows.len() {
+            // Whole parts only, and at least one.
+            let mut end = first + 1;
+            while end < rows.len() && (end - first < chunk || places[end].part == places[end - 1].part) {
+                end += 1;
+            }
+            let range = first..end;
+            let mut ending = None;
+            for sharing in all {
+                let pass = Backward::new(&block, &states, Reach::Input(&relaxed), *sharing);
+                let start = |at: &[usize]| warm(&pass, output, parts, at.iter().map(|r| places[first + r]));
+                let open = |r: usize, lower: T| is_open(first + r, lower);
+                let steps = parts[places[first].part].steps();
+                ending = pass.ascend_from(
+                    (output, &rows[range.clone()]),
+                    &mut best[range.clone()],
+                    steps,
+                    open,
+                    start,
+                );
+            }
+            // Void boxes prove nothing: what is known of the domain before stays.
+            range.clone().filter(|&r| is_void(r)).for_each(|r| best[r] = places[r].open.lower);
+            if let Some(ending) = ending {
+                let pass = Backward::new(&block, &states, Reach::Input(&relaxed), Sharing::PerUse);
+                self.collect(
+                    &pass,
+                    parts,
+                    (&places[range.clone()], &best[range.clone()]),
+                    ending,
+                    &mut bounded,
+                );
+            }
+            first = end;
+        }
+        for (r, place) in places.iter().enumerate() {
+            if !is_open(r, best[r]) {
+                bounded.proved.push((parts[place.part].of.sample, place.open.k, best[r]));
+            }
+        }
+        bounded
+    }
+
+    /// The boxes of all nodes in a domain: lower and upper ends.
+    pub fn boxes_of(&self, domain: &Domain<T>) -> Vec<(Vec<T>, Vec<T>)> {
+        let values = self.values_of([domain.sample].into_iter());
+        let block = Block { prepared: self.prepared, values: &values };
+        let (states, _) = self.analyse(&block, &[Part { of: domain, side: None }]);
+        (0..values.len())
+            .map(|n| (states.lower(n).row(0).to_vec(), states.upper(n).row(0).to_vec()))
+            .collect()
+    }
+
+    /// Where a domain is to be split so that `values` of all nodes, which its relaxation allows and the network does not, are
+    /// in neither part: at the activation that is farthest from its value.
+    pub fn violated(&self, boxes: &[(Vec<T>, Vec<T>)], values: &[Vec<f64>]) -> Option<Branch<T>> {
+        branching::violated(self.prepared, boxes, values)
+    }
+
+    /// The open domains that an ascent over the rows at `places` left.
+    fn collect(
+        &self,
+        pass: &Backward<'_, T>,
+        parts: &[Part<'_, T>],
+        (places, best): (&[Place<T>], &[T]),
+        ending: Ending<T>,
+        bounded: &mut Bounded<T>,
+    ) {
+        let before = bounded.tape.iter().flatten().next().map_or(0, Matrix::rows);
+        for same in ranges_by(&ending.at, |r| places[r].part) {
+            let d = places[ending.at[same.start]].part;
+            let (part, keep): (_, Vec<usize>) = (parts[d], same.clone().collect());
+            let open: Vec<Open<T>> = keep
+                .iter()
+                .map(|&r| Open { lower: best[ending.at[r]], ..places[ending.at[r]].open })
+                .collect();
+            let least = keep
+                .iter()
+                .copied()
+                .reduce(|a, b| if best[ending.at[b]] < best[ending.at[a]] { b } else { a });
+            let least = least.expect("an open domain has a row");
+            // When upper lines lose nothing, lower ones may.
+            let branching = if part.is_again() { Branching::Area } else { self.branching };
+            bounded.open.push(Domain {
+                sample: part.of.sample,
+                depth: part.of.depth + usize::from(part.side.is_some()),
+                open,
+                converged: part.is_again(),
+                branch: branching.choose(pass, &ending, least, d),
+                boxes: self.boxes(pass.states, d),
+                free: Some(ending.free.map(|m| m.rows_at(&keep))),
+            });
+            bounded.worst.push(before + least);
+        }
+        append(&mut bounded.tape, ending.tape);
+    }
+
+    /// States of the parts: their boxes, better ones after the split, and intervals of the other nodes.
+    fn analyse<'v>(
+        &self,
+        block: &Block<'v, T>,
+        parts: &[Part<'_, T>],
+    ) -> (States<'v, T>, Vec<Option<Relaxed<T>>>) {
+        let model = self.prepared.model;
+        let mut states = States::new(block);
+        let mut relaxed: Vec<Option<Relaxed<T>>> = Vec::new();
+        // The node of each part's split; boxes before it stay.
+        let split = |d: usize| parts[d].side.map_or(usize::MAX, |(branch, _)| branch.node);
+        let mut from = 0;
+        for index in 0..block.values.len() {
+            let state = if self.nodes.contains(&index) {
+                let mut state = State::Box(self.restored(parts, index, from));
+                if matches!(model.steps[index], Step::Activation(_)) {
+                    // Better boxes before the activation make this one better, too.
+                    meet(&mut state, &step(block, &states, index));
+                }
+                from += 2 * model.width(index);
+                if !is_exact(block, &states, index) {
+                    let bound = |pass: &Backward<'_, T>, rows: &[Row], _: &Bounds<T>| pass.rows(index, rows);
+                    tighten_by(block, (&states, &relaxed), index, &mut state, |d| split(d) < index, bound);
+                }
+                state
+            } else {
+                step(block, &states, index)
+            };
+            states.push(state);
+            check_format_range(block, &mut states, index);
+            relaxed.push(Relaxed::new(&model.steps[index], &states, || model.input_of(index)));
+        }
+        (states, relaxed)
+    }
+
+    /// The boxes of node `index`, which start at `from` in each domain, clipped at the splits.
+    fn restored(&self, parts: &[Part<'_, T>], index: usize, from: usize) -> Bounds<T> {
+        let width = self.prepared.model.width(index);
+        let end = |from: usize| {
+            let data = parts.iter().flat_map(|part| &part.of.boxes[from..from + width]).copied();
+            Matrix::from_vec(parts.len(), width, data.collect())
+        };
+        let mut bounds = Bounds { lower: end(from), upper: end(from + width) };
+        for (d, part) in parts.iter().enumerate() {
+            match part.side {
+                Some((branch, true)) if branch.node == index => {
+                    bounds.lower[(d, branch.element)] = branch.value
+                }
+                Some((branch, false)) if branch.node == index => {
+                    bounds.upper[(d, branch.element)] = branch.value
+                }
+                Some(_) | None => {}
+            }
+        }
+        uncross(&mut bounds);
+        bounds
+    }
+
+    /// What [`Domain::boxes`] keeps of sample `d` of `states`.
+    fn boxes(&self, states: &States<'_, T>, d: usize) -> Vec<T> {
+        let ends = |&n: &usize| states.lower(n).row(d).iter().chain(states.upper(n).row(d)).copied();
+        self.nodes.iter().flat_map(ends).collect()
+    }
+
+    fn values_of(&self, samples: impl Iterator<Item = usize>) -> Vec<Matrix<T>> {
+        let samples: Vec<usize> = samples.collect();
+        self.values.iter().map(|m| m.rows_at(&samples)).collect()
+    }
+}
+
+/// Whether the effect of moving weights on node `n` is relaxed by the chord of `|z|`, when the sign of an element is open.
+pub(super) fn has_chord<T: Scalar>(prepared: &Prepared<'_, T>, n: usize) -> bool {
+    let model = prepared.model;
+    let is_charged = |&k: &usize| match &model.steps[k] {
+        Step::Affine(layer) if layer.window.is_none() => match prepared.radii.layer(k).weight {
+            Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) => model.input_of(k) == n,
+            Radius::Zero | Radius::Frobenius(_) => false,
+        },
+        Step::Affine(_)
+        | Step::Input
+        | Step::Scale { .. }
+        | Step::Activation(_)
+        | Step::MaxPool(_)
+        | Step::AveragePool { .. }
+        | Step::Add
+        | Step::Gather(_)
+        | Step::Reshape => false,
+    };
+    let is_signed = match &model.steps[n] {
+        Step::Activation(f) => !f.is_non_negative() || prepared.radii.activation() > T::zero(),
+        Step::Input
+        | Step::Affine(_)
+        | Step::Scale { .. }
+        | Step::MaxPool(_)
+        | Step::AveragePool { .. }
+        | Step::Add
+        | Step::Gather(_)
+        | Step::Reshape => true,
+    };
+    is_signed && (0..model.steps.len()).any(|k| is_charged(&k))
+}
+
+/// What the ascent of rows starts from: what the domain before ended with, or plain slopes.
+fn warm<T: Scalar>(
+    pass: &Backward<'_, T>,
+    start: usize,
+    parts: &[Part<'_, T>],
+    places: impl Iterator<Item = Place<T>>,
+) -> Free<T> {
+    let places: Vec<Place<T>> = places.collect();
+    let own: Vec<Row> = places.iter().map(|place| (place.part, place.open.row)).collect();
+    let mut free = pass.first_free(start, &own);
+    for (r, place) in places.iter().enumerate() {
+        if let Some(known) = &parts[place.part].of.free {
+            free.copy_row(r, known, place.row);
+        }
+    }
+    free
+}
+
+/// Adds the rows of one tape to another one.
+fn append<T: Scalar>(tape: &mut Tape<T>, more: Tape<T>) {
+    if tape.is_empty() {
+        *tape = more;
+        return;
+    }
+    for (m, more) in tape.iter_mut().zip(more) {
+        if let (Some(m), Some(more)) = (m, more) {
+            m.append(&more);
+        }
+    }
+}
+
+/// Ranges of neighbours with the same key.
+fn ranges_by<'a>(
+    items: &'a [usize],
+    key: impl Fn(usize) -> usize + 'a,
+) -> impl Iterator<Item = Range<usize>> + 'a {
+    let mut first = 0;
+    items.chunk_by(move |&a, &b| key(a) == key(b)).map(move |same| {
+        first += same.len();
+        first - same.len()..first
+    })
+}

@@ -1,0 +1,299 @@
+//! Complete verification: every sample is proved or broken, within budgets (theory.md §6).
+
+mod encode;
+mod leaf;
+#[cfg(feature = "milp")]
+pub mod oracle;
+pub mod program;
+mod rows;
+mod search;
+
+use crate::attack::{AttackKind, AttackOptions, Attacker, CompactWitness, Ground, SampleAttack, Suggestions};
+use crate::bounds::{Block, Branching, Prepared, method};
+use crate::certify::CertifyOptions;
+use crate::gathered::Gathered;
+use crate::kernels::Scalar;
+use crate::memory::Estimate;
+use crate::model::{Model, Radii};
+use crate::network::Network;
+use crate::threat::{Perturbation, PerturbationSet};
+use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
+use rayon::prelude::*;
+use search::{Answer, Question, Search};
+use std::time::{Duration, Instant};
+
+/// The bound that every sample gets first.
+const FIRST: &str = "linear";
+/// Most samples whose trees are searched together.
+const GROUP: usize = 32;
+
+/// Limits of the work; what is not settled within them is `unknown`, with the reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Budget {
+    /// Most time for one sample and set.
+    pub time: Option<Duration>,
+    /// When to stop altogether.
+    pub deadline: Option<Instant>,
+    /// Most domains bounded for one sample and set.
+    pub nodes: Option<usize>,
+    /// Most bytes of open domains.
+    pub bytes: Option<usize>,
+}
+
+impl Budget {
+    /// Bytes of open domains when nothing else is asked for: searches without an end must not take a machine down.
+    pub const BYTES: usize = 4 << 30;
+
+    /// Whether the deadline has passed.
+    pub fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
+
+/// How samples are settled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExactOptions {
+    /// Property and precision; the method is the one that is tried first.
+    pub certify: CertifyOptions,
+    /// The attack that is tried second, and whose steps go on inside of domains.
+    pub attack: AttackOptions,
+    /// How domains are split.
+    pub branching: Branching,
+    /// Limits.
+    pub budget: Budget,
+    /// Close the smallest margin to this width; `None` stops when its sign is known.
+    pub gap: Option<f64>,
+}
+
+/// What is known about a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExactCertificate {
+    /// Verdict and proved bound. Falsified samples have a witness, or are misclassified.
+    pub certificate: SampleCertificate,
+    /// Smallest margin that was found: an upper bound on the smallest one, checked in f64.
+    pub worst_margin: f64,
+    /// What reaches it; `None` when nothing is worse than the unperturbed network.
+    pub witness: Option<CompactWitness>,
+    /// Domains that were bounded.
+    pub nodes: usize,
+    /// Time spent on the sample; its share where several were bounded together.
+    pub time: Duration,
+}
+
+/// Settles batches of samples of one network against several perturbation sets.
+pub struct ExactCertifier<'n> {
+    network: &'n Network,
+    options: ExactOptions,
+    attackers: Vec<Attacker<'n>>,
+    engine: Engine<'n>,
+}
+
+/// The engine in one of its two precisions.
+enum Engine<'n> {
+    F32(Typed<'n, f32>),
+    F64(Typed<'n, f64>),
+}
+
+struct Typed<'n, T> {
+    model: Model<'n, T>,
+    /// Of each set.
+    radii: Vec<Radii<T>>,
+    grounds: Vec<Ground<'n, T>>,
+}
+
+impl<'n, T: Scalar> Typed<'n, T> {
+    fn new(network: &'n Network, sets: &[PerturbationSet]) -> Self {
+        Typed {
+            model: Model::new(network),
+            radii: sets.iter().map(|set| Radii::new(set, network.nodes().len())).collect(),
+            grounds: sets.iter().map(|set| Ground::new(network, set)).collect(),
+        }
+    }
+}
+
+impl ExactOptions {
+    /// Linear bounds, then the neuron-space attack, then branch and bound, without limits but [`Budget::BYTES`].
+    pub fn new(certify: CertifyOptions) -> Self {
+        let certify = CertifyOptions { method: FIRST.into(), ..certify };
+        let attack = AttackOptions {
+            steps: 40,
+            restarts: 2,
+            precision: certify.precision,
+            tolerance: certify.tolerance,
+            stop_when_broken: true,
+            ..AttackOptions::new(AttackKind::NeuronSpace, certify.property)
+        };
+        ExactOptions {
+            certify,
+            attack,
+            branching: Branching::default(),
+            budget: Budget::default(),
+            gap: None,
+        }
+    }
+}
+
+impl<'n> ExactCertifier<'n> {
+    /// Casts the network and the sets once.
+    pub fn new(network: &'n Network, sets: &[PerturbationSet], options: ExactOptions) -> Self {
+        let engine = match options.certify.precision {
+            Precision::F32 => Engine::F32(Typed::new(network, sets)),
+            Precision::F64 => Engine::F64(Typed::new(network, sets)),
+        };
+        let attack = AttackOptions { stop_when_broken: options.gap.is_none(), ..options.attack.clone() };
+        let attackers = sets.iter().map(|set| Attacker::new(network, set, attack.clone())).collect();
+        ExactCertifier { network, options, attackers, engine }
+    }
+
+    /// One list of certificates for each set, in the order of the samples. Parallel on the current rayon pool; without time
+    /// and memory limits the result does not depend on the number of threads.
+    ///
+    /// # Panics
+    /// When the inputs are not whole samples, or [`Property::Label`](crate::property::Property::Label) comes without labels.
+    pub fn certify(&self, samples: Samples<'_>) -> Vec<Vec<ExactCertificate>> {
+        let sets = 0..self.attackers.len();
+        match &self.engine {
+            Engine::F32(engine) => sets.map(|k| self.run(engine, k, samples)).collect(),
+            Engine::F64(engine) => sets.map(|k| self.run(engine, k, samples)).collect(),
+        }
+    }
+
+    /// The perturbation of set `k` that `witness` stands for, at the input `x` of its sample.
+    pub fn witness(&self, k: usize, x: &[f64], witness: &CompactWitness) -> Perturbation {
+        self.attackers[k].witness(x, witness)
+    }
+
+    fn run<T: Scalar>(&self, engine: &Typed<'_, T>, k: usize, samples: Samples<'_>) -> Vec<ExactCertificate> {
+        let prepared = Prepared::new(&engine.model, &engine.radii[k]);
+        let all: Vec<usize> = (0..samples.count(self.network.input_width())).collect();
+        let mut settled = self.bound(&prepared, samples, &all);
+        let open: Vec<usize> = all.into_iter().filter(|&s| self.is_open(&settled[s].certificate)).collect();
+        if self.options.budget.is_late() {
+            let reason = Some(Reason::TimeLimit);
+            let late = open.into_iter().filter(|&s| settled[s].certificate.verdict == Verdict::Unknown);
+            late.collect::<Vec<_>>().into_iter().for_each(|s| settled[s].certificate.reason = reason);
+            return settled;
+        }
+        let found = self.attack(k, samples, &open, &mut settled);
+        let open: Vec<(usize, SampleAttack)> =
+            open.into_iter().zip(found).filter(|(s, _)| self.is_open(&settled[*s].certificate)).collect();
+        let group = Estimate::new::<T>(self.network).block(GROUP);
+        let searched: Vec<Vec<ExactCertificate>> = open
+            .par_chunks(group)
+            .map(|open| self.search(&prepared, (k, &engine.grounds[k]), samples, open, &settled))
+            .collect();
+        open.iter().zip(searched.into_iter().flatten()).for_each(|((s, _), found)| settled[*s] = found);
+        settled
+    }
+
+    /// Whether there is more to find out about a sample: always when a gap is to be closed, and bounds are not void.
+    fn is_open(&self, certificate: &SampleCertificate) -> bool {
+        certificate.margin_lower > f64::NEG_INFINITY
+            && (self.options.gap.is_some() || certificate.verdict == Verdict::Unknown)
+    }
+
+    /// The first method.
+    fn bound<T: Scalar>(
+        &self,
+        prepared: &Prepared<'_, T>,
+        samples: Samples<'_>,
+        all: &[usize],
+    ) -> Vec<ExactCertificate> {
+        let method = method::<T>(FIRST).expect("the first method exists");
+        let block = Estimate::new::<T>(self.network).block(self.options.certify.block);
+        let of_block = |chosen: &[usize]| {
+            let start = Instant::now();
+            let gathered = Gathered::new(samples, chosen, self.network.input_width());
+            let clean = gathered.clean(prepared.model, &self.options.certify);
+            let found = clean.certify(prepared, method, &self.options.certify);
+            let time = start.elapsed() / chosen.len() as u32;
+            let certificate = |certificate: SampleCertificate| ExactCertificate {
+                worst_margin: certificate.clean.margin,
+                certificate,
+                witness: None,
+                nodes: 0,
+                time,
+            };
+            found.into_iter().map(certificate).collect::<Vec<_>>()
+        };
+        let found: Vec<Vec<ExactCertificate>> = all.par_chunks(block).map(of_block).collect();
+        found.into_iter().flatten().collect()
+    }
+
+    /// The attack on chosen samples.
+    fn attack(
+        &self,
+        k: usize,
+        samples: Samples<'_>,
+        chosen: &[usize],
+        settled: &mut [ExactCertificate],
+    ) -> Vec<SampleAttack> {
+        let start = Instant::now();
+        let gathered = Gathered::new(samples, chosen, self.network.input_width());
+        let found = self.attackers[k].attack(gathered.samples());
+        let time = start.elapsed() / chosen.len().max(1) as u32;
+        for (&s, found) in chosen.iter().zip(&found) {
+            let before = settled[s].clone();
+            settled[s] = ExactCertificate { time: before.time + time, ..before.attacked(found) };
+        }
+        found
+    }
+
+    /// Branch and bound for chosen samples.
+    fn search<T: Scalar>(
+        &self,
+        prepared: &Prepared<'_, T>,
+        (k, ground): (usize, &Ground<'_, T>),
+        samples: Samples<'_>,
+        open: &[(usize, SampleAttack)],
+        settled: &[ExactCertificate],
+    ) -> Vec<ExactCertificate> {
+        let options = &self.options.certify;
+        let chosen: Vec<usize> = open.iter().map(|(s, _)| *s).collect();
+        let gathered = Gathered::new(samples, &chosen, self.network.input_width());
+        let clean = gathered.clean(prepared.model, options);
+        let method = method::<T>(FIRST).expect("the first method exists");
+        let mut bounds = method.lower_bounds(&Block { prepared, values: &clean.values }, &clean.spec);
+        let suggestions = Suggestions::new(&self.attackers[k], ground, gathered.samples());
+        let count = clean.spec.count;
+        let questions = (0..chosen.len()).map(|s| Question {
+            rows: clean.spec.rows[s * count..(s + 1) * count].to_vec(),
+            shifts: (0..count).map(|r| T::from_f64(clean.shift(s, r, options.property))).collect(),
+            lower: bounds.lower[s * count..(s + 1) * count].to_vec(),
+            found: open[s].1.clone(),
+        });
+        let questions = questions.collect();
+        let answers = Search::new(prepared, &clean.values, suggestions, &self.options, questions).run();
+        let mut certificates = Vec::with_capacity(open.len());
+        for (s, answer) in answers.into_iter().enumerate() {
+            let Answer { lower, found, reason, nodes, time } = answer;
+            bounds.lower[s * count..(s + 1) * count].copy_from_slice(&lower);
+            let proved = clean.verdict(&bounds, s, options);
+            let reason = proved.reason.map(|own| reason.unwrap_or(own));
+            let before = settled[chosen[s]].clone();
+            let known = ExactCertificate {
+                certificate: SampleCertificate { reason, ..proved },
+                nodes,
+                time: before.time + time,
+                ..before
+            };
+            certificates.push(known.attacked(&found));
+        }
+        certificates
+    }
+}
+
+impl ExactCertificate {
+    /// Takes in what an attack found.
+    fn attacked(mut self, found: &SampleAttack) -> Self {
+        let misclassified = self.certificate.reason == Some(Reason::Misclassified);
+        if found.reason == Some(Reason::Attacked) && !misclassified {
+            self.certificate.verdict = Verdict::Falsified;
+            self.certificate.reason = found.reason;
+            self.certificate.runner_up = found.runner_up;
+        }
+        self.worst_margin = found.worst_margin;
+        self.witness = found.witness.clone();
+        self
+    }
+}

@@ -1,0 +1,361 @@
+//! Branch and bound over the trees of a group of samples, many domains at a time.
+//!
+//! ```text
+//! round    from every open sample the domains with the least bounds → both sides of their splits → bounds, in parallel
+//!          what a relaxation takes for the worst case → tried as an attack → smaller found margin
+//! ends     no domain is open (verified), a checked margin breaks the property (falsified), or a limit is reached (unknown)
+//! ```
+
+use super::leaf::{self, Solution};
+use super::program::Program;
+use super::{Budget, ExactOptions};
+use crate::attack::{SampleAttack, Suggestions};
+use crate::bounds::{Bounded, Domain, Domains, Open, Part, Prepared, Root};
+use crate::kernels::{Matrix, Scalar};
+use crate::property::SpecRow;
+use crate::verdict::{Reason, Verdict};
+use rayon::prelude::*;
+use std::time::{Duration, Instant};
+
+/// Most domains that a round splits, over all samples of a group.
+const ROUND: usize = 64;
+/// Domains that a split makes.
+const SIDES: usize = 2;
+/// A found margin that is better by less than this part is not worth a check.
+const WORTH_A_CHECK: f64 = 1e-3;
+
+/// One sample to be settled.
+pub(super) struct Question<T> {
+    /// Rows of its specification.
+    pub rows: Vec<SpecRow>,
+    /// What a bound of each row leaves of the property when this is added: above zero, the row is proved.
+    pub shifts: Vec<T>,
+    /// Bounds that are known already.
+    pub lower: Vec<T>,
+    /// What the attack found.
+    pub found: SampleAttack,
+}
+
+/// What the search says about a sample.
+pub(super) struct Answer<T> {
+    /// Proved lower bound of every row.
+    pub lower: Vec<T>,
+    /// The worst that was found.
+    pub found: SampleAttack,
+    /// Why it is not settled.
+    pub reason: Option<Reason>,
+    /// Domains that were bounded.
+    pub nodes: usize,
+    /// Its share of the time.
+    pub time: Duration,
+}
+
+/// The tree of one sample.
+struct Tree<T> {
+    /// Open domains.
+    open: Vec<Domain<T>>,
+    /// Memory that they take.
+    bytes: usize,
+    shifts: Vec<T>,
+    answer: Answer<T>,
+}
+
+impl<T: Scalar> Tree<T> {
+    /// What the bounds of a domain leave of the property.
+    fn value(&self, domain: &Domain<T>) -> T {
+        let rows = domain.open.iter().map(|open| open.lower + self.shifts[open.k]);
+        rows.fold(T::infinity(), |least, value| if value >= least { least } else { value })
+    }
+
+    /// What the least bound of the tree must exceed.
+    fn level(&self, gap: Option<f64>) -> T {
+        let found = self.answer.found.worst_margin;
+        T::from_f64(match gap {
+            Some(gap) if found > 0.0 => (found - gap).max(0.0),
+            Some(gap) => found - gap,
+            None => 0.0,
+        })
+    }
+
+    /// Counts a bound of row `k` that holds in a part of the tree; the least one holds in all of it. NaN stays.
+    fn count(&mut self, k: usize, lower: T) {
+        let least = &mut self.answer.lower[k];
+        if !(lower >= *least) {
+            *least = lower;
+        }
+    }
+
+    /// Gives up a domain: its bounds are what is known.
+    fn give_up(&mut self, domain: &Domain<T>) {
+        domain.open.iter().for_each(|open| self.count(open.k, open.lower));
+    }
+
+    /// Gives up all open domains.
+    fn stop(&mut self, reason: Option<Reason>) {
+        for domain in std::mem::take(&mut self.open) {
+            self.give_up(&domain);
+            self.answer.reason = self.answer.reason.or(reason);
+        }
+        self.bytes = 0;
+    }
+
+    fn push(&mut self, domain: Domain<T>) {
+        self.bytes += domain.bytes();
+        self.open.push(domain);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.answer.found.verdict == Verdict::Falsified
+    }
+}
+
+/// What the program of a domain says: a point of the network near its minimum.
+struct Leaf {
+    units: Vec<Vec<f32>>,
+}
+
+/// A search over the trees of some samples.
+pub(super) struct Search<'a, 'n, T> {
+    domains: Domains<'a, T>,
+    suggestions: Suggestions<'a, 'n, T>,
+    options: &'a ExactOptions,
+    trees: Vec<Tree<T>>,
+}
+
+impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
+    /// `values`: the unperturbed network on the samples of `questions`, which `suggestions` attacks.
+    pub fn new(
+        prepared: &'a Prepared<'a, T>,
+        values: &'a [Matrix<T>],
+        suggestions: Suggestions<'a, 'n, T>,
+        options: &'a ExactOptions,
+        questions: Vec<Question<T>>,
+    ) -> Self {
+        let domains = Domains::new(prepared, values, options.branching);
+        let mut search = Search { domains, suggestions, options, trees: Vec::new() };
+        let mut open = Vec::new();
+        for (s, Question { rows, shifts, lower, found }) in questions.into_iter().enumerate() {
+            let unknown = vec![T::infinity(); rows.len()];
+            let answer = Answer { lower: unknown, found, reason: None, nodes: 0, time: Duration::ZERO };
+            let mut tree = Tree { open: Vec::new(), bytes: 0, shifts, answer };
+            let level = tree.level(options.gap);
+            let mut left = Vec::new();
+            for (k, (row, lower)) in rows.into_iter().zip(lower).enumerate() {
+                if lower + tree.shifts[k] > level {
+                    tree.count(k, lower);
+                } else {
+                    left.push(Open { k, row, lower });
+                }
+            }
+            search.trees.push(tree);
+            if !left.is_empty() {
+                open.push((s, left));
+            }
+        }
+        search.plant(&open);
+        search
+    }
+
+    /// Bounds the roots.
+    fn plant(&mut self, open: &[Root<T>]) {
+        let start = Instant::now();
+        let chunks: Vec<&[Root<T>]> = open.chunks(self.domains.together()).collect();
+        let bounded: Vec<Bounded<T>> = chunks
+            .par_iter()
+            .map(|chunk| {
+                let roots = self.domains.roots(chunk.to_vec());
+                let parts: Vec<Part<'_, T>> = roots.iter().map(|of| Part { of, side: None }).collect();
+                self.domains.bound(&parts, |s, k| self.aim(s, k))
+            })
+            .collect();
+        let samples: Vec<usize> = open.iter().map(|(s, _)| *s).collect();
+        self.take(bounded, &samples, start.elapsed());
+    }
+
+    /// Runs until every sample is settled or a limit is reached.
+    pub fn run(mut self) -> Vec<Answer<T>> {
+        loop {
+            self.check_limits();
+            let (picked, leaves) = self.pick();
+            if picked.is_empty() && leaves.is_empty() {
+                return self.trees.into_iter().map(|tree| tree.answer).collect();
+            }
+            self.solve(leaves);
+            let start = Instant::now();
+            let parts: Vec<Part<'_, T>> = picked
+                .iter()
+                .flat_map(|of| match of.branch {
+                    Some(branch) => vec![
+                        Part { of, side: Some((branch, false)) },
+                        Part { of, side: Some((branch, true)) },
+                    ],
+                    None => vec![Part { of, side: None }],
+                })
+                .collect();
+            let chunks: Vec<&[Part<'_, T>]> = parts.chunks(self.domains.together()).collect();
+            let bounded: Vec<Bounded<T>> =
+                chunks.par_iter().map(|chunk| self.domains.bound(chunk, |s, k| self.aim(s, k))).collect();
+            let samples: Vec<usize> = parts.iter().map(|part| part.of.sample).collect();
+            self.take(bounded, &samples, start.elapsed());
+        }
+    }
+
+    /// The bound above which row `k` of sample `s` is proved.
+    fn aim(&self, s: usize, k: usize) -> T {
+        let tree = &self.trees[s];
+        tree.level(self.options.gap) - tree.shifts[k]
+    }
+
+    /// Stops the trees that are settled or at a limit.
+    fn check_limits(&mut self) {
+        let Budget { time, nodes, bytes, .. } = self.options.budget;
+        let late = self.options.budget.is_late();
+        let share = bytes.map(|bytes| bytes / rayon::current_num_threads().max(1));
+        for tree in &mut self.trees {
+            if tree.is_broken() && self.options.gap.is_none() {
+                tree.stop(None);
+            } else if late || time.is_some_and(|time| tree.answer.time >= time) {
+                tree.stop(Some(Reason::TimeLimit));
+            } else if nodes.is_some_and(|nodes| tree.answer.nodes + SIDES > nodes) {
+                tree.stop(Some(Reason::NodeLimit));
+            }
+        }
+        // The largest trees go until the others fit.
+        while share.is_some_and(|share| self.trees.iter().map(|tree| tree.bytes).sum::<usize>() > share) {
+            let largest = self.trees.iter_mut().reduce(|a, b| if b.bytes > a.bytes { b } else { a });
+            largest.expect("a tree takes memory").stop(Some(Reason::MemoryLimit));
+        }
+    }
+
+    /// Takes the domains with the least bounds from every open tree: those to be bounded again, and those that no split or
+    /// ascent improves.
+    fn pick(&mut self) -> (Vec<Domain<T>>, Vec<Domain<T>>) {
+        let open = self.trees.iter().filter(|tree| !tree.open.is_empty()).count();
+        let each = (ROUND / open.max(1)).max(1);
+        let most = self.options.budget.nodes.unwrap_or(usize::MAX);
+        let (mut picked, mut leaves) = (Vec::new(), Vec::new());
+        for tree in &mut self.trees {
+            let mut open: Vec<(T, Domain<T>)> = std::mem::take(&mut tree.open)
+                .into_iter()
+                .map(|domain| (tree.value(&domain), domain))
+                .collect();
+            open.sort_by(|a, b| b.0.to_f64().total_cmp(&a.0.to_f64()));
+            let level = tree.level(self.options.gap);
+            let mut taken = 0;
+            let each = each.min(most.saturating_sub(tree.answer.nodes) / SIDES);
+            while taken < each {
+                let Some((value, domain)) = open.pop() else { break };
+                tree.bytes -= domain.bytes();
+                // A smaller margin that was found since lowers the level.
+                if value > level {
+                    tree.give_up(&domain);
+                    continue;
+                }
+                taken += 1;
+                if domain.branch.is_none() && domain.converged {
+                    leaves.push(domain);
+                } else {
+                    picked.push(domain);
+                }
+            }
+            tree.open = open.into_iter().map(|(_, domain)| domain).collect();
+        }
+        (picked, leaves)
+    }
+
+    /// Solves the linear programs of domains that no split improves. They are proved, or a neuron is found where the program
+    /// leaves the network, or its minimum is a point of the network. What has no program is given up.
+    fn solve(&mut self, leaves: Vec<Domain<T>>) {
+        let solved: Vec<(Domain<T>, Option<Leaf>, Duration)> = leaves
+            .into_par_iter()
+            .map(|mut domain| {
+                let start = Instant::now();
+                let leaf = self.solve_one(&mut domain);
+                (domain, leaf, start.elapsed())
+            })
+            .collect();
+        for (domain, leaf, time) in solved {
+            let s = domain.sample;
+            self.trees[s].answer.time += time;
+            let Some(Leaf { units }) = leaf else {
+                self.trees[s].give_up(&domain);
+                self.trees[s].answer.reason = Some(Reason::Incomplete);
+                continue;
+            };
+            let found = self.suggestions.check(s, units);
+            let tree = &mut self.trees[s];
+            if found.worst_margin < tree.answer.found.worst_margin {
+                tree.answer.found = found;
+            }
+            let level = tree.level(self.options.gap);
+            if tree.value(&domain) > level || tree.is_broken() && self.options.gap.is_none() {
+                tree.give_up(&domain);
+            } else if domain.branch.is_none() {
+                tree.give_up(&domain);
+                tree.answer.reason = Some(Reason::Incomplete);
+            } else {
+                tree.push(domain);
+            }
+        }
+    }
+
+    /// Raises the bounds of a domain to the minima of its programs, and finds its split and the point of the least one.
+    fn solve_one(&self, domain: &mut Domain<T>) -> Option<Leaf> {
+        let prepared = self.domains.prepared();
+        let boxes = self.domains.boxes_of(domain);
+        let ends = |node: usize, k: usize| (boxes[node].0[k].to_f64(), boxes[node].1[k].to_f64());
+        let x = self.suggestions.input(domain.sample);
+        let mut least: Option<(f64, Vec<Vec<f64>>)> = None;
+        for open in &mut domain.open {
+            let program =
+                Program::new(prepared.model.network, &prepared.radii.set, x, ends, open.row).ok()?;
+            let Solution { lower, values } = leaf::solve(&program)?;
+            if T::from_f64(lower) > open.lower {
+                open.lower = T::from_f64(lower);
+            }
+            if least.as_ref().is_none_or(|(least, _)| lower < *least) {
+                least = Some((lower, values));
+            }
+        }
+        let (_, values) = least?;
+        domain.branch = self.domains.violated(&boxes, &values);
+        Some(Leaf { units: self.suggestions.towards(domain.sample, &values) })
+    }
+
+    /// Takes what a round gave into the trees; `samples` has the sample of every part that was bounded.
+    fn take(&mut self, bounded: Vec<Bounded<T>>, samples: &[usize], spent: Duration) {
+        for &s in samples {
+            self.trees[s].answer.nodes += 1;
+            self.trees[s].answer.time += spent / samples.len() as u32;
+        }
+        for bounded in bounded {
+            for &(s, k, lower) in &bounded.proved {
+                self.trees[s].count(k, lower);
+            }
+            self.attack(&bounded);
+            for domain in bounded.open {
+                self.trees[domain.sample].push(domain);
+            }
+        }
+    }
+
+    /// Tries the worst cases of the relaxations.
+    fn attack(&mut self, bounded: &Bounded<T>) {
+        let of: Vec<(usize, usize, SpecRow)> =
+            bounded.open.iter().zip(&bounded.worst).map(|(d, &r)| (d.sample, r, d.worst().row)).collect();
+        if of.is_empty() {
+            return;
+        }
+        for (tried, (s, _, _)) in self.suggestions.follow(&bounded.tape, &of).into_iter().zip(of) {
+            let tree = &mut self.trees[s];
+            let (margin, best) = (tried.margin.to_f64(), tree.answer.found.worst_margin);
+            let better = self.options.gap.is_some() && margin < best - WORTH_A_CHECK * best.abs();
+            if better || (tried.broken && !tree.is_broken()) {
+                let found = self.suggestions.check(s, tried.units);
+                if found.worst_margin < best {
+                    tree.answer.found = found;
+                }
+            }
+        }
+    }
+}
