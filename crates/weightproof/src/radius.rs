@@ -15,7 +15,6 @@ use crate::network::Network;
 use crate::threat::PerturbationSet;
 use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict};
 use rayon::prelude::*;
-use std::time::Instant;
 use thiserror::Error;
 
 /// How radii are searched.
@@ -302,8 +301,7 @@ impl<'n> RadiusSearch<'n> {
 
     /// Whether the deadline has passed: what is known then is what is reported.
     fn late(&self) -> bool {
-        let deadline = self.options.exact.as_ref().and_then(|exact| exact.budget.deadline);
-        deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.options.exact.as_ref().is_some_and(|exact| exact.budget.is_late())
     }
 
     /// Samples with open brackets by the lattice point in the middle, in groups of at most `block`.

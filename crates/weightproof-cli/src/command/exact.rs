@@ -17,15 +17,11 @@ use std::slice;
 use std::time::{Duration, Instant};
 use weightproof::attack::AttackOptions;
 use weightproof::bounds::EXACT;
-use weightproof::certify::CertifyOptions;
 use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions};
 use weightproof::network::Network;
 use weightproof::verdict::{Reason, Samples, Verdict};
 use weightproof_formats::data::Batch;
 use weightproof_report::{BudgetReport, ExactRecord, ExactSummary, MethodReport, Record, Report, RunResult};
-
-/// The bounds that are tried first.
-const FIRST: &str = "linear";
 
 /// Settings, as the report echoes them.
 #[derive(Serialize)]
@@ -112,15 +108,14 @@ fn result(radius: Option<f64>, samples: Vec<ExactRecord>) -> RunResult<ExactReco
 
 /// Options of the solver; the time for the whole run starts here.
 pub(super) fn options(session: &Session, method: &MethodConfig, budget: &BudgetReport) -> ExactOptions {
-    let certify = CertifyOptions { method: FIRST.into(), ..certify::options(session, method) };
-    let options = ExactOptions::new(certify);
+    let options = ExactOptions::new(certify::options(session, method));
     ExactOptions {
         attack: AttackOptions { seed: session.config.seed, ..options.attack },
         budget: Budget {
             time: budget.time_limit.map(Duration::from_secs_f64),
             deadline: budget.time_limit_total.map(|s| Instant::now() + Duration::from_secs_f64(s)),
             nodes: budget.max_nodes,
-            bytes: budget.max_memory.or(Some(Budget::BYTES)),
+            bytes: budget.max_memory.or(options.budget.bytes),
         },
         gap: budget.gap,
         ..options

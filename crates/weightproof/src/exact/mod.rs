@@ -127,7 +127,7 @@ impl ExactOptions {
             certify,
             attack,
             branching: Branching::default(),
-            budget: Budget::default(),
+            budget: Budget { bytes: Some(Budget::BYTES), ..Budget::default() },
             gap: None,
         }
     }

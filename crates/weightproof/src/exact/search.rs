@@ -109,10 +109,8 @@ impl<T: Scalar> Tree<T> {
     }
 }
 
-/// What the program of a domain says: a point of the network near its minimum.
-struct Leaf {
-    units: Vec<Vec<f32>>,
-}
+/// Variables of an attack.
+type Units = Vec<Vec<f32>>;
 
 /// A search over the trees of some samples.
 pub(super) struct Search<'a, 'n, T> {
@@ -266,18 +264,18 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     /// Solves the linear programs of domains that no split improves. They are proved, or a neuron is found where the program
     /// leaves the network, or its minimum is a point of the network. What has no program is given up.
     fn solve(&mut self, leaves: Vec<Domain<T>>) {
-        let solved: Vec<(Domain<T>, Option<Leaf>, Duration)> = leaves
+        let solved: Vec<(Domain<T>, Option<Units>, Duration)> = leaves
             .into_par_iter()
             .map(|mut domain| {
                 let start = Instant::now();
-                let leaf = self.solve_one(&mut domain);
-                (domain, leaf, start.elapsed())
+                let units = self.solve_one(&mut domain);
+                (domain, units, start.elapsed())
             })
             .collect();
-        for (domain, leaf, time) in solved {
+        for (domain, units, time) in solved {
             let s = domain.sample;
             self.trees[s].answer.time += time;
-            let Some(Leaf { units }) = leaf else {
+            let Some(units) = units else {
                 self.trees[s].give_up(&domain);
                 self.trees[s].answer.reason = Some(Reason::Incomplete);
                 continue;
@@ -300,7 +298,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     }
 
     /// Raises the bounds of a domain to the minima of its programs, and finds its split and the point of the least one.
-    fn solve_one(&self, domain: &mut Domain<T>) -> Option<Leaf> {
+    fn solve_one(&self, domain: &mut Domain<T>) -> Option<Units> {
         let prepared = self.domains.prepared();
         let boxes = self.domains.boxes_of(domain);
         let ends = |node: usize, k: usize| (boxes[node].0[k].to_f64(), boxes[node].1[k].to_f64());
@@ -319,7 +317,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         }
         let (_, values) = least?;
         domain.branch = self.domains.violated(&boxes, &values);
-        Some(Leaf { units: self.suggestions.towards(domain.sample, &values) })
+        Some(self.suggestions.towards(domain.sample, &values))
     }
 
     /// Takes what a round gave into the trees; `samples` has the sample of every part that was bounded.

@@ -11,14 +11,13 @@
 //! theory.md §6; Bunel et al., JMLR 21 (2020); Wang et al., *Beta-CROWN*, arXiv 2103.06624. Differences: weights move, all
 //! rivals of a sample share one tree, and every box has a multiplier, not only those of splits.
 
-use super::super::interval::{check_format_range, moving, step};
+use super::super::interval::{moving, step};
 use super::super::{Block, Bounds, Prepared, State, States};
 use super::branching::{self, Branch, Branching};
 use super::optimized::Optimized;
 use super::propagate::{Backward, Reach, Row, Sharing};
-use super::relax::Relaxed;
 use super::slopes::{Ending, Free, Tape};
-use super::{analysed, is_exact, meet, sharings, tighten, tighten_by, uncross};
+use super::{Analysis, analysed, analysed_by, is_exact, meet, sharings, tighten, tighten_by, uncross};
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
 use crate::model::{Radius, Step};
@@ -50,8 +49,6 @@ pub(crate) type Root<T> = (usize, Vec<Open<T>>);
 pub(crate) struct Domain<T> {
     /// Sample of the block that the tree belongs to.
     pub sample: usize,
-    /// Number of splits.
-    pub depth: usize,
     /// Whether its bounds were driven to their limit.
     pub converged: bool,
     /// Rows that are not proved.
@@ -190,7 +187,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
         });
         let root = |(d, (sample, open)): (usize, Root<T>)| {
             let boxes = self.boxes(&states, d);
-            Domain { sample, depth: 0, converged: false, open, branch: None, boxes, free: None }
+            Domain { sample, converged: false, open, branch: None, boxes, free: None }
         };
         samples.into_iter().enumerate().map(root).collect()
     }
@@ -297,7 +294,6 @@ impl<'a, T: Scalar> Domains<'a, T> {
             let branching = if part.is_again() { Branching::Area } else { self.branching };
             bounded.open.push(Domain {
                 sample: part.of.sample,
-                depth: part.of.depth + usize::from(part.side.is_some()),
                 open,
                 converged: part.is_again(),
                 branch: branching.choose(pass, &ending, least, d),
@@ -310,38 +306,27 @@ impl<'a, T: Scalar> Domains<'a, T> {
     }
 
     /// States of the parts: their boxes, better ones after the split, and intervals of the other nodes.
-    fn analyse<'v>(
-        &self,
-        block: &Block<'v, T>,
-        parts: &[Part<'_, T>],
-    ) -> (States<'v, T>, Vec<Option<Relaxed<T>>>) {
+    fn analyse<'v>(&self, block: &Block<'v, T>, parts: &[Part<'_, T>]) -> Analysis<'v, T> {
         let model = self.prepared.model;
-        let mut states = States::new(block);
-        let mut relaxed: Vec<Option<Relaxed<T>>> = Vec::new();
         // The node of each part's split; boxes before it stay.
         let split = |d: usize| parts[d].side.map_or(usize::MAX, |(branch, _)| branch.node);
         let mut from = 0;
-        for index in 0..block.values.len() {
-            let state = if self.nodes.contains(&index) {
-                let mut state = State::Box(self.restored(parts, index, from));
-                if matches!(model.steps[index], Step::Activation(_)) {
-                    // Better boxes before the activation make this one better, too.
-                    meet(&mut state, &step(block, &states, index));
-                }
-                from += 2 * model.width(index);
-                if !is_exact(block, &states, index) {
-                    let bound = |pass: &Backward<'_, T>, rows: &[Row], _: &Bounds<T>| pass.rows(index, rows);
-                    tighten_by(block, (&states, &relaxed), index, &mut state, |d| split(d) < index, bound);
-                }
-                state
-            } else {
-                step(block, &states, index)
-            };
-            states.push(state);
-            check_format_range(block, &mut states, index);
-            relaxed.push(Relaxed::new(&model.steps[index], &states, || model.input_of(index)));
-        }
-        (states, relaxed)
+        analysed_by(block, |states, relaxed, index| {
+            if !self.nodes.contains(&index) {
+                return step(block, states, index);
+            }
+            let mut state = State::Box(self.restored(parts, index, from));
+            if matches!(model.steps[index], Step::Activation(_)) {
+                // Better boxes before the activation make this one better, too.
+                meet(&mut state, &step(block, states, index));
+            }
+            from += 2 * model.width(index);
+            if !is_exact(block, states, index) {
+                let bound = |pass: &Backward<'_, T>, rows: &[Row], _: &Bounds<T>| pass.rows(index, rows);
+                tighten_by(block, (states, relaxed), index, &mut state, |d| split(d) < index, bound);
+            }
+            state
+        })
     }
 
     /// The boxes of node `index`, which start at `from` in each domain, clipped at the splits.

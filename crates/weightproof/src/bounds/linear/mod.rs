@@ -67,15 +67,26 @@ fn analysed<'a, T: Scalar>(
     block: &Block<'a, T>,
     mut tighten: impl FnMut(&States<'a, T>, &[Option<Relaxed<T>>], usize, &mut State<T>),
 ) -> Analysis<'a, T> {
+    analysed_by(block, |states, relaxed, index| {
+        let mut state = step(block, states, index);
+        if !is_exact(block, states, index) {
+            tighten(states, relaxed, index, &mut state);
+        }
+        state
+    })
+}
+
+/// The states of all nodes, each as `state` finds it from those before.
+fn analysed_by<'a, T: Scalar>(
+    block: &Block<'a, T>,
+    mut state: impl FnMut(&States<'a, T>, &[Option<Relaxed<T>>], usize) -> State<T>,
+) -> Analysis<'a, T> {
     let mut states = States::new(block);
     let mut relaxed: Vec<Option<Relaxed<T>>> = Vec::new();
     let model = block.prepared.model;
     for index in 0..block.values.len() {
-        let mut state = step(block, &states, index);
-        if !is_exact(block, &states, index) {
-            tighten(&states, &relaxed, index, &mut state);
-        }
-        states.push(state);
+        let found = state(&states, &relaxed, index);
+        states.push(found);
         check_format_range(block, &mut states, index);
         relaxed.push(Relaxed::new(&model.steps[index], &states, || model.input_of(index)));
     }

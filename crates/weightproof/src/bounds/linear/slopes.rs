@@ -1,4 +1,4 @@
-//! Ascent on the free lower slopes of ReLUs (theory.md §4.4).
+//! Ascent on the free lower slopes of ReLUs and on the multipliers of boxes (theory.md §4.4, §6).
 //!
 //! Every slope in `[0, 1]` gives a sound bound, so slopes may be moved by any rule; the best value that was seen is kept. The
 //! gradient is the adjoint of the backward pass: the bound is linear in the coefficients of a node, and its derivative is a
@@ -39,7 +39,8 @@ const LAST: f64 = 1e-4;
 const MEAN_DECAY: f64 = 0.8;
 const SQUARE_DECAY: f64 = 0.95;
 
-/// Numbers that an ascent keeps for each element and row: coefficients, slope, gradient, its two means, worst point.
+/// Numbers that an ascent keeps for each element and row: coefficients, worst point, and of slope and multiplier the value, the
+/// gradient and its two means.
 const NUMBERS: usize = 9;
 
 /// A matrix for some of the nodes; (rows, width) each.
@@ -54,7 +55,7 @@ pub(super) struct Free<T> {
     pub multipliers: ByNode<T>,
 }
 
-/// Coefficients that arrived at each node of a pass; (rows, width).
+/// Coefficients that left each node of a pass, multipliers included; (rows, width).
 pub(super) type Tape<T> = ByNode<T>;
 
 /// What an ascent ends with, for the rows that are still open.
@@ -138,13 +139,12 @@ impl<T: Scalar> Backward<'_, T> {
                     best[k] = lower;
                 }
             }
-            let keep: Vec<bool> = at.iter().map(|&k| is_open(k, best[k])).collect();
-            if keep.contains(&false) {
-                ascent.retain(&keep);
-                tape.iter_mut().flatten().for_each(|m| *m = kept(m, &keep));
-                let mut kept = keep.iter();
-                own.retain(|_| *kept.next().expect("one for each row"));
-                at.retain(|&k| is_open(k, best[k]));
+            let left: Vec<usize> = (0..at.len()).filter(|&r| is_open(at[r], best[at[r]])).collect();
+            if left.len() < at.len() {
+                ascent.retain(&left);
+                tape.iter_mut().flatten().for_each(|m| *m = m.rows_at(&left));
+                own = left.iter().map(|&r| own[r]).collect();
+                at = left.iter().map(|&r| at[r]).collect();
                 if own.is_empty() {
                     return None;
                 }
@@ -500,9 +500,9 @@ impl<T: Scalar> Ascent<T> {
     }
 
     /// Keeps some of the rows.
-    fn retain(&mut self, keep: &[bool]) {
+    fn retain(&mut self, left: &[usize]) {
         for free in [&mut self.free, &mut self.mean, &mut self.square] {
-            *free = free.map(|m| kept(m, keep));
+            *free = free.map(|m| m.rows_at(left));
         }
     }
 }
@@ -528,13 +528,6 @@ impl<T: Scalar> Free<T> {
     pub(super) fn len(&self) -> usize {
         self.slopes.iter().chain(&self.multipliers).flatten().map(|m| m.as_slice().len()).sum()
     }
-}
-
-/// Some of the rows of a matrix.
-fn kept<T: Scalar>(m: &Matrix<T>, keep: &[bool]) -> Matrix<T> {
-    let rows = (0..m.rows()).filter(|&r| keep[r]);
-    let data: Vec<T> = rows.flat_map(|r| m.row(r).iter().copied()).collect();
-    Matrix::from_vec(keep.iter().filter(|k| **k).count(), m.cols(), data)
 }
 
 /// One step of Adam.
