@@ -1,0 +1,93 @@
+//! The paper's margin bound by products of norms on tensors, theory.md §4.1.
+//!
+//! ```text
+//! δ_0 = ε_x,   δ_k = ‖Wᵏ‖_∞ δ_{k−1} + max over rows of (Eᵏ z*ᵏ⁻¹ + eᵏ)        z*: upper ends of the interval bounds
+//! m_j ≥ f_y − f_j − ‖W_y − W_j‖₁ δ_{L−1} − (E_y + E_j) z*^{L−1} − e_y − e_j
+//! ```
+//! With one layer in the threat this is the bound for that layer alone. The core also knows two forms that need no
+//! non-negative activations and reports the best of them.
+//!
+//! # Source
+//! Tsai et al., arXiv 2103.02200; the joint form is proved in theory.md §4.1. Difference: the activations of a network with
+//! every weight raised do not dominate the reachable ones where weights are negative; interval bounds do.
+
+use super::interval::Ranges;
+use super::{differences, of_label, output_defect, row_differences, sums};
+use crate::graph::{Graph, Weights};
+use crate::threat::{Threat, dense};
+use burn::tensor::{Int, Tensor};
+use weightproof::network::{Activation, Layer};
+
+/// What keeps the objective from a network, if anything: a chain of dense layers and non-negative monotone activations
+/// with slopes of at most one is needed.
+pub fn defect(graph: &Graph) -> Option<String> {
+    for (index, node) in graph.nodes().iter().enumerate().skip(1) {
+        let fits = match &node.layer {
+            Layer::Dense(_) | Layer::Reshape => true,
+            Layer::Activation(f) => match f {
+                Activation::Relu | Activation::Sigmoid | Activation::Softplus => true,
+                Activation::Clip { low, .. } => *low >= 0.0,
+                Activation::LeakyRelu { .. }
+                | Activation::Tanh
+                | Activation::Gelu
+                | Activation::GeluTanh => false,
+            },
+            // In front of the chain, of an input that does not move.
+            Layer::Scale(_) => graph.nodes()[1..index].iter().all(|n| dense(&n.layer).is_none()),
+            Layer::Input
+            | Layer::Conv(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Add
+            | Layer::Gather(_) => false,
+        };
+        let alternates = dense(&node.layer).is_none()
+            || !matches!(graph.nodes()[node.inputs[0]].layer, Layer::Dense(_));
+        if !fits || !alternates || node.inputs != [index - 1] {
+            let expected = "a chain of dense layers with non-negative monotone activations between them";
+            return Some(format!("{}: expected {expected}, found {}", node.name, node.layer.kind()));
+        }
+    }
+    output_defect(graph)
+}
+
+/// Lower bounds of the margins `f_y − f_j`, (batch, classes), zero at the label. `logits` are those of the unperturbed
+/// network for the same inputs.
+///
+/// # Panics
+/// On networks with a [`defect`].
+pub fn margins(
+    graph: &Graph,
+    weights: &Weights,
+    threat: &Threat,
+    (logits, ranges): (Tensor<2>, &Ranges),
+    labels: &Tensor<2, Int>,
+) -> Tensor<2> {
+    let [batch, classes] = logits.dims();
+    let last = graph.network().output();
+    let mut moved = Tensor::<2>::full([batch, 1], threat.input_radius, graph.device());
+    let layers = graph.nodes().iter().enumerate().filter(|(_, node)| dense(&node.layer).is_some());
+    for (index, node) in layers {
+        let weight = weights.weight[graph.slot(index)].clone();
+        let radii = threat.at(graph, index, weights);
+        let (_, largest) = ranges.ranges[node.inputs[0]].ends();
+        let push = radii.times(&node.layer, largest.abs()) + radii.biases(&node.layer);
+        if index == last {
+            let norms = row_differences(weight).abs().sum_dim(1).reshape([1, classes * classes]);
+            let norms = of_label(norms.expand([batch, classes * classes]), labels, classes);
+            return differences(logits, labels) - norms * moved - sums(push, labels, classes);
+        }
+        moved = moved * norm_inf(weight) + push.max_dim(1);
+    }
+    unreachable!("the output is a dense layer")
+}
+
+/// `‖W‖_∞`, the largest ℓ1 norm of a row: (1, 1).
+pub(crate) fn norm_inf(weight: Tensor<2>) -> Tensor<2> {
+    weight.abs().sum_dim(1).max_dim(0)
+}
+
+/// `‖W‖_1`, the largest ℓ1 norm of a column: (1, 1).
+pub(crate) fn norm_one(weight: Tensor<2>) -> Tensor<2> {
+    weight.abs().sum_dim(0).max_dim(1)
+}

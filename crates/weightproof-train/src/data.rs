@@ -1,0 +1,76 @@
+//! Labelled samples in memory.
+
+use crate::error::TrainError;
+use weightproof::verdict::Samples;
+
+/// Samples and their labels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labelled {
+    /// Values of one sample.
+    pub width: usize,
+    /// The samples, row-major: (count, width).
+    pub inputs: Vec<f32>,
+    /// One label for each.
+    pub labels: Vec<u32>,
+}
+
+impl Labelled {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The samples at these places.
+    pub fn pick(&self, places: &[usize]) -> Labelled {
+        let rows = places.iter().flat_map(|&s| &self.inputs[s * self.width..(s + 1) * self.width]);
+        Labelled {
+            width: self.width,
+            inputs: rows.copied().collect(),
+            labels: places.iter().map(|&s| self.labels[s]).collect(),
+        }
+    }
+
+    /// The first samples, and the last `count` of them.
+    pub fn split(mut self, count: usize) -> (Labelled, Labelled) {
+        let first = self.len() - count.min(self.len());
+        let inputs = self.inputs.split_off(first * self.width);
+        let labels = self.labels.split_off(first);
+        (Labelled { ..self }, Labelled { width: self.width, inputs, labels })
+    }
+
+    /// Inputs in the precision of the core.
+    pub fn wide(&self) -> Vec<f64> {
+        self.inputs.iter().map(|&x| f64::from(x)).collect()
+    }
+
+    /// The samples for the core; `inputs` are [`Labelled::wide`].
+    pub fn samples<'a>(&'a self, inputs: &'a [f64]) -> Samples<'a> {
+        Samples { first: 0, inputs, labels: Some(&self.labels) }
+    }
+
+    /// Checks that the samples fit a network.
+    ///
+    /// # Errors
+    /// When there are none, their width differs, a value is not finite or a label too large.
+    pub fn check(&self, width: usize, classes: usize) -> Result<(), TrainError> {
+        let fail = |expected: String, found: String| Err(TrainError::Data { expected, found });
+        if self.is_empty() {
+            return fail("at least one sample to train on".into(), "none".into());
+        }
+        if self.width != width {
+            return fail(format!("samples of {width} values"), self.width.to_string());
+        }
+        if let Some(at) = self.inputs.iter().position(|x| !x.is_finite()) {
+            return fail(format!("finite values in sample {}", at / width), self.inputs[at].to_string());
+        }
+        match self.labels.iter().position(|&label| label as usize >= classes) {
+            Some(at) => fail(format!("a label below {classes} for sample {at}"), self.labels[at].to_string()),
+            None => Ok(()),
+        }
+    }
+}

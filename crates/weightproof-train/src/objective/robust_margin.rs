@@ -1,0 +1,40 @@
+//! The paper's robust term.
+
+use super::{Evaluation, Objective};
+use crate::bound::norm_product::{defect, margins};
+use crate::bound::rivals;
+use burn::tensor::activation::{relu, softplus};
+use burn::tensor::Tensor;
+
+const SOURCE: &str = "Tsai et al., arXiv 2103.02200; theory.md §11";
+/// Takes the label out of a maximum.
+const NEVER: f64 = 1e30;
+
+/// `max over j ≠ y of [f_j − f_y + η^{yj}]₊` with the perturbation term `η` of theory.md §4.1; with one layer in the threat the
+/// single-layer form.
+pub(super) const HINGE: Objective = Objective {
+    name: "robust-hinge",
+    summary: "hinge of the worst margin by norm products",
+    source: SOURCE,
+    bound: true,
+    defect,
+    loss: |at| relu(worst(at)).mean(),
+};
+
+/// The same with `log(1 + exp(·))` instead of `[·]₊`.
+pub(super) const SOFTPLUS: Objective = Objective {
+    name: "robust-softplus",
+    summary: "softplus of the worst margin by norm products",
+    source: SOURCE,
+    bound: true,
+    defect,
+    loss: |at| softplus(worst(at), 1.0).mean(),
+};
+
+/// `max over j ≠ y of −m_j`, (batch, 1).
+fn worst(at: &Evaluation<'_>) -> Tensor<2> {
+    let margins = margins(at.graph, at.weights, at.threat, (at.logits(), at.ranges()), &at.labels);
+    let classes = margins.dims()[1];
+    let rivals = rivals(&at.labels, classes);
+    (margins.neg() - (rivals.ones_like() - rivals) * NEVER).max_dim(1)
+}
