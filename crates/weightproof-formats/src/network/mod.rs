@@ -10,7 +10,7 @@ pub use onnx::{
     parse_onnx_with,
 };
 pub use safetensors::{
-    SafetensorsError, parse_safetensors, parse_safetensors_with, write_safetensors,
+    SafetensorsError, encode_safetensors, parse_safetensors, parse_safetensors_with, write_safetensors,
 };
 pub use sketch::BatchNorm;
 
