@@ -4,6 +4,7 @@ mod onnx;
 mod safetensors;
 mod sketch;
 mod steps;
+mod write;
 
 pub use onnx::{
     MAX_OPSET, MIN_OPSET, OnnxError, SUPPORTED_OPERATORS, SupportedOperator, encode_onnx, parse_onnx,
@@ -13,6 +14,7 @@ pub use safetensors::{
     SafetensorsError, encode_safetensors, parse_safetensors, parse_safetensors_with, write_safetensors,
 };
 pub use sketch::BatchNorm;
+pub use write::write_network;
 
 use crate::error::FormatError;
 use sha2::{Digest, Sha256};
