@@ -241,7 +241,7 @@ fn shapes_that_do_not_fit_are_changed_on_the_way() {
 }
 
 #[test]
-fn convolutions_in_one_dimension_and_clips_are_read_back() {
+fn one_dimension_clips_and_zeros_are_read_back() {
     let mut builder = NetworkBuilder::new(vec![2, 7]);
     let line = |window: Window| Window { stride: [1, 2], dilation: [1, 2], ..window };
     let window = line(Window { padding: [[0, 0], [2, 1]], ..Window::new([2, 1, 7], 4, [1, 3]) });
@@ -260,7 +260,10 @@ fn convolutions_in_one_dimension_and_clips_are_read_back() {
     let mean = Layer::AveragePool(AveragePool::new(dilated, false));
     let mean = builder.push("mean", mean, vec![most], vec![4, 1]).unwrap();
     let flat = builder.reshape("flat", mean, vec![4]).unwrap();
-    builder.dense("dense", flat, weight(3, 4), vec![]).unwrap();
+    // Biases of zero are biases, and so they are perturbed.
+    let dense = builder.dense("dense", flat, weight(3, 4), vec![0.0; 3]).unwrap();
+    let constant = Scale { scale: vec![0.0; 3], shift: vec![0.5, 0.25, -1.0] };
+    builder.scale("constant", dense, constant).unwrap();
     let network = builder.finish().unwrap();
     assert_eq!(network, through_onnx(&network));
     assert_eq!(network, through_safetensors(&network));
