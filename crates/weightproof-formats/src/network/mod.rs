@@ -1,14 +1,20 @@
-//! Readers of networks: ONNX, and safetensors with an architecture in TOML.
+//! Networks in files: ONNX, and safetensors with an architecture in TOML, read and written.
 
 mod onnx;
 mod safetensors;
 mod sketch;
+mod steps;
+mod write;
 
 pub use onnx::{
-    MAX_OPSET, MIN_OPSET, OnnxError, SUPPORTED_OPERATORS, SupportedOperator, parse_onnx, parse_onnx_with,
+    MAX_OPSET, MIN_OPSET, OnnxError, SUPPORTED_OPERATORS, SupportedOperator, encode_onnx, parse_onnx,
+    parse_onnx_with,
 };
-pub use safetensors::{SafetensorsError, parse_safetensors, parse_safetensors_with, write_safetensors};
+pub use safetensors::{
+    SafetensorsError, encode_safetensors, parse_safetensors, parse_safetensors_with, write_safetensors,
+};
 pub use sketch::BatchNorm;
+pub use write::write_network;
 
 use crate::error::FormatError;
 use sha2::{Digest, Sha256};
@@ -59,8 +65,7 @@ pub fn read_network(path: &Path) -> Result<LoadedNetwork, FormatError> {
 /// # Errors
 /// [`FormatError`], naming the file and the node or tensor.
 pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNetwork, FormatError> {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
-    match extension.as_str() {
+    match extension(path).as_str() {
         "onnx" => {
             let bytes = read_file(path, MAX_FILE)?;
             let parsed = parse_onnx_with(&bytes, options.batch_norm)
@@ -81,8 +86,13 @@ pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNet
             let (network, notes) = parsed?;
             Ok(LoadedNetwork { network, notes, sha256: sha256(&bytes), format: "safetensors" })
         }
-        _ => Err(FormatError::Extension { path: path.into(), expected: EXTENSIONS, found: extension }),
+        found => Err(FormatError::Extension { path: path.into(), expected: EXTENSIONS, found: found.into() }),
     }
+}
+
+/// What follows the last dot of the file's name, in lower case; empty when there is none.
+fn extension(path: &Path) -> String {
+    path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase()
 }
 
 /// The bytes of a file of at most `limit` bytes.

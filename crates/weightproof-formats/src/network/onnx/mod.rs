@@ -33,9 +33,11 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 mod window;
+mod write;
 
 pub use error::OnnxError;
 pub use operators::{SUPPORTED_OPERATORS, SupportedOperator};
+pub use write::encode_onnx;
 
 use super::sketch::BatchNorm;
 use prost::Message;

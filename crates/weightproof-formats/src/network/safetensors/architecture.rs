@@ -62,10 +62,10 @@
 //! the output. A layer without a name is called after its type and its number, counted from 1: `relu_3`.
 
 use super::SafetensorsError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-/// The whole file.
-#[derive(Debug, Deserialize)]
+/// The whole file, as it is read and written.
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
     /// Shape of one sample.
@@ -74,7 +74,7 @@ pub struct Architecture {
 }
 
 /// One layer; variants have braces so that unknown keys are refused in all of them.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum LayerSpec {
     Dense {
@@ -82,7 +82,7 @@ pub enum LayerSpec {
         input: Option<String>,
         weight: String,
         bias: Option<String>,
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         transposed: bool,
     },
     Conv {
@@ -182,7 +182,7 @@ pub enum LayerSpec {
 }
 
 /// One number for all axes, or a list.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Sizes {
     One(usize),
@@ -190,7 +190,7 @@ pub enum Sizes {
 }
 
 /// One number for all elements, or a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Numbers {
     One(f64),

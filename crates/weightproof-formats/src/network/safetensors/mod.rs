@@ -2,9 +2,11 @@
 
 mod architecture;
 mod images;
+mod network;
 mod read;
 mod write;
 
+pub use network::encode_safetensors;
 pub use read::{parse_safetensors, parse_safetensors_with};
 pub use write::write_safetensors;
 

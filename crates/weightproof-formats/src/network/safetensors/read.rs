@@ -340,6 +340,6 @@ fn numbers<const N: usize>(data: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f6
 }
 
 /// A name without control characters and of bounded length.
-fn clean(name: &str) -> String {
+pub fn clean(name: &str) -> String {
     name.chars().take(120).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

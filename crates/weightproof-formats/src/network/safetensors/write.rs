@@ -1,11 +1,21 @@
-//! Tensors of f64 as a safetensors file, byte for byte the same for the same numbers.
+//! Tensors as a safetensors file, byte for byte the same for the same numbers.
 
 use super::SafetensorsError;
 use crate::error::FormatError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
+
+/// Name, shape and numbers of a tensor.
+pub type NamedTensor = (String, Vec<usize>, Vec<f64>);
+
+/// The type that numbers are stored in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stored {
+    F32,
+    F64,
+}
 
 /// Writes `(name, shape, numbers)` as F64 tensors, with `metadata` as text by key.
 ///
@@ -13,27 +23,38 @@ use std::path::Path;
 /// When a name is used twice (or is `__metadata__`), numbers do not fill their shape, or the file cannot be written.
 pub fn write_safetensors(
     path: &Path,
-    tensors: &[(String, Vec<usize>, Vec<f64>)],
+    tensors: &[NamedTensor],
     metadata: &[(String, String)],
 ) -> Result<(), FormatError> {
-    let header =
-        header(tensors, metadata).map_err(|source| FormatError::Safetensors { path: path.into(), source })?;
-    let io = |error| FormatError::io(path)(error);
-    let mut file = BufWriter::new(File::create(path).map_err(io)?);
-    file.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
-    file.write_all(header.as_bytes()).map_err(io)?;
-    for (_, _, numbers) in tensors {
-        for number in numbers {
-            file.write_all(&number.to_le_bytes()).map_err(io)?;
+    let header = header(tensors, metadata, Stored::F64)
+        .map_err(|source| FormatError::Safetensors { path: path.into(), source })?;
+    let file = File::create(path).map_err(FormatError::io(path))?;
+    write_tensors(BufWriter::new(file), &header, tensors, Stored::F64).map_err(FormatError::io(path))
+}
+
+/// The header, then the numbers of all tensors.
+pub fn write_tensors(
+    mut out: impl Write,
+    header: &str,
+    tensors: &[NamedTensor],
+    stored: Stored,
+) -> io::Result<()> {
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    for &number in tensors.iter().flat_map(|(_, _, numbers)| numbers) {
+        match stored {
+            Stored::F32 => out.write_all(&(number as f32).to_le_bytes())?,
+            Stored::F64 => out.write_all(&number.to_le_bytes())?,
         }
     }
-    file.flush().map_err(io)
+    out.flush()
 }
 
 /// The JSON header, padded so that the data start at a multiple of eight bytes.
-fn header(
-    tensors: &[(String, Vec<usize>, Vec<f64>)],
+pub fn header(
+    tensors: &[NamedTensor],
     metadata: &[(String, String)],
+    stored: Stored,
 ) -> Result<String, SafetensorsError> {
     let mut names = BTreeSet::from(["__metadata__"]);
     let mut entries = Vec::new();
@@ -57,11 +78,15 @@ fn header(
         if size != Some(numbers.len()) {
             return Err(fail(format!("numbers for the shape {shape:?}"), numbers.len().to_string()));
         }
-        let end = start + 8 * numbers.len();
+        let bytes = match stored {
+            Stored::F32 => 4,
+            Stored::F64 => 8,
+        };
+        let end = start + bytes * numbers.len();
         let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
         let (name, shape) = (quoted(name), shape.join(","));
         entries.push(format!(
-            "{name}:{{\"dtype\":\"F64\",\"shape\":[{shape}],\"data_offsets\":[{start},{end}]}}"
+            "{name}:{{\"dtype\":\"{stored:?}\",\"shape\":[{shape}],\"data_offsets\":[{start},{end}]}}"
         ));
         start = end;
     }

@@ -1,0 +1,243 @@
+//! Bounds on tensors against the bounds of the core, on the same networks and samples.
+
+use burn::tensor::Tensor;
+use rand::RngExt;
+use weightproof::certify::{Certifier, CertifyOptions};
+use weightproof::network::{Activation, Network};
+use weightproof::property::Property;
+use weightproof::verdict::Samples;
+use weightproof_testkit::images::{ImageBlueprint, Piece};
+use weightproof_testkit::networks::{self, Blueprint, Design};
+use weightproof_train::bound::{interval, linear, norm_product};
+use weightproof_train::graph::{Graph, numbers};
+use weightproof_train::objective::Evaluation;
+use weightproof_train::parameters::Parameters;
+use weightproof_train::threat::{RadiusKind, Threat};
+
+/// Rounding of f32 on both sides, as a fraction of the size of the numbers.
+const ROUNDING: f64 = 2e-5;
+const SAMPLES: usize = 6;
+
+/// A network with f32 parameters, and samples with labels.
+struct Problem {
+    network: Network,
+    inputs: Vec<f64>,
+    labels: Vec<u32>,
+}
+
+impl Problem {
+    fn new(network: Network, pixels: bool, seed: u64) -> Self {
+        let network = Parameters::of(&network).install(&network);
+        let mut rng = networks::rng(seed);
+        let inputs = (0..SAMPLES).flat_map(|_| networks::input(network.input_width(), pixels, &mut rng));
+        let inputs = inputs.map(|x| f64::from(x as f32)).collect();
+        let classes = network.output_width() as u32;
+        let labels = (0..SAMPLES).map(|_| rng.random_range(0..classes)).collect();
+        Problem { network, inputs, labels }
+    }
+
+    fn core(&self, method: &str, threat: &Threat) -> Vec<f64> {
+        let set = threat.model().resolve(&self.network).unwrap();
+        let options = CertifyOptions::new(method, Property::Label);
+        let certifier = Certifier::new(&self.network, &[set], options).unwrap();
+        let samples = Samples { first: 0, inputs: &self.inputs, labels: Some(&self.labels) };
+        certifier.certify(samples)[0].iter().map(|c| c.margin_lower).collect()
+    }
+
+    /// The least margin of each sample over its rivals.
+    fn tensors(&self, margins: impl Fn(&Evaluation<'_>) -> Tensor<2>, threat: &Threat) -> Vec<f64> {
+        let graph = Graph::new(&self.network);
+        let weights = graph.track(&Parameters::of(&self.network));
+        let inputs: Vec<f32> = self.inputs.iter().map(|&x| x as f32).collect();
+        let (x, labels) = (graph.batch(&inputs), graph.labels(&self.labels));
+        let margins = numbers(margins(&Evaluation::new(&graph, &weights, threat, x, labels)));
+        let rows = margins.chunks_exact(self.network.output_width()).zip(&self.labels);
+        let rivals = |row: &[f32], label: usize| {
+            assert_eq!(row[label], 0.0, "the label has no margin against itself");
+            let rivals = row.iter().enumerate().filter(|(j, _)| *j != label);
+            rivals.map(|(_, &m)| f64::from(m)).fold(f64::INFINITY, f64::min)
+        };
+        rows.map(|(row, &label)| rivals(row, label as usize)).collect()
+    }
+
+    fn interval(&self, threat: &Threat) -> Vec<f64> {
+        let margins = |at: &Evaluation<'_>| {
+            interval::margins(at.graph, at.weights, at.threat, at.ranges(), &at.labels)
+        };
+        self.tensors(margins, threat)
+    }
+
+    fn linear(&self, threat: &Threat) -> Vec<f64> {
+        let margins =
+            |at: &Evaluation<'_>| linear::margins(at.graph, at.weights, at.threat, at.ranges(), &at.labels);
+        self.tensors(margins, threat)
+    }
+
+    fn norm_product(&self, threat: &Threat) -> Vec<f64> {
+        let margins = |at: &Evaluation<'_>| {
+            norm_product::margins(at.graph, at.weights, at.threat, (at.logits(), at.ranges()), &at.labels)
+        };
+        self.tensors(margins, threat)
+    }
+}
+
+fn threats(first: &str) -> Vec<Threat> {
+    let absolute = Threat { radius: 0.02, ..Threat::default() };
+    vec![
+        Threat::default(),
+        absolute.clone(),
+        Threat { bias_radius: Some(0.0), ..absolute.clone() },
+        Threat { radius: 0.01, bias_radius: Some(0.1), ..Threat::default() },
+        Threat { kind: RadiusKind::Relative, radius: 0.05, ..Threat::default() },
+        Threat { layers: Some(vec![first.into()]), ..absolute.clone() },
+        Threat { input_radius: 0.03, ..absolute },
+    ]
+}
+
+fn assert_equal(found: &[f64], core: &[f64], what: &str) {
+    for (f, c) in found.iter().zip(core) {
+        assert!((f - c).abs() <= ROUNDING * (1.0 + c.abs()), "{what}: {found:?} against the core's {core:?}");
+    }
+}
+
+fn assert_below(found: &[f64], core: &[f64], what: &str) {
+    for (f, c) in found.iter().zip(core) {
+        assert!(*f <= c + ROUNDING * (1.0 + c.abs()), "{what}: {found:?} above the core's {core:?}");
+    }
+}
+
+fn dense(activation: Activation, seed: u64) -> Problem {
+    let pixels = !seed.is_multiple_of(3);
+    Problem::new(Blueprint::new(&[7, 9, 8, 6, 4], activation, seed).build(), pixels, seed)
+}
+
+#[test]
+fn interval_margins_are_the_core_s() {
+    for activation in [Activation::Relu, Activation::Sigmoid, Activation::Softplus] {
+        for seed in 0..6 {
+            let problem = dense(activation, seed);
+            for threat in threats("dense1") {
+                if threat.input_radius > 0.0 && seed.is_multiple_of(3) {
+                    continue;
+                }
+                let what = format!("{activation:?} {seed} {threat:?}");
+                assert_equal(&problem.interval(&threat), &problem.core("interval", &threat), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn interval_margins_of_mixed_signs_are_sound() {
+    for seed in 0..6 {
+        let problem = dense(Activation::Tanh, seed);
+        for threat in threats("dense0").into_iter().filter(|threat| threat.input_radius == 0.0) {
+            let what = format!("{seed} {threat:?}");
+            assert_below(&problem.interval(&threat), &problem.core("interval", &threat), &what);
+        }
+    }
+}
+
+#[test]
+fn linear_margins_are_the_core_s_before_it_intersects() {
+    for seed in 0..12 {
+        let problem = dense(Activation::Relu, seed);
+        for threat in threats("dense1") {
+            if threat.input_radius > 0.0 && seed.is_multiple_of(3) {
+                continue;
+            }
+            let (linear, interval) = (problem.linear(&threat), problem.interval(&threat));
+            let better: Vec<f64> = linear.iter().zip(&interval).map(|(l, i)| l.max(*i)).collect();
+            let what = format!("{seed} {threat:?}");
+            assert_below(&linear, &problem.core("linear-interval", &threat), &what);
+            if problem.network.output_width() == 2 {
+                assert_equal(&better, &problem.core("linear-interval", &threat), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn linear_margins_of_two_classes_are_the_core_s() {
+    for seed in 0..12 {
+        let network = Blueprint::new(&[5, 8, 7, 2], Activation::Relu, seed).build();
+        let problem = Problem::new(network, true, seed);
+        for threat in threats("dense1") {
+            let (linear, interval) = (problem.linear(&threat), problem.interval(&threat));
+            let better: Vec<f64> = linear.iter().zip(&interval).map(|(l, i)| l.max(*i)).collect();
+            let what = format!("{seed} {threat:?}");
+            assert_equal(&better, &problem.core("linear-interval", &threat), &what);
+        }
+    }
+}
+
+#[test]
+fn norm_products_are_below_the_core_s_and_equal_where_one_layer_moves_at_the_end() {
+    for activation in [Activation::Relu, Activation::Sigmoid] {
+        for seed in 0..6 {
+            let problem = dense(activation, seed);
+            for threat in threats("dense2") {
+                if threat.input_radius > 0.0 && seed.is_multiple_of(3) {
+                    continue;
+                }
+                let what = format!("{activation:?} {seed} {threat:?}");
+                assert_below(&problem.norm_product(&threat), &problem.core("norm-product", &threat), &what);
+            }
+            let last = Threat { radius: 0.05, layers: Some(vec!["dense3".into()]), ..Threat::default() };
+            let core = problem.core("norm-product", &last);
+            assert_equal(&problem.norm_product(&last), &core, &format!("{activation:?} {seed}"));
+        }
+    }
+}
+
+/// `f(x) = (z, 0)` with `z = relu(2 x + 0.5)`: everything by hand.
+#[test]
+fn a_norm_product_by_hand() {
+    let network = Blueprint::new(&[1, 1, 2], Activation::Relu, 0).build();
+    let parameters =
+        Parameters { arrays: vec![vec![2.0], vec![0.5], vec![1.0, 0.0], vec![0.0, 0.0]] };
+    let network = parameters.install(&network);
+    let problem = Problem { network, inputs: vec![1.0], labels: vec![0] };
+    let threat = Threat { radius: 0.1, bias_radius: Some(0.0), ..Threat::default() };
+    // z = 2.5, z* = 2.6, δ = 0.1, so 2.5 − 1 · 0.1 − 2 · 0.1 · 2.6.
+    assert_equal(&problem.norm_product(&threat), &[2.5 - 0.1 - 0.52], "by hand");
+}
+
+fn images(pieces: &[Piece], seed: u64) -> Problem {
+    let blueprint = ImageBlueprint {
+        input: [2, 6, 5],
+        pieces: pieces.to_vec(),
+        classes: 3,
+        global_pool: false,
+        seed,
+    };
+    Problem::new(blueprint.build(), true, seed)
+}
+
+#[test]
+fn convolutions_rearrangements_and_pools_are_the_core_s() {
+    let all = weightproof_testkit::images::PIECES;
+    for seed in 0..24 {
+        let pieces = [all[seed % all.len()], Piece::Activation, all[(seed * 7 + 3) % all.len()]];
+        let problem = images(&pieces, seed as u64);
+        let graph = Graph::new(&problem.network);
+        let weights = graph.track(&Parameters::of(&problem.network));
+        let inputs: Vec<f32> = problem.inputs.iter().map(|&x| x as f32).collect();
+        let found = numbers(graph.forward(&weights, graph.batch(&inputs)));
+        let width = problem.network.input_width();
+        let expected: Vec<f64> =
+            problem.inputs.chunks_exact(width).flat_map(|x| problem.network.forward(x)).collect();
+        let found: Vec<f64> = found.iter().map(|&v| f64::from(v)).collect();
+        assert_equal(&found, &expected, &format!("forward of {pieces:?}, seed {seed}"));
+        if interval::defect(&graph).is_some() {
+            continue;
+        }
+        for threat in threats("none").into_iter().filter(|threat| threat.layers.is_none()) {
+            let what = format!("{pieces:?} {seed} {threat:?}");
+            assert_below(&problem.interval(&threat), &problem.core("interval", &threat), &what);
+            if linear::defect(&graph).is_none() {
+                assert_below(&problem.linear(&threat), &problem.core("linear-interval", &threat), &what);
+            }
+        }
+    }
+}
