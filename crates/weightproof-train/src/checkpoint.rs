@@ -79,7 +79,8 @@ pub fn load(trainer: &mut Trainer, path: &Path) -> Result<(), TrainError> {
     let bad = |detail: String| damaged(path, detail);
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
     let metadata = metadata.metadata().clone().unwrap_or_default();
-    let text = |key: &str| metadata.get(key).ok_or_else(|| bad(format!("expected metadata {key}, found none")));
+    let text =
+        |key: &str| metadata.get(key).ok_or_else(|| bad(format!("expected metadata {key}, found none")));
     let config = TrainConfig::parse(text(CONFIG)?).map_err(|e| bad(e.to_string()))?;
     let comparable = TrainConfig { epochs: trainer.config().epochs, ..config };
     if let Some(key) = difference(&comparable, trainer.config()) {
@@ -93,7 +94,10 @@ pub fn load(trainer: &mut Trainer, path: &Path) -> Result<(), TrainError> {
             let tensor = tensors.tensor(&name).map_err(|e| bad(format!("{name}: {e}")))?;
             if tensor.dtype() != safetensors::Dtype::F64 || tensor.shape() != [array.len()] {
                 let (dtype, shape) = (tensor.dtype(), tensor.shape());
-                return Err(bad(format!("{name}: expected F64 [{}], found {dtype:?} {shape:?}", array.len())));
+                return Err(bad(format!(
+                    "{name}: expected F64 [{}], found {dtype:?} {shape:?}",
+                    array.len()
+                )));
             }
             let numbers = tensor.data().chunks_exact(8).map(|b| {
                 let b: [u8; 8] = b.try_into().expect("chunks of eight");

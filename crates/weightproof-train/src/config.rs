@@ -200,7 +200,8 @@ impl TrainConfig {
             }
             (None, Some(layers)) => {
                 let input = config.input.clone();
-                let input = input.ok_or_else(|| TrainError::setting("network.input", "expected a shape, found none"))?;
+                let input = input
+                    .ok_or_else(|| TrainError::setting("network.input", "expected a shape, found none"))?;
                 architecture::layers(input, layers)
             }
             _ => Err(TrainError::setting("network", "expected either sizes or layers")),
@@ -214,7 +215,11 @@ impl TrainConfig {
     pub fn check(&self, graph: &Graph) -> Result<(), TrainError> {
         let positive = |setting: &str, value: f64| {
             let fine = value > 0.0 && value.is_finite();
-            if fine { Ok(()) } else { Err(TrainError::setting(setting, format!("expected a number above 0, found {value}"))) }
+            if fine {
+                Ok(())
+            } else {
+                Err(TrainError::setting(setting, format!("expected a number above 0, found {value}")))
+            }
         };
         let named = |setting: String, defect: Option<String>| match defect {
             None => Ok(()),
@@ -229,8 +234,7 @@ impl TrainConfig {
         named("learning-rate.warm-up".into(), Ramp::Constant(self.learning_rate.warm_up).defect())?;
         named("optimizer".into(), self.optimizer.defect())?;
         named("radius-ramp".into(), self.radius_ramp.defect())?;
-        let threat = self.threat.model().resolve(graph.network());
-        threat.map_err(|error| TrainError::setting("threat", error.to_string()))?;
+        self.threat.set(graph.network())?;
         if self.terms.is_empty() {
             return Err(TrainError::setting("term", "expected at least one, found none"));
         }
@@ -260,7 +264,10 @@ impl Term {
     pub fn find(&self) -> Result<&'static Objective, TrainError> {
         objective::find(&self.objective).ok_or_else(|| {
             let known: Vec<&str> = OBJECTIVES.iter().map(|o| o.name).collect();
-            TrainError::setting("term", format!("expected one of {}, found {}", known.join(", "), self.objective))
+            TrainError::setting(
+                "term",
+                format!("expected one of {}, found {}", known.join(", "), self.objective),
+            )
         })
     }
 }

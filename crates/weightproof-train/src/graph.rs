@@ -78,7 +78,9 @@ impl Graph {
         Weights {
             weight: layers
                 .iter()
-                .map(|((_, _, affine), arrays)| tensor(&arrays[0], [affine.weight.rows(), affine.weight.cols()]))
+                .map(|((_, _, affine), arrays)| {
+                    tensor(&arrays[0], [affine.weight.rows(), affine.weight.cols()])
+                })
                 .collect(),
             bias: layers
                 .iter()
@@ -118,9 +120,7 @@ impl Graph {
     /// A layer without parameters that is monotone in all of its inputs, or a `Scale`.
     pub(crate) fn rearrange(&self, layer: &Layer, inputs: &[Tensor<2>]) -> Tensor<2> {
         match layer {
-            Layer::Scale(scale) => {
-                inputs[0].clone() * self.row(&scale.scale) + self.row(&scale.shift)
-            }
+            Layer::Scale(scale) => inputs[0].clone() * self.row(&scale.scale) + self.row(&scale.shift),
             Layer::MaxPool(window) => max_pool(window, inputs[0].clone()),
             Layer::AveragePool(pool) => self.average_pool(pool, inputs[0].clone()),
             Layer::Add => inputs[1..].iter().fold(inputs[0].clone(), |sum, z| sum + z.clone()),

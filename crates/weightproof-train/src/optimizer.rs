@@ -65,7 +65,10 @@ impl Rule {
         let fine = |v: f64| v.is_finite() && v >= 0.0;
         let checks = match *self {
             Rule::Sgd { momentum, weight_decay, .. } => {
-                vec![("momentum", momentum, fraction(momentum)), ("weight-decay", weight_decay, fine(weight_decay))]
+                vec![
+                    ("momentum", momentum, fraction(momentum)),
+                    ("weight-decay", weight_decay, fine(weight_decay)),
+                ]
             }
             Rule::Adam { betas: [first, second], epsilon, weight_decay }
             | Rule::AdamW { betas: [first, second], epsilon, weight_decay } => vec![
@@ -136,6 +139,8 @@ impl Optimizer {
 /// The numbers of one step of Adam.
 struct Adam {
     betas: [f32; 2],
+    /// One minus the betas, rounded once.
+    rest: [f32; 2],
     epsilon: f32,
     /// Rate over the correction of the first moment.
     rate: f32,
@@ -148,6 +153,7 @@ impl Adam {
         let corrections = betas.map(|beta| 1.0 - beta.powf(steps as f64));
         Adam {
             betas: betas.map(|b| b as f32),
+            rest: betas.map(|b| (1.0 - b) as f32),
             epsilon: epsilon as f32,
             rate: (rate / corrections[0]) as f32,
             second: (1.0 / corrections[1]) as f32,
@@ -155,9 +161,8 @@ impl Adam {
     }
 
     fn step(&self, g: f32, m: &mut f32, v: &mut f32) -> f32 {
-        let [first, second] = self.betas;
-        *m = first * *m + (1.0 - first) * g;
-        *v = second * *v + (1.0 - second) * g * g;
+        *m = self.betas[0] * *m + self.rest[0] * g;
+        *v = self.betas[1] * *v + self.rest[1] * g * g;
         self.rate * *m / ((*v * self.second).sqrt() + self.epsilon)
     }
 }

@@ -19,7 +19,9 @@ pub enum Purpose {
 /// The generator of a purpose at a batch of an epoch.
 pub fn generator(seed: u64, purpose: Purpose, epoch: usize, batch: usize) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream((purpose as u64) << 60 | (epoch as u64 & 0x3fff_ffff) << 30 | (batch as u64 & 0x3fff_ffff));
+    rng.set_stream(
+        (purpose as u64) << 60 | (epoch as u64 & 0x3fff_ffff) << 30 | (batch as u64 & 0x3fff_ffff),
+    );
     rng
 }
 

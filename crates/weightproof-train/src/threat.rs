@@ -1,10 +1,11 @@
 //! The perturbations that a bound-based objective guards against.
 
+use crate::error::TrainError;
 use crate::graph::{Graph, Weights, apply, per_output, window};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use weightproof::network::{Affine, Layer};
-use weightproof::threat::{Kind, ThreatModel};
+use weightproof::network::{Affine, Layer, Network};
+use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 
 /// What radii are multiples of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,16 @@ impl Threat {
         }
     }
 
+    /// The radii of `network`'s parameters, for the certifying core; inputs that move stay in [0, 1].
+    ///
+    /// # Errors
+    /// When a radius is negative or not finite, or a layer does not exist.
+    pub fn set(&self, network: &Network) -> Result<PerturbationSet, TrainError> {
+        let set = self.model().resolve(network);
+        let set = set.map_err(|error| TrainError::setting("threat", error.to_string()))?;
+        Ok(PerturbationSet { input_range: Some((0.0, 1.0)), ..set })
+    }
+
     fn moves(&self, name: &str) -> bool {
         self.layers.as_ref().is_none_or(|layers| layers.iter().any(|l| l == name))
     }
@@ -103,9 +114,7 @@ impl LayerRadii {
     pub fn times(&self, layer: &Layer, z: Tensor<2>) -> Tensor<2> {
         match (self.kind, window(layer)) {
             (RadiusKind::Absolute, None) => z.sum_dim(1) * self.weight,
-            (RadiusKind::Absolute, Some(_)) => {
-                apply(window(layer), self.matrix.ones_like() * self.weight, z)
-            }
+            (RadiusKind::Absolute, Some(_)) => apply(window(layer), self.matrix.ones_like() * self.weight, z),
             (RadiusKind::Relative, _) => apply(window(layer), self.matrix.clone().abs() * self.weight, z),
         }
     }

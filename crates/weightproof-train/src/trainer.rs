@@ -19,7 +19,7 @@ use crate::random::{self, Purpose};
 use crate::threat::Threat;
 use std::ops::ControlFlow;
 use std::time::Instant;
-use weightproof::certify::{CertifyOptions, Certifier};
+use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::Network;
 use weightproof::property::Property;
 
@@ -178,7 +178,8 @@ impl Trainer {
         let end = time + 1.0 / batches as f64;
         let rate = self.config.learning_rate.at(end, self.config.epochs as f64);
         let (epoch, number) = (self.state.epoch, self.state.batch);
-        let diverged = |what: String, value| TrainError::Diverged { epoch: epoch + 1, batch: number + 1, what, value };
+        let diverged =
+            |what: String, value| TrainError::Diverged { epoch: epoch + 1, batch: number + 1, what, value };
         let loss = self.loss(&batch.labels, time);
         let mut rng = random::generator(self.config.seed, Purpose::Perturbation, epoch, number);
         let (mut at, mut inputs) = (self.state.parameters.clone(), batch.inputs.clone());
@@ -191,7 +192,8 @@ impl Trainer {
         }
         if let Some(k) = gradient.not_finite() {
             let (_, node, _) = self.graph.network().affine_layers().nth(k / 2).expect("a layer");
-            let what = format!("a gradient of {} ({})", node.name, if k % 2 == 0 { "weight" } else { "bias" });
+            let what =
+                format!("a gradient of {} ({})", node.name, if k % 2 == 0 { "weight" } else { "bias" });
             let value = gradient.arrays[k].iter().copied().find(|g| !g.is_finite()).unwrap_or(f32::NAN);
             return Err(diverged(what, value));
         }
@@ -253,7 +255,7 @@ impl Trainer {
             return (None, None);
         }
         let network = self.network();
-        let set = self.config.threat.model().resolve(&network);
+        let set = self.config.threat.set(&network);
         let options = CertifyOptions::new(&self.config.validation.method, Property::Label);
         let certifier = set.ok().and_then(|set| Certifier::new(&network, &[set], options).ok());
         let Some(certifier) = certifier else { return (None, None) };

@@ -37,7 +37,7 @@ impl Problem {
     }
 
     fn core(&self, method: &str, threat: &Threat) -> Vec<f64> {
-        let set = threat.model().resolve(&self.network).unwrap();
+        let set = threat.set(&self.network).unwrap();
         let options = CertifyOptions::new(method, Property::Label);
         let certifier = Certifier::new(&self.network, &[set], options).unwrap();
         let samples = Samples { first: 0, inputs: &self.inputs, labels: Some(&self.labels) };
@@ -61,9 +61,8 @@ impl Problem {
     }
 
     fn interval(&self, threat: &Threat) -> Vec<f64> {
-        let margins = |at: &Evaluation<'_>| {
-            interval::margins(at.graph, at.weights, at.threat, at.ranges(), &at.labels)
-        };
+        let margins =
+            |at: &Evaluation<'_>| interval::margins(at.graph, at.weights, at.threat, at.ranges(), &at.labels);
         self.tensors(margins, threat)
     }
 
@@ -194,8 +193,7 @@ fn norm_products_are_below_the_core_s_and_equal_where_one_layer_moves_at_the_end
 #[test]
 fn a_norm_product_by_hand() {
     let network = Blueprint::new(&[1, 1, 2], Activation::Relu, 0).build();
-    let parameters =
-        Parameters { arrays: vec![vec![2.0], vec![0.5], vec![1.0, 0.0], vec![0.0, 0.0]] };
+    let parameters = Parameters { arrays: vec![vec![2.0], vec![0.5], vec![1.0, 0.0], vec![0.0, 0.0]] };
     let network = parameters.install(&network);
     let problem = Problem { network, inputs: vec![1.0], labels: vec![0] };
     let threat = Threat { radius: 0.1, bias_radius: Some(0.0), ..Threat::default() };
@@ -204,13 +202,8 @@ fn a_norm_product_by_hand() {
 }
 
 fn images(pieces: &[Piece], seed: u64) -> Problem {
-    let blueprint = ImageBlueprint {
-        input: [2, 6, 5],
-        pieces: pieces.to_vec(),
-        classes: 3,
-        global_pool: false,
-        seed,
-    };
+    let blueprint =
+        ImageBlueprint { input: [2, 6, 5], pieces: pieces.to_vec(), classes: 3, global_pool: false, seed };
     Problem::new(blueprint.build(), true, seed)
 }
 

@@ -63,7 +63,9 @@ impl Adversary {
         rng: &mut ChaCha8Rng,
     ) -> (Parameters, Vec<f32>) {
         match *self {
-            Adversary::Noise { deviation, relative } => (noise::add(parameters, deviation, relative, rng), inputs),
+            Adversary::Noise { deviation, relative } => {
+                (noise::add(parameters, deviation, relative, rng), inputs)
+            }
             Adversary::Sam { rho } => {
                 let gradient = landscape.loss_gradient(&parameters, &inputs);
                 (sam::climb(parameters, &gradient, rho), inputs)

@@ -20,8 +20,9 @@ pub(crate) fn output(graph: &Graph) -> (usize, usize) {
 /// What is wrong with the output node, if anything.
 pub(crate) fn output_defect(graph: &Graph) -> Option<String> {
     let output = &graph.nodes()[graph.network().output()];
-    (!matches!(output.layer, Layer::Dense(_)))
-        .then(|| format!("{}: expected a dense layer as the output, found {}", output.name, output.layer.kind()))
+    (!matches!(output.layer, Layer::Dense(_))).then(|| {
+        format!("{}: expected a dense layer as the output, found {}", output.name, output.layer.kind())
+    })
 }
 
 /// `1` for rivals, `0` for the label: (batch, classes).

@@ -27,10 +27,9 @@ pub fn defect(graph: &Graph) -> Option<String> {
             Layer::Activation(f) => match f {
                 Activation::Relu | Activation::Sigmoid | Activation::Softplus => true,
                 Activation::Clip { low, .. } => *low >= 0.0,
-                Activation::LeakyRelu { .. }
-                | Activation::Tanh
-                | Activation::Gelu
-                | Activation::GeluTanh => false,
+                Activation::LeakyRelu { .. } | Activation::Tanh | Activation::Gelu | Activation::GeluTanh => {
+                    false
+                }
             },
             // In front of the chain, of an input that does not move.
             Layer::Scale(_) => graph.nodes()[1..index].iter().all(|n| dense(&n.layer).is_none()),
@@ -41,8 +40,8 @@ pub fn defect(graph: &Graph) -> Option<String> {
             | Layer::Add
             | Layer::Gather(_) => false,
         };
-        let alternates = dense(&node.layer).is_none()
-            || !matches!(graph.nodes()[node.inputs[0]].layer, Layer::Dense(_));
+        let alternates =
+            dense(&node.layer).is_none() || !matches!(graph.nodes()[node.inputs[0]].layer, Layer::Dense(_));
         if !fits || !alternates || node.inputs != [index - 1] {
             let expected = "a chain of dense layers with non-negative monotone activations between them";
             return Some(format!("{}: expected {expected}, found {}", node.name, node.layer.kind()));

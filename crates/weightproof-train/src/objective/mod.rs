@@ -50,8 +50,7 @@ impl<'a> Evaluation<'a> {
 
     /// Interval bounds of all nodes before the output.
     pub fn ranges(&self) -> &Ranges {
-        let propagate =
-            || bound::interval::propagate(self.graph, self.weights, self.threat, self.x.clone());
+        let propagate = || bound::interval::propagate(self.graph, self.weights, self.threat, self.x.clone());
         self.ranges.get_or_init(propagate)
     }
 }

@@ -3,8 +3,8 @@
 use super::{Evaluation, Objective};
 use crate::bound::norm_product::{defect, margins};
 use crate::bound::rivals;
-use burn::tensor::activation::{relu, softplus};
 use burn::tensor::Tensor;
+use burn::tensor::activation::{relu, softplus};
 
 const SOURCE: &str = "Tsai et al., arXiv 2103.02200; theory.md §11";
 /// Takes the label out of a maximum.
