@@ -2,6 +2,11 @@
 
 use crate::error::TrainError;
 use weightproof::verdict::Samples;
+use weightproof_formats::FormatError;
+use weightproof_formats::data::DataSet;
+
+/// Samples decoded at once while a data set is read.
+const DECODED: usize = 2048;
 
 /// Samples and their labels.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +20,21 @@ pub struct Labelled {
 }
 
 impl Labelled {
+    /// All samples that are left in `data`; none when it has no labels.
+    ///
+    /// # Errors
+    /// As [`DataSet::next_batch`].
+    pub fn read(data: &mut DataSet) -> Result<Labelled, FormatError> {
+        let width = data.info().shape.iter().product();
+        let mut all = Labelled { width, ..Labelled::default() };
+        while let Some(batch) = data.next_batch(DECODED)? {
+            let Some(labels) = batch.labels else { return Ok(Labelled { width, ..Labelled::default() }) };
+            all.inputs.extend(batch.inputs.iter().map(|&x| x as f32));
+            all.labels.extend(labels);
+        }
+        Ok(all)
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.labels.len()

@@ -82,7 +82,7 @@ fn every_objective_and_adversary_learns_the_clusters() {
 fn interval_training_certifies_more_than_cross_entropy() {
     let certified = |objectives: &[&str]| {
         let mut config = config(objectives);
-        config.threat = Threat { radius: 0.03, ..Threat::default() };
+        config.threat = Threat { radius: 0.06, ..Threat::default() };
         config.radius_ramp = Ramp::linear(0.0, 1.0, 0.0, 10.0);
         config.epochs = 30;
         trained(config).history().last().unwrap().validation_certified.unwrap()
