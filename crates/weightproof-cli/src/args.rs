@@ -1,5 +1,7 @@
 //! The command line, as clap reads it. Numbers whose errors need more than clap says stay text until `config`.
 
+pub mod train;
+
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -31,6 +33,8 @@ pub enum Command {
     Attack(Box<AttackArgs>),
     /// Find how far the weights may move for each sample: proved from below, attacked from above
     Radius(Box<RadiusArgs>),
+    /// Train a network, plain or so that it withstands changes of its weights and can be proved
+    Train(Box<train::TrainArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell

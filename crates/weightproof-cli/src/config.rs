@@ -106,28 +106,40 @@ impl ModelConfig {
 impl DataConfig {
     /// Checks the arguments.
     pub fn new(args: &DataArgs) -> Result<Self, Failure> {
-        let numbers = |name, text: &Option<String>, range| {
-            text.as_ref().map(|text| number::list(name, text, range)).transpose()
-        };
         Ok(DataConfig {
             path: args.data.clone(),
             labels: args.labels.clone(),
             csv_labels: !args.unlabelled_csv,
-            split: match args.split {
-                SplitArg::Test => "test",
-                SplitArg::Train => "train",
-            },
+            split: split_name(args.split),
             offset: args.offset,
             samples: args.samples,
-            layout: args.layout.map(|layout| match layout {
-                LayoutArg::Nchw => "nchw",
-                LayoutArg::Nhwc => "nhwc",
-            }),
-            mean: numbers("mean", &args.mean, Range::Finite)?,
-            std: numbers("std", &args.std, Range::Positive)?,
+            layout: args.layout.map(layout_name),
+            mean: data_numbers("mean", &args.mean, Range::Finite)?,
+            std: data_numbers("std", &args.std, Range::Positive)?,
             batch: args.batch,
         })
     }
+}
+
+/// The part that `--split` names.
+pub fn split_name(split: SplitArg) -> &'static str {
+    match split {
+        SplitArg::Test => "test",
+        SplitArg::Train => "train",
+    }
+}
+
+/// The order that `--layout` names.
+pub fn layout_name(layout: LayoutArg) -> &'static str {
+    match layout {
+        LayoutArg::Nchw => "nchw",
+        LayoutArg::Nhwc => "nhwc",
+    }
+}
+
+/// Numbers of `--mean` or `--std`, if they were given.
+pub fn data_numbers(name: &str, text: &Option<String>, range: Range) -> Result<Option<Vec<f64>>, Failure> {
+    text.as_ref().map(|text| number::list(name, text, range)).transpose()
 }
 
 impl MethodConfig {

@@ -5,6 +5,7 @@ use std::path::Path;
 use weightproof::network::NetworkError;
 use weightproof::threat::ThreatError;
 use weightproof_formats::FormatError;
+use weightproof_train::TrainError;
 
 /// Why a command stops with exit code 2.
 #[derive(Debug)]
@@ -51,6 +52,24 @@ impl fmt::Display for Failure {
 impl From<FormatError> for Failure {
     fn from(error: FormatError) -> Self {
         Failure { message: error.to_string(), hint: error.hint() }
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        let hint = match &error {
+            TrainError::Diverged { .. } => Some(
+                "a lower --learning-rate, a --warm-up, or a --gradient-clip; the last checkpoint is kept"
+                    .into(),
+            ),
+            TrainError::Checkpoint { .. } => Some("the settings of the first run, or another folder".into()),
+            TrainError::Setting { .. }
+            | TrainError::Configuration(_)
+            | TrainError::Network(_)
+            | TrainError::Data { .. }
+            | TrainError::Io { .. } => None,
+        };
+        Failure { message: error.to_string(), hint }
     }
 }
 

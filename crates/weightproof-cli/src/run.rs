@@ -40,15 +40,16 @@ impl Run {
         total: Option<usize>,
         batch: BatchSize,
     ) -> Result<Self, Failure> {
-        let threads = engine
-            .threads
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get));
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|e| Failure::new(format!("threads: cannot start {threads}: {e}")))?;
+        let pool = pool(engine.threads)?;
         let precision = crate::config::precision(engine);
-        let bar =
-            if output.quiet || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { bar(total) };
-        Ok(Run { pool, bar, batch, spent: Duration::ZERO, seed: engine.seed, precision })
+        Ok(Run {
+            pool,
+            bar: progress(total, output.quiet),
+            batch,
+            spent: Duration::ZERO,
+            seed: engine.seed,
+            precision,
+        })
     }
 
     /// Runs `work` over all samples of `source` on the threads, batch by batch in their order, and gives what it returns
@@ -116,6 +117,19 @@ impl BatchSize {
             }
         }
     }
+}
+
+/// As many threads as given, or as there are processors.
+pub fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, Failure> {
+    let threads = threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|e| Failure::new(format!("threads: cannot start {threads}: {e}")))
+}
+
+/// A bar over samples on a terminal; hidden elsewhere.
+pub fn progress(total: Option<usize>, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { bar(total) }
 }
 
 fn bar(total: Option<usize>) -> ProgressBar {

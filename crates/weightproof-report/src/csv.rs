@@ -6,7 +6,7 @@ use std::io::{self, Write};
 /// Writes a table; the `csv` crate quotes what needs it.
 pub(crate) fn table<W: Write>(
     out: W,
-    head: impl IntoIterator<Item = &'static str>,
+    head: impl IntoIterator<Item = impl AsRef<[u8]>>,
     rows: impl Iterator<Item = Vec<String>>,
 ) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);

@@ -21,6 +21,7 @@ mod radius;
 mod report;
 mod table;
 mod text;
+mod train;
 
 pub use attack::{AttackRecord, AttackSummary};
 pub use certify::{CertifyRecord, CertifySummary};
@@ -32,3 +33,4 @@ pub use header::{
 pub use inspect::{EstimateReport, InspectReport, NodeReport, NormReport, RadiusReport};
 pub use radius::{CurvePoint, RadiusRecord, RadiusSummary, curve_radii};
 pub use report::{Format, ListSide, Record, Report, RunResult};
+pub use train::{EpochReport, TrainReport, history_csv};

@@ -6,6 +6,7 @@ pub mod exact;
 pub mod generate;
 pub mod inspect;
 pub mod radius;
+pub mod train;
 
 use crate::threat::SetAt;
 use std::process::ExitCode;

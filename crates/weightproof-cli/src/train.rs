@@ -1,0 +1,169 @@
+//! Settings of `train`: the TOML file, and the flags that take precedence over it.
+
+use crate::args::train::{DescentArgs, LossArgs, NetworkArgs, TrainArgs};
+use crate::error::Failure;
+use crate::number::{self, Range};
+use std::fs;
+use weightproof_train::TrainConfig;
+use weightproof_train::adversary::Adversary;
+use weightproof_train::config::Term;
+use weightproof_train::optimizer::Rule;
+use weightproof_train::schedule::{Decay, Ramp};
+use weightproof_train::threat::RadiusKind;
+
+/// Sizes and epochs when neither the file nor a flag says more.
+const SIZES: [usize; 5] = [784, 128, 64, 32, 10];
+const EPOCHS: usize = 10;
+
+/// Joins `--config` and the flags.
+pub fn config(args: &TrainArgs) -> Result<TrainConfig, Failure> {
+    let mut config = match &args.config {
+        None => TrainConfig::plain(&SIZES, EPOCHS),
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(Failure::io(path))?;
+            TrainConfig::parse(&text).map_err(|error| Failure::from(error).within(path))?
+        }
+    };
+    network(&mut config, &args.network)?;
+    loss(&mut config, &args.loss)?;
+    descent(&mut config, &args.descent)?;
+    if let Some(samples) = args.samples.validation {
+        config.validation.samples = samples;
+    }
+    if let Some(method) = &args.samples.validation_method {
+        config.validation.method.clone_from(method);
+    }
+    Ok(config)
+}
+
+fn network(config: &mut TrainConfig, args: &NetworkArgs) -> Result<(), Failure> {
+    if let Some(text) = &args.sizes {
+        let sizes = text.split(',').map(|part| {
+            let found = || Failure::new(format!("sizes: expected whole numbers of at least 1, found {part}"));
+            part.trim().parse().ok().filter(|&n: &usize| n > 0).ok_or_else(found)
+        });
+        config.network.sizes = Some(sizes.collect::<Result<_, _>>()?);
+        (config.network.layers, config.network.input) = (None, None);
+    }
+    set(&mut config.network.gain, "gain", &args.gain, Range::Positive)
+}
+
+fn loss(config: &mut TrainConfig, args: &LossArgs) -> Result<(), Failure> {
+    if !args.objectives.is_empty() {
+        config.terms = args.objectives.iter().map(|text| term(text)).collect::<Result<_, _>>()?;
+    }
+    if !args.adversaries.is_empty() {
+        config.adversaries = args.adversaries.iter().map(|text| adversary(text)).collect::<Result<_, _>>()?;
+    }
+    let threat = &mut config.threat;
+    set(&mut threat.radius, "radius", &args.radius, Range::NotNegative)?;
+    set(&mut threat.input_radius, "input-radius", &args.input_radius, Range::NotNegative)?;
+    if let Some(text) = &args.bias_radius {
+        threat.bias_radius = Some(number::one("bias-radius", text, Range::NotNegative)?);
+    }
+    if args.relative {
+        threat.kind = RadiusKind::Relative;
+    }
+    if let Some(text) = &args.radius_epochs {
+        let end = number::one("radius-epochs", text, Range::NotNegative)?;
+        config.radius_ramp = Ramp::linear(0.0, 1.0, 0.0, end);
+    }
+    Ok(())
+}
+
+/// `NAME`, `NAME=WEIGHT` or `NAME=FROM:TO:START:END`.
+fn term(text: &str) -> Result<Term, Failure> {
+    let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
+    let numbers = weight.split(':').map(|part| number::one("objective", part, Range::NotNegative));
+    let weight = match numbers.collect::<Result<Vec<f64>, _>>()?[..] {
+        [weight] => Ramp::Constant(weight),
+        [from, to, start, end] => Ramp::linear(from, to, start, end),
+        _ => {
+            let message = format!("objective: expected a weight, or FROM:TO:START:END, found {weight}");
+            return Err(Failure::new(message));
+        }
+    };
+    Ok(Term { objective: name.into(), weight })
+}
+
+/// `KIND=NUMBER`.
+fn adversary(text: &str) -> Result<Adversary, Failure> {
+    /// Steps of the ascent when they are not in a file.
+    const STEPS: usize = 5;
+    let expected = "noise, sam, awp, pgd or input-pgd, each with =NUMBER";
+    let unknown = || Failure::new(format!("adversary: expected {expected}, found {text}"));
+    let (kind, x) = text.split_once('=').ok_or_else(unknown)?;
+    let x = number::one("adversary", x, Range::NotNegative)?;
+    match kind {
+        "noise" => Ok(Adversary::Noise { deviation: x, relative: false }),
+        "sam" => Ok(Adversary::Sam { rho: x }),
+        "awp" => Ok(Adversary::Awp { gamma: x }),
+        "pgd" => Ok(Adversary::Pgd { radius: x, input_radius: 0.0, steps: STEPS }),
+        "input-pgd" => Ok(Adversary::Pgd { radius: 0.0, input_radius: x, steps: STEPS }),
+        _ => Err(unknown()),
+    }
+}
+
+fn descent(config: &mut TrainConfig, args: &DescentArgs) -> Result<(), Failure> {
+    config.epochs = args.epochs.unwrap_or(config.epochs);
+    config.batch = args.batch.unwrap_or(config.batch);
+    config.seed = args.seed.unwrap_or(config.seed);
+    let optional = |name, text: &Option<String>, range| {
+        text.as_ref().map(|text| number::one(name, text, range)).transpose()
+    };
+    let momentum = optional("momentum", &args.momentum, Range::NotNegative)?;
+    let decay = optional("weight-decay", &args.weight_decay, Range::NotNegative)?;
+    if let Some(name) = &args.optimizer {
+        let Rule::Adam { betas, epsilon, .. } = Rule::adam() else { unreachable!("adam is adam") };
+        config.optimizer = match name.as_str() {
+            "sgd" => Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 },
+            "adam" => Rule::adam(),
+            "adamw" => Rule::AdamW { betas, epsilon, weight_decay: 0.01 },
+            _ => return Err(Failure::new(format!("optimizer: expected sgd, adam or adamw, found {name}"))),
+        };
+    }
+    match (&mut config.optimizer, momentum) {
+        (Rule::Sgd { momentum, .. }, Some(given)) => *momentum = given,
+        (_, None) => {}
+        (Rule::Adam { .. } | Rule::AdamW { .. }, Some(_)) => {
+            return Err(Failure::new("momentum: only sgd has one").hint("--optimizer sgd"));
+        }
+    }
+    let (Rule::Sgd { weight_decay, .. } | Rule::Adam { weight_decay, .. } | Rule::AdamW { weight_decay, .. }) =
+        &mut config.optimizer;
+    *weight_decay = decay.unwrap_or(*weight_decay);
+    let rate = &mut config.learning_rate;
+    set(&mut rate.rate, "learning-rate", &args.learning_rate, Range::Positive)?;
+    set(&mut rate.warm_up, "warm-up", &args.warm_up, Range::NotNegative)?;
+    if let Some(text) = &args.decay {
+        rate.decay = how_it_falls(text)?;
+    }
+    config.gradient_clip =
+        optional("gradient-clip", &args.gradient_clip, Range::Positive)?.or(config.gradient_clip);
+    config.weight_limit =
+        optional("weight-limit", &args.weight_limit, Range::Positive)?.or(config.weight_limit);
+    Ok(())
+}
+
+/// `constant`, `cosine` or `step:FACTOR:EPOCH,…`.
+fn how_it_falls(text: &str) -> Result<Decay, Failure> {
+    match text.split(':').collect::<Vec<_>>()[..] {
+        ["constant"] => Ok(Decay::Constant),
+        ["cosine"] => Ok(Decay::Cosine { floor: 0.0 }),
+        ["step", factor, epochs] => Ok(Decay::Step {
+            factor: number::one("decay", factor, Range::NotNegative)?,
+            epochs: number::list("decay", epochs, Range::NotNegative)?,
+        }),
+        _ => Err(Failure::new(format!(
+            "decay: expected constant, cosine or step:FACTOR:EPOCH,…, found {text}"
+        ))),
+    }
+}
+
+/// Replaces `value` by the number of the flag `--name`, if it was given.
+fn set(value: &mut f64, name: &str, text: &Option<String>, range: Range) -> Result<(), Failure> {
+    if let Some(text) = text {
+        *value = number::one(name, text, range)?;
+    }
+    Ok(())
+}

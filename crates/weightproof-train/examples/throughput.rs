@@ -1,0 +1,64 @@
+//! Time of a training step, forward, backward and update, on random data.
+//!
+//! ```text
+//! cargo run --release -p weightproof-train --example throughput -- [SIZES [BATCH [STEPS]]]
+//! ```
+//! `benchsuite/torch_training.py` takes the same steps with PyTorch.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+use weightproof_train::config::Term;
+use weightproof_train::schedule::Ramp;
+use weightproof_train::threat::Threat;
+use weightproof_train::{EpochRecord, Labelled, Observer, TrainConfig, TrainError, Trainer};
+
+/// Steps before the clock starts.
+const WARM_UP: usize = 10;
+
+/// Starts the clock after the warm-up.
+struct Clock(Option<Instant>, f64);
+
+impl Observer for Clock {
+    fn batch(&mut self, _: &Trainer, done: usize, batches: usize) -> ControlFlow<()> {
+        if done == WARM_UP {
+            self.0 = Some(Instant::now());
+        }
+        if done == batches {
+            self.1 = self.0.map_or(f64::NAN, |start| start.elapsed().as_secs_f64());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn epoch(&mut self, _: &Trainer, _: &EpochRecord) -> Result<(), TrainError> {
+        Ok(())
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let argument = |k: usize, default: &str| arguments.get(k).cloned().unwrap_or(default.into());
+    let sizes: Vec<usize> = argument(0, "784,256,256,256,10").split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let (batch, steps): (usize, usize) = (argument(1, "256").parse()?, argument(2, "100").parse()?);
+    let classes = sizes[sizes.len() - 1];
+    let count = batch * (steps + WARM_UP);
+    let value = |k: usize| (k.wrapping_mul(2_654_435_761) % 1000) as f32 / 1000.0;
+    let data = Labelled {
+        width: sizes[0],
+        inputs: (0..count * sizes[0]).map(value).collect(),
+        labels: (0..count).map(|k| (k % classes) as u32).collect(),
+    };
+    println!("{sizes:?}, batch {batch}, {steps} steps of sgd");
+    for objective in ["cross-entropy", "interval", "linear"] {
+        let mut config = TrainConfig::plain(&sizes, 1);
+        config.batch = batch;
+        config.optimizer = weightproof_train::optimizer::Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+        config.learning_rate.rate = 1e-3;
+        config.threat = Threat { radius: 1e-3, ..Threat::default() };
+        config.terms = vec![Term { objective: objective.into(), weight: Ramp::Constant(1.0) }];
+        config.validation.samples = 0;
+        let mut clock = Clock(None, 0.0);
+        Trainer::new(config)?.run(&data, &mut clock)?;
+        println!("{objective:16} {:8.3} ms per step", 1e3 * clock.1 / steps as f64);
+    }
+    Ok(())
+}
