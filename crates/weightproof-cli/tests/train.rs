@@ -33,7 +33,8 @@ fn json(path: &Path) -> Value {
 #[test]
 fn a_trained_network_is_written_read_and_certified() {
     let folder = tempfile::tempdir().unwrap();
-    let loss = ["--objective", "cross-entropy", "--objective", "interval=0:0.5:0:2", "--adversary", "sam=0.01"];
+    let loss =
+        ["--objective", "cross-entropy", "--objective", "interval=0:0.5:0:2", "--adversary", "sam=0.01"];
     let more = ["--epochs", "3", "--radius", "0.001", "--radius-epochs", "2", "--learning-rate", "0.003"];
     let run = train(folder.path(), &[&loss[..], &more].concat());
     assert_eq!(run.status.code(), Some(0), "{run:?}");
@@ -45,7 +46,9 @@ fn a_trained_network_is_written_read_and_certified() {
     assert_eq!(result["data"]["samples"], 1000);
     assert_eq!(result["summary"]["epoch"], 3);
     let share = |key: &str| result["summary"][key].as_f64().unwrap();
-    assert!(share("validation_accuracy") > 0.6 && share("validation_certified") <= share("validation_accuracy"));
+    assert!(
+        share("validation_accuracy") > 0.6 && share("validation_certified") <= share("validation_accuracy")
+    );
     let history = fs::read_to_string(folder.path().join("history.csv")).unwrap();
     let head = "epoch,learning_rate,radius,loss,train_accuracy,validation_accuracy,validation_certified,largest_weight,\
                 cross-entropy,interval";
@@ -53,7 +56,8 @@ fn a_trained_network_is_written_read_and_certified() {
     for file in ["network.onnx", "network.safetensors"] {
         let mut certify = Command::new(env!("CARGO_BIN_EXE_weightproof"));
         certify.arg("certify").arg(folder.path().join(file));
-        let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/mnist-test-1000-images.idx3-ubyte.gz");
+        let images =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/mnist-test-1000-images.idx3-ubyte.gz");
         certify.arg(images).args(["--samples", "50", "--radius", "0.0001", "--format", "json"]);
         let found: Value = serde_json::from_slice(&certify.output().unwrap().stdout).unwrap();
         assert!(found["summary"]["certified"].as_u64().unwrap() > 20, "{found}");
@@ -121,12 +125,21 @@ fn errors_say_what_and_where() {
     let out = folder.path().join("out");
     for (arguments, expected) in [
         (vec!["--objective", "crown"], "error: term: expected one of cross-entropy, "),
-        (vec!["--objective", "interval=a"], "error: objective: expected a finite number of at least 0, found a"),
-        (vec!["--objective", "interval=1:2"], "error: objective: expected a weight, or FROM:TO:START:END, found 1:2"),
+        (
+            vec!["--objective", "interval=a"],
+            "error: objective: expected a finite number of at least 0, found a",
+        ),
+        (
+            vec!["--objective", "interval=1:2"],
+            "error: objective: expected a weight, or FROM:TO:START:END, found 1:2",
+        ),
         (vec!["--adversary", "sam"], "error: adversary: expected noise, sam, awp, pgd or input-pgd"),
         (vec!["--optimizer", "lbfgs"], "error: optimizer: expected sgd, adam or adamw, found lbfgs"),
         (vec!["--momentum", "0.9"], "error: momentum: only sgd has one\nhint: --optimizer sgd"),
-        (vec!["--decay", "linear"], "error: decay: expected constant, cosine or step:FACTOR:EPOCH,…, found linear"),
+        (
+            vec!["--decay", "linear"],
+            "error: decay: expected constant, cosine or step:FACTOR:EPOCH,…, found linear",
+        ),
         (vec!["--radius", "nan"], "error: radius: expected a finite number of at least 0, found nan"),
         (vec!["--sizes", "784,0,10"], "error: sizes: expected whole numbers of at least 1, found 0"),
         (vec!["--sizes", "100,16,10"], "error: embedded mnist-test-1000: expected samples of 100 values"),
@@ -135,7 +148,9 @@ fn errors_say_what_and_where() {
         (vec!["--learning-rate", "1e30", "--objective", "interval"], "error: epoch 1, batch "),
         (vec!["nowhere"], "error: nowhere: "),
     ] {
-        let run = train(&out, &[&arguments[..], &["--quiet"]].concat());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weightproof"));
+        command.args(["train", "--quiet", "--output"]).arg(&out).args(&arguments);
+        let run = command.output().unwrap();
         let message = text(&run.stderr);
         assert!(run.status.code() == Some(2) && message.starts_with(expected), "{arguments:?}: {run:?}");
     }

@@ -1,7 +1,7 @@
 //! Time of a training step, forward, backward and update, on random data.
 //!
 //! ```text
-//! cargo run --release -p weightproof-train --example throughput -- [SIZES [BATCH [STEPS]]]
+//! cargo run --release -p weightproof-train --example throughput -- [SIZES [BATCH [STEPS [OBJECTIVE]]]]
 //! ```
 //! `benchsuite/torch_training.py` takes the same steps with PyTorch.
 
@@ -37,7 +37,8 @@ impl Observer for Clock {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |k: usize, default: &str| arguments.get(k).cloned().unwrap_or(default.into());
-    let sizes: Vec<usize> = argument(0, "784,256,256,256,10").split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let sizes: Vec<usize> =
+        argument(0, "784,256,256,256,10").split(',').map(str::parse).collect::<Result<_, _>>()?;
     let (batch, steps): (usize, usize) = (argument(1, "256").parse()?, argument(2, "100").parse()?);
     let classes = sizes[sizes.len() - 1];
     let count = batch * (steps + WARM_UP);
@@ -48,10 +49,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         labels: (0..count).map(|k| (k % classes) as u32).collect(),
     };
     println!("{sizes:?}, batch {batch}, {steps} steps of sgd");
+    let only = argument(3, "");
     for objective in ["cross-entropy", "interval", "linear"] {
+        if !objective.contains(&only) {
+            continue;
+        }
         let mut config = TrainConfig::plain(&sizes, 1);
         config.batch = batch;
-        config.optimizer = weightproof_train::optimizer::Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+        config.optimizer =
+            weightproof_train::optimizer::Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
         config.learning_rate.rate = 1e-3;
         config.threat = Threat { radius: 1e-3, ..Threat::default() };
         config.terms = vec![Term { objective: objective.into(), weight: Ramp::Constant(1.0) }];

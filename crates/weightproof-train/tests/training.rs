@@ -186,6 +186,21 @@ fn checkpoints_of_other_settings_and_damaged_ones_are_refused() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut trainer = Trainer::new(config(&["cross-entropy"])).unwrap();
+    checkpoint::save(&trainer, &path).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    trainer.run(&clusters(360), &mut Silent).unwrap();
+    // A folder in the place of the file that is written first.
+    std::fs::create_dir(path.with_extension("safetensors.part")).unwrap();
+    let error = checkpoint::save(&trainer, &path).unwrap_err().to_string();
+    assert!(error.starts_with(&path.display().to_string()), "{error}");
+    assert!(std::fs::read(&path).unwrap() == before);
+}
+
+#[test]
 fn divergence_names_epoch_batch_and_term() {
     let mut config = config(&["cross-entropy", "interval"]);
     config.learning_rate = LearningRate { rate: 1e30, warm_up: 0.0, decay: Decay::Constant };

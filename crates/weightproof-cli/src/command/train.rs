@@ -16,6 +16,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+use weightproof::network::Network;
 use weightproof::verdict::Precision;
 use weightproof_formats::network::{read_network, write_network};
 use weightproof_report::{DataReport, EpochReport, ModelReport, TrainReport, history_csv};
@@ -80,7 +81,8 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode, Failure> {
             format!("interrupted in epoch {}: the checkpoint is written", trainer.history().len() + 1);
         return Err(Failure::new(message).hint("the same command with --resume goes on"));
     }
-    let model = folder.export(&trainer)?;
+    let first: Vec<f64> = samples.inputs[..samples.width].iter().map(|&x| f64::from(x)).collect();
+    let model = folder.export(&trainer, &first)?;
     let info = source.info();
     let report = TrainReport {
         model,
@@ -158,15 +160,15 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Writes the network in both formats, reads them back and compares.
-    fn export(&self, trainer: &Trainer) -> Result<ModelReport, Failure> {
+    /// Writes the network in both formats, reads them back and compares, on `sample`, too.
+    fn export(&self, trainer: &Trainer, sample: &[f64]) -> Result<ModelReport, Failure> {
         let network = trainer.network();
         let mut report = None;
         for name in ["network.safetensors", "network.onnx"] {
             let path = self.path.join(name);
             write_network(&path, &network)?;
             let back = read_network(&path)?;
-            if back.network != network {
+            if !same(&back.network, &network, sample) {
                 let message =
                     format!("{}: the network that was written reads back as another", path.display());
                 return Err(Failure::new(message));
@@ -179,6 +181,22 @@ impl Folder {
         output::write(Some(&self.path.join("config.toml")), |out| out.write_all(settings.as_bytes()))?;
         Ok(report.expect("two formats"))
     }
+}
+
+/// Whether two networks have the same layers with parameters, and outputs that differ by no more than rounding: constants
+/// such as a normalization are rounded to f32 in ONNX.
+fn same(a: &Network, b: &Network, sample: &[f64]) -> bool {
+    /// Largest difference of outputs, relative to their size.
+    const ROUNDING: f64 = 1e-4;
+    let layers = |network: &Network| {
+        network
+            .affine_layers()
+            .map(|(_, node, affine)| (node.name.clone(), affine.clone()))
+            .collect::<Vec<_>>()
+    };
+    let (x, y) = (a.forward(sample), b.forward(sample));
+    let size = x.iter().fold(1.0, |most: f64, v| most.max(v.abs()));
+    layers(a) == layers(b) && x.iter().zip(&y).all(|(x, y)| (x - y).abs() <= ROUNDING * size)
 }
 
 /// Progress, checkpoints, and Ctrl-C.
