@@ -142,7 +142,10 @@ fn errors_say_what_and_where() {
         ),
         (vec!["--radius", "nan"], "error: radius: expected a finite number of at least 0, found nan"),
         (vec!["--sizes", "784,0,10"], "error: sizes: expected whole numbers of at least 1, found 0"),
-        (vec!["--sizes", "100,16,10"], "error: embedded mnist-test-1000: expected samples of 100 values"),
+        (
+            vec!["--sizes", "100,16,10"],
+            "error: expected data for a network with an input of shape [100], found none",
+        ),
         (vec!["--sizes", "784,16,3"], "error: "),
         (vec!["--config", config], "error: "),
         (vec!["--learning-rate", "1e30", "--objective", "interval"], "error: epoch 1, batch "),
