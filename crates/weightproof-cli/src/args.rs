@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. Numbers whose errors need more than clap says stay text until `config`.
 
+use crate::command::experiment::ExperimentArgs;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -31,6 +32,8 @@ pub enum Command {
     Attack(Box<AttackArgs>),
     /// Find how far the weights may move for each sample: proved from below, attacked from above
     Radius(Box<RadiusArgs>),
+    /// Train and measure models on MNIST: tables, plots and data of an experiment
+    Experiment(Box<ExperimentArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -392,7 +395,7 @@ fn method_names() -> PossibleValuesParser {
 }
 
 /// An integer of at least 1.
-fn positive(text: &str) -> Result<usize, String> {
+pub fn positive(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| *n > 0);
     number.ok_or_else(|| "expected an integer of at least 1".into())
 }
@@ -400,7 +403,7 @@ fn positive(text: &str) -> Result<usize, String> {
 /// The most threads that are started.
 const MOST_THREADS: usize = 1024;
 
-fn threads(text: &str) -> Result<usize, String> {
+pub fn threads(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n));
     number.ok_or_else(|| format!("expected an integer from 1 to {MOST_THREADS}"))
 }
