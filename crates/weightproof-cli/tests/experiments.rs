@@ -17,7 +17,8 @@ fn quick(name: &str, folder: &Path) -> Value {
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.stdout.starts_with(&format!("# {name}\n")) && run.stderr.is_empty(), "{run:?}");
     let results = folder.join("results").join(name);
-    let report: Value = serde_json::from_slice(&fs::read(results.join(format!("{name}.json"))).unwrap()).unwrap();
+    let report: Value =
+        serde_json::from_slice(&fs::read(results.join(format!("{name}.json"))).unwrap()).unwrap();
     assert_eq!(report["schema"], "weightproof/experiment/1");
     assert_eq!(report["partial"], false);
     assert!(report["environment"]["seconds"].as_f64().unwrap() > 0.0);
@@ -25,7 +26,8 @@ fn quick(name: &str, folder: &Path) -> Value {
     assert!(report["findings"].as_array().is_some_and(|f| !f.is_empty()));
     assert_eq!(fs::read_to_string(results.join(format!("{name}.md"))).unwrap(), run.stdout);
     for table in report["tables"].as_array().unwrap() {
-        let text = fs::read_to_string(results.join(format!("{}.csv", table["name"].as_str().unwrap()))).unwrap();
+        let text =
+            fs::read_to_string(results.join(format!("{}.csv", table["name"].as_str().unwrap()))).unwrap();
         assert_eq!(text.lines().count(), 1 + table["rows"].as_array().unwrap().len());
     }
     for plot in report["plots"].as_array().unwrap() {

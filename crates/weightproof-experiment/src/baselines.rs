@@ -21,14 +21,18 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     present,
 };
 
-/// Radius of proofs, and of training against a radius.
+/// Radius of proofs and attacks.
 const RADIUS: f64 = 0.001;
+/// Radius of training of the paper's loss; its bound is so loose that a large radius with a small weight does best.
+const LOOSE: f64 = 0.05;
+/// Learning rate of all models.
+const RATE: f64 = 0.005;
 /// Radius of the universal and random attacks, which plain training does not withstand.
 const ATTACKED: f64 = 0.005;
 /// Relative radius of the proofs that do not depend on the scale of the weights.
 const RELATIVE: f64 = 0.01;
 /// Accuracy on held-out images that all methods are matched at.
-const TARGET: f64 = 0.97;
+const TARGET: f64 = 0.955;
 
 /// How a method trains, for one of its strengths.
 type Train = fn(TrainConfig, f64) -> TrainConfig;
@@ -50,24 +54,64 @@ const METHODS: [Method; 12] = [
         strengths: &[0.01, 0.03],
         train: |c, deviation| with_adversary(c, Adversary::Noise { deviation, relative: false }),
     },
-    Method { name: "sam", knob: "rho", strengths: &[0.05, 0.2], train: |c, rho| with_adversary(c, Adversary::Sam { rho }) },
-    Method { name: "awp", knob: "gamma", strengths: &[0.01, 0.03], train: |c, gamma| with_adversary(c, Adversary::Awp { gamma }) },
+    Method {
+        name: "sam",
+        knob: "rho",
+        strengths: &[0.05, 0.2],
+        train: |c, rho| with_adversary(c, Adversary::Sam { rho }),
+    },
+    Method {
+        name: "awp",
+        knob: "gamma",
+        strengths: &[0.01, 0.03],
+        train: |c, gamma| with_adversary(c, Adversary::Awp { gamma }),
+    },
     Method {
         name: "weight-pgd",
         knob: "radius",
         strengths: &[0.002, 0.005],
         train: |c, radius| with_adversary(c, Adversary::Pgd { radius, input_radius: 0.0, steps: 3 }),
     },
-    Method { name: "robust-hinge", knob: "lambda", strengths: &[0.02, 0.1], train: |c, w| with_term(c, "robust-hinge", w, RADIUS) },
-    Method { name: "robust-softplus", knob: "lambda", strengths: &[0.02, 0.1], train: |c, w| with_term(c, "robust-softplus", w, RADIUS) },
-    Method { name: "norms", knob: "mu", strengths: &[0.0003, 0.001], train: |c, w| with_term(c, "norms", w, 0.0) },
-    Method { name: "interval", knob: "radius", strengths: &[0.001, 0.003], train: |c, r| with_worst_case(c, "interval", 0.5, r) },
-    Method { name: "linear", knob: "radius", strengths: &[0.001, 0.003], train: |c, r| with_worst_case(c, "linear", 0.5, r) },
-    Method { name: "spectral-decoupling", knob: "weight", strengths: &[0.003, 0.03], train: |c, w| with_term(c, "spectral-decoupling", w, 0.0) },
+    Method {
+        name: "robust-hinge",
+        knob: "lambda",
+        strengths: &[0.0003, 0.001],
+        train: |c, w| with_term(c, "robust-hinge", w, LOOSE),
+    },
+    Method {
+        name: "robust-softplus",
+        knob: "lambda",
+        strengths: &[0.0003, 0.001],
+        train: |c, w| with_term(c, "robust-softplus", w, LOOSE),
+    },
+    Method {
+        name: "norms",
+        knob: "mu",
+        strengths: &[0.0003, 0.001],
+        train: |c, w| with_term(c, "norms", w, 0.0),
+    },
+    Method {
+        name: "interval",
+        knob: "radius",
+        strengths: &[0.003, 0.01],
+        train: |c, r| with_worst_case(c, "interval", 0.5, r),
+    },
+    Method {
+        name: "linear",
+        knob: "radius",
+        strengths: &[0.003, 0.01],
+        train: |c, r| with_worst_case(c, "linear", 0.5, r),
+    },
+    Method {
+        name: "spectral-decoupling",
+        knob: "weight",
+        strengths: &[0.003, 0.03],
+        train: |c, w| with_term(c, "spectral-decoupling", w, 0.0),
+    },
 ];
 
 fn effort(options: &Options) -> Effort {
-    options.pick(Effort { passes: 8, steps: 10, draws: 2 }, Effort { passes: 8, steps: 20, draws: 3 })
+    options.pick(Effort { passes: 8, steps: 10, draws: 2 }, Effort { passes: 6, steps: 20, draws: 2 })
 }
 
 fn settings(options: &Options) -> Value {
@@ -78,7 +122,7 @@ fn settings(options: &Options) -> Value {
 }
 
 fn samples(options: &Options) -> usize {
-    options.pick(usize::MAX, 20_000)
+    options.pick(usize::MAX, 10_000)
 }
 
 fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
@@ -88,10 +132,15 @@ fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
         let strengths = &method.strengths[..options.pick(1, method.strengths.len())];
         let mut tried = Vec::new();
         for &strength in strengths {
-            tried.push(lab.model_on(model(&options, method, strength, 0), &train, None, |s, r| measure(&options, s, r))?);
+            tried.push(lab.model_on(model(&options, method, strength, 0), &train, None, |s, r| {
+                measure(&options, s, r)
+            })?);
         }
         let far = |r: &Record| (r.value("held-out-accuracy") - TARGET).abs();
-        let Some(kept) = tried.iter().filter(|r| far(r).is_finite()).min_by(|a, b| far(a).total_cmp(&far(b))) else { continue };
+        let Some(kept) = tried.iter().filter(|r| far(r).is_finite()).min_by(|a, b| far(a).total_cmp(&far(b)))
+        else {
+            continue;
+        };
         lab.revise(&kept.model, |r| r.set("kept", 1.0));
         for seed in 1..options.seeds {
             let model = model(&options, method, kept.knob(method.knob), seed as u64);
@@ -104,7 +153,9 @@ fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
 }
 
 fn model(options: &Options, method: &Method, strength: f64, seed: u64) -> Model {
-    let base = plain(options.pick(10, 8), options.pick(32, 64), options.seed + seed, options.pick(100, 1000));
+    let held_out = options.pick(100, 1000);
+    let mut base = plain(options.pick(10, 5), options.pick(32, 64), options.seed + seed, held_out);
+    base.learning_rate.rate = RATE;
     Model {
         name: format!("{} {}={strength} seed={}", method.name, method.knob, options.seed + seed),
         group: method.name,
@@ -121,7 +172,8 @@ fn measure(options: &Options, subject: &Subject<'_>, record: &mut Record) -> Res
     record.set("universal", bench.universal(RADIUS));
     record.set("universal-far", bench.universal(ATTACKED));
     record.set("random", bench.random(ATTACKED));
-    let (radius, weight) = (bench.median_certified_radius(options.pick(100, 500)), largest_weight(&subject.network));
+    let (radius, weight) =
+        (bench.median_certified_radius(options.pick(100, 300)), largest_weight(&subject.network));
     record.set("median-certified-radius", radius);
     record.set("largest-weight", weight);
     record.set("radius-by-weight", radius / weight);
@@ -152,7 +204,8 @@ fn kept<'a>(records: &'a [Record], method: &str) -> Vec<&'a Record> {
 
 fn present(_: &Options, records: &[Record]) -> Presentation {
     let measured = columns();
-    let mut heads = vec![Column::words("method"), Column::words("strength"), Column::setting("seeds", "seeds")];
+    let mut heads =
+        vec![Column::words("method"), Column::words("strength"), Column::setting("seeds", "seeds")];
     heads.extend(measured.iter().cloned());
     let caption = format!(
         "Mean (least–largest) over seeds; strengths are those of the grid that are closest to {}% on held-out training images.",
@@ -163,13 +216,19 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
         let models = kept(records, method.name);
         let Some(first) = models.first() else { continue };
         let strength = format!("{} = {}", method.knob, first.knob(method.knob));
-        let mut row = vec![Cell::from(method.name), Cell::from(strength.as_str()), Cell::from(models.len() as f64)];
-        row.extend(measured.iter().map(|c| Cell::spread(&models.iter().map(|r| r.value(&c.name)).collect::<Vec<_>>())));
+        let mut row =
+            vec![Cell::from(method.name), Cell::from(strength.as_str()), Cell::from(models.len() as f64)];
+        row.extend(
+            measured
+                .iter()
+                .map(|c| Cell::spread(&models.iter().map(|r| r.value(&c.name)).collect::<Vec<_>>())),
+        );
         table.push(row);
     }
     let mut heads = vec![Column::words("model"), Column::measured("held-out-accuracy", "held out")];
     heads.extend(measured.iter().cloned());
-    let mut all = Table::new("all", "Every model that was trained, the strengths that were not kept included.", heads);
+    let mut all =
+        Table::new("all", "Every model that was trained, the strengths that were not kept included.", heads);
     all.data_only = true;
     for r in records {
         let mut row = vec![Cell::from(r.model.as_str()), r.value("held-out-accuracy").into()];
@@ -184,7 +243,11 @@ fn plot(records: &[Record]) -> Plot {
     let shown = ["plain", "weight-decay", "weight-pgd", "robust-hinge", "norms", "interval", "linear"];
     let line = |name: &str| Line {
         name: name.into(),
-        points: records.iter().filter(|r| r.group == name).map(|r| (r.value("clean"), r.value("certified"))).collect(),
+        points: records
+            .iter()
+            .filter(|r| r.group == name)
+            .map(|r| (r.value("clean"), r.value("certified")))
+            .collect(),
     };
     Plot {
         name: "certified".into(),

@@ -138,7 +138,8 @@ mod tests {
         let network = dense(&[3, 8, 2], Activation::Relu).unwrap();
         let network = Parameters::random(&network, Initialization::HeNormal, 1.0, 3).install(&network);
         let inputs: Vec<f32> = (0..60).map(|k| (k * 37 % 61) as f32 / 61.0).collect();
-        let rows = inputs.chunks(3).map(|x| network.forward(&x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()));
+        let rows =
+            inputs.chunks(3).map(|x| network.forward(&x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()));
         let labels = rows.map(|f| u32::from(f[1] > f[0])).collect();
         (network, Labelled { width: 3, inputs, labels })
     }

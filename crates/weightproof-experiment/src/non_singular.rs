@@ -24,25 +24,32 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const INPUT: [f64; 3] = [0.0, 0.05, 0.1];
 /// Radii of the weights.
 const WEIGHT: [f64; 4] = [0.0, 0.002, 0.005, 0.01];
-/// Radii that models are trained against.
+/// Radii that models are trained against: inputs, weights.
 const TRAINED: (f64, f64) = (0.1, 0.005);
+/// The same in a quick run, whose few steps do not learn against more.
+const TRAINED_QUICKLY: (f64, f64) = (0.05, 0.002);
 /// Weights of the regularizers of the joint model: inputs, weights.
 const REGULARIZERS: (f64, f64) = (0.003, 0.01);
 
 /// Models by group, in the order of the table.
-const GROUPS: [&str; 5] = ["standard", "input-adversarial", "weight-adversarial", "joint-regularizer", "joint-adversarial"];
+const GROUPS: [&str; 5] =
+    ["standard", "input-adversarial", "weight-adversarial", "joint-regularizer", "joint-adversarial"];
 
 /// Accuracy that a model loses, at least, to be called vulnerable.
 const VULNERABLE: f64 = 0.05;
 
+fn trained(options: &Options) -> (f64, f64) {
+    options.pick(TRAINED_QUICKLY, TRAINED)
+}
+
 fn steps(options: &Options) -> usize {
-    options.pick(6, 20)
+    options.pick(6, 12)
 }
 
 fn settings(options: &Options) -> Value {
     json!({
         "input-radii": INPUT, "radii": WEIGHT, "steps": steps(options), "batch": joint::BATCH,
-        "trained-input-radius": TRAINED.0, "trained-radius": TRAINED.1,
+        "trained-input-radius": trained(options).0, "trained-radius": trained(options).1,
     })
 }
 
@@ -65,7 +72,7 @@ fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
 
 fn config(options: &Options, group: &str) -> TrainConfig {
     let base = plain(options.pick(12, 6), options.pick(32, 128), options.seed, options.pick(100, 1000));
-    let (input_radius, radius) = TRAINED;
+    let (input_radius, radius) = trained(options);
     let steps = options.pick(4, 6);
     match group {
         "input-adversarial" => {
@@ -89,7 +96,7 @@ fn curve(input_radius: f64) -> String {
     format!("accuracy-at-input-radius-{input_radius}")
 }
 
-fn present(_: &Options, records: &[Record]) -> Presentation {
+fn present(options: &Options, records: &[Record]) -> Presentation {
     let mut columns = vec![Column::words("model"), Column::setting("input-radius", "ε_x")];
     columns.extend(WEIGHT.iter().map(|r| Column::measured(format!("accuracy-at-{r}"), format!("ε_W = {r}"))));
     let caption = "Accuracy under the joint attack on inputs (radius ε_x, unit of the pixels, which are in [0, 1]) and weights \
@@ -109,7 +116,11 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
         y: Axis::new("accuracy on test images", Scale::Percent),
         lines: records.iter().map(|r| line(r, &curve(*radius))).collect(),
     });
-    Presentation { tables: vec![table], plots: plots.collect(), findings: findings(records) }
+    Presentation {
+        tables: vec![table],
+        plots: plots.collect(),
+        findings: findings(trained(options), records),
+    }
 }
 
 fn line(record: &Record, curve: &str) -> Line {
@@ -118,7 +129,7 @@ fn line(record: &Record, curve: &str) -> Line {
 }
 
 /// Whether the claim holds for the models at the radii that they were trained against.
-fn findings(records: &[Record]) -> Vec<String> {
+fn findings((ex, ew): (f64, f64), records: &[Record]) -> Vec<String> {
     let find = |group: &str| records.iter().find(|r| r.group == group && r.failure.is_none());
     let at = |record: &Record, input: f64, weight: f64| {
         let column = WEIGHT.iter().position(|r| *r == weight).unwrap_or(0);
@@ -129,7 +140,6 @@ fn findings(records: &[Record]) -> Vec<String> {
     else {
         return Vec::new();
     };
-    let (ex, ew) = TRAINED;
     let percent = |v: f64| format!("{:.1}%", 100.0 * v);
     let verdict = |holds: bool| if holds { "holds" } else { "does not hold" };
     let lost = |record: &Record, x: f64, w: f64| at(record, 0.0, 0.0) - at(record, x, w);
@@ -140,20 +150,31 @@ fn findings(records: &[Record]) -> Vec<String> {
         format!(
             "Trained against inputs alone, weights that move by {other} take the accuracy from {} to {} (standard training: from {} to {}): \
              the claim that it stays vulnerable (loses at least {} points) {}.",
-            percent(at(input, 0.0, 0.0)), percent(at(input, 0.0, other)),
-            percent(at(standard, 0.0, 0.0)), percent(at(standard, 0.0, other)),
-            100.0 * VULNERABLE, verdict(first),
+            percent(at(input, 0.0, 0.0)),
+            percent(at(input, 0.0, other)),
+            percent(at(standard, 0.0, 0.0)),
+            percent(at(standard, 0.0, other)),
+            100.0 * VULNERABLE,
+            verdict(first),
         ),
         format!(
             "Trained against weights alone, inputs that move by {ex} take the accuracy from {} to {} (standard training: from {} to {}): \
              the claim that it stays vulnerable {}.",
-            percent(at(weight, 0.0, 0.0)), percent(at(weight, ex, 0.0)),
-            percent(at(standard, 0.0, 0.0)), percent(at(standard, ex, 0.0)), verdict(second),
+            percent(at(weight, 0.0, 0.0)),
+            percent(at(weight, ex, 0.0)),
+            percent(at(standard, 0.0, 0.0)),
+            percent(at(standard, ex, 0.0)),
+            verdict(second),
         ),
     ];
-    let best = records.iter().filter(|r| r.failure.is_none()).max_by(|a, b| at(a, ex, ew).total_cmp(&at(b, ex, ew)));
+    let best =
+        records.iter().filter(|r| r.failure.is_none()).max_by(|a, b| at(a, ex, ew).total_cmp(&at(b, ex, ew)));
     text.extend(best.map(|best| {
-        format!("Under both at the radii of training (ε_x = {ex}, ε_W = {ew}) {} is best, with {}.", best.model, percent(at(best, ex, ew)))
+        format!(
+            "Under both at the radii of training (ε_x = {ex}, ε_W = {ew}) {} is best, with {}.",
+            best.model,
+            percent(at(best, ex, ew))
+        )
     }));
     text
 }

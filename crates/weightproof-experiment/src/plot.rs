@@ -103,7 +103,8 @@ impl Plot {
     pub fn svg(&self) -> Result<String, ExperimentError> {
         let mut text = String::new();
         let drawn = self.draw(SVGBackend::with_string(&mut text, SIZE));
-        drawn.map_err(|error| ExperimentError::Plot { name: self.name.clone(), detail: error.to_string() })?;
+        drawn
+            .map_err(|error| ExperimentError::Plot { name: self.name.clone(), detail: error.to_string() })?;
         Ok(text)
     }
 
@@ -163,12 +164,18 @@ impl Plot {
 
 /// A square for odd lines, filled and empty in turns; a circle for the others.
 fn marker(k: usize, (x, y): (i32, i32), color: RGBColor) -> PathElement<(i32, i32)> {
-    let corners = if k % 2 == 0 { 8 } else { 4 };
+    let corners = if k.is_multiple_of(2) { 8 } else { 4 };
     let corner = |i: usize| {
         let angle = std::f64::consts::TAU * (i as f64 + 0.5) / corners as f64;
-        (x + (f64::from(MARKER) * angle.cos()).round() as i32, y + (f64::from(MARKER) * angle.sin()).round() as i32)
+        (
+            x + (f64::from(MARKER) * angle.cos()).round() as i32,
+            y + (f64::from(MARKER) * angle.sin()).round() as i32,
+        )
     };
-    PathElement::new((0..=corners).map(corner).collect::<Vec<_>>(), color.stroke_width(1 + (k as u32 / 2) % 3))
+    PathElement::new(
+        (0..=corners).map(corner).collect::<Vec<_>>(),
+        color.stroke_width(1 + (k as u32 / 2) % 3),
+    )
 }
 
 /// From the smallest to the largest number, with some room; a unit around a single one.
@@ -198,7 +205,8 @@ mod tests {
     #[test]
     fn text_stays_text() {
         let svg = plot(vec![(0.001, 0.9), (0.01, 0.5)]).svg().unwrap();
-        for text in ["Title", "radius [unit of the weights]", "accuracy [%]", "a line", "<polyline", "<text"] {
+        for text in ["Title", "radius [unit of the weights]", "accuracy [%]", "a line", "<polyline", "<text"]
+        {
             assert!(svg.contains(text), "{text}: {svg}");
         }
     }

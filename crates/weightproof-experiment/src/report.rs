@@ -1,10 +1,10 @@
 //! The files of an experiment: JSON with everything, one CSV for each table, SVG plots, and Markdown to read.
 
+use crate::Options;
 use crate::error::ExperimentError;
 use crate::lab::{DataSource, Record};
 use crate::plot::Plot;
 use crate::table::Table;
-use crate::Options;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write;
@@ -87,7 +87,11 @@ impl Report {
             let _ = write!(text, "\n{}", table.markdown());
         }
         if !self.findings.is_empty() {
-            let _ = writeln!(text, "\n{}", self.findings.iter().map(|f| format!("- {f}\n")).collect::<String>().trim_end());
+            let _ = writeln!(
+                text,
+                "\n{}",
+                self.findings.iter().map(|f| format!("- {f}\n")).collect::<String>().trim_end()
+            );
         }
         for plot in &self.plots {
             let _ = write!(text, "\n![{0}]({0})\n", plot);
@@ -121,20 +125,19 @@ pub fn write_plots(folder: &Path, plots: &[Plot]) -> Result<(), ExperimentError>
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ExperimentError> {
     let (path, part) = (folder.join(name), folder.join(format!("{name}.part")));
     let written = fs::create_dir_all(folder).and_then(|()| fs::write(&part, bytes));
-    written
-        .and_then(|()| fs::rename(&part, &path))
-        .map_err(|source| ExperimentError::Io { path, source })
+    written.and_then(|()| fs::rename(&part, &path)).map_err(|source| ExperimentError::Io { path, source })
 }
 
 /// The models of an earlier run with the same settings as `now`, from its JSON; none when there is no such run.
 pub fn previous(now: &Report, folder: &Path) -> Vec<(Record, Seconds)> {
     let path = folder.join(format!("{}.json", now.experiment));
-    let Some(found) = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
+    let Some(found) = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+    else {
         return Vec::new();
     };
     let Ok(now) = serde_json::to_value(now) else { return Vec::new() };
     let same = |key: &&str| found.get(*key) == now.get(*key);
-    if !["schema", "experiment", "version", "options", "settings", "data"].iter().all(|key| same(key)) {
+    if !["schema", "experiment", "version", "options", "settings", "data"].iter().all(same) {
         return Vec::new();
     }
     let read = |value: &Value| serde_json::from_value::<Vec<Record>>(value.clone()).ok();

@@ -256,7 +256,8 @@ mod tests {
         assert_eq!(lines[6], "| b\\|c | 50.00% (25.00%–75.00%) |");
         assert_eq!(lines[7], "| d | – |");
         let csv = String::from_utf8(table.csv().unwrap()).unwrap();
-        let expected = "model,certified,certified-min,certified-max\nplain,0.5,0.5,0.5\nb|c,0.5,0.25,0.75\nd,,,\n";
+        let expected =
+            "model,certified,certified-min,certified-max\nplain,0.5,0.5,0.5\nb|c,0.5,0.25,0.75\nd,,,\n";
         assert_eq!(csv, expected);
     }
 

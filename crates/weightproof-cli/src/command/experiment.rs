@@ -69,7 +69,8 @@ pub fn run(args: &ExperimentArgs) -> Result<ExitCode, Failure> {
     let pool = pool.map_err(|error| Failure::new(format!("threads: {error}")))?;
     let folder = args.output.join(experiment.name);
     let mut watch = Progress { quiet: args.quiet };
-    let report = pool.install(|| weightproof_experiment::run(experiment, &options, &data, &folder, &mut watch));
+    let report =
+        pool.install(|| weightproof_experiment::run(experiment, &options, &data, &folder, &mut watch));
     let report = report.map_err(fail)?;
     output::write(None, |out| out.write_all(report.markdown().as_bytes()))?;
     watch.remark(&format!("written to {}", folder.display()));
@@ -101,8 +102,11 @@ fn read(folder: &Path, quick: bool) -> Result<Data, Failure> {
         let mut set = DataSet::open(&DataOptions { split, samples, ..DataOptions::new(folder) })?;
         let all = Labelled::read(&mut set)?;
         if all.is_empty() {
-            return Err(Failure::new(format!("{}: expected images with labels, found none", folder.display()))
-                .hint("name a folder with train-images-idx3-ubyte, t10k-images-idx3-ubyte and their labels"));
+            return Err(Failure::new(format!(
+                "{}: expected images with labels, found none",
+                folder.display()
+            ))
+            .hint("name a folder with train-images-idx3-ubyte, t10k-images-idx3-ubyte and their labels"));
         }
         Ok((all, set))
     };
