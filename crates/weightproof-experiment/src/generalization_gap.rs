@@ -198,17 +198,16 @@ fn plots(sweep: &str, records: &[Record]) -> [Plot; 2] {
     [errors, bound]
 }
 
-/// Rank correlation of two lists without ties (Spearman); NaN for fewer than three.
+/// Spearman's rank correlation, equal numbers at the mean of their ranks; NaN where one list is constant.
 fn rank_correlation(a: &[f64], b: &[f64]) -> f64 {
+    // Centred: half the difference between how many are smaller and how many are larger.
     let ranks = |values: &[f64]| -> Vec<f64> {
-        values.iter().map(|v| values.iter().filter(|w| *w < v).count() as f64).collect()
+        let count = |smaller: &dyn Fn(&f64) -> bool| values.iter().filter(|w| smaller(w)).count() as f64;
+        values.iter().map(|v| 0.5 * (count(&|w| w < v) - count(&|w| w > v))).collect()
     };
-    let n = a.len() as f64;
-    if a.len() < 3 {
-        return f64::NAN;
-    }
-    let squares: f64 = ranks(a).iter().zip(ranks(b)).map(|(x, y)| (x - y) * (x - y)).sum();
-    1.0 - 6.0 * squares / (n * (n * n - 1.0))
+    let (a, b) = (ranks(a), ranks(b));
+    let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt()
 }
 
 fn findings(records: &[Record]) -> Vec<String> {
@@ -235,6 +234,10 @@ mod tests {
         assert_eq!(rank_correlation(&[1.0, 2.0, 5.0], &[10.0, 20.0, 21.0]), 1.0);
         assert_eq!(rank_correlation(&[1.0, 2.0, 5.0], &[3.0, 2.0, 1.0]), -1.0);
         assert_eq!(rank_correlation(&[1.0, 2.0, 3.0], &[1.0, 3.0, 2.0]), 0.5);
+        // Ranks (1, 2.5, 2.5) and (1, 2, 3): 1.5 / √(1.5 · 2).
+        let tied = rank_correlation(&[1.0, 2.0, 2.0], &[1.0, 2.0, 3.0]);
+        assert!((tied - 0.75f64.sqrt()).abs() < 1e-12, "{tied}");
+        assert!(rank_correlation(&[1.0, 1.0], &[1.0, 2.0]).is_nan());
     }
 
     #[test]
