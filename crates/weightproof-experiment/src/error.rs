@@ -39,6 +39,14 @@ pub enum ExperimentError {
         /// What was expected and found.
         detail: String,
     },
+    /// A table cannot be written as CSV.
+    #[error("table {name}: {detail}")]
+    Table {
+        /// Its name.
+        name: String,
+        /// Why.
+        detail: String,
+    },
     /// A plot cannot be drawn.
     #[error("plot {name}: {detail}")]
     Plot {

@@ -162,8 +162,8 @@ impl<'a> Bench<'a> {
         low
     }
 
-    /// Median over the first `most` samples of the largest absolute radius that linear bounds prove; samples that the network is wrong about
-    /// have radius 0.
+    /// Median over the first `most` samples of the largest absolute radius that linear bounds prove; samples that the network is
+    /// wrong about have radius 0.
     pub fn median_certified_radius(&self, most: usize) -> f64 {
         let options = RadiusOptions::new(CertifyOptions::new("linear", Property::Label), None);
         let options = RadiusOptions { least: 1e-6, most: 1.0, relative_width: WIDTH, ..options };

@@ -162,7 +162,7 @@ impl Plot {
     }
 }
 
-/// A square for odd lines, filled and empty in turns; a circle for the others.
+/// An octagon for even lines, a square for odd ones, drawn with three widths in turn.
 fn marker(k: usize, (x, y): (i32, i32), color: RGBColor) -> PathElement<(i32, i32)> {
     let corners = if k.is_multiple_of(2) { 8 } else { 4 };
     let corner = |i: usize| {

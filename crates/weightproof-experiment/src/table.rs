@@ -221,7 +221,7 @@ impl Table {
             .map(|c| self.rows.iter().any(|row| matches!(row[c], Cell::Spread(_))))
             .collect();
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let fail = |detail: String| ExperimentError::Plot { name: self.name.clone(), detail };
+        let fail = |detail: String| ExperimentError::Table { name: self.name.clone(), detail };
         let head = self.columns.iter().zip(&wide).flat_map(|(column, &wide)| {
             let suffixes: &[&str] = if wide { &["", "-min", "-max"] } else { &[""] };
             suffixes.iter().map(|suffix| format!("{}{suffix}", column.name)).collect::<Vec<_>>()
