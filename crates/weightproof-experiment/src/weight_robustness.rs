@@ -131,12 +131,12 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
     if !options.quick {
         tables.push(exact_table(records));
     }
-    Presentation { tables, plots: plots(options, records), findings: findings(records) }
+    Presentation { tables, plots: plots(options, records), findings: findings(options, records) }
 }
 
 fn models_table(records: &[Record]) -> Table {
     let caption = format!(
-        "Largest absolute radius of all weights and biases at which accuracy under the universal attack stays at or above {}%.",
+        "Largest absolute radius of all weights and biases at which accuracy under the universal attack stays at or above {}%; at most the largest of the curves.",
         100.0 * LEVEL
     );
     let estimate = |name: &str, head: &str, unit| Column::new(name, head, unit, Guarantee::Estimate);
@@ -252,10 +252,14 @@ fn plots(options: &Options, records: &[Record]) -> Vec<Plot> {
     ]
 }
 
-fn findings(records: &[Record]) -> Vec<String> {
+fn findings(options: &Options, records: &[Record]) -> Vec<String> {
     let Some(plain) = records.iter().find(|r| r.group == "plain") else { return Vec::new() };
     let mut text = Vec::new();
-    let radius = |r: &Record| Unit::Weight.text(r.value("withstood"));
+    let most = radii(options).last().copied().unwrap_or(0.0);
+    let radius = |r: &Record| {
+        let end = if r.value("withstood") >= most { "at least " } else { "" };
+        format!("{end}{}", Unit::Weight.text(r.value("withstood")))
+    };
     for group in ["paper", "interval", "linear"] {
         let Some(best) = best(records, group) else {
             text.push(format!("No model of the group {group} keeps {}% clean accuracy.", 100.0 * CLEAN));
