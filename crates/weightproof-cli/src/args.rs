@@ -2,6 +2,7 @@
 
 pub mod train;
 
+use crate::command::experiment::ExperimentArgs;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -35,6 +36,8 @@ pub enum Command {
     Radius(Box<RadiusArgs>),
     /// Train a network, plain or so that it withstands changes of its weights and can be proved
     Train(Box<train::TrainArgs>),
+    /// Train and measure models on MNIST: tables, plots and data of an experiment
+    Experiment(Box<ExperimentArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -396,7 +399,7 @@ fn method_names() -> PossibleValuesParser {
 }
 
 /// An integer of at least 1.
-fn positive(text: &str) -> Result<usize, String> {
+pub fn positive(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| *n > 0);
     number.ok_or_else(|| "expected an integer of at least 1".into())
 }
@@ -404,7 +407,7 @@ fn positive(text: &str) -> Result<usize, String> {
 /// The most threads that are started.
 const MOST_THREADS: usize = 1024;
 
-fn threads(text: &str) -> Result<usize, String> {
+pub fn threads(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n));
     number.ok_or_else(|| format!("expected an integer from 1 to {MOST_THREADS}"))
 }

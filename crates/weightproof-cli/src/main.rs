@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Attack(args) => command::attack::run(args),
         Command::Radius(args) => command::radius::run(args),
         Command::Train(args) => command::train::run(args),
+        Command::Experiment(args) => command::experiment::run(args),
         Command::Completions { shell } => command::generate::completions(*shell),
         Command::Man { command } => command::generate::man(command.as_deref()),
     };

@@ -165,7 +165,7 @@ fn embedded_data(config: &DataConfig, network: &Network, embedded_model: bool) -
         ))
         .hint("name the data after the model: MODEL DATA --labels FILE"));
     }
-    let data = DataSet::from_idx_bytes(IMAGES, Some(LABELS.into()), DATA_NAME)?;
+    let data = embedded_images()?;
     let width: usize = data.info().shape.iter().product();
     if !embedded_model && width != network.input_width() {
         return Err(Failure::new(format!(
@@ -175,6 +175,11 @@ fn embedded_data(config: &DataConfig, network: &Network, embedded_model: bool) -
         .hint("name a folder or file with data after the model: MODEL DATA"));
     }
     Ok(data.select(config.offset, config.samples)?)
+}
+
+/// The embedded sample of MNIST.
+pub fn embedded_images() -> Result<DataSet, Failure> {
+    Ok(DataSet::from_idx_bytes(IMAGES, Some(LABELS.into()), DATA_NAME)?)
 }
 
 /// Number of channels of a sample.

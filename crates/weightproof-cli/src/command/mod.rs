@@ -3,6 +3,7 @@
 pub mod attack;
 pub mod certify;
 pub mod exact;
+pub mod experiment;
 pub mod generate;
 pub mod inspect;
 pub mod radius;

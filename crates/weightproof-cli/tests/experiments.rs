@@ -1,0 +1,119 @@
+//! Quick runs of every experiment: files, schema, and the order between what is proved, attacked and clean.
+
+mod snapshot;
+
+use serde_json::Value;
+use snapshot::{Run, check};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+/// Accuracies of one sample apart may come from rounding.
+const ROUNDING: f64 = 0.006;
+
+/// Runs an experiment in a folder of its own and reads its JSON.
+fn quick(name: &str, folder: &Path) -> Value {
+    let run = Run::new(["experiment", name, "--quick", "--seeds", "1", "--quiet"]).within(folder).output();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stdout.starts_with(&format!("# {name}\n")) && run.stderr.is_empty(), "{run:?}");
+    let results = folder.join("results").join(name);
+    let report: Value =
+        serde_json::from_slice(&fs::read(results.join(format!("{name}.json"))).unwrap()).unwrap();
+    assert_eq!(report["schema"], "weightproof/experiment/1");
+    assert_eq!(report["partial"], false);
+    assert!(report["environment"]["seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["data"][0]["sha256"].as_str().unwrap().len(), 64);
+    assert!(report["findings"].as_array().is_some_and(|f| !f.is_empty()));
+    assert_eq!(fs::read_to_string(results.join(format!("{name}.md"))).unwrap(), run.stdout);
+    for table in report["tables"].as_array().unwrap() {
+        let text =
+            fs::read_to_string(results.join(format!("{}.csv", table["name"].as_str().unwrap()))).unwrap();
+        assert_eq!(text.lines().count(), 1 + table["rows"].as_array().unwrap().len());
+    }
+    for plot in report["plots"].as_array().unwrap() {
+        let text = fs::read_to_string(results.join(plot.as_str().unwrap())).unwrap();
+        assert!(text.starts_with("<svg") && text.contains("<text") && text.contains("<polyline"), "{plot}");
+    }
+    for model in report["models"].as_array().unwrap() {
+        assert!(model["failure"].is_null() && model["config"]["term"].is_array(), "{model}");
+        assert!(model["values"]["clean"].as_f64().unwrap() > 0.5, "{model}");
+    }
+    report
+}
+
+/// The rows of a table, cells by column; a mean stands for a spread.
+fn rows(report: &Value, table: &str) -> Vec<HashMap<String, Value>> {
+    let tables = report["tables"].as_array().unwrap();
+    let table = tables.iter().find(|t| t["name"] == table).unwrap();
+    let names: Vec<String> =
+        table["columns"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().into()).collect();
+    let cell = |v: &Value| if v.is_array() { v[0].clone() } else { v.clone() };
+    let row = |row: &Value| names.iter().cloned().zip(row.as_array().unwrap().iter().map(cell)).collect();
+    table["rows"].as_array().unwrap().iter().map(row).collect()
+}
+
+fn number(row: &HashMap<String, Value>, name: &str) -> f64 {
+    row[name].as_f64().unwrap_or_else(|| panic!("{name} in {row:?}"))
+}
+
+/// Asserts that accuracies rise in this order and lie between 0 and 1.
+fn rising(row: &HashMap<String, Value>, names: &[&str]) {
+    let values: Vec<f64> = names.iter().map(|name| number(row, name)).collect();
+    assert!(values.iter().all(|v| (0.0..=1.0).contains(v)), "{row:?}");
+    assert!(values.windows(2).all(|pair| pair[0] <= pair[1] + ROUNDING), "{names:?} of {row:?}");
+}
+
+#[test]
+fn weight_robustness() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = quick("weight-robustness", folder.path());
+    for row in rows(&report, "curves") {
+        rising(&row, &["certified", "each", "clean"]);
+        rising(&row, &["certified", "universal", "clean"]);
+    }
+    // Goes on from what is there: the same files, times included.
+    assert_eq!(quick("weight-robustness", folder.path()), report);
+}
+
+#[test]
+fn generalization_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    for row in rows(&quick("generalization-gap", folder.path()), "gap") {
+        let sum = number(&row, "empirical") + number(&row, "complexity") + number(&row, "confidence");
+        assert!((sum / number(&row, "bound") - 1.0).abs() < 1e-9, "{row:?}");
+        assert_eq!(row["says"], if sum > 1.0 { "vacuous" } else { "bound" });
+        let gap = number(&row, "test-error") - number(&row, "train-error");
+        assert!((gap - number(&row, "gap")).abs() < 1e-9 && number(&row, "test-error") < 0.5, "{row:?}");
+    }
+}
+
+#[test]
+fn baselines() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows(&quick("baselines", folder.path()), "methods");
+    assert_eq!(rows.len(), 12);
+    for row in rows {
+        rising(&row, &["certified", "universal", "clean"]);
+        rising(&row, &["universal-far", "clean"]);
+        rising(&row, &["random", "clean"]);
+        rising(&row, &["relative-certified", "clean"]);
+        assert!(number(&row, "largest-weight") > 0.0);
+    }
+}
+
+#[test]
+fn non_singular() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows(&quick("non-singular", folder.path()), "grid");
+    assert_eq!(rows.len(), 15);
+    for row in &rows {
+        rising(row, &["accuracy-at-0.01", "accuracy-at-0.005", "accuracy-at-0.002", "accuracy-at-0"]);
+    }
+}
+
+#[test]
+fn usage() {
+    check("experiment-unknown", &Run::new(["experiment", "alchemy"]));
+    check("experiment-data", &Run::new(["experiment", "baselines"]));
+    check("experiment-folder", &Run::new(["experiment", "baselines", "no-such-folder"]));
+}

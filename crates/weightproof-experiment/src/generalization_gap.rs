@@ -1,0 +1,248 @@
+//! Train and test error against the radius of training, λ and μ, with the bound of [`crate::generalization`] beside them.
+//!
+//! Networks have no biases here: the bound's class of functions has none.
+
+use crate::generalization::{Bound, Given};
+use crate::measure::{Bench, Effort, largest_weight};
+use crate::plot::{Axis, Line, Plot, Scale};
+use crate::recipe::{SIZES, plain, with_term};
+use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
+use serde_json::{Value, json};
+use weightproof::kernels::Matrix;
+use weightproof::network::{Activation, Network, NetworkBuilder};
+use weightproof::threat::Kind;
+
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: "generalization-gap",
+    summary: "Train and test error against the radius of training, λ and μ on few training images, with the generalization bound.",
+    settings,
+    train,
+    present,
+};
+
+/// Margin and probability of the bound, chosen beforehand.
+const GAMMA: f64 = 1.0;
+const DELTA: f64 = 0.05;
+/// Radius of the set that the bound is about.
+const RADIUS: f64 = 0.001;
+const EFFORT: Effort = Effort { passes: 8, steps: 10, draws: 1 };
+
+/// What is varied: name, and (λ, μ, radius of training).
+type Sweep = (&'static str, &'static [(f64, f64, f64)]);
+const SWEEPS: [Sweep; 3] = [
+    (
+        "radius",
+        &[(0.1, 0.0, 0.0), (0.1, 0.0, 0.0005), (0.1, 0.0, 0.001), (0.1, 0.0, 0.002), (0.1, 0.0, 0.005)],
+    ),
+    ("lambda", &[(0.0, 0.0, 0.002), (0.02, 0.0, 0.002), (0.5, 0.0, 0.002), (2.0, 0.0, 0.002)]),
+    ("mu", &[(0.0, 0.0, 0.0), (0.0, 0.001, 0.0), (0.0, 0.01, 0.0), (0.0, 0.1, 0.0)]),
+];
+
+fn samples(options: &Options) -> usize {
+    options.pick(500, 1000)
+}
+
+fn settings(options: &Options) -> Value {
+    json!({ "training-samples": samples(options), "gamma": GAMMA, "delta": DELTA, "radius": RADIUS })
+}
+
+/// The paper's network without biases, parameters zero.
+fn without_biases() -> Result<Network, ExperimentError> {
+    let mut builder = NetworkBuilder::new(vec![SIZES[0]]);
+    let fail = |source: weightproof::network::NetworkError| ExperimentError::Train {
+        model: "chain".into(),
+        source: source.into(),
+    };
+    for (k, pair) in SIZES.windows(2).enumerate() {
+        let (name, before) = (format!("fc{}", k + 1), builder.last());
+        let layer =
+            builder.dense(&name, before, Matrix::zeros(pair[1], pair[0]), Vec::new()).map_err(fail)?;
+        if k + 2 < SIZES.len() {
+            builder.activation(&format!("relu{}", k + 1), layer, Activation::Relu).map_err(fail)?;
+        }
+    }
+    builder.finish().map_err(fail)
+}
+
+fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
+    let options = lab.options.clone();
+    let network = without_biases()?;
+    let train = lab.training_samples(samples(&options));
+    for (sweep, grid) in SWEEPS {
+        let few = [0, grid.len() / 2];
+        let chosen: Vec<usize> = if options.quick { few.to_vec() } else { (0..grid.len()).collect() };
+        for (lambda, mu, radius) in chosen.into_iter().map(|k| grid[k]) {
+            let config = plain(options.pick(15, 30), 32, options.seed, 0);
+            let config = with_term(with_term(config, "robust-hinge", lambda, radius), "norms", mu, radius);
+            let model = Model {
+                name: format!("{sweep}: λ={lambda} μ={mu} r={radius}"),
+                group: sweep,
+                knobs: vec![("lambda", lambda), ("mu", mu), ("radius", radius)],
+                config,
+            };
+            lab.model_on(model, &train, Some(&network), measure)?;
+        }
+    }
+    Ok(())
+}
+
+fn measure(subject: &Subject<'_>, record: &mut Record) -> Result<(), ExperimentError> {
+    let network = &subject.network;
+    let wide = subject.train.wide();
+    let train = Bench::new(network, subject.train, &wide, subject.seed, EFFORT);
+    let test = Bench::new(network, subject.test, subject.wide, subject.seed, EFFORT);
+    let (fitted, clean) = (train.clean(), test.clean());
+    record.set("clean", clean);
+    record.set("train-error", 1.0 - fitted);
+    record.set("test-error", 1.0 - clean);
+    record.set("gap", fitted - clean);
+    record.set("certified", test.certified("linear", Kind::Absolute, &[RADIUS])[0]);
+    record.set("largest-weight", largest_weight(network));
+    let largest_input = wide.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    let given = Given { radius: RADIUS, gamma: GAMMA, delta: DELTA, largest_input };
+    let margins = train.margins("linear", Kind::Absolute, &[RADIUS]).swap_remove(0);
+    let bound = Bound::new(network, &margins, given).ok_or_else(|| ExperimentError::Measure {
+        model: record.model.clone(),
+        detail: "generalization bound: expected a network without biases, found one with biases".into(),
+    })?;
+    record.set("empirical", bound.empirical);
+    record.set("complexity", bound.complexity);
+    record.set("confidence", bound.confidence);
+    record.set("log-norms", bound.log_norms);
+    record.set("bound", bound.total());
+    Ok(())
+}
+
+fn present(options: &Options, records: &[Record]) -> Presentation {
+    let number = |name: &str, head: &str, guarantee| Column::new(name, head, Unit::Number, guarantee);
+    let columns = vec![
+        Column::words("sweep"),
+        Column::setting("lambda", "λ"),
+        Column::setting("mu", "μ"),
+        Column::setting("radius", "training radius"),
+        Column::measured("train-error", "train error"),
+        Column::measured("test-error", "test error"),
+        Column::measured("gap", "gap"),
+        Column::proved("certified", format!("certified at {RADIUS} (test)")),
+        Column::proved("empirical", "bound: margin ≤ γ"),
+        number("complexity", "bound: complexity", Guarantee::RealArithmetic),
+        number("confidence", "bound: confidence", Guarantee::RealArithmetic),
+        number("bound", "bound: sum", Guarantee::RealArithmetic),
+        Column::new("says", "says", Unit::Plain, Guarantee::RealArithmetic),
+    ];
+    let caption = format!(
+        "{} training images, networks without biases. The bound is about the error of every Ŵ within {RADIUS} of W, holds with probability {} over \
+         the training images, γ = {GAMMA}.",
+        samples(options),
+        1.0 - DELTA
+    );
+    let mut table = Table::new("gap", caption, columns);
+    for r in records {
+        let says = if r.value("bound") <= 1.0 { "bound" } else { "vacuous" };
+        let mut row = vec![Cell::from(r.group.as_str())];
+        row.extend(["lambda", "mu", "radius"].map(|knob| Cell::from(r.knob(knob))));
+        let values = [
+            "train-error",
+            "test-error",
+            "gap",
+            "certified",
+            "empirical",
+            "complexity",
+            "confidence",
+            "bound",
+        ];
+        row.extend(values.map(|value| Cell::from(r.value(value))));
+        row.push(says.into());
+        table.push(row);
+    }
+    let plots = SWEEPS.iter().flat_map(|(sweep, _)| plots(sweep, records)).collect();
+    Presentation { tables: vec![table], plots, findings: findings(records) }
+}
+
+fn plots(sweep: &str, records: &[Record]) -> [Plot; 2] {
+    let of = |value: &str, name: &str| Line {
+        name: name.into(),
+        points: records
+            .iter()
+            .filter(|r| r.group == sweep)
+            .map(|r| (r.knob(sweep), r.value(value)))
+            .collect(),
+    };
+    let label = match sweep {
+        "radius" => "radius of training, absolute (λ = 0.1)",
+        "lambda" => "λ, weight of robust-hinge (radius 0.002)",
+        _ => "μ, weight of norms",
+    };
+    let x = Axis::new(label, Scale::Linear);
+    let errors = Plot {
+        name: format!("errors-{sweep}"),
+        title: format!("Errors against {sweep}"),
+        x: x.clone(),
+        y: Axis::new("share of images", Scale::Percent),
+        lines: vec![of("train-error", "train error"), of("test-error", "test error"), of("gap", "gap")],
+    };
+    let bound = Plot {
+        name: format!("bound-{sweep}"),
+        title: format!("The bound and its terms against {sweep}; above 1 it is vacuous"),
+        x,
+        y: Axis::new("probability of an error, bounded", Scale::Logarithmic),
+        lines: vec![
+            of("bound", "sum"),
+            of("complexity", "complexity"),
+            of("empirical", "margin ≤ γ"),
+            of("confidence", "confidence"),
+            of("test-error", "test error (measured)"),
+        ],
+    };
+    [errors, bound]
+}
+
+/// Spearman's rank correlation, equal numbers at the mean of their ranks; NaN where one list is constant.
+fn rank_correlation(a: &[f64], b: &[f64]) -> f64 {
+    // Centred: half the difference between how many are smaller and how many are larger.
+    let ranks = |values: &[f64]| -> Vec<f64> {
+        let count = |smaller: &dyn Fn(&f64) -> bool| values.iter().filter(|w| smaller(w)).count() as f64;
+        values.iter().map(|v| 0.5 * (count(&|w| w < v) - count(&|w| w > v))).collect()
+    };
+    let (a, b) = (ranks(a), ranks(b));
+    let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt()
+}
+
+fn findings(records: &[Record]) -> Vec<String> {
+    let finite: Vec<&Record> = records.iter().filter(|r| r.failure.is_none()).collect();
+    let vacuous = finite.iter().filter(|r| !(r.value("bound") <= 1.0)).count();
+    let mut text = vec![format!("The bound is vacuous (above 1) for {vacuous} of {} models.", finite.len())];
+    let values = |name: &str| finite.iter().map(|r| r.value(name)).collect::<Vec<f64>>();
+    let correlation = rank_correlation(&values("bound"), &values("gap"));
+    if correlation.is_finite() {
+        text.push(format!(
+            "As a ranking: Spearman correlation of the bound with the measured gap over all models {correlation:.2}, with the test error {:.2}.",
+            rank_correlation(&values("bound"), &values("test-error"))
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rank_correlations_by_hand() {
+        assert_eq!(rank_correlation(&[1.0, 2.0, 5.0], &[10.0, 20.0, 21.0]), 1.0);
+        assert_eq!(rank_correlation(&[1.0, 2.0, 5.0], &[3.0, 2.0, 1.0]), -1.0);
+        assert_eq!(rank_correlation(&[1.0, 2.0, 3.0], &[1.0, 3.0, 2.0]), 0.5);
+        // Ranks (1, 2.5, 2.5) and (1, 2, 3): 1.5 / √(1.5 · 2).
+        let tied = rank_correlation(&[1.0, 2.0, 2.0], &[1.0, 2.0, 3.0]);
+        assert!((tied - 0.75f64.sqrt()).abs() < 1e-12, "{tied}");
+        assert!(rank_correlation(&[1.0, 1.0], &[1.0, 2.0]).is_nan());
+    }
+
+    #[test]
+    fn the_network_has_the_paper_s_sizes_and_no_biases() {
+        let network = without_biases().unwrap();
+        assert_eq!(network.parameters(), SIZES.windows(2).map(|p| p[0] * p[1]).sum::<usize>());
+    }
+}

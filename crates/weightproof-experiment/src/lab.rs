@@ -1,0 +1,300 @@
+//! Trains and measures one model after the other, and writes what is known after each.
+
+use crate::error::ExperimentError;
+use crate::plot::Plot;
+use crate::report::{self, Environment, Report, Seconds};
+use crate::table::Table;
+use crate::{Experiment, Options};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+use weightproof::network::Network;
+use weightproof_train::{EpochRecord, Labelled, Observer, Outcome, TrainConfig, TrainError, Trainer};
+
+/// The samples of an experiment and where they come from.
+#[derive(Clone, Debug, Default)]
+pub struct Data {
+    /// To train on.
+    pub train: Labelled,
+    /// To measure on.
+    pub test: Labelled,
+    /// What they are, for the report.
+    pub sources: Vec<DataSource>,
+}
+
+/// Where samples come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataSource {
+    /// What they are for.
+    pub part: String,
+    /// Name.
+    pub description: String,
+    /// How many there are.
+    pub samples: usize,
+    /// SHA-256 of the bytes of the file with the samples, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Who watches a run.
+pub trait Watch {
+    /// A line about what was done.
+    fn remark(&mut self, text: &str);
+    /// Whether the user wants the run to end.
+    fn interrupted(&self) -> bool;
+}
+
+/// What is known about one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name.
+    pub model: String,
+    /// Models of a kind have the same group.
+    pub group: String,
+    /// Numbers that tell models of a group apart.
+    pub knobs: BTreeMap<String, f64>,
+    /// How it was trained.
+    pub config: TrainConfig,
+    /// Why it has no numbers, when training it diverged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Numbers that were measured; `null` when not finite.
+    pub values: BTreeMap<String, Option<f64>>,
+    /// Numbers for each radius, or in the order that the experiment says.
+    pub curves: BTreeMap<String, Vec<f64>>,
+}
+
+impl Record {
+    /// A number that was measured; NaN without one.
+    pub fn value(&self, name: &str) -> f64 {
+        self.values.get(name).copied().flatten().unwrap_or(f64::NAN)
+    }
+
+    /// A knob; 0 when the model has none of this name.
+    pub fn knob(&self, name: &str) -> f64 {
+        self.knobs.get(name).copied().unwrap_or(0.0)
+    }
+
+    /// Numbers along a curve.
+    pub fn curve(&self, name: &str) -> &[f64] {
+        self.curves.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Keeps a number.
+    pub fn set(&mut self, name: &str, value: f64) {
+        self.values.insert(name.into(), Some(value).filter(|v| v.is_finite()));
+    }
+}
+
+/// A model that is to be trained.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub group: &'static str,
+    /// Numbers that tell it from others of the kind.
+    pub knobs: Vec<(&'static str, f64)>,
+    /// How it is trained.
+    pub config: TrainConfig,
+}
+
+/// A network that is trained, with the samples.
+pub struct Subject<'a> {
+    /// The network.
+    pub network: Network,
+    /// The samples it was trained on, those that were held out left away.
+    pub train: &'a Labelled,
+    /// The samples it is measured on.
+    pub test: &'a Labelled,
+    /// Their inputs in f64.
+    pub wide: &'a [f64],
+    /// Seed of attacks.
+    pub seed: u64,
+}
+
+/// Tables, plots and sentences about some records.
+#[derive(Clone, Debug, Default)]
+pub struct Presentation {
+    /// Tables.
+    pub tables: Vec<Table>,
+    /// Plots.
+    pub plots: Vec<Plot>,
+    /// What the numbers say.
+    pub findings: Vec<String>,
+}
+
+/// The state of a run.
+pub struct Lab<'a> {
+    /// What was asked for.
+    pub options: &'a Options,
+    experiment: &'static Experiment,
+    data: &'a Data,
+    wide: Vec<f64>,
+    folder: &'a Path,
+    watch: &'a mut dyn Watch,
+    records: Vec<Record>,
+    previous: Vec<(Record, Seconds)>,
+    seconds: Vec<Seconds>,
+}
+
+impl<'a> Lab<'a> {
+    pub(crate) fn new(
+        experiment: &'static Experiment,
+        (options, data): (&'a Options, &'a Data),
+        folder: &'a Path,
+        watch: &'a mut dyn Watch,
+    ) -> Self {
+        let wide = data.test.wide();
+        let mut lab = Lab {
+            options,
+            experiment,
+            data,
+            wide,
+            folder,
+            watch,
+            records: Vec::new(),
+            previous: Vec::new(),
+            seconds: Vec::new(),
+        };
+        lab.previous = report::previous(&lab.report(true, Presentation::default()), folder);
+        lab
+    }
+
+    /// Trains the model on all samples and measures it, unless a run with the same settings did so before.
+    ///
+    /// # Errors
+    /// When it cannot be trained, a file cannot be written, or the user wants the run to end.
+    pub fn model(
+        &mut self,
+        model: Model,
+        measure: impl FnOnce(&Subject<'_>, &mut Record) -> Result<(), ExperimentError>,
+    ) -> Result<Record, ExperimentError> {
+        let data = self.data;
+        self.model_on(model, &data.train, None, measure)
+    }
+
+    /// The same with other samples to train on, and with the layers of another network than the configuration's.
+    ///
+    /// # Errors
+    /// As [`Lab::model`].
+    pub fn model_on(
+        &mut self,
+        model: Model,
+        train: &Labelled,
+        network: Option<&Network>,
+        measure: impl FnOnce(&Subject<'_>, &mut Record) -> Result<(), ExperimentError>,
+    ) -> Result<Record, ExperimentError> {
+        if self.watch.interrupted() {
+            return Err(ExperimentError::Interrupted);
+        }
+        let mut record = Record {
+            model: model.name,
+            group: model.group.into(),
+            knobs: model.knobs.iter().map(|&(name, value)| (name.into(), value)).collect(),
+            config: model.config,
+            failure: None,
+            values: BTreeMap::new(),
+            curves: BTreeMap::new(),
+        };
+        let known = |(r, _): &&(Record, Seconds)| r.model == record.model && r.config == record.config;
+        if let Some((known, seconds)) = self.previous.iter().find(known).cloned() {
+            self.watch.remark(&format!("{}: taken from the last run", known.model));
+            return self.keep(known, seconds);
+        }
+        let begin = Instant::now();
+        let named = |source| ExperimentError::Train { model: record.model.clone(), source };
+        let trainer = match network {
+            None => Trainer::new(record.config.clone()),
+            Some(network) => Trainer::of(record.config.clone(), network),
+        };
+        let mut trainer = trainer.map_err(named)?;
+        match trainer.run(train, &mut Interrupts(&*self.watch)) {
+            Ok(Outcome::Finished) => {}
+            Ok(Outcome::Stopped) => return Err(ExperimentError::Interrupted),
+            Err(error @ TrainError::Diverged { .. }) => record.failure = Some(error.to_string()),
+            Err(error) => return Err(named(error)),
+        }
+        let training_seconds = begin.elapsed().as_secs_f64();
+        let begin = Instant::now();
+        if record.failure.is_none() {
+            let held_out = record.config.validation.samples;
+            let fitted = train.clone().split(held_out.min(train.len() - 1)).0;
+            let accuracy = trainer.history().last().and_then(|epoch| epoch.validation_accuracy);
+            record.set("held-out-accuracy", accuracy.unwrap_or(f64::NAN));
+            let (test, wide, seed) = (&self.data.test, self.wide.as_slice(), self.options.seed);
+            let subject = Subject { network: trainer.network(), train: &fitted, test, wide, seed };
+            measure(&subject, &mut record)?;
+        }
+        let measuring_seconds = begin.elapsed().as_secs_f64();
+        let clean = match &record.failure {
+            None => format!("{:.2}% clean", 100.0 * record.value("clean")),
+            Some(failure) => failure.clone(),
+        };
+        self.watch.remark(&format!(
+            "{}: {clean}, trained in {training_seconds:.1} s, measured in {measuring_seconds:.1} s",
+            record.model
+        ));
+        let seconds = Seconds { model: record.model.clone(), training_seconds, measuring_seconds };
+        self.keep(record, seconds)
+    }
+
+    fn keep(&mut self, record: Record, seconds: Seconds) -> Result<Record, ExperimentError> {
+        self.records.push(record.clone());
+        self.seconds.push(seconds);
+        self.write(true)?;
+        Ok(record)
+    }
+
+    /// The first `most` samples to train on.
+    pub fn training_samples(&self, most: usize) -> Labelled {
+        let all = &self.data.train;
+        all.pick(&(0..most.min(all.len())).collect::<Vec<_>>())
+    }
+
+    /// Changes a number of the records of a model that were kept; it is written with the next model.
+    pub fn revise(&mut self, model: &str, change: impl Fn(&mut Record)) {
+        self.records.iter_mut().filter(|r| r.model == model).for_each(change);
+    }
+
+    /// Writes all files.
+    pub(crate) fn write(&mut self, partial: bool) -> Result<Report, ExperimentError> {
+        let presentation = (self.experiment.present)(self.options, &self.records);
+        report::write_plots(self.folder, &presentation.plots)?;
+        let report = self.report(partial, presentation);
+        report.write(self.folder)?;
+        Ok(report)
+    }
+
+    fn report(&self, partial: bool, presentation: Presentation) -> Report {
+        Report {
+            schema: report::SCHEMA.into(),
+            experiment: self.experiment.name.into(),
+            summary: self.experiment.summary.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            partial,
+            options: self.options.clone(),
+            settings: (self.experiment.settings)(self.options),
+            data: self.data.sources.clone(),
+            tables: presentation.tables,
+            findings: presentation.findings,
+            plots: presentation.plots.iter().map(|plot| format!("{}.svg", plot.name)).collect(),
+            models: self.records.clone(),
+            environment: Environment::new(self.seconds.clone()),
+        }
+    }
+}
+
+/// Ends a training when the user wants that.
+struct Interrupts<'a>(&'a dyn Watch);
+
+impl Observer for Interrupts<'_> {
+    fn batch(&mut self, _: &Trainer, _: usize, _: usize) -> ControlFlow<()> {
+        if self.0.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn epoch(&mut self, _: &Trainer, _: &EpochRecord) -> Result<(), TrainError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! Ways to train: a plain configuration and what is added to it.
+
+use weightproof_train::TrainConfig;
+use weightproof_train::adversary::Adversary;
+use weightproof_train::config::Term;
+use weightproof_train::optimizer::Rule;
+use weightproof_train::schedule::{Decay, LearningRate, Ramp};
+use weightproof_train::threat::Threat;
+
+/// The paper's network.
+pub const SIZES: [usize; 5] = [784, 128, 64, 32, 10];
+/// Share of the epochs over which radii and weights of terms rise, and after which they stay.
+const RAMP: f64 = 0.5;
+
+/// Cross-entropy and Adam; `held_out` samples are kept for choices between models.
+pub fn plain(epochs: usize, batch: usize, seed: u64, held_out: usize) -> TrainConfig {
+    let mut config = TrainConfig::plain(&SIZES, epochs);
+    config.batch = batch;
+    config.seed = seed;
+    config.validation.samples = held_out;
+    config.learning_rate = LearningRate { rate: 2e-3, warm_up: 0.5, decay: Decay::Cosine { floor: 0.0 } };
+    config
+}
+
+/// Adds `weight · objective` with the bounds' radius rising to `radius`.
+pub fn with_term(mut config: TrainConfig, objective: &str, weight: f64, radius: f64) -> TrainConfig {
+    let end = RAMP * config.epochs as f64;
+    if weight > 0.0 {
+        config.terms.push(Term { objective: objective.into(), weight: Ramp::Constant(weight) });
+    }
+    config.threat = Threat { radius, ..config.threat };
+    config.radius_ramp = Ramp::linear(0.0, 1.0, 0.0, end);
+    config
+}
+
+/// `(1 − κ) · cross-entropy + κ · objective`, radius and κ rising together.
+pub fn with_worst_case(config: TrainConfig, objective: &str, kappa: f64, radius: f64) -> TrainConfig {
+    let end = RAMP * config.epochs as f64;
+    let mut config = with_term(config, objective, 1.0, radius);
+    config.terms[0].weight = Ramp::linear(1.0, 1.0 - kappa, 0.0, end);
+    config.terms[1].weight = Ramp::linear(0.0, kappa, 0.0, end);
+    config
+}
+
+/// Takes gradients where `adversary` moves the network.
+pub fn with_adversary(mut config: TrainConfig, adversary: Adversary) -> TrainConfig {
+    config.adversaries.push(adversary);
+    config
+}
+
+/// AdamW in place of Adam.
+pub fn with_weight_decay(mut config: TrainConfig, weight_decay: f64) -> TrainConfig {
+    config.optimizer = Rule::AdamW { betas: [0.9, 0.999], epsilon: 1e-8, weight_decay };
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worst_cases_take_over_from_cross_entropy() {
+        let config = with_worst_case(plain(10, 32, 3, 5), "interval", 0.75, 0.01);
+        let weights = |epoch| [config.terms[0].weight.at(epoch), config.terms[1].weight.at(epoch)];
+        assert_eq!(weights(0.0), [1.0, 0.0]);
+        assert_eq!(weights(9.0), [0.25, 0.75]);
+        assert_eq!(config.radius_ramp.at(2.5), 0.5);
+        assert_eq!((config.threat.radius, config.seed, config.validation.samples), (0.01, 3, 5));
+    }
+
+    #[test]
+    fn a_term_without_weight_is_none() {
+        assert_eq!(with_term(plain(2, 8, 0, 0), "norms", 0.0, 0.0).terms.len(), 1);
+    }
+}

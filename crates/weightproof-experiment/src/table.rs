@@ -1,0 +1,271 @@
+//! Tables of results: every column says what its numbers are worth.
+
+use crate::error::ExperimentError;
+use serde::Serialize;
+use std::fmt::Write;
+
+/// What the numbers of a column are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guarantee {
+    /// A setting of the run.
+    Setting,
+    /// Measured: errors on samples, or found by search.
+    Estimate,
+    /// Proved for bounds evaluated without rounding.
+    RealArithmetic,
+}
+
+impl Guarantee {
+    /// Name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Guarantee::Setting => "setting",
+            Guarantee::Estimate => "estimate",
+            Guarantee::RealArithmetic => "real-arithmetic",
+        }
+    }
+}
+
+/// How numbers are written for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// Words, or a number as it was set.
+    Plain,
+    /// A fraction, written in percent.
+    Fraction,
+    /// A number in the unit of the weights.
+    Weight,
+    /// A number without a unit.
+    Number,
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Column {
+    /// Name in CSV and JSON.
+    pub name: String,
+    /// Head of the column in Markdown.
+    pub head: String,
+    /// How numbers are written.
+    pub unit: Unit,
+    /// What they are worth.
+    pub guarantee: Guarantee,
+}
+
+impl Column {
+    /// A column; `head` is what people read.
+    pub fn new(name: impl Into<String>, head: impl Into<String>, unit: Unit, guarantee: Guarantee) -> Self {
+        Column { name: name.into(), head: head.into(), unit, guarantee }
+    }
+
+    /// Words that say which row it is.
+    pub fn words(name: &str) -> Self {
+        Column::new(name, name, Unit::Plain, Guarantee::Setting)
+    }
+
+    /// A number that was set.
+    pub fn setting(name: &str, head: &str) -> Self {
+        Column::new(name, head, Unit::Plain, Guarantee::Setting)
+    }
+
+    /// A fraction that was measured.
+    pub fn measured(name: impl Into<String>, head: impl Into<String>) -> Self {
+        Column::new(name, head, Unit::Fraction, Guarantee::Estimate)
+    }
+
+    /// A fraction that was proved.
+    pub fn proved(name: impl Into<String>, head: impl Into<String>) -> Self {
+        Column::new(name, head, Unit::Fraction, Guarantee::RealArithmetic)
+    }
+}
+
+/// One cell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Cell {
+    /// Words.
+    Text(String),
+    /// A number; not finite ones are missing.
+    Number(Option<f64>),
+    /// A mean, and the smallest and largest value behind it.
+    Spread([Option<f64>; 3]),
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Cell::Text(text.into())
+    }
+}
+
+impl From<f64> for Cell {
+    fn from(number: f64) -> Self {
+        Cell::Number(Some(number).filter(|n| n.is_finite()))
+    }
+}
+
+impl From<Option<f64>> for Cell {
+    fn from(number: Option<f64>) -> Self {
+        Cell::Number(number.filter(|n| n.is_finite()))
+    }
+}
+
+impl Cell {
+    /// Mean, smallest and largest of some values; the number alone when there is one.
+    pub fn spread(values: &[f64]) -> Self {
+        match values {
+            [] => Cell::Number(None),
+            [one] => Cell::from(*one),
+            _ => {
+                let mean = values.iter().sum::<f64>() / values.len() as f64;
+                let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+                let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                Cell::Spread([mean, least, most].map(|v| Some(v).filter(|v| v.is_finite())))
+            }
+        }
+    }
+
+    fn text(&self, unit: Unit) -> String {
+        match self {
+            Cell::Text(text) => text.replace('|', "\\|"),
+            Cell::Number(number) => number.map_or_else(|| "–".into(), |n| unit.text(n)),
+            Cell::Spread([mean, least, most]) => match (mean, least, most) {
+                (Some(mean), Some(least), Some(most)) => {
+                    format!("{} ({}–{})", unit.text(*mean), unit.text(*least), unit.text(*most))
+                }
+                _ => "–".into(),
+            },
+        }
+    }
+
+    fn csv(&self) -> [String; 3] {
+        let exact = |n: &Option<f64>| n.map_or_else(String::new, |n| n.to_string());
+        match self {
+            Cell::Text(text) => [text.clone(), String::new(), String::new()],
+            Cell::Number(number) => [exact(number), exact(number), exact(number)],
+            Cell::Spread(numbers) => [exact(&numbers[0]), exact(&numbers[1]), exact(&numbers[2])],
+        }
+    }
+}
+
+impl Unit {
+    /// A number for people.
+    pub fn text(self, n: f64) -> String {
+        match self {
+            Unit::Plain => n.to_string(),
+            Unit::Fraction => format!("{:.2}%", 100.0 * n),
+            Unit::Weight | Unit::Number if n == 0.0 => "0".into(),
+            Unit::Weight | Unit::Number if !(1e-4..1e5).contains(&n.abs()) => format!("{n:.2e}"),
+            Unit::Weight | Unit::Number => {
+                let digits = (2.0 - n.abs().log10().floor()).max(0.0) as usize;
+                format!("{n:.digits$}")
+            }
+        }
+    }
+}
+
+/// Rows under columns.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Table {
+    /// Name of its CSV file.
+    pub name: String,
+    /// What it shows.
+    pub caption: String,
+    /// The columns.
+    pub columns: Vec<Column>,
+    /// One cell for each column.
+    pub rows: Vec<Vec<Cell>>,
+    /// Whether it is only in CSV and JSON.
+    pub data_only: bool,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(name: &str, caption: impl Into<String>, columns: Vec<Column>) -> Self {
+        Table { name: name.into(), caption: caption.into(), columns, rows: Vec::new(), data_only: false }
+    }
+
+    /// Adds a row.
+    ///
+    /// # Panics
+    /// When it has another number of cells than there are columns.
+    pub fn push(&mut self, row: Vec<Cell>) {
+        assert_eq!(row.len(), self.columns.len(), "cells of table {}", self.name);
+        self.rows.push(row);
+    }
+
+    /// The table in Markdown; under its head a row says what the numbers are worth.
+    pub fn markdown(&self) -> String {
+        let mut text = format!("{}\n\n", self.caption);
+        let mut line = |cells: Vec<String>| {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        };
+        line(self.columns.iter().map(|c| c.head.clone()).collect());
+        let side = |c: &Column| if c.guarantee == Guarantee::Setting { "---" } else { "---:" };
+        line(self.columns.iter().map(|c| side(c).into()).collect());
+        line(self.columns.iter().map(|c| format!("*{}*", c.guarantee.name())).collect());
+        for row in &self.rows {
+            line(row.iter().zip(&self.columns).map(|(cell, column)| cell.text(column.unit)).collect());
+        }
+        text
+    }
+
+    /// The table as CSV. A column in which a cell has a spread is three: mean, smallest and largest value.
+    ///
+    /// # Errors
+    /// Never for writers that do not fail.
+    pub fn csv(&self) -> Result<Vec<u8>, ExperimentError> {
+        let wide: Vec<bool> = (0..self.columns.len())
+            .map(|c| self.rows.iter().any(|row| matches!(row[c], Cell::Spread(_))))
+            .collect();
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let fail = |detail: String| ExperimentError::Table { name: self.name.clone(), detail };
+        let head = self.columns.iter().zip(&wide).flat_map(|(column, &wide)| {
+            let suffixes: &[&str] = if wide { &["", "-min", "-max"] } else { &[""] };
+            suffixes.iter().map(|suffix| format!("{}{suffix}", column.name)).collect::<Vec<_>>()
+        });
+        writer.write_record(head).map_err(|e| fail(e.to_string()))?;
+        for row in &self.rows {
+            let cells = row.iter().zip(&wide).flat_map(|(cell, &wide)| {
+                let cells = cell.csv();
+                cells.into_iter().take(if wide { 3 } else { 1 }).collect::<Vec<_>>()
+            });
+            writer.write_record(cells).map_err(|e| fail(e.to_string()))?;
+        }
+        writer.into_inner().map_err(|e| fail(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_say_what_they_are_worth() {
+        let columns = vec![Column::words("model"), Column::proved("certified", "certified at 0.001")];
+        let mut table = Table::new("t", "Caption.", columns);
+        table.push(vec!["plain".into(), 0.5.into()]);
+        table.push(vec!["b|c".into(), Cell::spread(&[0.25, 0.75])]);
+        table.push(vec!["d".into(), f64::NAN.into()]);
+        let lines: Vec<String> = table.markdown().lines().map(Into::into).collect();
+        assert_eq!(lines[0], "Caption.");
+        assert_eq!(lines[4], "| *setting* | *real-arithmetic* |");
+        assert_eq!(lines[5], "| plain | 50.00% |");
+        assert_eq!(lines[6], "| b\\|c | 50.00% (25.00%–75.00%) |");
+        assert_eq!(lines[7], "| d | – |");
+        let csv = String::from_utf8(table.csv().unwrap()).unwrap();
+        let expected =
+            "model,certified,certified-min,certified-max\nplain,0.5,0.5,0.5\nb|c,0.5,0.25,0.75\nd,,,\n";
+        assert_eq!(csv, expected);
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(Unit::Weight.text(0.004_21), "0.00421");
+        assert_eq!(Unit::Weight.text(12.34), "12.3");
+        assert_eq!(Unit::Number.text(1.5e-7), "1.50e-7");
+        assert_eq!(Unit::Plain.text(0.25), "0.25");
+    }
+}
