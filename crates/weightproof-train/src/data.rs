@@ -47,12 +47,11 @@ impl Labelled {
 
     /// The samples at these places.
     pub fn pick(&self, places: &[usize]) -> Labelled {
-        let rows = places.iter().flat_map(|&s| &self.inputs[s * self.width..(s + 1) * self.width]);
-        Labelled {
-            width: self.width,
-            inputs: rows.copied().collect(),
-            labels: places.iter().map(|&s| self.labels[s]).collect(),
-        }
+        let mut inputs = Vec::with_capacity(places.len() * self.width);
+        places
+            .iter()
+            .for_each(|&s| inputs.extend_from_slice(&self.inputs[s * self.width..(s + 1) * self.width]));
+        Labelled { width: self.width, inputs, labels: places.iter().map(|&s| self.labels[s]).collect() }
     }
 
     /// The first samples, and the last `count` of them.

@@ -91,6 +91,11 @@ impl Graph {
 
     /// Values of the output node, (batch, classes).
     pub fn forward(&self, weights: &Weights, x: Tensor<2>) -> Tensor<2> {
+        self.values(weights, x).pop().expect("an output node")
+    }
+
+    /// Values of every node.
+    pub(crate) fn values(&self, weights: &Weights, x: Tensor<2>) -> Vec<Tensor<2>> {
         let mut values: Vec<Tensor<2>> = Vec::with_capacity(self.nodes().len());
         for (index, node) in self.nodes().iter().enumerate() {
             let value = match &node.layer {
@@ -114,7 +119,7 @@ impl Graph {
             };
             values.push(value);
         }
-        values.pop().expect("an output node")
+        values
     }
 
     /// A layer without parameters that is monotone in all of its inputs, or a `Scale`.

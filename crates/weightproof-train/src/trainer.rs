@@ -17,6 +17,7 @@ use crate::optimizer::{self, Optimizer};
 use crate::parameters::Parameters;
 use crate::random::{self, Purpose};
 use crate::threat::Threat;
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use weightproof::certify::{Certifier, CertifyOptions};
@@ -182,9 +183,10 @@ impl Trainer {
             |what: String, value| TrainError::Diverged { epoch: epoch + 1, batch: number + 1, what, value };
         let loss = self.loss(&batch.labels, time);
         let mut rng = random::generator(self.config.seed, Purpose::Perturbation, epoch, number);
-        let (mut at, mut inputs) = (self.state.parameters.clone(), batch.inputs.clone());
+        let (mut at, mut inputs) = (Cow::Borrowed(&self.state.parameters), Cow::Borrowed(&batch.inputs));
         for adversary in &self.config.adversaries {
-            (at, inputs) = adversary.perturb(&loss, at, inputs, &mut rng);
+            let moved = adversary.perturb(&loss, at.into_owned(), inputs.into_owned(), &mut rng);
+            (at, inputs) = (Cow::Owned(moved.0), Cow::Owned(moved.1));
         }
         let (values, correct, mut gradient) = loss.evaluate(&at, &inputs);
         if let Some(k) = values.iter().position(|v| !v.is_finite()) {

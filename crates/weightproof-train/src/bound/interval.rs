@@ -15,6 +15,7 @@ use weightproof::network::{Activation, Layer};
 
 /// Values that a node can take, (batch, width).
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each node of a network")]
 pub enum Range {
     /// It does not move.
     Fixed(Tensor<2>),
@@ -64,7 +65,7 @@ pub fn propagate(graph: &Graph, weights: &Weights, threat: &Threat, x: Tensor<2>
             }
             Layer::Activation(f) => inputs[0].map(|z| activate(*f, z)),
             Layer::Scale(scale) => match inputs[0] {
-                Range::Fixed(z) => Range::Fixed(graph.rearrange(&node.layer, &[z.clone()])),
+                Range::Fixed(z) => Range::Fixed(graph.rearrange(&node.layer, std::slice::from_ref(z))),
                 Range::Box { lower, upper } => {
                     let part = |keep: fn(&f64) -> f64| {
                         graph.row(&scale.scale.iter().map(keep).collect::<Vec<f64>>())

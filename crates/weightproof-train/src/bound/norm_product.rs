@@ -72,13 +72,19 @@ pub fn margins(
         let (_, largest) = ranges.ranges[node.inputs[0]].ends();
         let push = radii.times(&node.layer, largest.abs()) + radii.biases(&node.layer);
         if index == last {
-            let norms = row_differences(weight).abs().sum_dim(1).reshape([1, classes * classes]);
-            let norms = of_label(norms.expand([batch, classes * classes]), labels, classes);
+            let norms = difference_norms(weight, labels);
             return differences(logits, labels) - norms * moved - sums(push, labels, classes);
         }
         moved = moved * norm_inf(weight) + push.max_dim(1);
     }
     unreachable!("the output is a dense layer")
+}
+
+/// `‖W_y − W_j‖₁` for the label of every sample: (batch, classes).
+pub(crate) fn difference_norms(weight: Tensor<2>, labels: &Tensor<2, Int>) -> Tensor<2> {
+    let (batch, classes) = (labels.dims()[0], weight.dims()[0]);
+    let norms = row_differences(weight).abs().sum_dim(1).reshape([1, classes * classes]);
+    of_label(norms.expand([batch, classes * classes]), labels, classes)
 }
 
 /// `‖W‖_∞`, the largest ℓ1 norm of a row: (1, 1).

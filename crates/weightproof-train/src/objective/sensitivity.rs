@@ -1,12 +1,9 @@
 //! First-order sensitivities to inputs and weights.
 
 use super::{Evaluation, Objective};
-use crate::bound::norm_product::{defect, norm_inf};
-use crate::bound::{of_label, row_differences};
-use crate::graph::activate;
+use crate::bound::norm_product::{defect, difference_norms, norm_inf};
 use crate::threat::dense;
 use burn::tensor::Tensor;
-use weightproof::network::Layer;
 
 const SOURCE: &str = "Tsai et al., arXiv 2102.11935 (reconstruction: first order, not a bound)";
 
@@ -31,33 +28,20 @@ pub(super) const WEIGHT: Objective = Objective {
 };
 
 fn tau(at: &Evaluation<'_>, input: bool) -> Tensor<1> {
-    let (graph, batch) = (at.graph, at.x.dims()[0]);
+    let (graph, [batch, _]) = (at.graph, at.x.dims());
     let start = if input { at.threat.input_radius } else { 0.0 };
     let mut moved = Tensor::<2>::full([batch, 1], start, graph.device());
-    let mut z = at.x.clone();
-    for (index, node) in graph.nodes().iter().enumerate().skip(1) {
-        match &node.layer {
-            Layer::Activation(f) => z = activate(*f, z),
-            layer if dense(layer).is_some() => {
-                let slot = graph.slot(index);
-                let weight = at.weights.weight[slot].clone();
-                let push = at.threat.at(graph, index, at.weights).times(layer, z.clone().abs()).max_dim(1);
-                let push = if input { push.zeros_like() } else { push };
-                if index == graph.network().output() {
-                    let classes = weight.dims()[0];
-                    let norms = row_differences(weight).abs().sum_dim(1).reshape([1, classes * classes]);
-                    let norms = of_label(norms.expand([batch, classes * classes]), &at.labels, classes);
-                    return (norms.max_dim(1) * moved + push * 2.0).mean();
-                }
-                z = crate::graph::add_bias(
-                    layer,
-                    crate::graph::apply(None, weight.clone(), z),
-                    at.weights.bias[slot].clone(),
-                );
-                moved = moved * norm_inf(weight) + push;
-            }
-            layer => z = graph.rearrange(layer, &[z]),
+    let values = graph.values(at.weights, at.x.clone());
+    let layers = graph.nodes().iter().enumerate().filter(|(_, node)| dense(&node.layer).is_some());
+    for (index, node) in layers {
+        let weight = at.weights.weight[graph.slot(index)].clone();
+        let z = values[node.inputs[0]].clone().abs();
+        let push = at.threat.at(graph, index, at.weights).times(&node.layer, z).max_dim(1);
+        let push = if input { push.zeros_like() } else { push };
+        if index == graph.network().output() {
+            return (difference_norms(weight, &at.labels).max_dim(1) * moved + push * 2.0).mean();
         }
+        moved = moved * norm_inf(weight) + push;
     }
     unreachable!("the output is a dense layer")
 }
