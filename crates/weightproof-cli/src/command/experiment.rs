@@ -65,8 +65,7 @@ pub fn run(args: &ExperimentArgs) -> Result<ExitCode, Failure> {
         }
     };
     interrupt::watch()?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build();
-    let pool = pool.map_err(|error| Failure::new(format!("threads: {error}")))?;
+    let pool = crate::run::pool(args.threads)?;
     let folder = args.output.join(experiment.name);
     let mut watch = Progress { quiet: args.quiet };
     let report =
