@@ -11,7 +11,7 @@ use serde::Serialize;
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::threat::PerturbationSet;
-use weightproof_report::{DataReport, Header, MethodReport, ModelReport, ThreatReport};
+use weightproof_report::{Header, MethodReport, ModelReport, ThreatReport};
 
 /// The arguments of a command that runs over samples.
 pub struct Arguments<'a> {
@@ -121,16 +121,7 @@ impl Session {
         (method, guarantee): (MethodReport, &'static str),
         config: &impl Serialize,
     ) -> Result<Header, Failure> {
-        let info = self.source.info();
-        let data = DataReport {
-            description: info.description.clone(),
-            format: info.format.into(),
-            samples: done.samples,
-            offset: self.config.data.offset,
-            shape: info.shape.clone(),
-            labelled: info.labelled,
-            sha256: self.source.sha256()?,
-        };
+        let data = self.source.report(done.samples, self.config.data.offset)?;
         let config = serde_json::to_value(config);
         Ok(Header {
             model: self.model.clone(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof_formats::data::{Batch, ChannelOrder, DataOptions, DataSet, Split, reorder};
 use weightproof_formats::network::{BatchNorm, LoadedNetwork, ReadOptions, parse_onnx, read_network_with};
-use weightproof_report::ModelReport;
+use weightproof_report::{DataReport, ModelReport};
 
 const MODEL: &[u8] = include_bytes!("../../../assets/mnist-784-128-64-32-10.onnx");
 const MODEL_NAME: &str = "embedded mnist-784-128-64-32-10";
@@ -95,6 +95,20 @@ impl Source {
     /// SHA-256 of the bytes with the samples.
     pub fn sha256(&self) -> Result<String, Failure> {
         Ok(self.data.sha256()?)
+    }
+
+    /// The data's block of a report about `samples` of them from `offset` on.
+    pub fn report(&self, samples: usize, offset: usize) -> Result<DataReport, Failure> {
+        let info = self.info();
+        Ok(DataReport {
+            description: info.description.clone(),
+            format: info.format.into(),
+            samples,
+            offset,
+            shape: info.shape.clone(),
+            labelled: info.labelled,
+            sha256: self.sha256()?,
+        })
     }
 
     /// The next samples, at most `most`; labels are checked against `classes` unless that is `None`.

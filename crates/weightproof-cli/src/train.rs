@@ -114,11 +114,10 @@ fn descent(config: &mut TrainConfig, args: &DescentArgs) -> Result<(), Failure> 
     let momentum = optional("momentum", &args.momentum, Range::NotNegative)?;
     let decay = optional("weight-decay", &args.weight_decay, Range::NotNegative)?;
     if let Some(name) = &args.optimizer {
-        let Rule::Adam { betas, epsilon, .. } = Rule::adam() else { unreachable!("adam is adam") };
         config.optimizer = match name.as_str() {
             "sgd" => Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 },
             "adam" => Rule::adam(),
-            "adamw" => Rule::AdamW { betas, epsilon, weight_decay: 0.01 },
+            "adamw" => Rule::adamw(0.01),
             _ => return Err(Failure::new(format!("optimizer: expected sgd, adam or adamw, found {name}"))),
         };
     }

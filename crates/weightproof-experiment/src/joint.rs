@@ -9,14 +9,14 @@
 //! # Source
 //! The joint PGD of Tsai et al., arXiv 2102.11935 (reconstruction, seeds.md §1).
 
-use burn::tensor::activation::log_softmax;
 use weightproof::network::Network;
 use weightproof_train::Labelled;
+use weightproof_train::adversary::pgd::{step_inputs, step_parameters};
+use weightproof_train::data::right;
 use weightproof_train::graph::{Graph, numbers};
+use weightproof_train::objective::mean_cross_entropy;
 use weightproof_train::parameters::Parameters;
 
-/// Length of a step times the number of steps, as a multiple of the radius.
-const REACH: f64 = 2.5;
 /// Samples that share a Ŵ.
 pub const BATCH: usize = 500;
 
@@ -90,16 +90,11 @@ impl JointAttack {
     }
 
     fn step(&self, inputs: bool, at: &mut Point, gradient: &Point, start: &Parameters, first: &[f32]) {
-        let length = |radius: f64| (REACH * radius / self.steps as f64) as f32;
         if inputs {
-            let (r, length) = (self.input_radius as f32, length(self.input_radius));
-            for ((x, g), center) in at.inputs.iter_mut().zip(&gradient.inputs).zip(first) {
-                *x = (*x + length * sign(*g)).clamp(center - r, center + r).clamp(0.0, 1.0);
-            }
+            step_inputs(&mut at.inputs, &gradient.inputs, first, self.input_radius, self.steps);
         } else {
-            let (r, length) = (self.radius as f32, length(self.radius));
-            let raised = at.parameters.zip(&gradient.parameters, |w, g| w + length * sign(g));
-            at.parameters = raised.zip(start, |w, center| w.clamp(center - r, center + r));
+            at.parameters =
+                step_parameters(&at.parameters, &gradient.parameters, start, self.radius, self.steps);
         }
     }
 }
@@ -109,22 +104,13 @@ fn evaluate(graph: &Graph, at: &Point, labels: &[u32]) -> (Vec<bool>, Point) {
     let weights = graph.track(&at.parameters);
     let x = graph.batch(&at.inputs).require_grad();
     let logits = graph.forward(&weights, x.clone());
-    let loss = log_softmax(logits.clone(), 1).gather(1, graph.labels(labels)).mean().neg();
-    let mut gradients = loss.backward();
+    let mut gradients = mean_cross_entropy(logits.clone(), &graph.labels(labels)).backward();
     let inputs = x.grad_remove(&mut gradients).map_or_else(|| vec![0.0; at.inputs.len()], numbers);
     let parameters = graph.gradient(&weights, &mut gradients);
     let outputs = numbers(logits);
     let rows = outputs.chunks_exact(outputs.len() / labels.len()).zip(labels);
-    let right = rows.map(|(row, &label)| {
-        let label = label as usize;
-        row.iter().enumerate().all(|(j, &f)| j == label || f < row[label])
-    });
+    let right = rows.map(|(row, &label)| right(row, label as usize));
     (right.collect(), Point { parameters, inputs })
-}
-
-/// The sign, 0 for 0 and for NaN.
-fn sign(g: f32) -> f32 {
-    f32::from(i8::from(g > 0.0) - i8::from(g < 0.0))
 }
 
 #[cfg(test)]

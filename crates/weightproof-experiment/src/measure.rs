@@ -15,6 +15,7 @@ use weightproof::radius::{RadiusOptions, RadiusSearch};
 use weightproof::threat::{Distribution, Kind, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Samples, Verdict};
 use weightproof_train::Labelled;
+use weightproof_train::data::right;
 
 /// Samples of a mini-batch of the universal attack.
 const BATCH: usize = 250;
@@ -174,11 +175,6 @@ impl<'a> Bench<'a> {
         radii.sort_by(f64::total_cmp);
         radii.get(radii.len() / 2).copied().unwrap_or(0.0)
     }
-}
-
-/// Whether the label has the largest output; NaN is never right.
-pub fn right(outputs: &[f64], label: usize) -> bool {
-    outputs.iter().enumerate().all(|(j, &f)| j == label || f < outputs[label])
 }
 
 /// Largest magnitude of a weight.

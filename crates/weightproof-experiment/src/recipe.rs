@@ -50,7 +50,7 @@ pub fn with_adversary(mut config: TrainConfig, adversary: Adversary) -> TrainCon
 
 /// AdamW in place of Adam.
 pub fn with_weight_decay(mut config: TrainConfig, weight_decay: f64) -> TrainConfig {
-    config.optimizer = Rule::AdamW { betas: [0.9, 0.999], epsilon: 1e-8, weight_decay };
+    config.optimizer = Rule::adamw(weight_decay);
     config
 }
 

@@ -3,7 +3,7 @@
 use crate::error::TrainError;
 use weightproof::verdict::Samples;
 use weightproof_formats::FormatError;
-use weightproof_formats::data::DataSet;
+use weightproof_formats::data::{Batch, DataSet};
 
 /// Samples decoded at once while a data set is read.
 const DECODED: usize = 2048;
@@ -26,8 +26,19 @@ impl Labelled {
     /// As [`DataSet::next_batch`].
     pub fn read(data: &mut DataSet) -> Result<Labelled, FormatError> {
         let width = data.info().shape.iter().product();
+        Labelled::collect(width, |most| data.next_batch(most))
+    }
+
+    /// All samples that `next` gives, at most as many at once as it is asked for; none when they have no labels.
+    ///
+    /// # Errors
+    /// Those of `next`.
+    pub fn collect<E>(
+        width: usize,
+        mut next: impl FnMut(usize) -> Result<Option<Batch>, E>,
+    ) -> Result<Labelled, E> {
         let mut all = Labelled { width, ..Labelled::default() };
-        while let Some(batch) = data.next_batch(DECODED)? {
+        while let Some(batch) = next(DECODED)? {
             let Some(labels) = batch.labels else { return Ok(Labelled { width, ..Labelled::default() }) };
             all.inputs.extend(batch.inputs.iter().map(|&x| x as f32));
             all.labels.extend(labels);
@@ -92,4 +103,9 @@ impl Labelled {
             None => Ok(()),
         }
     }
+}
+
+/// Whether the label has the largest output; NaN is never right.
+pub fn right<T: PartialOrd>(outputs: &[T], label: usize) -> bool {
+    outputs.iter().enumerate().all(|(j, v)| j == label || *v < outputs[label])
 }

@@ -59,6 +59,11 @@ impl Rule {
         Rule::Adam { betas: betas(), epsilon: epsilon(), weight_decay: 0.0 }
     }
 
+    /// AdamW with its usual numbers.
+    pub fn adamw(weight_decay: f64) -> Self {
+        Rule::AdamW { betas: betas(), epsilon: epsilon(), weight_decay }
+    }
+
     /// What is wrong with its numbers, if anything.
     pub(crate) fn defect(&self) -> Option<String> {
         let fraction = |v: f64| (0.0..1.0).contains(&v);
@@ -202,7 +207,7 @@ mod tests {
         close(two_steps(Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.5 }), 0.7075);
         // A constant gradient makes every step of Adam as long as the rate.
         close(two_steps(Rule::adam()), 0.8);
-        let adamw = Rule::AdamW { betas: betas(), epsilon: epsilon(), weight_decay: 0.5 };
+        let adamw = Rule::adamw(0.5);
         close(two_steps(adamw), (0.95 - 0.1) * 0.95 - 0.1);
     }
 

@@ -8,7 +8,7 @@
 
 use crate::adversary::Landscape;
 use crate::config::TrainConfig;
-use crate::data::Labelled;
+use crate::data::{Labelled, right};
 use crate::error::TrainError;
 use crate::graph::{Graph, numbers};
 use crate::history::{EpochRecord, Sums, TermValue};
@@ -318,6 +318,5 @@ impl Landscape for Loss<'_> {
 fn correct(logits: &[f32], labels: &[u32]) -> usize {
     let classes = logits.len() / labels.len();
     let rows = logits.chunks_exact(classes).zip(labels);
-    let wins = |row: &[f32], label: usize| row.iter().enumerate().all(|(j, &v)| j == label || v < row[label]);
-    rows.filter(|(row, label)| wins(row, **label as usize)).count()
+    rows.filter(|(row, label)| right(row, **label as usize)).count()
 }

@@ -19,7 +19,7 @@ use std::time::Instant;
 use weightproof::network::Network;
 use weightproof::verdict::Precision;
 use weightproof_formats::network::{read_network, write_network};
-use weightproof_report::{DataReport, EpochReport, ModelReport, TrainReport, history_csv};
+use weightproof_report::{EpochReport, ModelReport, TrainReport, history_csv};
 use weightproof_train::{
     EpochRecord, Labelled, Observer, Outcome, TrainConfig, TrainError, Trainer, checkpoint,
 };
@@ -83,18 +83,9 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode, Failure> {
     }
     let first: Vec<f64> = samples.inputs[..samples.width].iter().map(|&x| f64::from(x)).collect();
     let model = folder.export(&trainer, &first)?;
-    let info = source.info();
     let report = TrainReport {
         model,
-        data: DataReport {
-            description: info.description.clone(),
-            format: info.format.into(),
-            samples: samples.len(),
-            offset: data.offset,
-            shape: info.shape.clone(),
-            labelled: info.labelled,
-            sha256: source.sha256()?,
-        },
+        data: source.report(samples.len(), data.offset)?,
         validation_method: trainer.config().validation.method.clone(),
         config: serde_json::to_value(Settings { data: &data, train: trainer.config() })
             .map_err(|error| Failure::new(format!("settings: {error}")))?,
@@ -113,18 +104,12 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode, Failure> {
 }
 
 fn read(source: &mut Source, classes: usize, args: &TrainArgs) -> Result<Labelled, Failure> {
-    /// Samples decoded at once.
-    const DECODED: usize = 2048;
     if !source.info().labelled {
         let message = format!("{}: expected labels, found none", source.info().description);
         return Err(Failure::new(message).hint("--labels FILE"));
     }
     let width = source.info().shape.iter().product();
-    let mut all = Labelled { width, ..Labelled::default() };
-    while let Some(batch) = source.next(DECODED, Some(classes))? {
-        all.inputs.extend(batch.inputs.iter().map(|&x| x as f32));
-        all.labels.extend(batch.labels.into_iter().flatten());
-    }
+    let all = Labelled::collect(width, |most| source.next(most, Some(classes)))?;
     if !args.quiet {
         // Nothing can be done when standard error is closed.
         let _ = writeln!(std::io::stderr(), "{} samples of {}", all.len(), source.info().description);

@@ -2,7 +2,7 @@
 
 mod awp;
 mod noise;
-mod pgd;
+pub mod pgd;
 mod sam;
 
 use crate::parameters::Parameters;

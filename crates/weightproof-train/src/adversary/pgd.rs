@@ -20,18 +20,34 @@ pub(super) fn climb(
         let (gradient, by_input) = landscape.cross_entropy_gradients(&at, &inputs);
         // Inputs first, then weights, in turns.
         if radius > 0.0 && (!both || step % 2 == 1) {
-            let (r, length) = (radius as f32, (REACH * radius / steps as f64) as f32);
-            let raised = at.zip(&gradient, |w, g| w + length * sign(g));
-            at = raised.zip(start, |w, center| w.clamp(center - r, center + r));
+            at = step_parameters(&at, &gradient, start, radius, steps);
         }
         if input_radius > 0.0 && (!both || step % 2 == 0) {
-            let (r, length) = (input_radius as f32, (REACH * input_radius / steps as f64) as f32);
-            for ((x, g), center) in inputs.iter_mut().zip(&by_input).zip(first) {
-                *x = (*x + length * sign(*g)).clamp(center - r, center + r).clamp(0.0, 1.0);
-            }
+            step_inputs(&mut inputs, &by_input, first, input_radius, steps);
         }
     }
     (at, inputs)
+}
+
+/// One of `steps` signed steps of parameters within `start ± radius`.
+pub fn step_parameters(
+    at: &Parameters,
+    gradient: &Parameters,
+    start: &Parameters,
+    radius: f64,
+    steps: usize,
+) -> Parameters {
+    let (r, length) = (radius as f32, (REACH * radius / steps as f64) as f32);
+    let raised = at.zip(gradient, |w, g| w + length * sign(g));
+    raised.zip(start, |w, center| w.clamp(center - r, center + r))
+}
+
+/// One of `steps` signed steps of inputs within `first ± radius` and [0, 1].
+pub fn step_inputs(inputs: &mut [f32], gradient: &[f32], first: &[f32], radius: f64, steps: usize) {
+    let (r, length) = (radius as f32, (REACH * radius / steps as f64) as f32);
+    for ((x, g), center) in inputs.iter_mut().zip(gradient).zip(first) {
+        *x = (*x + length * sign(*g)).clamp(center - r, center + r).clamp(0.0, 1.0);
+    }
 }
 
 /// The sign, 0 for 0 and for NaN.

@@ -90,7 +90,7 @@ pub fn find(name: &str) -> Option<&'static Objective> {
 }
 
 /// Mean over the batch of the cross-entropy of the label.
-pub(crate) fn mean_cross_entropy(logits: Tensor<2>, labels: &Tensor<2, Int>) -> Tensor<1> {
+pub fn mean_cross_entropy(logits: Tensor<2>, labels: &Tensor<2, Int>) -> Tensor<1> {
     burn::tensor::activation::log_softmax(logits, 1).gather(1, labels.clone()).mean().neg()
 }
 
