@@ -3,6 +3,7 @@
 pub mod train;
 
 use crate::command::experiment::ExperimentArgs;
+use crate::command::report::ReportArgs;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -38,6 +39,8 @@ pub enum Command {
     Train(Box<train::TrainArgs>),
     /// Train and measure models on MNIST: tables, plots and data of an experiment
     Experiment(Box<ExperimentArgs>),
+    /// Show results as one page with figures, or what changed between two of them
+    Report(Box<ReportArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -129,6 +132,9 @@ pub struct RadiusArgs {
         help_heading = "Method"
     )]
     pub width: String,
+    /// Also the radii of every sample with one layer perturbed: which layer limits the certificate
+    #[arg(long, help_heading = "Method")]
+    pub by_layer: bool,
     #[command(flatten)]
     pub limits: LimitArgs,
     #[command(flatten)]
@@ -386,6 +392,8 @@ pub enum FormatArg {
     Json,
     /// One row for each sample and radius
     Csv,
+    /// The same rows with types, for --output
+    Parquet,
 }
 
 /// The names of all attacks.
@@ -422,6 +430,7 @@ impl OutputArgs {
             FormatArg::Text => Format::Text,
             FormatArg::Json => Format::Json,
             FormatArg::Csv => Format::Csv,
+            FormatArg::Parquet => Format::Parquet,
         }
     }
 }

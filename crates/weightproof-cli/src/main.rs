@@ -8,6 +8,7 @@ mod interrupt;
 mod journal;
 mod number;
 mod output;
+mod pictures;
 mod run;
 mod session;
 mod source;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Radius(args) => command::radius::run(args),
         Command::Train(args) => command::train::run(args),
         Command::Experiment(args) => command::experiment::run(args),
+        Command::Report(args) => command::report::run(args),
         Command::Completions { shell } => command::generate::completions(*shell),
         Command::Man { command } => command::generate::man(command.as_deref()),
     };

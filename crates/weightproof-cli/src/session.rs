@@ -49,6 +49,7 @@ impl Session {
             precision: config::precision(arguments.engine),
             seed: arguments.engine.seed,
         };
+        output::check_format(arguments.output)?;
         output::check(arguments.output.output.as_deref())?;
         let (network, model) = source::load_model(&config.model)?;
         let source = Source::open(&config.data, &network, config.model.path.is_none())?;

@@ -32,7 +32,13 @@ fn quick(name: &str, folder: &Path) -> Value {
     }
     for plot in report["plots"].as_array().unwrap() {
         let text = fs::read_to_string(results.join(plot.as_str().unwrap())).unwrap();
-        assert!(text.starts_with("<svg") && text.contains("<text") && text.contains("<polyline"), "{plot}");
+        assert!(text.starts_with("<svg") && text.contains("<text") && text.contains("<path"), "{plot}");
+    }
+    assert_eq!(report["charts"].as_array().unwrap().len(), report["plots"].as_array().unwrap().len());
+    let page = Run::new(["report", &format!("results/{name}/{name}.json")]).within(folder).output();
+    assert_eq!((page.code, page.stderr.as_str()), (Some(0), ""));
+    for chart in report["charts"].as_array().unwrap() {
+        assert!(page.stdout.contains(&format!("aria-label=\"{}", chart["title"].as_str().unwrap())), "{chart}");
     }
     for model in report["models"].as_array().unwrap() {
         assert!(model["failure"].is_null() && model["config"]["term"].is_array(), "{model}");

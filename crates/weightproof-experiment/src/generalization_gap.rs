@@ -4,11 +4,11 @@
 
 use crate::generalization::{Bound, Given};
 use crate::measure::{Bench, Effort, largest_weight};
-use crate::plot::{Axis, Line, Plot, Scale};
 use crate::recipe::{SIZES, plain, with_term};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
+use weightproof_report::figure::{Axis, Chart, Scale};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::threat::Kind;
@@ -160,14 +160,10 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
     Presentation { tables: vec![table], plots, findings: findings(records) }
 }
 
-fn plots(sweep: &str, records: &[Record]) -> [Plot; 2] {
-    let of = |value: &str, name: &str| Line {
-        name: name.into(),
-        points: records
-            .iter()
-            .filter(|r| r.group == sweep)
-            .map(|r| (r.knob(sweep), r.value(value)))
-            .collect(),
+fn plots(sweep: &str, records: &[Record]) -> [Chart; 2] {
+    let of = |value: &str, name: &str| {
+        let models = records.iter().filter(|r| r.group == sweep);
+        (name.to_owned(), models.map(|r| (r.knob(sweep), r.value(value))).collect::<Vec<_>>())
     };
     let label = match sweep {
         "radius" => "radius of training, absolute (λ = 0.1)",
@@ -175,27 +171,21 @@ fn plots(sweep: &str, records: &[Record]) -> [Plot; 2] {
         _ => "μ, weight of norms",
     };
     let x = Axis::new(label, Scale::Linear);
-    let errors = Plot {
-        name: format!("errors-{sweep}"),
-        title: format!("Errors against {sweep}"),
-        x: x.clone(),
-        y: Axis::new("share of images", Scale::Percent),
-        lines: vec![of("train-error", "train error"), of("test-error", "test error"), of("gap", "gap")],
-    };
-    let bound = Plot {
-        name: format!("bound-{sweep}"),
-        title: format!("The bound and its terms against {sweep}; above 1 it is vacuous"),
-        x,
-        y: Axis::new("probability of an error, bounded", Scale::Logarithmic),
-        lines: vec![
-            of("bound", "sum"),
-            of("complexity", "complexity"),
-            of("empirical", "margin ≤ γ"),
-            of("confidence", "confidence"),
-            of("test-error", "test error (measured)"),
-        ],
-    };
-    [errors, bound]
+    let errors = [of("train-error", "train error"), of("test-error", "test error"), of("gap", "gap")];
+    let terms = [
+        of("bound", "sum"),
+        of("complexity", "complexity"),
+        of("empirical", "margin ≤ γ"),
+        of("confidence", "confidence"),
+        of("test-error", "test error (measured)"),
+    ];
+    let share = Axis::new("share of images", Scale::Percent);
+    let bounded = Axis::new("probability of an error, bounded", Scale::Logarithmic);
+    let title = format!("The bound and its terms against {sweep}; above 1 it is vacuous");
+    [
+        Chart::of_lines(&format!("errors-{sweep}"), format!("Errors against {sweep}"), (x.clone(), share), errors),
+        Chart::of_lines(&format!("bound-{sweep}"), title, (x, bounded), terms),
+    ]
 }
 
 /// Spearman's rank correlation, equal numbers at the mean of their ranks; NaN where one list is constant.

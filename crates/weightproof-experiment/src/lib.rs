@@ -15,7 +15,6 @@ pub mod joint;
 mod lab;
 pub mod measure;
 mod non_singular;
-pub mod plot;
 pub mod recipe;
 pub mod report;
 pub mod table;

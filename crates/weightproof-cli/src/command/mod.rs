@@ -7,6 +7,7 @@ pub mod experiment;
 pub mod generate;
 pub mod inspect;
 pub mod radius;
+pub mod report;
 pub mod train;
 
 use crate::threat::SetAt;

@@ -10,9 +10,11 @@ use crate::output;
 use crate::run::{self, BatchSize};
 use crate::session::{Arguments, Session};
 use serde::Serialize;
+use std::iter;
 use std::process::ExitCode;
 use weightproof::bounds::EXACT;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
+use weightproof::threat::PerturbationSet;
 use weightproof_report::{
     Environment, ExactRadiusRecord, ExactRadiusSummary, Header, MethodReport, RadiusRecord, RadiusSummary,
     Record, Report, RunResult, curve_radii,
@@ -32,6 +34,8 @@ struct Settings<'a> {
     shared: &'a Config,
     method: &'a MethodConfig,
     width: f64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    by_layer: bool,
     attack: Option<&'a AttackConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exact: Option<Exact<'a>>,
@@ -62,17 +66,30 @@ pub fn run(args: &RadiusArgs) -> Result<ExitCode, Failure> {
             attack.as_ref().map(|a| attack::options(&session, a)),
         )
     };
-    let search = RadiusSearch::new(&session.network, &set, options);
-    let search = search.map_err(|error| Failure::new(error.to_string()))?;
+    let new = |set: &PerturbationSet| {
+        let search = RadiusSearch::new(&session.network, set, options.clone());
+        search.map_err(|error| Failure::new(error.to_string()))
+    };
+    let (layers, parts) = if args.by_layer { parts(&session, &set) } else { Default::default() };
+    let searches = iter::once(&set).chain(&parts).map(new).collect::<Result<Vec<_>, _>>()?;
     let mut run = session.start(&arguments, BatchSize::Fixed(BATCH))?;
     let mut found: Vec<SampleRadius> = Vec::new();
+    let mut records: Vec<RadiusRecord> = Vec::new();
     let classes = session.classes();
     let done = run.over(
         &mut session.source,
         classes,
-        |batch| search.search(run::samples(batch)).map_err(|error| Failure::new(error.to_string())),
+        |batch| {
+            let search = |search: &RadiusSearch<'_>| search.search(run::samples(batch));
+            let found = searches.iter().map(search).collect::<Result<Vec<_>, _>>();
+            found.map_err(|error| Failure::new(error.to_string()))
+        },
         |_, radii| {
-            found.extend(radii);
+            let Some((all, layers)) = radii.split_first() else { return Ok(()) };
+            let of_layers = |k: usize| layers.iter().map(move |layer: &Vec<SampleRadius>| &layer[k]);
+            let record = |(k, r): (usize, &SampleRadius)| RadiusRecord::from(r).by_layer(of_layers(k));
+            records.extend(all.iter().enumerate().map(record));
+            found.extend(all);
             Ok(())
         },
     )?;
@@ -80,6 +97,7 @@ pub fn run(args: &RadiusArgs) -> Result<ExitCode, Failure> {
         shared: &session.config,
         method: &method,
         width,
+        by_layer: args.by_layer,
         attack: attack.as_ref(),
         exact: exact.as_ref().map(|options| Exact::new(options, &budget)),
     };
@@ -90,18 +108,28 @@ pub fn run(args: &RadiusArgs) -> Result<ExitCode, Failure> {
         false => (describe(&session, &settings), certify::guarantee(&method)),
     };
     let header = session.header(&done, &[], &set, (described, guarantee), &settings)?;
-    let records: Vec<RadiusRecord> = found.iter().map(RadiusRecord::from).collect();
     let given = &session.config.threat.radii;
     let radii = if given.is_empty() { curve_radii(&records) } else { given.clone() };
-    let summary = RadiusSummary::new(&records, &radii, attack.is_some());
+    let attacked = attack.is_some();
+    let summary = RadiusSummary::new(&records, &radii, attacked).by_layer(&layers, &records, attacked);
     let end = End { output: &args.output, header, partial: done.partial, environment: run.environment() };
     if method.is_exact() {
-        let records: Vec<_> = found.iter().map(ExactRadiusRecord::from).collect();
+        let reason = |(radius, found): (RadiusRecord, &SampleRadius)| {
+            let reason = found.reason;
+            ExactRadiusRecord { radius, reason }
+        };
+        let records: Vec<_> = records.into_iter().zip(&found).map(reason).collect();
         end.write(ExactRadiusSummary::new(summary, &records), records)?;
     } else {
         end.write(summary, records)?;
     }
     Ok(exit_code(!done.partial))
+}
+
+/// The layers that move, and for each the set in which only it does.
+fn parts(session: &Session, set: &PerturbationSet) -> (Vec<String>, Vec<PerturbationSet>) {
+    let moving = set.layers.iter().filter(|layer| !layer.is_zero());
+    moving.map(|layer| (session.network.nodes()[layer.node].name.clone(), set.only(layer.node))).unzip()
 }
 
 /// What a report has beside its samples.

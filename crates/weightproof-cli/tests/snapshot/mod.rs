@@ -92,6 +92,13 @@ pub fn check(name: &str, run: &Run) {
     assert!(same_text(&expected, &found), "{name}: expected\n{expected}\nfound\n{found}");
 }
 
+/// Compares a text.
+pub fn check_text(name: &str, found: &str) {
+    let Some(expected) = stored(&format!("{name}.txt"), found) else { return };
+    let differs = expected.lines().zip(found.lines()).find(|(a, b)| a != b);
+    assert!(expected == found, "{name}: first difference {differs:?}");
+}
+
 /// Compares the exit code and the parsed standard output, without `environment`.
 pub fn check_json(name: &str, run: &Run) {
     let output = run.output();
