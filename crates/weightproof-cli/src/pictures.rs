@@ -36,12 +36,16 @@ pub fn load(wanted: &Wanted<'_>, data: Option<&Path>) -> Result<Pictures, Failur
             let expected = format!("sha256 {}", wanted.data.sha256);
             Err(Failure::new(format!("{place}: expected the data of the result, {expected}, found others")))
         }
-        Ok(None) => Ok(note(format!("No images: {place} is no longer what the result was about (its SHA-256 differs)."))),
+        Ok(None) => Ok(note(format!(
+            "No images: {place} is no longer what the result was about (its SHA-256 differs)."
+        ))),
         Err(failure) if data.is_some() => Err(failure),
         Err(failure) => {
             let reason = failure.to_string();
             let reason = reason.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Ok(note(format!("No images: the data cannot be read ({reason}). `--data DATA` says where they are.")))
+            Ok(note(format!(
+                "No images: the data cannot be read ({reason}). `--data DATA` says where they are."
+            )))
         }
     }
 }
@@ -52,11 +56,17 @@ fn setting<'a>(wanted: &'a Wanted<'_>, name: &str) -> Option<&'a str> {
 }
 
 /// The images; `None` when the data are others.
-fn pictures(wanted: &Wanted<'_>, path: Option<&Path>, given: bool, layout: Layout) -> Result<Option<Pictures>, Failure> {
+fn pictures(
+    wanted: &Wanted<'_>,
+    path: Option<&Path>,
+    given: bool,
+    layout: Layout,
+) -> Result<Option<Pictures>, Failure> {
     let mut data = match path {
         None => embedded_images()?,
         Some(path) => {
-            let flag = |name: &str| wanted.config.get("data").and_then(|d| d.get(name)).and_then(Value::as_bool);
+            let flag =
+                |name: &str| wanted.config.get("data").and_then(|d| d.get(name)).and_then(Value::as_bool);
             DataSet::open(&DataOptions {
                 split: if setting(wanted, "split") == Some("train") { Split::Train } else { Split::Test },
                 csv_labels: flag("csv_labels").unwrap_or(true),
@@ -84,7 +94,10 @@ fn pictures(wanted: &Wanted<'_>, path: Option<&Path>, given: bool, layout: Layou
     let mut by_index = BTreeMap::new();
     for (index, values) in values {
         let picture = Picture::new(&values, layout, range);
-        by_index.insert(index, picture.map_err(|error| Failure::new(format!("image of sample {index}: {error}")))?);
+        by_index.insert(
+            index,
+            picture.map_err(|error| Failure::new(format!("image of sample {index}: {error}")))?,
+        );
     }
     Ok(Some(Pictures { by_index, note }))
 }

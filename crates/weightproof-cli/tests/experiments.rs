@@ -38,7 +38,10 @@ fn quick(name: &str, folder: &Path) -> Value {
     let page = Run::new(["report", &format!("results/{name}/{name}.json")]).within(folder).output();
     assert_eq!((page.code, page.stderr.as_str()), (Some(0), ""));
     for chart in report["charts"].as_array().unwrap() {
-        assert!(page.stdout.contains(&format!("aria-label=\"{}", chart["title"].as_str().unwrap())), "{chart}");
+        assert!(
+            page.stdout.contains(&format!("aria-label=\"{}", chart["title"].as_str().unwrap())),
+            "{chart}"
+        );
     }
     for model in report["models"].as_array().unwrap() {
         assert!(model["failure"].is_null() && model["config"]["term"].is_array(), "{model}");

@@ -8,10 +8,10 @@ use crate::recipe::{SIZES, plain, with_term};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
-use weightproof_report::figure::{Axis, Chart, Scale};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::threat::Kind;
+use weightproof_report::figure::{Axis, Chart, Scale};
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "generalization-gap",
@@ -183,7 +183,12 @@ fn plots(sweep: &str, records: &[Record]) -> [Chart; 2] {
     let bounded = Axis::new("probability of an error, bounded", Scale::Logarithmic);
     let title = format!("The bound and its terms against {sweep}; above 1 it is vacuous");
     [
-        Chart::of_lines(&format!("errors-{sweep}"), format!("Errors against {sweep}"), (x.clone(), share), errors),
+        Chart::of_lines(
+            &format!("errors-{sweep}"),
+            format!("Errors against {sweep}"),
+            (x.clone(), share),
+            errors,
+        ),
         Chart::of_lines(&format!("bound-{sweep}"), title, (x, bounded), terms),
     ]
 }

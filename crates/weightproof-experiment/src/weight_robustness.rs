@@ -8,8 +8,8 @@ use crate::recipe::{plain, with_term, with_worst_case};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
-use weightproof_report::figure::{Axis, Chart, Scale};
 use weightproof::threat::Kind;
+use weightproof_report::figure::{Axis, Chart, Scale};
 use weightproof_train::TrainConfig;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {

@@ -141,14 +141,18 @@ pub fn compare(a: &RunFile, b: &RunFile) -> Result<Comparison, CompareError> {
         Err(CompareError::Different { what, a: x, b: y, file_a, file_b })
     };
     same("command", a.command.name().into(), b.command.name().into())?;
-    let data = |run: &RunFile| format!("{} (sha256 {})", run.data.description, run.data.sha256.get(..12).unwrap_or(&run.data.sha256));
+    let data = |run: &RunFile| {
+        format!("{} (sha256 {})", run.data.description, run.data.sha256.get(..12).unwrap_or(&run.data.sha256))
+    };
     if a.data.sha256 != b.data.sha256 {
         same("data", data(a), data(b))?;
     }
     same("property", a.property().into(), b.property().into())?;
     let pairs = pairs(a, b);
     if pairs.is_empty() {
-        let radii = |run: &RunFile| run.results.iter().filter_map(|r| r.radius).map(exact).collect::<Vec<_>>().join(",");
+        let radii = |run: &RunFile| {
+            run.results.iter().filter_map(|r| r.radius).map(exact).collect::<Vec<_>>().join(",")
+        };
         same("radius", radii(a), radii(b))?;
     }
     let compared: Vec<Compared> = pairs.into_iter().map(|(x, y)| compared(a.command, x, y)).collect();
@@ -176,7 +180,11 @@ fn pairs<'a>(a: &'a RunFile, b: &'a RunFile) -> Vec<(&'a ResultAt, &'a ResultAt)
 
 fn differences(a: &RunFile, b: &RunFile) -> Vec<Difference> {
     let of = |what: &'static str, f: &dyn Fn(&RunFile) -> String| Difference { what, values: [f(a), f(b)] };
-    let json = |value: Option<&Value>| value.filter(|v| !v.is_null()).map_or_else(|| "none".into(), |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    let json = |value: Option<&Value>| {
+        value
+            .filter(|v| !v.is_null())
+            .map_or_else(|| "none".into(), |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+    };
     let all = [
         of("network", &|r| format!("{} (sha256 {})", r.model.name, r.model.sha256)),
         of("threat", &|r| r.threat.kind.clone()),
@@ -185,7 +193,9 @@ fn differences(a: &RunFile, b: &RunFile) -> Vec<Difference> {
         of("input radius", &|r| exact(r.threat.input_radius)),
         of("activation radius", &|r| exact(r.threat.activation_radius)),
         of("radii of single layers", &|r| format!("{:?}", r.threat.overrides)),
-        of("radius", &|r| r.results.iter().filter_map(|r| r.radius).map(exact).collect::<Vec<_>>().join(", ")),
+        of("radius", &|r| {
+            r.results.iter().filter_map(|r| r.radius).map(exact).collect::<Vec<_>>().join(", ")
+        }),
         of("method", &|r| r.method_name().into()),
         of("guarantee", &|r| r.guarantee.clone()),
         of("intermediate bounds", &|r| json(r.method.get("intermediate"))),
@@ -229,7 +239,9 @@ fn compared(command: Command, a: &ResultAt, b: &ResultAt) -> Compared {
     };
     let moved = [std::cmp::Ordering::Greater, std::cmp::Ordering::Equal, std::cmp::Ordering::Less].map(moved);
     all.retain(|c| c.verdicts[0] != c.verdicts[1] || c.values[0] != c.values[1]);
-    all.sort_by(|x, y| x.difference().unwrap_or(f64::NEG_INFINITY).total_cmp(&y.difference().unwrap_or(f64::NEG_INFINITY)));
+    all.sort_by(|x, y| {
+        x.difference().unwrap_or(f64::NEG_INFINITY).total_cmp(&y.difference().unwrap_or(f64::NEG_INFINITY))
+    });
     Compared {
         radii: [a.radius, b.radius],
         samples: both.len(),
@@ -346,7 +358,10 @@ impl Comparison {
         )?;
         let mut table = Table::new([Side::Left, Side::Left, Side::Right]);
         table.push(["A", "B", "samples"]);
-        result.transitions.iter().for_each(|t| table.push([t.from.to_owned(), t.to.into(), t.samples.to_string()]));
+        result
+            .transitions
+            .iter()
+            .for_each(|t| table.push([t.from.to_owned(), t.to.into(), t.samples.to_string()]));
         write!(out, "{table}")?;
         if let Some(c) = result.change {
             let number = |v: f64| value_or_dash(Some(v));
@@ -368,7 +383,8 @@ impl Comparison {
             }
             let first = if changes.len() > LISTED { format!(", the first {LISTED}") } else { String::new() };
             writeln!(out, "{title}: {}{first}", changes.len())?;
-            let mut table = Table::new([Side::Right, Side::Right, Side::Left, Side::Left, Side::Right, Side::Right]);
+            let mut table =
+                Table::new([Side::Right, Side::Right, Side::Left, Side::Left, Side::Right, Side::Right]);
             let name = |side: &str| format!("{} {side}", result.quantity);
             table.push(["index".to_owned(), "label".into(), "A".into(), "B".into(), name("A"), name("B")]);
             for c in changes.iter().take(LISTED) {

@@ -116,7 +116,7 @@ impl Record for ExactRadiusRecord {
 mod tests {
     use super::*;
     use crate::column::{Cell, Column};
-use crate::radius::curve_radii;
+    use crate::radius::curve_radii;
 
     #[test]
     fn only_neighbours_and_misclassified_samples_are_closed() {

@@ -11,8 +11,8 @@
 
 mod attack;
 mod certify;
-pub mod compare;
 mod column;
+pub mod compare;
 mod csv;
 mod exact;
 mod exact_radius;

@@ -44,7 +44,8 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
             .set_created_by(concat!("weightproof ", env!("CARGO_PKG_VERSION")).into())
             .set_key_value_metadata(Some(vec![KeyValue::new("weightproof".into(), header(report))]))
             .build();
-        let mut file = SerializedFileWriter::new(&mut bytes, Arc::new(schema(&columns)?), Arc::new(properties))?;
+        let mut file =
+            SerializedFileWriter::new(&mut bytes, Arc::new(schema(&columns)?), Arc::new(properties))?;
         while rows.peek().is_some() {
             let block: Vec<Vec<Cell>> = rows.by_ref().take(GROUP).collect();
             let mut group = file.next_row_group()?;
@@ -102,22 +103,34 @@ fn write_column<'a, W: Write + Send>(
     };
     let writer = &mut column;
     match kind {
-        Kind::Integer => put::<Int64Type>(writer, cells.map(|c| match c {
-            Cell::Integer(n) => n.map(|n| n as i64),
-            Cell::Class(_) | Cell::Number(_) | Cell::Text(_) => None,
-        })),
-        Kind::Class => put::<Int32Type>(writer, cells.map(|c| match c {
-            Cell::Class(class) => class.and_then(|class| i32::try_from(class).ok()),
-            Cell::Integer(_) | Cell::Number(_) | Cell::Text(_) => None,
-        })),
-        Kind::Number => put::<DoubleType>(writer, cells.map(|c| match c {
-            Cell::Number(v) => *v,
-            Cell::Integer(_) | Cell::Class(_) | Cell::Text(_) => None,
-        })),
-        Kind::Text => put::<ByteArrayType>(writer, cells.map(|c| match c {
-            Cell::Text(text) => text.as_deref().map(ByteArray::from),
-            Cell::Integer(_) | Cell::Class(_) | Cell::Number(_) => None,
-        })),
+        Kind::Integer => put::<Int64Type>(
+            writer,
+            cells.map(|c| match c {
+                Cell::Integer(n) => n.map(|n| n as i64),
+                Cell::Class(_) | Cell::Number(_) | Cell::Text(_) => None,
+            }),
+        ),
+        Kind::Class => put::<Int32Type>(
+            writer,
+            cells.map(|c| match c {
+                Cell::Class(class) => class.and_then(|class| i32::try_from(class).ok()),
+                Cell::Integer(_) | Cell::Number(_) | Cell::Text(_) => None,
+            }),
+        ),
+        Kind::Number => put::<DoubleType>(
+            writer,
+            cells.map(|c| match c {
+                Cell::Number(v) => *v,
+                Cell::Integer(_) | Cell::Class(_) | Cell::Text(_) => None,
+            }),
+        ),
+        Kind::Text => put::<ByteArrayType>(
+            writer,
+            cells.map(|c| match c {
+                Cell::Text(text) => text.as_deref().map(ByteArray::from),
+                Cell::Integer(_) | Cell::Class(_) | Cell::Number(_) => None,
+            }),
+        ),
     }?;
     column.close()
 }

@@ -234,7 +234,8 @@ impl Record for RadiusRecord {
     }
 
     fn more_columns(summary: &RadiusSummary) -> Vec<String> {
-        let names = |l: &LayerSummary| ["certified_radius", "attacked_radius"].map(|n| format!("{n}:{}", l.layer));
+        let names =
+            |l: &LayerSummary| ["certified_radius", "attacked_radius"].map(|n| format!("{n}:{}", l.layer));
         summary.layers.iter().flat_map(names).collect()
     }
 

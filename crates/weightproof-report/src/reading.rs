@@ -148,9 +148,8 @@ fn schema(file: &str, bytes: &[u8]) -> Result<String, ReadError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(broken("an empty file".into()));
     }
-    let missing = |found: &str| {
-        Err(ReadError::Schema { file: file.into(), expected: EXPECTED, found: found.into() })
-    };
+    let missing =
+        |found: &str| Err(ReadError::Schema { file: file.into(), expected: EXPECTED, found: found.into() });
     match serde_json::from_slice::<Head>(bytes) {
         Ok(Head { schema: Some(schema) }) => Ok(schema),
         Ok(Head { schema: None }) => missing("an object without the field schema"),
@@ -164,7 +163,8 @@ fn schema(file: &str, bytes: &[u8]) -> Result<String, ReadError> {
 
 /// Parses a file whose schema is known; errors say line and column.
 fn parse<'a, T: Deserialize<'a>>(file: &str, bytes: &'a [u8]) -> Result<T, ReadError> {
-    let shape = |error: serde_json::Error| ReadError::Shape { file: file.into(), detail: short(&error.to_string()) };
+    let shape =
+        |error: serde_json::Error| ReadError::Shape { file: file.into(), detail: short(&error.to_string()) };
     serde_json::from_slice(bytes).map_err(shape)
 }
 

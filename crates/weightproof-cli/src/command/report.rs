@@ -58,7 +58,9 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Failure> {
     if let Some(format) = args.format.filter(|f| *f != ReportFormat::Html && !args.compare) {
         let found = if format == ReportFormat::Text { "text" } else { "json" };
         let message = format!("format: expected html without --compare, found {found}");
-        return Err(Failure::new(message).hint("the results are JSON; `certify`, `attack` and `radius` write text"));
+        return Err(
+            Failure::new(message).hint("the results are JSON; `certify`, `attack` and `radius` write text")
+        );
     }
     let files = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     output::check(args.output.as_deref())?;
@@ -81,15 +83,21 @@ fn comparing(args: &ReportArgs, files: &[Loaded]) -> Result<ExitCode, Failure> {
     };
     let (a, b) = (with_samples(a, &args.results[0])?, with_samples(b, &args.results[1])?);
     let found = compare(a, b).map_err(|error| {
-        Failure::new(error.to_string()).hint("a comparison is sample by sample, of the same question about the same data")
+        Failure::new(error.to_string())
+            .hint("a comparison is sample by sample, of the same question about the same data")
     })?;
     remark_differences(args, &found);
     write_figures(args, || comparison_figures(&found))?;
-    let format = args.format.unwrap_or(if args.output.is_none() { ReportFormat::Text } else { ReportFormat::Html });
+    let format =
+        args.format.unwrap_or(if args.output.is_none() { ReportFormat::Text } else { ReportFormat::Html });
     match format {
         ReportFormat::Html => write_page(args, &comparison(&found)),
-        ReportFormat::Text => output::write(args.output.as_deref(), |out| found.text(out)).map(|()| ExitCode::SUCCESS),
-        ReportFormat::Json => output::write(args.output.as_deref(), |out| found.json(out)).map(|()| ExitCode::SUCCESS),
+        ReportFormat::Text => {
+            output::write(args.output.as_deref(), |out| found.text(out)).map(|()| ExitCode::SUCCESS)
+        }
+        ReportFormat::Json => {
+            output::write(args.output.as_deref(), |out| found.json(out)).map(|()| ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -107,14 +115,20 @@ fn with_samples<'a>(file: &'a Loaded, path: &Path) -> Result<&'a RunFile, Failur
         Loaded::Train(_) => "train",
         Loaded::Experiment(_) => "experiment",
     };
-    let message = format!("{}: expected a result of certify, attack or radius to compare, found {found}", path.display());
+    let message = format!(
+        "{}: expected a result of certify, attack or radius to compare, found {found}",
+        path.display()
+    );
     Err(Failure::new(message))
 }
 
 fn read(path: &Path) -> Result<Loaded, Failure> {
     let size = fs::metadata(path).map_err(Failure::io(path))?.len();
     if size > MOST_BYTES {
-        return Err(Failure::new(format!("{}: expected at most {MOST_BYTES} bytes, found {size}", path.display())));
+        return Err(Failure::new(format!(
+            "{}: expected at most {MOST_BYTES} bytes, found {size}",
+            path.display()
+        )));
     }
     let bytes = fs::read(path).map_err(Failure::io(path))?;
     reading::read(&path.display().to_string(), &bytes).map_err(|error| {
@@ -156,7 +170,9 @@ mod tests {
 
     #[test]
     fn names_of_figures_stay_in_their_folder() {
-        for (name, file) in [("curve", "curve"), ("../../etc/passwd", "-..-etc-passwd"), ("..", "figure"), ("a b", "a-b")] {
+        for (name, file) in
+            [("curve", "curve"), ("../../etc/passwd", "-..-etc-passwd"), ("..", "figure"), ("a b", "a-b")]
+        {
             assert_eq!(file_name(name), file);
         }
     }

@@ -50,7 +50,13 @@ impl Browser {
         // What it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let profile = tempfile::tempdir().unwrap();
-        let mut arguments = vec!["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1280,1000"];
+        let mut arguments = vec![
+            "--headless",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--window-size=1280,1000",
+        ];
         arguments.extend(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
         // A sandbox needs a user that is not root.
         arguments.push("--no-sandbox");
@@ -92,16 +98,27 @@ impl Browser {
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         write!(
             stream,
-            "{verb} {path} HTTP/1.1\r\nHost: localhost:{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "{verb} {path} HTTP/1.1\r\nHost: localhost:{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.port,
             body.len()
         )
         .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let json = answer.split_once("\r\n\r\n").expect("a body").1;
-        let value: Value = serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {answer}"));
+        // The driver leaves the connection open: its answer is as long as it says.
+        let mut stream = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            let Some((name, value)) = line.split_once(':') else {
+                if line.trim().is_empty() { break } else { continue }
+            };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut answer = vec![0; length];
+        stream.read_exact(&mut answer).unwrap();
+        let value: Value = serde_json::from_slice(&answer).unwrap();
         let value = value["value"].clone();
         assert!(value["error"].is_null(), "{value}");
         value

@@ -55,7 +55,12 @@ pub(super) struct Span {
 
 impl Span {
     /// Covers `values`; `room` is added at each end, as a fraction.
-    pub(super) fn over(axis: &Axis, values: impl Iterator<Item = f64>, room: f64, (from, to): (f64, f64)) -> Self {
+    pub(super) fn over(
+        axis: &Axis,
+        values: impl Iterator<Item = f64>,
+        room: f64,
+        (from, to): (f64, f64),
+    ) -> Self {
         let mut span = Span { axis: axis.clone(), low: f64::INFINITY, high: f64::NEG_INFINITY, from, to };
         for v in values.filter_map(|v| span.linear(v)).collect::<Vec<_>>() {
             (span.low, span.high) = (span.low.min(v), span.high.max(v));
@@ -65,7 +70,8 @@ impl Span {
             _ if !width.is_finite() => (0.0, 1.0),
             _ if width > 0.0 => (span.low - room * width, span.high + room * width),
             _ => {
-                let half = if axis.scale == Scale::Logarithmic { 0.5 } else { span.low.abs().max(1e-3) * 0.5 };
+                let half =
+                    if axis.scale == Scale::Logarithmic { 0.5 } else { span.low.abs().max(1e-3) * 0.5 };
                 (span.low - half, span.high + half)
             }
         };
@@ -105,7 +111,8 @@ impl Span {
     fn even(&self, wanted: usize) -> Vec<f64> {
         let rough = (self.high - self.low) / wanted.max(1) as f64;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|d| d * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
+        let step =
+            [1.0, 2.0, 5.0, 10.0].map(|d| d * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
         let first = (self.low / step - 1e-9).ceil() as i64;
         let last = (self.high / step + 1e-9).floor() as i64;
         (first..=last.min(first.saturating_add(100))).map(|k| k as f64 * step).collect()

@@ -14,6 +14,8 @@ const HEIGHT: f64 = 220.0;
 pub struct Bars {
     /// The axis of the bins.
     pub x: Axis,
+    /// Names of the bins, when they are around 0, 1, 2, … and not numbers.
+    pub names: Vec<String>,
     /// What is counted.
     pub y: String,
     /// The groups.
@@ -60,9 +62,14 @@ impl Bars {
             let width = (to - from - 2.0).max(1.0) * share;
             Some((from + 1.0 + k as f64 * width, width, y.place(bar.count as f64)?))
         };
+        let named = |(k, name): (usize, &String)| Some((x.place(k as f64)?, name.clone()));
+        let ticks = match self.names.as_slice() {
+            [] => x.ticks(8),
+            names => names.iter().enumerate().filter_map(named).collect(),
+        };
         let body = html! {
             (legend)
-            (frame::axes(&x, Some(&y), (top, bottom), frame::LEFT))
+            (frame::axes_with(&x, ticks, Some(&y), (top, bottom), frame::LEFT))
             @for (k, group) in self.groups.iter().enumerate() {
                 g class="series" data-series=(k) {
                     @for bar in group.bars.iter().filter(|b| b.count > 0) {

@@ -117,7 +117,12 @@ fn draw_band(band: &Band, x: &Span, y: &Span) -> Markup {
     let upper = points.iter().map(|p| format!("{:.1} {:.1}", p.0, p.2));
     let lower = points.iter().rev().map(|p| format!("{:.1} {:.1}", p.0, p.1));
     let path = upper.chain(lower).collect::<Vec<_>>().join("L");
-    let widest = points.iter().max_by(|a, b| (a.1 - a.2).total_cmp(&(b.1 - b.2)));
+    // Between two points, so that the words do not stick out.
+    let middle = |(a, b): (&(f64, f64, f64), &(f64, f64, f64))| {
+        (f64::midpoint(a.0, b.0), f64::midpoint(a.1, b.1), f64::midpoint(a.2, b.2))
+    };
+    let middles = points.iter().zip(points.iter().skip(1)).map(middle);
+    let widest = middles.max_by(|a, b| (a.1 - a.2).total_cmp(&(b.1 - b.2)));
     html! {
         @if points.len() > 1 {
             path class="band" d=(format!("M{path}Z")) fill="#8a939c" fill-opacity="0.2" {}

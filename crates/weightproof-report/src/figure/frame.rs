@@ -60,11 +60,22 @@ pub(super) fn legend(entries: &[Entry<'_>]) -> (Markup, f64) {
 }
 
 /// Grid, ticks and names of both axes; the marks lie above `bottom`.
-pub(super) fn axes(x: &Span, y: Option<&Span>, (top, bottom): (f64, f64), left: f64) -> Markup {
+pub(super) fn axes(x: &Span, y: Option<&Span>, vertical: (f64, f64), left: f64) -> Markup {
+    axes_with(x, x.ticks(8), y, vertical, left)
+}
+
+/// The same with ticks of one's own on the horizontal axis.
+pub(super) fn axes_with(
+    x: &Span,
+    ticks: Vec<(f64, String)>,
+    y: Option<&Span>,
+    (top, bottom): (f64, f64),
+    left: f64,
+) -> Markup {
     let right = WIDTH - RIGHT;
     html! {
         g class="axes" aria-hidden="true" {
-            @for (at, text) in x.ticks(8) {
+            @for (at, text) in ticks {
                 (rule("grid", (at, top), (at, bottom)))
                 (words("tick", (at, bottom + 19.0), "middle", TICK, &text))
             }

@@ -59,7 +59,10 @@ impl Quantiles {
 
     fn tip(&self, name: &str) -> String {
         let [a, b, median, c, d] = self.at.map(value);
-        format!("{name}: median {median}, middle half {b} to {c}, 5% to 95% {a} to {d}, {} samples", self.count)
+        format!(
+            "{name}: median {median}, middle half {b} to {c}, 5% to 95% {a} to {d}, {} samples",
+            self.count
+        )
     }
 }
 

@@ -15,7 +15,7 @@ const MOST: usize = 26;
 /// Most pairs in a table.
 const PAIRS: usize = 100;
 /// Most radii of a run that are shown.
-const RADII: usize = 5;
+const RADII: usize = 3;
 
 /// The section, unless the property is about outputs and not about classes.
 pub(super) fn section(study: &Study<'_>) -> Option<Section> {
@@ -49,12 +49,15 @@ fn left_out(samples: &[Sample]) -> String {
 /// Margins and pairs at some radii of a run: all when there are few, else the middle ones.
 fn margins(study: &Study<'_>, run: &RunFile) -> Vec<Block> {
     let results: Vec<&ResultAt> = run.results.iter().filter(|r| !r.samples.is_empty()).collect();
-    let share = |r: &ResultAt| r.summary.certified_accuracy.or(r.summary.accuracy_under_attack).unwrap_or(0.0);
+    let share =
+        |r: &ResultAt| r.summary.certified_accuracy.or(r.summary.accuracy_under_attack).unwrap_or(0.0);
     let mut order: Vec<usize> = (0..results.len()).collect();
     order.sort_by(|&a, &b| (share(results[a]) - 0.5).abs().total_cmp(&(share(results[b]) - 0.5).abs()));
     let open = order.first().copied();
     let mut shown: Vec<usize> = order.into_iter().take(RADII).collect();
     shown.sort_unstable();
+    // The radius that tells most comes first; the others are folded up.
+    shown.sort_by_key(|k| Some(*k) != open);
     let mut blocks = Vec::new();
     for k in shown {
         for figure in [ranges(study, run, results[k]), pairs(run, results[k])].into_iter().flatten() {
@@ -110,7 +113,8 @@ fn ranges(study: &Study<'_>, run: &RunFile, result: &ResultAt) -> Option<Figure>
     ];
     let rows = classes.iter().map(|(class, samples)| {
         let holds = samples.iter().filter(|s| super::study::holds(s)).count();
-        let least = samples.iter().map(|s| bound(run, s).unwrap_or(f64::NEG_INFINITY)).fold(f64::INFINITY, f64::min);
+        let least =
+            samples.iter().map(|s| bound(run, s).unwrap_or(f64::NEG_INFINITY)).fold(f64::INFINITY, f64::min);
         let [median, clean] = numbers(samples).map(|q| q.map(|q| q.at[2]));
         vec![
             GridCell::number(Some(f64::from(*class)), exact),
@@ -121,7 +125,8 @@ fn ranges(study: &Study<'_>, run: &RunFile, result: &ResultAt) -> Option<Figure>
             GridCell::value(clean),
         ]
     });
-    let table = Grid { caption: format!("Margins by class, {}", at(run, result)), columns, rows: rows.collect() };
+    let table =
+        Grid { caption: format!("Margins by class, {}", at(run, result)), columns, rows: rows.collect() };
     let what = match attack {
         true => "Estimate: the smallest margin that a search found; the true minimum may be smaller.".into(),
         false => format!("Proved ({guarantee}): no perturbation takes the margin below this number."),
@@ -168,7 +173,11 @@ fn pairs(run: &RunFile, result: &ResultAt) -> Option<Figure> {
             weight: count as f64,
             first: grouped(count),
             second: short(least),
-            tip: format!("class {a} against {b}: {} samples, smallest margin {}", grouped(count), value(least)),
+            tip: format!(
+                "class {a} against {b}: {} samples, smallest margin {}",
+                grouped(count),
+                value(least)
+            ),
         },
     };
     let names: Vec<String> = classes.iter().map(u32::to_string).collect();
@@ -177,7 +186,11 @@ fn pairs(run: &RunFile, result: &ResultAt) -> Option<Figure> {
         column_label: "strongest other class under perturbation".into(),
         rows: names.clone(),
         columns: names,
-        cells: classes.iter().flat_map(|&a| classes.iter().map(move |&b| (a, b))).map(|(a, b)| cell(a, b)).collect(),
+        cells: classes
+            .iter()
+            .flat_map(|&a| classes.iter().map(move |&b| (a, b)))
+            .map(|(a, b)| cell(a, b))
+            .collect(),
     };
     let attack = run.command == Command::Attack;
     let guarantee = if attack { "estimate" } else { run.guarantee.as_str() };
@@ -242,7 +255,12 @@ fn radii(study: &Study<'_>, run: &RunFile) -> Option<Block> {
     if rows.iter().all(|r| r.ranges.iter().all(Option::is_none)) {
         return None;
     }
-    let ranges = Ranges { x: Axis::new(study.radius_label(), Scale::Logarithmic), kinds: kinds.clone(), rows, mark: None };
+    let ranges = Ranges {
+        x: Axis::new(study.radius_label(), Scale::Logarithmic),
+        kinds: kinds.clone(),
+        rows,
+        mark: None,
+    };
     let mut columns = vec![
         GridColumn::number("class", "", "class"),
         GridColumn::number("samples", "", "class.samples"),

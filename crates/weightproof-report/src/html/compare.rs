@@ -35,7 +35,11 @@ fn chapter(c: &Comparison) -> Chapter {
             vec![GridCell::words(d.what), GridCell::words(&*d.values[0]), GridCell::words(&*d.values[1])]
         });
         let grid = Grid { caption: "Settings that differ".into(), columns, rows: rows.collect() };
-        sections.push(Section { id: "settings", title: "What else differs", blocks: vec![grid.html().into()] });
+        sections.push(Section {
+            id: "settings",
+            title: "What else differs",
+            blocks: vec![grid.html().into()],
+        });
     }
     let mut blocks: Vec<Block> = Vec::new();
     for (k, result) in c.results.iter().enumerate() {
@@ -63,11 +67,13 @@ fn at(result: &Compared) -> String {
 fn cards(c: &Comparison, result: &Compared) -> Markup {
     let guarantee = if c.command == "attack" { "estimate" } else { c.worth() };
     let share = |n: usize| n as f64 / result.samples.max(1) as f64;
-    let card = |name: String, field: &str, text: String, v: f64, detail: String| html! {
-        div class="card" {
-            div class="card-name" { (name) }
-            div class="card-number" data-field=(field) data-value=(full(v)) { (text) }
-            div class="card-detail" { (badge(guarantee)) span { (detail) } }
+    let card = |name: String, field: &str, text: String, v: f64, detail: String| {
+        html! {
+            div class="card" {
+                div class="card-name" { (name) }
+                div class="card-number" data-field=(field) data-value=(full(v)) { (text) }
+                div class="card-detail" { (badge(guarantee)) span { (detail) } }
+            }
         }
     };
     let [a, b] = result.holds;
@@ -102,18 +108,37 @@ fn transitions(result: &Compared, k: usize) -> Figure {
         column_label: "B".into(),
         rows: names.iter().map(|n| (*n).into()).collect(),
         columns: names.iter().map(|n| (*n).into()).collect(),
-        cells: names.iter().flat_map(|a| names.iter().map(move |b| (a, b))).map(|(a, b)| cell(a, b)).collect(),
+        cells: names
+            .iter()
+            .flat_map(|a| names.iter().map(move |b| (a, b)))
+            .map(|(a, b)| cell(a, b))
+            .collect(),
     };
-    let columns = vec![GridColumn::words("A"), GridColumn::words("B"), GridColumn::number("samples", "", "transition")];
-    let row = |t: &crate::compare::Transition| vec![GridCell::words(t.from), GridCell::words(t.to), GridCell::count(t.samples)];
-    let table = Grid { caption: "Verdicts in A and B".into(), columns, rows: result.transitions.iter().map(row).collect() };
-    let caption = "Samples by their verdict in A (rows) and in B (columns). What is off the diagonal changed.".into();
-    Figure { name: format!("verdicts-{}", k + 1), title: "Verdicts".into(), caption, drawing: matrix.draw(), table }
+    let columns =
+        vec![GridColumn::words("A"), GridColumn::words("B"), GridColumn::number("samples", "", "transition")];
+    let row = |t: &crate::compare::Transition| {
+        vec![GridCell::words(t.from), GridCell::words(t.to), GridCell::count(t.samples)]
+    };
+    let table = Grid {
+        caption: "Verdicts in A and B".into(),
+        columns,
+        rows: result.transitions.iter().map(row).collect(),
+    };
+    let caption =
+        "Samples by their verdict in A (rows) and in B (columns). What is off the diagonal changed.".into();
+    Figure {
+        name: format!("verdicts-{}", k + 1),
+        title: "Verdicts".into(),
+        caption,
+        drawing: matrix.draw(),
+        table,
+    }
 }
 
 /// Where the changes of the number lie.
 fn changes(c: &Comparison, result: &Compared, k: usize) -> Option<Figure> {
-    let numbers: Vec<f64> = result.changed.iter().filter_map(Change::difference).filter(|d| *d != 0.0).collect();
+    let numbers: Vec<f64> =
+        result.changed.iter().filter_map(Change::difference).filter(|d| *d != 0.0).collect();
     let summary = result.change?;
     let most = numbers.iter().map(|d| d.abs()).fold(0.0, f64::max);
     if !(most > 0.0) {
@@ -127,7 +152,12 @@ fn changes(c: &Comparison, result: &Compared, k: usize) -> Option<Figure> {
         let bars = counts.iter().enumerate().map(|(b, &count)| Bar {
             bin: (end(b), end(b + 1)),
             count: if (end(b) + 0.5 * width > -0.25 * width) == wanted { count } else { 0 },
-            tip: format!("change from {} to {}: {} samples", value(end(b)), value(end(b + 1)), grouped(count)),
+            tip: format!(
+                "change from {} to {}: {} samples",
+                value(end(b)),
+                value(end(b + 1)),
+                grouped(count)
+            ),
         });
         bars.collect()
     };
@@ -135,6 +165,7 @@ fn changes(c: &Comparison, result: &Compared, k: usize) -> Option<Figure> {
     // Both groups have the same bins, so each would get half of their width.
     let bars = Bars {
         x: Axis::new(format!("{quantity} in B minus A"), Scale::Linear),
+        names: Vec::new(),
         y: "samples".into(),
         groups: vec![
             BarGroup { name: "larger in B".into(), ink: Ink::Proved, bars: bar(true) },

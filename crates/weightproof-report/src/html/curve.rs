@@ -74,7 +74,7 @@ fn caption(study: &Study<'_>, attacked: bool) -> String {
     } else {
         text += " No attack is among these results, so everything above the proof is undecided.";
     }
-    text
+    text + " Lines between markers only guide the eye; the band uses that a proof covers smaller radii and a witness larger ones."
 }
 
 /// Share of the samples of the first result for which `what` holds.
@@ -89,7 +89,8 @@ fn lines(study: &Study<'_>) -> Vec<Line> {
         match run.command {
             Command::Radius => lines.extend(of_radii(run)),
             Command::Certify => {
-                let certified = |r: &crate::reading::ResultAt| Some((r.radius?, r.summary.certified_accuracy?));
+                let certified =
+                    |r: &crate::reading::ResultAt| Some((r.radius?, r.summary.certified_accuracy?));
                 let name = format!("proved by {}", run.method_name());
                 add(&mut lines, name, true, run.results.iter().filter_map(certified));
                 let unbroken = |r: &crate::reading::ResultAt| {
@@ -99,7 +100,8 @@ fn lines(study: &Study<'_>) -> Vec<Line> {
                 add(&mut lines, "not broken by exact".into(), false, run.results.iter().filter_map(unbroken));
             }
             Command::Attack => {
-                let unbroken = |r: &crate::reading::ResultAt| Some((r.radius?, r.summary.accuracy_under_attack?));
+                let unbroken =
+                    |r: &crate::reading::ResultAt| Some((r.radius?, r.summary.accuracy_under_attack?));
                 let name = format!("under attack, {}", run.method_name());
                 add(&mut lines, name, false, run.results.iter().filter_map(unbroken));
             }
@@ -132,7 +134,9 @@ fn of_radii(run: &RunFile) -> Vec<Line> {
         .filter(|r| *r > 0.0 && r.is_finite())
         .collect();
     radii.sort_by(f64::total_cmp);
-    let (Some(first), Some(last)) = (radii.get(radii.len() / 50), radii.get((radii.len() * 49 / 50).min(radii.len().saturating_sub(1)))) else {
+    let (Some(first), Some(last)) =
+        (radii.get(radii.len() / 50), radii.get((radii.len() * 49 / 50).min(radii.len().saturating_sub(1))))
+    else {
         return Vec::new();
     };
     let (from, to) = (first * 0.7, last * 1.3);
@@ -142,7 +146,10 @@ fn of_radii(run: &RunFile) -> Vec<Line> {
     let curve = |name: String, proved: bool, holds: &dyn Fn(&Sample, f64) -> bool| Line {
         name,
         proved,
-        points: grid.iter().map(|&r| (r, samples.iter().filter(|s| holds(s, r)).count() as f64 / count)).collect(),
+        points: grid
+            .iter()
+            .map(|&r| (r, samples.iter().filter(|s| holds(s, r)).count() as f64 / count))
+            .collect(),
     };
     let certified = |s: &Sample, r: f64| s.certified_radius.is_some_and(|c| c > 0.0 && c >= r);
     let unbroken = |s: &Sample, r: f64| !s.is_wrong() && s.attacked_radius.is_none_or(|broken| broken > r);
@@ -181,11 +188,14 @@ fn table(study: &Study<'_>) -> Grid {
     for (run, result) in study.results() {
         let name = || [GridCell::words(&*run.file), GridCell::words(run.method_name())];
         let row = |radius, certified, attacked| {
-            let numbers = [GridCell::exact(radius), GridCell::percent(certified), GridCell::percent(attacked)];
+            let numbers =
+                [GridCell::exact(radius), GridCell::percent(certified), GridCell::percent(attacked)];
             name().into_iter().chain(numbers).collect()
         };
         if run.command == Command::Radius {
-            let point = |p: &crate::reading::CurveAt| row(Some(p.radius), Some(p.certified_accuracy), p.accuracy_under_attack);
+            let point = |p: &crate::reading::CurveAt| {
+                row(Some(p.radius), Some(p.certified_accuracy), p.accuracy_under_attack)
+            };
             rows.extend(result.summary.curve.iter().map(point));
         } else {
             let s = &result.summary;

@@ -19,11 +19,18 @@ pub(super) fn chapter(file: &ExperimentFile) -> Chapter {
     let mut sections = vec![Section { id: "findings", title: "Findings", blocks: vec![findings.into()] }];
     let figure = |chart: &crate::figure::Chart| {
         let (name, title) = (chart.name.clone(), chart.title.clone());
-        let caption = format!("{} over {}. The numbers and what they are worth are in the tables.", chart.y.label, chart.x.label);
+        let caption = format!(
+            "{} over {}. The numbers and what they are worth are in the tables.",
+            chart.y.label, chart.x.label
+        );
         Block::from(Figure { name, title, caption, drawing: chart.draw(), table: points(chart) })
     };
     if !file.charts.is_empty() {
-        sections.push(Section { id: "plots", title: "Plots", blocks: file.charts.iter().map(figure).collect() });
+        sections.push(Section {
+            id: "plots",
+            title: "Plots",
+            blocks: file.charts.iter().map(figure).collect(),
+        });
     }
     sections.push(Section { id: "tables", title: "Tables", blocks: file.tables.iter().map(table).collect() });
     sections.push(settings(file));
@@ -37,7 +44,9 @@ fn points(chart: &crate::figure::Chart) -> Grid {
         GridColumn::number(&chart.y.label, "", ""),
     ];
     let of_series = |s: &crate::figure::Series| {
-        let row = |&(x, y): &(f64, f64)| vec![GridCell::words(&*s.name), GridCell::value(Some(x)), GridCell::value(Some(y))];
+        let row = |&(x, y): &(f64, f64)| {
+            vec![GridCell::words(&*s.name), GridCell::value(Some(x)), GridCell::value(Some(y))]
+        };
         s.points.iter().map(row).collect::<Vec<_>>()
     };
     Grid { caption: chart.title.clone(), columns, rows: chart.series.iter().flat_map(of_series).collect() }
@@ -46,10 +55,17 @@ fn points(chart: &crate::figure::Chart) -> Grid {
 fn table(table: &ExperimentTable) -> Block {
     let column = |c: &ExperimentColumn| {
         let guarantee = if c.guarantee == "setting" { "" } else { &c.guarantee };
-        GridColumn { numeric: c.unit != "plain" || c.guarantee != "setting", ..GridColumn::number(&c.head, guarantee, "") }
+        GridColumn {
+            numeric: c.unit != "plain" || c.guarantee != "setting",
+            ..GridColumn::number(&c.head, guarantee, "")
+        }
     };
     let rows = table.rows.iter().map(|row| row.iter().zip(&table.columns).map(|(v, c)| cell(v, c)).collect());
-    let grid = Grid { caption: table.caption.clone(), columns: table.columns.iter().map(column).collect(), rows: rows.collect() };
+    let grid = Grid {
+        caption: table.caption.clone(),
+        columns: table.columns.iter().map(column).collect(),
+        rows: rows.collect(),
+    };
     html! { div class="table" id={ "table-" (table.name) } { p class="table-title" { (table.caption) } (grid.html()) } }.into()
 }
 
@@ -64,10 +80,14 @@ fn cell(cell: &Value, column: &ExperimentColumn) -> GridCell {
         Value::String(words) => GridCell::words(&**words),
         Value::Array(spread) => {
             let number = |k: usize| spread.get(k).and_then(Value::as_f64);
-            let ends = number(1).zip(number(2)).map_or_else(String::new, |(a, b)| format!(" ({} to {})", text(a), text(b)));
+            let ends = number(1)
+                .zip(number(2))
+                .map_or_else(String::new, |(a, b)| format!(" ({} to {})", text(a), text(b)));
             GridCell::number(number(0), |v| format!("{}{ends}", text(v)))
         }
-        Value::Number(_) | Value::Null | Value::Bool(_) | Value::Object(_) => GridCell::number(cell.as_f64(), text),
+        Value::Number(_) | Value::Null | Value::Bool(_) | Value::Object(_) => {
+            GridCell::number(cell.as_f64(), text)
+        }
     }
 }
 

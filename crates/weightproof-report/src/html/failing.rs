@@ -4,7 +4,7 @@ use super::grid::{Grid, GridCell, GridColumn, full};
 use super::pictures::{Picture, Pictures};
 use super::section::{Block, Section};
 use super::study::{Standing, Study};
-use crate::number::{exact, grouped, value};
+use crate::number::{exact, value};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
@@ -21,7 +21,12 @@ fn order(study: &Study<'_>) -> (Vec<Standing>, Vec<Standing>) {
     let (wrong, mut right): (Vec<_>, Vec<_>) = study.standings().into_iter().partition(|s| s.wrong);
     let key = |s: &Standing| {
         let bound = s.open.and_then(|o| o.1).unwrap_or(f64::NEG_INFINITY);
-        (s.certified.unwrap_or(0.0), s.broken.unwrap_or(f64::INFINITY), bound, s.margin.unwrap_or(f64::NEG_INFINITY))
+        (
+            s.certified.unwrap_or(0.0),
+            s.broken.unwrap_or(f64::INFINITY),
+            bound,
+            s.margin.unwrap_or(f64::NEG_INFINITY),
+        )
     };
     right.sort_by(|a, b| {
         let (a, b) = (key(a), key(b));
@@ -32,7 +37,9 @@ fn order(study: &Study<'_>) -> (Vec<Standing>, Vec<Standing>) {
     let tried = study.results().filter_map(|(_, r)| r.radius).fold(f64::NEG_INFINITY, f64::max);
     let searched = study.of(crate::reading::Command::Radius).is_some();
     let fails = |s: &Standing| {
-        searched || s.broken.is_some() || s.open.is_some() && s.certified.is_none_or(|c| c < tried.max(f64::MIN_POSITIVE))
+        searched
+            || s.broken.is_some()
+            || s.open.is_some() && s.certified.is_none_or(|c| c < tried.max(f64::MIN_POSITIVE))
     };
     right.retain(fails);
     (right, wrong)
@@ -58,7 +65,9 @@ pub(super) fn section(study: &Study<'_>, pictures: &Pictures) -> Option<Section>
         blocks.push(html! { p class="note" { (note) } }.into());
     }
     if right.is_empty() {
-        blocks.push(html! { p { "Every sample that is right without perturbation holds in all results." } }.into());
+        blocks.push(
+            html! { p { "Every sample that is right without perturbation holds in all results." } }.into(),
+        );
     } else {
         let intro = html! {
             p { "Of the samples that are right without perturbation, those that fail at the smallest radius, in this order." }
@@ -70,12 +79,15 @@ pub(super) fn section(study: &Study<'_>, pictures: &Pictures) -> Option<Section>
     if !wrong.is_empty() {
         let shown = &wrong[..wrong.len().min(WRONG)];
         let all = if wrong.len() > WRONG { format!(", the first {WRONG}") } else { String::new() };
-        blocks.push(html! {
-            details class="numbers" {
-                summary { (grouped(wrong.len())) " samples that are wrong without perturbation" (all) }
-                (gallery(study, shown, pictures))
+        blocks.push(
+            html! {
+                details class="numbers" {
+                    summary { (super::study::samples(wrong.len())) " wrong without perturbation" (all) }
+                    (gallery(study, shown, pictures))
+                }
             }
-        }.into());
+            .into(),
+        );
     }
     Some(Section { id: "samples", title: "Samples that fail first", blocks })
 }
@@ -96,7 +108,7 @@ fn one(study: &Study<'_>, s: &Standing, picture: Option<&Picture>) -> Markup {
             }
             div class="sample-words" {
                 strong { "sample " (s.index) }
-                span { (label) ", predicted " (s.predicted) @if let Some(rival) = s.runner_up.filter(|r| !s.wrong && *r != s.predicted) { ", towards " (rival) } }
+                span { (label) @if s.wrong { ", predicted " (s.predicted) } @if let Some(rival) = s.runner_up.filter(|r| !s.wrong && *r != s.predicted) { ", towards " (rival) } }
                 @if !s.wrong { (fate(study, s)) }
             }
         }
@@ -105,7 +117,7 @@ fn one(study: &Study<'_>, s: &Standing, picture: Option<&Picture>) -> Markup {
 
 /// Up to where the sample is proved, and from where it is broken.
 fn fate(study: &Study<'_>, s: &Standing) -> Markup {
-    let text = if study.of(crate::reading::Command::Radius).is_some() { value } else { exact };
+    let text = if study.of(crate::reading::Command::Radius).is_some() { short } else { exact };
     html! {
         @if study.has_radii() {
             @match s.certified {
@@ -118,6 +130,11 @@ fn fate(study: &Study<'_>, s: &Standing) -> Markup {
             @if s.broken.is_some() { span class="broken" { "broken" } }
         }
     }
+}
+
+/// Three digits.
+fn short(v: f64) -> String {
+    format!("{v:.2e}").parse().map_or_else(|_| value(v), exact)
 }
 
 fn table(study: &Study<'_>, standings: &[Standing]) -> Grid {

@@ -130,5 +130,9 @@ impl Grid {
 
 /// All digits of a number.
 pub(super) fn full(v: f64) -> String {
-    if v.is_infinite() { if v > 0.0 { "Infinity".into() } else { "-Infinity".into() } } else { crate::number::exact(v) }
+    if v.is_infinite() {
+        if v > 0.0 { "Infinity".into() } else { "-Infinity".into() }
+    } else {
+        crate::number::exact(v)
+    }
 }

@@ -102,6 +102,7 @@ fn table(study: &Study<'_>) -> Grid {
     let radii = study.of(Command::Radius).is_some();
     let mut columns = vec![
         GridColumn::words("result"),
+        GridColumn::words("command"),
         GridColumn::words("method"),
         GridColumn::number("radius", "", "radius"),
         GridColumn::number("samples", "", "samples"),
@@ -124,7 +125,8 @@ fn table(study: &Study<'_>) -> Grid {
     let row = |(run, result): (&RunFile, &ResultAt)| {
         let s = &result.summary;
         let mut row = vec![
-            GridCell::words(format!("{} ({})", run.file, run.command.name())),
+            GridCell::words(&*run.file),
+            GridCell::words(run.command.name()),
             GridCell::words(run.method_name()),
             GridCell::exact(result.radius),
             GridCell::count(s.samples),

@@ -17,7 +17,11 @@ pub(super) fn section(study: &Study<'_>) -> Option<Section> {
     let Some(run) = run else {
         let single = study.first().threat.perturbed_layers.len() < 2;
         let remark = html! { p class="note" { "Not measured in these results. " code { "weightproof radius … --by-layer --format json" } " perturbs one layer at a time." } };
-        return (!single).then_some(Section { id: "layers", title: "Sensitivity by layer", blocks: vec![remark.into()] });
+        return (!single).then_some(Section {
+            id: "layers",
+            title: "Sensitivity by layer",
+            blocks: vec![remark.into()],
+        });
     };
     Some(Section { id: "layers", title: "Sensitivity by layer", blocks: vec![figure(study, run).into()] })
 }
@@ -27,7 +31,8 @@ fn figure(study: &Study<'_>, run: &RunFile) -> Figure {
     let right: Vec<usize> = (0..samples.len()).filter(|&s| !samples[s].is_wrong()).collect();
     let layers = &run.results[0].summary.layers;
     let certified = |k: usize| Quantiles::new(right.iter().map(|&s| samples[s].layer_certified_radius[k]));
-    let attacked = |k: usize| Quantiles::new(right.iter().filter_map(|&s| samples[s].layer_attacked_radius[k]));
+    let attacked =
+        |k: usize| Quantiles::new(right.iter().filter_map(|&s| samples[s].layer_attacked_radius[k]));
     let searched = (0..layers.len()).any(|k| attacked(k).is_some());
     let mut kinds = vec![("certified radius, this layer only".to_owned(), Ink::Proved)];
     if searched {
@@ -41,7 +46,8 @@ fn figure(study: &Study<'_>, run: &RunFile) -> Figure {
     rows.push(RangeRow {
         name: "all together".into(),
         ranges: [
-            Quantiles::new(right.iter().filter_map(|&s| samples[s].certified_radius)).filter(|q| q.at[4] > 0.0),
+            Quantiles::new(right.iter().filter_map(|&s| samples[s].certified_radius))
+                .filter(|q| q.at[4] > 0.0),
             Quantiles::new(right.iter().filter_map(|&s| samples[s].attacked_radius)),
         ][..kinds.len()]
             .to_vec(),
@@ -53,7 +59,10 @@ fn figure(study: &Study<'_>, run: &RunFile) -> Figure {
         GridColumn::number("limits samples", &run.guarantee, "layer.limits"),
     ];
     if searched {
-        columns.insert(2, GridColumn::number("median attacked radius", "estimate", "layer.median_attacked_radius"));
+        columns.insert(
+            2,
+            GridColumn::number("median attacked radius", "estimate", "layer.median_attacked_radius"),
+        );
     }
     let rows = layers.iter().map(|layer| {
         let mut row = vec![
@@ -69,7 +78,10 @@ fn figure(study: &Study<'_>, run: &RunFile) -> Figure {
     let table = Grid { caption: "Radii by layer".into(), columns, rows: rows.collect() };
     let most = layers.iter().max_by_key(|layer| layer.limits).filter(|layer| layer.limits > 0);
     let answer = most.map_or_else(String::new, |LayerAt { layer, limits, .. }| {
-        format!(" Layer {layer} limits {limits} of {} samples: its own certified radius is the smallest.", right.len())
+        format!(
+            " Layer {layer} limits {limits} of {} samples: its own certified radius is the smallest.",
+            right.len()
+        )
     });
     let caption = format!(
         "Radii of the samples that are right without perturbation, when the parameters of one layer move and all others stay. \

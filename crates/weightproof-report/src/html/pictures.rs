@@ -54,7 +54,11 @@ impl Layout {
 
     fn at(&self, values: &[f64], row: usize, column: usize, channel: usize) -> f64 {
         let pixel = row * self.width + column;
-        values[if self.first { channel * self.height * self.width + pixel } else { pixel * self.channels + channel }]
+        values[if self.first {
+            channel * self.height * self.width + pixel
+        } else {
+            pixel * self.channels + channel
+        }]
     }
 }
 
@@ -77,7 +81,8 @@ impl Picture {
                     let rows = row * factor..((row + 1) * factor).min(layout.height);
                     let columns = column * factor..((column + 1) * factor).min(layout.width);
                     let count = (rows.len() * columns.len()) as f64;
-                    let of_row = |r| columns.clone().map(move |c| layout.at(values, r, c, channel)).sum::<f64>();
+                    let of_row =
+                        |r| columns.clone().map(move |c| layout.at(values, r, c, channel)).sum::<f64>();
                     let mean = rows.map(of_row).sum::<f64>() / count;
                     let part = (mean - low) / (high - low).max(f64::MIN_POSITIVE);
                     bytes.push((255.0 * part.clamp(0.0, 1.0)).round() as u8);

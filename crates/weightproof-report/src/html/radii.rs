@@ -3,7 +3,7 @@
 use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn};
 use super::section::Section;
-use super::study::{Standing, Study};
+use super::study::{Standing, Study, samples};
 use crate::figure::{Axis, Bar, BarGroup, Bars, Ink, Scale};
 use crate::number::{exact, grouped, value};
 use crate::reading::Command;
@@ -40,7 +40,12 @@ fn searched_radii(study: &Study<'_>, standings: &[Standing]) -> Option<Figure> {
         let bar = |(k, &count): (usize, &usize)| Bar {
             bin: (end(k), end(k + 1)),
             count,
-            tip: format!("{name} from {} to {}: {} samples", value(end(k)), value(end(k + 1)), grouped(count)),
+            tip: format!(
+                "{name} from {} to {}: {} samples",
+                value(end(k)),
+                value(end(k + 1)),
+                grouped(count)
+            ),
         };
         BarGroup { name: name.into(), ink, bars: counts.iter().enumerate().map(bar).collect() }
     };
@@ -58,7 +63,7 @@ fn searched_radii(study: &Study<'_>, standings: &[Standing]) -> Option<Figure> {
     if !broken.is_empty() {
         caption += "Witnessed: at its attacked radius a checked perturbation does. ";
     }
-    caption += &format!("Not in the bars: {} samples that break without perturbation", grouped(wrong));
+    caption += &format!("Not in the bars: {} wrong without perturbation", samples(wrong));
     if never > 0 {
         caption += &format!(", {} without any certified radius", grouped(never));
     }
@@ -76,24 +81,29 @@ fn searched_radii(study: &Study<'_>, standings: &[Standing]) -> Option<Figure> {
         columns.push(GridColumn::number("attacked", "witness", "bin.attacked"));
     }
     let table = Grid { caption: "Samples by radius".into(), columns, rows: rows.collect() };
-    let bars = Bars { x: Axis::new(study.radius_label(), Scale::Logarithmic), y: "samples".into(), groups };
+    let bars = Bars {
+        x: Axis::new(study.radius_label(), Scale::Logarithmic),
+        names: Vec::new(),
+        y: "samples".into(),
+        groups,
+    };
     let title = "Distribution of radii".to_owned();
     Some(Figure { name: "radii".into(), title, caption, drawing: bars.draw(), table })
 }
 
 /// The largest radius with a proof, of those that were tried.
 fn tried_radii(study: &Study<'_>, standings: &[Standing]) -> Option<Figure> {
-    let mut radii: Vec<f64> =
-        study.results().filter(|(run, _)| run.command == Command::Certify).filter_map(|(_, r)| r.radius).collect();
+    let mut radii: Vec<f64> = study
+        .results()
+        .filter(|(run, _)| run.command == Command::Certify)
+        .filter_map(|(_, r)| r.radius)
+        .collect();
     radii.sort_by(f64::total_cmp);
     radii.dedup();
     if radii.len() < 2 {
         return None;
     }
-    let name = |k: usize| match k {
-        0 => format!("none, not even {}", exact(radii[0])),
-        k => exact(radii[k - 1]),
-    };
+    let name = |k: usize| if k == 0 { "none".to_owned() } else { exact(radii[k - 1]) };
     let mut counts = vec![0; radii.len() + 1];
     for standing in standings.iter().filter(|s| !s.wrong) {
         let at = standing.certified.map_or(0, |c| radii.partition_point(|r| *r <= c));
@@ -101,7 +111,8 @@ fn tried_radii(study: &Study<'_>, standings: &[Standing]) -> Option<Figure> {
     }
     let wrong = standings.iter().filter(|s| s.wrong).count();
     let bars = Bars {
-        x: Axis::new("number of the tried radius; 0: certified at none", Scale::Linear),
+        x: Axis::new(format!("largest certified {}", study.radius_label()), Scale::Linear),
+        names: (0..counts.len()).map(name).collect(),
         y: "samples".into(),
         groups: vec![BarGroup {
             name: "largest certified radius".into(),
@@ -117,23 +128,20 @@ fn tried_radii(study: &Study<'_>, standings: &[Standing]) -> Option<Figure> {
                 .collect(),
         }],
     };
-    let row = |(k, &count): (usize, &usize)| {
-        vec![GridCell::number(Some(k as f64), exact), GridCell::words(name(k)), GridCell::count(count)]
-    };
+    let row = |(k, &count): (usize, &usize)| vec![GridCell::words(name(k)), GridCell::count(count)];
     let table = Grid {
         caption: "Samples by the largest radius with a proof".into(),
         columns: vec![
-            GridColumn::number("number", "", ""),
             GridColumn::words("largest certified radius"),
             GridColumn::number("samples", study.guarantee(), "bin.certified"),
         ],
         rows: counts.iter().enumerate().map(row).collect(),
     };
     let caption = format!(
-        "Proved ({}): the largest of the tried radii at which a sample is certified; `radius` would find the place between them. \
-         Not in the bars: {} samples that break without perturbation.",
+        "Proved ({}): the largest of the tried radii at which a sample is certified; the command radius would find the place between them. \
+         Not in the bars: {} wrong without perturbation.",
         study.guarantee(),
-        grouped(wrong)
+        samples(wrong)
     );
     let title = "Distribution of certified radii".to_owned();
     Some(Figure { name: "radii".into(), title, caption, drawing: bars.draw(), table })

@@ -65,8 +65,12 @@ pub(super) fn figures(chapters: Vec<Chapter>) -> Vec<Figure> {
 pub(super) fn badge(guarantee: &str) -> Markup {
     let (class, text, title) = match guarantee {
         "rigorous" => ("proved", "proved, rigorous", "a proof that covers rounding"),
-        "real-arithmetic" => ("proved", "proved", "a proof in real arithmetic: rounding of the bound is not covered"),
-        "estimate" => ("estimate", "found by search", "an estimate: a search that finds nothing proves nothing"),
+        "real-arithmetic" => {
+            ("proved", "proved", "a proof in real arithmetic: rounding of the bound is not covered")
+        }
+        "estimate" => {
+            ("estimate", "found by search", "an estimate: a search that finds nothing proves nothing")
+        }
         "measured" => ("measured", "measured", "measured on the samples, without perturbation"),
         "witness" => ("estimate", "witness", "a perturbation that was checked"),
         _ => ("measured", "", ""),

@@ -49,7 +49,8 @@ fn property(run: &RunFile) -> Markup {
         "label" => "the given label keeps the largest output".to_owned(),
         "prediction" => "the prediction of the unperturbed network does not change".into(),
         _ => {
-            let tolerance = run.method.get("tolerance").and_then(Value::as_f64).map_or_else(String::new, exact);
+            let tolerance =
+                run.method.get("tolerance").and_then(Value::as_f64).map_or_else(String::new, exact);
             format!("no output moves by more than {tolerance}")
         }
     };
@@ -65,18 +66,25 @@ fn threat(t: &Threat) -> Markup {
     let mut list = vec![
         ("kind", html! { (t.kind) }),
         ("unit of the radius", html! { (t.unit) }),
-        ("perturbed layers", html! { @if t.perturbed_layers.is_empty() { "none" } @else { (t.perturbed_layers.join(", ")) } }),
+        (
+            "perturbed layers",
+            html! { @if t.perturbed_layers.is_empty() { "none" } @else { (t.perturbed_layers.join(", ")) } },
+        ),
         ("biases", html! { (biases) }),
     ];
     if t.input_radius > 0.0 {
-        let range = t.input_range.map_or_else(String::new, |(a, b)| format!(" within {} to {}", exact(a), exact(b)));
+        let range =
+            t.input_range.map_or_else(String::new, |(a, b)| format!(" within {} to {}", exact(a), exact(b)));
         list.push(("input radius", html! { (exact(t.input_radius)) (range) }));
     }
     if t.activation_radius > 0.0 {
         list.push(("activation radius", html! { (exact(t.activation_radius)) }));
     }
     if !t.overrides.is_empty() {
-        list.push(("radii of their own", html! { @for (name, value) in &t.overrides { div { (name) ": " code { (value.to_string()) } } } }));
+        list.push((
+            "radii of their own",
+            html! { @for (name, value) in &t.overrides { div { (name) ": " code { (value.to_string()) } } } },
+        ));
     }
     if !t.assumptions.is_empty() {
         list.push(("assumed", html! { ul { @for assumption in &t.assumptions { li { (assumption) } } } }));
@@ -110,7 +118,13 @@ pub(super) fn rows(object: &Map<String, Value>) -> Markup {
                 (_, Some(n), _) => n.to_string(),
                 (_, None, v) => v.map_or_else(|| number.to_string(), exact),
             },
-            Value::Bool(yes) => if *yes { "yes".into() } else { "no".into() },
+            Value::Bool(yes) => {
+                if *yes {
+                    "yes".into()
+                } else {
+                    "no".into()
+                }
+            }
             Value::Array(_) | Value::Object(_) => return None,
         };
         Some((name.replace('_', " "), text))

@@ -168,3 +168,8 @@ pub(super) fn holds(sample: &Sample) -> bool {
         Some(Verdict::Unknown) => sample.reason.as_deref() == Some("not-broken"),
     }
 }
+
+/// A number of samples in words.
+pub(super) fn samples(n: usize) -> String {
+    format!("{} sample{}", crate::number::grouped(n), if n == 1 { "" } else { "s" })
+}

@@ -17,7 +17,11 @@ pub(super) fn chapter(train: &TrainFile) -> Chapter {
         " in " (train.history.len()) " epochs. Certified accuracies are bounds by " (train.validation_method) " on held-out samples."
     };
     let sections = vec![
-        Section { id: "summary", title: "In brief", blocks: vec![html! { div class="cards" { @for card in cards(train) { (card) } } }.into()] },
+        Section {
+            id: "summary",
+            title: "In brief",
+            blocks: vec![html! { div class="cards" { @for card in cards(train) { (card) } } }.into()],
+        },
         Section { id: "training", title: "Training", blocks: figures(train) },
         settings(train),
     ];
@@ -26,23 +30,46 @@ pub(super) fn chapter(train: &TrainFile) -> Chapter {
 
 fn cards(train: &TrainFile) -> Vec<Markup> {
     let Some(last) = train.history.last() else { return Vec::new() };
-    let card = |name: &str, field: &str, text: String, v: f64, guarantee: &str, detail: String| html! {
-        div class="card" {
-            div class="card-name" { (name) }
-            div class="card-number" data-field=(field) data-value=(full(v)) { (text) }
-            div class="card-detail" { (badge(guarantee)) span { (detail) } }
+    let card = |name: &str, field: &str, text: String, v: f64, guarantee: &str, detail: String| {
+        html! {
+            div class="card" {
+                div class="card-name" { (name) }
+                div class="card-number" data-field=(field) data-value=(full(v)) { (text) }
+                div class="card-detail" { (badge(guarantee)) span { (detail) } }
+            }
         }
     };
     let mut cards = Vec::new();
     if let Some(v) = last.validation_accuracy {
-        cards.push(card("held-out accuracy", "validation_accuracy", percent(v), v, "measured", String::new()));
+        cards.push(card(
+            "held-out accuracy",
+            "validation_accuracy",
+            percent(v),
+            v,
+            "measured",
+            String::new(),
+        ));
     }
     if let Some(v) = last.validation_certified {
         let detail = format!("radius {}, {}", exact(last.radius), train.validation_method);
-        cards.push(card("held-out certified", "validation_certified", percent(v), v, &train.guarantee, detail));
+        cards.push(card(
+            "held-out certified",
+            "validation_certified",
+            percent(v),
+            v,
+            &train.guarantee,
+            detail,
+        ));
     }
     let v = last.train_accuracy;
-    cards.push(card("training accuracy", "train_accuracy", percent(v), v, "measured", "while training".into()));
+    cards.push(card(
+        "training accuracy",
+        "train_accuracy",
+        percent(v),
+        v,
+        "measured",
+        "while training".into(),
+    ));
     if let Some(v) = last.loss {
         cards.push(card("loss", "loss", value(v), v, "measured", format!("epoch {}", last.epoch)));
     }
@@ -69,13 +96,17 @@ fn figures(train: &TrainFile) -> Vec<Block> {
         bands: Vec::new(),
     };
     let terms: BTreeSet<&String> = train.history.iter().flat_map(|e| e.terms.keys()).collect();
-    let term = |(k, name): (usize, &&String)| line(train, name, Ink::Other(k), |e| e.terms.get(*name).copied().flatten());
+    let term = |(k, name): (usize, &&String)| {
+        line(train, name, Ink::Other(k), |e| e.terms.get(*name).copied().flatten())
+    };
     let loss = Chart {
         name: "training-loss".into(),
         title: "Loss over the epochs".into(),
         x: Axis::new("epoch", Scale::Linear),
         y: Axis::new("mean over the epoch", Scale::Linear),
-        series: std::iter::once(line(train, "loss", Ink::Clean, |e| e.loss)).chain(terms.iter().enumerate().map(term)).collect(),
+        series: std::iter::once(line(train, "loss", Ink::Clean, |e| e.loss))
+            .chain(terms.iter().enumerate().map(term))
+            .collect(),
         bands: Vec::new(),
     };
     let columns = vec![
@@ -100,7 +131,11 @@ fn figures(train: &TrainFile) -> Vec<Block> {
             GridCell::value(e.largest_weight),
         ]
     };
-    let history = Grid { caption: "History of the training".into(), columns, rows: train.history.iter().map(row).collect() };
+    let history = Grid {
+        caption: "History of the training".into(),
+        columns,
+        rows: train.history.iter().map(row).collect(),
+    };
     let proved = format!(
         "Proved ({}): share of the held-out samples that are certified at the radius of the epoch. Measured: accuracies without perturbation.",
         train.guarantee

@@ -24,16 +24,25 @@ pub(super) fn run(run: &RunFile) -> Result<(), ReadError> {
             return fail(place("summary.samples"), expected, summary.samples.to_string());
         }
         if let Some(missing) = missing(run.command, result) {
-            return fail(place(missing), format!("a number, as {} writes it", run.command.name()), "none".into());
+            return fail(
+                place(missing),
+                format!("a number, as {} writes it", run.command.name()),
+                "none".into(),
+            );
         }
-        let count = |wanted: &dyn Fn(Option<Verdict>) -> bool| samples.iter().filter(|s| wanted(s.verdict)).count();
+        let count =
+            |wanted: &dyn Fn(Option<Verdict>) -> bool| samples.iter().filter(|s| wanted(s.verdict)).count();
         let verified = count(&|v| v == Some(Verdict::Verified));
         let unbroken = count(&|v| v != Some(Verdict::Falsified));
         for (name, claimed, counted) in
             [("summary.certified", summary.certified, verified), ("summary.robust", summary.robust, unbroken)]
         {
             if let Some(claimed) = claimed.filter(|&claimed| claimed != counted) {
-                return fail(place(name), format!("{counted}, by the verdicts of the samples"), claimed.to_string());
+                return fail(
+                    place(name),
+                    format!("{counted}, by the verdicts of the samples"),
+                    claimed.to_string(),
+                );
             }
         }
         if let Some(sample) = samples.iter().find(|s| s.certified_radius.is_some_and(|r| !(r >= 0.0))) {
@@ -41,10 +50,15 @@ pub(super) fn run(run: &RunFile) -> Result<(), ReadError> {
             return fail(format!("certified_radius of sample {}", sample.index), "at least 0".into(), found);
         }
         let layers = summary.layers.len();
-        let short = |s: &&Sample| [s.layer_certified_radius.len(), s.layer_attacked_radius.len()] != [layers; 2];
+        let short =
+            |s: &&Sample| [s.layer_certified_radius.len(), s.layer_attacked_radius.len()] != [layers; 2];
         if let Some(sample) = samples.iter().find(short) {
             let place = format!("layer_certified_radius of sample {}", sample.index);
-            return fail(place, format!("{layers}, one for each layer"), sample.layer_certified_radius.len().to_string());
+            return fail(
+                place,
+                format!("{layers}, one for each layer"),
+                sample.layer_certified_radius.len().to_string(),
+            );
         }
     }
     Ok(())
@@ -54,9 +68,21 @@ pub(super) fn run(run: &RunFile) -> Result<(), ReadError> {
 fn missing(command: Command, result: &ResultAt) -> Option<&'static str> {
     let summary = &result.summary;
     let (head, name, verdicts) = match command {
-        Command::Certify => (summary.certified.is_some() && summary.certified_accuracy.is_some(), "summary.certified_accuracy", true),
-        Command::Attack => (summary.robust.is_some() && summary.accuracy_under_attack.is_some(), "summary.accuracy_under_attack", true),
-        Command::Radius => (summary.mean_certified_radius.is_some() || result.samples.is_empty(), "summary.mean_certified_radius", false),
+        Command::Certify => (
+            summary.certified.is_some() && summary.certified_accuracy.is_some(),
+            "summary.certified_accuracy",
+            true,
+        ),
+        Command::Attack => (
+            summary.robust.is_some() && summary.accuracy_under_attack.is_some(),
+            "summary.accuracy_under_attack",
+            true,
+        ),
+        Command::Radius => (
+            summary.mean_certified_radius.is_some() || result.samples.is_empty(),
+            "summary.mean_certified_radius",
+            false,
+        ),
     };
     let sample = match verdicts {
         true => result.samples.iter().all(|s| s.verdict.is_some()),

@@ -29,7 +29,9 @@ fn a_result_is_read() {
 fn errors_name_the_file_and_what_was_found() {
     assert!(error("").contains("r.json: expected JSON, found an empty file"));
     let whole = run(SAMPLE, SUMMARY);
-    assert!(error(&whole[..whole.len() / 2]).contains("r.json: expected JSON, found a file that was cut off"));
+    assert!(
+        error(&whole[..whole.len() / 2]).contains("r.json: expected JSON, found a file that was cut off")
+    );
     assert!(error("radius,index\n1,2").contains("found something else"));
     assert!(error("[1, 2]").ends_with("found other JSON"), "{}", error("[1, 2]"));
     assert!(error("{}").ends_with("found an object without the field schema"));
@@ -37,7 +39,10 @@ fn errors_name_the_file_and_what_was_found() {
     assert!(error(&newer).ends_with("found weightproof/certify/2"));
     assert!(read("r", newer.as_bytes()).unwrap_err().hint().is_some_and(|h| h.contains("newer version")));
     assert!(error(&whole.replace("certify/1", "inspect/1")).ends_with("found weightproof/inspect/1"));
-    assert!(error(&whole.replace("\"predicted\": 1, ", "")).starts_with("r.json: missing field `predicted` at line"));
+    assert!(
+        error(&whole.replace("\"predicted\": 1, ", ""))
+            .starts_with("r.json: missing field `predicted` at line")
+    );
     assert!(error(&whole.replace("\"verified\"", "\"perhaps\"")).contains("perhaps"));
     let control = error(&whole.replace("weightproof/certify/1", "\\u001b[31mred"));
     assert!(!control.contains('\u{1b}'), "{control}");
@@ -51,7 +56,10 @@ fn a_summary_must_not_contradict_its_samples() {
         "r.json: summary.certified at radius 0.1: expected 0, by the verdicts of the samples, found 1"
     );
     assert!(error(&run("", SUMMARY)).contains("summary.samples at radius 0.1: expected 0"));
-    assert!(error(&run(SAMPLE, r#"{"samples": 1}"#)).contains("summary.certified_accuracy at radius 0.1: expected a number"));
+    assert!(
+        error(&run(SAMPLE, r#"{"samples": 1}"#))
+            .contains("summary.certified_accuracy at radius 0.1: expected a number")
+    );
 }
 
 #[test]

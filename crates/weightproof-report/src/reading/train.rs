@@ -65,5 +65,14 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<TrainFile, ReadError> {
         environment: Map<String, Value>,
     }
     let Raw { model, data, validation_method, guarantee, config, history, environment } = parse(file, bytes)?;
-    Ok(TrainFile { file: file.into(), model, data, validation_method, guarantee, config, history, environment })
+    Ok(TrainFile {
+        file: file.into(),
+        model,
+        data,
+        validation_method,
+        guarantee,
+        config,
+        history,
+        environment,
+    })
 }

@@ -165,7 +165,9 @@ impl PerturbationSet {
     pub fn only(&self, index: usize) -> Self {
         let keep = |layer: &LayerSet| match layer.node == index {
             true => layer.clone(),
-            false => LayerSet { per_use: layer.per_use, ..LayerSet::unperturbed(layer.node, layer.bias.len()) },
+            false => {
+                LayerSet { per_use: layer.per_use, ..LayerSet::unperturbed(layer.node, layer.bias.len()) }
+            }
         };
         PerturbationSet {
             layers: self.layers.iter().map(keep).collect(),
