@@ -13,6 +13,8 @@ pub enum Scale {
     Logarithmic,
     /// As linear, written in percent.
     Percent,
+    /// As linear, for whole numbers.
+    Count,
 }
 
 /// An axis.
@@ -35,7 +37,7 @@ impl Axis {
         // Ticks are multiples of a power of ten: what is beyond twelve digits is rounding.
         let short = |v: f64| exact(format!("{v:.11e}").parse().unwrap_or(v));
         match self.scale {
-            Scale::Linear | Scale::Logarithmic => short(v),
+            Scale::Linear | Scale::Logarithmic | Scale::Count => short(v),
             Scale::Percent => format!("{}%", short(100.0 * v)),
         }
     }
@@ -86,7 +88,7 @@ impl Span {
     /// The number on a scale where equal differences have equal length.
     fn linear(&self, v: f64) -> Option<f64> {
         match self.axis.scale {
-            Scale::Linear | Scale::Percent => Some(v),
+            Scale::Linear | Scale::Percent | Scale::Count => Some(v),
             Scale::Logarithmic => (v > 0.0).then(|| v.log10()),
         }
         .filter(|v| v.is_finite())
@@ -101,18 +103,23 @@ impl Span {
     /// About `wanted` ticks, with their text.
     pub(super) fn ticks(&self, wanted: usize) -> Vec<(f64, String)> {
         let values = match self.axis.scale {
-            Scale::Linear | Scale::Percent => self.even(wanted),
+            Scale::Linear | Scale::Percent => self.even(wanted, 0.0),
+            Scale::Count => self.even(wanted, 1.0),
             Scale::Logarithmic => self.decades(wanted),
         };
         values.into_iter().filter_map(|v| Some((self.place(v)?, self.axis.text(v)))).collect()
     }
 
-    /// Multiples of 1, 2 or 5 times a power of ten.
-    fn even(&self, wanted: usize) -> Vec<f64> {
+    /// Multiples of 1, 2 or 5 times a power of ten, of at least `least`.
+    fn even(&self, wanted: usize, least: f64) -> Vec<f64> {
         let rough = (self.high - self.low) / wanted.max(1) as f64;
         let power = 10f64.powf(rough.log10().floor());
-        let step =
-            [1.0, 2.0, 5.0, 10.0].map(|d| d * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .map(|d| d * power)
+            .into_iter()
+            .find(|s| *s >= rough)
+            .unwrap_or(rough)
+            .max(least);
         let first = (self.low / step - 1e-9).ceil() as i64;
         let last = (self.high / step + 1e-9).floor() as i64;
         (first..=last.min(first.saturating_add(100))).map(|k| k as f64 * step).collect()

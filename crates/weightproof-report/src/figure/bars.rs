@@ -55,12 +55,18 @@ impl Bars {
         let ends = bars().flat_map(|b| [b.bin.0, b.bin.1]);
         let x = Span::over(&self.x, ends, 0.01, (frame::LEFT, frame::WIDTH - frame::RIGHT));
         let most = bars().map(|b| b.count).max().unwrap_or(0).max(1) as f64;
-        let y = Span::fixed(&Axis::new(&*self.y, Scale::Linear), (0.0, 1.05 * most), (bottom, top));
-        let share = 1.0 / self.groups.len().max(1) as f64;
+        let y = Span::fixed(&Axis::new(&*self.y, Scale::Count), (0.0, 1.05 * most), (bottom, top));
+        // Groups that never meet in a bin need no room beside each other.
+        let bins = self.groups.iter().map(|g| g.bars.len()).max().unwrap_or(0);
+        let taken =
+            |bin: usize| self.groups.iter().filter(|g| g.bars.get(bin).is_some_and(|b| b.count > 0)).count();
+        let lanes = (0..bins).map(taken).max().unwrap_or(1).max(1);
+        let share = 1.0 / if lanes > 1 { self.groups.len() as f64 } else { 1.0 };
         let place = |k: usize, bar: &Bar| {
             let (from, to) = (x.place(bar.bin.0)?, x.place(bar.bin.1)?);
             let width = (to - from - 2.0).max(1.0) * share;
-            Some((from + 1.0 + k as f64 * width, width, y.place(bar.count as f64)?))
+            let lane = if lanes > 1 { k as f64 } else { 0.0 };
+            Some((from + 1.0 + lane * width, width, y.place(bar.count as f64)?))
         };
         let named = |(k, name): (usize, &String)| Some((x.place(k as f64)?, name.clone()));
         let ticks = match self.names.as_slice() {

@@ -81,7 +81,7 @@ impl Chart {
         let x = Span::over(&self.x, points().map(|p| p.0), 0.02, (left, right));
         let y = match self.y.scale {
             Scale::Percent => Span::fixed(&self.y, percent(points().map(|p| p.1)), (bottom, top)),
-            Scale::Linear | Scale::Logarithmic => {
+            Scale::Linear | Scale::Logarithmic | Scale::Count => {
                 Span::over(&self.y, points().map(|p| p.1), 0.05, (bottom, top))
             }
         };

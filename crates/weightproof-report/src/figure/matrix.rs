@@ -68,7 +68,7 @@ impl Matrix {
 fn draw(cell: &MatrixCell, part: f64, (x, y): (f64, f64), (width, height): (f64, f64)) -> Markup {
     let small = if width < 44.0 { 9.5 } else { 11.5 };
     // Dark cells have white words, in a file; a page has its own rule.
-    let dark = part > 0.55;
+    let dark = part > 0.75;
     let class = if dark { "cell dark" } else { "cell" };
     let fill = if dark { "#ffffff" } else { super::drawing::TEXT };
     let line = |dy: f64, size: f64, text: &str| {

@@ -161,8 +161,11 @@ fn changes(c: &Comparison, result: &Compared, k: usize) -> Option<Figure> {
         });
         bars.collect()
     };
-    let quantity = result.quantity.replace('_', " ");
-    // Both groups have the same bins, so each would get half of their width.
+    let quantity = match result.quantity {
+        "margin_lower" => "margin bound",
+        "worst_margin" => "worst margin found",
+        _ => "certified radius",
+    };
     let bars = Bars {
         x: Axis::new(format!("{quantity} in B minus A"), Scale::Linear),
         names: Vec::new(),

@@ -86,7 +86,7 @@ fn figures(train: &TrainFile) -> Vec<Block> {
     let accuracy = Chart {
         name: "training-accuracy".into(),
         title: "Accuracy over the epochs".into(),
-        x: Axis::new("epoch", Scale::Linear),
+        x: Axis::new("epoch", Scale::Count),
         y: Axis::new("share of samples", Scale::Percent),
         series: vec![
             line(train, "held-out, certified", Ink::Proved, |e| e.validation_certified),
@@ -102,7 +102,7 @@ fn figures(train: &TrainFile) -> Vec<Block> {
     let loss = Chart {
         name: "training-loss".into(),
         title: "Loss over the epochs".into(),
-        x: Axis::new("epoch", Scale::Linear),
+        x: Axis::new("epoch", Scale::Count),
         y: Axis::new("mean over the epoch", Scale::Linear),
         series: std::iter::once(line(train, "loss", Ink::Clean, |e| e.loss))
             .chain(terms.iter().enumerate().map(term))
