@@ -13,6 +13,7 @@ use serde::Serialize;
 use std::process::ExitCode;
 use weightproof::bounds::EXACT;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
+use weightproof::verdict::Reason;
 use weightproof_report::{
     Environment, ExactRadiusRecord, ExactRadiusSummary, Header, MethodReport, RadiusRecord, RadiusSummary,
     Record, Report, RunResult, curve_radii,
@@ -94,14 +95,15 @@ pub fn run(args: &RadiusArgs) -> Result<ExitCode, Failure> {
     let given = &session.config.threat.radii;
     let radii = if given.is_empty() { curve_radii(&records) } else { given.clone() };
     let summary = RadiusSummary::new(&records, &radii, attack.is_some());
-    let end = End { output: &args.output, header, partial: done.partial, environment: run.environment() };
+    let partial = done.partial || found.iter().any(|radius| radius.reason == Some(Reason::Interrupted));
+    let end = End { output: &args.output, header, partial, environment: run.environment() };
     if method.is_exact() {
         let records: Vec<_> = found.iter().map(ExactRadiusRecord::from).collect();
         end.write(ExactRadiusSummary::new(summary, &records), records)?;
     } else {
         end.write(summary, records)?;
     }
-    Ok(exit_code(!done.partial))
+    Ok(exit_code(!partial))
 }
 
 /// What a report has beside its samples.
