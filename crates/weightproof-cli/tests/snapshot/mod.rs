@@ -144,7 +144,7 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 /// Whether two texts have the same words, numbers near each other.
-fn same_text(a: &str, b: &str) -> bool {
+pub fn same_text(a: &str, b: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
         let separate = |c: char| c.is_whitespace() || c == ',';
         text.lines()
