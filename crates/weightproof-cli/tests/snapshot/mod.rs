@@ -107,7 +107,7 @@ pub fn check_json(name: &str, run: &Run) {
 }
 
 /// A row without the time at its end.
-fn without_seconds(line: &str) -> String {
+pub fn without_seconds(line: &str) -> String {
     let number = line.strip_suffix(" s").and_then(|row| row.rsplit_once(' '));
     match number.filter(|(_, number)| number.parse::<f64>().is_ok()) {
         Some((row, _)) => format!("{row} … s"),
