@@ -205,6 +205,7 @@ pub fn budget(args: &ExactArgs, method: &MethodConfig) -> Result<BudgetReport, F
         ("gap", args.gap.is_some()),
         ("witness", args.witness.is_some()),
         ("journal", args.journal.is_some()),
+        ("oracle", args.oracle.is_some()),
     ];
     only_exact(method, &given)?;
     let gap = args.gap.as_ref().map(|t| number::one("gap", t, Range::Positive)).transpose()?;

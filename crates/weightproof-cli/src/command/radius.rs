@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use weightproof::bounds::EXACT;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
 use weightproof::threat::PerturbationSet;
+use weightproof::verdict::Reason;
 use weightproof_report::{
     Environment, ExactRadiusRecord, ExactRadiusSummary, Header, MethodReport, RadiusRecord, RadiusSummary,
     Record, Report, RunResult, curve_radii,
@@ -112,7 +113,8 @@ pub fn run(args: &RadiusArgs) -> Result<ExitCode, Failure> {
     let radii = if given.is_empty() { curve_radii(&records) } else { given.clone() };
     let attacked = attack.is_some();
     let summary = RadiusSummary::new(&records, &radii, attacked).by_layer(&layers, &records, attacked);
-    let end = End { output: &args.output, header, partial: done.partial, environment: run.environment() };
+    let partial = done.partial || found.iter().any(|radius| radius.reason == Some(Reason::Interrupted));
+    let end = End { output: &args.output, header, partial, environment: run.environment() };
     if method.is_exact() {
         let reason = |(radius, found): (RadiusRecord, &SampleRadius)| {
             let reason = found.reason;
@@ -123,7 +125,7 @@ pub fn run(args: &RadiusArgs) -> Result<ExitCode, Failure> {
     } else {
         end.write(summary, records)?;
     }
-    Ok(exit_code(!done.partial))
+    Ok(exit_code(!partial))
 }
 
 /// The layers that move, and for each the set in which only it does.
