@@ -17,13 +17,17 @@ fn rows(path: &Path) -> (SerializedFileReader<File>, Vec<Row>) {
 
 /// A cell as CSV has it.
 fn text(field: &Field) -> String {
-    match field {
-        Field::Null => String::new(),
-        Field::Int(n) => n.to_string(),
-        Field::Long(n) => n.to_string(),
-        Field::Double(v) => v.to_string(),
-        Field::Str(text) => text.clone(),
-        other => panic!("{other:?}"),
+    if let Field::Int(n) = field {
+        n.to_string()
+    } else if let Field::Long(n) = field {
+        n.to_string()
+    } else if let Field::Double(v) = field {
+        v.to_string()
+    } else if let Field::Str(text) = field {
+        text.clone()
+    } else {
+        assert_eq!(field, &Field::Null);
+        String::new()
     }
 }
 

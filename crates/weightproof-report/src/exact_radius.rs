@@ -115,7 +115,6 @@ impl Record for ExactRadiusRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::column::{Cell, Column};
     use crate::radius::curve_radii;
 
     #[test]
