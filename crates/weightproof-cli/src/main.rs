@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Certify(args) => command::certify::run(args),
         Command::Attack(args) => command::attack::run(args),
         Command::Radius(args) => command::radius::run(args),
+        Command::Measure(args) => command::measure::run(args),
         Command::Train(args) => command::train::run(args),
         Command::Experiment(args) => command::experiment::run(args),
         Command::Completions { shell } => command::generate::completions(*shell),

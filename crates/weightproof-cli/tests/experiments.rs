@@ -79,7 +79,7 @@ fn weight_robustness() {
 fn generalization_gap() {
     let folder = tempfile::tempdir().unwrap();
     for row in rows(&quick("generalization-gap", folder.path()), "gap") {
-        let sum = number(&row, "empirical") + number(&row, "complexity") + number(&row, "confidence");
+        let sum = number(&row, "empirical") + number(&row, "capacity") + number(&row, "confidence");
         assert!((sum / number(&row, "bound") - 1.0).abs() < 1e-9, "{row:?}");
         assert_eq!(row["says"], if sum > 1.0 { "vacuous" } else { "bound" });
         let gap = number(&row, "test-error") - number(&row, "train-error");

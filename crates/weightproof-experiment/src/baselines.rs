@@ -255,6 +255,7 @@ fn plot(records: &[Record]) -> Plot {
         x: Axis::new("clean accuracy on test images", Scale::Percent),
         y: Axis::new(&format!("certified accuracy at {RADIUS} (proof)"), Scale::Percent),
         lines: shown.iter().map(|name| line(name)).collect(),
+        joined: true,
     }
 }
 

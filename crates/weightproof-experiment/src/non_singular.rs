@@ -115,6 +115,7 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
         x: Axis::new("radius of the weights, absolute", Scale::Linear),
         y: Axis::new("accuracy on test images", Scale::Percent),
         lines: records.iter().map(|r| line(r, &curve(*radius))).collect(),
+        joined: true,
     });
     Presentation {
         tables: vec![table],

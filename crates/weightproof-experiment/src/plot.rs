@@ -93,6 +93,8 @@ pub struct Plot {
     pub y: Axis,
     /// The lines.
     pub lines: Vec<Line>,
+    /// Whether the points of a line are joined; else there are only markers.
+    pub joined: bool,
 }
 
 impl Plot {
@@ -134,14 +136,13 @@ impl Plot {
             .draw()?;
         for (k, (line, points)) in self.lines.iter().zip(lines).enumerate() {
             let color = COLORS[k % COLORS.len()];
-            let style = color.stroke_width(2);
-            chart.draw_series(LineSeries::new(points.iter().copied(), style))?.label(&line.name).legend(
-                move |(x, y)| {
-                    EmptyElement::at((x, y))
-                        + PathElement::new(vec![(0, 0), (22, 0)], style)
-                        + marker(k, (11, 0), color)
-                },
-            );
+            let style = color.stroke_width(if self.joined { 2 } else { 0 });
+            let joined = points.iter().copied().filter(|_| self.joined);
+            chart.draw_series(LineSeries::new(joined, style))?.label(&line.name).legend(move |(x, y)| {
+                EmptyElement::at((x, y))
+                    + PathElement::new(vec![(0, 0), (22, 0)], style)
+                    + marker(k, (11, 0), color)
+            });
             let markers = points.into_iter().map(|at| EmptyElement::at(at) + marker(k, (0, 0), color));
             chart.draw_series(markers)?;
         }
@@ -199,6 +200,7 @@ mod tests {
             x: Axis::new("radius [unit of the weights]", Scale::Logarithmic),
             y: Axis::new("accuracy [%]", Scale::Percent),
             lines: vec![Line { name: "a line".into(), points }],
+            joined: true,
         }
     }
 

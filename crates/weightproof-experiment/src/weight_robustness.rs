@@ -244,6 +244,7 @@ fn plots(options: &Options, records: &[Record]) -> Vec<Plot> {
                 Line { name: r.model.clone(), points: points.collect() }
             })
             .collect(),
+        joined: true,
     };
     vec![
         curve("universal", "One perturbation for all samples", "accuracy under attack (estimate)"),

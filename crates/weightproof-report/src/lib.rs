@@ -10,12 +10,14 @@
 
 mod attack;
 mod certify;
+mod compression;
 mod csv;
 mod exact;
 mod exact_radius;
 mod header;
 mod inspect;
 mod json;
+mod measure;
 mod number;
 mod radius;
 mod report;
@@ -25,12 +27,17 @@ mod train;
 
 pub use attack::{AttackRecord, AttackSummary};
 pub use certify::{CertifyRecord, CertifySummary};
+pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
 pub use exact::{BudgetReport, ExactRecord, ExactSummary};
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ThreatReport,
 };
 pub use inspect::{EstimateReport, InspectReport, NodeReport, NormReport, RadiusReport};
+pub use measure::{
+    EnsembleAt, EnsembleReport, ErrorReport, LayerCapacityReport, MeasureRecord, MeasureReport, MeasuresAt,
+    RademacherReport,
+};
 pub use radius::{CurvePoint, RadiusRecord, RadiusSummary, curve_radii};
 pub use report::{Format, ListSide, Record, Report, RunResult};
 pub use train::{EpochReport, TrainReport, history_csv};
