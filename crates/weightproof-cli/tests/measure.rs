@@ -42,7 +42,8 @@ fn formats() {
 fn input_that_is_wrong() {
     check("measure-delta", &few(&["--delta", "1"]));
     check("measure-rank", &few(&["--rank", "2"]));
-    check("measure-init", &few(&["--init", &asset("mnist-conv-8-16-10.onnx")]));
+    let other = few(&["--init", "mnist-conv-8-16-10.onnx"]).within(Path::new(&asset("")));
+    check("measure-init", &other);
     check("measure-exact", &few(&["--method", "exact"]));
     let (images, labels) =
         (asset("mnist-test-1000-images.idx3-ubyte.gz"), asset("mnist-test-1000-labels.idx1-ubyte.gz"));
@@ -76,7 +77,7 @@ fn bounds_that_do_not_hold_are_refused() {
 
 #[test]
 fn searches_and_proofs_on_both_sides_of_sharpness() {
-    let args = ["measure", "--samples", "300", "--radius", "0.0005,0.001", "--draws", "2", "--passes", "3"];
+    let args = ["measure", "--samples", "300", "--radius", "0.001,0.0025", "--draws", "2", "--passes", "3"];
     let report = json(&Run::new(args.iter().chain(&["--format", "json"]).copied()));
     let still = measures(&report, Some(0));
     assert_eq!(still["certified-sharpness-error"], 0.0);
@@ -89,7 +90,8 @@ fn searches_and_proofs_on_both_sides_of_sharpness() {
                 ["certified", "attacked"].map(|side| moved[&format!("{side}-sharpness-{what}")]);
             assert!(proved >= found && found >= 0.0, "{moved:?}");
         }
-        assert!(moved["rademacher-capacity"] > before);
+        // Norms go to a grid, so small radii may change nothing.
+        assert!(moved["rademacher-capacity"] >= before);
         before = moved["rademacher-capacity"];
         let bound = &report["results"][at]["rademacher"];
         let sum = ["empirical", "capacity", "confidence"]
@@ -104,6 +106,7 @@ fn searches_and_proofs_on_both_sides_of_sharpness() {
             assert!(number("row_norm_reached") <= number("class_row_norm"));
         }
     }
+    assert!(before > still["rademacher-capacity"]);
     assert!(report["errors"]["gap"].is_null());
     assert!(!still.contains_key("held-out-bound"));
 }
@@ -122,8 +125,8 @@ fn everything_about_a_trained_network() {
         assert_eq!(run.code, Some(0), "{run:?}");
     };
     train("before", &["--epochs", "1", "--learning-rate", "1e-9"]);
-    train("after", &["--epochs", "12"]);
-    train("other", &["--epochs", "12", "--seed", "1"]);
+    train("after", &["--epochs", "30", "--learning-rate", "0.005"]);
+    train("other", &["--epochs", "30", "--learning-rate", "0.005", "--seed", "1"]);
     let args = [
         &["measure", "after/network.onnx", &images, "--labels", &labels, "--offset", "500"][..],
         &["--train-data", &images, "--train-labels", &labels, "--train-samples", "500"],

@@ -211,6 +211,7 @@ fn measure(
         };
         if k == 0 {
             (measured.compression, measured.compression_refusal) = compress(&context, &settings.compression)?;
+            measured.utilization = Utilization::of(&context).ok();
             measured.measures = chosen.iter().filter(|m| !m.needs.set).filter_map(&mut record).collect();
         }
         let measures = chosen.iter().filter(|m| m.needs.set).filter_map(record).collect();
