@@ -341,7 +341,7 @@ fn findings(records: &[&Record], rows: &[(Predictor, Correlation, f64, f64)]) ->
     within.sort_by(|a, b| b.2.total_cmp(&a.2));
     let best: Vec<String> =
         within.iter().take(3).map(|(p, _, tau, _)| format!("{} ({tau:.2})", p.name)).collect();
-    text.push(format!("Best at equal label noise: {}.", best.join(", ")));
+    text.push(format!("Best at equal label noise: {}.", list(best.iter().map(String::as_str).collect())));
     let vacuous = records.iter().filter(|r| !(r.value("rademacher-bound") <= 1.0)).count();
     text.push(format!("The Rademacher bound is vacuous for {vacuous} of {} networks.", records.len()));
     text
