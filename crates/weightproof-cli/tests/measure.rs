@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// The embedded network on some of the embedded images, without searches.
-fn few<'a>(more: &[&'a str]) -> Run {
+fn few(more: &[&str]) -> Run {
     Run::new(["measure", "--samples", "200", "--no-search"].iter().chain(more).copied())
 }
 

@@ -70,9 +70,8 @@ impl Utilization {
             initial.affine_layers().map(|(_, _, a)| euclidean(a.weight.as_slice())).collect();
         let reset = |k: usize| {
             let back = mixed(network, initial, |layer| f64::from(u8::from(layer < k)));
-            let values = vec![outputs(&back, context.train.inputs)];
-            let means = class_means(&values[0], labels, network.output_width());
-            1.0 - nearest(&values[0], &means, labels)
+            let values = outputs(&back, context.train.inputs);
+            1.0 - nearest(&values, &class_means(&values, labels, network.output_width()), labels)
         };
         let layer = |(k, (_, node, _)): (usize, (usize, &weightproof::network::Node, _))| {
             let distance = euclidean(changes[k].0.as_slice());

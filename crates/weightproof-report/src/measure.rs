@@ -305,7 +305,7 @@ impl MeasureReport {
             .collect();
         for (k, line) in refused.iter().enumerate() {
             if !refused[..k].contains(line) {
-                write!(out, "{}{line}\n", if k == 0 { "\n" } else { "" })?;
+                writeln!(out, "{}{line}", if k == 0 { "\n" } else { "" })?;
             }
         }
         if self.partial {

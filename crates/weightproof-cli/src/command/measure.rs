@@ -10,7 +10,7 @@ use crate::source::{self, Source};
 use crate::threat::{SetAt, ThreatConfig};
 use crate::{interrupt, output};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 use weightproof::certify::{Certifier, CertifyOptions};
@@ -395,7 +395,7 @@ fn train_data(args: &TrainingArgs, data: &DataConfig) -> Option<DataConfig> {
     })
 }
 
-fn read_initial(path: &PathBuf, network: &Network) -> Result<Network, Failure> {
+fn read_initial(path: &Path, network: &Network) -> Result<Network, Failure> {
     let initial = read_network(path)?.network;
     changes(network, &initial).map_err(|refusal| {
         Failure::new(format!("{}: {refusal}", path.display()))

@@ -311,7 +311,7 @@ mod tests {
             let after = outputs(&cut.network, &x);
             assert!(cut.moved_most <= gamma * (1.0 + 1e-3) + 1e-4, "{} {gamma}", cut.moved_most);
             for label in 0..network.output_width() as u32 {
-                let [a, b] = [&before, &after].map(|o| margins(o, &vec![label; 12]));
+                let [a, b] = [&before, &after].map(|o| margins(o, &[label; 12]));
                 for (a, b) in a.iter().zip(&b) {
                     assert!(
                         (a - b).abs() <= cut.moved_most + 1e-9 && (a - b).abs() <= gamma,
