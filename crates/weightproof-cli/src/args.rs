@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. Numbers whose errors need more than clap says stay text until `config`.
 
+pub mod measure;
 pub mod train;
 
 use crate::command::experiment::ExperimentArgs;
@@ -35,6 +36,8 @@ pub enum Command {
     Attack(Box<AttackArgs>),
     /// Find how far the weights may move for each sample: proved from below, attacked from above
     Radius(Box<RadiusArgs>),
+    /// Say what theory and measurement tell about how the network generalizes, as it is and when its weights move
+    Measure(Box<measure::MeasureArgs>),
     /// Train a network, plain or so that it withstands changes of its weights and can be proved
     Train(Box<train::TrainArgs>),
     /// Train and measure models on MNIST: tables, plots and data of an experiment

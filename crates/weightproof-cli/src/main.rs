@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Certify(args) => command::certify::run(args),
         Command::Attack(args) => command::attack::run(args),
         Command::Radius(args) => command::radius::run(args),
+        Command::Measure(args) => command::measure::run(args),
         Command::Train(args) => command::train::run(args),
         Command::Experiment(args) => command::experiment::run(args),
         Command::Report(args) => command::report::run(args),

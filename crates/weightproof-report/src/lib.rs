@@ -13,6 +13,7 @@ mod attack;
 mod certify;
 mod column;
 pub mod compare;
+mod compression;
 mod csv;
 mod exact;
 mod exact_radius;
@@ -21,6 +22,7 @@ mod header;
 pub mod html;
 mod inspect;
 mod json;
+mod measure;
 mod number;
 mod parquet;
 mod radius;
@@ -33,12 +35,17 @@ mod train;
 pub use attack::{AttackRecord, AttackSummary};
 pub use certify::{CertifyRecord, CertifySummary};
 pub use column::{Cell, Column, Kind};
+pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
 pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ThreatReport,
 };
 pub use inspect::{EstimateReport, InspectReport, NodeReport, NormReport, RadiusReport};
+pub use measure::{
+    EnsembleAt, EnsembleReport, ErrorReport, LayerCapacityReport, MeasureRecord, MeasureReport, MeasuresAt,
+    RademacherReport,
+};
 pub use radius::{CurvePoint, LayerSummary, RadiusRecord, RadiusSummary, curve_radii};
 pub use report::{Format, ListSide, Record, Report, RunResult};
 pub use train::{EpochReport, TrainReport, history_csv};

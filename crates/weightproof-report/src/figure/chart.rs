@@ -26,9 +26,16 @@ pub struct Chart {
     pub y: Axis,
     /// The lines.
     pub series: Vec<Series>,
+    /// Whether the points of a line are joined; else there are only markers.
+    #[serde(default = "joined")]
+    pub joined: bool,
     /// Areas behind them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bands: Vec<Band>,
+}
+
+fn joined() -> bool {
+    true
 }
 
 /// A line.
@@ -67,7 +74,7 @@ impl Chart {
     ) -> Self {
         let series = |(k, (name, points))| Series { name, ink: Ink::of(k), points };
         let series = lines.into_iter().enumerate().map(series).collect();
-        Chart { name: name.into(), title, x, y, series, bands: Vec::new() }
+        Chart { name: name.into(), title, x, y, series, joined: true, bands: Vec::new() }
     }
 
     /// The drawing.
@@ -89,7 +96,7 @@ impl Chart {
             (legend)
             (frame::axes(&x, Some(&y), (top, bottom), left))
             @for band in &self.bands { (draw_band(band, &x, &y)) }
-            @for (k, series) in self.series.iter().enumerate() { (draw_series(k, series, &x, &y)) }
+            @for (k, series) in self.series.iter().enumerate() { (draw_series((k, self.joined), series, &x, &y)) }
         };
         let data = vec![
             ("kind", "chart".to_owned()),
@@ -133,7 +140,7 @@ fn draw_band(band: &Band, x: &Span, y: &Span) -> Markup {
     }
 }
 
-fn draw_series(k: usize, series: &Series, x: &Span, y: &Span) -> Markup {
+fn draw_series((k, joined): (usize, bool), series: &Series, x: &Span, y: &Span) -> Markup {
     let place = |&(a, b): &(f64, f64)| Some(((x.place(a)?, y.place(b)?), (a, b)));
     let points: Vec<_> = series.points.iter().filter_map(place).collect();
     let path = points.iter().map(|((x, y), _)| format!("{x:.1} {y:.1}")).collect::<Vec<_>>().join("L");
@@ -141,11 +148,11 @@ fn draw_series(k: usize, series: &Series, x: &Span, y: &Span) -> Markup {
     let data = points.iter().map(|((px, py), (a, b))| format!("{px:.1},{py:.1},{},{}", exact(*a), short(*b)));
     html! {
         g class="series" data-series=(k) data-name=(series.name) data-points=(data.collect::<Vec<_>>().join(" ")) {
-            @if points.len() > 1 {
+            @if joined && points.len() > 1 {
                 path class={ "line " (series.ink.class()) } d=(format!("M{path}")) stroke=(series.ink.color()) stroke-width="2"
                     stroke-dasharray=(series.ink.dash()) stroke-linejoin="round" fill="none" {}
             }
-            @if points.len() <= MARKED { @for ((x, y), _) in &points { (series.ink.marker(*x, *y)) } }
+            @if !joined || points.len() <= MARKED { @for ((x, y), _) in &points { (series.ink.marker(*x, *y)) } }
         }
     }
 }
@@ -166,6 +173,7 @@ mod tests {
             x: Axis::new("radius [unit of the weights]", Scale::Logarithmic),
             y: Axis::new("accuracy", Scale::Percent),
             series: vec![Series { name: "a line".into(), ink: Ink::Proved, points }],
+            joined: true,
             bands: vec![Band { name: "open".into(), points: vec![(0.001, 0.1, 0.9), (0.01, 0.2, 0.8)] }],
         }
     }

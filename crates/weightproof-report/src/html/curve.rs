@@ -52,6 +52,7 @@ pub(super) fn section(study: &Study<'_>) -> Option<Section> {
         x: Axis::new(study.radius_label(), scale),
         y: Axis::new("share of samples", Scale::Percent),
         series,
+        joined: true,
         bands: vec![band(&lines, clean)],
     };
     let figure = Figure {

@@ -93,6 +93,7 @@ fn figures(train: &TrainFile) -> Vec<Block> {
             line(train, "held-out, accuracy", Ink::Clean, |e| e.validation_accuracy),
             line(train, "training, accuracy", Ink::Other(0), |e| Some(e.train_accuracy)),
         ],
+        joined: true,
         bands: Vec::new(),
     };
     let terms: BTreeSet<&String> = train.history.iter().flat_map(|e| e.terms.keys()).collect();
@@ -107,6 +108,7 @@ fn figures(train: &TrainFile) -> Vec<Block> {
         series: std::iter::once(line(train, "loss", Ink::Clean, |e| e.loss))
             .chain(terms.iter().enumerate().map(term))
             .collect(),
+        joined: true,
         bands: Vec::new(),
     };
     let columns = vec![
