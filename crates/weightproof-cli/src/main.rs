@@ -10,7 +10,6 @@ mod number;
 mod output;
 mod run;
 mod session;
-mod source;
 mod threat;
 mod train;
 mod witness;
@@ -19,6 +18,7 @@ use args::{Cli, Command};
 use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
+use weightproof_run::source;
 
 /// Exit code for bad usage or input, which is also clap's.
 const BAD_INPUT: u8 = 2;

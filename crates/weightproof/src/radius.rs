@@ -299,9 +299,10 @@ impl<'n> RadiusSearch<'n> {
         (0..certified.len()).map(broken).collect()
     }
 
-    /// Whether the deadline has passed: what is known then is what is reported.
+    /// Whether the deadline has passed, or the work must end: what is known then is what is reported.
     fn late(&self) -> bool {
-        self.options.exact.as_ref().is_some_and(|exact| exact.budget.is_late())
+        let exact = self.options.exact.as_ref();
+        self.options.certify.stop.is_set() || exact.is_some_and(|exact| exact.is_late())
     }
 
     /// Samples with open brackets by the lattice point in the middle, in groups of at most `block`.

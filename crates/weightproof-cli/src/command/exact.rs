@@ -1,53 +1,23 @@
 //! `certify --method exact`: every sample proved or broken, within budgets.
 
-use super::{certify, exit_code};
-use crate::args::{CertifyArgs, MOST_BATCH};
-use crate::config::{Config, MethodConfig};
+use super::exit_code;
+use crate::args::CertifyArgs;
+use crate::config::MethodConfig;
 use crate::error::Failure;
 use crate::journal::{self, Journal, Settled};
 use crate::output;
-use crate::run::BatchSize;
 use crate::session::{Arguments, Session};
 use crate::threat::SetAt;
 use crate::witness::{Broken, WitnessFolder};
-use serde::Serialize;
 use serde_json::Value;
 use std::process::ExitCode;
 use std::slice;
-use std::time::{Duration, Instant};
-use weightproof::attack::AttackOptions;
 use weightproof::bounds::EXACT;
-use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions};
+use weightproof::exact::{ExactCertificate, ExactCertifier, ExactOptions};
 use weightproof::network::Network;
 use weightproof::verdict::{Reason, Samples, Verdict};
-use weightproof_formats::data::Batch;
-use weightproof_report::{BudgetReport, ExactRecord, ExactSummary, MethodReport, Record, Report, RunResult};
-
-/// Settings, as the report echoes them.
-#[derive(Serialize)]
-struct Settings<'a> {
-    #[serde(flatten)]
-    shared: &'a Config,
-    method: &'a MethodConfig,
-    exact: Exact<'a>,
-}
-
-/// Limits, and the attack that is tried second.
-#[derive(Serialize)]
-pub(super) struct Exact<'a> {
-    #[serde(flatten)]
-    budget: &'a BudgetReport,
-    steps: usize,
-    restarts: usize,
-}
-
-impl<'a> Exact<'a> {
-    /// Of a solver with these options.
-    pub(super) fn new(options: &ExactOptions, budget: &'a BudgetReport) -> Self {
-        let AttackOptions { steps, restarts, .. } = options.attack;
-        Exact { budget, steps, restarts }
-    }
-}
+use weightproof_report::{BudgetReport, ExactRecord, Record};
+use weightproof_run::exact::{BATCH, options, report};
 
 /// Runs the command.
 pub(super) fn run(
@@ -66,16 +36,15 @@ pub(super) fn run(
             (settled, Some(journal))
         }
     };
-    // The solver groups the samples of a batch, so batches are large, and do not depend on time.
-    let mut run = session.start(arguments, BatchSize::Fixed(MOST_BATCH))?;
+    let mut run = arguments.start(&session, BATCH)?;
     let classes = session.classes();
-    let Session { network, source, .. } = &mut session;
+    let Session { network, feed, .. } = &mut session;
     let solver = Solver::new(network, sets, &options, folder, settled);
     let mut records: Vec<Vec<ExactRecord>> = vec![Vec::new(); sets.len()];
     let done = run.over(
-        source,
+        feed,
         classes,
-        |batch| Ok((0..sets.len()).map(|k| solver.solve(k, batch)).collect::<Vec<_>>()),
+        |batch| Ok::<_, Failure>((0..sets.len()).map(|k| solver.solve(k, batch)).collect::<Vec<_>>()),
         |batch, found| {
             for (k, found) in found.into_iter().enumerate() {
                 let fresh = solver.records(k, batch, &found)?;
@@ -88,51 +57,10 @@ pub(super) fn run(
             Ok(())
         },
     )?;
-    let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
-    let settings = Settings { shared: &session.config, method, exact: Exact::new(&options, budget) };
-    let described = (describe(&session, &options, budget), EXACT.guarantee);
-    let report = Report {
-        header: session.header(&done, &known, super::moving(sets), described, &settings)?,
-        partial: done.partial,
-        results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
-        environment: run.environment(),
-    };
+    let report = report(&session, sets, (method, budget, &options), (&done, records), &run)?;
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
     Ok(exit_code(holds && !report.partial))
-}
-
-fn result(radius: Option<f64>, samples: Vec<ExactRecord>) -> RunResult<ExactRecord> {
-    RunResult { radius, summary: ExactSummary::new(&samples), samples }
-}
-
-/// Options of the solver; the time for the whole run starts here.
-pub(super) fn options(session: &Session, method: &MethodConfig, budget: &BudgetReport) -> ExactOptions {
-    let options = ExactOptions::new(certify::options(session, method));
-    ExactOptions {
-        attack: AttackOptions { seed: session.config.seed, ..options.attack },
-        budget: Budget {
-            time: budget.time_limit.map(Duration::from_secs_f64),
-            deadline: budget.time_limit_total.map(|s| Instant::now() + Duration::from_secs_f64(s)),
-            nodes: budget.max_nodes,
-            bytes: budget.max_memory.or(options.budget.bytes),
-        },
-        gap: budget.gap,
-        ..options
-    }
-}
-
-/// The method's block of the report.
-fn describe(session: &Session, options: &ExactOptions, budget: &BudgetReport) -> MethodReport {
-    let attack = &options.attack;
-    MethodReport {
-        attack: Some(attack.kind.name().into()),
-        steps: Some(attack.steps),
-        restarts: Some(attack.restarts),
-        seed: Some(attack.seed),
-        budget: Some(budget.clone()),
-        ..session.method(EXACT.name)
-    }
 }
 
 /// What must be the same for a journal to go on: all that the results of a sample depend on, but no limits.
@@ -146,7 +74,7 @@ fn identity(args: &CertifyArgs, session: &Session, options: &ExactOptions) -> Re
     if let Some(data) = identity["data"].as_object_mut() {
         data.retain(|key, _| !["path", "offset", "samples", "batch"].contains(&key.as_str()));
     }
-    identity["data"]["sha256"] = session.source.sha256()?.into();
+    identity["data"]["sha256"] = session.feed.sha256()?.into();
     identity["property"] = session.property.name().into();
     identity["method"] = EXACT.name.into();
     identity["attack"] = vec![options.attack.steps, options.attack.restarts].into();
@@ -179,29 +107,33 @@ impl<'a> Solver<'a> {
     }
 
     /// What the journal has about a sample with this label.
-    fn known(&self, k: usize, batch: &Batch, s: usize) -> Option<&ExactRecord> {
-        let label = batch.labels.as_ref().map(|labels| labels[s]);
+    fn known(&self, k: usize, batch: Samples<'_>, s: usize) -> Option<&ExactRecord> {
+        let label = batch.labels.map(|labels| labels[s]);
         self.settled.get(&(k, batch.first + s)).filter(|record| record.certify.label == label)
     }
 
     /// Numbers in the batch of the samples that the journal does not have.
-    fn open(&self, k: usize, batch: &Batch) -> Vec<usize> {
-        (0..batch.count).filter(|&s| self.known(k, batch, s).is_none()).collect()
+    fn open(&self, k: usize, batch: Samples<'_>) -> Vec<usize> {
+        (0..self.count(batch)).filter(|&s| self.known(k, batch, s).is_none()).collect()
     }
 
-    fn input<'b>(&self, batch: &'b Batch, s: usize) -> &'b [f64] {
+    fn count(&self, batch: Samples<'_>) -> usize {
+        batch.count(self.network.input_width())
+    }
+
+    fn input<'b>(&self, batch: Samples<'b>, s: usize) -> &'b [f64] {
         let width = self.network.input_width();
         &batch.inputs[s * width..(s + 1) * width]
     }
 
     /// One certificate for each open sample.
-    fn solve(&self, k: usize, batch: &Batch) -> Vec<ExactCertificate> {
+    fn solve(&self, k: usize, batch: Samples<'_>) -> Vec<ExactCertificate> {
         let open = self.open(k, batch);
         if open.is_empty() {
             return Vec::new();
         }
         let inputs: Vec<f64> = open.iter().flat_map(|&s| self.input(batch, s)).copied().collect();
-        let labels = batch.labels.as_ref().map(|labels| open.iter().map(|&s| labels[s]).collect::<Vec<_>>());
+        let labels = batch.labels.map(|labels| open.iter().map(|&s| labels[s]).collect::<Vec<_>>());
         let samples = Samples { first: batch.first, inputs: &inputs, labels: labels.as_deref() };
         let mut found: Vec<_> = self.certifiers[k].certify(samples).into_iter().flatten().collect();
         // The solver counts the samples that it is given.
@@ -213,14 +145,19 @@ impl<'a> Solver<'a> {
     fn records(
         &self,
         k: usize,
-        batch: &Batch,
+        batch: Samples<'_>,
         found: &[ExactCertificate],
     ) -> Result<Vec<ExactRecord>, Failure> {
         let record = |found: &ExactCertificate| Ok(ExactRecord::new(found, self.write(k, batch, found)?));
         found.iter().map(record).collect()
     }
 
-    fn write(&self, k: usize, batch: &Batch, found: &ExactCertificate) -> Result<Option<String>, Failure> {
+    fn write(
+        &self,
+        k: usize,
+        batch: Samples<'_>,
+        found: &ExactCertificate,
+    ) -> Result<Option<String>, Failure> {
         let certificate = &found.certificate;
         let broken =
             certificate.verdict == Verdict::Falsified && certificate.reason != Some(Reason::Misclassified);
@@ -232,13 +169,13 @@ impl<'a> Solver<'a> {
             self.certifiers[k].witness(0, self.input(batch, clean.index - batch.first), witness);
         // The class of the bound need not be the class that the witness reaches.
         let broken = Broken { clean, runner_up: None, worst_margin: found.worst_margin };
-        folder.write_sample((self.sets, k), self.network, &broken, &perturbation).map(Some)
+        Ok(Some(folder.write_sample((self.sets, k), self.network, &broken, &perturbation)?))
     }
 
     /// Records of all samples of the batch, from the journal and from `fresh`, which has one for each open sample.
-    fn merged(&self, k: usize, batch: &Batch, fresh: Vec<ExactRecord>) -> Vec<ExactRecord> {
+    fn merged(&self, k: usize, batch: Samples<'_>, fresh: Vec<ExactRecord>) -> Vec<ExactRecord> {
         let mut fresh = fresh.into_iter();
         let record = |s| self.known(k, batch, s).cloned().or_else(|| fresh.next());
-        (0..batch.count).filter_map(record).collect()
+        (0..self.count(batch)).filter_map(record).collect()
     }
 }

@@ -112,6 +112,11 @@ impl<'n, T: Scalar> Typed<'n, T> {
 }
 
 impl ExactOptions {
+    /// Whether the deadline has passed, or the work must end.
+    pub(crate) fn is_late(&self) -> bool {
+        self.budget.is_late() || self.certify.stop.is_set()
+    }
+
     /// Linear bounds, then the neuron-space attack, then branch and bound, without limits but [`Budget::BYTES`].
     pub fn new(certify: CertifyOptions) -> Self {
         let certify = CertifyOptions { method: FIRST.into(), ..certify };
@@ -168,7 +173,7 @@ impl<'n> ExactCertifier<'n> {
         let all: Vec<usize> = (0..samples.count(self.network.input_width())).collect();
         let mut settled = self.bound(&prepared, samples, &all);
         let open: Vec<usize> = all.into_iter().filter(|&s| self.is_open(&settled[s].certificate)).collect();
-        if self.options.budget.is_late() {
+        if self.options.is_late() {
             let reason = Some(Reason::TimeLimit);
             let late = open.into_iter().filter(|&s| settled[s].certificate.verdict == Verdict::Unknown);
             late.collect::<Vec<_>>().into_iter().for_each(|s| settled[s].certificate.reason = reason);
