@@ -295,9 +295,19 @@ pub struct ExactArgs {
     /// Folder for witnesses: one .safetensors file for each falsified sample
     #[arg(long, value_name = "FOLDER")]
     pub witness: Option<PathBuf>,
-    /// File that keeps what is settled after every batch; a run that was killed goes on from it
+    /// File that keeps each sample as soon as it is settled; a run that was killed goes on from it
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
+    /// Settle every sample a second time by this solver, and compare
+    #[arg(long, value_name = "SOLVER")]
+    pub oracle: Option<OracleArg>,
+}
+
+/// Values of `--oracle`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OracleArg {
+    /// A mixed-integer linear program for each sample and class, solved by HiGHS; only in builds with the feature milp
+    Milp,
 }
 
 /// Threads, numbers, seeds.

@@ -93,6 +93,7 @@ pub fn budget(args: &ExactArgs, method: &MethodConfig) -> Result<BudgetReport, F
         ("gap", args.gap.is_some()),
         ("witness", args.witness.is_some()),
         ("journal", args.journal.is_some()),
+        ("oracle", args.oracle.is_some()),
     ])?;
     let gap = args.gap.as_ref().map(|t| number::one("gap", t, Range::Positive)).transpose()?;
     Ok(BudgetReport { gap, ..limits })

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first ends the run after the current batch, the second ends the process.
+//! Ctrl-C: the first ends the run after the current batch or, in complete verification, at once, the second ends the process.
 
 use crate::error::Failure;
 use std::io::Write;
@@ -18,10 +18,15 @@ pub fn watch() -> Result<(), Failure> {
         // Nothing can be done when standard error is closed.
         let _ = writeln!(
             std::io::stderr(),
-            "interrupted: finishing this batch, then writing what is done (Ctrl-C again stops at once)"
+            "interrupted: finishing what is under way, then writing what is done (Ctrl-C again stops at once)"
         );
     })
     .map_err(|error| Failure::new(format!("cannot listen for Ctrl-C: {error}")))
+}
+
+/// Ends the run as a Ctrl-C would.
+pub fn request() {
+    INTERRUPTS.fetch_add(1, Ordering::SeqCst);
 }
 
 /// Whether the user wants the run to end.

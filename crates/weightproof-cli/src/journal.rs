@@ -23,7 +23,7 @@ const SCHEMA: &str = "weightproof/journal/1";
 const MOST_BYTES: u64 = 1 << 24;
 
 /// Why a sample is left open that more time or memory may settle.
-const LIMITS: [Reason; 3] = [Reason::TimeLimit, Reason::NodeLimit, Reason::MemoryLimit];
+const LIMITS: [Reason; 4] = [Reason::TimeLimit, Reason::NodeLimit, Reason::MemoryLimit, Reason::Interrupted];
 
 /// Records by set and index of the sample.
 pub type Settled = HashMap<(usize, usize), ExactRecord>;
@@ -64,18 +64,11 @@ impl Journal {
         Ok((settled, journal))
     }
 
-    /// Adds samples that are settled for set `set`.
-    pub fn append<'r>(
-        &mut self,
-        set: usize,
-        records: impl Iterator<Item = &'r ExactRecord>,
-    ) -> Result<(), Failure> {
+    /// Adds a sample that is settled for set `set`.
+    pub fn append(&mut self, set: usize, record: &ExactRecord) -> Result<(), Failure> {
         self.write(|out| {
-            for record in records {
-                serde_json::to_writer(&mut *out, &Line { set, record })?;
-                out.write_all(b"\n")?;
-            }
-            Ok(())
+            serde_json::to_writer(&mut *out, &Line { set, record })?;
+            out.write_all(b"\n")
         })
     }
 
@@ -166,7 +159,11 @@ mod tests {
     fn limits_and_open_gaps_are_tried_again() {
         let settled = |reason, gap| is_settled(&record(0, reason), gap);
         assert!(settled(None, None) && settled(Some("incomplete"), None));
-        assert!(["time-limit", "node-limit", "memory-limit"].iter().all(|limit| !settled(Some(limit), None)));
+        assert!(
+            ["time-limit", "node-limit", "memory-limit", "interrupted"]
+                .iter()
+                .all(|limit| !settled(Some(limit), None))
+        );
         assert!(!settled(None, Some(0.1)));
         let mut closed = record(0, None);
         closed.certify.margin_lower = 0.25;
@@ -184,7 +181,7 @@ mod tests {
         assert!(settled.is_empty());
         let (mut odd, plain) = (record(5, None), record(6, None));
         (odd.certify.margin, odd.worst_margin) = (0.1 + 0.2, 5e-324);
-        journal.append(1, [&odd, &plain].into_iter()).unwrap();
+        [&odd, &plain].into_iter().for_each(|record| journal.append(1, record).unwrap());
         let whole = fs::read(&path).unwrap();
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
@@ -192,7 +189,7 @@ mod tests {
             let lines = whole[..cut].iter().filter(|b| **b == b'\n').count();
             assert_eq!(settled.len(), lines.saturating_sub(1), "{cut}");
             let missing = [&odd, &plain].into_iter().skip(settled.len());
-            journal.append(1, missing).unwrap();
+            missing.for_each(|record| journal.append(1, record).unwrap());
             assert_eq!(fs::read(&path).unwrap(), whole, "{cut}");
         }
         let (settled, _) = open().unwrap();

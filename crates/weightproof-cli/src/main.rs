@@ -7,6 +7,7 @@ mod error;
 mod interrupt;
 mod journal;
 mod number;
+mod oracle;
 mod output;
 mod run;
 mod session;

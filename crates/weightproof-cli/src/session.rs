@@ -32,7 +32,8 @@ impl Arguments<'_> {
             seed: self.engine.seed,
         };
         output::check(self.output.output.as_deref())?;
-        let session = Session::open(config)?;
+        let mut session = Session::open(config)?;
+        session.interrupted = Some(interrupt::requested);
         if property.is_none() && !session.feed.info().labelled {
             remark(self.output, "the data have no labels: using --property prediction");
         }

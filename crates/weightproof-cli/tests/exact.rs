@@ -6,6 +6,11 @@ use serde_json::Value;
 use snapshot::{Run, check, check_json, clear_seconds, same_json};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long a run may take to settle a few samples.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const FEW: [&str; 7] = ["certify", "--method", "exact", "--offset", "36", "--samples", "4"];
 
@@ -21,7 +26,7 @@ fn reports() {
     check_json("exact-json", &few(&[&limits[..], &json].concat()));
     let csv = few(&["--radius", "0.001", "--format", "csv"]).output();
     let head = "radius,index,label,predicted,margin,margin_lower,runner_up,verdict,reason,deviation_upper,worst_margin,nodes,\
-                seconds,witness";
+                seconds,witness,oracle,oracle_seconds";
     assert_eq!((csv.stdout.lines().next(), csv.stdout.lines().count()), (Some(head), 5), "{csv:?}");
     let all = Run::new(["certify", "--method", "exact", "--samples", "3", "--radius", "0.0001"]).output();
     assert_eq!(all.code, Some(0), "{all:?}");
@@ -38,6 +43,7 @@ fn arguments_that_are_wrong() {
         ("gap", "0.1"),
         ("witness", "w"),
         ("journal", "j"),
+        ("oracle", "milp"),
     ] {
         let run = Run::new(of_linear.iter().copied().chain([format!("--{flag}").as_str(), value])).output();
         let start = format!("error: {flag}: expected the method exact, found linear\nhint: ");
@@ -164,6 +170,31 @@ fn a_killed_run_goes_on_where_it_was() {
         let resumed = fs::read_to_string(&journal).unwrap();
         assert_eq!(resumed.lines().count(), lines.len());
     }
+}
+
+#[test]
+fn an_interrupted_run_reports_and_keeps_what_is_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    // A radius at which the search for some samples takes longer than any test.
+    let args =
+        ["certify", "--method", "exact", "--radius", "0.0025", "--format", "json", "--journal", "journal"];
+    let mut process = Run::new(args).within(folder.path()).spawn();
+    let begin = Instant::now();
+    let lines = || fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
+    while lines() < 20 && process.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < PATIENCE, "nothing is settled");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let killed = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = snapshot::finish(&mut process);
+    let report: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    let samples = report["samples"].as_array().unwrap();
+    let interrupted = samples.iter().filter(|sample| sample["reason"] == "interrupted").count();
+    assert!(interrupted > 0 && output.code == Some(1) && report["partial"] == true, "{interrupted}");
+    assert_eq!(lines(), 1 + samples.len() - interrupted);
+    assert!(output.stderr.starts_with("interrupted: finishing what is under way"), "{}", output.stderr);
 }
 
 #[test]

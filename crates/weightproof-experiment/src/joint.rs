@@ -106,7 +106,7 @@ fn evaluate(graph: &Graph, at: &Point, labels: &[u32]) -> (Vec<bool>, Point) {
     let logits = graph.forward(&weights, x.clone());
     let mut gradients = mean_cross_entropy(logits.clone(), &graph.labels(labels)).backward();
     let inputs = x.grad_remove(&mut gradients).map_or_else(|| vec![0.0; at.inputs.len()], numbers);
-    let parameters = graph.gradient(&weights, &mut gradients);
+    let parameters = graph.gradient(&weights, Some(gradients));
     let outputs = numbers(logits);
     let rows = outputs.chunks_exact(outputs.len() / labels.len()).zip(labels);
     let right = rows.map(|(row, &label)| right(row, label as usize));

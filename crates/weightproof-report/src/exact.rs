@@ -3,6 +3,7 @@
 use crate::certify::{CertifyRecord, CertifySummary, label, reason, verdict};
 use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
+use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
 use weightproof::exact::ExactCertificate;
 use weightproof::verdict::Verdict;
@@ -21,20 +22,46 @@ pub struct ExactRecord {
     pub seconds: f64,
     /// Name of the file with the perturbation that breaks the property, if one was written.
     pub witness: Option<Box<str>>,
+    /// What an independent solver says, if it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<OracleRecord>,
 }
 
-const _: () = assert!(size_of::<ExactRecord>() <= 104);
+const _: () = assert!(size_of::<ExactRecord>() <= 120);
+
+/// What a mixed-integer solver says about one sample.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OracleRecord {
+    /// `verified` is an estimate, because the solver rounds; `falsified` was checked by the plain forward pass.
+    pub verdict: Verdict,
+    /// Time that the solver took; differs between runs.
+    pub seconds: f64,
+}
 
 impl ExactRecord {
     /// The record of `certificate`, whose witness was written to this file.
-    pub fn new(certificate: &ExactCertificate, witness: Option<String>) -> Self {
+    pub fn new(
+        certificate: &ExactCertificate,
+        witness: Option<String>,
+        oracle: Option<OracleRecord>,
+    ) -> Self {
         ExactRecord {
             certify: CertifyRecord::from(&certificate.certificate),
             worst_margin: certificate.worst_margin,
             nodes: certificate.nodes,
             seconds: certificate.time.as_secs_f64(),
             witness: witness.map(String::into_boxed_str),
+            oracle,
         }
+    }
+
+    /// Whether search and solver settle the sample in opposite ways.
+    pub fn is_contradicted(&self) -> bool {
+        let opposite = |oracle| match (self.certify.verdict, oracle) {
+            (Verdict::Verified, Verdict::Falsified) | (Verdict::Falsified, Verdict::Verified) => true,
+            (Verdict::Verified | Verdict::Falsified | Verdict::Unknown, _) => false,
+        };
+        self.oracle.is_some_and(|oracle| opposite(oracle.verdict))
     }
 }
 
@@ -50,6 +77,38 @@ pub struct ExactSummary {
     pub unknown: usize,
     /// Domains that were bounded.
     pub nodes: usize,
+    /// What an independent solver says, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<OracleSummary>,
+}
+
+/// Verdicts of a mixed-integer solver over all samples.
+#[derive(Clone, Debug, Serialize)]
+pub struct OracleSummary {
+    /// Samples that it calls verified, which is an estimate.
+    pub verified: usize,
+    /// Samples that it falsified with a checked witness.
+    pub falsified: usize,
+    /// Samples that it did not settle.
+    pub unknown: usize,
+    /// Samples that the search settles in the opposite way.
+    pub contradicted: usize,
+    /// Time that it took, on one thread for each sample; differs between runs.
+    pub seconds: f64,
+}
+
+impl OracleSummary {
+    fn new(records: &[ExactRecord]) -> Option<Self> {
+        let said: Vec<OracleRecord> = records.iter().filter_map(|r| r.oracle).collect();
+        let count = |verdict| said.iter().filter(|oracle| oracle.verdict == verdict).count();
+        (!said.is_empty()).then(|| OracleSummary {
+            verified: count(Verdict::Verified),
+            falsified: count(Verdict::Falsified),
+            unknown: count(Verdict::Unknown),
+            contradicted: records.iter().filter(|r| r.is_contradicted()).count(),
+            seconds: said.iter().map(|oracle| oracle.seconds).sum(),
+        })
+    }
 }
 
 impl ExactSummary {
@@ -61,6 +120,7 @@ impl ExactSummary {
             falsified: count(Verdict::Falsified),
             unknown: count(Verdict::Unknown),
             nodes: records.iter().map(|r| r.nodes).sum(),
+            oracle: OracleSummary::new(records),
         }
     }
 }
@@ -118,6 +178,8 @@ impl Record for ExactRecord {
         "nodes",
         "seconds",
         "witness",
+        "oracle",
+        "oracle_seconds",
     ];
     const LIST: &'static [(&'static str, ListSide)] = &[
         ("index", ListSide::Right),
@@ -140,6 +202,8 @@ impl Record for ExactRecord {
         let mut row = self.certify.csv_row();
         row.extend([exact(self.worst_margin), self.nodes.to_string(), exact(self.seconds)]);
         row.push(self.witness.as_deref().unwrap_or_default().into());
+        row.push(self.oracle.map_or_else(String::new, |oracle| verdict(oracle.verdict).into()));
+        row.push(self.oracle.map_or_else(String::new, |oracle| exact(oracle.seconds)));
         row
     }
 
@@ -169,6 +233,17 @@ impl Record for ExactRecord {
             ("mean margin bound", guarantee),
             ("nodes", ""),
         ]
+    }
+
+    fn curves(summary: &ExactSummary, _guarantee: &'static str) -> Vec<(String, String)> {
+        let Some(oracle) = &summary.oracle else { return Vec::new() };
+        let mut table = Table::new([Side::Right; 5]);
+        table.push(["verified", "falsified", "unknown", "contradicted", "time"]);
+        table.push(["estimate", "witness", "", "", ""]);
+        let counts = [oracle.verified, oracle.falsified, oracle.unknown, oracle.contradicted];
+        let seconds = format!("{:.1} s", oracle.seconds);
+        table.push(counts.map(|count| count.to_string()).into_iter().chain([seconds]));
+        vec![("oracle: HiGHS".into(), table.to_string())]
     }
 
     fn summary_row(s: &ExactSummary) -> Vec<String> {

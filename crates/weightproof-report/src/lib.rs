@@ -25,7 +25,7 @@ mod train;
 
 pub use attack::{AttackRecord, AttackSummary};
 pub use certify::{CertifyRecord, CertifySummary};
-pub use exact::{BudgetReport, ExactRecord, ExactSummary};
+pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ThreatReport,

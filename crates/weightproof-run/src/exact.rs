@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use weightproof::attack::AttackOptions;
 use weightproof::bounds::EXACT;
 use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
+use weightproof::verdict::Reason;
 use weightproof_report::{BudgetReport, ExactRecord, ExactSummary, MethodReport, Report, RunResult};
 
 /// Size of a batch when the user does not say: the solver groups the samples of a batch, so batches are large, and do not
@@ -68,7 +69,7 @@ pub fn run<F: Feed, W: Watch>(
         |batch| Ok(certifiers.iter().map(|c| c.certify(batch).swap_remove(0)).collect::<Vec<_>>()),
         |_, found| {
             let pairs = records.iter_mut().zip(&found);
-            pairs.for_each(|(all, found)| all.extend(found.iter().map(|f| ExactRecord::new(f, None))));
+            pairs.for_each(|(all, found)| all.extend(found.iter().map(|f| ExactRecord::new(f, None, None))));
             Ok::<_, RunError>(())
         },
     )?;
@@ -90,9 +91,11 @@ pub fn report<F: Feed, W: Watch>(
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method, exact: Exact::new(options, budget) };
     let described = (describe(session, options, budget), EXACT.guarantee);
+    let interrupted = |r: &ExactRecord| r.certify.reason == Some(Reason::Interrupted);
+    let partial = done.partial || records.iter().flatten().any(interrupted);
     Ok(Report {
         header: session.header(done, &known, threat::moving(sets), described, &settings)?,
-        partial: done.partial,
+        partial,
         results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
         environment: run.environment(),
     })
@@ -112,6 +115,7 @@ pub fn options<F: Feed>(session: &Session<F>, method: &MethodConfig, budget: &Bu
             deadline: budget.time_limit_total.map(|s| Instant::now() + Duration::from_secs_f64(s)),
             nodes: budget.max_nodes,
             bytes: budget.max_memory.or(options.budget.bytes),
+            interrupted: session.interrupted,
         },
         gap: budget.gap,
         ..options

@@ -10,6 +10,7 @@ use crate::{attack, certify};
 use serde::Serialize;
 use weightproof::bounds::EXACT;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
+use weightproof::verdict::Reason;
 use weightproof_report::{
     BudgetReport, ExactRadiusRecord, ExactRadiusSummary, MethodReport, RadiusRecord, RadiusSummary, Record,
     Report, RunResult, curve_radii,
@@ -131,7 +132,9 @@ pub fn run<F: Feed, W: Watch>(
     let given = &session.config.threat.radii;
     let radii = if given.is_empty() { curve_radii(&records) } else { given.clone() };
     let summary = RadiusSummary::new(&records, &radii, attack.is_some());
-    let (partial, environment) = (done.partial, run.environment());
+    let interrupted = |radius: &SampleRadius| radius.reason == Some(Reason::Interrupted);
+    let partial = done.partial || found.iter().any(interrupted);
+    let environment = run.environment();
     Ok(if method.is_exact() {
         let records: Vec<_> = found.iter().map(ExactRadiusRecord::from).collect();
         let summary = ExactRadiusSummary::new(summary, &records);

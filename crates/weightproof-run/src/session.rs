@@ -22,6 +22,8 @@ pub struct Session<F = Source> {
     pub property: Property,
     /// Settings as given.
     pub config: Config,
+    /// Asked again and again in complete verification: whether to stop, with what is known then.
+    pub interrupted: Option<fn() -> bool>,
     /// Ends work within a batch, for front ends that want nothing of it then.
     pub stop: Stop,
     model: ModelReport,
@@ -47,7 +49,7 @@ impl<F: Feed> Session<F> {
     /// When the property does not fit the data or the network.
     pub fn new(network: Network, model: ModelReport, feed: F, config: Config) -> Result<Self, RunError> {
         let property = decide(config.property, &feed, &network)?;
-        Ok(Session { network, feed, property, config, stop: Stop::default(), model })
+        Ok(Session { network, feed, property, config, interrupted: None, stop: Stop::default(), model })
     }
 
     /// Inputs stay within this range when they move.

@@ -23,6 +23,7 @@ struct Position {
     steps: u64,
     sums: Sums,
     history: Vec<EpochRecord>,
+    data: Option<String>,
 }
 
 const POSITION: &str = "weightproof.position";
@@ -55,6 +56,7 @@ pub fn save(trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
         steps: state.optimizer.steps,
         sums: state.sums.clone(),
         history: state.history.clone(),
+        data: state.data.clone(),
     };
     let position = serde_json::to_string(&position).map_err(|e| damaged(path, e.to_string()))?;
     let config = toml::to_string(trainer.config()).map_err(|e| damaged(path, e.to_string()))?;
@@ -114,7 +116,7 @@ pub fn load(trainer: &mut Trainer, path: &Path) -> Result<(), TrainError> {
     (state.optimizer.first, state.optimizer.second) = (first, second);
     state.optimizer.steps = position.steps;
     (state.epoch, state.batch) = (position.epoch, position.batch);
-    (state.sums, state.history) = (position.sums, position.history);
+    (state.sums, state.history, state.data) = (position.sums, position.history, position.data);
     Ok(())
 }
 

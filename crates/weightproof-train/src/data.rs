@@ -1,6 +1,7 @@
 //! Labelled samples in memory.
 
 use crate::error::TrainError;
+use sha2::{Digest, Sha256};
 use weightproof::verdict::Samples;
 use weightproof_formats::FormatError;
 use weightproof_formats::data::{Batch, DataSet};
@@ -54,6 +55,18 @@ impl Labelled {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+
+    /// SHA-256 of width, labels and inputs, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update((self.width as u64).to_le_bytes());
+        self.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        for sample in self.inputs.chunks(self.width.max(1)) {
+            let bytes: Vec<u8> = sample.iter().flat_map(|x| x.to_le_bytes()).collect();
+            hash.update(bytes);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The samples at these places.

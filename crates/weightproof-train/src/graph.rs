@@ -16,6 +16,17 @@ pub struct Weights {
     pub bias: Vec<Option<Tensor<2>>>,
 }
 
+impl Weights {
+    /// The same numbers, without a copy of them, as leaves of a graph of their own.
+    pub(crate) fn tracked(&self) -> Weights {
+        let leaf = |tensor: &Tensor<2>| tensor.clone().detach().require_grad();
+        Weights {
+            weight: self.weight.iter().map(leaf).collect(),
+            bias: self.bias.iter().map(|bias| bias.as_ref().map(leaf)).collect(),
+        }
+    }
+}
+
 /// A network whose nodes can be evaluated on tensors. Values are (batch, width of the node).
 #[derive(Clone, Debug)]
 pub struct Graph {
@@ -71,8 +82,13 @@ impl Graph {
 
     /// `parameters` as tensors that gradients are taken of.
     pub fn track(&self, parameters: &Parameters) -> Weights {
+        self.constants(parameters).tracked()
+    }
+
+    /// `parameters` as tensors.
+    pub(crate) fn constants(&self, parameters: &Parameters) -> Weights {
         let tensor = |numbers: &[f32], shape: [usize; 2]| {
-            Tensor::<2>::from_data(TensorData::new(numbers.to_vec(), shape), &self.device).require_grad()
+            Tensor::<2>::from_data(TensorData::new(numbers.to_vec(), shape), &self.device)
         };
         let layers: Vec<_> = self.network.affine_layers().zip(parameters.arrays.chunks(2)).collect();
         Weights {
@@ -161,8 +177,8 @@ impl Graph {
     }
 
     /// Gradients in the order of the parameters; zeros where the loss does not depend on them.
-    pub fn gradient(&self, weights: &Weights, gradients: &mut Gradients) -> Parameters {
-        let mut read = |tensor: &Tensor<2>| match tensor.grad_remove(gradients) {
+    pub fn gradient(&self, weights: &Weights, mut gradients: Option<Gradients>) -> Parameters {
+        let mut read = |tensor: &Tensor<2>| match gradients.as_mut().and_then(|g| tensor.grad_remove(g)) {
             Some(gradient) => numbers(gradient),
             None => vec![0.0; tensor.shape().num_elements()],
         };

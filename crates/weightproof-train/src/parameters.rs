@@ -88,6 +88,18 @@ impl Parameters {
         Parameters { arrays: arrays.collect() }
     }
 
+    /// Multiplies every number.
+    pub(crate) fn scale(&mut self, factor: f32) {
+        self.arrays.iter_mut().flatten().for_each(|n| *n *= factor);
+    }
+
+    /// Adds the counterpart to every number.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, more) in self.arrays.iter_mut().zip(&other.arrays) {
+            sum.iter_mut().zip(more).for_each(|(n, m)| *n += m);
+        }
+    }
+
     /// Euclidean norm over all numbers, summed in f64.
     pub fn norm(&self) -> f64 {
         self.arrays.iter().map(|a| squares(a)).sum::<f64>().sqrt()

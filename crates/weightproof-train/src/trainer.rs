@@ -10,19 +10,23 @@ use crate::adversary::Landscape;
 use crate::config::TrainConfig;
 use crate::data::{Labelled, right};
 use crate::error::TrainError;
-use crate::graph::{Graph, numbers};
+use crate::graph::{Graph, Weights, numbers};
 use crate::history::{EpochRecord, Sums, TermValue};
 use crate::objective::{Evaluation, Objective, mean_cross_entropy};
 use crate::optimizer::{self, Optimizer};
 use crate::parameters::Parameters;
 use crate::random::{self, Purpose};
 use crate::threat::Threat;
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::Network;
 use weightproof::property::Property;
+
+/// Samples that are evaluated together. The shards of a batch run on all threads, and their means are added in a fixed order.
+const SHARD: usize = 128;
 
 /// A network in training.
 pub struct Trainer {
@@ -44,6 +48,8 @@ pub(crate) struct State {
     /// Sums over those batches.
     pub sums: Sums,
     pub history: Vec<EpochRecord>,
+    /// [`Labelled::sha256`] of the data, once they are known.
+    pub data: Option<String>,
 }
 
 /// How a run ended.
@@ -114,6 +120,7 @@ impl Trainer {
             batch: 0,
             sums: Sums::new(terms.len()),
             history: Vec::new(),
+            data: None,
         };
         Ok(Trainer { config, graph, terms, state })
     }
@@ -141,10 +148,15 @@ impl Trainer {
     /// Trains until the last epoch, or until the observer stops it. The last samples of `data` are held out.
     ///
     /// # Errors
-    /// When the data do not fit, the training diverges, or the observer fails.
+    /// When the data do not fit or are not those of the checkpoint, the training diverges, or the observer fails.
     pub fn run(&mut self, data: &Labelled, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         let network = self.graph.network();
         data.check(network.input_width(), network.output_width())?;
+        let sha256 = data.sha256();
+        if let Some(known) = self.state.data.replace(sha256.clone()).filter(|known| *known != sha256) {
+            let expected = format!("the samples of the checkpoint, sha256 {known}");
+            return Err(TrainError::Data { expected, found: sha256 });
+        }
         let held_out = self.config.validation.samples.min(data.len() - 1);
         let first = data.len() - held_out;
         let validation = data.pick(&(first..data.len()).collect::<Vec<_>>());
@@ -188,7 +200,7 @@ impl Trainer {
             let moved = adversary.perturb(&loss, at.into_owned(), inputs.into_owned(), &mut rng);
             (at, inputs) = (Cow::Owned(moved.0), Cow::Owned(moved.1));
         }
-        let (values, correct, mut gradient) = loss.evaluate(&at, &inputs);
+        let Evaluated { values, correct, mut gradient } = loss.evaluate(&at, &inputs);
         if let Some(k) = values.iter().position(|v| !v.is_finite()) {
             return Err(diverged(format!("the term {}", self.terms[k].name), values[k]));
         }
@@ -269,13 +281,47 @@ impl Trainer {
     }
 }
 
+/// What one evaluation of a loss gives, for a batch or a shard of it.
+struct Evaluated {
+    /// Of the terms: means over the samples.
+    values: Vec<f32>,
+    /// Correct predictions.
+    correct: usize,
+    /// Of the weighted sum.
+    gradient: Parameters,
+}
+
 impl Loss<'_> {
-    /// Values of the terms, the number of correct predictions, and the gradient.
-    fn evaluate(&self, at: &Parameters, inputs: &[f32]) -> (Vec<f32>, usize, Parameters) {
+    /// Values of the terms, correct predictions, and the gradient: means over the shards of the batch.
+    fn evaluate(&self, at: &Parameters, inputs: &[f32]) -> Evaluated {
         let graph = &self.trainer.graph;
-        let weights = graph.track(at);
-        let labels = graph.labels(self.labels);
-        let evaluation = Evaluation::new(graph, &weights, &self.threat, graph.batch(inputs), labels);
+        let weights = graph.constants(at);
+        let shards = self.shards(inputs, |inputs, labels| self.shard(&weights, inputs, labels));
+        let mut shards = shards.into_iter();
+        let (share, mut all) = shards.next().expect("a batch has samples");
+        all.scale(share);
+        for (share, mut shard) in shards {
+            shard.scale(share);
+            all.values.iter_mut().zip(&shard.values).for_each(|(sum, v)| *sum += v);
+            all.correct += shard.correct;
+            all.gradient.add(&shard.gradient);
+        }
+        all
+    }
+
+    /// What `f` gives for each shard, with its share of the samples, in the order of the samples.
+    fn shards<R: Send>(&self, inputs: &[f32], f: impl Fn(&[f32], &[u32]) -> R + Sync) -> Vec<(f32, R)> {
+        let width = inputs.len() / self.labels.len();
+        let shards = inputs.par_chunks(SHARD * width).zip(self.labels.par_chunks(SHARD));
+        let share = |labels: &[u32]| labels.len() as f32 / self.labels.len() as f32;
+        shards.map(|(inputs, labels)| (share(labels), f(inputs, labels))).collect()
+    }
+
+    fn shard(&self, weights: &Weights, inputs: &[f32], labels: &[u32]) -> Evaluated {
+        let graph = &self.trainer.graph;
+        let weights = weights.tracked();
+        let batch = graph.batch(inputs);
+        let evaluation = Evaluation::new(graph, &weights, &self.threat, batch, graph.labels(labels));
         let mut values = Vec::new();
         let mut total = None;
         for (term, &weight) in self.trainer.terms.iter().zip(&self.weights) {
@@ -289,28 +335,45 @@ impl Loss<'_> {
                 });
             }
         }
-        let correct = correct(&numbers(evaluation.logits()), self.labels);
-        let gradient = match total {
-            Some(total) => graph.gradient(&weights, &mut total.backward()),
-            None => at.zeros(),
-        };
-        (values.into_iter().map(|v| numbers(v)[0]).collect(), correct, gradient)
+        let correct = correct(&numbers(evaluation.logits()), labels);
+        let gradients = total.map(|total| total.backward());
+        let gradient = graph.gradient(&weights, gradients);
+        Evaluated { values: values.into_iter().map(|v| numbers(v)[0]).collect(), correct, gradient }
+    }
+}
+
+impl Evaluated {
+    fn scale(&mut self, share: f32) {
+        // A batch of one shard keeps its bits.
+        if share < 1.0 {
+            self.values.iter_mut().for_each(|v| *v *= share);
+            self.gradient.scale(share);
+        }
     }
 }
 
 impl Landscape for Loss<'_> {
     fn loss_gradient(&self, at: &Parameters, inputs: &[f32]) -> Parameters {
-        self.evaluate(at, inputs).2
+        self.evaluate(at, inputs).gradient
     }
 
     fn cross_entropy_gradients(&self, at: &Parameters, inputs: &[f32]) -> (Parameters, Vec<f32>) {
         let graph = &self.trainer.graph;
-        let weights = graph.track(at);
-        let x = graph.batch(inputs).require_grad();
-        let loss = mean_cross_entropy(graph.forward(&weights, x.clone()), &graph.labels(self.labels));
-        let mut gradients = loss.backward();
-        let by_input = x.grad_remove(&mut gradients).map_or_else(|| vec![0.0; inputs.len()], numbers);
-        (graph.gradient(&weights, &mut gradients), by_input)
+        let constants = graph.constants(at);
+        let shards = self.shards(inputs, |inputs, labels| {
+            let (weights, x) = (constants.tracked(), graph.batch(inputs).require_grad());
+            let loss = mean_cross_entropy(graph.forward(&weights, x.clone()), &graph.labels(labels));
+            let mut gradients = loss.backward();
+            let by_input = x.grad_remove(&mut gradients).map_or_else(|| vec![0.0; inputs.len()], numbers);
+            (graph.gradient(&weights, Some(gradients)), by_input)
+        });
+        let (mut sum, mut by_inputs) = (at.zeros(), Vec::with_capacity(inputs.len()));
+        for (share, (mut gradient, by_input)) in shards {
+            gradient.scale(share);
+            sum.add(&gradient);
+            by_inputs.extend(by_input.into_iter().map(|g| share * g));
+        }
+        (sum, by_inputs)
     }
 }
 

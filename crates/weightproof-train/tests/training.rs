@@ -5,13 +5,18 @@ use std::ops::ControlFlow;
 use weightproof::network::Activation;
 use weightproof_train::adversary::Adversary;
 use weightproof_train::config::Term;
-use weightproof_train::objective::OBJECTIVES;
+use weightproof_train::graph::{Graph, numbers};
+use weightproof_train::objective::{Evaluation, OBJECTIVES};
+use weightproof_train::optimizer::Rule;
 use weightproof_train::random::{Purpose, generator};
 use weightproof_train::schedule::{Decay, LearningRate, Ramp};
 use weightproof_train::threat::Threat;
 use weightproof_train::{
     EpochRecord, Labelled, Observer, Outcome, Silent, TrainConfig, TrainError, Trainer, checkpoint,
 };
+
+/// What rounding of another order of sums may change of a step.
+const ROUNDING: f32 = 2e-6;
 
 /// Three clusters in [0, 1]⁴.
 fn clusters(count: usize) -> Labelled {
@@ -93,8 +98,6 @@ fn interval_training_certifies_more_than_cross_entropy() {
 
 #[test]
 fn gradients_are_those_of_finite_differences() {
-    use weightproof_train::graph::{Graph, numbers};
-    use weightproof_train::objective::Evaluation;
     let data = clusters(16);
     for objective in OBJECTIVES {
         let trainer = Trainer::new(config(&[objective.name])).unwrap();
@@ -104,7 +107,7 @@ fn gradients_are_those_of_finite_differences() {
             let weights = graph.track(at);
             let (x, labels) = (graph.batch(&data.inputs), graph.labels(&data.labels));
             let value = (objective.loss)(&Evaluation::new(&graph, &weights, threat, x, labels));
-            let slopes = gradient.then(|| graph.gradient(&weights, &mut value.backward()));
+            let slopes = gradient.then(|| graph.gradient(&weights, Some(value.backward())));
             (f64::from(numbers(value)[0]), slopes)
         };
         // Along the gradient: the loss must grow by its squared length.
@@ -155,12 +158,38 @@ fn a_run_resumes_with_the_same_bits() {
     }
 }
 
+/// One batch of several shards, one step of plain descent.
+#[test]
+fn shards_add_up_to_the_batch() {
+    for objective in OBJECTIVES {
+        let mut config = config(&[objective.name]);
+        (config.batch, config.epochs) = (300, 1);
+        config.optimizer = Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+        config.learning_rate = LearningRate { rate: 0.1, warm_up: 0.0, decay: Decay::Constant };
+        let mut trainer = Trainer::new(config.clone()).unwrap();
+        let start = trainer.parameters().clone();
+        let (batch, _) = clusters(360).split(60);
+        let graph = Graph::new(&trainer.network());
+        let weights = graph.track(&start);
+        let (x, labels) = (graph.batch(&batch.inputs), graph.labels(&batch.labels));
+        let whole = (objective.loss)(&Evaluation::new(&graph, &weights, &config.threat, x, labels)) * 0.5;
+        let gradient = graph.gradient(&weights, Some(whole.backward()));
+        trainer.run(&clusters(360), &mut Silent).unwrap();
+        let expected = start.zip(&gradient, |w, g| w - 0.1 * g);
+        let off = trainer.parameters().zip(&expected, |a, b| (a - b).abs());
+        let most = off.arrays.iter().flatten().fold(0.0, |most: f32, d| most.max(*d));
+        assert!(most < ROUNDING && trainer.parameters() != &start, "{}: {most}", objective.name);
+    }
+}
+
 #[test]
 fn threads_do_not_matter() {
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut config = config(&["cross-entropy", "linear"]);
         config.network.sizes = Some(vec![4, 300, 200, 3]);
+        // More than one shard.
+        config.batch = 300;
         pool.install(|| trained(config).parameters().clone())
     };
     assert_eq!(with(1), with(4));
@@ -176,6 +205,14 @@ fn checkpoints_of_other_settings_and_damaged_ones_are_refused() {
     other.batch = 33;
     let error = checkpoint::load(&mut Trainer::new(other).unwrap(), &path).unwrap_err().to_string();
     assert!(error.ends_with("expected a checkpoint of these settings, found another batch"), "{error}");
+    let mut started = Trainer::new(config(&["cross-entropy"])).unwrap();
+    started.run(&clusters(360), &mut Stop(2)).unwrap();
+    let (begun, mut other) = (folder.path().join("begun.safetensors"), clusters(360));
+    checkpoint::save(&started, &begun).unwrap();
+    other.inputs[7] += 1e-6;
+    checkpoint::load(&mut started, &begun).unwrap();
+    let error = started.run(&other, &mut Silent).unwrap_err().to_string();
+    assert!(error.starts_with("data: expected the samples of the checkpoint, sha256 "), "{error}");
     let mut longer = config(&["cross-entropy"]);
     longer.epochs += 1;
     checkpoint::load(&mut Trainer::new(longer).unwrap(), &path).unwrap();

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 /// How radii are searched.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RadiusOptions {
     /// The bound.
     pub certify: CertifyOptions,
@@ -175,7 +175,7 @@ impl<'n> RadiusSearch<'n> {
             },
         };
         let mut brackets: Vec<Bracket> = certified.iter().zip(broken.iter()).map(bracket).collect();
-        while brackets.iter().any(|b| b.open()) && !self.late() {
+        while brackets.iter().any(|b| b.open()) && self.ended().is_none() {
             let found: Vec<(usize, usize, SampleCertificate)> = self
                 .groups(&brackets, usize::MAX)
                 .par_iter()
@@ -209,7 +209,7 @@ impl<'n> RadiusSearch<'n> {
             narrow(&mut brackets, &answers);
         }
         let late = brackets.iter().zip(&mut reasons).filter(|(bracket, _)| bracket.open());
-        late.for_each(|(_, reason)| *reason = Some(Reason::TimeLimit));
+        late.for_each(|(_, reason)| *reason = self.ended());
         reasons
     }
 
@@ -225,7 +225,7 @@ impl<'n> RadiusSearch<'n> {
         let all: Vec<usize> = (0..count).collect();
         let cleans: Vec<Clean> = all.par_chunks(options.block).flat_map_iter(|c| gather(c).clean).collect();
         let mut brackets = vec![Bracket { low: 0, high: self.lattice.len() }; count];
-        while brackets.iter().any(|b| b.open()) && !self.late() {
+        while brackets.iter().any(|b| b.open()) && self.ended().is_none() {
             let answers: Vec<(usize, bool)> = self
                 .groups(&brackets, options.block)
                 .par_iter()
@@ -258,7 +258,7 @@ impl<'n> RadiusSearch<'n> {
         // Grow until broken: factors of about 1.1, 1.2, 1.5, 2.2, 4.9, …
         let mut growing: Vec<usize> = (0..certified.len()).collect();
         let mut step = 1 + (0.1 / self.options.relative_width) as usize;
-        while !growing.is_empty() && !self.late() {
+        while !growing.is_empty() && self.ended().is_none() {
             let reach: Vec<Bracket> = growing.iter().map(|&s| brackets[s]).collect();
             let targets: Vec<usize> = reach.iter().map(|b| (b.high + step).min(top)).collect();
             let answers: Vec<(usize, usize, (bool, Option<Reason>))> = by_point(&targets)
@@ -280,7 +280,7 @@ impl<'n> RadiusSearch<'n> {
         // A closed bracket at the top was never broken.
         let unbroken: Vec<bool> = brackets.iter().map(|b| !b.open()).collect();
         brackets.iter_mut().zip(&unbroken).filter(|(_, u)| !**u).for_each(|(b, _)| b.high -= 1);
-        while brackets.iter().any(|b| b.open()) && !self.late() {
+        while brackets.iter().any(|b| b.open()) && self.ended().is_none() {
             let answers: Vec<(usize, bool)> = self
                 .groups(&brackets, usize::MAX)
                 .par_iter()
@@ -299,10 +299,10 @@ impl<'n> RadiusSearch<'n> {
         (0..certified.len()).map(broken).collect()
     }
 
-    /// Whether the deadline has passed, or the work must end: what is known then is what is reported.
-    fn late(&self) -> bool {
-        let exact = self.options.exact.as_ref();
-        self.options.certify.stop.is_set() || exact.is_some_and(|exact| exact.is_late())
+    /// Why to stop altogether: what is known then is what is reported.
+    fn ended(&self) -> Option<Reason> {
+        let stopped = self.options.certify.stop.is_set().then_some(Reason::Interrupted);
+        stopped.or_else(|| self.options.exact.as_ref().and_then(ExactOptions::ended))
     }
 
     /// Samples with open brackets by the lattice point in the middle, in groups of at most `block`.

@@ -58,6 +58,8 @@ pub enum Reason {
     NodeLimit,
     /// The open domains took as much memory as allowed.
     MemoryLimit,
+    /// The user ended the run.
+    Interrupted,
     /// Nothing was left to split: the bounds are not exact for this network or perturbation set, or the smallest margin is
     /// too close to zero for the precision.
     Incomplete,
@@ -76,6 +78,7 @@ impl Reason {
             Reason::TimeLimit => "time-limit",
             Reason::NodeLimit => "node-limit",
             Reason::MemoryLimit => "memory-limit",
+            Reason::Interrupted => "interrupted",
             Reason::Incomplete => "incomplete",
         }
     }

@@ -12,6 +12,8 @@ use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs};
 
 #[derive(Deserialize)]
@@ -38,85 +40,123 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let chosen: Vec<String> = env::args().skip(1).collect();
     catalogue.mutant.retain(|m| chosen.is_empty() || chosen.contains(&m.name));
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let copy = target.join("mutants");
-    // Cargo names builds by paths inside of a workspace: in a common folder a mutant would pass for the real crate.
-    let build = target.join("mutants-build");
-    if copy.exists() {
-        fs::remove_dir_all(&copy)?;
-    }
-    fs::create_dir_all(&copy)?;
-    for entry in ["Cargo.toml", "Cargo.lock", "clippy.toml", "crates"] {
-        // With new times: what an earlier run built last is a mutant, and older.
-        copy_tree(&root.join(entry), &copy.join(entry), false)?;
-    }
-    let built = target.join("debug");
-    if built.exists() && !build.exists() {
-        // Dependencies are built already: by whoever runs this. Cargo knows that by their times.
-        for folder in ["deps", "build", ".fingerprint"] {
-            copy_tree(&built.join(folder), &build.join("debug").join(folder), true)?;
-        }
-    }
-    if !tests_pass(&copy, &build, &TESTS)? {
+    let first = Bench::new(&root, &target, 0)?;
+    if !first.tests_pass(&TESTS)? {
         return Err("the tests fail without any mutation".into());
     }
-    let mut survivors = Vec::new();
-    for mutant in &catalogue.mutant {
-        let path = copy.join(&mutant.file);
+    // A compiler uses one processor for about half of its time.
+    let benches = [first, Bench::new(&root, &target, 1)?];
+    let waiting = Mutex::new(catalogue.mutant.iter());
+    let survivors = AtomicUsize::new(0);
+    let work = |bench: &Bench| -> Result<(), String> {
+        loop {
+            let Some(mutant) = waiting.lock().expect("nothing panics with it").next() else { return Ok(()) };
+            let survived = bench.survives(mutant).map_err(|error| format!("{}: {error}", mutant.name))?;
+            println!("{} {}", if survived { "SURVIVED" } else { "caught  " }, mutant.name);
+            if survived {
+                survivors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers = benches.each_ref().map(|bench| scope.spawn(|| work(bench)));
+        workers.into_iter().try_for_each(|worker| worker.join().expect("errors are returned"))
+    })?;
+    let survivors = survivors.into_inner();
+    println!("{} mutants, {survivors} survived", catalogue.mutant.len());
+    Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A copy of the workspace with a build folder of its own, where one mutant at a time is made and tested.
+struct Bench {
+    copy: PathBuf,
+    build: PathBuf,
+}
+
+impl Bench {
+    fn new(root: &Path, target: &Path, number: usize) -> Result<Self, Box<dyn Error>> {
+        // Cargo names builds by paths inside of a workspace: in a common folder a mutant would pass for the real crate.
+        let bench = Bench {
+            copy: target.join(format!("mutants-{number}")),
+            build: target.join(format!("mutants-{number}-build")),
+        };
+        if bench.copy.exists() {
+            fs::remove_dir_all(&bench.copy)?;
+        }
+        fs::create_dir_all(&bench.copy)?;
+        for entry in ["Cargo.toml", "Cargo.lock", "clippy.toml", "crates"] {
+            // With new times: what an earlier run built last is a mutant, and older.
+            copy_tree(&root.join(entry), &bench.copy.join(entry), false)?;
+        }
+        // Dependencies are built already: by the bench before, or by whoever runs this. Cargo knows that by their times.
+        let before = number.checked_sub(1).map(|k| target.join(format!("mutants-{k}-build")));
+        let built = before.as_deref().unwrap_or(target).join("debug");
+        if built.exists() && !bench.build.exists() {
+            for folder in ["deps", "build", ".fingerprint"] {
+                copy_tree(&built.join(folder), &bench.build.join("debug").join(folder), true)?;
+            }
+        }
+        Ok(bench)
+    }
+
+    /// Whether the tests pass although the source is wrong.
+    fn survives(&self, mutant: &Mutant) -> Result<bool, Box<dyn Error>> {
+        let path = self.copy.join(&mutant.file);
         let source = fs::read_to_string(&path)?;
         let occurrences = source.matches(&mutant.from).count();
         if occurrences != 1 {
             let expected = "expected the text to replace once";
-            return Err(format!(
-                "{}: {expected} in {}, found it {occurrences} times",
-                mutant.name,
-                mutant.file.display()
-            )
-            .into());
+            return Err(
+                format!("{expected} in {}, found it {occurrences} times", mutant.file.display()).into()
+            );
         }
         fs::write(&path, source.replace(&mutant.from, &mutant.to))?;
         let survived = match &mutant.test {
-            None => tests_pass(&copy, &build, &TESTS)?,
-            Some(test) => tests_pass(&copy, &build, &[&["--test", test]])?,
+            None => self.tests_pass(&TESTS)?,
+            Some(test) => self.tests_pass(&[&["--test", test]])?,
         };
-        println!("{} {}", if survived { "SURVIVED" } else { "caught  " }, mutant.name);
-        if survived {
-            survivors.push(mutant.name.as_str());
-        }
         fs::write(&path, source)?;
+        Ok(survived)
     }
-    println!("{} mutants, {} survived", catalogue.mutant.len(), survivors.len());
-    Ok(if survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+
+    /// Whether the mutated crate compiles and its tests pass. Code that does not compile is an error, not a catch.
+    fn tests_pass(&self, tests: &[&[&str]]) -> Result<bool, Box<dyn Error>> {
+        for tests in tests {
+            let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+                .args(["test", "--offline", "--no-run", "-p", "weightproof"])
+                .args(*tests)
+                .args(PROFILE.iter().flat_map(|setting| ["--config", setting]))
+                .current_dir(&self.copy)
+                .env("CARGO_TARGET_DIR", &self.build)
+                .output()?;
+            let messages = String::from_utf8_lossy(&built.stderr);
+            if !built.status.success() {
+                return Err(format!("a mutant does not compile:\n{messages}").into());
+            }
+            // Executable tests/suite.rs (PATH)
+            let executable = messages.lines().find_map(|line| line.trim().strip_prefix("Executable "));
+            let path = executable.and_then(|line| line.split_once('(')?.1.strip_suffix(')'));
+            let path =
+                path.ok_or_else(|| format!("cargo does not name the tests that it built:\n{messages}"))?;
+            if !passes(&self.copy.join(path), &self.copy.join("crates/weightproof"))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
+
+/// A mutant compiles longer than its tests run. Dependencies keep the profile in which they are built already.
+const PROFILE: [&str; 4] = [
+    "profile.dev.package.weightproof.opt-level=1",
+    "profile.dev.package.weightproof.debug=false",
+    "profile.dev.package.weightproof-testkit.opt-level=1",
+    "profile.dev.package.weightproof-testkit.debug=false",
+];
 
 /// The tests of the crate. The suite comes first: it compiles the crate once and catches most mutants, and what it catches
 /// needs no unit tests, which compile the crate a second time.
 const TESTS: [&[&str]; 2] = [&["--test", "suite"], &["--lib"]];
-
-/// Whether the mutated crate compiles and its tests pass. Code that does not compile is an error, not a catch.
-fn tests_pass(copy: &Path, build: &Path, tests: &[&[&str]]) -> Result<bool, Box<dyn Error>> {
-    for tests in tests {
-        let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["test", "--offline", "--no-run", "-p", "weightproof"])
-            .args(*tests)
-            .current_dir(copy)
-            .env("CARGO_TARGET_DIR", build)
-            // A mutant compiles longer than its tests run.
-            .envs([("CARGO_PROFILE_DEV_OPT_LEVEL", "1"), ("CARGO_PROFILE_DEV_DEBUG", "false")])
-            .output()?;
-        let messages = String::from_utf8_lossy(&built.stderr);
-        if !built.status.success() {
-            return Err(format!("a mutant does not compile:\n{messages}").into());
-        }
-        // Executable tests/suite.rs (PATH)
-        let executable = messages.lines().find_map(|line| line.trim().strip_prefix("Executable "));
-        let path = executable.and_then(|line| line.split_once('(')?.1.strip_suffix(')'));
-        let path = path.ok_or_else(|| format!("cargo does not name the tests that it built:\n{messages}"))?;
-        if !passes(&copy.join(path), &copy.join("crates/weightproof"))? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
 
 /// Runs tests until one fails, which is all that a mutant needs.
 fn passes(executable: &Path, folder: &Path) -> Result<bool, Box<dyn Error>> {

@@ -67,7 +67,7 @@ pub struct Objective {
     pub bound: bool,
     /// What keeps it from a network, if anything.
     pub defect: fn(&Graph) -> Option<String>,
-    /// Its value, one number: the mean over the batch.
+    /// Its value, one number: the mean over the samples, so that the shards of a batch add up, or the same for all batches.
     pub loss: fn(&Evaluation<'_>) -> Tensor<1>,
 }
 

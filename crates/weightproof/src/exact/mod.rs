@@ -20,6 +20,7 @@ use crate::threat::{Perturbation, PerturbationSet};
 use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
 use rayon::prelude::*;
 use search::{Answer, Question, Search};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// The bound that every sample gets first.
@@ -28,7 +29,7 @@ const FIRST: &str = "linear";
 const GROUP: usize = 32;
 
 /// Limits of the work; what is not settled within them is `unknown`, with the reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
     /// Most time for one sample and set.
     pub time: Option<Duration>,
@@ -38,20 +39,24 @@ pub struct Budget {
     pub nodes: Option<usize>,
     /// Most bytes of open domains.
     pub bytes: Option<usize>,
+    /// Asked again and again: whether to stop altogether, for instance because of Ctrl-C.
+    pub interrupted: Option<fn() -> bool>,
 }
 
 impl Budget {
     /// Bytes of open domains when nothing else is asked for: searches without an end must not take a machine down.
     pub const BYTES: usize = 4 << 30;
 
-    /// Whether the deadline has passed.
-    pub fn is_late(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    /// Why to stop altogether, if there is a reason to.
+    pub fn ended(&self) -> Option<Reason> {
+        let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let interrupted = self.interrupted.is_some_and(|interrupted| interrupted());
+        interrupted.then_some(Reason::Interrupted).or(late.then_some(Reason::TimeLimit))
     }
 }
 
 /// How samples are settled.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ExactOptions {
     /// Property and precision; the method is the one that is tried first.
     pub certify: CertifyOptions,
@@ -80,6 +85,9 @@ pub struct ExactCertificate {
     pub time: Duration,
 }
 
+/// Takes the certificate of a sample.
+pub type Keep<'k> = &'k (dyn Fn(usize, ExactCertificate) + Sync);
+
 /// Settles batches of samples of one network against several perturbation sets.
 pub struct ExactCertifier<'n> {
     network: &'n Network,
@@ -92,6 +100,13 @@ pub struct ExactCertifier<'n> {
 enum Engine<'n> {
     F32(Typed<'n, f32>),
     F64(Typed<'n, f64>),
+}
+
+/// A sample that the attack left open.
+struct Attacked {
+    s: usize,
+    known: ExactCertificate,
+    found: SampleAttack,
 }
 
 struct Typed<'n, T> {
@@ -112,9 +127,10 @@ impl<'n, T: Scalar> Typed<'n, T> {
 }
 
 impl ExactOptions {
-    /// Whether the deadline has passed, or the work must end.
-    pub(crate) fn is_late(&self) -> bool {
-        self.budget.is_late() || self.certify.stop.is_set()
+    /// Why to stop altogether, if there is a reason to.
+    pub(crate) fn ended(&self) -> Option<Reason> {
+        let stopped = self.certify.stop.is_set().then_some(Reason::Interrupted);
+        stopped.or_else(|| self.budget.ended())
     }
 
     /// Linear bounds, then the neuron-space attack, then branch and bound, without limits but [`Budget::BYTES`].
@@ -156,10 +172,27 @@ impl<'n> ExactCertifier<'n> {
     /// # Panics
     /// When the inputs are not whole samples, or [`Property::Label`](crate::property::Property::Label) comes without labels.
     pub fn certify(&self, samples: Samples<'_>) -> Vec<Vec<ExactCertificate>> {
-        let sets = 0..self.attackers.len();
+        let count = samples.count(self.network.input_width());
+        let of_set = |k| {
+            let found = Mutex::new(vec![None; count]);
+            self.settle(k, samples, &|s, certificate| {
+                found.lock().expect("nothing panics with it")[s] = Some(certificate);
+            });
+            let found = found.into_inner().expect("nothing panics with it");
+            found.into_iter().map(|found| found.expect("every sample is kept")).collect()
+        };
+        (0..self.attackers.len()).map(of_set).collect()
+    }
+
+    /// The certificates of [`ExactCertifier::certify`] for set `k`, given to `keep` with the number of the sample, each once
+    /// and as soon as it is final, from any thread.
+    ///
+    /// # Panics
+    /// As [`ExactCertifier::certify`].
+    pub fn settle(&self, k: usize, samples: Samples<'_>, keep: Keep<'_>) {
         match &self.engine {
-            Engine::F32(engine) => sets.map(|k| self.run(engine, k, samples)).collect(),
-            Engine::F64(engine) => sets.map(|k| self.run(engine, k, samples)).collect(),
+            Engine::F32(engine) => self.run(engine, k, samples, keep),
+            Engine::F64(engine) => self.run(engine, k, samples, keep),
         }
     }
 
@@ -168,27 +201,23 @@ impl<'n> ExactCertifier<'n> {
         self.attackers[k].witness(x, witness)
     }
 
-    fn run<T: Scalar>(&self, engine: &Typed<'_, T>, k: usize, samples: Samples<'_>) -> Vec<ExactCertificate> {
+    fn run<T: Scalar>(&self, engine: &Typed<'_, T>, k: usize, samples: Samples<'_>, keep: Keep<'_>) {
         let prepared = Prepared::new(&engine.model, &engine.radii[k]);
         let all: Vec<usize> = (0..samples.count(self.network.input_width())).collect();
-        let mut settled = self.bound(&prepared, samples, &all);
-        let open: Vec<usize> = all.into_iter().filter(|&s| self.is_open(&settled[s].certificate)).collect();
-        if self.options.is_late() {
-            let reason = Some(Reason::TimeLimit);
-            let late = open.into_iter().filter(|&s| settled[s].certificate.verdict == Verdict::Unknown);
-            late.collect::<Vec<_>>().into_iter().for_each(|s| settled[s].certificate.reason = reason);
-            return settled;
+        let open = self.bound(&prepared, samples, &all, keep);
+        if let Some(reason) = self.options.ended() {
+            for (s, mut known) in open {
+                if known.certificate.verdict == Verdict::Unknown {
+                    known.certificate.reason = Some(reason);
+                }
+                keep(s, known);
+            }
+            return;
         }
-        let found = self.attack(k, samples, &open, &mut settled);
-        let open: Vec<(usize, SampleAttack)> =
-            open.into_iter().zip(found).filter(|(s, _)| self.is_open(&settled[*s].certificate)).collect();
+        let open = self.attack(k, samples, open, keep);
         let group = Estimate::new::<T>(self.network).block(GROUP);
-        let searched: Vec<Vec<ExactCertificate>> = open
-            .par_chunks(group)
-            .map(|open| self.search(&prepared, (k, &engine.grounds[k]), samples, open, &settled))
-            .collect();
-        open.iter().zip(searched.into_iter().flatten()).for_each(|((s, _), found)| settled[*s] = found);
-        settled
+        open.par_chunks(group)
+            .for_each(|open| self.search(&prepared, (k, &engine.grounds[k]), samples, open, keep));
     }
 
     /// Whether there is more to find out about a sample: always when a gap is to be closed, and bounds are not void.
@@ -197,13 +226,14 @@ impl<'n> ExactCertifier<'n> {
             && (self.options.gap.is_some() || certificate.verdict == Verdict::Unknown)
     }
 
-    /// The first method.
+    /// The first method, on all samples. Returns those that it leaves open.
     fn bound<T: Scalar>(
         &self,
         prepared: &Prepared<'_, T>,
         samples: Samples<'_>,
         all: &[usize],
-    ) -> Vec<ExactCertificate> {
+        keep: Keep<'_>,
+    ) -> Vec<(usize, ExactCertificate)> {
         let method = method::<T>(FIRST).expect("the first method exists");
         let block = Estimate::new::<T>(self.network).block(self.options.certify.block);
         let of_block = |chosen: &[usize]| {
@@ -219,42 +249,50 @@ impl<'n> ExactCertifier<'n> {
                 nodes: 0,
                 time,
             };
-            found.into_iter().map(certificate).collect::<Vec<_>>()
+            let found = found.into_iter().map(certificate);
+            let (open, settled): (Vec<_>, Vec<_>) =
+                chosen.iter().copied().zip(found).partition(|(_, found)| self.is_open(&found.certificate));
+            settled.into_par_iter().for_each(|(s, found)| keep(s, found));
+            open
         };
-        let found: Vec<Vec<ExactCertificate>> = all.par_chunks(block).map(of_block).collect();
-        found.into_iter().flatten().collect()
+        let open: Vec<Vec<(usize, ExactCertificate)>> = all.par_chunks(block).map(of_block).collect();
+        open.into_iter().flatten().collect()
     }
 
-    /// The attack on chosen samples.
+    /// The attack on open samples. Returns those that stay open, with what it found.
     fn attack(
         &self,
         k: usize,
         samples: Samples<'_>,
-        chosen: &[usize],
-        settled: &mut [ExactCertificate],
-    ) -> Vec<SampleAttack> {
+        open: Vec<(usize, ExactCertificate)>,
+        keep: Keep<'_>,
+    ) -> Vec<Attacked> {
         let start = Instant::now();
-        let gathered = Gathered::new(samples, chosen, self.network.input_width());
+        let chosen: Vec<usize> = open.iter().map(|(s, _)| *s).collect();
+        let gathered = Gathered::new(samples, &chosen, self.network.input_width());
         let found = self.attackers[k].attack(gathered.samples());
         let time = start.elapsed() / chosen.len().max(1) as u32;
-        for (&s, found) in chosen.iter().zip(&found) {
-            let before = settled[s].clone();
-            settled[s] = ExactCertificate { time: before.time + time, ..before.attacked(found) };
-        }
-        found
+        let attacked = open.into_iter().zip(found).map(|((s, before), found)| {
+            let known = ExactCertificate { time: before.time + time, ..before.attacked(&found) };
+            Attacked { s, known, found }
+        });
+        let (open, settled): (Vec<_>, Vec<_>) =
+            attacked.partition(|attacked| self.is_open(&attacked.known.certificate));
+        settled.into_par_iter().for_each(|Attacked { s, known, .. }| keep(s, known));
+        open
     }
 
-    /// Branch and bound for chosen samples.
+    /// Branch and bound for the samples that the attack left.
     fn search<T: Scalar>(
         &self,
         prepared: &Prepared<'_, T>,
         (k, ground): (usize, &Ground<'_, T>),
         samples: Samples<'_>,
-        open: &[(usize, SampleAttack)],
-        settled: &[ExactCertificate],
-    ) -> Vec<ExactCertificate> {
+        open: &[Attacked],
+        keep: Keep<'_>,
+    ) {
         let options = &self.options.certify;
-        let chosen: Vec<usize> = open.iter().map(|(s, _)| *s).collect();
+        let chosen: Vec<usize> = open.iter().map(|open| open.s).collect();
         let gathered = Gathered::new(samples, &chosen, self.network.input_width());
         let clean = gathered.clean(prepared.model, options);
         let method = method::<T>(FIRST).expect("the first method exists");
@@ -265,26 +303,25 @@ impl<'n> ExactCertifier<'n> {
             rows: clean.spec.rows[s * count..(s + 1) * count].to_vec(),
             shifts: (0..count).map(|r| T::from_f64(clean.shift(s, r, options.property))).collect(),
             lower: bounds.lower[s * count..(s + 1) * count].to_vec(),
-            found: open[s].1.clone(),
+            found: open[s].found.clone(),
         });
         let questions = questions.collect();
         let answers = Search::new(prepared, &clean.values, suggestions, &self.options, questions).run();
-        let mut certificates = Vec::with_capacity(open.len());
-        for (s, answer) in answers.into_iter().enumerate() {
+        let mut searched = Vec::with_capacity(open.len());
+        for (s, (answer, Attacked { s: sample, known, .. })) in answers.into_iter().zip(open).enumerate() {
             let Answer { lower, found, reason, nodes, time } = answer;
             bounds.lower[s * count..(s + 1) * count].copy_from_slice(&lower);
             let proved = clean.verdict(&bounds, s, options);
             let reason = proved.reason.map(|own| reason.unwrap_or(own));
-            let before = settled[chosen[s]].clone();
-            let known = ExactCertificate {
+            let certificate = ExactCertificate {
                 certificate: SampleCertificate { reason, ..proved },
                 nodes,
-                time: before.time + time,
-                ..before
+                time: known.time + time,
+                ..known.clone()
             };
-            certificates.push(known.attacked(&found));
+            searched.push((*sample, certificate.attacked(&found)));
         }
-        certificates
+        searched.into_par_iter().for_each(|(s, found)| keep(s, found));
     }
 }
 

@@ -207,12 +207,14 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     /// Stops the trees that are settled or at a limit.
     fn check_limits(&mut self) {
         let Budget { time, nodes, bytes, .. } = self.options.budget;
-        let late = self.options.is_late();
+        let ended = self.options.ended();
         let share = bytes.map(|bytes| bytes / rayon::current_num_threads().max(1));
         for tree in &mut self.trees {
             if tree.is_broken() && self.options.gap.is_none() {
                 tree.stop(None);
-            } else if late || time.is_some_and(|time| tree.answer.time >= time) {
+            } else if ended.is_some() {
+                tree.stop(ended);
+            } else if time.is_some_and(|time| tree.answer.time >= time) {
                 tree.stop(Some(Reason::TimeLimit));
             } else if nodes.is_some_and(|nodes| tree.answer.nodes + SIDES > nodes) {
                 tree.stop(Some(Reason::NodeLimit));
