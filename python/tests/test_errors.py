@@ -122,7 +122,7 @@ def test_columns_of_other_commands(mnist: Example) -> None:
     result = wp.certify(*mnist, radius=0.001)
     with pytest.raises(AttributeError, match="its columns are index, label"):
         _ = result.worst_margin
-    with pytest.raises(AttributeError, match="certify has no 'accuracy_under_attack'"):
+    with pytest.raises(AttributeError, match="has no 'accuracy_under_attack'"):
         _ = result.accuracy_under_attack
 
 

@@ -47,7 +47,7 @@ def test_exact(command_line: str) -> None:
     same(found, command(command_line, "certify", *arguments))
 
 
-@pytest.mark.parametrize("kind", ["neuron-space", "weight-space", "universal", "random-corner"])
+@pytest.mark.parametrize("kind", ["neuron-space", "weight-space", "universal", "random-vertex"])
 def test_attacks(command_line: str, kind: str) -> None:
     network, data = wp.examples.mnist(samples=40)
     found = wp.attack(network, data, radius=0.002, attack=kind, steps=10, restarts=2, seed=7)

@@ -95,7 +95,7 @@ MODULES: dict[str, tuple[Any, tuple[int, ...]]] = {
     "pools": (
         lambda: nn.Sequential(
             nn.Conv2d(1, 4, 3, stride=(1, 2), padding=(2, 1), dilation=(1, 2)), nn.MaxPool2d(3, 2, 1), nn.ReLU(),
-            nn.AvgPool2d(2, 1, 1, count_include_pad=False), nn.AdaptiveMaxPool2d((2, 1)), nn.Flatten(), nn.Linear(8, 3),
+            nn.AvgPool2d(2, 1, 1, count_include_pad=False), nn.AdaptiveMaxPool2d((3, 1)), nn.Flatten(), nn.Linear(12, 3),
         ),
         (1, 13, 11),
     ),

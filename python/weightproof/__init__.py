@@ -6,7 +6,7 @@
 >>> result.guarantee
 'real-arithmetic'
 >>> print(f"{result.certified_accuracy:.1%} of {len(result)} samples keep their class")
-88.0% of 1000 samples keep their class
+89.0% of 1000 samples keep their class
 
 A **bound** is proved, an **estimate** was found by search. `certify` proves a lower bound of the margin of every sample
 over all weights that a :class:`Threat` allows, `attack` searches weights that break a sample, `radius` does both for the

@@ -16,22 +16,22 @@ from ._weightproof import DataError, SettingError
 _MOST_SECONDS = 3_155_760_000.0
 _MOST_THREADS = 1024
 
-_RANGES = {
-    "finite": ("a finite number", lambda value: True),
-    "not negative": ("a finite number of at least 0", lambda value: value >= 0.0),
-    "positive": ("a finite number above 0", lambda value: value > 0.0),
+_EXPECTED = {
+    "finite": "a finite number",
+    "not negative": "a finite number of at least 0",
+    "positive": "a finite number above 0",
 }
 
 
 def number(name: str, value: Any, within: str = "finite", error: type[Exception] = SettingError) -> float:
     """A finite number; minus zero becomes zero."""
-    expected, contains = _RANGES[within]
     try:
         found = float(value)
     except (TypeError, ValueError):
         found = math.nan
-    if isinstance(value, (str, bytes, bool)) or not math.isfinite(found) or not contains(found):
-        raise error(f"{name}: expected {expected}, found {_shown(value)}")
+    outside = (within == "not negative" and found < 0.0) or (within == "positive" and found <= 0.0)
+    if isinstance(value, (str, bytes, bool)) or not math.isfinite(found) or outside:
+        raise error(f"{name}: expected {_EXPECTED[within]}, found {_shown(value)}")
     return found + 0.0
 
 

@@ -128,8 +128,8 @@ class _Converter:
         self.lines = [line for line in self.lines if not line.startswith("# ")]
 
     def _is_tensor(self, node: torch.fx.Node) -> bool:
-        meta = node.meta.get("tensor_meta")
-        return meta is not None and hasattr(meta, "shape")
+        """Whether a value is a tensor or several; sizes and numbers are not, and ShapeProp says nothing about them."""
+        return "tensor_meta" in node.meta
 
     def _place(self, node: torch.fx.Node) -> str:
         if node.op == "call_module":
@@ -259,7 +259,7 @@ def _batch(node: Any) -> int:
 
 def _forward(kind: type[nn.Module]) -> Any:
     """The forward method of the class of torch that a class is, or is derived from."""
-    own = next(k for k in kind.__mro__ if k.__module__.startswith("torch."))
+    own: Any = next(k for k in kind.__mro__ if k.__module__.startswith("torch."))
     return own.forward
 
 
@@ -403,7 +403,10 @@ def _adaptive(kind: str, axes: int) -> _Rule:
 
 
 def _activation(kind: str) -> _Rule:
-    return lambda c, node, a: c._layer(node, kind, a.input) and None
+    def rule(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
+        c._layer(node, kind, a.input)
+
+    return rule
 
 
 def _leaky_relu(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:

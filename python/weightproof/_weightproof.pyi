@@ -7,6 +7,26 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "DataError",
+    "Error",
+    "FormatError",
+    "Network",
+    "NetworkError",
+    "Origin",
+    "Report",
+    "SettingError",
+    "ThreatError",
+    "__version__",
+    "attack",
+    "certify",
+    "load_data",
+    "parse_threat",
+    "radius",
+    "read_threat",
+    "write_threat",
+]
+
 __version__: str
 
 class Error(ValueError): ...

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _check
 from ._weightproof import Network as _Native
-from ._weightproof import SettingError
+from ._weightproof import DataError, SettingError
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +126,7 @@ class Network:
         """
         array = _check.samples(x)
         if array.dtype == np.uint8:
-            raise _check.DataError("x: expected numbers of type float64 or float32, found uint8\nhint: x / 255")
+            raise DataError("x: expected numbers of type float64 or float32, found uint8\nhint: x / 255")
         return self._native.forward(array).reshape(len(array), self.outputs)
 
     __call__ = forward

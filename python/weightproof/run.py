@@ -116,7 +116,7 @@ def attack(
 
     Args:
         attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
-            ``random-corner``, ``random-uniform``, ``random-gaussian``.
+            ``random-uniform``, ``random-gaussian``, ``random-vertex``.
         steps: Steps of the search.
         restarts: Starts of the search, or draws of a random attack.
         step_size: Length of a step of the universal attack, a fraction of the radius.
@@ -193,16 +193,18 @@ def _run(
 ) -> Result:
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a weightproof.Network, found {type(network).__name__}")
-    origin = None
+    origin: _weightproof.Origin | None = None
+    samples: npt.NDArray[Any]
     if isinstance(x, Data):
         if y is not None:
             raise DataError("y: expected no labels beside Data, which has its own, found some")
-        x, y, origin = x.x, x.y, x._origin
-    array = _check.samples(x)
-    labels = None if y is None else _check.labels(y, len(array))
-    with _progress.reporter(progress, command, len(array)) as report:
-        found = ask(network._native, array, labels, origin, json.dumps(settings), report)
-    return Result(found, array)
+        samples, y, origin = x.x, x.y, x._origin
+    else:
+        samples = _check.samples(x)
+    labels = None if y is None else _check.labels(y, len(samples))
+    with _progress.reporter(progress, command, len(samples)) as report:
+        found = ask(network._native, samples, labels, origin, json.dumps(settings), report)
+    return Result(found, samples)
 
 
 def _shared(

@@ -89,9 +89,10 @@ impl From<RunError> for Failure {
             RunError::FewOutputs { .. } => {
                 Failure::new(error.to_string()).hint("--property deviation --tolerance 0.1")
             }
-            RunError::Network(_) | RunError::Misfit { .. } | RunError::Interrupted => {
-                Failure { message: error.to_string(), hint: error.hint() }
-            }
+            RunError::Network(_)
+            | RunError::Shape { .. }
+            | RunError::Misfit { .. }
+            | RunError::Interrupted => Failure { message: error.to_string(), hint: error.hint() },
         }
     }
 }

@@ -13,9 +13,7 @@ use weightproof::kernels::Matrix;
 use weightproof::model::Model;
 use weightproof::network::{Conv, Layer};
 use weightproof_formats::FormatError;
-use weightproof_formats::network::{
-    BatchNorm, parse_safetensors_with, write_network,
-};
+use weightproof_formats::network::{BatchNorm, parse_safetensors_with, write_network};
 use weightproof_report::{DataReport, ModelReport};
 use weightproof_run::config::ModelConfig;
 use weightproof_run::feed::Feed;

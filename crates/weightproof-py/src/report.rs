@@ -24,7 +24,11 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The report of one of the commands.
 #[pyclass(module = "weightproof._weightproof")]
-pub struct Report(Kind);
+pub struct Report {
+    kind: Kind,
+    /// Of the samples that were read, see [`Values::checksum`].
+    checksum: u64,
+}
 
 enum Kind {
     Certify(Document<CertifyRecord>),
@@ -37,27 +41,27 @@ enum Kind {
 impl Report {
     /// Of a bound method.
     pub fn certify(document: Document<CertifyRecord>) -> Self {
-        Report(Kind::Certify(document))
+        Report { kind: Kind::Certify(document), checksum: 0 }
     }
 
     /// Of branch and bound.
     pub fn exact(document: Document<ExactRecord>) -> Self {
-        Report(Kind::Exact(document))
+        Report { kind: Kind::Exact(document), checksum: 0 }
     }
 
     /// Of an attack.
     pub fn attack(document: Document<AttackRecord>) -> Self {
-        Report(Kind::Attack(document))
+        Report { kind: Kind::Attack(document), checksum: 0 }
     }
 
     /// Of a search of radii by a bound method.
     pub fn radius(document: Document<RadiusRecord>) -> Self {
-        Report(Kind::Radius(document))
+        Report { kind: Kind::Radius(document), checksum: 0 }
     }
 
     /// Of a search of radii that branch and bound closed.
     pub fn exact_radius(document: Document<ExactRadiusRecord>) -> Self {
-        Report(Kind::ExactRadius(document))
+        Report { kind: Kind::ExactRadius(document), checksum: 0 }
     }
 }
 
@@ -82,7 +86,7 @@ impl Report {
         fn command<R: Record>(_: &Document<R>) -> &'static str {
             R::COMMAND
         }
-        with!(&self.0, d => command(d))
+        with!(&self.kind, d => command(d))
     }
 
     /// What the numbers are worth.
@@ -94,7 +98,7 @@ impl Report {
     /// The radii, one for each result; none where the run searched for radii or every layer has its own.
     #[getter]
     fn radii(&self) -> Vec<Option<f64>> {
-        with!(&self.0, d => d.results.iter().map(|r| r.radius).collect())
+        with!(&self.kind, d => d.results.iter().map(|r| r.radius).collect())
     }
 
     /// Names of the columns that CSV has.
@@ -103,13 +107,13 @@ impl Report {
         fn columns<R: Record>(_: &Document<R>) -> Vec<&'static str> {
             R::COLUMNS.to_vec()
         }
-        with!(&self.0, d => columns(d))
+        with!(&self.kind, d => columns(d))
     }
 
     /// Time spent on bounds and attacks.
     #[getter]
     fn seconds(&self) -> f64 {
-        with!(&self.0, d => d.environment.seconds)
+        with!(&self.kind, d => d.environment.seconds)
     }
 
     /// Whether the fingerprint of the samples is missing.
@@ -118,11 +122,14 @@ impl Report {
         self.header().data.sha256.is_empty()
     }
 
-    /// Takes the fingerprint of the samples.
+    /// Takes the fingerprint of the samples, unless they are no longer those that were read.
     fn fingerprint(&mut self, py: Python<'_>, x: Array<'_>) -> PyResult<()> {
-        let values = x.values()?;
-        let sha256 = py.detach(|| fingerprint(values));
-        with!(&mut self.0, d => d.header.data.sha256 = sha256);
+        let (values, checksum) = (x.values()?, self.checksum);
+        let sha256 = py.detach(|| match values.checksum() == checksum {
+            true => fingerprint(values),
+            false => "unknown: the array was changed after the run".into(),
+        });
+        with!(&mut self.kind, d => d.header.data.sha256 = sha256);
         Ok(())
     }
 
@@ -133,7 +140,7 @@ impl Report {
             let column = result.samples.iter().map(|row| row.number(name));
             column.collect::<Option<_>>().ok_or_else(|| PyKeyError::new_err(name.to_owned()))
         }
-        Ok(PyArray1::from_vec(py, with!(&self.0, d => numbers(d, name, k))?))
+        Ok(PyArray1::from_vec(py, with!(&self.kind, d => numbers(d, name, k))?))
     }
 
     /// One word for each sample of result `k`: its verdict or reason, empty where there is none.
@@ -143,7 +150,7 @@ impl Report {
             let column = result.samples.iter().map(|row| row.word(name));
             column.collect::<Option<_>>().ok_or_else(|| PyKeyError::new_err(name.to_owned()))
         }
-        with!(&self.0, d => words(d, name, k))
+        with!(&self.kind, d => words(d, name, k))
     }
 
     /// The summary of result `k` as JSON.
@@ -155,7 +162,7 @@ impl Report {
             let result = document.results.get(k).ok_or_else(|| PyIndexError::new_err(k))?;
             Ok(serde_json::json!(result.summary).to_string())
         }
-        with!(&self.0, d => summary(d, k))
+        with!(&self.kind, d => summary(d, k))
     }
 
     /// The report in a format: text, json or csv.
@@ -166,14 +173,20 @@ impl Report {
             _ => Format::Text,
         };
         let mut bytes = Vec::new();
-        py.detach(|| with!(&self.0, d => d.write(format, &mut bytes)))?;
+        py.detach(|| with!(&self.kind, d => d.write(format, &mut bytes)))?;
         Ok(String::from_utf8(bytes)?)
     }
 }
 
 impl Report {
+    /// The same about samples with this checksum.
+    pub fn about(mut self, checksum: u64) -> Self {
+        self.checksum = checksum;
+        self
+    }
+
     fn header(&self) -> &Header {
-        with!(&self.0, d => &d.header)
+        with!(&self.kind, d => &d.header)
     }
 }
 

@@ -13,8 +13,8 @@ use crate::report::Report;
 use crate::settings::{self, Attack, Method, Shared};
 use pyo3::prelude::*;
 use serde::Deserialize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use weightproof::stop::Stop;
@@ -106,12 +106,12 @@ struct Question<'a, 'py> {
 
 impl Question<'_, '_> {
     /// A session on these samples, and `answer` to it.
-    fn ask<T: Send>(
+    fn ask(
         &self,
         py: Python<'_>,
         shared: &Shared,
-        answer: impl FnOnce(&mut Session<ArrayFeed<'_>>, &Starter<'_>) -> Result<T, RunError> + Send,
-    ) -> PyResult<T> {
+        answer: impl FnOnce(&mut Session<ArrayFeed<'_>>, &Starter<'_>) -> Result<Report, RunError> + Send,
+    ) -> PyResult<Report> {
         let (values, (samples, shape)) = (self.x.values()?, self.x.shape());
         let labels = self.y.map(|y| y.as_slice()).transpose()?;
         let config = shared.config(self.network, self.origin.map(|o| &o.config)).map_err(raise)?;
@@ -135,7 +135,7 @@ impl Question<'_, '_> {
             let normalized = feed.fit().normalized(network.network.clone(), &config.data)?;
             let mut session = Session::new(normalized, network.model.clone(), feed, config)?;
             session.stop = shuttle.stop.clone();
-            answer(&mut session, &Starter { shuttle, threads })
+            Ok(answer(&mut session, &Starter { shuttle, threads })?.about(values.checksum()))
         })
     }
 }

@@ -34,6 +34,23 @@ pub enum RunError {
         /// What is there.
         found: String,
     },
+    /// Samples have another number of values than the network reads.
+    #[error(
+        "{data}: expected samples of {wanted} values, the network's input of shape {input:?}, found {found} values of shape \
+         {shape:?}"
+    )]
+    Shape {
+        /// Where the data come from.
+        data: String,
+        /// Number of values that the network reads.
+        wanted: usize,
+        /// Shape of its input.
+        input: Vec<usize>,
+        /// Number of values of a sample.
+        found: usize,
+        /// Shape of a sample.
+        shape: Vec<usize>,
+    },
     /// The property needs labels.
     #[error("{data}: expected labels, found none")]
     Unlabelled {
@@ -77,6 +94,9 @@ impl RunError {
         match self {
             RunError::Format(error) => error.hint(),
             RunError::Misfit { hint, .. } => hint.map(str::to_owned),
+            RunError::Shape { .. } => {
+                Some("give data of the network's size, or the network that belongs to the data".into())
+            }
             RunError::Network(_)
             | RunError::Threat { .. }
             | RunError::Setting { .. }

@@ -72,13 +72,12 @@ impl Fit {
     ) -> Result<Fit, RunError> {
         let (found, wanted): (usize, usize) = (shape.iter().product(), network.input_width());
         if found != wanted {
-            return Err(RunError::Misfit {
-                message: format!(
-                    "{name}: expected samples of {wanted} values, the network's input of shape {:?}, found {found} \
-                     values of shape {shape:?}",
-                    network.input_shape()
-                ),
-                hint: Some("give data of the network's size, or the network that belongs to the data"),
+            return Err(RunError::Shape {
+                data: name.into(),
+                wanted,
+                input: network.input_shape().to_vec(),
+                found,
+                shape: shape.to_vec(),
             });
         }
         let move_channels = channel_move(shape, network.input_shape(), layout);
