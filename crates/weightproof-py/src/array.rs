@@ -2,6 +2,7 @@
 
 use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use rayon::prelude::*;
 use std::path::Path;
 use weightproof::network::Network;
 use weightproof::verdict::Samples;
@@ -11,6 +12,9 @@ use weightproof_report::DataReport;
 use weightproof_run::RunError;
 use weightproof_run::feed::{Feed, FeedInfo};
 use weightproof_run::source::Fit;
+
+/// Numbers that a thread takes at once: passes over memory, which several threads do faster.
+const PART: usize = 1 << 16;
 
 /// Samples that NumPy holds, C-contiguous; held as long as they are read.
 #[derive(FromPyObject)]
@@ -68,8 +72,8 @@ impl<'a> Values<'a> {
         buffer.clear();
         match self {
             Values::F64(all) => return &all[range],
-            Values::F32(all) => buffer.extend(all[range].iter().map(|&v| f64::from(v))),
-            Values::U8(all) => buffer.extend(all[range].iter().map(|&v| f64::from(v) / 255.0)),
+            Values::F32(all) => widen(&all[range], buffer, |v| f64::from(v)),
+            Values::U8(all) => widen(&all[range], buffer, |v| f64::from(v) / 255.0),
         }
         buffer
     }
@@ -78,13 +82,12 @@ impl<'a> Values<'a> {
 impl Values<'_> {
     /// A sum that tells whether the numbers were changed or moved: much faster than a fingerprint, and no proof of anything.
     pub fn checksum(self) -> u64 {
-        const PART: usize = 512;
-        fn sum<T: Copy>(all: &[T], bits: impl Fn(T) -> u64) -> u64 {
-            let part = |part: &[T]| part.iter().fold(0, |sum: u64, &v| sum.wrapping_add(bits(v)));
-            let parts = all.chunks(PART).enumerate();
-            parts.fold(0, |total: u64, (k, values)| {
-                total.wrapping_add(part(values).wrapping_mul(2 * k as u64 + 1))
-            })
+        const LINE: usize = 512;
+        fn sum<T: Copy + Sync>(all: &[T], bits: impl Fn(T) -> u64 + Sync) -> u64 {
+            let line = |line: &[T]| line.iter().fold(0, |sum: u64, &v| sum.wrapping_add(bits(v)));
+            let lines = all.par_chunks(LINE).enumerate().with_min_len(PART / LINE);
+            let weighted = lines.map(|(k, values)| line(values).wrapping_mul(2 * k as u64 + 1));
+            weighted.reduce(|| 0, u64::wrapping_add)
         }
         match self {
             Values::F64(all) => sum(all, f64::to_bits),
@@ -92,6 +95,13 @@ impl Values<'_> {
             Values::U8(all) => sum(all, u64::from),
         }
     }
+}
+
+/// `to` of all numbers.
+fn widen<T: Copy + Sync>(all: &[T], buffer: &mut Vec<f64>, to: impl Fn(T) -> f64 + Sync) {
+    buffer.resize(all.len(), 0.0);
+    let parts = buffer.par_chunks_mut(PART).zip(all.par_chunks(PART));
+    parts.for_each(|(wide, all)| wide.iter_mut().zip(all).for_each(|(wide, &v)| *wide = to(v)));
 }
 
 /// Samples of an array as a run reads them.
@@ -189,7 +199,8 @@ fn check_labels(labels: &[u32], first: usize, classes: usize) -> Result<(), RunE
 fn check_finite(rows: &[f64], first: usize, width: usize) -> Result<(), RunError> {
     const EXPONENT: u64 = 0x7ff << 52;
     // Without an early end, so that it is one pass of vector instructions.
-    if !rows.iter().fold(false, |bad, v| bad | (v.to_bits() & EXPONENT == EXPONENT)) {
+    let is_bad = |part: &[f64]| part.iter().fold(false, |bad, v| bad | (v.to_bits() & EXPONENT == EXPONENT));
+    if !rows.par_chunks(PART).any(is_bad) {
         return Ok(());
     }
     let at = rows.iter().position(|v| !v.is_finite()).unwrap_or(0);
