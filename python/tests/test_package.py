@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import importlib
 import pathlib
 import subprocess
 import sys
@@ -37,26 +36,27 @@ def test_the_version_is_that_of_the_crates() -> None:
     assert f'version = "{wp.__version__}"' in (ROOT / "crates" / "weightproof-py" / "Cargo.toml").read_text()
 
 
-def test_stubs_agree_with_the_module() -> None:
-    pytest.importorskip("mypy.stubtest")
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", "weightproof._weightproof"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_types_are_sound(tmp_path: pathlib.Path) -> None:
-    pytest.importorskip("mypy")
-    package = pathlib.Path(str(importlib.import_module("weightproof").__file__)).parent
-    # The types of large libraries are left out: they take minutes and differ between versions.
+@pytest.fixture
+def configuration(tmp_path: pathlib.Path) -> str:
+    """Strict types, without those of large libraries, which take minutes and differ between versions."""
     libraries = "".join(f"[mypy-{name}.*]\nfollow_imports = skip\n" for name in ("torch", "pandas", "tqdm"))
-    (tmp_path / "mypy.ini").write_text(f"[mypy]\nstrict = true\nignore_missing_imports = true\n{libraries}")
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", str(tmp_path / "mypy.ini"), str(package)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    path = tmp_path / "mypy.ini"
+    path.write_text(f"[mypy]\nstrict = true\nignore_missing_imports = true\n{libraries}")
+    return str(path)
+
+
+def test_stubs_agree_with_the_module(configuration: str) -> None:
+    pytest.importorskip("mypy")
+    run("mypy.stubtest", "--mypy-config-file", configuration, "weightproof._weightproof")
+
+
+def test_types_are_sound(configuration: str) -> None:
+    pytest.importorskip("mypy")
+    run("mypy", "--config-file", configuration, "-p", "weightproof")
+
+
+def run(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -90,6 +90,7 @@ impl From<RunError> for Failure {
                 Failure::new(error.to_string()).hint("--property deviation --tolerance 0.1")
             }
             RunError::Network(_)
+            | RunError::ThreatText { .. }
             | RunError::Shape { .. }
             | RunError::Misfit { .. }
             | RunError::Interrupted => Failure { message: error.to_string(), hint: error.hint() },

@@ -69,10 +69,9 @@ impl<'a> Values<'a> {
         'a: 'b,
     {
         let range = samples.start * width..samples.end * width;
-        buffer.clear();
         match self {
             Values::F64(all) => return &all[range],
-            Values::F32(all) => widen(&all[range], buffer, |v| f64::from(v)),
+            Values::F32(all) => widen(&all[range], buffer, f64::from),
             Values::U8(all) => widen(&all[range], buffer, |v| f64::from(v) / 255.0),
         }
         buffer

@@ -71,7 +71,10 @@ pub fn load_data<'py>(py: Python<'py>, settings: &str) -> PyResult<Loaded<'py>> 
     Ok((x.into_any(), labels.map(|labels| PyArray1::from_vec(py, labels)), origin))
 }
 
-fn read(config: DataConfig) -> Result<(Vec<f64>, Option<Vec<u32>>, Origin), RunError> {
+/// Numbers, labels and where they come from.
+type Whole = (Vec<f64>, Option<Vec<u32>>, Origin);
+
+fn read(config: DataConfig) -> Result<Whole, RunError> {
     let mut data = source::data(&config)?;
     let (mut inputs, mut labels, mut count) = (Vec::new(), data.info().labelled.then(Vec::new), 0);
     while let Some(batch) = data.next_batch(usize::MAX)? {

@@ -119,18 +119,13 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> PyResult<T> {
 /// A threat model in TOML as JSON.
 #[pyfunction]
 pub fn parse_threat(text: &str) -> PyResult<String> {
-    let model = threat::parse(text).map_err(|error| ThreatError::new_err(error.to_string()))?;
-    json(&model)
+    json(&threat::parse(text).map_err(raise)?)
 }
 
 /// A threat model of a TOML file as JSON.
 #[pyfunction]
 pub fn read_threat(path: PathBuf) -> PyResult<String> {
-    let model = threat::read(&path).map_err(|error| match error {
-        RunError::Misfit { message, .. } => ThreatError::new_err(message),
-        other => raise(other),
-    })?;
-    json(&model)
+    json(&threat::read(&path).map_err(raise)?)
 }
 
 /// A threat model in JSON, checked, as TOML.

@@ -24,6 +24,12 @@ pub enum RunError {
         /// What is wrong.
         source: ThreatError,
     },
+    /// A text is no threat model.
+    #[error("{message}")]
+    ThreatText {
+        /// Where and why, after the file if there is one.
+        message: String,
+    },
     /// A setting has a value that it must not have.
     #[error("{name}: expected {expected}, found {found}")]
     Setting {
@@ -99,6 +105,7 @@ impl RunError {
             }
             RunError::Network(_)
             | RunError::Threat { .. }
+            | RunError::ThreatText { .. }
             | RunError::Setting { .. }
             | RunError::Unlabelled { .. }
             | RunError::FewOutputs { .. }

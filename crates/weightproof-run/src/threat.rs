@@ -93,10 +93,11 @@ pub fn read(path: &Path) -> Result<ThreatModel, RunError> {
     let bytes = fs::metadata(path).map_err(FormatError::io(path))?.len();
     if bytes > MOST_BYTES {
         let place = path.display();
-        return Err(RunError::misfit(format!("{place}: expected at most {MOST_BYTES} bytes, found {bytes}")));
+        let message = format!("{place}: expected at most {MOST_BYTES} bytes, found {bytes}");
+        return Err(RunError::ThreatText { message });
     }
     let text = fs::read_to_string(path).map_err(FormatError::io(path))?;
-    parse(&text).map_err(|error| RunError::misfit(format!("{}: {error}", path.display())))
+    parse(&text).map_err(|error| RunError::ThreatText { message: format!("{}: {error}", path.display()) })
 }
 
 /// The threat model that a TOML text says.
@@ -109,6 +110,6 @@ pub fn parse(text: &str) -> Result<ThreatModel, RunError> {
         let lines: Vec<String> = error.to_string().lines().map(|l| l.trim().to_owned()).collect();
         let first = lines.first().cloned().unwrap_or_default();
         let what = lines.last().filter(|_| lines.len() > 1).map_or_else(String::new, |l| format!(": {l}"));
-        RunError::misfit(format!("{first}{what}"))
+        RunError::ThreatText { message: format!("{first}{what}") }
     })
 }
