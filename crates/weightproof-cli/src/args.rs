@@ -433,9 +433,6 @@ pub fn threads(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("expected an integer from 1 to {MOST_THREADS}"))
 }
 
-/// The most samples that are read at once when the user does not say.
-pub const MOST_BATCH: usize = 2048;
-
 impl OutputArgs {
     /// The format, as reports name it.
     pub fn format(&self) -> Format {

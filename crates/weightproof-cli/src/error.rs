@@ -5,6 +5,7 @@ use std::path::Path;
 use weightproof::network::NetworkError;
 use weightproof::threat::ThreatError;
 use weightproof_formats::FormatError;
+use weightproof_run::RunError;
 use weightproof_train::TrainError;
 
 /// Why a command stops with exit code 2.
@@ -51,7 +52,66 @@ impl fmt::Display for Failure {
 
 impl From<FormatError> for Failure {
     fn from(error: FormatError) -> Self {
-        Failure { message: error.to_string(), hint: error.hint() }
+        let hint = match &error {
+            FormatError::Extension { path, expected, .. } if expected.contains(".onnx") && is_data(path) => {
+                Some("the model comes first: MODEL DATA".into())
+            }
+            FormatError::Extension { .. }
+            | FormatError::Io { .. }
+            | FormatError::Onnx { .. }
+            | FormatError::Safetensors { .. }
+            | FormatError::Data { .. } => error.hint(),
+        };
+        Failure { message: error.to_string(), hint }
+    }
+}
+
+/// Whether a path looks like data, for a hint.
+fn is_data(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    path.is_dir() || ["npz", "npy", "csv", "bin", "gz"].contains(&extension.as_str())
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Format(error) => Failure::from(error),
+            RunError::Threat { file, source } => match file {
+                None => Failure::from(source),
+                Some(file) => Failure::from(source).within(&file),
+            },
+            RunError::Setting { name, .. } => {
+                let (message, hint) = (error.to_string(), hint(name, &error));
+                Failure { message, hint }
+            }
+            RunError::Unlabelled { .. } => Failure::new(error.to_string())
+                .hint("--labels FILE, or --property prediction, which needs none"),
+            RunError::FewOutputs { .. } => {
+                Failure::new(error.to_string()).hint("--property deviation --tolerance 0.1")
+            }
+            RunError::Network(_)
+            | RunError::ThreatText { .. }
+            | RunError::Shape { .. }
+            | RunError::Misfit { .. }
+            | RunError::Interrupted => Failure { message: error.to_string(), hint: error.hint() },
+        }
+    }
+}
+
+/// How to fix a setting.
+fn hint(name: &str, error: &RunError) -> Option<String> {
+    match (name, error) {
+        ("intermediate", _) => Some("leave out --intermediate".into()),
+        ("no-attack", _) => {
+            Some("exact closes the interval below the attacked radius: leave out --no-attack".into())
+        }
+        ("attack", _) => Some("radii are searched for each sample on its own".into()),
+        ("tolerance", RunError::Setting { found, .. }) if found == "none" => Some("--tolerance 0.1".into()),
+        ("tolerance", _) => Some("--property deviation".into()),
+        (_, RunError::Setting { expected, .. }) if expected == "the method exact" => {
+            Some(format!("--method exact, or leave out --{name}"))
+        }
+        _ => None,
     }
 }
 

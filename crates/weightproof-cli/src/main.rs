@@ -12,7 +12,6 @@ mod output;
 mod pictures;
 mod run;
 mod session;
-mod source;
 mod threat;
 mod train;
 mod witness;
@@ -21,6 +20,7 @@ use args::{Cli, Command};
 use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
+use weightproof_run::source;
 
 /// Exit code for bad usage or input, which is also clap's.
 const BAD_INPUT: u8 = 2;

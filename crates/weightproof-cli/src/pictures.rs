@@ -1,7 +1,7 @@
 //! Images of samples for a report, from the data of a result when they are still there.
 
 use crate::error::Failure;
-use crate::source::embedded_images;
+use weightproof_run::source::embedded_images;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,14 @@
 //! Witnesses as files: the perturbed parameters, in f64, with what they do in the metadata.
 
-use crate::error::Failure;
 use crate::threat::SetAt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof::threat::Perturbation;
 use weightproof::verdict::Clean;
+use weightproof_formats::FormatError;
 use weightproof_formats::network::write_safetensors;
+use weightproof_run::RunError;
 
 /// A folder for witnesses.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub struct WitnessFolder {
 
 impl WitnessFolder {
     /// Creates the folder if it is not there.
-    pub fn create(folder: &Path) -> Result<Self, Failure> {
-        fs::create_dir_all(folder).map_err(Failure::io(folder))?;
+    pub fn create(folder: &Path) -> Result<Self, RunError> {
+        fs::create_dir_all(folder).map_err(FormatError::io(folder))?;
         Ok(WitnessFolder { folder: folder.into() })
     }
 
@@ -29,7 +30,7 @@ impl WitnessFolder {
         network: &Network,
         broken: &Broken<'_>,
         perturbation: &Perturbation,
-    ) -> Result<String, Failure> {
+    ) -> Result<String, RunError> {
         let clean = broken.clean;
         let runner_up = broken.runner_up.map(|class| ("runner_up", class.to_string()));
         let metadata: Vec<(&str, String)> = [
@@ -54,7 +55,7 @@ impl WitnessFolder {
         network: &Network,
         perturbation: &Perturbation,
         metadata: &[(&str, String)],
-    ) -> Result<String, Failure> {
+    ) -> Result<String, RunError> {
         let node = |index: usize| network.nodes()[index].name.as_str();
         let biased = |index| network.affine_layers().any(|(i, _, dense)| i == index && dense.has_bias);
         let mut tensors = Vec::new();

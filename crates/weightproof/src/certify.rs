@@ -6,6 +6,7 @@ use crate::memory::Estimate;
 use crate::model::{Model, Radii};
 use crate::network::Network;
 use crate::property::{Property, Specification};
+use crate::stop::Stop;
 use crate::threat::PerturbationSet;
 use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict, nan_min};
 use rayon::prelude::*;
@@ -24,6 +25,8 @@ pub struct CertifyOptions {
     pub precision: Precision,
     /// Most samples in one block of work; large networks take fewer.
     pub block: usize,
+    /// Ends the work: blocks that were not begun are left out.
+    pub stop: Stop,
 }
 
 impl CertifyOptions {
@@ -33,7 +36,14 @@ impl CertifyOptions {
     /// The default engine for a method and a property: f32, blocks of [`CertifyOptions::BLOCK`].
     pub fn new(method: &str, property: Property) -> Self {
         let (method, precision) = (method.into(), Precision::F32);
-        CertifyOptions { method, property, tolerance: 0.0, precision, block: CertifyOptions::BLOCK }
+        CertifyOptions {
+            method,
+            property,
+            tolerance: 0.0,
+            precision,
+            block: CertifyOptions::BLOCK,
+            stop: Stop::default(),
+        }
     }
 }
 
@@ -114,6 +124,9 @@ impl<'n> Certifier<'n> {
             .par_chunks(width * block)
             .enumerate()
             .map(|(b, inputs)| {
+                if self.options.stop.is_set() {
+                    return vec![Vec::new(); prepared.len()];
+                }
                 let first = b * block;
                 let clean = CleanBlock::new(&engine.model, inputs, &self.options, |s| {
                     (samples.first + first + s, samples.labels.map(|l| l[first + s]))

@@ -47,5 +47,6 @@ pub mod model;
 pub mod network;
 pub mod property;
 pub mod radius;
+pub mod stop;
 pub mod threat;
 pub mod verdict;

@@ -301,7 +301,8 @@ impl<'n> RadiusSearch<'n> {
 
     /// Why to stop altogether: what is known then is what is reported.
     fn ended(&self) -> Option<Reason> {
-        self.options.exact.as_ref().and_then(|exact| exact.budget.ended())
+        let stopped = self.options.certify.stop.is_set().then_some(Reason::Interrupted);
+        stopped.or_else(|| self.options.exact.as_ref().and_then(ExactOptions::ended))
     }
 
     /// Samples with open brackets by the lattice point in the middle, in groups of at most `block`.

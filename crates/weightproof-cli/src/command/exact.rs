@@ -1,56 +1,26 @@
 //! `certify --method exact`: every sample proved or broken, within budgets.
 
-use super::{certify, exit_code};
-use crate::args::{CertifyArgs, MOST_BATCH, OracleArg};
-use crate::config::{Config, MethodConfig};
+use super::exit_code;
+use crate::args::{CertifyArgs, OracleArg};
+use crate::config::MethodConfig;
 use crate::error::Failure;
 use crate::interrupt;
 use crate::journal::{self, Journal, Settled};
 use crate::oracle::{self, Oracle};
 use crate::output;
-use crate::run::BatchSize;
 use crate::session::{Arguments, Session};
 use crate::threat::SetAt;
 use crate::witness::{Broken, WitnessFolder};
-use serde::Serialize;
 use serde_json::Value;
 use std::process::ExitCode;
 use std::slice;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
-use weightproof::attack::AttackOptions;
 use weightproof::bounds::EXACT;
-use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions};
+use weightproof::exact::{ExactCertificate, ExactCertifier, ExactOptions};
 use weightproof::network::Network;
 use weightproof::verdict::{Reason, Samples, Verdict};
-use weightproof_formats::data::Batch;
-use weightproof_report::{BudgetReport, ExactRecord, ExactSummary, MethodReport, Record, Report, RunResult};
-
-/// Settings, as the report echoes them.
-#[derive(Serialize)]
-struct Settings<'a> {
-    #[serde(flatten)]
-    shared: &'a Config,
-    method: &'a MethodConfig,
-    exact: Exact<'a>,
-}
-
-/// Limits, and the attack that is tried second.
-#[derive(Serialize)]
-pub(super) struct Exact<'a> {
-    #[serde(flatten)]
-    budget: &'a BudgetReport,
-    steps: usize,
-    restarts: usize,
-}
-
-impl<'a> Exact<'a> {
-    /// Of a solver with these options.
-    pub(super) fn new(options: &ExactOptions, budget: &'a BudgetReport) -> Self {
-        let AttackOptions { steps, restarts, .. } = options.attack;
-        Exact { budget, steps, restarts }
-    }
-}
+use weightproof_report::{BudgetReport, ExactRecord, Record};
+use weightproof_run::exact::{BATCH, options, report};
 
 /// Runs the command.
 pub(super) fn run(
@@ -69,10 +39,9 @@ pub(super) fn run(
             (settled, Some(Mutex::new(journal)))
         }
     };
-    // The solver groups the samples of a batch, so batches are large, and do not depend on time.
-    let mut run = session.start(arguments, BatchSize::Fixed(MOST_BATCH))?;
+    let mut run = arguments.start(&session, BATCH)?;
     let classes = session.classes();
-    let Session { network, source, property, config, .. } = &mut session;
+    let Session { network, feed, property, config, .. } = &mut session;
     let asked = args.exact.oracle.map(|OracleArg::Milp| (*property, config.seed));
     let oracle = asked.map(|asked| oracle::milp(network, sets, asked, options.budget)).transpose()?;
     let certifier = |at: &SetAt| ExactCertifier::new(network, slice::from_ref(&at.set), options.clone());
@@ -80,26 +49,16 @@ pub(super) fn run(
     let solver = Solver { network, sets, certifiers, oracle, folder, settled, journal, gap: budget.gap };
     let mut records: Vec<Vec<ExactRecord>> = vec![Vec::new(); sets.len()];
     let done = run.over(
-        source,
+        feed,
         classes,
-        |batch| (0..sets.len()).map(|k| solver.solve(k, batch)).collect::<Result<Vec<_>, _>>(),
+        |batch| (0..sets.len()).map(|k| solver.solve(k, batch)).collect::<Result<Vec<_>, Failure>>(),
         |_, found| {
             records.iter_mut().zip(found).for_each(|(records, found)| records.extend(found));
             Ok(())
         },
     )?;
     drop(solver);
-    let interrupted = |r: &ExactRecord| r.certify.reason == Some(Reason::Interrupted);
-    let partial = done.partial || records.iter().flatten().any(interrupted);
-    let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
-    let settings = Settings { shared: &session.config, method, exact: Exact::new(&options, budget) };
-    let described = (describe(&session, &options, budget), EXACT.guarantee);
-    let report = Report {
-        header: session.header(&done, &known, super::moving(sets), described, &settings)?,
-        partial,
-        results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
-        environment: run.environment(),
-    };
+    let report = report(&session, sets, (method, budget, &options), (&done, records), &run)?;
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let contradicted = report.results.iter().flat_map(|r| &r.samples).find(|r| r.is_contradicted());
     if let Some(record) = contradicted {
@@ -115,40 +74,6 @@ pub(super) fn run(
     Ok(exit_code(holds && !report.partial))
 }
 
-fn result(radius: Option<f64>, samples: Vec<ExactRecord>) -> RunResult<ExactRecord> {
-    RunResult { radius, summary: ExactSummary::new(&samples), samples }
-}
-
-/// Options of the solver; the time for the whole run starts here.
-pub(super) fn options(session: &Session, method: &MethodConfig, budget: &BudgetReport) -> ExactOptions {
-    let options = ExactOptions::new(certify::options(session, method));
-    ExactOptions {
-        attack: AttackOptions { seed: session.config.seed, ..options.attack },
-        budget: Budget {
-            time: budget.time_limit.map(Duration::from_secs_f64),
-            deadline: budget.time_limit_total.map(|s| Instant::now() + Duration::from_secs_f64(s)),
-            nodes: budget.max_nodes,
-            bytes: budget.max_memory.or(options.budget.bytes),
-            interrupted: Some(interrupt::requested),
-        },
-        gap: budget.gap,
-        ..options
-    }
-}
-
-/// The method's block of the report.
-fn describe(session: &Session, options: &ExactOptions, budget: &BudgetReport) -> MethodReport {
-    let attack = &options.attack;
-    MethodReport {
-        attack: Some(attack.kind.name().into()),
-        steps: Some(attack.steps),
-        restarts: Some(attack.restarts),
-        seed: Some(attack.seed),
-        budget: Some(budget.clone()),
-        ..session.method(EXACT.name)
-    }
-}
-
 /// What must be the same for a journal to go on: all that the results of a sample depend on, but no limits.
 fn identity(args: &CertifyArgs, session: &Session, options: &ExactOptions) -> Result<Value, Failure> {
     let broken = |error: serde_json::Error| Failure::new(format!("settings: {error}"));
@@ -160,7 +85,7 @@ fn identity(args: &CertifyArgs, session: &Session, options: &ExactOptions) -> Re
     if let Some(data) = identity["data"].as_object_mut() {
         data.retain(|key, _| !["path", "offset", "samples", "batch"].contains(&key.as_str()));
     }
-    identity["data"]["sha256"] = session.source.sha256()?.into();
+    identity["data"]["sha256"] = session.feed.sha256()?.into();
     identity["property"] = session.property.name().into();
     identity["method"] = EXACT.name.into();
     identity["attack"] = vec![options.attack.steps, options.attack.restarts].into();
@@ -186,12 +111,12 @@ struct Solver<'a> {
 
 impl Solver<'_> {
     /// Records of all samples of the batch for set `k`: from the journal, or settled now.
-    fn solve(&self, k: usize, batch: &Batch) -> Result<Vec<ExactRecord>, Failure> {
+    fn solve(&self, k: usize, batch: Samples<'_>) -> Result<Vec<ExactRecord>, Failure> {
         let mut records: Vec<Option<ExactRecord>> =
-            (0..batch.count).map(|s| self.known(k, batch, s).cloned()).collect();
-        let open: Vec<usize> = (0..batch.count).filter(|&s| records[s].is_none()).collect();
+            (0..self.count(batch)).map(|s| self.known(k, batch, s).cloned()).collect();
+        let open: Vec<usize> = (0..self.count(batch)).filter(|&s| records[s].is_none()).collect();
         let inputs: Vec<f64> = open.iter().flat_map(|&s| self.input(batch, s)).copied().collect();
-        let labels = batch.labels.as_ref().map(|labels| open.iter().map(|&s| labels[s]).collect::<Vec<_>>());
+        let labels = batch.labels.map(|labels| open.iter().map(|&s| labels[s]).collect::<Vec<_>>());
         let samples = Samples { first: batch.first, inputs: &inputs, labels: labels.as_deref() };
         let fresh = Mutex::new(Vec::new());
         self.certifiers[k].settle(0, samples, &|o, certificate| {
@@ -209,12 +134,16 @@ impl Solver<'_> {
     }
 
     /// What the journal has about a sample with this label.
-    fn known(&self, k: usize, batch: &Batch, s: usize) -> Option<&ExactRecord> {
-        let label = batch.labels.as_ref().map(|labels| labels[s]);
+    fn known(&self, k: usize, batch: Samples<'_>, s: usize) -> Option<&ExactRecord> {
+        let label = batch.labels.map(|labels| labels[s]);
         self.settled.get(&(k, batch.first + s)).filter(|record| record.certify.label == label)
     }
 
-    fn input<'b>(&self, batch: &'b Batch, s: usize) -> &'b [f64] {
+    fn count(&self, batch: Samples<'_>) -> usize {
+        batch.count(self.network.input_width())
+    }
+
+    fn input<'b>(&self, batch: Samples<'b>, s: usize) -> &'b [f64] {
         let width = self.network.input_width();
         &batch.inputs[s * width..(s + 1) * width]
     }
@@ -223,14 +152,14 @@ impl Solver<'_> {
     fn keep(
         &self,
         k: usize,
-        batch: &Batch,
+        batch: Samples<'_>,
         s: usize,
         mut found: ExactCertificate,
     ) -> Result<ExactRecord, Failure> {
         // The solver counts the samples that it is given.
         found.certificate.clean.index = batch.first + s;
         let x = self.input(batch, s);
-        let label = batch.labels.as_ref().map(|labels| labels[s]);
+        let label = batch.labels.map(|labels| labels[s]);
         let oracle = self.oracle.as_ref().map(|oracle| oracle(k, x, label)).transpose()?;
         let record = ExactRecord::new(&found, self.write(k, x, &found)?, oracle);
         if let Some(journal) = self.journal.as_ref().filter(|_| journal::is_settled(&record, self.gap)) {
@@ -250,6 +179,6 @@ impl Solver<'_> {
         let perturbation = self.certifiers[k].witness(0, x, witness);
         // The class of the bound need not be the class that the witness reaches.
         let broken = Broken { clean: &certificate.clean, runner_up: None, worst_margin: found.worst_margin };
-        folder.write_sample((self.sets, k), self.network, &broken, &perturbation).map(Some)
+        Ok(Some(folder.write_sample((self.sets, k), self.network, &broken, &perturbation)?))
     }
 }

@@ -21,7 +21,7 @@ struct Settings {
 
 /// Runs the command.
 pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
-    let threat = ThreatConfig::new(&args.threat)?;
+    let threat = crate::threat::config(&args.threat)?;
     if threat.radii.len() > 1 {
         return Err(Failure::new(format!("radius: expected one to inspect, found {}", threat.radii.len())));
     }
@@ -29,7 +29,7 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::new("format: expected text, json or csv for inspect, found parquet"));
     }
     output::check(args.output.output.as_deref())?;
-    let settings = Settings { model: ModelConfig::new(&args.model), threat };
+    let settings = Settings { model: crate::config::model(&args.model), threat };
     let (network, model) = source::load_model(&settings.model)?;
     let start = Instant::now();
     let threat = &settings.threat;

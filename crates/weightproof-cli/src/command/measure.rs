@@ -6,8 +6,7 @@ use crate::config::{self, DataConfig, MethodConfig, ModelConfig};
 use crate::error::Failure;
 use crate::number::{self, Range};
 use crate::run::{environment, pool, remark};
-use crate::source::{self, Source};
-use crate::threat::{SetAt, ThreatConfig};
+use crate::threat::{self, SetAt, ThreatConfig};
 use crate::{interrupt, output};
 use serde::Serialize;
 use std::path::Path;
@@ -31,6 +30,8 @@ use weightproof_report::{
     CompressionReport, DataReport, EnsembleAt, EnsembleReport, ErrorReport, Format, LayerCompressionReport,
     MeasureRecord, MeasureReport, MeasuresAt, RademacherReport, ShareReport, ThreatReport, TruncationReport,
 };
+use weightproof_run::feed::Feed;
+use weightproof_run::source::{self, Source};
 
 /// Samples that are read at once.
 const READ: usize = 2048;
@@ -80,22 +81,22 @@ impl Loaded {
             inputs.extend(batch.inputs);
             labels.iter_mut().zip(batch.labels).for_each(|(all, more)| all.extend(more));
         }
-        let report = source.report(inputs.len() / network.input_width(), offset)?;
+        let report = Feed::report(&source, inputs.len() / network.input_width(), offset)?;
         Ok(Loaded { inputs, labels, report })
     }
 }
 
 /// Runs the command.
 pub fn run(args: &MeasureArgs) -> Result<ExitCode, Failure> {
-    let data = DataConfig::new(&args.data)?;
+    let data = config::data(&args.data)?;
     let settings = Settings {
-        model: ModelConfig::new(&args.model),
+        model: config::model(&args.model),
         train_data: train_data(&args.training, &data),
         data,
         init: args.training.init.as_ref().map(|path| path.display().to_string()),
         ensemble: args.training.ensemble.iter().map(|path| path.display().to_string()).collect(),
-        threat: ThreatConfig::new(&args.threat)?,
-        method: MethodConfig::new(&args.method)?,
+        threat: threat::config(&args.threat)?,
+        method: config::method(&args.method)?,
         delta: delta(&args.training.delta)?,
         search: (!args.search.no_search).then_some(Effort {
             samples: args.search.search_samples,
@@ -112,7 +113,7 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, Failure> {
     let (network, model) = source::load_model(&settings.model)?;
     let embedded = settings.model.path.is_none();
     let source = Source::open(&settings.data, &network, embedded)?;
-    let network = source.normalized(network, &settings.data)?;
+    let network = source.fit.normalized(network, &settings.data)?;
     let initial = args.training.init.as_ref().map(|path| read_initial(path, &network)).transpose()?;
     let mut members = vec![network.clone()];
     for path in &args.training.ensemble {
@@ -339,7 +340,7 @@ fn read_member(path: &Path, source: &Source, data: &DataConfig, like: &Network) 
             format!("{}: expected a network with {}, found {}", path.display(), shape(like), shape(&member));
         return Err(Failure::new(message).hint("networks of an ensemble are for the same task"));
     }
-    source.normalized(member, data)
+    Ok(source.fit.normalized(member, data)?)
 }
 
 fn split<T>(found: Result<T, Refusal>) -> (Option<T>, Option<String>) {

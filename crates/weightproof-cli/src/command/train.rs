@@ -56,7 +56,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode, Failure> {
     };
     let network = settings.build()?;
     let mut source = Source::open(&data, &network, false)?;
-    let network = source.normalized(network, &data)?;
+    let network = source.fit.normalized(network, &data)?;
     let samples = read(&mut source, network.output_width(), args)?;
     settings.validation.samples = settings.validation.samples.min(samples.len() / 5);
     let mut trainer = Trainer::of(settings, &network)?;
@@ -85,7 +85,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode, Failure> {
     let model = folder.export(&trainer, &first)?;
     let report = TrainReport {
         model,
-        data: source.report(samples.len(), data.offset)?,
+        data: weightproof_run::feed::Feed::report(&source, samples.len(), data.offset)?,
         validation_method: trainer.config().validation.method.clone(),
         config: serde_json::to_value(Settings { data: &data, train: trainer.config() })
             .map_err(|error| Failure::new(format!("settings: {error}")))?,
@@ -109,7 +109,7 @@ fn read(source: &mut Source, classes: usize, args: &TrainArgs) -> Result<Labelle
         return Err(Failure::new(message).hint("--labels FILE"));
     }
     let width = source.info().shape.iter().product();
-    let all = Labelled::collect(width, |most| source.next(most, Some(classes)))?;
+    let all = Labelled::collect(width, |most| source.next(most, Some(classes)).map_err(Failure::from))?;
     if !args.quiet {
         // Nothing can be done when standard error is closed.
         let _ = writeln!(std::io::stderr(), "{} samples of {}", all.len(), source.info().description);

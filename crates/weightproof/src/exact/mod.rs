@@ -127,6 +127,12 @@ impl<'n, T: Scalar> Typed<'n, T> {
 }
 
 impl ExactOptions {
+    /// Why to stop altogether, if there is a reason to.
+    pub(crate) fn ended(&self) -> Option<Reason> {
+        let stopped = self.certify.stop.is_set().then_some(Reason::Interrupted);
+        stopped.or_else(|| self.budget.ended())
+    }
+
     /// Linear bounds, then the neuron-space attack, then branch and bound, without limits but [`Budget::BYTES`].
     pub fn new(certify: CertifyOptions) -> Self {
         let certify = CertifyOptions { method: FIRST.into(), ..certify };
@@ -199,13 +205,8 @@ impl<'n> ExactCertifier<'n> {
         let prepared = Prepared::new(&engine.model, &engine.radii[k]);
         let all: Vec<usize> = (0..samples.count(self.network.input_width())).collect();
         let open = self.bound(&prepared, samples, &all, keep);
-        if let Some(reason) = self.options.budget.ended() {
-            for (s, mut known) in open {
-                if known.certificate.verdict == Verdict::Unknown {
-                    known.certificate.reason = Some(reason);
-                }
-                keep(s, known);
-            }
+        if let Some(reason) = self.options.ended() {
+            open.into_iter().for_each(|(s, known)| keep(s, known.given_up(reason)));
             return;
         }
         let open = self.attack(k, samples, open, keep);
@@ -285,6 +286,10 @@ impl<'n> ExactCertifier<'n> {
         open: &[Attacked],
         keep: Keep<'_>,
     ) {
+        if let Some(reason) = self.options.ended() {
+            open.iter().for_each(|open| keep(open.s, open.known.clone().given_up(reason)));
+            return;
+        }
         let options = &self.options.certify;
         let chosen: Vec<usize> = open.iter().map(|open| open.s).collect();
         let gathered = Gathered::new(samples, &chosen, self.network.input_width());
@@ -320,6 +325,14 @@ impl<'n> ExactCertifier<'n> {
 }
 
 impl ExactCertificate {
+    /// What is known when the work ends for this reason.
+    fn given_up(mut self, reason: Reason) -> Self {
+        if self.certificate.verdict == Verdict::Unknown {
+            self.certificate.reason = Some(reason);
+        }
+        self
+    }
+
     /// Takes in what an attack found.
     fn attacked(mut self, found: &SampleAttack) -> Self {
         let misclassified = self.certificate.reason == Some(Reason::Misclassified);

@@ -207,7 +207,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     /// Stops the trees that are settled or at a limit.
     fn check_limits(&mut self) {
         let Budget { time, nodes, bytes, .. } = self.options.budget;
-        let ended = self.options.budget.ended();
+        let ended = self.options.ended();
         let share = bytes.map(|bytes| bytes / rayon::current_num_threads().max(1));
         for tree in &mut self.trees {
             if tree.is_broken() && self.options.gap.is_none() {

@@ -1,12 +1,14 @@
 //! The network and the data of a run, read or embedded, and how they fit together.
 
+use crate::RunError;
 use crate::config::{DataConfig, ModelConfig};
-use crate::error::Failure;
+use crate::feed::{Feed, FeedInfo};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
-use weightproof_formats::data::{Batch, ChannelOrder, DataOptions, DataSet, Split, reorder};
+use weightproof::verdict::Samples;
+use weightproof_formats::data::{Batch, ChannelOrder, DataInfo, DataOptions, DataSet, Split, reorder};
 use weightproof_formats::network::{BatchNorm, LoadedNetwork, ReadOptions, parse_onnx, read_network_with};
 use weightproof_report::{DataReport, ModelReport};
 
@@ -15,9 +17,14 @@ const MODEL_NAME: &str = "embedded mnist-784-128-64-32-10";
 const IMAGES: &[u8] = include_bytes!("../../../assets/mnist-test-1000-images.idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../../assets/mnist-test-1000-labels.idx1-ubyte.gz");
 const DATA_NAME: &str = "embedded mnist-test-1000";
+/// Pixels of an embedded image.
+const EMBEDDED_WIDTH: usize = 28 * 28;
 
 /// Reads the network and describes it.
-pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), Failure> {
+///
+/// # Errors
+/// A file that cannot be read or is no network.
+pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), RunError> {
     let (loaded, name, path) = match &config.path {
         None => (embedded_model()?, MODEL_NAME.to_owned(), None),
         Some(path) => {
@@ -25,10 +32,7 @@ pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), Failur
                 architecture: config.architecture.clone(),
                 batch_norm: if config.separate_batch_norm { BatchNorm::Separate } else { BatchNorm::Fold },
             };
-            let loaded = read_network_with(path, &options).map_err(|error| {
-                let failure = Failure::from(error);
-                if is_data(path) { failure.hint("the model comes first: MODEL DATA") } else { failure }
-            })?;
+            let loaded = read_network_with(path, &options)?;
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
             (loaded, name, Some(path.display().to_string()))
         }
@@ -38,8 +42,8 @@ pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), Failur
     Ok((network, report))
 }
 
-fn embedded_model() -> Result<LoadedNetwork, Failure> {
-    let parsed = parse_onnx(MODEL).map_err(|e| Failure::new(format!("{MODEL_NAME}: {e}")));
+fn embedded_model() -> Result<LoadedNetwork, RunError> {
+    let parsed = parse_onnx(MODEL).map_err(|e| RunError::misfit(format!("{MODEL_NAME}: {e}")));
     let (network, notes) = parsed?;
     let sha256 = Sha256::digest(MODEL).iter().fold(String::new(), |mut text, byte| {
         // Writing to a string does not fail.
@@ -49,83 +53,55 @@ fn embedded_model() -> Result<LoadedNetwork, Failure> {
     Ok(LoadedNetwork { network, notes, sha256, format: "onnx" })
 }
 
-/// Whether a path looks like data, for a hint.
-fn is_data(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    path.is_dir() || ["npz", "npy", "csv", "bin", "gz"].contains(&extension.as_str())
-}
-
-/// Samples in the order that the network wants.
-pub struct Source {
-    data: DataSet,
-    /// The file that labels are blamed on.
-    path: PathBuf,
+/// How samples of one shape become inputs of a network.
+pub struct Fit {
     move_channels: Option<ChannelOrder>,
     shape: Vec<usize>,
 }
 
-impl Source {
-    /// Opens the data and checks that they fit `network`; `embedded_model` says whether it is the embedded one.
-    pub fn open(config: &DataConfig, network: &Network, embedded_model: bool) -> Result<Self, Failure> {
-        let (data, path) = match &config.path {
-            None => (embedded_data(config, network, embedded_model)?, PathBuf::from(DATA_NAME)),
-            Some(path) => (DataSet::open(&options(config, path))?, path.clone()),
-        };
-        let shape = data.info().shape.clone();
+impl Fit {
+    /// Samples of `shape`, called `name` in errors, for `network`; `layout` is `nchw` or `nhwc` where it was said.
+    ///
+    /// # Errors
+    /// When the number of values differs.
+    pub fn new(
+        name: &str,
+        shape: &[usize],
+        network: &Network,
+        layout: Option<&str>,
+    ) -> Result<Fit, RunError> {
         let (found, wanted): (usize, usize) = (shape.iter().product(), network.input_width());
         if found != wanted {
-            return Err(Failure::new(format!(
-                "{}: expected samples of {wanted} values, the network's input of shape {:?}, found {found} values of \
-                 shape {shape:?}",
-                path.display(),
-                network.input_shape()
-            ))
-            .hint("give data of the network's size, or the network that belongs to the data"));
+            return Err(RunError::Shape {
+                data: name.into(),
+                wanted,
+                input: network.input_shape().to_vec(),
+                found,
+                shape: shape.to_vec(),
+            });
         }
-        let move_channels = channel_move(&shape, network.input_shape(), config.layout);
-        let path = config.labels.clone().unwrap_or(path);
-        Ok(Source { data, path, move_channels, shape })
+        let move_channels = channel_move(shape, network.input_shape(), layout);
+        Ok(Fit { move_channels, shape: shape.to_vec() })
     }
 
-    /// What the data set is.
-    pub fn info(&self) -> &weightproof_formats::data::DataInfo {
-        self.data.info()
+    /// Whether samples are read as they are.
+    pub fn is_identity(&self) -> bool {
+        self.move_channels.is_none()
     }
 
-    /// SHA-256 of the bytes with the samples.
-    pub fn sha256(&self) -> Result<String, Failure> {
-        Ok(self.data.sha256()?)
-    }
-
-    /// The data's block of a report about `samples` of them from `offset` on.
-    pub fn report(&self, samples: usize, offset: usize) -> Result<DataReport, Failure> {
-        let info = self.info();
-        Ok(DataReport {
-            description: info.description.clone(),
-            format: info.format.into(),
-            samples,
-            offset,
-            shape: info.shape.clone(),
-            labelled: info.labelled,
-            sha256: self.sha256()?,
-        })
-    }
-
-    /// The next samples, at most `most`; labels are checked against `classes` unless that is `None`.
-    pub fn next(&mut self, most: usize, classes: Option<usize>) -> Result<Option<Batch>, Failure> {
-        let Some(mut batch) = self.data.next_batch(most)? else { return Ok(None) };
-        match classes {
-            Some(classes) => batch.check_labels(classes, &self.path)?,
-            None => batch.labels = None,
+    /// Samples in the order of the network.
+    pub fn reordered(&self, inputs: Vec<f64>) -> Vec<f64> {
+        match self.move_channels {
+            None => inputs,
+            Some(to) => reorder(&self.shape, &inputs, to).1,
         }
-        if let Some(to) = self.move_channels {
-            batch.inputs = reorder(&self.shape, &batch.inputs, to).1;
-        }
-        Ok(Some(batch))
     }
 
-    /// `network` with the normalization of `--mean` and `--std` in front, so that it reads the data as they are.
-    pub fn normalized(&self, network: Network, config: &DataConfig) -> Result<Network, Failure> {
+    /// `network` with the normalization of the settings in front, so that it reads the data as they are.
+    ///
+    /// # Errors
+    /// Lists of numbers that fit neither the channels nor the values of a sample.
+    pub fn normalized(&self, network: Network, config: &DataConfig) -> Result<Network, RunError> {
         if config.mean.is_none() && config.std.is_none() {
             return Ok(network);
         }
@@ -137,7 +113,7 @@ impl Source {
     }
 
     /// One number for each value of a sample, in the order that the network reads them.
-    fn spread(&self, name: &str, numbers: &[f64]) -> Result<Vec<f64>, Failure> {
+    fn spread(&self, name: &'static str, numbers: &[f64]) -> Result<Vec<f64>, RunError> {
         let width: usize = self.shape.iter().product();
         let channels = channels(&self.shape);
         if let [one] = numbers {
@@ -149,14 +125,123 @@ impl Source {
         if numbers.len() != channels || channels == 1 {
             let each =
                 if channels == 1 { String::new() } else { format!("{channels} (one for each channel), ") };
-            let found = numbers.len();
-            return Err(Failure::new(format!(
-                "{name}: expected 1 number, {each}or {width} (one for each value), found {found}"
-            )));
+            let expected = format!("1 number, {each}or {width} (one for each value)");
+            return Err(RunError::setting(name, expected, numbers.len().to_string()));
         }
         let pixels = width / channels;
         let first = self.move_channels.unwrap_or_else(|| order(&self.shape)) == ChannelOrder::First;
         Ok((0..width).map(|k| numbers[if first { k / pixels } else { k % channels }]).collect())
+    }
+}
+
+/// Samples of files, or the embedded ones, in the order that the network wants.
+pub struct Source {
+    data: DataSet,
+    config: DataConfig,
+    /// The file that labels are blamed on.
+    path: PathBuf,
+    /// How the samples become inputs.
+    pub fit: Fit,
+    batch: Option<Batch>,
+}
+
+impl Source {
+    /// Opens the data and checks that they fit `network`; `embedded_model` says whether it is the embedded one.
+    ///
+    /// # Errors
+    /// Data that cannot be read or do not fit.
+    pub fn open(config: &DataConfig, network: &Network, embedded_model: bool) -> Result<Self, RunError> {
+        let (data, path) = match &config.path {
+            None => {
+                check_embedded(config, network, embedded_model)?;
+                (data(config)?, PathBuf::from(DATA_NAME))
+            }
+            Some(path) => (data(config)?, path.clone()),
+        };
+        let fit = Fit::new(&path.display().to_string(), &data.info().shape, network, config.layout)?;
+        let path = config.labels.clone().unwrap_or(path);
+        Ok(Source { data, config: config.clone(), path, fit, batch: None })
+    }
+
+    /// What the data set is.
+    pub fn info(&self) -> &DataInfo {
+        self.data.info()
+    }
+
+    /// SHA-256 of the bytes with the samples.
+    ///
+    /// # Errors
+    /// A file that can no longer be read.
+    pub fn sha256(&self) -> Result<String, RunError> {
+        Ok(self.data.sha256()?)
+    }
+
+    /// The next samples, at most `most`; labels are checked against `classes` unless that is `None`.
+    ///
+    /// # Errors
+    /// As [`Feed::advance`].
+    pub fn next(&mut self, most: usize, classes: Option<usize>) -> Result<Option<Batch>, RunError> {
+        let Some(mut batch) = self.data.next_batch(most)? else { return Ok(None) };
+        match classes {
+            Some(classes) => batch.check_labels(classes, &self.path)?,
+            None => batch.labels = None,
+        }
+        batch.inputs = self.fit.reordered(batch.inputs);
+        Ok(Some(batch))
+    }
+}
+
+impl Feed for Source {
+    fn info(&self) -> FeedInfo {
+        let DataInfo { description, shape, count, pixels, labelled, .. } = self.data.info().clone();
+        FeedInfo { description, width: shape.iter().product(), count, pixels, labelled }
+    }
+
+    fn advance(&mut self, most: usize, classes: Option<usize>) -> Result<Option<Samples<'_>>, RunError> {
+        self.batch = self.next(most, classes)?;
+        Ok(self.batch.as_ref().map(samples))
+    }
+
+    fn rewind(&mut self) -> Result<(), RunError> {
+        self.data = data(&self.config)?;
+        Ok(())
+    }
+
+    fn report(&self, samples: usize, offset: usize) -> Result<DataReport, RunError> {
+        describe(&self.data, samples, offset)
+    }
+}
+
+/// A batch as the library takes it.
+fn samples(batch: &Batch) -> Samples<'_> {
+    Samples { first: batch.first, inputs: &batch.inputs, labels: batch.labels.as_deref() }
+}
+
+/// The block of a report about `samples` of a data set from `offset` on.
+///
+/// # Errors
+/// A file that can no longer be read.
+pub fn describe(data: &DataSet, samples: usize, offset: usize) -> Result<DataReport, RunError> {
+    let info = data.info();
+    Ok(DataReport {
+        description: info.description.clone(),
+        format: info.format.into(),
+        samples,
+        offset,
+        shape: info.shape.clone(),
+        labelled: info.labelled,
+        sha256: data.sha256()?,
+    })
+}
+
+/// The samples that the settings name, or the embedded ones.
+///
+/// # Errors
+/// Data that cannot be read.
+pub fn data(config: &DataConfig) -> Result<DataSet, RunError> {
+    match &config.path {
+        None => Ok(embedded_images()?.select(config.offset, config.samples)?),
+        Some(path) => Ok(DataSet::open(&options(config, path))?),
     }
 }
 
@@ -171,28 +256,31 @@ fn options(config: &DataConfig, path: &Path) -> DataOptions {
     }
 }
 
-fn embedded_data(config: &DataConfig, network: &Network, embedded_model: bool) -> Result<DataSet, Failure> {
+/// Whether the embedded samples are what the user wants.
+fn check_embedded(config: &DataConfig, network: &Network, embedded_model: bool) -> Result<(), RunError> {
     if let Some(labels) = &config.labels {
-        return Err(Failure::new(format!(
-            "{}: expected data for these labels, found none",
-            labels.display()
-        ))
-        .hint("name the data after the model: MODEL DATA --labels FILE"));
+        return Err(RunError::Misfit {
+            message: format!("{}: expected data for these labels, found none", labels.display()),
+            hint: Some("name the data after the model: MODEL DATA --labels FILE"),
+        });
     }
-    let data = embedded_images()?;
-    let width: usize = data.info().shape.iter().product();
-    if !embedded_model && width != network.input_width() {
-        return Err(Failure::new(format!(
-            "expected data for a network with an input of shape {:?}, found none",
-            network.input_shape()
-        ))
-        .hint("name a folder or file with data after the model: MODEL DATA"));
+    if !embedded_model && network.input_width() != EMBEDDED_WIDTH {
+        return Err(RunError::Misfit {
+            message: format!(
+                "expected data for a network with an input of shape {:?}, found none",
+                network.input_shape()
+            ),
+            hint: Some("name a folder or file with data after the model: MODEL DATA"),
+        });
     }
-    Ok(data.select(config.offset, config.samples)?)
+    Ok(())
 }
 
 /// The embedded sample of MNIST.
-pub fn embedded_images() -> Result<DataSet, Failure> {
+///
+/// # Errors
+/// None in a sound build.
+pub fn embedded_images() -> Result<DataSet, RunError> {
     Ok(DataSet::from_idx_bytes(IMAGES, Some(LABELS.into()), DATA_NAME)?)
 }
 
@@ -258,8 +346,9 @@ mod tests {
         bytes.extend([2u32, 3, 2, 2].iter().flat_map(|n| n.to_be_bytes()));
         bytes.extend((0..24).map(|k| 100 * (k / 12) + 10 * (k % 12 / 4) + k % 4));
         let data = DataSet::from_idx_bytes(bytes, None, "images").unwrap();
-        let move_channels = channel_move(&data.info().shape, &shape, None);
-        let source = Source { shape: data.info().shape.clone(), data, path: "images".into(), move_channels };
+        let fit = Fit::new("images", &data.info().shape, &network, None).unwrap();
+        let config = DataConfig::default();
+        let source = Source { data, config, path: "images".into(), fit, batch: None };
         (network, source)
     }
 
@@ -272,7 +361,7 @@ mod tests {
             ([2, 2, 3], [100, 110, 120, 101, 111], [1.0, 2.0, 3.0, 1.0, 2.0]),
         ] {
             let (network, mut source) = images(shape);
-            let normalized = source.normalized(network, &config).unwrap();
+            let normalized = source.fit.normalized(network, &config).unwrap();
             let Layer::Scale(scale) = &normalized.nodes()[1].layer else { panic!("no scale") };
             assert_eq!(scale.scale, [2.0; 12]);
             assert_eq!(scale.shift[..5], mean.map(|m| -2.0 * m));
@@ -282,9 +371,9 @@ mod tests {
         }
         let wrong = DataConfig { mean: Some(vec![0.0; 5]), ..DataConfig::default() };
         let (network, source) = images([3, 2, 2]);
-        let error = source.normalized(network, &wrong).unwrap_err().to_string();
+        let error = source.fit.normalized(network, &wrong).unwrap_err().to_string();
         let expected =
-            "error: mean: expected 1 number, 3 (one for each channel), or 12 (one for each value), found 5";
+            "mean: expected 1 number, 3 (one for each channel), or 12 (one for each value), found 5";
         assert_eq!(error, expected);
     }
 }

@@ -1,0 +1,208 @@
+//! NumPy arrays as samples of a run, without copies where their type is f64.
+
+use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use rayon::prelude::*;
+use std::path::Path;
+use weightproof::network::Network;
+use weightproof::verdict::Samples;
+use weightproof_formats::DataError;
+use weightproof_formats::data::Batch;
+use weightproof_report::DataReport;
+use weightproof_run::RunError;
+use weightproof_run::feed::{Feed, FeedInfo};
+use weightproof_run::source::Fit;
+
+/// Numbers that a thread takes at once: passes over memory, which several threads do faster.
+const PART: usize = 1 << 16;
+
+/// Samples that NumPy holds, C-contiguous; held as long as they are read.
+#[derive(FromPyObject)]
+pub enum Array<'py> {
+    /// Read without copies.
+    #[pyo3(transparent)]
+    F64(PyReadonlyArrayDyn<'py, f64>),
+    /// Widened batch by batch.
+    #[pyo3(transparent)]
+    F32(PyReadonlyArrayDyn<'py, f32>),
+    /// Divided by 255 batch by batch.
+    #[pyo3(transparent)]
+    U8(PyReadonlyArrayDyn<'py, u8>),
+}
+
+impl Array<'_> {
+    /// The numbers, row after row.
+    pub fn values(&self) -> PyResult<Values<'_>> {
+        Ok(match self {
+            Array::F64(array) => Values::F64(array.as_slice()?),
+            Array::F32(array) => Values::F32(array.as_slice()?),
+            Array::U8(array) => Values::U8(array.as_slice()?),
+        })
+    }
+
+    /// Number of samples, and the shape of one.
+    pub fn shape(&self) -> (usize, Vec<usize>) {
+        let shape = match self {
+            Array::F64(array) => array.shape(),
+            Array::F32(array) => array.shape(),
+            Array::U8(array) => array.shape(),
+        };
+        shape.split_first().map_or((0, Vec::new()), |(count, shape)| (*count, shape.to_vec()))
+    }
+}
+
+/// Labels that NumPy holds.
+pub type Labels<'py> = PyReadonlyArray1<'py, u32>;
+
+/// Numbers of samples, row after row.
+#[derive(Clone, Copy)]
+pub enum Values<'a> {
+    F64(&'a [f64]),
+    F32(&'a [f32]),
+    U8(&'a [u8]),
+}
+
+impl<'a> Values<'a> {
+    /// The numbers of samples of this width, widened into `buffer` where they are not f64; bytes are divided by 255.
+    fn rows<'b>(self, samples: std::ops::Range<usize>, width: usize, buffer: &'b mut Vec<f64>) -> &'b [f64]
+    where
+        'a: 'b,
+    {
+        let range = samples.start * width..samples.end * width;
+        match self {
+            Values::F64(all) => return &all[range],
+            Values::F32(all) => widen(&all[range], buffer, f64::from),
+            Values::U8(all) => widen(&all[range], buffer, |v| f64::from(v) / 255.0),
+        }
+        buffer
+    }
+}
+
+impl Values<'_> {
+    /// A sum that tells whether the numbers were changed or moved: much faster than a fingerprint, and no proof of anything.
+    pub fn checksum(self) -> u64 {
+        const LINE: usize = 512;
+        fn sum<T: Copy + Sync>(all: &[T], bits: impl Fn(T) -> u64 + Sync) -> u64 {
+            let line = |line: &[T]| line.iter().fold(0, |sum: u64, &v| sum.wrapping_add(bits(v)));
+            let lines = all.par_chunks(LINE).enumerate().with_min_len(PART / LINE);
+            let weighted = lines.map(|(k, values)| line(values).wrapping_mul(2 * k as u64 + 1));
+            weighted.reduce(|| 0, u64::wrapping_add)
+        }
+        match self {
+            Values::F64(all) => sum(all, f64::to_bits),
+            Values::F32(all) => sum(all, |v| u64::from(v.to_bits())),
+            Values::U8(all) => sum(all, u64::from),
+        }
+    }
+}
+
+/// `to` of all numbers.
+fn widen<T: Copy + Sync>(all: &[T], buffer: &mut Vec<f64>, to: impl Fn(T) -> f64 + Sync) {
+    buffer.resize(all.len(), 0.0);
+    let parts = buffer.par_chunks_mut(PART).zip(all.par_chunks(PART));
+    parts.for_each(|(wide, all)| wide.iter_mut().zip(all).for_each(|(wide, &v)| *wide = to(v)));
+}
+
+/// Samples of an array as a run reads them.
+pub struct ArrayFeed<'a> {
+    values: Values<'a>,
+    labels: Option<&'a [u32]>,
+    fit: Fit,
+    report: DataReport,
+    pixels: bool,
+    width: usize,
+    buffer: Vec<f64>,
+    next: usize,
+}
+
+impl<'a> ArrayFeed<'a> {
+    /// Samples of `report.shape`, `report.samples` of them, for `network`.
+    ///
+    /// # Errors
+    /// When they do not fit the network.
+    pub fn new(
+        values: Values<'a>,
+        labels: Option<&'a [u32]>,
+        report: DataReport,
+        pixels: bool,
+        (network, layout): (&Network, Option<&str>),
+    ) -> Result<Self, RunError> {
+        let name = if report.format == "numpy" { "x" } else { report.description.as_str() };
+        let fit = Fit::new(name, &report.shape, network, layout)?;
+        let width = network.input_width();
+        Ok(ArrayFeed { values, labels, fit, report, pixels, width, buffer: Vec::new(), next: 0 })
+    }
+
+    /// How samples become inputs.
+    pub fn fit(&self) -> &Fit {
+        &self.fit
+    }
+}
+
+impl Feed for ArrayFeed<'_> {
+    fn info(&self) -> FeedInfo {
+        FeedInfo {
+            description: self.report.description.clone(),
+            width: self.width,
+            count: Some(self.report.offset + self.report.samples),
+            pixels: self.pixels,
+            labelled: self.labels.is_some(),
+        }
+    }
+
+    fn advance(&mut self, most: usize, classes: Option<usize>) -> Result<Option<Samples<'_>>, RunError> {
+        let range = self.next..self.report.samples.min(self.next.saturating_add(most));
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let (first, width) = (self.report.offset + range.start, self.width);
+        let labels = self.labels.filter(|_| classes.is_some()).map(|labels| &labels[range.clone()]);
+        if let (Some(labels), Some(classes)) = (labels, classes) {
+            check_labels(labels, first, classes)?;
+        }
+        self.next = range.end;
+        let rows = self.values.rows(range.clone(), width, &mut self.buffer);
+        check_finite(rows, first, width)?;
+        if !self.fit.is_identity() {
+            self.buffer = self.fit.reordered(rows.to_vec());
+            return Ok(Some(Samples { first, inputs: &self.buffer, labels }));
+        }
+        // Borrowed again: the first borrow may have moved into the buffer.
+        let inputs = match self.values {
+            Values::F64(all) => &all[range.start * width..range.end * width],
+            Values::F32(_) | Values::U8(_) => &self.buffer,
+        };
+        Ok(Some(Samples { first, inputs, labels }))
+    }
+
+    fn rewind(&mut self) -> Result<(), RunError> {
+        self.next = 0;
+        Ok(())
+    }
+
+    fn report(&self, samples: usize, _offset: usize) -> Result<DataReport, RunError> {
+        Ok(DataReport { samples, ..self.report.clone() })
+    }
+}
+
+/// Labels beyond the classes are an error, as those of files are.
+fn check_labels(labels: &[u32], first: usize, classes: usize) -> Result<(), RunError> {
+    if labels.iter().all(|&label| (label as usize) < classes) {
+        return Ok(());
+    }
+    let batch = Batch { first, count: labels.len(), inputs: Vec::new(), labels: Some(labels.to_vec()) };
+    Ok(batch.check_labels(classes, Path::new("y"))?)
+}
+
+/// Numbers that are not finite are an error, as those of files are.
+fn check_finite(rows: &[f64], first: usize, width: usize) -> Result<(), RunError> {
+    const EXPONENT: u64 = 0x7ff << 52;
+    // Without an early end, so that it is one pass of vector instructions.
+    let is_bad = |part: &[f64]| part.iter().fold(false, |bad, v| bad | (v.to_bits() & EXPONENT == EXPONENT));
+    if !rows.par_chunks(PART).any(is_bad) {
+        return Ok(());
+    }
+    let at = rows.iter().position(|v| !v.is_finite()).unwrap_or(0);
+    let place = format!("sample {}, value {}", first + at / width, at % width);
+    Err(DataError::new(place, "a finite number", rows[at].to_string()).in_file(Path::new("x")).into())
+}

@@ -1,0 +1,41 @@
+//! The native half of the Python package `weightproof`.
+//!
+//! ```text
+//! python/weightproof: arrays, settings → _weightproof: newtypes → weightproof-run → Report
+//! ```
+//! Classes here wrap types of the library and have methods of a few lines; arrays, defaults and documentation are in Python.
+
+mod array;
+mod data;
+mod error;
+mod network;
+mod report;
+mod settings;
+mod work;
+
+use pyo3::prelude::*;
+
+/// The native half of `weightproof`.
+#[pymodule]
+mod _weightproof {
+    use super::PyResult;
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::data::{Origin, load_data};
+    #[pymodule_export]
+    use super::error::{DataError, Error, FormatError, NetworkError, SettingError, ThreatError};
+    #[pymodule_export]
+    use super::network::Network;
+    #[pymodule_export]
+    use super::report::Report;
+    #[pymodule_export]
+    use super::settings::{parse_threat, read_threat, write_threat};
+    #[pymodule_export]
+    use super::work::{attack, certify, radius};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,145 @@
+//! Settings of a run, which come from Python as JSON, and threat models.
+
+use crate::error::{SettingError, ThreatError, raise};
+use pyo3::prelude::*;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+use weightproof::property::Property;
+use weightproof::threat::ThreatModel;
+use weightproof::verdict::Precision;
+use weightproof_report::BudgetReport;
+use weightproof_run::RunError;
+use weightproof_run::config::{AttackConfig, Config, DataConfig, MethodConfig, check_property};
+use weightproof_run::threat::{self, ThreatConfig};
+
+/// Settings that `certify`, `attack` and `radius` share.
+#[derive(Deserialize)]
+pub struct Shared {
+    threat: ThreatModel,
+    radii: Vec<f64>,
+    property: Option<String>,
+    tolerance: Option<f64>,
+    precision: String,
+    seed: u64,
+    pub threads: Option<usize>,
+    batch: Option<usize>,
+    layout: Option<String>,
+    mean: Option<Vec<f64>>,
+    std: Option<Vec<f64>>,
+}
+
+/// Settings of a bound method or of branch and bound.
+#[derive(Deserialize)]
+pub struct Method {
+    method: String,
+    intermediate: Option<String>,
+    time_limit: Option<f64>,
+    time_limit_total: Option<f64>,
+    max_nodes: Option<usize>,
+    max_memory: Option<usize>,
+    gap: Option<f64>,
+}
+
+/// Settings of an attack.
+#[derive(Deserialize)]
+pub struct Attack {
+    attack: String,
+    steps: usize,
+    restarts: usize,
+    step_size: Option<f64>,
+}
+
+impl Shared {
+    /// The settings of a run on this network and these data.
+    pub fn config(
+        &self,
+        network: &crate::network::Network,
+        data: Option<&DataConfig>,
+    ) -> Result<Config, RunError> {
+        let property = self.property.as_deref().map(str::parse::<Property>).transpose();
+        let property = property.map_err(|error| RunError::misfit(error.to_string()))?;
+        check_property(property, self.tolerance)?;
+        let layout = match self.layout.as_deref() {
+            None => None,
+            Some("nchw") => Some("nchw"),
+            Some("nhwc") => Some("nhwc"),
+            Some(other) => return Err(RunError::setting("layout", "nchw or nhwc", other)),
+        };
+        let precision = match self.precision.as_str() {
+            "f32" => Precision::F32,
+            "f64" => Precision::F64,
+            other => return Err(RunError::setting("precision", "f32 or f64", other)),
+        };
+        Ok(Config {
+            model: network.config.clone(),
+            data: DataConfig {
+                layout,
+                mean: self.mean.clone(),
+                std: self.std.clone(),
+                batch: self.batch,
+                ..data.cloned().unwrap_or_default()
+            },
+            threat: ThreatConfig::new(self.threat.clone(), self.radii.clone(), None),
+            property,
+            tolerance: self.tolerance,
+            precision,
+            seed: self.seed,
+        })
+    }
+}
+
+impl Method {
+    /// The method and its limits.
+    pub fn config(&self) -> Result<(MethodConfig, BudgetReport), RunError> {
+        let method = MethodConfig::new(&self.method, self.intermediate.as_deref())?;
+        let budget = BudgetReport {
+            time_limit: self.time_limit,
+            time_limit_total: self.time_limit_total,
+            max_nodes: self.max_nodes,
+            max_memory: self.max_memory,
+            gap: self.gap,
+        };
+        Ok((method, budget))
+    }
+}
+
+impl Attack {
+    /// The search.
+    pub fn config(&self) -> Result<AttackConfig, RunError> {
+        AttackConfig::new(&self.attack, self.steps, self.restarts, self.step_size)
+    }
+}
+
+/// Settings that Python wrote.
+pub fn parse<T: DeserializeOwned>(text: &str) -> PyResult<T> {
+    serde_json::from_str(text).map_err(|error| SettingError::new_err(format!("settings: {error}")))
+}
+
+/// A threat model in TOML as JSON.
+#[pyfunction]
+pub fn parse_threat(text: &str) -> PyResult<String> {
+    json(&threat::parse(text).map_err(raise)?)
+}
+
+/// A threat model of a TOML file as JSON.
+#[pyfunction]
+pub fn read_threat(path: PathBuf) -> PyResult<String> {
+    json(&threat::read(&path).map_err(raise)?)
+}
+
+/// A threat model in JSON, checked, as TOML.
+#[pyfunction]
+pub fn write_threat(text: &str) -> PyResult<String> {
+    let fail = |error: &dyn std::fmt::Display| ThreatError::new_err(format!("threat: {error}"));
+    let model: ThreatModel = serde_json::from_str(text).map_err(|error| {
+        // Without the place in a text that no user wrote.
+        let message = error.to_string();
+        fail(&message.split(" at line ").next().unwrap_or(&message))
+    })?;
+    toml::to_string(&model).map_err(|error| fail(&error))
+}
+
+fn json(model: &ThreatModel) -> PyResult<String> {
+    serde_json::to_string(model).map_err(|error| ThreatError::new_err(error.to_string()))
+}

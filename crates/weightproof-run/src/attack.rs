@@ -1,0 +1,208 @@
+//! `attack`: the worst margin that a search finds for every sample.
+
+use crate::RunError;
+use crate::config::{AttackConfig, Config};
+use crate::feed::Feed;
+use crate::run::{BatchSize, Done, Run, Watch};
+use crate::session::Session;
+use crate::threat::{self, SetAt};
+use serde::Serialize;
+use weightproof::attack::{AttackKind, AttackOptions, Attacker, SampleAttack, UniversalAttack};
+use weightproof::network::Network;
+use weightproof::threat::Perturbation;
+use weightproof::verdict::Samples;
+use weightproof_report::{AttackRecord, AttackSummary, MethodReport, Report, RunResult};
+
+/// What a front end does with the perturbations that an attack finds.
+pub trait Keep {
+    /// The samples of a batch against set `k`.
+    ///
+    /// # Errors
+    /// The perturbation cannot be kept.
+    fn samples(
+        &mut self,
+        _k: usize,
+        _network: &Network,
+        _attacker: &Attacker<'_>,
+        _batch: Samples<'_>,
+        _found: &[SampleAttack],
+    ) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    /// The one perturbation for all samples of set `k`.
+    ///
+    /// # Errors
+    /// The perturbation cannot be kept.
+    fn universal(
+        &mut self,
+        _k: usize,
+        _network: &Network,
+        _perturbation: &Perturbation,
+        _summary: &AttackSummary,
+    ) -> Result<(), RunError> {
+        Ok(())
+    }
+}
+
+/// Keeps nothing.
+impl Keep for () {}
+
+/// Settings, as the report echoes them.
+#[derive(Serialize)]
+struct Settings<'a> {
+    #[serde(flatten)]
+    shared: &'a Config,
+    attack: &'a AttackConfig,
+}
+
+/// Size of a batch when the user does not say.
+pub fn batch(attack: &AttackConfig) -> BatchSize {
+    match attack.kind {
+        // Whole mini-batches, so that steps do not depend on how the data are read.
+        AttackKind::Universal => BatchSize::Fixed(8 * AttackOptions::BATCH),
+        AttackKind::NeuronSpace | AttackKind::WeightSpace | AttackKind::Random(_) => {
+            BatchSize::Adaptive(AttackOptions::BLOCK)
+        }
+    }
+}
+
+/// Attacks every sample within every set.
+///
+/// # Errors
+/// Those of the feed and of the front end.
+pub fn run<F: Feed, W: Watch>(
+    session: &mut Session<F>,
+    sets: &[SetAt],
+    attack: &AttackConfig,
+    mut run: Run<W>,
+    keep: &mut impl Keep,
+) -> Result<Report<AttackRecord>, RunError> {
+    let options = options(session, attack);
+    let (records, done) = match attack.kind {
+        AttackKind::Universal => universal(session, &mut run, sets, &options, keep)?,
+        AttackKind::NeuronSpace | AttackKind::WeightSpace | AttackKind::Random(_) => {
+            by_sample(session, &mut run, sets, &options, keep)?
+        }
+    };
+    let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
+    let settings = Settings { shared: &session.config, attack };
+    let described = (describe(session, attack), "estimate");
+    Ok(Report {
+        header: session.header(&done, &known, threat::moving(sets), described, &settings)?,
+        partial: done.partial,
+        results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
+        environment: run.environment(),
+    })
+}
+
+/// Records for each set, and how many samples there were.
+type Found = (Vec<Vec<AttackRecord>>, Done);
+
+/// Attacks every sample as it is read.
+fn by_sample<F: Feed, W: Watch>(
+    session: &mut Session<F>,
+    run: &mut Run<W>,
+    sets: &[SetAt],
+    options: &AttackOptions,
+    keep: &mut impl Keep,
+) -> Result<Found, RunError> {
+    let classes = session.classes();
+    let Session { network, feed, .. } = session;
+    let attackers: Vec<Attacker<'_>> =
+        sets.iter().map(|at| Attacker::new(network, &at.set, options.clone())).collect();
+    let mut records: Vec<Vec<AttackRecord>> = vec![Vec::new(); sets.len()];
+    let done = run.over(
+        feed,
+        classes,
+        |batch| Ok(attackers.iter().map(|a| a.attack(batch)).collect::<Vec<_>>()),
+        |batch, found| {
+            for (k, found) in found.iter().enumerate() {
+                records[k].extend(found.iter().map(AttackRecord::from));
+                keep.samples(k, network, &attackers[k], batch, found)?;
+            }
+            Ok::<_, RunError>(())
+        },
+    )?;
+    Ok((records, done))
+}
+
+/// Trains one perturbation for each set over as many passes as the steps need, then looks what it does to every sample.
+fn universal<F: Feed, W: Watch>(
+    session: &mut Session<F>,
+    run: &mut Run<W>,
+    sets: &[SetAt],
+    options: &AttackOptions,
+    keep: &mut impl Keep,
+) -> Result<Found, RunError> {
+    let classes = session.classes();
+    let Session { network, feed, .. } = session;
+    let new = |at: &SetAt| UniversalAttack::new(network, &at.set, options.clone());
+    let mut attacks: Vec<UniversalAttack<'_>> = sets.iter().map(new).collect();
+    let (mut steps, mut cut) = (0, false);
+    while steps < options.steps && !cut {
+        let pass = run.over(
+            feed,
+            classes,
+            |batch| {
+                attacks.iter_mut().for_each(|attack| {
+                    attack.observe(batch);
+                });
+                Ok::<_, RunError>(())
+            },
+            |_, ()| Ok(()),
+        )?;
+        attacks.iter_mut().for_each(|attack| {
+            attack.finish_epoch();
+        });
+        steps += pass.samples.div_ceil(options.batch).max(1);
+        cut = run.stop()?;
+        feed.rewind()?;
+    }
+    let mut records: Vec<Vec<AttackRecord>> = vec![Vec::new(); sets.len()];
+    let done = run.over(
+        feed,
+        classes,
+        |batch| Ok(attacks.iter().map(|a| a.evaluate(batch)).collect::<Vec<_>>()),
+        |_, found| {
+            let pairs = records.iter_mut().zip(&found);
+            pairs.for_each(|(records, found)| records.extend(found.iter().map(AttackRecord::from)));
+            Ok::<_, RunError>(())
+        },
+    )?;
+    for (k, (attack, records)) in attacks.iter().zip(&records).enumerate() {
+        keep.universal(k, network, &attack.perturbation(), &AttackSummary::new(records))?;
+    }
+    Ok((records, Done { partial: done.partial || cut, ..done }))
+}
+
+fn result(radius: Option<f64>, samples: Vec<AttackRecord>) -> RunResult<AttackRecord> {
+    RunResult { radius, summary: AttackSummary::new(&samples), samples }
+}
+
+/// Options of the search.
+pub fn options<F: Feed>(session: &Session<F>, attack: &AttackConfig) -> AttackOptions {
+    AttackOptions {
+        steps: attack.steps,
+        restarts: attack.restarts,
+        seed: session.config.seed,
+        tolerance: session.tolerance(),
+        precision: session.config.precision,
+        step_size: attack.step_size,
+        ..AttackOptions::new(attack.kind, session.property)
+    }
+}
+
+/// The attack's block of the report.
+fn describe<F: Feed>(session: &Session<F>, attack: &AttackConfig) -> MethodReport {
+    let (steps, restarts, draws) = match attack.kind {
+        AttackKind::NeuronSpace | AttackKind::WeightSpace => {
+            (Some(attack.steps), Some(attack.restarts), None)
+        }
+        AttackKind::Universal => (Some(attack.steps), None, None),
+        AttackKind::Random(_) => (None, None, Some(attack.restarts)),
+    };
+    let universal = Some(attack.kind == AttackKind::Universal);
+    let seed = Some(session.config.seed);
+    MethodReport { steps, restarts, draws, universal, seed, ..session.method(attack.name) }
+}

@@ -1,0 +1,87 @@
+//! `certify`: a verdict and a margin bound for every sample.
+
+use crate::RunError;
+use crate::config::{Config, MethodConfig};
+use crate::feed::Feed;
+use crate::run::{BatchSize, Run, Watch};
+use crate::session::Session;
+use crate::threat::{self, SetAt};
+use serde::Serialize;
+use weightproof::bounds::METHODS;
+use weightproof::certify::{Certifier, CertifyOptions};
+use weightproof_report::{CertifyRecord, CertifySummary, MethodReport, Report, RunResult};
+
+/// Size of a batch when the user does not say.
+pub const BATCH: BatchSize = BatchSize::Adaptive(CertifyOptions::BLOCK);
+
+/// Settings, as the report echoes them.
+#[derive(Serialize)]
+struct Settings<'a> {
+    #[serde(flatten)]
+    shared: &'a Config,
+    method: &'a MethodConfig,
+}
+
+/// Certifies every sample against every set by a bound method.
+///
+/// # Errors
+/// Those of the feed and of the front end.
+pub fn run<F: Feed, W: Watch>(
+    session: &mut Session<F>,
+    sets: &[SetAt],
+    method: &MethodConfig,
+    mut run: Run<W>,
+) -> Result<Report<CertifyRecord>, RunError> {
+    let options = options(session, method);
+    let all: Vec<_> = sets.iter().map(|at| at.set.clone()).collect();
+    let classes = session.classes();
+    let Session { network, feed, .. } = session;
+    let certifier = Certifier::new(network, &all, options);
+    let certifier = certifier.map_err(|error| RunError::misfit(error.to_string()))?;
+    let mut records: Vec<Vec<CertifyRecord>> = vec![Vec::new(); sets.len()];
+    let done = run.over(
+        feed,
+        classes,
+        |batch| Ok(certifier.certify(batch)),
+        |_, certificates| {
+            for (records, certificates) in records.iter_mut().zip(certificates) {
+                records.extend(certificates.iter().map(CertifyRecord::from));
+            }
+            Ok::<_, RunError>(())
+        },
+    )?;
+    let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
+    let settings = Settings { shared: &session.config, method };
+    let described = (describe(session, method), guarantee(method));
+    Ok(Report {
+        header: session.header(&done, &known, threat::moving(sets), described, &settings)?,
+        partial: done.partial,
+        results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
+        environment: run.environment(),
+    })
+}
+
+fn result(radius: Option<f64>, samples: Vec<CertifyRecord>) -> RunResult<CertifyRecord> {
+    RunResult { radius, summary: CertifySummary::new(&samples), samples }
+}
+
+/// Options of the bound method.
+pub fn options<F: Feed>(session: &Session<F>, method: &MethodConfig) -> CertifyOptions {
+    CertifyOptions {
+        tolerance: session.tolerance(),
+        precision: session.config.precision,
+        stop: session.stop.clone(),
+        ..CertifyOptions::new(&method.entry, session.property)
+    }
+}
+
+/// The method's block of the report.
+pub fn describe<F: Feed>(session: &Session<F>, method: &MethodConfig) -> MethodReport {
+    let intermediate = method.intermediate.map(str::to_owned);
+    MethodReport { intermediate, ..session.method(&method.name) }
+}
+
+/// What the method's numbers are worth.
+pub fn guarantee(method: &MethodConfig) -> &'static str {
+    METHODS.iter().find(|m| m.name == method.entry).map_or("estimate", |m| m.guarantee)
+}

@@ -1,0 +1,216 @@
+//! Validated settings of a run, as they are echoed in reports.
+//!
+//! What does not change results is not here: threads, output format, progress.
+
+use crate::RunError;
+use crate::threat::ThreatConfig;
+use serde::{Serialize, Serializer};
+use std::path::PathBuf;
+use weightproof::attack::{AttackKind, UnknownAttack};
+use weightproof::bounds::{EXACT, METHODS};
+use weightproof::property::Property;
+use weightproof::verdict::Precision;
+use weightproof_report::BudgetReport;
+
+/// Settings of a command that runs over samples.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// The network.
+    pub model: ModelConfig,
+    /// The data.
+    pub data: DataConfig,
+    /// The perturbation set.
+    pub threat: ThreatConfig,
+    /// What must hold, if it was said.
+    pub property: Option<Property>,
+    /// Largest allowed deviation.
+    pub tolerance: Option<f64>,
+    /// Floating-point type.
+    pub precision: Precision,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+/// Where the network comes from.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelConfig {
+    /// The file; the embedded network without one.
+    #[serde(serialize_with = "lossy")]
+    pub path: Option<PathBuf>,
+    /// The architecture of a safetensors file.
+    #[serde(serialize_with = "lossy")]
+    pub architecture: Option<PathBuf>,
+    /// Whether batch normalization keeps parameters of its own.
+    pub separate_batch_norm: bool,
+}
+
+/// Where the data come from and what is done to them.
+#[derive(Clone, Debug, Serialize)]
+pub struct DataConfig {
+    /// The file or folder; the embedded sample without one.
+    #[serde(serialize_with = "lossy")]
+    pub path: Option<PathBuf>,
+    /// A file of labels.
+    #[serde(serialize_with = "lossy")]
+    pub labels: Option<PathBuf>,
+    /// Whether the first column of CSV is the label.
+    pub csv_labels: bool,
+    /// Which part.
+    pub split: &'static str,
+    /// How many samples are skipped.
+    pub offset: usize,
+    /// How many samples are read at most.
+    pub samples: Option<usize>,
+    /// `nchw` or `nhwc`, if it was said.
+    pub layout: Option<&'static str>,
+    /// Subtracted from the data.
+    pub mean: Option<Vec<f64>>,
+    /// Divides the data.
+    pub std: Option<Vec<f64>>,
+    /// Samples that are read at once.
+    pub batch: Option<usize>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        DataConfig {
+            path: None,
+            labels: None,
+            csv_labels: true,
+            split: "test",
+            offset: 0,
+            samples: None,
+            layout: None,
+            mean: None,
+            std: None,
+            batch: None,
+        }
+    }
+}
+
+/// A path as text; what is not Unicode becomes replacement characters.
+fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
+}
+
+/// Settings of a bound method.
+#[derive(Clone, Debug, Serialize)]
+pub struct MethodConfig {
+    /// Name in the table of methods.
+    pub entry: String,
+    /// What users call it.
+    pub name: String,
+    /// Where intervals of hidden neurons come from, for the method linear.
+    pub intermediate: Option<&'static str>,
+}
+
+impl MethodConfig {
+    /// Joins the name of a method and where intervals of hidden neurons come from (`linear` or `interval`).
+    ///
+    /// # Errors
+    /// An unknown method; an intermediate for another method than linear.
+    pub fn new(method: &str, intermediate: Option<&str>) -> Result<Self, RunError> {
+        let config = |entry: &str, name: &str, intermediate| {
+            Ok(MethodConfig { entry: entry.into(), name: name.into(), intermediate })
+        };
+        let names: Vec<&str> = METHODS.iter().chain([&EXACT]).map(|m| m.name).collect();
+        if !names.contains(&method) {
+            let found: String = method.chars().take(60).collect();
+            return Err(RunError::setting("method", format!("one of {}", names.join(", ")), found));
+        }
+        match (method, intermediate) {
+            (_, Some(other)) if !["linear", "interval"].contains(&other) => {
+                Err(RunError::setting("intermediate", "linear or interval", other))
+            }
+            ("linear", None | Some("linear")) => config("linear", "linear", Some("linear")),
+            ("linear", Some(_)) | ("linear-interval", None | Some("interval")) => {
+                config("linear-interval", "linear", Some("interval"))
+            }
+            (name, None) => config(name, name, None),
+            (name, Some(_)) => Err(RunError::setting("intermediate", "the method linear", name)),
+        }
+    }
+
+    /// Whether this is complete verification.
+    pub fn is_exact(&self) -> bool {
+        self.entry == EXACT.name
+    }
+
+    /// An error when another method than exact has one of its settings; each comes with whether it was given.
+    ///
+    /// # Errors
+    /// The first setting that was given.
+    pub fn only_exact(&self, settings: &[(&'static str, bool)]) -> Result<(), RunError> {
+        match settings.iter().find(|(_, given)| *given && !self.is_exact()) {
+            None => Ok(()),
+            Some((name, _)) => Err(RunError::setting(name, "the method exact", self.name.as_str())),
+        }
+    }
+}
+
+/// An error when `budget` limits another method than exact.
+///
+/// # Errors
+/// The first limit that was given.
+pub fn check_budget(budget: &BudgetReport, method: &MethodConfig) -> Result<(), RunError> {
+    method.only_exact(&[
+        ("time-limit", budget.time_limit.is_some()),
+        ("time-limit-total", budget.time_limit_total.is_some()),
+        ("max-nodes", budget.max_nodes.is_some()),
+        ("max-memory", budget.max_memory.is_some()),
+        ("gap", budget.gap.is_some()),
+    ])
+}
+
+/// Settings of an attack.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttackConfig {
+    /// What is searched.
+    pub name: &'static str,
+    /// The same as a value.
+    #[serde(skip)]
+    pub kind: AttackKind,
+    /// Steps of the search.
+    pub steps: usize,
+    /// Starts, or draws.
+    pub restarts: usize,
+    /// Length of a step of the universal attack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_size: Option<f64>,
+}
+
+impl AttackConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// An unknown attack; a length of steps for another attack than the universal one.
+    pub fn new(
+        attack: &str,
+        steps: usize,
+        restarts: usize,
+        step_size: Option<f64>,
+    ) -> Result<Self, RunError> {
+        let kind: AttackKind = attack.parse().map_err(|e: UnknownAttack| RunError::misfit(e.to_string()))?;
+        if step_size.is_some() && kind != AttackKind::Universal {
+            return Err(RunError::setting("step-size", "the attack universal", kind.name()));
+        }
+        Ok(AttackConfig { name: kind.name(), kind, steps, restarts, step_size })
+    }
+}
+
+/// An error when property and tolerance do not belong together.
+///
+/// # Errors
+/// A deviation without a tolerance, a tolerance without a deviation.
+pub fn check_property(property: Option<Property>, tolerance: Option<f64>) -> Result<(), RunError> {
+    match (property, tolerance) {
+        (Some(Property::Deviation), None) => {
+            Err(RunError::setting("tolerance", "a number for the property deviation", "none"))
+        }
+        (Some(Property::Deviation), Some(_))
+        | (Some(Property::Label | Property::Prediction) | None, None) => Ok(()),
+        (Some(Property::Label | Property::Prediction) | None, Some(_)) => {
+            Err(RunError::setting("tolerance", "the property deviation", "another one"))
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Runs of `certify`, `attack` and `radius`, as the command line and Python do them.
+//!
+//! ```text
+//! Config → Session (network, feed, property) → Run over batches → records → Report
+//! ```
+//! A front end turns what its users write into a [`Config`](config::Config) and brings a [`Feed`](feed::Feed) of samples and a
+//! [`Watch`](run::Watch) for progress and interrupts; settings, options of the engines, sizes of batches and the blocks of a
+//! report are the same for all of them, and so are the results.
+
+pub mod attack;
+pub mod certify;
+pub mod config;
+pub mod error;
+pub mod exact;
+pub mod feed;
+pub mod radius;
+pub mod run;
+pub mod session;
+pub mod source;
+pub mod threat;
+
+pub use error::RunError;

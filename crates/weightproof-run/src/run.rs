@@ -1,0 +1,193 @@
+//! The loop over samples: batches that adapt to the method's speed, threads, interrupts, time.
+
+use crate::RunError;
+use crate::feed::Feed;
+use std::time::{Duration, Instant};
+use weightproof::verdict::{Precision, Samples};
+use weightproof_report::Environment;
+
+/// How long a batch should take: often enough for progress and interrupts.
+const BATCH_SECONDS: f64 = 0.5;
+
+/// The most samples that are read at once when the user does not say.
+pub const MOST_BATCH: usize = 2048;
+
+/// What a front end does between batches.
+pub trait Watch {
+    /// The loop over the samples starts, or starts again.
+    fn begin(&mut self) {}
+
+    /// This many more samples are done.
+    fn advanced(&mut self, _samples: usize) {}
+
+    /// The loop over the samples is done.
+    fn finish(&mut self) {}
+
+    /// Whether the loop must end here, with what is done.
+    ///
+    /// # Errors
+    /// Where the front end wants no results of a loop that it ends.
+    fn stop(&mut self) -> Result<bool, RunError> {
+        Ok(false)
+    }
+}
+
+/// Threads and progress of a run, and the time that it took so far.
+pub struct Run<W> {
+    pool: rayon::ThreadPool,
+    watch: W,
+    batch: BatchSize,
+    spent: Duration,
+    seed: u64,
+    precision: Precision,
+}
+
+/// What the loop over the samples did.
+pub struct Done {
+    /// Number of samples.
+    pub samples: usize,
+    /// Whether samples are left because of an interrupt.
+    pub partial: bool,
+}
+
+impl<W: Watch> Run<W> {
+    /// A run on these threads.
+    pub fn new(
+        pool: rayon::ThreadPool,
+        watch: W,
+        batch: BatchSize,
+        (seed, precision): (u64, Precision),
+    ) -> Self {
+        Run { pool, watch, batch, spent: Duration::ZERO, seed, precision }
+    }
+
+    /// Runs `work` over all samples of `feed` on the threads, batch by batch in their order, and gives what it returns
+    /// to `keep`, outside of the time. Labels are checked against `classes`, or dropped when that is `None`.
+    ///
+    /// # Errors
+    /// Those of `feed`, `work`, `keep` and of the front end.
+    pub fn over<T: Send, E: From<RunError> + Send>(
+        &mut self,
+        feed: &mut impl Feed,
+        classes: Option<usize>,
+        mut work: impl FnMut(Samples<'_>) -> Result<T, E> + Send,
+        mut keep: impl FnMut(Samples<'_>, T) -> Result<(), E>,
+    ) -> Result<Done, E> {
+        let mut done = Done { samples: 0, partial: false };
+        let width = feed.info().width;
+        self.watch.begin();
+        let mut size = self.batch.first(self.pool.current_num_threads());
+        while let Some(batch) = feed.advance(size, classes)? {
+            let start = Instant::now();
+            let result = self.pool.install(|| work(batch));
+            let spent = start.elapsed();
+            self.spent += spent;
+            let count = batch.count(width);
+            keep(batch, result?)?;
+            done.samples += count;
+            self.watch.advanced(count);
+            size = self.batch.next(size, spent.as_secs_f64());
+            if self.watch.stop()? {
+                done.partial = feed.advance(1, classes)?.is_some();
+                break;
+            }
+        }
+        self.watch.finish();
+        Ok(done)
+    }
+
+    /// Whether the front end wants the run to end.
+    ///
+    /// # Errors
+    /// As [`Watch::stop`].
+    pub fn stop(&mut self) -> Result<bool, RunError> {
+        self.watch.stop()
+    }
+
+    /// Time, memory and host.
+    pub fn environment(&self) -> Environment {
+        environment(self.spent, self.pool.current_num_threads(), self.seed, self.precision)
+    }
+}
+
+/// How many samples are read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchSize {
+    /// This many.
+    Fixed(usize),
+    /// As many as take about half a second, in multiples of this block: then the blocks, and with them all roundings, do
+    /// not depend on time.
+    Adaptive(usize),
+}
+
+impl BatchSize {
+    fn first(self, threads: usize) -> usize {
+        match self {
+            BatchSize::Fixed(size) => size,
+            BatchSize::Adaptive(block) => block * threads.clamp(1, 8),
+        }
+    }
+
+    /// At most four times more samples, while that stays within the time of a batch; fewer when it does not.
+    fn next(self, size: usize, seconds: f64) -> usize {
+        match self {
+            BatchSize::Fixed(size) => size,
+            BatchSize::Adaptive(block) => {
+                let fitting = size as f64 * BATCH_SECONDS / seconds.max(1e-9);
+                let most = (4 * size).min(MOST_BATCH).max(block);
+                fitting.clamp(block as f64, most as f64) as usize / block * block
+            }
+        }
+    }
+}
+
+/// As many threads as given, or as there are processors.
+///
+/// # Errors
+/// The system starts no more threads.
+pub fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, RunError> {
+    let threads = threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|e| RunError::misfit(format!("threads: cannot start {threads}: {e}")))
+}
+
+/// The block of a report that differs between runs.
+pub fn environment(spent: Duration, threads: usize, seed: u64, precision: Precision) -> Environment {
+    Environment {
+        seconds: spent.as_secs_f64(),
+        threads,
+        version: env!("CARGO_PKG_VERSION"),
+        peak_memory_bytes: peak_memory(),
+        seed,
+        precision: precision.name(),
+        host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    }
+}
+
+/// The largest resident memory of this process, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_whole_blocks_and_grow_and_shrink() {
+        let (block, most) = (64, MOST_BATCH);
+        let next = |size, seconds| BatchSize::Adaptive(block).next(size, seconds);
+        assert_eq!(next(2 * block, 1e-6), 8 * block);
+        assert_eq!(next(most, 1e-6), most);
+        assert_eq!(next(most, 1e6), block);
+        assert_eq!(next(8 * block, 2.0 * BATCH_SECONDS), 4 * block);
+        for seconds in [0.0, 0.013, 0.7, 3.1] {
+            assert_eq!(next(7 * block, seconds) % block, 0);
+        }
+        assert_eq!(BatchSize::Fixed(5).next(5, 1e9), 5);
+    }
+}

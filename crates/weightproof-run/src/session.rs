@@ -1,0 +1,145 @@
+//! What `certify`, `attack` and `radius` share: the network, the data and the question, checked against each other.
+
+use crate::RunError;
+use crate::config::Config;
+use crate::feed::Feed;
+use crate::run::{BatchSize, Done};
+use crate::source::{self, Source};
+use serde::Serialize;
+use weightproof::network::Network;
+use weightproof::property::Property;
+use weightproof::stop::Stop;
+use weightproof::threat::PerturbationSet;
+use weightproof_report::{Header, MethodReport, ModelReport, ThreatReport};
+
+/// A network, its data and the property, ready to run.
+pub struct Session<F = Source> {
+    /// The network, with the normalization in front.
+    pub network: Network,
+    /// The samples.
+    pub feed: F,
+    /// What must hold.
+    pub property: Property,
+    /// Settings as given.
+    pub config: Config,
+    /// Asked again and again in complete verification: whether to stop, with what is known then.
+    pub interrupted: Option<fn() -> bool>,
+    /// Ends work within a batch, for front ends that want nothing of it then.
+    pub stop: Stop,
+    model: ModelReport,
+}
+
+impl Session<Source> {
+    /// Reads and checks everything that `config` names.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and what does not fit together.
+    pub fn open(config: Config) -> Result<Self, RunError> {
+        let (network, model) = source::load_model(&config.model)?;
+        let source = Source::open(&config.data, &network, config.model.path.is_none())?;
+        let network = source.fit.normalized(network, &config.data)?;
+        Session::new(network, model, source, config)
+    }
+}
+
+impl<F: Feed> Session<F> {
+    /// A session on a network, described by `model`, and samples that fit it.
+    ///
+    /// # Errors
+    /// When the property does not fit the data or the network.
+    pub fn new(network: Network, model: ModelReport, feed: F, config: Config) -> Result<Self, RunError> {
+        let property = decide(config.property, &feed, &network)?;
+        Ok(Session { network, feed, property, config, interrupted: None, stop: Stop::default(), model })
+    }
+
+    /// Inputs stay within this range when they move.
+    pub fn input_range(&self) -> Option<(f64, f64)> {
+        self.feed.info().pixels.then_some((0.0, 1.0))
+    }
+
+    /// Number of classes that labels are checked against; `None` when labels play no role.
+    pub fn classes(&self) -> Option<usize> {
+        match self.property {
+            Property::Label | Property::Prediction => Some(self.network.output_width()),
+            Property::Deviation => None,
+        }
+    }
+
+    /// Largest allowed deviation; 0 for margins.
+    pub fn tolerance(&self) -> f64 {
+        self.config.tolerance.unwrap_or(0.0)
+    }
+
+    /// Number of samples that are asked for, where it is known.
+    pub fn total(&self) -> Option<usize> {
+        let data = &self.config.data;
+        let left = self.feed.info().count.map(|count| count.saturating_sub(data.offset));
+        match (left, data.samples) {
+            (Some(left), Some(samples)) => Some(left.min(samples)),
+            (left, samples) => left.or(samples),
+        }
+    }
+
+    /// The size of a batch that the settings ask for, else `batch`.
+    pub fn batch(&self, batch: BatchSize) -> BatchSize {
+        self.config.data.batch.map_or(batch, BatchSize::Fixed)
+    }
+
+    /// SHA-256 of the file of the network.
+    pub fn model_sha256(&self) -> &str {
+        &self.model.sha256
+    }
+
+    /// A method's block of the report, with what every method has.
+    pub fn method(&self, name: &str) -> MethodReport {
+        MethodReport {
+            name: name.into(),
+            precision: self.config.precision.name(),
+            property: self.property.name(),
+            tolerance: self.config.tolerance,
+            ..MethodReport::default()
+        }
+    }
+
+    /// The blocks above the results; `set` is one of the perturbation sets, `radii` those of all.
+    ///
+    /// # Errors
+    /// Data that can no longer be read.
+    pub fn header(
+        &self,
+        done: &Done,
+        radii: &[f64],
+        set: &PerturbationSet,
+        (method, guarantee): (MethodReport, &'static str),
+        config: &impl Serialize,
+    ) -> Result<Header, RunError> {
+        let data = self.feed.report(done.samples, self.config.data.offset)?;
+        let config = serde_json::to_value(config);
+        Ok(Header {
+            model: self.model.clone(),
+            data,
+            threat: ThreatReport::new(&self.config.threat.model, radii, &self.network, set),
+            method,
+            guarantee,
+            config: config.map_err(|error| RunError::misfit(format!("settings: {error}")))?,
+        })
+    }
+}
+
+/// The property, by default the label where there are labels.
+fn decide(property: Option<Property>, feed: &impl Feed, network: &Network) -> Result<Property, RunError> {
+    let info = feed.info();
+    let property = match property {
+        Some(Property::Label) if !info.labelled => {
+            return Err(RunError::Unlabelled { data: info.description });
+        }
+        Some(property) => property,
+        None if info.labelled => Property::Label,
+        None => Property::Prediction,
+    };
+    let outputs = network.output_width();
+    if property.rows(outputs.max(1)) == 0 {
+        return Err(RunError::FewOutputs { property, found: outputs });
+    }
+    Ok(property)
+}

@@ -1,0 +1,58 @@
+"""Ctrl-C ends a run within about a second."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PROGRAM = """
+import sys, time
+import numpy as np
+import weightproof as wp
+
+network, data = wp.examples.mnist()
+x, y = np.tile(data.x, (60, 1, 1)), np.tile(data.y, 60)
+print("ready", flush=True)
+start = time.perf_counter()
+try:
+    {call}
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    # The package goes on working.
+    assert len(wp.certify(network, data, radius=0.001)) == 1000
+    sys.exit(7)
+print("finished", time.perf_counter() - start)
+"""
+
+CALLS = {
+    "attack": "wp.attack(network, x, y, radius=0.002, steps=1000)",
+    "certify": "wp.certify(network, x, y, radius=0.002, method='optimized')",
+    "exact": "wp.certify(network, x, y, radius=0.0025, method='exact')",
+    "radius": "wp.radius(network, x, y, steps=1000)",
+    "progress": "wp.attack(network, x, y, radius=0.002, steps=1000, progress=lambda done, total: None)",
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Windows differ")
+@pytest.mark.parametrize("call", CALLS)
+def test_keyboard_interrupt(call: str) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(call=CALLS[call])], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1.0)
+        start = time.perf_counter()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        # About one second on a machine with nothing else to do.
+        assert time.perf_counter() - start < 10
+        process.stdout.read()
+        assert process.wait(60) == 7
+    finally:
+        process.kill()
+        process.wait()

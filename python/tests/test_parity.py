@@ -1,0 +1,126 @@
+"""Python and the command line give the same JSON, except for the block about time and host."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weightproof as wp
+
+
+def command(binary: str, *arguments: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the command line prints as JSON."""
+    done = subprocess.run([binary, *arguments, "--format", "json", "--quiet"], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout)
+
+
+def same(found: wp.Result, expected: dict[str, Any], *but: str) -> None:
+    """Compares all but the environment, the seconds of samples and the blocks named."""
+    left = found.to_dict()
+    for report in (left, expected):
+        for block in ("environment", *but):
+            report.pop(block)
+        for samples in [report.get("samples", []), *(r["samples"] for r in report.get("results", []))]:
+            for sample in samples:
+                sample.pop("seconds", None)
+    assert left == expected
+
+
+@pytest.mark.parametrize("method", ["norm-product", "interval", "linear", "optimized"])
+def test_methods(command_line: str, method: str) -> None:
+    network, data = wp.examples.mnist(samples=60)
+    found = wp.certify(network, data, radius=[0.0005, 0.001], method=method)
+    same(found, command(command_line, "certify", "--samples", "60", "--radius", "0.0005,0.001", "--method", method))
+
+
+def test_exact(command_line: str) -> None:
+    network, data = wp.examples.mnist(samples=40, offset=100)
+    found = wp.certify(network, data, radius=0.0015, method="exact", max_nodes=200)
+    arguments = ["--samples", "40", "--offset", "100", "--radius", "0.0015", "--method", "exact", "--max-nodes", "200"]
+    same(found, command(command_line, "certify", *arguments))
+
+
+@pytest.mark.parametrize("kind", ["neuron-space", "weight-space", "universal", "random-vertex"])
+def test_attacks(command_line: str, kind: str) -> None:
+    network, data = wp.examples.mnist(samples=40)
+    found = wp.attack(network, data, radius=0.002, attack=kind, steps=10, restarts=2, seed=7)
+    arguments = ["--samples", "40", "--radius", "0.002", "--attack", kind, "--steps", "10", "--restarts", "2", "--seed", "7"]
+    same(found, command(command_line, "attack", *arguments))
+
+
+def test_radii(command_line: str) -> None:
+    network, data = wp.examples.mnist(samples=20)
+    found = wp.radius(network, data, threat="relative", width=0.05, steps=10, restarts=1)
+    arguments = ["--samples", "20", "--threat", "relative", "--width", "0.05", "--steps", "10", "--restarts", "1"]
+    same(found, command(command_line, "radius", *arguments))
+    found = wp.radius(network, data, attack=None)
+    same(found, command(command_line, "radius", "--samples", "20", "--no-attack"))
+    found = wp.radius(network, data, method="exact", max_nodes=50, steps=10)
+    same(found, command(command_line, "radius", "--samples", "20", "--method", "exact", "--max-nodes", "50", "--steps", "10"))
+
+
+def test_threat_file_and_files(command_line: str, assets: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    images = assets / "mnist-test-1000-images.idx3-ubyte.gz"
+    model = assets / "mnist-conv-8-16-10.onnx"
+    network = wp.Network.from_onnx(model)
+    layer = network.layers[1].name
+    threat = wp.Threat.relative(
+        0.01, bias_radius=0.0, input_radius=0.001, activation_radius=1e-5, layer={layer: wp.LayerRadii(0.02)}
+    )
+    file = tmp_path / "threat.toml"
+    file.write_text(threat.to_toml())
+    data = wp.Data.load(images, samples=30, offset=5)
+    found = wp.certify(network, data, threat=threat, mean=[0.1], std=0.9, property="prediction", precision="f64")
+    arguments = ["--samples", "30", "--offset", "5", "--mean", "0.1", "--std", "0.9", "--property", "prediction"]
+    same(found, command(command_line, "certify", model, images, "--threat", file, *arguments, "--precision", "f64"))
+
+
+def test_safetensors(command_line: str, tmp_path: pathlib.Path) -> None:
+    network, data = wp.examples.mnist(samples=30)
+    network.save(tmp_path / "net.safetensors")
+    read = wp.Network.from_safetensors(tmp_path / "net.safetensors")
+    found = wp.certify(read, data, threat=wp.Threat.integer(8, per_channel=True), property="deviation", tolerance=0.5)
+    arguments = ["--samples", "30", "--threat", "int8:per-channel", "--property", "deviation", "--tolerance", "0.5"]
+    expected = command(command_line, "certify", tmp_path / "net.safetensors", *arguments)
+    same(found, expected)
+
+
+def test_arrays_of_a_file(command_line: str, tmp_path: pathlib.Path) -> None:
+    """Arrays have no file, so only the blocks about the data differ."""
+    network, data = wp.examples.mnist(samples=50)
+    assert data.y is not None
+    np.savez(tmp_path / "data.npz", x=data.x, y=data.y.astype(np.int64))
+    expected = command(command_line, "certify", _model(tmp_path), tmp_path / "data.npz", "--radius", "0.001")
+    found = wp.certify(wp.Network.from_onnx(_model(tmp_path)), data.x, data.y, radius=0.001)
+    same(found, json.loads(json.dumps(expected)), "data", "config")
+    loaded = wp.certify(wp.Network.from_onnx(_model(tmp_path)), wp.Data.load(tmp_path / "data.npz"), radius=0.001)
+    same(loaded, expected)
+
+
+def _model(folder: pathlib.Path) -> pathlib.Path:
+    path = folder / "model.onnx"
+    if not path.exists():
+        wp.examples.mnist(samples=1)[0].save(path)
+    return path
+
+
+def test_written_results_are_those_of_the_command_line(command_line: str, tmp_path: pathlib.Path) -> None:
+    network, data = wp.examples.mnist(samples=10)
+    result = wp.certify(network, data, radius=0.001)
+    for extension, format in ((".json", "json"), (".csv", "csv")):
+        path = tmp_path / f"result{extension}"
+        result.save(path)
+        arguments = ["certify", "--samples", "10", "--radius", "0.001", "--format", format, "--quiet"]
+        expected = subprocess.run([command_line, *arguments], capture_output=True, text=True, check=False).stdout
+
+        def clean(text: str) -> list[str]:
+            return [line for line in text.splitlines() if '"environment"' not in line]
+
+        assert clean(path.read_text()) == clean(expected)

@@ -1,0 +1,109 @@
+"""The native half; use the package `weightproof` instead."""
+
+import os
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "DataError",
+    "Error",
+    "FormatError",
+    "Network",
+    "NetworkError",
+    "Origin",
+    "Report",
+    "SettingError",
+    "ThreatError",
+    "__version__",
+    "attack",
+    "certify",
+    "load_data",
+    "parse_threat",
+    "radius",
+    "read_threat",
+    "write_threat",
+]
+
+__version__: str
+
+class Error(ValueError): ...
+class FormatError(Error): ...
+class NetworkError(Error): ...
+class DataError(Error): ...
+class ThreatError(Error): ...
+class SettingError(Error): ...
+
+@final
+class Origin:
+    @property
+    def description(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+
+@final
+class Network:
+    @staticmethod
+    def load(
+        path: str | os.PathLike[str] | None, architecture: str | os.PathLike[str] | None, separate: bool
+    ) -> Network: ...
+    @staticmethod
+    def build(
+        weights: bytes, architecture: str, separate: bool, name: str, format: str, notes: list[str]
+    ) -> Network: ...
+    def forward(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float64]: ...
+    def layers(self) -> str: ...
+    def parameters(self) -> list[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64] | None]]: ...
+    def save(self, path: str | os.PathLike[str]) -> None: ...
+    def model(self) -> str: ...
+
+@final
+class Report:
+    @property
+    def command(self) -> str: ...
+    @property
+    def guarantee(self) -> str: ...
+    @property
+    def radii(self) -> list[float | None]: ...
+    @property
+    def columns(self) -> list[str]: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def needs_fingerprint(self) -> bool: ...
+    def fingerprint(self, x: npt.NDArray[Any]) -> None: ...
+    def numbers(self, name: str, k: int) -> npt.NDArray[np.float64]: ...
+    def words(self, name: str, k: int) -> list[str]: ...
+    def summary(self, k: int) -> str: ...
+    def write(self, format: str) -> str: ...
+
+def load_data(settings: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint32] | None, Origin]: ...
+def parse_threat(text: str) -> str: ...
+def read_threat(path: str | os.PathLike[str]) -> str: ...
+def write_threat(text: str) -> str: ...
+def certify(
+    network: Network,
+    x: npt.NDArray[Any],
+    y: npt.NDArray[np.uint32] | None,
+    origin: Origin | None,
+    settings: str,
+    progress: Callable[[int], object] | None,
+) -> Report: ...
+def attack(
+    network: Network,
+    x: npt.NDArray[Any],
+    y: npt.NDArray[np.uint32] | None,
+    origin: Origin | None,
+    settings: str,
+    progress: Callable[[int], object] | None,
+) -> Report: ...
+def radius(
+    network: Network,
+    x: npt.NDArray[Any],
+    y: npt.NDArray[np.uint32] | None,
+    origin: Origin | None,
+    settings: str,
+    progress: Callable[[int], object] | None,
+) -> Report: ...

@@ -1,0 +1,97 @@
+"""Data of files, with where they come from."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _check
+from ._weightproof import Origin, SettingError, load_data
+
+__all__ = ["Data"]
+
+
+class Data:
+    """Samples and labels of a file, a folder or the embedded sample; give it to `certify`, `attack` or `radius` as ``x``.
+
+    Plain arrays can be given as well. This class adds what reports say about data: description, format, offset and the
+    SHA-256 of the file, as the command line has them.
+
+    Attributes:
+        x: Samples, (n, …) in float64, read-only; bytes are divided by 255.
+        y: Labels, (n,) in uint32, read-only; ``None`` where the data have none.
+    """
+
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.uint32] | None
+
+    def __init__(self, x: npt.NDArray[np.float64], y: npt.NDArray[np.uint32] | None, origin: Origin) -> None:
+        self.x, self.y, self._origin = x, y, origin
+        # The report says that these are the numbers of the file.
+        x.flags.writeable = False
+        if y is not None:
+            y.flags.writeable = False
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        labels: str | os.PathLike[str] | None = None,
+        csv_labels: bool = True,
+        split: str = "test",
+        offset: int = 0,
+        samples: int | None = None,
+    ) -> Data:
+        """Reads data.
+
+        Args:
+            path: A folder with MNIST's IDX or CIFAR's binary files, one IDX image file, ``.npz`` with ``x`` and ``y``,
+                ``.npy``, or ``.csv`` with the label first; the embedded sample of MNIST by default.
+            labels: A file of labels: ``.npy``, IDX, or text with one per line.
+            csv_labels: Whether the first column of a ``.csv`` is the label.
+            split: ``test`` or ``train``, where a folder or archive has both.
+            offset: How many samples are skipped.
+            samples: How many samples are read at most; all by default.
+
+        Raises:
+            FormatError: A file cannot be read.
+            DataError: What is wrong with the data, and where.
+            SettingError: A setting has a value that it must not have.
+        """
+        if split not in ("test", "train"):
+            raise SettingError(f"split: expected test or train, found {split!r}")
+        settings = {
+            "path": None if path is None else os.fspath(path),
+            "labels": None if labels is None else os.fspath(labels),
+            "csv_labels": bool(csv_labels),
+            "train": split == "train",
+            "offset": _check.integer("offset", offset, 0),
+            "samples": None if samples is None else _check.integer("samples", samples),
+        }
+        return cls(*load_data(json.dumps(settings)))
+
+    @property
+    def description(self) -> str:
+        """Where the data come from."""
+        return self._origin.description
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file with the samples, in hexadecimal."""
+        return self._origin.sha256
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __iter__(self) -> Any:
+        """``x, y = data``."""
+        return iter((self.x, self.y))
+
+    def __repr__(self) -> str:
+        labels = "with" if self.y is not None else "without"
+        return f"<Data {self.description}: {len(self)} samples of shape {self.x.shape[1:]} {labels} labels>"

@@ -1,0 +1,204 @@
+"""Networks: read from files or PyTorch, evaluated, written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _check
+from ._weightproof import Network as _Native
+from ._weightproof import DataError, SettingError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Layer", "Network"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node of a network.
+
+    Attributes:
+        name: What threat models refer to.
+        kind: ``dense``, ``conv``, ``relu``, ``max-pool``, …
+        inputs: Names of the layers that it reads.
+        shape: Shape of its output for one sample.
+        weight_shape: (outputs, inputs) of a dense layer, (channels, inputs of a group, height, width) of a convolution;
+            ``None`` without weights.
+        bias_shape: (outputs,) or (channels,); ``None`` without biases.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    weight_shape: tuple[int, ...] | None
+    bias_shape: tuple[int, ...] | None
+
+
+class Network:
+    """A network whose weights may move. Made by `from_onnx`, `from_safetensors`, `from_torch` or `examples.mnist`."""
+
+    def __init__(self, native: _Native) -> None:
+        if not isinstance(native, _Native):
+            raise TypeError("use Network.from_onnx, Network.from_safetensors or Network.from_torch")
+        self._native = native
+        self._model: dict[str, Any] = json.loads(native.model())
+
+    @classmethod
+    def from_onnx(cls, path: str | os.PathLike[str], *, batch_norm: str = "fold") -> Network:
+        """Reads an ONNX file (opsets 7 to 22).
+
+        Args:
+            path: The file.
+            batch_norm: ``fold`` batch normalization into the neighbouring weights, as it is deployed, or keep it
+                ``separate`` with parameters of its own that move.
+
+        Raises:
+            FormatError: The file cannot be read, or has an operator that is not supported; the message names the node.
+        """
+        return cls(_Native.load(os.fspath(path), None, _is_separate(batch_norm)))
+
+    @classmethod
+    def from_safetensors(
+        cls,
+        path: str | os.PathLike[str],
+        architecture: str | os.PathLike[str] | None = None,
+        *,
+        batch_norm: str = "fold",
+    ) -> Network:
+        """Reads weights from a safetensors file and layers from a TOML file, by default the ``.toml`` beside it.
+
+        Raises:
+            FormatError: A file cannot be read; the message names the layer or tensor.
+        """
+        text = None if architecture is None else os.fspath(architecture)
+        return cls(_Native.load(os.fspath(path), text, _is_separate(batch_norm)))
+
+    @classmethod
+    def from_torch(
+        cls,
+        module: torch.nn.Module,
+        example: torch.Tensor | tuple[int, ...],
+        *,
+        batch_norm: str = "fold",
+        name: str | None = None,
+    ) -> Network:
+        """Converts a PyTorch module as it is in evaluation mode; the module itself is not changed.
+
+        Linear, Conv1d and Conv2d, BatchNorm, max, average and adaptive pooling, Flatten, dropout, the usual activations,
+        additions (residual blocks), concatenation and constants, in modules that `torch.fx` can trace.
+
+        Args:
+            module: The module. Its parameters are copied.
+            example: An input, (batch, …), or the shape of one sample without the batch dimension: ``(1, 28, 28)``.
+            batch_norm: As in `from_onnx`.
+            name: Name in reports; the name of the class by default.
+
+        Raises:
+            NetworkError: A module or function is not supported; the message names it.
+            ImportError: PyTorch is not installed.
+        """
+        from . import _torch
+
+        separate = _is_separate(batch_norm)
+        weights, architecture, notes = _torch.convert(module, example)
+        return cls(_Native.build(weights, architecture, separate, name or type(module).__name__, "torch", notes))
+
+    def forward(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Outputs of the unperturbed network, in float64.
+
+        Args:
+            x: Samples, (n, …) with as many values as the input; float64 is read without copies, float32 is widened, bytes
+                are not divided by 255 here but refused.
+
+        Returns:
+            (n, outputs).
+
+        Raises:
+            DataError: A wrong shape or type, or a number that is not finite.
+        """
+        array = _check.samples(x)
+        if array.dtype == np.uint8:
+            raise DataError("x: expected numbers of type float64 or float32, found uint8\nhint: x / 255")
+        return self._native.forward(array).reshape(len(array), self.outputs)
+
+    __call__ = forward
+
+    @property
+    def name(self) -> str:
+        """Name in reports."""
+        return str(self._model["name"])
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self._model["input_shape"])
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return int(self._model["outputs"])
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file, or of the parameters that came from PyTorch, in hexadecimal."""
+        return str(self._model["sha256"])
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader left out or changed."""
+        return list(self._model["notes"])
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All nodes in order, the input first."""
+
+        def shape(numbers: list[int] | None) -> tuple[int, ...] | None:
+            return None if numbers is None else tuple(numbers)
+
+        return [
+            Layer(
+                node["name"],
+                node["kind"],
+                tuple(node["inputs"]),
+                tuple(node["shape"]),
+                shape(node["weight"]),
+                shape(node["bias"]),
+            )
+            for node in json.loads(self._native.layers())
+        ]
+
+    @property
+    def parameters(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Copies of all weights and biases, ``NAME.weight`` and ``NAME.bias``, after folding; shapes as in :class:`Layer`."""
+        found = {}
+        for name, weight, bias in self._native.parameters():
+            found[f"{name}.weight"] = weight
+            if bias is not None:
+                found[f"{name}.bias"] = bias
+        return found
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes ``.onnx`` (rounded to float32), or ``.safetensors`` with its architecture in ``.toml`` beside it.
+
+        Raises:
+            FormatError: The file cannot be written, or the format cannot say what a layer computes.
+        """
+        self._native.save(os.fspath(path))
+
+    def __repr__(self) -> str:
+        count = self._model["parameters"]
+        return f"<Network {self.name}: input {self.input_shape}, {self.outputs} outputs, {count:,} parameters>"
+
+
+def _is_separate(batch_norm: str) -> bool:
+    if batch_norm not in ("fold", "separate"):
+        raise SettingError(f"batch_norm: expected fold or separate, found {batch_norm!r}")
+    return batch_norm == "separate"

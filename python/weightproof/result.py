@@ -1,0 +1,245 @@
+"""Results: one row for each sample, as arrays, tables, JSON and HTML."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._weightproof import Report
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Result"]
+
+#: Columns that are the same for every radius.
+_CLEAN = ("index", "label", "predicted", "margin")
+_INTEGERS = ("index", "label", "predicted", "runner_up", "nodes")
+_WORDS = ("verdict", "reason")
+
+
+class Result:
+    """What `certify`, `attack` or `radius` found.
+
+    Columns are arrays with one element for each sample, (n,); after a run with several radii, those that depend on the
+    radius have one row for each, (radii, n). Which columns there are depends on the command, see `columns`:
+
+    ==================  ==========================================================================================
+    ``index``           index in the data set
+    ``label``           the given label
+    ``predicted``       class with the largest output of the unperturbed network
+    ``margin``          smallest margin of the unperturbed network; for deviations the tolerance
+    ``margin_lower``    proved lower bound of the margin over the threat model, -inf where there is none
+    ``runner_up``       class (deviation: output) for which the bound or the worst margin is smallest
+    ``verdict``         ``verified``, ``falsified`` or ``unknown``
+    ``reason``          why it is not verified, empty where it is
+    ``deviation_upper`` proved upper bound of the largest change of an output
+    ``worst_margin``    smallest margin that was found: an estimate from above of the true minimum
+    ``deviation``       largest change of an output that was found
+    ``nodes``           domains that branch and bound looked at
+    ``certified_radius``  largest radius that was proved, 0 where none was
+    ``attacked_radius`` smallest radius at which the property was broken, NaN where none was
+    ==================  ==========================================================================================
+
+    Margins are in the unit of the outputs, radii in that of the threat model.
+    """
+
+    def __init__(self, report: Report, x: npt.NDArray[Any]) -> None:
+        self._report = report
+        # For the fingerprint, which takes longer than some proofs and not every result needs.
+        self._x: npt.NDArray[Any] | None = x
+        self._cache: dict[str, npt.NDArray[Any]] = {}
+
+    @property
+    def command(self) -> str:
+        """``certify``, ``attack`` or ``radius``."""
+        return self._report.command
+
+    @property
+    def guarantee(self) -> str:
+        """What the bounds are worth: ``rigorous``, ``real-arithmetic`` or ``estimate``."""
+        return self._report.guarantee
+
+    @property
+    def radii(self) -> tuple[float | None, ...]:
+        """The radii that were asked for; ``(None,)`` where the run searched for radii or layers have their own."""
+        return tuple(self._report.radii)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on bounds and attacks."""
+        return self._report.seconds
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(name for name in self._report.columns if name not in ("seconds", "witness"))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Numbers over all samples, as JSON has them; those of the first radius after a run with several."""
+        return self.summaries[0]
+
+    @property
+    def summaries(self) -> list[dict[str, Any]]:
+        """The summary at every radius."""
+        return [json.loads(self._report.summary(k)) for k in range(len(self.radii))]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Fraction of samples that the unperturbed network classifies as labelled; ``None`` without labels."""
+        found: float | None = self.summary["accuracy"]
+        return found
+
+    @property
+    def certified_accuracy(self) -> Any:
+        """Fraction of verified samples, a bound: a number, or an array with one for each radius."""
+        return self._rate("certified_accuracy")
+
+    @property
+    def accuracy_under_attack(self) -> Any:
+        """Fraction of samples that were not broken, an estimate: a number, or an array with one for each radius."""
+        return self._rate("accuracy_under_attack")
+
+    def __getattr__(self, name: str) -> npt.NDArray[Any]:
+        if name.startswith("_") or name not in self.columns:
+            known = "" if name.startswith("_") else f"; its columns are {', '.join(self.columns)}"
+            raise AttributeError(f"a result of this run has no {name!r}{known}")
+        if name not in self._cache:
+            self._cache[name] = self._column(name)
+        return self._cache[name]
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.columns})
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def to_json(self) -> str:
+        """The JSON of the command line (``--format json``)."""
+        self._fingerprint()
+        return self._report.write("json")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of the command line as a dictionary."""
+        found: dict[str, Any] = json.loads(self.to_json())
+        return found
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A table with one row for each radius and sample.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas
+
+        tables = []
+        for k, radius in enumerate(self.radii):
+            columns = {name: self._at(name, k) for name in self.columns}
+            if len(self.radii) > 1:
+                columns = {"radius": np.full(len(self), radius), **columns}
+            tables.append(pandas.DataFrame(columns))
+        table = pandas.concat(tables, ignore_index=True)
+        words = [name for name in _WORDS if name in table]
+        return table.astype(dict.fromkeys(words, "category")).set_index("index")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes ``.json``, ``.csv`` or ``.txt``, as the command line does; ``weightproof report`` reads the JSON.
+
+        Raises:
+            ValueError: The extension is another one.
+            OSError: The file cannot be written.
+        """
+        formats = {".json": "json", ".csv": "csv", ".txt": "text"}
+        extension = os.path.splitext(path)[1].lower()
+        if extension not in formats:
+            raise ValueError(f"{os.fspath(path)}: expected one of the extensions .json, .csv, .txt, found {extension!r}")
+        self._fingerprint()
+        text = self._report.write(formats[extension])
+        # In place of a former file only once it is complete.
+        draft = f"{os.fspath(path)}.{os.getpid()}.tmp"
+        try:
+            with open(draft, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+            os.replace(draft, path)
+        finally:
+            if os.path.exists(draft):
+                os.remove(draft)
+
+    def __str__(self) -> str:
+        self._fingerprint()
+        return self._report.write("text")
+
+    def __repr__(self) -> str:
+        return f"<Result of {self.command}: {len(self)} samples, {self._headline()} ({self.guarantee})>"
+
+    def _repr_html_(self) -> str:
+        rows = [("radius", *("" if r is None else f"{r:g}" for r in self.radii))] if self.radii != (None,) else []
+        for name, title, guarantee, show in _HEADLINES:
+            if name in self.summary:
+                guarantee = self.guarantee if guarantee is None else guarantee
+                rows.append((f"{title} <em>({guarantee})</em>", *(show(s[name]) for s in self.summaries)))
+        cells = "".join(
+            f'<tr><th style="text-align:left">{row[0]}</th>' + "".join(f"<td>{html.escape(c)}</td>" for c in row[1:]) + "</tr>"
+            for row in rows
+        )
+        title = html.escape(f"weightproof {self.command}: {len(self)} samples, {self.seconds:.3g} s")
+        return f"<table><caption>{title}</caption><tbody>{cells}</tbody></table>"
+
+    def _headline(self) -> str:
+        found = [f"{t} {show(self.summary[name])}" for name, t, _, show in _HEADLINES if name in self.summary]
+        return found[1] if len(found) > 1 else found[0]
+
+    def _rate(self, name: str) -> Any:
+        if name not in self.summary:
+            raise AttributeError(f"a result of {self.command} has no {name!r}")
+        found = [summary[name] for summary in self.summaries]
+        return found[0] if len(found) == 1 else np.array(found)
+
+    def _at(self, name: str, k: int) -> npt.NDArray[Any]:
+        if name in _WORDS and (name != "verdict" or name in self._report.columns):
+            return np.array(self._report.words(name, k), dtype="U16")
+        numbers = self._report.numbers(name, k)
+        if name in _INTEGERS and not np.isnan(numbers).any():
+            return numbers.astype(np.int64)
+        return numbers
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        if name in _CLEAN or len(self.radii) == 1:
+            return self._at(name, 0)
+        return np.stack([self._at(name, k) for k in range(len(self.radii))])
+
+    def _fingerprint(self) -> None:
+        if self._x is not None:
+            if self._report.needs_fingerprint:
+                self._report.fingerprint(self._x)
+            self._x = None
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
+
+
+def _value(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+#: Name in the summary, title, guarantee (that of the method where it is None), and how it is shown.
+_HEADLINES: tuple[tuple[str, str, str | None, Callable[[Any], str]], ...] = (
+    ("accuracy", "accuracy", "measured", _percent),
+    ("certified_accuracy", "certified accuracy", None, _percent),
+    ("accuracy_under_attack", "accuracy under attack", "estimate", _percent),
+    ("median_certified_radius", "median certified radius", None, _value),
+    ("median_attacked_radius", "median attacked radius", "estimate", _value),
+    ("mean_margin_lower", "mean margin bound", None, _value),
+    ("mean_worst_margin", "mean worst margin found", "estimate", _value),
+    ("falsified", "falsified", "witness", str),
+    ("unknown", "unknown", "", str),
+    ("closed", "closed", "", str),
+)

@@ -1,0 +1,267 @@
+"""The three questions: `certify` proves, `attack` searches, `radius` does both for the largest radius."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from . import _check, _progress, _weightproof
+from ._weightproof import DataError, Report
+from .data import Data
+from .network import Network
+from .result import Result
+from .threat import Threat
+
+__all__ = ["attack", "certify", "radius"]
+
+#: ``True`` for tqdm (a line on standard error without it), or what is called with (samples done, samples in all).
+Progress = bool | Callable[[int, int], object]
+
+
+def certify(
+    network: Network,
+    x: npt.ArrayLike | Data,
+    y: npt.ArrayLike | None = None,
+    threat: Threat | str = "absolute",
+    *,
+    radius: float | Sequence[float] | None = None,
+    method: str = "linear",
+    intermediate: str | None = None,
+    property: str | None = None,
+    tolerance: float | None = None,
+    time_limit: float | None = None,
+    time_limit_total: float | None = None,
+    max_nodes: int | None = None,
+    max_memory: int | None = None,
+    gap: float | None = None,
+    precision: str = "f32",
+    seed: int = 0,
+    threads: int | None = None,
+    batch: int | None = None,
+    layout: str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    progress: Progress = False,
+) -> Result:
+    """Proves lower bounds of margins over all weights that the threat model allows.
+
+    Args:
+        network: The network.
+        x: Samples of shape (n, …), one sample as large as the input of the network, or :class:`Data`. float64 in C order is
+            read where it is; float32 and uint8 (divided by 255; inputs that move stay within [0, 1]) are widened batch by
+            batch; other layouts are copied once. Do not change the array before the call returns.
+        y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`.
+        threat: A :class:`Threat`, or its kind.
+        radius: Radius of the weights, or several radii, each with a result of its own; replaces that of the threat model.
+            Its unit is that of the threat model.
+        method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``: every sample
+            proved or broken by branch and bound, within the limits below.
+        intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
+        property: What must hold: ``label`` (default where there are labels) keeps the largest output, the network's own
+            ``prediction`` does, or no output moves by more than ``tolerance`` (``deviation``).
+        tolerance: Largest allowed change of an output, in its unit.
+        time_limit: For ``exact``, most seconds for each sample at each radius.
+        time_limit_total: For ``exact``, most seconds for the whole run.
+        max_nodes: For ``exact``, most domains bounded for each sample at each radius.
+        max_memory: For ``exact``, most bytes of open domains (4 GiB by default).
+        gap: For ``exact``, close the smallest margin to this width instead of stopping at its sign.
+        precision: ``f32`` or ``f64``.
+        seed: Of everything random.
+        threads: Number of threads; all processors by default. Results do not depend on it.
+        batch: Samples at once; adapts by default.
+        layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
+        mean: Subtracted from the data inside of the network: one number, or one for each channel or value.
+        std: Divides the data, likewise.
+        progress: ``True`` for a bar, or a function of (samples done, samples in all).
+
+    Returns:
+        Margins, bounds and verdicts of every sample. Bounds are ``real-arithmetic``: proofs for bounds evaluated without
+        rounding. ``falsified`` samples are misclassified, or have a checked witness (``exact``).
+
+    Raises:
+        Error: One of its kinds, with what is wrong and where.
+        KeyboardInterrupt: After Ctrl-C; nothing is kept.
+    """
+    settings = _shared(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
+    settings |= _method(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, gap)
+    return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
+
+
+def attack(
+    network: Network,
+    x: npt.ArrayLike | Data,
+    y: npt.ArrayLike | None = None,
+    threat: Threat | str = "absolute",
+    *,
+    radius: float | Sequence[float] | None = None,
+    attack: str = "neuron-space",
+    steps: int = 100,
+    restarts: int = 4,
+    step_size: float | None = None,
+    property: str | None = None,
+    tolerance: float | None = None,
+    precision: str = "f32",
+    seed: int = 0,
+    threads: int | None = None,
+    batch: int | None = None,
+    layout: str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    progress: Progress = False,
+) -> Result:
+    """Searches weights within the threat model that break the property of each sample.
+
+    Args:
+        attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
+            ``random-uniform``, ``random-gaussian``, ``random-vertex``.
+        steps: Steps of the search.
+        restarts: Starts of the search, or draws of a random attack.
+        step_size: Length of a step of the universal attack, a fraction of the radius.
+
+    The other arguments are those of :func:`certify`.
+
+    Returns:
+        The worst margins that were found: an ``estimate`` from above of the true minimum. ``falsified`` samples have a
+        witness, which was checked in float64; ``unknown`` proves nothing.
+    """
+    settings = _shared(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
+    settings |= _search(attack, steps, restarts, step_size)
+    return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
+
+
+def radius(
+    network: Network,
+    x: npt.ArrayLike | Data,
+    y: npt.ArrayLike | None = None,
+    threat: Threat | str = "absolute",
+    *,
+    radius: float | Sequence[float] | None = None,
+    method: str = "linear",
+    intermediate: str | None = None,
+    width: float = 0.01,
+    attack: str | None = "neuron-space",
+    steps: int = 100,
+    restarts: int = 4,
+    property: str | None = None,
+    tolerance: float | None = None,
+    time_limit: float | None = None,
+    time_limit_total: float | None = None,
+    max_nodes: int | None = None,
+    max_memory: int | None = None,
+    precision: str = "f32",
+    seed: int = 0,
+    threads: int | None = None,
+    batch: int | None = None,
+    layout: str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    progress: Progress = False,
+) -> Result:
+    """Searches how far the weights may move for every sample.
+
+    Args:
+        radius: Radii of the curve in the summary; chosen by default.
+        method: As in :func:`certify`; ``exact`` closes the interval between the two radii by branch and bound.
+        width: Relative distance of neighbouring radii of the search, 0.0001 to 1.
+        attack: ``neuron-space`` or ``weight-space``; ``None`` leaves attacked radii out.
+
+    The other arguments are those of :func:`certify` and :func:`attack`.
+
+    Returns:
+        ``certified_radius`` (a bound, 0 where nothing was proved) and ``attacked_radius`` (an estimate, NaN where nothing
+        was broken) of every sample, in the unit of the threat model.
+    """
+    settings = _shared(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
+    settings |= _method(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, None)
+    settings["width"] = _check.number("width", width, "positive")
+    if attack is not None:
+        settings |= _search(attack, steps, restarts, None)
+    return _run(_weightproof.radius, "radius", network, x, y, settings, progress)
+
+
+def _run(
+    ask: Callable[..., Report],
+    command: str,
+    network: Network,
+    x: npt.ArrayLike | Data,
+    y: npt.ArrayLike | None,
+    settings: dict[str, Any],
+    progress: Progress,
+) -> Result:
+    if not isinstance(network, Network):
+        raise TypeError(f"network: expected a weightproof.Network, found {type(network).__name__}")
+    origin: _weightproof.Origin | None = None
+    samples: npt.NDArray[Any]
+    if isinstance(x, Data):
+        if y is not None:
+            raise DataError("y: expected no labels beside Data, which has its own, found some")
+        samples, y, origin = x.x, x.y, x._origin
+    else:
+        samples = _check.samples(x)
+    labels = None if y is None else _check.labels(y, len(samples))
+    with _progress.reporter(progress, command, len(samples)) as report:
+        found = ask(network._native, samples, labels, origin, json.dumps(settings), report)
+    return Result(found, samples)
+
+
+def _shared(
+    threat: Threat | str,
+    radius: float | Sequence[float] | None,
+    property: str | None,
+    tolerance: float | None,
+    precision: str,
+    seed: int,
+    threads: int | None,
+    batch: int | None,
+    layout: str | None,
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
+) -> dict[str, Any]:
+    model = Threat(threat) if isinstance(threat, str) else threat
+    if not isinstance(model, Threat):
+        raise TypeError(f"threat: expected a weightproof.Threat or its kind, found {type(threat).__name__}")
+    return {
+        "threat": model.to_dict(),
+        "radii": [] if radius is None else _check.numbers("radius", radius, "not negative"),
+        "property": property,
+        "tolerance": None if tolerance is None else _check.number("tolerance", tolerance, "not negative"),
+        "precision": precision,
+        "seed": _check.integer("seed", seed, 0, 2**64 - 1),
+        "threads": None if threads is None else _check.threads(threads),
+        "batch": None if batch is None else _check.integer("batch", batch),
+        "layout": layout,
+        "mean": None if mean is None else _check.numbers("mean", mean),
+        "std": None if std is None else _check.numbers("std", std, "positive"),
+    }
+
+
+def _method(
+    method: str,
+    intermediate: str | None,
+    time_limit: float | None,
+    time_limit_total: float | None,
+    max_nodes: int | None,
+    max_memory: int | None,
+    gap: float | None,
+) -> dict[str, Any]:
+    return {
+        "method": method,
+        "intermediate": intermediate,
+        "time_limit": None if time_limit is None else _check.seconds("time_limit", time_limit),
+        "time_limit_total": None if time_limit_total is None else _check.seconds("time_limit_total", time_limit_total),
+        "max_nodes": None if max_nodes is None else _check.integer("max_nodes", max_nodes),
+        "max_memory": None if max_memory is None else _check.integer("max_memory", max_memory),
+        "gap": None if gap is None else _check.number("gap", gap, "positive"),
+    }
+
+
+def _search(attack: str, steps: int, restarts: int, step_size: float | None) -> dict[str, Any]:
+    return {
+        "attack": attack,
+        "steps": _check.integer("steps", steps),
+        "restarts": _check.integer("restarts", restarts),
+        "step_size": None if step_size is None else _check.number("step_size", step_size, "positive"),
+    }
