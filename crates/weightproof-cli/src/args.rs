@@ -1,8 +1,10 @@
 //! The command line, as clap reads it. Numbers whose errors need more than clap says stay text until `config`.
 
+pub mod measure;
 pub mod train;
 
 use crate::command::experiment::ExperimentArgs;
+use crate::command::report::ReportArgs;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -34,10 +36,14 @@ pub enum Command {
     Attack(Box<AttackArgs>),
     /// Find how far the weights may move for each sample: proved from below, attacked from above
     Radius(Box<RadiusArgs>),
+    /// Say what theory and measurement tell about how the network generalizes, as it is and when its weights move
+    Measure(Box<measure::MeasureArgs>),
     /// Train a network, plain or so that it withstands changes of its weights and can be proved
     Train(Box<train::TrainArgs>),
     /// Train and measure models on MNIST: tables, plots and data of an experiment
     Experiment(Box<ExperimentArgs>),
+    /// Show results as one page with figures, or what changed between two of them
+    Report(Box<ReportArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -129,6 +135,9 @@ pub struct RadiusArgs {
         help_heading = "Method"
     )]
     pub width: String,
+    /// Also the radii of every sample with one layer perturbed: which layer limits the certificate
+    #[arg(long, help_heading = "Method")]
+    pub by_layer: bool,
     #[command(flatten)]
     pub limits: LimitArgs,
     #[command(flatten)]
@@ -396,6 +405,8 @@ pub enum FormatArg {
     Json,
     /// One row for each sample and radius
     Csv,
+    /// The same rows with types, for --output
+    Parquet,
 }
 
 /// The names of all attacks.
@@ -429,6 +440,7 @@ impl OutputArgs {
             FormatArg::Text => Format::Text,
             FormatArg::Json => Format::Json,
             FormatArg::Csv => Format::Csv,
+            FormatArg::Parquet => Format::Parquet,
         }
     }
 }

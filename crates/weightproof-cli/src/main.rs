@@ -9,6 +9,7 @@ mod journal;
 mod number;
 mod oracle;
 mod output;
+mod pictures;
 mod run;
 mod session;
 mod threat;
@@ -31,8 +32,10 @@ fn main() -> ExitCode {
         Command::Certify(args) => command::certify::run(args),
         Command::Attack(args) => command::attack::run(args),
         Command::Radius(args) => command::radius::run(args),
+        Command::Measure(args) => command::measure::run(args),
         Command::Train(args) => command::train::run(args),
         Command::Experiment(args) => command::experiment::run(args),
+        Command::Report(args) => command::report::run(args),
         Command::Completions { shell } => command::generate::completions(*shell),
         Command::Man { command } => command::generate::man(command.as_deref()),
     };

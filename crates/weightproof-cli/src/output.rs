@@ -1,9 +1,20 @@
 //! Where results go: standard output, or a file that appears whole or not at all.
 
+use crate::args::OutputArgs;
 use crate::error::Failure;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use weightproof_report::Format;
+
+/// Checks that Parquet goes to a file: it is bytes.
+pub fn check_format(args: &OutputArgs) -> Result<(), Failure> {
+    if args.format() == Format::Parquet && args.output.is_none() {
+        return Err(Failure::new("output: expected a file for the format parquet, found none")
+            .hint("--output FILE.parquet"));
+    }
+    Ok(())
+}
 
 /// Checks that `path` can be written, so that a long run does not fail at its end.
 pub fn check(path: Option<&Path>) -> Result<(), Failure> {

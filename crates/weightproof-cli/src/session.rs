@@ -31,6 +31,7 @@ impl Arguments<'_> {
             precision: config::precision(self.engine),
             seed: self.engine.seed,
         };
+        output::check_format(self.output)?;
         output::check(self.output.output.as_deref())?;
         let mut session = Session::open(config)?;
         session.interrupted = Some(interrupt::requested);

@@ -32,7 +32,16 @@ fn quick(name: &str, folder: &Path) -> Value {
     }
     for plot in report["plots"].as_array().unwrap() {
         let text = fs::read_to_string(results.join(plot.as_str().unwrap())).unwrap();
-        assert!(text.starts_with("<svg") && text.contains("<text") && text.contains("<polyline"), "{plot}");
+        assert!(text.starts_with("<svg") && text.contains("<text") && text.contains("<path"), "{plot}");
+    }
+    assert_eq!(report["charts"].as_array().unwrap().len(), report["plots"].as_array().unwrap().len());
+    let page = Run::new(["report", &format!("results/{name}/{name}.json")]).within(folder).output();
+    assert_eq!((page.code, page.stderr.as_str()), (Some(0), ""));
+    for chart in report["charts"].as_array().unwrap() {
+        assert!(
+            page.stdout.contains(&format!("aria-label=\"{}", chart["title"].as_str().unwrap())),
+            "{chart}"
+        );
     }
     for model in report["models"].as_array().unwrap() {
         assert!(model["failure"].is_null() && model["config"]["term"].is_array(), "{model}");
@@ -79,7 +88,7 @@ fn weight_robustness() {
 fn generalization_gap() {
     let folder = tempfile::tempdir().unwrap();
     for row in rows(&quick("generalization-gap", folder.path()), "gap") {
-        let sum = number(&row, "empirical") + number(&row, "complexity") + number(&row, "confidence");
+        let sum = number(&row, "empirical") + number(&row, "capacity") + number(&row, "confidence");
         assert!((sum / number(&row, "bound") - 1.0).abs() < 1e-9, "{row:?}");
         assert_eq!(row["says"], if sum > 1.0 { "vacuous" } else { "bound" });
         let gap = number(&row, "test-error") - number(&row, "train-error");
@@ -116,4 +125,32 @@ fn usage() {
     check("experiment-unknown", &Run::new(["experiment", "alchemy"]));
     check("experiment-data", &Run::new(["experiment", "baselines"]));
     check("experiment-folder", &Run::new(["experiment", "baselines", "no-such-folder"]));
+}
+
+#[test]
+fn generalization_study() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = quick("generalization-study", folder.path());
+    let models = rows(&report, "models");
+    assert_eq!(models.len(), 6);
+    for row in &models {
+        let gap = number(row, "test-error") - number(row, "train-error");
+        assert!((gap - number(row, "gap")).abs() < 1e-9, "{row:?}");
+        for loss in ["error", "loss"] {
+            let [proved, found] =
+                ["certified", "attacked"].map(|side| number(row, &format!("{side}-sharpness-{loss}-moved")));
+            assert!(proved >= found && found >= 0.0, "{row:?}");
+        }
+        assert!(number(row, "rademacher-capacity-moved") >= number(row, "rademacher-capacity"));
+        assert!(number(row, "distance-last-layer") < number(row, "distance-frobenius"));
+    }
+    let correlations = rows(&report, "correlations");
+    assert!(correlations.len() > 25);
+    for row in correlations.iter().filter(|row| row["tau"].is_number()) {
+        assert!((-1.0..=1.0).contains(&number(row, "tau")), "{row:?}");
+        assert!(
+            number(row, "low") <= number(row, "tau") && number(row, "tau") <= number(row, "high"),
+            "{row:?}"
+        );
+    }
 }

@@ -4,12 +4,12 @@
 //! kept and trained with more seeds. Test images play no role in that choice.
 
 use crate::measure::{Bench, Effort, largest_weight};
-use crate::plot::{Axis, Line, Plot, Scale};
 use crate::recipe::{plain, with_adversary, with_term, with_weight_decay, with_worst_case};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
 use weightproof::threat::Kind;
+use weightproof_report::figure::{Axis, Chart, Scale};
 use weightproof_train::TrainConfig;
 use weightproof_train::adversary::Adversary;
 
@@ -239,23 +239,16 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
 }
 
 /// Clean accuracy against what is certified: each method a line of its models.
-fn plot(records: &[Record]) -> Plot {
+fn plot(records: &[Record]) -> Chart {
     let shown = ["plain", "weight-decay", "weight-pgd", "robust-hinge", "norms", "interval", "linear"];
-    let line = |name: &str| Line {
-        name: name.into(),
-        points: records
-            .iter()
-            .filter(|r| r.group == name)
-            .map(|r| (r.value("clean"), r.value("certified")))
-            .collect(),
+    let line = |name: &&str| {
+        let models = records.iter().filter(|r| r.group == *name);
+        ((*name).to_owned(), models.map(|r| (r.value("clean"), r.value("certified"))).collect())
     };
-    Plot {
-        name: "certified".into(),
-        title: format!("Clean and certified accuracy at {RADIUS}: all strengths and seeds"),
-        x: Axis::new("clean accuracy on test images", Scale::Percent),
-        y: Axis::new(&format!("certified accuracy at {RADIUS} (proof)"), Scale::Percent),
-        lines: shown.iter().map(|name| line(name)).collect(),
-    }
+    let x = Axis::new("clean accuracy on test images", Scale::Percent);
+    let y = Axis::new(format!("certified accuracy at {RADIUS} (proof)"), Scale::Percent);
+    let title = format!("Clean and certified accuracy at {RADIUS}: all strengths and seeds");
+    Chart::of_lines("certified", title, (x, y), shown.iter().map(line))
 }
 
 fn findings(records: &[Record]) -> Vec<String> {

@@ -47,14 +47,6 @@ pub enum ExperimentError {
         /// Why.
         detail: String,
     },
-    /// A plot cannot be drawn.
-    #[error("plot {name}: {detail}")]
-    Plot {
-        /// Its name.
-        name: String,
-        /// Why.
-        detail: String,
-    },
     /// A file cannot be written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -1,10 +1,9 @@
-//! Train and test error against the radius of training, λ and μ, with the bound of [`crate::generalization`] beside them.
+//! Train and test error against the radius of training, λ and μ, with the bound of [`weightproof_measure::rademacher`] beside them.
 //!
-//! Networks have no biases here: the bound's class of functions has none.
+//! Networks have no biases here, as in the paper.
 
-use crate::generalization::{Bound, Given};
 use crate::measure::{Bench, Effort, largest_weight};
-use crate::plot::{Axis, Line, Plot, Scale};
+use crate::rank::spearman;
 use crate::recipe::{SIZES, plain, with_term};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
@@ -12,6 +11,9 @@ use serde_json::{Value, json};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::threat::Kind;
+use weightproof_measure::RademacherBound;
+use weightproof_measure::capacity::Inputs;
+use weightproof_report::figure::{Axis, Chart, Scale};
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "generalization-gap",
@@ -21,8 +23,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     present,
 };
 
-/// Margin and probability of the bound, chosen beforehand.
-const GAMMA: f64 = 1.0;
+/// Probability with which the bound may fail.
 const DELTA: f64 = 0.05;
 /// Radius of the set that the bound is about.
 const RADIUS: f64 = 0.001;
@@ -44,7 +45,7 @@ fn samples(options: &Options) -> usize {
 }
 
 fn settings(options: &Options) -> Value {
-    json!({ "training-samples": samples(options), "gamma": GAMMA, "delta": DELTA, "radius": RADIUS })
+    json!({ "training-samples": samples(options), "delta": DELTA, "radius": RADIUS })
 }
 
 /// The paper's network without biases, parameters zero.
@@ -99,17 +100,18 @@ fn measure(subject: &Subject<'_>, record: &mut Record) -> Result<(), ExperimentE
     record.set("gap", fitted - clean);
     record.set("certified", test.certified("linear", Kind::Absolute, &[RADIUS])[0]);
     record.set("largest-weight", largest_weight(network));
-    let largest_input = wide.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-    let given = Given { radius: RADIUS, gamma: GAMMA, delta: DELTA, largest_input };
     let margins = train.margins("linear", Kind::Absolute, &[RADIUS]).swap_remove(0);
-    let bound = Bound::new(network, &margins, given).ok_or_else(|| ExperimentError::Measure {
+    let inputs = Inputs::new(&wide, network.input_width());
+    let bound = RademacherBound::new(network, &train.set(Kind::Absolute, RADIUS), &margins, inputs, DELTA);
+    let bound = bound.map_err(|refusal| ExperimentError::Measure {
         model: record.model.clone(),
-        detail: "generalization bound: expected a network without biases, found one with biases".into(),
+        detail: format!("generalization bound: {refusal}"),
     })?;
+    record.set("gamma", bound.gamma);
     record.set("empirical", bound.empirical);
-    record.set("complexity", bound.complexity);
+    record.set("capacity", bound.capacity);
     record.set("confidence", bound.confidence);
-    record.set("log-norms", bound.log_norms);
+    record.set("complexity", bound.complexity);
     record.set("bound", bound.total());
     Ok(())
 }
@@ -125,15 +127,16 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
         Column::measured("test-error", "test error"),
         Column::measured("gap", "gap"),
         Column::proved("certified", format!("certified at {RADIUS} (test)")),
+        number("gamma", "bound: γ", Guarantee::RealArithmetic),
         Column::proved("empirical", "bound: margin ≤ γ"),
-        number("complexity", "bound: complexity", Guarantee::RealArithmetic),
+        number("capacity", "bound: capacity", Guarantee::RealArithmetic),
         number("confidence", "bound: confidence", Guarantee::RealArithmetic),
         number("bound", "bound: sum", Guarantee::RealArithmetic),
         Column::new("says", "says", Unit::Plain, Guarantee::RealArithmetic),
     ];
     let caption = format!(
         "{} training images, networks without biases. The bound is about the error of every Ŵ within {RADIUS} of W, holds with probability {} over \
-         the training images, γ = {GAMMA}.",
+         the training images, whatever γ and norms come out.",
         samples(options),
         1.0 - DELTA
     );
@@ -147,8 +150,9 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
             "test-error",
             "gap",
             "certified",
+            "gamma",
             "empirical",
-            "complexity",
+            "capacity",
             "confidence",
             "bound",
         ];
@@ -160,14 +164,10 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
     Presentation { tables: vec![table], plots, findings: findings(records) }
 }
 
-fn plots(sweep: &str, records: &[Record]) -> [Plot; 2] {
-    let of = |value: &str, name: &str| Line {
-        name: name.into(),
-        points: records
-            .iter()
-            .filter(|r| r.group == sweep)
-            .map(|r| (r.knob(sweep), r.value(value)))
-            .collect(),
+fn plots(sweep: &str, records: &[Record]) -> [Chart; 2] {
+    let of = |value: &str, name: &str| {
+        let models = records.iter().filter(|r| r.group == sweep);
+        (name.to_owned(), models.map(|r| (r.knob(sweep), r.value(value))).collect::<Vec<_>>())
     };
     let label = match sweep {
         "radius" => "radius of training, absolute (λ = 0.1)",
@@ -175,39 +175,26 @@ fn plots(sweep: &str, records: &[Record]) -> [Plot; 2] {
         _ => "μ, weight of norms",
     };
     let x = Axis::new(label, Scale::Linear);
-    let errors = Plot {
-        name: format!("errors-{sweep}"),
-        title: format!("Errors against {sweep}"),
-        x: x.clone(),
-        y: Axis::new("share of images", Scale::Percent),
-        lines: vec![of("train-error", "train error"), of("test-error", "test error"), of("gap", "gap")],
-    };
-    let bound = Plot {
-        name: format!("bound-{sweep}"),
-        title: format!("The bound and its terms against {sweep}; above 1 it is vacuous"),
-        x,
-        y: Axis::new("probability of an error, bounded", Scale::Logarithmic),
-        lines: vec![
-            of("bound", "sum"),
-            of("complexity", "complexity"),
-            of("empirical", "margin ≤ γ"),
-            of("confidence", "confidence"),
-            of("test-error", "test error (measured)"),
-        ],
-    };
-    [errors, bound]
-}
-
-/// Spearman's rank correlation, equal numbers at the mean of their ranks; NaN where one list is constant.
-fn rank_correlation(a: &[f64], b: &[f64]) -> f64 {
-    // Centred: half the difference between how many are smaller and how many are larger.
-    let ranks = |values: &[f64]| -> Vec<f64> {
-        let count = |smaller: &dyn Fn(&f64) -> bool| values.iter().filter(|w| smaller(w)).count() as f64;
-        values.iter().map(|v| 0.5 * (count(&|w| w < v) - count(&|w| w > v))).collect()
-    };
-    let (a, b) = (ranks(a), ranks(b));
-    let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
-    product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt()
+    let errors = [of("train-error", "train error"), of("test-error", "test error"), of("gap", "gap")];
+    let terms = [
+        of("bound", "sum"),
+        of("capacity", "capacity"),
+        of("empirical", "margin ≤ γ"),
+        of("confidence", "confidence"),
+        of("test-error", "test error (measured)"),
+    ];
+    let share = Axis::new("share of images", Scale::Percent);
+    let bounded = Axis::new("probability of an error, bounded", Scale::Logarithmic);
+    let title = format!("The bound and its terms against {sweep}; above 1 it is vacuous");
+    [
+        Chart::of_lines(
+            &format!("errors-{sweep}"),
+            format!("Errors against {sweep}"),
+            (x.clone(), share),
+            errors,
+        ),
+        Chart::of_lines(&format!("bound-{sweep}"), title, (x, bounded), terms),
+    ]
 }
 
 fn findings(records: &[Record]) -> Vec<String> {
@@ -215,11 +202,11 @@ fn findings(records: &[Record]) -> Vec<String> {
     let vacuous = finite.iter().filter(|r| !(r.value("bound") <= 1.0)).count();
     let mut text = vec![format!("The bound is vacuous (above 1) for {vacuous} of {} models.", finite.len())];
     let values = |name: &str| finite.iter().map(|r| r.value(name)).collect::<Vec<f64>>();
-    let correlation = rank_correlation(&values("bound"), &values("gap"));
+    let correlation = spearman(&values("bound"), &values("gap"));
     if correlation.is_finite() {
         text.push(format!(
             "As a ranking: Spearman correlation of the bound with the measured gap over all models {correlation:.2}, with the test error {:.2}.",
-            rank_correlation(&values("bound"), &values("test-error"))
+            spearman(&values("bound"), &values("test-error"))
         ));
     }
     text
@@ -228,17 +215,6 @@ fn findings(records: &[Record]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rank_correlations_by_hand() {
-        assert_eq!(rank_correlation(&[1.0, 2.0, 5.0], &[10.0, 20.0, 21.0]), 1.0);
-        assert_eq!(rank_correlation(&[1.0, 2.0, 5.0], &[3.0, 2.0, 1.0]), -1.0);
-        assert_eq!(rank_correlation(&[1.0, 2.0, 3.0], &[1.0, 3.0, 2.0]), 0.5);
-        // Ranks (1, 2.5, 2.5) and (1, 2, 3): 1.5 / √(1.5 · 2).
-        let tied = rank_correlation(&[1.0, 2.0, 2.0], &[1.0, 2.0, 3.0]);
-        assert!((tied - 0.75f64.sqrt()).abs() < 1e-12, "{tied}");
-        assert!(rank_correlation(&[1.0, 1.0], &[1.0, 2.0]).is_nan());
-    }
 
     #[test]
     fn the_network_has_the_paper_s_sizes_and_no_biases() {

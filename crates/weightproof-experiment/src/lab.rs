@@ -1,7 +1,6 @@
 //! Trains and measures one model after the other, and writes what is known after each.
 
 use crate::error::ExperimentError;
-use crate::plot::Plot;
 use crate::report::{self, Environment, Report, Seconds};
 use crate::table::Table;
 use crate::{Experiment, Options};
@@ -11,6 +10,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 use weightproof::network::Network;
+use weightproof_report::figure::Chart;
 use weightproof_train::{EpochRecord, Labelled, Observer, Outcome, TrainConfig, TrainError, Trainer};
 
 /// The samples of an experiment and where they come from.
@@ -120,7 +120,7 @@ pub struct Presentation {
     /// Tables.
     pub tables: Vec<Table>,
     /// Plots.
-    pub plots: Vec<Plot>,
+    pub plots: Vec<Chart>,
     /// What the numbers say.
     pub findings: Vec<String>,
 }
@@ -280,6 +280,7 @@ impl<'a> Lab<'a> {
             tables: presentation.tables,
             findings: presentation.findings,
             plots: presentation.plots.iter().map(|plot| format!("{}.svg", plot.name)).collect(),
+            charts: presentation.plots,
             models: self.records.clone(),
             environment: Environment::new(self.seconds.clone()),
         }

@@ -9,13 +9,13 @@
 
 mod baselines;
 pub mod error;
-pub mod generalization;
 mod generalization_gap;
+mod generalization_study;
 pub mod joint;
 mod lab;
 pub mod measure;
 mod non_singular;
-pub mod plot;
+pub mod rank;
 pub mod recipe;
 pub mod report;
 pub mod table;
@@ -66,6 +66,7 @@ pub struct Experiment {
 pub static EXPERIMENTS: &[Experiment] = &[
     weight_robustness::EXPERIMENT,
     generalization_gap::EXPERIMENT,
+    generalization_study::EXPERIMENT,
     baselines::EXPERIMENT,
     non_singular::EXPERIMENT,
 ];

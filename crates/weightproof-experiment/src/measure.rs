@@ -57,7 +57,7 @@ impl<'a> Bench<'a> {
     }
 
     /// All parameters move, absolutely or relatively.
-    fn set(&self, kind: Kind, radius: f64) -> PerturbationSet {
+    pub(crate) fn set(&self, kind: Kind, radius: f64) -> PerturbationSet {
         let set = ThreatModel::new(kind, radius).resolve(self.network);
         set.expect("finite radii of all layers fit every network")
     }

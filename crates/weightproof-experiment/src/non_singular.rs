@@ -4,11 +4,11 @@
 //! trained against inputs alone stays vulnerable to weights, and the other way round.
 
 use crate::joint;
-use crate::plot::{Axis, Line, Plot, Scale};
 use crate::recipe::{plain, with_adversary, with_term};
 use crate::table::{Cell, Column, Table};
 use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record};
 use serde_json::{Value, json};
+use weightproof_report::figure::{Axis, Chart, Scale};
 use weightproof_train::TrainConfig;
 use weightproof_train::adversary::Adversary;
 
@@ -109,12 +109,12 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
             table.push(row);
         }
     }
-    let plots = INPUT.iter().enumerate().map(|(i, radius)| Plot {
-        name: format!("input-radius-{i}"),
-        title: format!("Accuracy under the joint attack, inputs move by {radius}"),
-        x: Axis::new("radius of the weights, absolute", Scale::Linear),
-        y: Axis::new("accuracy on test images", Scale::Percent),
-        lines: records.iter().map(|r| line(r, &curve(*radius))).collect(),
+    let plots = INPUT.iter().enumerate().map(|(i, radius)| {
+        let x = Axis::new("radius of the weights, absolute", Scale::Linear);
+        let y = Axis::new("accuracy on test images", Scale::Percent);
+        let title = format!("Accuracy under the joint attack, inputs move by {radius}");
+        let lines = records.iter().map(|r| line(r, &curve(*radius)));
+        Chart::of_lines(&format!("input-radius-{i}"), title, (x, y), lines)
     });
     Presentation {
         tables: vec![table],
@@ -123,9 +123,9 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
     }
 }
 
-fn line(record: &Record, curve: &str) -> Line {
+fn line(record: &Record, curve: &str) -> (String, Vec<(f64, f64)>) {
     let points = WEIGHT.iter().copied().zip(record.curve(curve).iter().copied());
-    Line { name: record.model.clone(), points: points.collect() }
+    (record.model.clone(), points.collect())
 }
 
 /// Whether the claim holds for the models at the radii that they were trained against.

@@ -3,13 +3,13 @@
 use crate::Options;
 use crate::error::ExperimentError;
 use crate::lab::{DataSource, Record};
-use crate::plot::Plot;
 use crate::table::Table;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use weightproof_report::figure::Chart;
 
 /// Name and version of the JSON.
 pub const SCHEMA: &str = "weightproof/experiment/1";
@@ -39,6 +39,8 @@ pub struct Report {
     pub tables: Vec<Table>,
     /// Names of the plots' files.
     pub plots: Vec<String>,
+    /// The plots' lines.
+    pub charts: Vec<Chart>,
     /// All models with their configurations and numbers.
     pub models: Vec<Record>,
     /// What differs between two runs.
@@ -116,9 +118,10 @@ impl Report {
 /// Writes the plots.
 ///
 /// # Errors
-/// When one cannot be drawn or written.
-pub fn write_plots(folder: &Path, plots: &[Plot]) -> Result<(), ExperimentError> {
-    plots.iter().try_for_each(|plot| put(folder, &format!("{}.svg", plot.name), plot.svg()?.as_bytes()))
+/// When one cannot be written.
+pub fn write_plots(folder: &Path, plots: &[Chart]) -> Result<(), ExperimentError> {
+    let file = |plot: &Chart| plot.draw().file(&plot.title, "");
+    plots.iter().try_for_each(|plot| put(folder, &format!("{}.svg", plot.name), file(plot).as_bytes()))
 }
 
 /// The file appears whole or not at all.

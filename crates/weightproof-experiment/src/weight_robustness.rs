@@ -4,12 +4,12 @@
 //! with the worst case by `interval` and `linear` bounds. Each is measured along a grid of radii by proofs and attacks.
 
 use crate::measure::{Bench, Effort, largest_weight};
-use crate::plot::{Axis, Line, Plot, Scale};
 use crate::recipe::{plain, with_term, with_worst_case};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
 use weightproof::threat::Kind;
+use weightproof_report::figure::{Axis, Chart, Scale};
 use weightproof_train::TrainConfig;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
@@ -228,22 +228,18 @@ fn best<'a>(records: &'a [Record], group: &str) -> Option<&'a Record> {
     fit.max_by(|a, b| a.value("withstood").total_cmp(&b.value("withstood")))
 }
 
-fn plots(options: &Options, records: &[Record]) -> Vec<Plot> {
+fn plots(options: &Options, records: &[Record]) -> Vec<Chart> {
     let shown: Vec<&Record> =
         ["plain", "paper", "interval", "linear"].iter().filter_map(|group| best(records, group)).collect();
     let shown = if shown.is_empty() { records.iter().take(4).collect() } else { shown };
-    let curve = |name: &str, title: &str, y: &str| Plot {
-        name: name.into(),
-        title: format!("{title}, best models with at least {}% clean", 100.0 * CLEAN),
-        x: Axis::new("radius of all weights and biases, absolute", Scale::Logarithmic),
-        y: Axis::new(y, Scale::Percent),
-        lines: shown
-            .iter()
-            .map(|r| {
-                let points = radii(options).iter().copied().zip(r.curve(name).iter().copied());
-                Line { name: r.model.clone(), points: points.collect() }
-            })
-            .collect(),
+    let curve = |name: &str, title: &str, y: &str| {
+        let title = format!("{title}, best models with at least {}% clean", 100.0 * CLEAN);
+        let x = Axis::new("radius of all weights and biases, absolute", Scale::Logarithmic);
+        let line = |r: &&Record| {
+            let points = radii(options).iter().copied().zip(r.curve(name).iter().copied());
+            (r.model.clone(), points.collect())
+        };
+        Chart::of_lines(name, title, (x, Axis::new(y, Scale::Percent)), shown.iter().map(line))
     };
     vec![
         curve("universal", "One perturbation for all samples", "accuracy under attack (estimate)"),

@@ -3,7 +3,8 @@
 use crate::certify::{
     clean_cells, clean_parts, correct, fraction, label, mean, reason, verdict as verdict_name,
 };
-use crate::number::{exact, percent, percent_or_dash, value};
+use crate::column::{Cell, Column};
+use crate::number::{percent, percent_or_dash, value};
 use crate::report::{ListSide, Record};
 use serde::Serialize;
 use weightproof::attack::SampleAttack;
@@ -88,16 +89,16 @@ impl Record for AttackRecord {
     type Summary = AttackSummary;
     const COMMAND: &'static str = "attack";
     const FAILING: &'static str = "broken";
-    const COLUMNS: &'static [&'static str] = &[
-        "index",
-        "label",
-        "predicted",
-        "margin",
-        "worst_margin",
-        "runner_up",
-        "verdict",
-        "reason",
-        "deviation",
+    const COLUMNS: &'static [Column] = &[
+        Column::integer("index"),
+        Column::class("label"),
+        Column::class("predicted"),
+        Column::number("margin"),
+        Column::number("worst_margin"),
+        Column::class("runner_up"),
+        Column::text("verdict"),
+        Column::text("reason"),
+        Column::number("deviation"),
     ];
     const LIST: &'static [(&'static str, ListSide)] = &[
         ("index", ListSide::Right),
@@ -113,11 +114,11 @@ impl Record for AttackRecord {
         self.verdict != Verdict::Falsified
     }
 
-    fn csv_row(&self) -> Vec<String> {
+    fn cells(&self) -> Vec<Cell> {
         let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
-        row.extend([exact(self.worst_margin), self.runner_up.to_string()]);
-        row.extend([verdict_name(self.verdict).into(), reason(self.reason).into()]);
-        row.push(self.deviation.map_or_else(String::new, exact));
+        row.extend([Cell::number(self.worst_margin), Cell::Class(Some(self.runner_up))]);
+        row.extend([Cell::text(verdict_name(self.verdict)), Cell::text(reason(self.reason))]);
+        row.push(Cell::number(self.deviation));
         row
     }
 

@@ -1,6 +1,7 @@
 //! Results of `certify`: proved margins for every sample.
 
-use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
+use crate::column::{Cell, Column};
+use crate::number::{percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use serde::{Deserialize, Deserializer, Serialize};
 use weightproof::verdict::{Clean, Reason, SampleCertificate, Verdict};
@@ -115,9 +116,8 @@ pub(crate) fn label(label: Option<u32>) -> String {
 }
 
 /// Cells of the unperturbed network: index, label, prediction, margin.
-pub(crate) fn clean_cells(index: usize, label: Option<u32>, predicted: u32, margin: f64) -> Vec<String> {
-    let label = label.map_or_else(String::new, |label| label.to_string());
-    vec![index.to_string(), label, predicted.to_string(), exact(margin)]
+pub(crate) fn clean_cells(index: usize, label: Option<u32>, predicted: u32, margin: f64) -> Vec<Cell> {
+    vec![Cell::integer(index), Cell::Class(label), Cell::Class(Some(predicted)), Cell::number(margin)]
 }
 
 /// Index, label, prediction and margin of the unperturbed network, for records that keep them.
@@ -143,16 +143,16 @@ impl Record for CertifyRecord {
     type Summary = CertifySummary;
     const COMMAND: &'static str = "certify";
     const FAILING: &'static str = "not certified";
-    const COLUMNS: &'static [&'static str] = &[
-        "index",
-        "label",
-        "predicted",
-        "margin",
-        "margin_lower",
-        "runner_up",
-        "verdict",
-        "reason",
-        "deviation_upper",
+    const COLUMNS: &'static [Column] = &[
+        Column::integer("index"),
+        Column::class("label"),
+        Column::class("predicted"),
+        Column::number("margin"),
+        Column::number("margin_lower"),
+        Column::class("runner_up"),
+        Column::text("verdict"),
+        Column::text("reason"),
+        Column::number("deviation_upper"),
     ];
     const LIST: &'static [(&'static str, ListSide)] = &[
         ("index", ListSide::Right),
@@ -169,11 +169,11 @@ impl Record for CertifyRecord {
         self.verdict == Verdict::Verified
     }
 
-    fn csv_row(&self) -> Vec<String> {
+    fn cells(&self) -> Vec<Cell> {
         let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
-        row.extend([exact(self.margin_lower), self.runner_up.to_string()]);
-        row.extend([verdict(self.verdict).into(), reason(self.reason).into()]);
-        row.push(self.deviation_upper.map_or_else(String::new, exact));
+        row.extend([Cell::number(self.margin_lower), Cell::Class(Some(self.runner_up))]);
+        row.extend([Cell::text(verdict(self.verdict)), Cell::text(reason(self.reason))]);
+        row.push(Cell::number(self.deviation_upper));
         row
     }
 

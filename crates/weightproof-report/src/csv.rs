@@ -1,5 +1,6 @@
 //! CSV: a header, then one row for each radius and sample. What is missing or not finite is empty.
 
+use crate::column::Cell;
 use crate::report::{Record, Report};
 use std::io::{self, Write};
 
@@ -26,10 +27,16 @@ fn io_error(error: csv::Error) -> io::Error {
 /// Writes a report.
 pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io::Result<()> {
     let radii = report.results.iter().any(|r| r.radius.is_some());
-    let head = radii.then_some("radius").into_iter().chain(R::COLUMNS.iter().copied());
+    let more = report.results.first().map_or_else(Vec::new, |result| R::more_columns(&result.summary));
+    let head = radii.then_some("radius").into_iter().chain(R::COLUMNS.iter().map(|column| column.name));
+    let head = head.map(str::to_owned).chain(more);
     let rows = report.results.iter().flat_map(|result| {
         let radius = radii.then(|| result.radius.map_or_else(String::new, crate::number::exact));
-        result.samples.iter().map(move |sample| radius.iter().cloned().chain(sample.csv_row()).collect())
+        let number = |v: Option<f64>| v.map_or_else(String::new, crate::number::exact);
+        result.samples.iter().map(move |sample| {
+            let more = sample.more_cells().into_iter().map(number);
+            radius.iter().cloned().chain(sample.cells().into_iter().map(Cell::csv)).chain(more).collect()
+        })
     });
     table(out, head, rows)
 }

@@ -1,6 +1,7 @@
 //! Results of `certify --method exact`: records of `certify` with what the search found and what it cost.
 
 use crate::certify::{CertifyRecord, CertifySummary, label, reason, verdict};
+use crate::column::{Cell, Column};
 use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
@@ -164,22 +165,22 @@ impl Record for ExactRecord {
     type Summary = ExactSummary;
     const COMMAND: &'static str = CertifyRecord::COMMAND;
     const FAILING: &'static str = CertifyRecord::FAILING;
-    const COLUMNS: &'static [&'static str] = &[
-        "index",
-        "label",
-        "predicted",
-        "margin",
-        "margin_lower",
-        "runner_up",
-        "verdict",
-        "reason",
-        "deviation_upper",
-        "worst_margin",
-        "nodes",
-        "seconds",
-        "witness",
-        "oracle",
-        "oracle_seconds",
+    const COLUMNS: &'static [Column] = &[
+        Column::integer("index"),
+        Column::class("label"),
+        Column::class("predicted"),
+        Column::number("margin"),
+        Column::number("margin_lower"),
+        Column::class("runner_up"),
+        Column::text("verdict"),
+        Column::text("reason"),
+        Column::number("deviation_upper"),
+        Column::number("worst_margin"),
+        Column::integer("nodes"),
+        Column::number("seconds"),
+        Column::text("witness"),
+        Column::text("oracle"),
+        Column::number("oracle_seconds"),
     ];
     const LIST: &'static [(&'static str, ListSide)] = &[
         ("index", ListSide::Right),
@@ -198,12 +199,12 @@ impl Record for ExactRecord {
         self.certify.holds()
     }
 
-    fn csv_row(&self) -> Vec<String> {
-        let mut row = self.certify.csv_row();
-        row.extend([exact(self.worst_margin), self.nodes.to_string(), exact(self.seconds)]);
-        row.push(self.witness.as_deref().unwrap_or_default().into());
-        row.push(self.oracle.map_or_else(String::new, |oracle| verdict(oracle.verdict).into()));
-        row.push(self.oracle.map_or_else(String::new, |oracle| exact(oracle.seconds)));
+    fn cells(&self) -> Vec<Cell> {
+        let mut row = self.certify.cells();
+        row.extend([Cell::number(self.worst_margin), Cell::integer(self.nodes), Cell::number(self.seconds)]);
+        row.push(Cell::text(self.witness.as_deref().unwrap_or_default()));
+        row.push(Cell::text(self.oracle.map_or("", |oracle| verdict(oracle.verdict))));
+        row.push(Cell::number(self.oracle.map(|oracle| oracle.seconds)));
         row
     }
 

@@ -1,6 +1,7 @@
 //! Results of `radius --method exact`: records of `radius` with the reason why an interval is open.
 
 use crate::certify::reason;
+use crate::column::{Cell, Column};
 use crate::radius::{RadiusRecord, RadiusSummary};
 use crate::report::{ListSide, Record};
 use serde::Serialize;
@@ -51,8 +52,15 @@ impl Record for ExactRadiusRecord {
     type Summary = ExactRadiusSummary;
     const COMMAND: &'static str = RadiusRecord::COMMAND;
     const FAILING: &'static str = "not closed";
-    const COLUMNS: &'static [&'static str] =
-        &["index", "label", "predicted", "margin", "certified_radius", "attacked_radius", "reason"];
+    const COLUMNS: &'static [Column] = &[
+        Column::integer("index"),
+        Column::class("label"),
+        Column::class("predicted"),
+        Column::number("margin"),
+        Column::number("certified_radius"),
+        Column::number("attacked_radius"),
+        Column::text("reason"),
+    ];
     const LIST: &'static [(&'static str, ListSide)] = &[
         ("index", ListSide::Right),
         ("label", ListSide::Right),
@@ -67,9 +75,17 @@ impl Record for ExactRadiusRecord {
         self.is_closed()
     }
 
-    fn csv_row(&self) -> Vec<String> {
-        let mut row = self.radius.csv_row();
-        row.push(reason(self.reason).into());
+    fn more_columns(summary: &ExactRadiusSummary) -> Vec<String> {
+        RadiusRecord::more_columns(&summary.radius)
+    }
+
+    fn more_cells(&self) -> Vec<Option<f64>> {
+        self.radius.more_cells()
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let mut row = self.radius.cells();
+        row.push(Cell::text(reason(self.reason)));
         row
     }
 
@@ -111,6 +127,8 @@ mod tests {
                 margin: 1.0,
                 certified_radius,
                 attacked_radius,
+                layer_certified_radius: Vec::new(),
+                layer_attacked_radius: Vec::new(),
             },
             reason,
         };
@@ -125,7 +143,7 @@ mod tests {
         let summary =
             ExactRadiusSummary::new(RadiusSummary::new(&radii, &curve_radii(&radii), true), &records);
         assert_eq!((summary.closed, summary.radius.samples), (2, 4));
-        assert_eq!(records[2].csv_row().last().map(String::as_str), Some("node-limit"));
+        assert_eq!(records[2].cells().last(), Some(&Cell::text("node-limit")));
         assert_eq!(ExactRadiusRecord::COLUMNS[..6], *RadiusRecord::COLUMNS);
         assert_eq!(ExactRadiusRecord::LIST[..6], *RadiusRecord::LIST);
     }

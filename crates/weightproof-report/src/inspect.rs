@@ -178,6 +178,7 @@ impl InspectReport {
             Format::Text => self.text(out),
             Format::Json => self.json(out),
             Format::Csv => self.csv(out),
+            Format::Parquet => Err(io::Error::other("the nodes of a network have no Parquet form")),
         }?;
         out.flush()
     }

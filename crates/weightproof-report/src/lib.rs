@@ -1,7 +1,8 @@
-//! Results of weightproof as text, JSON and CSV.
+//! Results of weightproof as text, JSON, CSV and Parquet, and as a page to look at.
 //!
 //! ```text
-//! certificates → records → Report → text | JSON | CSV
+//! certificates → records → Report → text | JSON | CSV | Parquet
+//!                                          JSON → reading → html | figure | compare
 //! ```
 //! The structures here are apart from the types of the library, so that the library can change while a report keeps its
 //! schema. Field names are stable within a schema version; fields may be added. Two runs of the same work differ only in the
@@ -10,14 +11,22 @@
 
 mod attack;
 mod certify;
+mod column;
+pub mod compare;
+mod compression;
 mod csv;
 mod exact;
 mod exact_radius;
+pub mod figure;
 mod header;
+pub mod html;
 mod inspect;
 mod json;
+mod measure;
 mod number;
+mod parquet;
 mod radius;
+pub mod reading;
 mod report;
 mod table;
 mod text;
@@ -25,12 +34,18 @@ mod train;
 
 pub use attack::{AttackRecord, AttackSummary};
 pub use certify::{CertifyRecord, CertifySummary};
+pub use column::{Cell, Column, Kind};
+pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
 pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ThreatReport,
 };
 pub use inspect::{EstimateReport, InspectReport, NodeReport, NormReport, RadiusReport};
-pub use radius::{CurvePoint, RadiusRecord, RadiusSummary, curve_radii};
+pub use measure::{
+    EnsembleAt, EnsembleReport, ErrorReport, LayerCapacityReport, MeasureRecord, MeasureReport, MeasuresAt,
+    RademacherReport,
+};
+pub use radius::{CurvePoint, LayerSummary, RadiusRecord, RadiusSummary, curve_radii};
 pub use report::{Format, ListSide, Record, Report, RunResult};
 pub use train::{EpochReport, TrainReport, history_csv};

@@ -1,6 +1,7 @@
 //! Results of `radius`: how far the weights of every sample may move, proved from below and attacked from above.
 
 use crate::certify::{clean_cells, clean_parts, correct, fraction, label, mean};
+use crate::column::{Cell, Column};
 use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
@@ -22,17 +23,48 @@ pub struct RadiusRecord {
     pub certified_radius: f64,
     /// Smallest radius at which the attack broke the property; `null` when no attack ran or none succeeded.
     pub attacked_radius: Option<f64>,
+    /// The same with one layer perturbed, in the order of [`RadiusSummary::layers`]; empty when that was not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layer_certified_radius: Vec<f64>,
+    /// As `attacked_radius`, for each layer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layer_attacked_radius: Vec<Option<f64>>,
 }
 
 impl From<&SampleRadius> for RadiusRecord {
     fn from(r: &SampleRadius) -> Self {
         let (index, label, predicted, margin) = clean_parts(&r.clean);
         let (certified_radius, attacked_radius) = (r.certified_radius, r.attacked_radius);
-        RadiusRecord { index, label, predicted, margin, certified_radius, attacked_radius }
+        let (layer_certified_radius, layer_attacked_radius) = (Vec::new(), Vec::new());
+        RadiusRecord {
+            index,
+            label,
+            predicted,
+            margin,
+            certified_radius,
+            attacked_radius,
+            layer_certified_radius,
+            layer_attacked_radius,
+        }
     }
 }
 
 impl RadiusRecord {
+    /// Adds the radii of the same sample with one layer perturbed, layer after layer.
+    pub fn by_layer<'a>(mut self, layers: impl Iterator<Item = &'a SampleRadius>) -> Self {
+        for radius in layers {
+            self.layer_certified_radius.push(radius.certified_radius);
+            self.layer_attacked_radius.push(radius.attacked_radius);
+        }
+        self
+    }
+
+    /// Number of the layer with the smallest certified radius, the first of several.
+    fn limiting_layer(&self) -> Option<usize> {
+        let radii = self.layer_certified_radius.iter().enumerate();
+        radii.min_by(|a, b| a.1.total_cmp(b.1)).map(|(layer, _)| layer)
+    }
+
     /// Whether the sample is certified at `radius`: sets grow with the radius, so a certificate covers all smaller ones.
     fn certified_at(&self, radius: f64) -> bool {
         self.certified_radius > 0.0 && self.certified_radius >= radius
@@ -75,6 +107,22 @@ pub struct RadiusSummary {
     pub median_attacked_radius: Option<f64>,
     /// Certified accuracy and accuracy under attack over radii.
     pub curve: Vec<CurvePoint>,
+    /// Radii with one layer perturbed; empty when that was not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerSummary>,
+}
+
+/// Radii with the parameters of one layer perturbed; all others stay, and so do input and activations.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerSummary {
+    /// Name of the layer.
+    pub layer: String,
+    /// Median of its certified radii, the lower one of two.
+    pub median_certified_radius: f64,
+    /// Median of its attacked radii, where samples that were never broken count as infinite; `null` when it is.
+    pub median_attacked_radius: Option<f64>,
+    /// Samples with a margin above zero whose smallest certified radius is that of this layer.
+    pub limits: usize,
 }
 
 impl RadiusSummary {
@@ -100,7 +148,25 @@ impl RadiusSummary {
             mean_certified_radius: mean(records.iter().map(|r| r.certified_radius)),
             median_attacked_radius: median(broken).filter(|m| attacked && m.is_finite()),
             curve: radii.iter().map(point).collect(),
+            layers: Vec::new(),
         }
+    }
+
+    /// Adds the layers with these names, whose radii `records` have; `attacked` says whether an attack ran.
+    pub fn by_layer(mut self, layers: &[String], records: &[RadiusRecord], attacked: bool) -> Self {
+        let summary = |(k, layer): (usize, &String)| {
+            let broken = records.iter().map(|r| r.layer_attacked_radius[k].unwrap_or(f64::INFINITY));
+            let limited = |r: &&RadiusRecord| r.margin > 0.0 && r.limiting_layer() == Some(k);
+            LayerSummary {
+                layer: layer.clone(),
+                median_certified_radius: median(records.iter().map(|r| r.layer_certified_radius[k]))
+                    .unwrap_or(f64::NAN),
+                median_attacked_radius: median(broken).filter(|m| attacked && m.is_finite()),
+                limits: records.iter().filter(limited).count(),
+            }
+        };
+        self.layers = layers.iter().enumerate().map(summary).collect();
+        self
     }
 }
 
@@ -140,8 +206,14 @@ impl Record for RadiusRecord {
     type Summary = RadiusSummary;
     const COMMAND: &'static str = "radius";
     const FAILING: &'static str = "not certified at any radius";
-    const COLUMNS: &'static [&'static str] =
-        &["index", "label", "predicted", "margin", "certified_radius", "attacked_radius"];
+    const COLUMNS: &'static [Column] = &[
+        Column::integer("index"),
+        Column::class("label"),
+        Column::class("predicted"),
+        Column::number("margin"),
+        Column::number("certified_radius"),
+        Column::number("attacked_radius"),
+    ];
     const LIST: &'static [(&'static str, ListSide)] = &[
         ("index", ListSide::Right),
         ("label", ListSide::Right),
@@ -155,10 +227,21 @@ impl Record for RadiusRecord {
         self.certified_radius > 0.0
     }
 
-    fn csv_row(&self) -> Vec<String> {
+    fn cells(&self) -> Vec<Cell> {
         let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
-        row.extend([exact(self.certified_radius), self.attacked_radius.map_or_else(String::new, exact)]);
+        row.extend([Cell::number(self.certified_radius), Cell::number(self.attacked_radius)]);
         row
+    }
+
+    fn more_columns(summary: &RadiusSummary) -> Vec<String> {
+        let names =
+            |l: &LayerSummary| ["certified_radius", "attacked_radius"].map(|n| format!("{n}:{}", l.layer));
+        summary.layers.iter().flat_map(names).collect()
+    }
+
+    fn more_cells(&self) -> Vec<Option<f64>> {
+        let pairs = self.layer_certified_radius.iter().zip(&self.layer_attacked_radius);
+        pairs.flat_map(|(certified, attacked)| [Some(*certified), *attacked]).collect()
     }
 
     fn list_row(&self) -> Vec<String> {
@@ -200,7 +283,18 @@ impl Record for RadiusRecord {
             let row = [percent(p.certified_accuracy), percent_or_dash(p.accuracy_under_attack)];
             table.push(std::iter::once(exact(p.radius)).chain(row));
         }
-        vec![("curve".into(), table.to_string())]
+        let mut curves = vec![("curve".into(), table.to_string())];
+        if !summary.layers.is_empty() {
+            let mut table = Table::new([Side::Left, Side::Right, Side::Right, Side::Right]);
+            table.push(["layer", "median certified radius", "median attacked radius", "limits samples"]);
+            table.push(["", guarantee, "estimate", ""]);
+            for l in &summary.layers {
+                let radii = [value(l.median_certified_radius), value_or_dash(l.median_attacked_radius)];
+                table.push(std::iter::once(l.layer.clone()).chain(radii).chain([l.limits.to_string()]));
+            }
+            curves.push(("radii with one layer perturbed".into(), table.to_string()));
+        }
+        curves
     }
 }
 
@@ -214,7 +308,16 @@ mod tests {
         certified_radius: f64,
         attacked_radius: Option<f64>,
     ) -> RadiusRecord {
-        RadiusRecord { index, label: Some(1), predicted: 1, margin, certified_radius, attacked_radius }
+        RadiusRecord {
+            index,
+            label: Some(1),
+            predicted: 1,
+            margin,
+            certified_radius,
+            attacked_radius,
+            layer_certified_radius: Vec::new(),
+            layer_attacked_radius: Vec::new(),
+        }
     }
 
     #[test]

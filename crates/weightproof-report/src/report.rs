@@ -1,8 +1,9 @@
 //! A report: the shared blocks, and records under a summary for each radius.
 
+use crate::column::{Cell, Column};
 use crate::header::{Environment, Header};
 use crate::table::{Side, Table};
-use crate::{csv, json, text};
+use crate::{csv, json, parquet, text};
 use serde::Serialize;
 use std::fmt::Debug;
 use std::io::{self, Write};
@@ -18,6 +19,8 @@ pub enum Format {
     Json,
     /// One row for each sample and radius.
     Csv,
+    /// The same rows with types, as bytes.
+    Parquet,
 }
 
 /// What a command says about one sample.
@@ -30,15 +33,23 @@ pub trait Record: Clone + Debug + Serialize {
     const COMMAND: &'static str;
     /// How samples for which [`Record::holds`] is false are called.
     const FAILING: &'static str;
-    /// Columns of the CSV form after the radius.
-    const COLUMNS: &'static [&'static str];
+    /// Columns of the forms that are tables, after the radius.
+    const COLUMNS: &'static [Column];
     /// Columns of the table of samples, and their sides.
     const LIST: &'static [(&'static str, ListSide)];
 
     /// Whether the sample needs no attention.
     fn holds(&self) -> bool;
     /// Cells below [`Record::COLUMNS`].
-    fn csv_row(&self) -> Vec<String>;
+    fn cells(&self) -> Vec<Cell>;
+    /// Columns of numbers that only some runs have, after [`Record::COLUMNS`].
+    fn more_columns(_summary: &Self::Summary) -> Vec<String> {
+        Vec::new()
+    }
+    /// Cells below [`Record::more_columns`].
+    fn more_cells(&self) -> Vec<Option<f64>> {
+        Vec::new()
+    }
     /// Cells below [`Record::LIST`].
     fn list_row(&self) -> Vec<String>;
     /// Columns of the summary, each with the guarantee of its numbers; `guarantee` is that of the method.
@@ -104,6 +115,7 @@ impl<R: Record> Report<R> {
             Format::Text => text::report(self, out),
             Format::Json => json::report(self, out),
             Format::Csv => csv::report(self, out),
+            Format::Parquet => parquet::report(self, out),
         }?;
         out.flush()
     }

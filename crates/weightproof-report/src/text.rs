@@ -132,7 +132,7 @@ fn failing<R: Record>(result: &RunResult<R>, out: &mut impl Write) -> io::Result
 }
 
 /// Time and memory on one line that starts with `time`.
-fn environment(e: &Environment, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn environment(e: &Environment, out: &mut impl Write) -> io::Result<()> {
     let memory =
         e.peak_memory_bytes.map_or_else(String::new, |b| format!(", peak memory {} MB", b / 1_000_000));
     let threads = if e.threads == 1 { "1 thread".into() } else { format!("{} threads", e.threads) };

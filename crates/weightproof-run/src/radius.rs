@@ -8,8 +8,11 @@ use crate::run::{BatchSize, Run, Watch};
 use crate::session::Session;
 use crate::{attack, certify};
 use serde::Serialize;
+use std::iter;
 use weightproof::bounds::EXACT;
+use weightproof::network::Network;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
+use weightproof::threat::PerturbationSet;
 use weightproof::verdict::Reason;
 use weightproof_report::{
     BudgetReport, ExactRadiusRecord, ExactRadiusSummary, MethodReport, RadiusRecord, RadiusSummary, Record,
@@ -30,6 +33,8 @@ struct Settings<'a> {
     shared: &'a Config,
     method: &'a MethodConfig,
     width: f64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    by_layer: bool,
     attack: Option<&'a AttackConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exact: Option<Exact<'a>>,
@@ -41,6 +46,7 @@ pub struct RadiusConfig {
     method: MethodConfig,
     budget: BudgetReport,
     width: f64,
+    by_layer: bool,
     attack: Option<AttackConfig>,
 }
 
@@ -75,8 +81,13 @@ impl RadiusConfig {
             Some(attack) if attack.kind.is_universal() => {
                 Err(RunError::setting("attack", "neuron-space or weight-space", attack.name))
             }
-            Some(_) | None => Ok(RadiusConfig { method, budget, width, attack }),
+            Some(_) | None => Ok(RadiusConfig { method, budget, width, by_layer: false, attack }),
         }
+    }
+
+    /// The same, and whether every layer is searched on its own as well.
+    pub fn by_layer(self, by_layer: bool) -> Self {
+        RadiusConfig { by_layer, ..self }
     }
 }
 
@@ -89,7 +100,7 @@ pub fn run<F: Feed, W: Watch>(
     radius: &RadiusConfig,
     mut run: Run<W>,
 ) -> Result<RadiusRun, RunError> {
-    let RadiusConfig { method, budget, width, attack } = radius;
+    let RadiusConfig { method, budget, width, by_layer, attack } = radius;
     let set = session.config.threat.unit_set(&session.network, session.input_range())?;
     let exact = method.is_exact().then(|| exact::options(session, method, budget));
     let options = RadiusOptions {
@@ -102,22 +113,36 @@ pub fn run<F: Feed, W: Watch>(
     };
     let classes = session.classes();
     let Session { network, feed, .. } = session;
-    let search = RadiusSearch::new(network, &set, options);
-    let search = search.map_err(|error| RunError::misfit(error.to_string()))?;
+    let new = |set: &PerturbationSet| {
+        let search = RadiusSearch::new(network, set, options.clone());
+        search.map_err(|error| RunError::misfit(error.to_string()))
+    };
+    let (layers, parts) = if *by_layer { parts(network, &set) } else { Default::default() };
+    let searches = iter::once(&set).chain(&parts).map(new).collect::<Result<Vec<_>, _>>()?;
     let mut found: Vec<SampleRadius> = Vec::new();
+    let mut records: Vec<RadiusRecord> = Vec::new();
     let done = run.over(
         feed,
         classes,
-        |batch| search.search(batch).map_err(|error| RunError::misfit(error.to_string())),
+        |batch| {
+            let found = searches.iter().map(|search| search.search(batch)).collect::<Result<Vec<_>, _>>();
+            found.map_err(|error| RunError::misfit(error.to_string()))
+        },
         |_, radii| {
-            found.extend(radii);
+            let Some((all, layers)) = radii.split_first() else { return Ok(()) };
+            let of_layers = |k: usize| layers.iter().map(move |layer: &Vec<SampleRadius>| &layer[k]);
+            let record = |(k, r): (usize, &SampleRadius)| RadiusRecord::from(r).by_layer(of_layers(k));
+            records.extend(all.iter().enumerate().map(record));
+            found.extend(all);
             Ok(())
         },
     )?;
+    drop(searches);
     let settings = Settings {
         shared: &session.config,
         method,
         width: *width,
+        by_layer: *by_layer,
         attack: attack.as_ref(),
         exact: exact.as_ref().map(|options| Exact::new(options, budget)),
     };
@@ -128,20 +153,30 @@ pub fn run<F: Feed, W: Watch>(
         false => (describe(session, &settings), certify::guarantee(method)),
     };
     let header = session.header(&done, &[], &set, (described, guarantee), &settings)?;
-    let records: Vec<RadiusRecord> = found.iter().map(RadiusRecord::from).collect();
     let given = &session.config.threat.radii;
     let radii = if given.is_empty() { curve_radii(&records) } else { given.clone() };
-    let summary = RadiusSummary::new(&records, &radii, attack.is_some());
+    let attacked = attack.is_some();
+    let summary = RadiusSummary::new(&records, &radii, attacked).by_layer(&layers, &records, attacked);
     let interrupted = |radius: &SampleRadius| radius.reason == Some(Reason::Interrupted);
     let partial = done.partial || found.iter().any(interrupted);
     let environment = run.environment();
     Ok(if method.is_exact() {
-        let records: Vec<_> = found.iter().map(ExactRadiusRecord::from).collect();
+        let reason = |(radius, found): (RadiusRecord, &SampleRadius)| {
+            let reason = found.reason;
+            ExactRadiusRecord { radius, reason }
+        };
+        let records: Vec<_> = records.into_iter().zip(&found).map(reason).collect();
         let summary = ExactRadiusSummary::new(summary, &records);
         RadiusRun::Exact(Report { header, partial, results: result(summary, records), environment })
     } else {
         RadiusRun::Bound(Report { header, partial, results: result(summary, records), environment })
     })
+}
+
+/// The layers that move, and for each the set in which only it does.
+fn parts(network: &Network, set: &PerturbationSet) -> (Vec<String>, Vec<PerturbationSet>) {
+    let moving = set.layers.iter().filter(|layer| !layer.is_zero());
+    moving.map(|layer| (network.nodes()[layer.node].name.clone(), set.only(layer.node))).unzip()
 }
 
 fn result<R: Record>(summary: R::Summary, samples: Vec<R>) -> Vec<RunResult<R>> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Instant;
 use weightproof::verdict::Precision;
-use weightproof_report::{EstimateReport, InspectReport, NodeReport, ThreatReport};
+use weightproof_report::{EstimateReport, Format, InspectReport, NodeReport, ThreatReport};
 
 /// Settings, as the report echoes them.
 #[derive(Serialize)]
@@ -24,6 +24,9 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let threat = crate::threat::config(&args.threat)?;
     if threat.radii.len() > 1 {
         return Err(Failure::new(format!("radius: expected one to inspect, found {}", threat.radii.len())));
+    }
+    if args.output.format() == Format::Parquet {
+        return Err(Failure::new("format: expected text, json or csv for inspect, found parquet"));
     }
     output::check(args.output.output.as_deref())?;
     let settings = Settings { model: crate::config::model(&args.model), threat };

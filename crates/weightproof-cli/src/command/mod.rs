@@ -6,7 +6,9 @@ pub mod exact;
 pub mod experiment;
 pub mod generate;
 pub mod inspect;
+pub mod measure;
 pub mod radius;
+pub mod report;
 pub mod train;
 
 use std::process::ExitCode;

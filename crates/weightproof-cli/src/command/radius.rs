@@ -15,7 +15,7 @@ pub fn run(args: &RadiusArgs) -> Result<ExitCode, Failure> {
     let budget = config::limits(&args.limits, &method)?;
     let width = number::one("width", &args.width, Range::Positive)?;
     let attack = (!args.no_attack).then(|| config::attack(&args.search, None)).transpose()?;
-    let radius = RadiusConfig::new(method, budget, width, attack)?;
+    let radius = RadiusConfig::new(method, budget, width, attack)?.by_layer(args.by_layer);
     let arguments = Arguments {
         model: &args.model,
         data: &args.data,

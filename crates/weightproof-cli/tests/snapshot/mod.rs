@@ -92,6 +92,13 @@ pub fn check(name: &str, run: &Run) {
     assert!(same_text(&expected, &found), "{name}: expected\n{expected}\nfound\n{found}");
 }
 
+/// Compares a text.
+pub fn check_text(name: &str, found: &str) {
+    let Some(expected) = stored(&format!("{name}.txt"), found) else { return };
+    let differs = expected.lines().zip(found.lines()).find(|(a, b)| a != b);
+    assert!(expected == found, "{name}: first difference {differs:?}");
+}
+
 /// Compares the exit code and the parsed standard output, without `environment`.
 pub fn check_json(name: &str, run: &Run) {
     let output = run.output();
@@ -107,7 +114,7 @@ pub fn check_json(name: &str, run: &Run) {
 }
 
 /// A row without the time at its end.
-fn without_seconds(line: &str) -> String {
+pub fn without_seconds(line: &str) -> String {
     let number = line.strip_suffix(" s").and_then(|row| row.rsplit_once(' '));
     match number.filter(|(_, number)| number.parse::<f64>().is_ok()) {
         Some((row, _)) => format!("{row} … s"),
@@ -144,7 +151,7 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 /// Whether two texts have the same words, numbers near each other.
-fn same_text(a: &str, b: &str) -> bool {
+pub fn same_text(a: &str, b: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
         let separate = |c: char| c.is_whitespace() || c == ',';
         text.lines()

@@ -161,6 +161,23 @@ impl PerturbationSet {
         }
     }
 
+    /// The set in which only the parameters of node `index` move; input, activations and sums stay as they are.
+    pub fn only(&self, index: usize) -> Self {
+        let keep = |layer: &LayerSet| match layer.node == index {
+            true => layer.clone(),
+            false => {
+                LayerSet { per_use: layer.per_use, ..LayerSet::unperturbed(layer.node, layer.bias.len()) }
+            }
+        };
+        PerturbationSet {
+            layers: self.layers.iter().map(keep).collect(),
+            roundings: Vec::new(),
+            input_radius: 0.0,
+            activation_radius: 0.0,
+            ..self.clone()
+        }
+    }
+
     /// Radii of node `index`, when it has parameters.
     pub fn layer(&self, index: usize) -> Option<&LayerSet> {
         self.layers.iter().find(|l| l.node == index)
@@ -179,5 +196,31 @@ impl PerturbationSet {
     pub fn perturbed_layers(&self, network: &Network) -> Vec<String> {
         let moved = self.layers.iter().filter(|l| !l.is_zero());
         moved.map(|l| network.nodes()[l.node].name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_layer_moves() {
+        let layer = |node, radius| LayerSet {
+            weight: WeightRadius::Uniform(radius),
+            bias: vec![radius; 2],
+            ..LayerSet::unperturbed(node, 2)
+        };
+        let set = PerturbationSet {
+            layers: vec![layer(1, 0.1), layer(3, 0.2)],
+            roundings: vec![SumRounding { node: 2, relative: 0.1, absolute: 0.1 }],
+            input_radius: 0.3,
+            input_range: Some((0.0, 1.0)),
+            activation_radius: 0.4,
+            value_limit: None,
+        };
+        let only = set.only(3);
+        assert!(only.layers[0].is_zero() && only.layers[0].bias.len() == 2);
+        assert_eq!(only.layers[1], set.layers[1]);
+        assert_eq!((only.input_radius, only.activation_radius, only.roundings.len()), (0.0, 0.0, 0));
     }
 }

@@ -1,0 +1,141 @@
+//! What a measure is, and the table of all.
+
+use crate::context::Context;
+use crate::error::Refusal;
+use crate::{
+    compression, distance, fisher_rao, frobenius, held_out, margins, pac_bayes, parameters, path_norm,
+    rademacher_measures, sharpness, spectral, spectral_margin,
+};
+use serde::Serialize;
+
+/// What the number of a measure is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guarantee {
+    /// Proved, for bounds evaluated without rounding.
+    RealArithmetic,
+    /// Measured: it proves nothing about what was not seen.
+    Estimate,
+}
+
+impl Guarantee {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Guarantee::RealArithmetic => "real-arithmetic",
+            Guarantee::Estimate => "estimate",
+        }
+    }
+}
+
+/// Which way a measure is meant to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Larger numbers are meant to go with larger gaps.
+    WorseLarger,
+    /// Larger numbers are meant to go with smaller gaps.
+    BetterLarger,
+}
+
+impl Direction {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::WorseLarger => "larger is worse",
+            Direction::BetterLarger => "larger is better",
+        }
+    }
+}
+
+/// What a measure needs besides the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Needs {
+    /// Training samples, or others in their place, with labels.
+    pub labels: bool,
+    /// Samples that training has not seen.
+    pub held_out: bool,
+    /// The network before it was trained.
+    pub initial: bool,
+    /// A perturbation set: one number for each radius.
+    pub set: bool,
+    /// A search, with its time.
+    pub search: bool,
+}
+
+impl Needs {
+    /// The network alone.
+    pub const NOTHING: Needs =
+        Needs { labels: false, held_out: false, initial: false, set: false, search: false };
+    /// Labelled samples.
+    pub const LABELS: Needs = Needs { labels: true, ..Needs::NOTHING };
+}
+
+/// One number about a network.
+#[derive(Clone, Copy)]
+pub struct Measure {
+    /// Name in reports.
+    pub name: &'static str,
+    /// What it is, as a formula.
+    pub quantity: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+    /// What it needs.
+    pub needs: Needs,
+    /// What it is worth.
+    pub guarantee: Guarantee,
+    /// Which way it is meant to go.
+    pub direction: Direction,
+    /// The number.
+    pub value: fn(&Context<'_>) -> Result<f64, Refusal>,
+}
+
+/// All measures, in the order of reports.
+pub static MEASURES: &[Measure] = &[
+    parameters::PARAMETERS,
+    margins::TENTH,
+    margins::MEDIAN,
+    frobenius::SUM,
+    frobenius::PRODUCT,
+    spectral::SUM,
+    spectral::PRODUCT,
+    path_norm::SQUARES,
+    path_norm::MAGNITUDES,
+    fisher_rao::FISHER_RAO,
+    spectral_margin::COMPLEXITY,
+    spectral_margin::MARGIN,
+    distance::FROBENIUS,
+    distance::SPECTRAL,
+    compression::CAPACITY,
+    pac_bayes::SHARPNESS,
+    pac_bayes::BOUND,
+    pac_bayes::MAGNITUDE_SHARPNESS,
+    pac_bayes::MAGNITUDE_BOUND,
+    rademacher_measures::CAPACITY,
+    rademacher_measures::BOUND,
+    held_out::HELD_OUT,
+    sharpness::CERTIFIED_ERROR,
+    sharpness::ATTACKED_ERROR,
+    sharpness::CERTIFIED_LOSS,
+    sharpness::ATTACKED_LOSS,
+];
+
+/// A measure of a network, or why there is none. Numbers that are not finite are none.
+pub fn take(measure: &Measure, context: &Context<'_>) -> Result<f64, Refusal> {
+    let value = (measure.value)(context)?;
+    if value.is_finite() { Ok(value) } else { Err(Refusal::Undefined(format!("not finite: {value}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_measure_says_what_it_is() {
+        for (k, measure) in MEASURES.iter().enumerate() {
+            assert!(MEASURES[..k].iter().all(|other| other.name != measure.name), "{}", measure.name);
+            assert!(!measure.quantity.is_empty() && !measure.source.is_empty());
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Figures as SVG: in a page, where style sheets colour them and scripts add values under the pointer, and as files of their own.
+//!
+//! ```text
+//! Chart | Bars | Ranges | Matrix → Drawing → inline SVG | file.svg → file.png
+//! ```
+//! Every mark has its colours as attributes, so that a file needs nothing else, and a class, by which a page restyles it. Series
+//! differ in colour (Okabe and Ito's palette), dash and marker.
+
+mod axis;
+mod bars;
+mod chart;
+mod drawing;
+mod frame;
+mod matrix;
+mod palette;
+mod ranges;
+mod raster;
+
+pub use axis::{Axis, Scale};
+pub use bars::{Bar, BarGroup, Bars};
+pub use chart::{Band, Chart, Series};
+pub use drawing::Drawing;
+pub use matrix::{Matrix, MatrixCell};
+pub use palette::Ink;
+pub use ranges::{Quantiles, Range, RangeRow, Ranges};
+pub use raster::{RasterError, png};

@@ -1,0 +1,161 @@
+//! The numbers that matter, and a table of all results.
+
+use super::grid::{Grid, GridCell, GridColumn, full};
+use super::section::{Section, badge};
+use super::study::Study;
+use crate::number::{exact, grouped, percent, shape, value};
+use crate::reading::{Command, ResultAt, RunFile};
+use maud::{Markup, html};
+
+/// Title and lead of a study.
+pub(super) fn title(study: &Study<'_>) -> (String, Markup) {
+    let run = study.first();
+    let threat = &run.threat;
+    let kept = match run.property() {
+        "label" => "keep the given label",
+        "prediction" => "keep the prediction of the unperturbed network",
+        _ => "keep every output within the tolerance",
+    };
+    let lead = html! {
+        "Which of " strong { (grouped(run.data.samples)) } " samples of " strong { (run.data.description) } " " (kept)
+        " when the weights of " strong { (run.model.name) } " change, by " strong { (threat.kind) } " perturbations of "
+        @if threat.perturbed_layers.len() == run.model.layers.len() { "all " (threat.perturbed_layers.len()) " layers" }
+        @else { "the layers " (threat.perturbed_layers.join(", ")) }
+        @if threat.input_radius > 0.0 { " and of the input, by up to " (exact(threat.input_radius)) }
+        @if threat.activation_radius > 0.0 { " and of every activation, by up to " (exact(threat.activation_radius)) }
+        "."
+        @for run in study.runs.iter().filter(|run| run.partial) {
+            p class="warning" { strong { "Interrupted: " } (run.file) " has the first " (grouped(run.data.samples)) " samples only." }
+        }
+    };
+    (format!("{} under perturbed weights", run.model.name), lead)
+}
+
+/// Cards, and the table of all results.
+pub(super) fn section(study: &Study<'_>) -> Section {
+    let blocks = vec![
+        html! { div class="cards" { @for card in cards(study) { (card) } } }.into(),
+        html! { h3 { "All results" } (table(study).html()) }.into(),
+    ];
+    Section { id: "summary", title: "In brief", blocks }
+}
+
+/// A number in large type.
+fn card(name: &str, number: &str, field: &str, v: f64, guarantee: &str, detail: &str) -> Markup {
+    html! {
+        div class="card" {
+            div class="card-name" { (name) }
+            div class="card-number" data-field=(field) data-value=(full(v)) { (number) }
+            div class="card-detail" { (badge(guarantee)) @if !detail.is_empty() { span { (detail) } } }
+        }
+    }
+}
+
+fn cards(study: &Study<'_>) -> Vec<Markup> {
+    let mut cards = Vec::new();
+    let (_, any) = study.results().next().expect("a study has results");
+    if let Some(accuracy) = any.summary.accuracy {
+        let detail = any.summary.correct.map_or_else(String::new, |n| format!("{} right", grouped(n)));
+        cards.push(card("accuracy", &percent(accuracy), "accuracy", accuracy, "measured", &detail));
+    }
+    if let Some(run) = study.of(Command::Radius) {
+        let summary = &run.results[0].summary;
+        let unit = &run.threat.unit;
+        if let Some(v) = summary.median_certified_radius {
+            let name = "median certified radius";
+            cards.push(card(name, &value(v), "median_certified_radius", v, &run.guarantee, unit));
+        }
+        if let Some(v) = summary.median_attacked_radius {
+            let name = "median attacked radius";
+            cards.push(card(name, &value(v), "median_attacked_radius", v, "estimate", unit));
+        }
+    }
+    let at = |run: &RunFile, result: &ResultAt| {
+        let radius = result.radius.map_or_else(String::new, |r| format!("radius {}, ", exact(r)));
+        format!("{radius}{}", run.method_name())
+    };
+    // The radius that tells most: where a half is certified.
+    let certified = study.results().filter_map(|(run, r)| Some((run, r, r.summary.certified_accuracy?)));
+    let middle = certified.min_by(|a, b| (a.2 - 0.5).abs().total_cmp(&(b.2 - 0.5).abs()));
+    let radius = middle.as_ref().and_then(|(_, result, _)| result.radius);
+    if let Some((run, result, v)) = middle {
+        let name = "certified accuracy";
+        cards.push(card(name, &percent(v), "certified_accuracy", v, &run.guarantee, &at(run, result)));
+        if let Some(v) = result.summary.mean_margin_lower {
+            let name = "mean margin bound";
+            cards.push(card(name, &value(v), "mean_margin_lower", v, &run.guarantee, &at(run, result)));
+        }
+    }
+    let attacked = study.results().filter_map(|(run, r)| Some((run, r, r.summary.accuracy_under_attack?)));
+    let attacked: Vec<_> = attacked.collect();
+    let same = attacked.iter().filter(|(_, r, _)| radius.is_none() || r.radius == radius);
+    let shown = same.min_by(|a, b| a.2.total_cmp(&b.2)).or(attacked.get(attacked.len() / 2));
+    if let Some((run, result, v)) = shown {
+        let name = "accuracy under attack";
+        cards.push(card(name, &percent(*v), "accuracy_under_attack", *v, "estimate", &at(run, result)));
+    }
+    cards
+}
+
+fn table(study: &Study<'_>) -> Grid {
+    let guarantee = study.guarantee();
+    let radii = study.of(Command::Radius).is_some();
+    let mut columns = vec![
+        GridColumn::words("result"),
+        GridColumn::words("command"),
+        GridColumn::words("method"),
+        GridColumn::number("radius", "", "radius"),
+        GridColumn::number("samples", "", "samples"),
+        GridColumn::number("accuracy", "measured", "accuracy"),
+        GridColumn::number("certified accuracy", guarantee, "certified_accuracy"),
+        GridColumn::number("accuracy under attack", "estimate", "accuracy_under_attack"),
+        GridColumn::number("mean margin bound", guarantee, "mean_margin_lower"),
+        GridColumn::number("mean worst margin", "estimate", "mean_worst_margin"),
+    ];
+    if radii {
+        columns.push(GridColumn::number("median certified radius", guarantee, "median_certified_radius"));
+        columns.push(GridColumn::number("mean certified radius", guarantee, "mean_certified_radius"));
+        columns.push(GridColumn::number("median attacked radius", "estimate", "median_attacked_radius"));
+    }
+    let exact_run = study.results().any(|(_, r)| r.summary.falsified.is_some());
+    if exact_run {
+        columns.push(GridColumn::number("falsified", "witness", "falsified"));
+        columns.push(GridColumn::number("unknown", "", "unknown"));
+    }
+    let row = |(run, result): (&RunFile, &ResultAt)| {
+        let s = &result.summary;
+        let mut row = vec![
+            GridCell::words(&*run.file),
+            GridCell::words(run.command.name()),
+            GridCell::words(run.method_name()),
+            GridCell::exact(result.radius),
+            GridCell::count(s.samples),
+            GridCell::percent(s.accuracy),
+            GridCell::percent(s.certified_accuracy),
+            GridCell::percent(s.accuracy_under_attack),
+            GridCell::value(s.mean_margin_lower),
+            GridCell::value(s.mean_worst_margin),
+        ];
+        if radii {
+            row.push(GridCell::value(s.median_certified_radius));
+            row.push(GridCell::value(s.mean_certified_radius));
+            row.push(GridCell::value(s.median_attacked_radius));
+        }
+        if exact_run {
+            row.push(GridCell::number(s.falsified.map(|n| n as f64), |n| grouped(n as usize)));
+            row.push(GridCell::number(s.unknown.map(|n| n as f64), |n| grouped(n as usize)));
+        }
+        row
+    };
+    let mut grid = Grid { caption: "All results".into(), columns, rows: study.results().map(row).collect() };
+    grid.drop_empty();
+    grid
+}
+
+/// The network in a line.
+pub(super) fn network(run: &RunFile) -> String {
+    let m = &run.model;
+    let widths = m.layers.iter().filter_map(|l| l.shape.first()).map(usize::to_string);
+    let widths: Vec<String> = std::iter::once(shape(&m.input_shape)).chain(widths).collect();
+    format!("{}, {} parameters", widths.join("–"), grouped(m.parameters))
+}

@@ -1,0 +1,148 @@
+//! Parquet: the rows of the CSV form with types, and the blocks above them as metadata.
+//!
+//! Indices and counts are 64-bit integers, classes 32-bit integers, numbers doubles, words UTF-8. What is missing or not finite is
+//! null. The metadata has the header under the key `weightproof`, as JSON.
+
+use crate::column::{Cell, Kind};
+use crate::report::{Record, Report};
+use ::parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
+use ::parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
+use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::KeyValue;
+use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter, SerializedRowGroupWriter};
+use ::parquet::schema::types::Type;
+use serde_json::json;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// Rows that are written at once.
+const GROUP: usize = 1 << 17;
+
+/// Writes a report.
+pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io::Result<()> {
+    let more = report.results.first().map_or_else(Vec::new, |result| R::more_columns(&result.summary));
+    let radii = report.results.iter().any(|r| r.radius.is_some());
+    let columns: Vec<(String, Kind)> = radii
+        .then(|| ("radius".to_owned(), Kind::Number))
+        .into_iter()
+        .chain(R::COLUMNS.iter().map(|c| (c.name.to_owned(), c.kind)))
+        .chain(more.into_iter().map(|name| (name, Kind::Number)))
+        .collect();
+    let row = |radius: Option<f64>, sample: &R| -> Vec<Cell> {
+        let radius = radii.then(|| Cell::number(radius));
+        let more = sample.more_cells().into_iter().map(Cell::number);
+        radius.into_iter().chain(sample.cells()).chain(more).collect()
+    };
+    let rows = report.results.iter().flat_map(|r| r.samples.iter().map(move |s| (r.radius, s)));
+    let mut rows = rows.map(|(radius, sample)| row(radius, sample)).peekable();
+    // In memory, because the writer of the file may stay on its thread only.
+    let mut bytes = Vec::new();
+    let mut write = || -> Result<(), ParquetError> {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_created_by(concat!("weightproof ", env!("CARGO_PKG_VERSION")).into())
+            .set_key_value_metadata(Some(vec![KeyValue::new("weightproof".into(), header(report))]))
+            .build();
+        let mut file =
+            SerializedFileWriter::new(&mut bytes, Arc::new(schema(&columns)?), Arc::new(properties))?;
+        while rows.peek().is_some() {
+            let block: Vec<Vec<Cell>> = rows.by_ref().take(GROUP).collect();
+            let mut group = file.next_row_group()?;
+            for (k, (_, kind)) in columns.iter().enumerate() {
+                write_column(&mut group, *kind, block.iter().map(|row| &row[k]))?;
+            }
+            group.close()?;
+        }
+        file.close().map(drop)
+    };
+    write().map_err(io::Error::other)?;
+    out.write_all(&bytes)
+}
+
+/// The blocks above the rows, as JSON.
+fn header<R: Record>(report: &Report<R>) -> String {
+    let h = &report.header;
+    let header = json!({
+        "schema": format!("weightproof/{}/1", R::COMMAND),
+        "partial": report.partial,
+        "model": h.model,
+        "data": h.data,
+        "threat": h.threat,
+        "method": h.method,
+        "guarantee": h.guarantee,
+        "config": h.config,
+        "environment": report.environment,
+    });
+    header.to_string()
+}
+
+fn schema(columns: &[(String, Kind)]) -> Result<Type, ParquetError> {
+    let column = |(name, kind): &(String, Kind)| {
+        let (physical, logical) = match kind {
+            Kind::Integer => (Physical::INT64, None),
+            Kind::Class => (Physical::INT32, None),
+            Kind::Number => (Physical::DOUBLE, None),
+            Kind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+        };
+        let field = Type::primitive_type_builder(name, physical).with_repetition(Repetition::OPTIONAL);
+        field.with_logical_type(logical).build().map(Arc::new)
+    };
+    let fields = columns.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    Type::group_type_builder("samples").with_fields(fields).build()
+}
+
+/// One column of a block: the values that are there, and for every row whether it has one.
+fn write_column<'a, W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    kind: Kind,
+    cells: impl Iterator<Item = &'a Cell> + Clone,
+) -> Result<(), ParquetError> {
+    let Some(mut column) = group.next_column()? else {
+        return Err(ParquetError::General("fewer columns than the schema has".into()));
+    };
+    let writer = &mut column;
+    match kind {
+        Kind::Integer => put::<Int64Type>(
+            writer,
+            cells.map(|c| match c {
+                Cell::Integer(n) => n.map(|n| n as i64),
+                Cell::Class(_) | Cell::Number(_) | Cell::Text(_) => None,
+            }),
+        ),
+        Kind::Class => put::<Int32Type>(
+            writer,
+            cells.map(|c| match c {
+                Cell::Class(class) => class.and_then(|class| i32::try_from(class).ok()),
+                Cell::Integer(_) | Cell::Number(_) | Cell::Text(_) => None,
+            }),
+        ),
+        Kind::Number => put::<DoubleType>(
+            writer,
+            cells.map(|c| match c {
+                Cell::Number(v) => *v,
+                Cell::Integer(_) | Cell::Class(_) | Cell::Text(_) => None,
+            }),
+        ),
+        Kind::Text => put::<ByteArrayType>(
+            writer,
+            cells.map(|c| match c {
+                Cell::Text(text) => text.as_deref().map(ByteArray::from),
+                Cell::Integer(_) | Cell::Class(_) | Cell::Number(_) => None,
+            }),
+        ),
+    }?;
+    column.close()
+}
+
+fn put<T: ::parquet::data_type::DataType>(
+    writer: &mut SerializedColumnWriter<'_>,
+    cells: impl Iterator<Item = Option<T::T>>,
+) -> Result<(), ParquetError> {
+    let (mut values, mut levels) = (Vec::new(), Vec::new());
+    for cell in cells {
+        levels.push(i16::from(cell.is_some()));
+        values.extend(cell);
+    }
+    writer.typed::<T>().write_batch(&values, Some(&levels), None).map(drop)
+}
