@@ -105,7 +105,7 @@ def test_files(tmp_path: pathlib.Path, mnist: Example) -> None:
     fails(wp.DataError, "offset: expected less than 1000", ask=wp.Data.load, offset=1000)
     result = wp.certify(*mnist, radius=0.001)
     with pytest.raises(ValueError, match="extensions"):
-        result.save(tmp_path / "result.parquet")
+        result.save(tmp_path / "result.pickle")
     with pytest.raises(OSError):
         result.save(tmp_path / "no" / "folder.json")
 

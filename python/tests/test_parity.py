@@ -60,8 +60,9 @@ def test_radii(command_line: str) -> None:
     found = wp.radius(network, data, threat="relative", width=0.05, steps=10, restarts=1)
     arguments = ["--samples", "20", "--threat", "relative", "--width", "0.05", "--steps", "10", "--restarts", "1"]
     same(found, command(command_line, "radius", *arguments))
-    found = wp.radius(network, data, attack=None)
-    same(found, command(command_line, "radius", "--samples", "20", "--no-attack"))
+    found = wp.radius(network, data, attack=None, by_layer=True)
+    same(found, command(command_line, "radius", "--samples", "20", "--no-attack", "--by-layer"))
+    assert any("dense1" in name and not np.isnan(found[name]).all() for name in found.columns)
     found = wp.radius(network, data, method="exact", max_nodes=50, steps=10)
     same(found, command(command_line, "radius", "--samples", "20", "--method", "exact", "--max-nodes", "50", "--steps", "10"))
 
@@ -114,13 +115,13 @@ def _model(folder: pathlib.Path) -> pathlib.Path:
 def test_written_results_are_those_of_the_command_line(command_line: str, tmp_path: pathlib.Path) -> None:
     network, data = wp.examples.mnist(samples=10)
     result = wp.certify(network, data, radius=0.001)
-    for extension, format in ((".json", "json"), (".csv", "csv")):
+    for extension, format in ((".json", "json"), (".csv", "csv"), (".txt", "text")):
         path = tmp_path / f"result{extension}"
         result.save(path)
         arguments = ["certify", "--samples", "10", "--radius", "0.001", "--format", format, "--quiet"]
         expected = subprocess.run([command_line, *arguments], capture_output=True, text=True, check=False).stdout
 
         def clean(text: str) -> list[str]:
-            return [line for line in text.splitlines() if '"environment"' not in line]
+            return [line for line in text.splitlines() if '"environment"' not in line and not line.startswith("time ")]
 
         assert clean(path.read_text()) == clean(expected)

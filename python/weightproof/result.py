@@ -22,6 +22,8 @@ __all__ = ["Result"]
 _CLEAN = ("index", "label", "predicted", "margin")
 _INTEGERS = ("index", "label", "predicted", "runner_up", "nodes")
 _WORDS = ("verdict", "reason")
+#: Columns that a run from Python does not fill, and one that `seconds` would hide.
+_LEFT_OUT = ("seconds", "witness", "oracle", "oracle_seconds")
 
 
 class Result:
@@ -79,7 +81,7 @@ class Result:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns."""
-        return tuple(name for name in self._report.columns if name not in ("seconds", "witness"))
+        return tuple(name for name in self._report.columns if name not in _LEFT_OUT)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -111,6 +113,12 @@ class Result:
         if name.startswith("_") or name not in self.columns:
             known = "" if name.startswith("_") else f"; its columns are {', '.join(self.columns)}"
             raise AttributeError(f"a result of this run has no {name!r}{known}")
+        return self[name]
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        """A column by its name, which need not be one of Python."""
+        if name not in self.columns:
+            raise KeyError(name)
         if name not in self._cache:
             self._cache[name] = self._column(name)
         return self._cache[name]
@@ -124,7 +132,7 @@ class Result:
     def to_json(self) -> str:
         """The JSON of the command line (``--format json``)."""
         self._fingerprint()
-        return self._report.write("json")
+        return self._report.write("json").decode()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of the command line as a dictionary."""
@@ -150,23 +158,23 @@ class Result:
         return table.astype(dict.fromkeys(words, "category")).set_index("index")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes ``.json``, ``.csv`` or ``.txt``, as the command line does; ``weightproof report`` reads the JSON.
+        """Writes ``.json``, ``.csv``, ``.parquet`` or ``.txt``, as the command line does; ``weightproof report`` reads the JSON.
 
         Raises:
             ValueError: The extension is another one.
             OSError: The file cannot be written.
         """
-        formats = {".json": "json", ".csv": "csv", ".txt": "text"}
+        formats = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
         extension = os.path.splitext(path)[1].lower()
         if extension not in formats:
-            raise ValueError(f"{os.fspath(path)}: expected one of the extensions .json, .csv, .txt, found {extension!r}")
+            raise ValueError(f"{os.fspath(path)}: expected one of the extensions .json, .csv, .parquet, .txt, found {extension!r}")
         self._fingerprint()
-        text = self._report.write(formats[extension])
+        found = self._report.write(formats[extension])
         # In place of a former file only once it is complete.
         draft = f"{os.fspath(path)}.{os.getpid()}.tmp"
         try:
-            with open(draft, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with open(draft, "wb") as file:
+                file.write(found)
             os.replace(draft, path)
         finally:
             if os.path.exists(draft):
@@ -174,7 +182,7 @@ class Result:
 
     def __str__(self) -> str:
         self._fingerprint()
-        return self._report.write("text")
+        return self._report.write("text").decode()
 
     def __repr__(self) -> str:
         return f"<Result of {self.command}: {len(self)} samples, {self._headline()} ({self.guarantee})>"
@@ -203,9 +211,12 @@ class Result:
         return found[0] if len(found) == 1 else np.array(found)
 
     def _at(self, name: str, k: int) -> npt.NDArray[Any]:
-        if name in _WORDS and (name != "verdict" or name in self._report.columns):
+        if name in _WORDS:
             return np.array(self._report.words(name, k), dtype="U16")
         numbers = self._report.numbers(name, k)
+        if name == "margin_lower":
+            # No bound is the least one.
+            numbers[np.isnan(numbers)] = -np.inf
         if name in _INTEGERS and not np.isnan(numbers).any():
             return numbers.astype(np.int64)
         return numbers

@@ -142,6 +142,7 @@ def radius(
     method: str = "linear",
     intermediate: str | None = None,
     width: float = 0.01,
+    by_layer: bool = False,
     attack: str | None = "neuron-space",
     steps: int = 100,
     restarts: int = 4,
@@ -166,6 +167,7 @@ def radius(
         radius: Radii of the curve in the summary; chosen by default.
         method: As in :func:`certify`; ``exact`` closes the interval between the two radii by branch and bound.
         width: Relative distance of neighbouring radii of the search, 0.0001 to 1.
+        by_layer: Search every layer on its own as well: which one limits the certificate. Columns with the layer's name.
         attack: ``neuron-space`` or ``weight-space``; ``None`` leaves attacked radii out.
 
     The other arguments are those of :func:`certify` and :func:`attack`.
@@ -176,7 +178,7 @@ def radius(
     """
     settings = _shared(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
     settings |= _method(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, None)
-    settings["width"] = _check.number("width", width, "positive")
+    settings |= {"width": _check.number("width", width, "positive"), "by_layer": bool(by_layer)}
     if attack is not None:
         settings |= _search(attack, steps, restarts, None)
     return _run(_weightproof.radius, "radius", network, x, y, settings, progress)

@@ -1,13 +1,13 @@
 //! Images of samples for a report, from the data of a result when they are still there.
 
 use crate::error::Failure;
-use weightproof_run::source::embedded_images;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use weightproof_formats::FormatError;
 use weightproof_formats::data::{DataOptions, DataSet, Split};
 use weightproof_report::html::{Layout, Picture, Pictures, Wanted};
+use weightproof_run::source::embedded_images;
 
 /// Reads the images of `wanted`, from `data` if it is given. Data that a result names and that are no longer there, or are others, give
 /// a remark and no images.

@@ -4,12 +4,12 @@ use crate::array::{Array, Values};
 use numpy::PyArray1;
 use pyo3::exceptions::{PyIndexError, PyKeyError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
-use weightproof::verdict::{Reason, Verdict};
 use weightproof_report::{
-    AttackRecord, CertifyRecord, ExactRadiusRecord, ExactRecord, Format, Header, RadiusRecord, Record,
+    AttackRecord, Cell, CertifyRecord, ExactRadiusRecord, ExactRecord, Format, Header, RadiusRecord, Record,
     Report as Document,
 };
 
@@ -103,10 +103,7 @@ impl Report {
 
     /// Names of the columns that CSV has.
     #[getter]
-    fn columns(&self) -> Vec<&'static str> {
-        fn columns<R: Record>(_: &Document<R>) -> Vec<&'static str> {
-            R::COLUMNS.to_vec()
-        }
+    fn columns(&self) -> Vec<String> {
         with!(&self.kind, d => columns(d))
     }
 
@@ -135,22 +132,22 @@ impl Report {
 
     /// One number for each sample of result `k`; NaN where there is none.
     fn numbers<'py>(&self, py: Python<'py>, name: &str, k: usize) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        fn numbers<R: Row>(document: &Document<R>, name: &str, k: usize) -> PyResult<Vec<f64>> {
-            let result = document.results.get(k).ok_or_else(|| PyIndexError::new_err(k))?;
-            let column = result.samples.iter().map(|row| row.number(name));
-            column.collect::<Option<_>>().ok_or_else(|| PyKeyError::new_err(name.to_owned()))
-        }
-        Ok(PyArray1::from_vec(py, with!(&self.kind, d => numbers(d, name, k))?))
+        let number = |cell| match cell {
+            Cell::Integer(n) => n.map(|n| n as f64),
+            Cell::Class(class) => class.map(f64::from),
+            Cell::Number(v) => v,
+            Cell::Text(_) => None,
+        };
+        let found = with!(&self.kind, d => column(d, name, k, |cell| number(cell).unwrap_or(f64::NAN)))?;
+        Ok(PyArray1::from_vec(py, found))
     }
 
-    /// One word for each sample of result `k`: its verdict or reason, empty where there is none.
-    fn words(&self, name: &str, k: usize) -> PyResult<Vec<&'static str>> {
-        fn words<R: Row>(document: &Document<R>, name: &str, k: usize) -> PyResult<Vec<&'static str>> {
-            let result = document.results.get(k).ok_or_else(|| PyIndexError::new_err(k))?;
-            let column = result.samples.iter().map(|row| row.word(name));
-            column.collect::<Option<_>>().ok_or_else(|| PyKeyError::new_err(name.to_owned()))
-        }
-        with!(&self.kind, d => words(d, name, k))
+    /// One word for each sample of result `k`, empty where there is none.
+    fn words(&self, name: &str, k: usize) -> PyResult<Vec<String>> {
+        with!(&self.kind, d => column(d, name, k, |cell| match cell {
+            Cell::Text(text) => text.unwrap_or_default(),
+            Cell::Integer(_) | Cell::Class(_) | Cell::Number(_) => String::new(),
+        }))
     }
 
     /// The summary of result `k` as JSON.
@@ -165,17 +162,41 @@ impl Report {
         with!(&self.kind, d => summary(d, k))
     }
 
-    /// The report in a format: text, json or csv.
-    fn write(&self, py: Python<'_>, format: &str) -> PyResult<String> {
+    /// The bytes of the report in a format: text, json, csv or parquet.
+    fn write<'py>(&self, py: Python<'py>, format: &str) -> PyResult<Bound<'py, PyBytes>> {
         let format = match format {
             "json" => Format::Json,
             "csv" => Format::Csv,
+            "parquet" => Format::Parquet,
             _ => Format::Text,
         };
         let mut bytes = Vec::new();
         py.detach(|| with!(&self.kind, d => d.write(format, &mut bytes)))?;
-        Ok(String::from_utf8(bytes)?)
+        Ok(PyBytes::new(py, &bytes))
     }
+}
+
+/// Names of all columns.
+fn columns<R: Record>(document: &Document<R>) -> Vec<String> {
+    let more = document.results.first().map(|result| R::more_columns(&result.summary)).unwrap_or_default();
+    R::COLUMNS.iter().map(|column| column.name.to_owned()).chain(more).collect()
+}
+
+/// A column of result `k`.
+fn column<R: Record, T>(
+    document: &Document<R>,
+    name: &str,
+    k: usize,
+    value: impl Fn(Cell) -> T,
+) -> PyResult<Vec<T>> {
+    let at = columns(document).iter().position(|column| column == name);
+    let at = at.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+    let result = document.results.get(k).ok_or_else(|| PyIndexError::new_err(k))?;
+    let cell = |row: &R| match at.checked_sub(R::COLUMNS.len()) {
+        None => row.cells().swap_remove(at),
+        Some(more) => Cell::Number(row.more_cells()[more]),
+    };
+    Ok(result.samples.iter().map(|row| value(cell(row))).collect())
 }
 
 impl Report {
@@ -209,105 +230,4 @@ fn fingerprint(values: Values<'_>) -> String {
         Values::U8(all) => hasher.update(all),
     }
     hex(&hasher.finalize())
-}
-
-/// A record whose fields are known by the names of JSON.
-trait Row: Record {
-    /// A field that is a number; NaN where it is missing, `None` for another field.
-    fn number(&self, name: &str) -> Option<f64>;
-
-    /// A field that is a word; `None` for another field.
-    fn word(&self, _name: &str) -> Option<&'static str> {
-        None
-    }
-}
-
-/// The fields that all records have.
-fn clean(name: &str, index: usize, label: Option<u32>, predicted: u32, margin: f64) -> Option<f64> {
-    match name {
-        "index" => Some(index as f64),
-        "label" => Some(label.map_or(f64::NAN, f64::from)),
-        "predicted" => Some(f64::from(predicted)),
-        "margin" => Some(margin),
-        _ => None,
-    }
-}
-
-fn or_nan(number: Option<f64>) -> Option<f64> {
-    Some(number.unwrap_or(f64::NAN))
-}
-
-fn outcome(name: &str, verdict: Verdict, reason: Option<Reason>) -> Option<&'static str> {
-    match (name, verdict) {
-        ("verdict", Verdict::Verified) => Some("verified"),
-        ("verdict", Verdict::Falsified) => Some("falsified"),
-        ("verdict", Verdict::Unknown) => Some("unknown"),
-        ("reason", _) => Some(reason.map_or("", Reason::name)),
-        _ => None,
-    }
-}
-
-impl Row for CertifyRecord {
-    fn number(&self, name: &str) -> Option<f64> {
-        match name {
-            "margin_lower" => Some(self.margin_lower),
-            "runner_up" => Some(f64::from(self.runner_up)),
-            "deviation_upper" => or_nan(self.deviation_upper),
-            _ => clean(name, self.index, self.label, self.predicted, self.margin),
-        }
-    }
-
-    fn word(&self, name: &str) -> Option<&'static str> {
-        outcome(name, self.verdict, self.reason)
-    }
-}
-
-impl Row for ExactRecord {
-    fn number(&self, name: &str) -> Option<f64> {
-        match name {
-            "worst_margin" => Some(self.worst_margin),
-            "nodes" => Some(self.nodes as f64),
-            "seconds" => Some(self.seconds),
-            _ => self.certify.number(name),
-        }
-    }
-
-    fn word(&self, name: &str) -> Option<&'static str> {
-        self.certify.word(name)
-    }
-}
-
-impl Row for AttackRecord {
-    fn number(&self, name: &str) -> Option<f64> {
-        match name {
-            "worst_margin" => Some(self.worst_margin),
-            "runner_up" => Some(f64::from(self.runner_up)),
-            "deviation" => or_nan(self.deviation),
-            _ => clean(name, self.index, self.label, self.predicted, self.margin),
-        }
-    }
-
-    fn word(&self, name: &str) -> Option<&'static str> {
-        outcome(name, self.verdict, self.reason)
-    }
-}
-
-impl Row for RadiusRecord {
-    fn number(&self, name: &str) -> Option<f64> {
-        match name {
-            "certified_radius" => Some(self.certified_radius),
-            "attacked_radius" => or_nan(self.attacked_radius),
-            _ => clean(name, self.index, self.label, self.predicted, self.margin),
-        }
-    }
-}
-
-impl Row for ExactRadiusRecord {
-    fn number(&self, name: &str) -> Option<f64> {
-        self.radius.number(name)
-    }
-
-    fn word(&self, name: &str) -> Option<&'static str> {
-        (name == "reason").then(|| self.reason.map_or("", Reason::name))
-    }
 }

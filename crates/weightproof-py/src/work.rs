@@ -231,6 +231,7 @@ struct RadiusSettings {
     #[serde(flatten)]
     attack: Option<Attack>,
     width: f64,
+    by_layer: bool,
 }
 
 /// Searches radii of samples.
@@ -245,10 +246,10 @@ pub fn radius(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let RadiusSettings { shared, method, attack, width } = settings::parse(settings)?;
+    let RadiusSettings { shared, method, attack, width, by_layer } = settings::parse(settings)?;
     let (method, budget) = method.config().map_err(raise)?;
     let attack = attack.map(|attack| attack.config()).transpose().map_err(raise)?;
-    let config = RadiusConfig::new(method, budget, width, attack).map_err(raise)?;
+    let config = RadiusConfig::new(method, budget, width, attack).map_err(raise)?.by_layer(by_layer);
     let question = Question { network, x: &x, y: y.as_ref(), origin, progress };
     question.ask(py, &shared, |session, starter| {
         let run = starter.start(session, radii::BATCH)?;

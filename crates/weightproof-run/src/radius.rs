@@ -137,6 +137,7 @@ pub fn run<F: Feed, W: Watch>(
             Ok(())
         },
     )?;
+    drop(searches);
     let settings = Settings {
         shared: &session.config,
         method,
