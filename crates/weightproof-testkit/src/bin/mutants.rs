@@ -92,9 +92,7 @@ impl Bench {
         let before = number.checked_sub(1).map(|k| target.join(format!("mutants-{k}-build")));
         let built = before.as_deref().unwrap_or(target).join("debug");
         if built.exists() && !bench.build.exists() {
-            for folder in ["deps", "build", ".fingerprint"] {
-                copy_tree(&built.join(folder), &bench.build.join("debug").join(folder), true)?;
-            }
+            seed(&built, &bench.build.join("debug"))?;
         }
         Ok(bench)
     }
@@ -175,6 +173,27 @@ fn passes(executable: &Path, folder: &Path) -> Result<bool, Box<dyn Error>> {
         }
     }
     Ok(tests.wait()?.success())
+}
+
+/// Takes the dependencies that are built in one folder into another, but nothing of the workspace, which has another path
+/// there. Compilers do not write into files that exist, so libraries are linked.
+fn seed(from: &Path, to: &Path) -> std::io::Result<()> {
+    for folder in ["deps", "build", ".fingerprint"] {
+        fs::create_dir_all(to.join(folder))?;
+        for entry in fs::read_dir(from.join(folder))? {
+            let (entry, target) =
+                entry.map(|entry| (entry.path(), to.join(folder).join(entry.file_name())))?;
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let ours = name.trim_start_matches("lib").starts_with("weightproof");
+            // Tests and examples are files without an extension.
+            match (entry.is_file(), ours || !name.contains('.')) {
+                (true, false) => fs::hard_link(&entry, &target)?,
+                (false, _) if !ours => copy_tree(&entry, &target, true)?,
+                (true, true) | (false, _) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn copy_tree(from: &Path, to: &Path, keep_times: bool) -> std::io::Result<()> {
