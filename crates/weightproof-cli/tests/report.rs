@@ -239,7 +239,7 @@ fn words(page: &str) -> String {
 
 #[test]
 fn pages_of_small_results() {
-    for name in ["certify-several", "radius", "attack", "exact", "exact-radius"] {
+    for name in ["certify-several", "radius", "attack", "exact", "exact-radius", "measure"] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("r.json"), stored(name).to_string()).unwrap();
         let made = report(folder.path(), &["r.json"]);

@@ -5,10 +5,15 @@
 
 mod check;
 mod experiment;
+mod measure;
 mod run;
 mod train;
 
 pub use experiment::{ExperimentColumn, ExperimentFile, ExperimentTable};
+pub use measure::{
+    Compressed, CompressedLayer, Ensemble, EnsembleOver, ErrorAtShare, Errors, LayerCapacity, LayerUse,
+    MeasureFile, MeasureOf, MeasuredAt, Parts, Rademacher, Truncation, UtilizationOf,
+};
 pub use run::{Command, CurveAt, Data, LayerAt, ResultAt, RunFile, Sample, Summary, Threat};
 pub use train::{Epoch, TrainFile};
 
@@ -75,7 +80,7 @@ impl ReadError {
 
 /// What can be read.
 const EXPECTED: &str =
-    "a result of certify, attack, radius, train or experiment with a schema weightproof/COMMAND/1";
+    "a result of certify, attack, radius, train, experiment or measure with a schema weightproof/COMMAND/1";
 
 /// A result.
 #[derive(Clone, Debug)]
@@ -86,6 +91,8 @@ pub enum Loaded {
     Train(Box<TrainFile>),
     /// Of `experiment`.
     Experiment(Box<ExperimentFile>),
+    /// Of `measure`.
+    Measure(Box<MeasureFile>),
 }
 
 /// The network of a result.
@@ -139,6 +146,7 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Loaded, ReadError> {
         "weightproof/experiment/1" => {
             parse::<ExperimentFile>(file, bytes)?.checked(file).map(|file| Loaded::Experiment(Box::new(file)))
         }
+        "weightproof/measure/1" => measure::read(file, bytes).map(|file| Loaded::Measure(Box::new(file))),
         _ => Err(ReadError::Schema { file: file.into(), expected: EXPECTED, found: short(&schema) }),
     }
 }

@@ -19,7 +19,7 @@ const PNG_SCALE: f32 = 2.0;
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Results of certify, attack, radius, train or experiment, as JSON; those that ask the same question are shown together
+    /// Results of certify, attack, radius, train, experiment or measure, as JSON; those that ask the same question are shown together
     #[arg(value_name = "RESULT", required = true)]
     pub results: Vec<PathBuf>,
     /// File for the page [default: standard output]
@@ -114,6 +114,7 @@ fn with_samples<'a>(file: &'a Loaded, path: &Path) -> Result<&'a RunFile, Failur
         Loaded::Run(run) => return Ok(run),
         Loaded::Train(_) => "train",
         Loaded::Experiment(_) => "experiment",
+        Loaded::Measure(_) => "measure",
     };
     let message = format!(
         "{}: expected a result of certify, attack or radius to compare, found {found}",

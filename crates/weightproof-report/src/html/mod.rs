@@ -16,6 +16,7 @@ mod figure;
 mod grid;
 mod headline;
 mod layers;
+mod measure;
 mod page;
 mod pictures;
 mod radii;
@@ -62,7 +63,7 @@ impl<'a> Page<'a> {
         for file in files {
             match file {
                 Loaded::Run(run) => runs.push(run),
-                Loaded::Train(_) | Loaded::Experiment(_) => others.push(file),
+                Loaded::Train(_) | Loaded::Experiment(_) | Loaded::Measure(_) => others.push(file),
             }
         }
         let studies = Study::group(&runs);
@@ -105,6 +106,7 @@ impl<'a> Page<'a> {
             match file {
                 Loaded::Train(train) => chapters.push(training::chapter(train)),
                 Loaded::Experiment(experiment) => chapters.push(experiment::chapter(experiment)),
+                Loaded::Measure(measured) => chapters.push(measure::chapter(measured)),
                 Loaded::Run(_) => {}
             }
         }

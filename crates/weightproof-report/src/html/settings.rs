@@ -57,7 +57,7 @@ fn property(run: &RunFile) -> Markup {
     html! { (run.property()) ": " (what) }
 }
 
-fn threat(t: &Threat) -> Markup {
+pub(super) fn threat(t: &Threat) -> Markup {
     let biases = match t.bias_radius {
         None => "move like the weights of their layer".to_owned(),
         Some(0.0) => "do not move".into(),
