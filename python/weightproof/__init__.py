@@ -10,7 +10,8 @@
 
 A **bound** is proved, an **estimate** was found by search. `certify` proves a lower bound of the margin of every sample
 over all weights that a :class:`Threat` allows, `attack` searches weights that break a sample, `radius` does both for the
-largest radius. Results are those of the command line ``weightproof``: the same numbers, the same JSON.
+largest radius, and `measure` says how the network and all perturbed ones generalize. Results are those of the command line
+``weightproof``: the same numbers, the same JSON.
 """
 
 from . import examples
@@ -24,6 +25,7 @@ from ._weightproof import (
     __version__,
 )
 from .data import Data
+from .measures import Measures, measure
 from .network import Layer, Network
 from .result import Result
 from .run import attack, certify, radius
@@ -36,6 +38,7 @@ __all__ = [
     "FormatError",
     "Layer",
     "LayerRadii",
+    "Measures",
     "Network",
     "NetworkError",
     "Result",
@@ -46,5 +49,6 @@ __all__ = [
     "attack",
     "certify",
     "examples",
+    "measure",
     "radius",
 ]

@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "Error",
     "FormatError",
+    "Measures",
     "Network",
     "NetworkError",
     "Origin",
@@ -21,6 +22,7 @@ __all__ = [
     "attack",
     "certify",
     "load_data",
+    "measure",
     "parse_threat",
     "radius",
     "read_threat",
@@ -79,6 +81,10 @@ class Report:
     def summary(self, k: int) -> str: ...
     def write(self, format: str) -> bytes: ...
 
+@final
+class Measures:
+    def write(self, format: str) -> bytes: ...
+
 def load_data(settings: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint32] | None, Origin]: ...
 def parse_threat(text: str) -> str: ...
 def read_threat(path: str | os.PathLike[str]) -> str: ...
@@ -107,3 +113,11 @@ def radius(
     settings: str,
     progress: Callable[[int], object] | None,
 ) -> Report: ...
+def measure(
+    network: Network,
+    data: tuple[npt.NDArray[Any], npt.NDArray[np.uint32] | None, Origin | None],
+    train: tuple[npt.NDArray[Any], npt.NDArray[np.uint32] | None, Origin | None] | None,
+    initial: Network | None,
+    ensemble: list[Network],
+    settings: str,
+) -> Measures: ...

@@ -158,27 +158,17 @@ class Result:
         return table.astype(dict.fromkeys(words, "category")).set_index("index")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes ``.json``, ``.csv``, ``.parquet`` or ``.txt``, as the command line does; ``weightproof report`` reads the JSON.
+        """Writes ``.json``, ``.csv``, ``.parquet`` or ``.txt`` as the command line does, or ``.html``: one page with figures.
+
+        ``weightproof report`` reads the JSON; it also compares results and shows the images of samples.
 
         Raises:
             ValueError: The extension is another one.
             OSError: The file cannot be written.
         """
-        formats = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
-        extension = os.path.splitext(path)[1].lower()
-        if extension not in formats:
-            raise ValueError(f"{os.fspath(path)}: expected one of the extensions .json, .csv, .parquet, .txt, found {extension!r}")
+        formats = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text", ".html": "html"}
         self._fingerprint()
-        found = self._report.write(formats[extension])
-        # In place of a former file only once it is complete.
-        draft = f"{os.fspath(path)}.{os.getpid()}.tmp"
-        try:
-            with open(draft, "wb") as file:
-                file.write(found)
-            os.replace(draft, path)
-        finally:
-            if os.path.exists(draft):
-                os.remove(draft)
+        write(path, formats, self._report.write)
 
     def __str__(self) -> str:
         self._fingerprint()
@@ -231,6 +221,23 @@ class Result:
             if self._report.needs_fingerprint:
                 self._report.fingerprint(self._x)
             self._x = None
+
+
+def write(path: str | os.PathLike[str], formats: dict[str, str], content: Callable[[str], bytes]) -> None:
+    """Writes `content` of the format of the extension, in place of a former file only once it is complete."""
+    extension = os.path.splitext(path)[1].lower()
+    if extension not in formats:
+        expected = ", ".join(formats)
+        raise ValueError(f"{os.fspath(path)}: expected one of the extensions {expected}, found {extension!r}")
+    found = content(formats[extension])
+    draft = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    try:
+        with open(draft, "wb") as file:
+            file.write(found)
+        os.replace(draft, path)
+    finally:
+        if os.path.exists(draft):
+            os.remove(draft)
 
 
 def _percent(value: float | None) -> str:

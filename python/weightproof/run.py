@@ -9,7 +9,8 @@ from typing import Any
 import numpy.typing as npt
 
 from . import _check, _progress, _weightproof
-from ._weightproof import DataError, Report
+from ._samples import Samples
+from ._weightproof import Report
 from .data import Data
 from .network import Network
 from .result import Result
@@ -85,8 +86,8 @@ def certify(
         Error: One of its kinds, with what is wrong and where.
         KeyboardInterrupt: After Ctrl-C; nothing is kept.
     """
-    settings = _shared(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
-    settings |= _method(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, gap)
+    settings = shared_settings(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
+    settings |= method_settings(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, gap)
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
 
@@ -127,7 +128,7 @@ def attack(
         The worst margins that were found: an ``estimate`` from above of the true minimum. ``falsified`` samples have a
         witness, which was checked in float64; ``unknown`` proves nothing.
     """
-    settings = _shared(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
+    settings = shared_settings(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
     settings |= _search(attack, steps, restarts, step_size)
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
@@ -176,8 +177,8 @@ def radius(
         ``certified_radius`` (a bound, 0 where nothing was proved) and ``attacked_radius`` (an estimate, NaN where nothing
         was broken) of every sample, in the unit of the threat model.
     """
-    settings = _shared(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
-    settings |= _method(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, None)
+    settings = shared_settings(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
+    settings |= method_settings(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, None)
     settings |= {"width": _check.number("width", width, "positive"), "by_layer": bool(by_layer)}
     if attack is not None:
         settings |= _search(attack, steps, restarts, None)
@@ -195,21 +196,13 @@ def _run(
 ) -> Result:
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a weightproof.Network, found {type(network).__name__}")
-    origin: _weightproof.Origin | None = None
-    samples: npt.NDArray[Any]
-    if isinstance(x, Data):
-        if y is not None:
-            raise DataError("y: expected no labels beside Data, which has its own, found some")
-        samples, y, origin = x.x, x.y, x._origin
-    else:
-        samples = _check.samples(x)
-    labels = None if y is None else _check.labels(y, len(samples))
-    with _progress.reporter(progress, command, len(samples)) as report:
-        found = ask(network._native, samples, labels, origin, json.dumps(settings), report)
-    return Result(found, samples)
+    samples = Samples.of(x, y)
+    with _progress.reporter(progress, command, len(samples.x)) as report:
+        found = ask(network._native, *samples.native(), json.dumps(settings), report)
+    return Result(found, samples.x)
 
 
-def _shared(
+def shared_settings(
     threat: Threat | str,
     radius: float | Sequence[float] | None,
     property: str | None,
@@ -222,6 +215,7 @@ def _shared(
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
 ) -> dict[str, Any]:
+    """Settings of every run, checked, as the native half reads them."""
     model = Threat(threat) if isinstance(threat, str) else threat
     if not isinstance(model, Threat):
         raise TypeError(f"threat: expected a weightproof.Threat or its kind, found {type(threat).__name__}")
@@ -240,7 +234,7 @@ def _shared(
     }
 
 
-def _method(
+def method_settings(
     method: str,
     intermediate: str | None,
     time_limit: float | None,
@@ -249,6 +243,7 @@ def _method(
     max_memory: int | None,
     gap: float | None,
 ) -> dict[str, Any]:
+    """Settings of a bound method or of branch and bound, checked."""
     return {
         "method": method,
         "intermediate": intermediate,

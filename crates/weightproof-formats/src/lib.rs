@@ -5,6 +5,7 @@
 
 pub mod data;
 pub mod error;
+pub mod fingerprint;
 pub mod network;
 
 pub use error::{DataError, FormatError};

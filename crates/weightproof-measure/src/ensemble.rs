@@ -12,7 +12,8 @@
 //! own input for each sample.
 //!
 //! # Source
-//! Domingos 2000; Heskes 1998 (cross-entropy); arXiv 2008.00138, adversarial robustness by bias and variance.
+//! Domingos 2000; Heskes 1998 (cross-entropy). Under perturbation reconstructed: the idea is that of arXiv 2008.00138, whose text was
+//! not at hand.
 
 use crate::context::{Effort, log_sum_exp, outputs};
 use crate::sharpness::attack;

@@ -103,6 +103,19 @@ fn widen<T: Copy + Sync>(all: &[T], buffer: &mut Vec<f64>, to: impl Fn(T) -> f64
     parts.for_each(|(wide, all)| wide.iter_mut().zip(all).for_each(|(wide, &v)| *wide = to(v)));
 }
 
+/// The block of a report about an array, without its fingerprint.
+pub fn describe(samples: usize, shape: Vec<usize>, labelled: bool) -> DataReport {
+    DataReport {
+        description: "array".into(),
+        format: "numpy".into(),
+        samples,
+        offset: 0,
+        shape,
+        labelled,
+        sha256: String::new(),
+    }
+}
+
 /// Samples of an array as a run reads them.
 pub struct ArrayFeed<'a> {
     values: Values<'a>,

@@ -28,11 +28,11 @@ mod _weightproof {
     #[pymodule_export]
     use super::network::Network;
     #[pymodule_export]
-    use super::report::Report;
+    use super::report::{Measures, Report};
     #[pymodule_export]
     use super::settings::{parse_threat, read_threat, write_threat};
     #[pymodule_export]
-    use super::work::{attack, certify, radius};
+    use super::work::{attack, certify, measure, radius};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,20 +1,19 @@
 //! A network, and where it came from.
 
-use crate::array::Array;
-use crate::array::ArrayFeed;
+use crate::array::{self, Array, ArrayFeed};
 use crate::error::raise;
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use weightproof::kernels::Matrix;
 use weightproof::model::Model;
 use weightproof::network::{Conv, Layer};
 use weightproof_formats::FormatError;
+use weightproof_formats::fingerprint::sha256;
 use weightproof_formats::network::{BatchNorm, parse_safetensors_with, write_network};
-use weightproof_report::{DataReport, ModelReport};
+use weightproof_report::ModelReport;
 use weightproof_run::config::ModelConfig;
 use weightproof_run::feed::Feed;
 use weightproof_run::{RunError, source};
@@ -67,7 +66,7 @@ impl Network {
             .detach(|| parse_safetensors_with(weights, architecture, batch_norm))
             .map_err(|source| raise(FormatError::Safetensors { path: name.into(), source }.into()))?;
         notes.extend(found);
-        let sha256 = crate::report::hex(&Sha256::digest(weights));
+        let sha256 = sha256(weights);
         let model = ModelReport { notes, ..ModelReport::new(&network, name, None, sha256, format) };
         let config = ModelConfig { path: None, architecture: None, separate_batch_norm: separate };
         Ok(Network { network, model, config })
@@ -77,15 +76,7 @@ impl Network {
     fn forward<'py>(&self, py: Python<'py>, x: Array<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let (values, (samples, shape)) = (x.values()?, x.shape());
         let outputs = py.detach(|| {
-            let report = DataReport {
-                description: "array".into(),
-                format: "numpy".into(),
-                samples,
-                offset: 0,
-                shape,
-                labelled: false,
-                sha256: String::new(),
-            };
+            let report = array::describe(samples, shape, false);
             let mut feed = ArrayFeed::new(values, None, report, false, (&self.network, None))?;
             let model = Model::<f64>::new(&self.network);
             let width = self.network.input_width();

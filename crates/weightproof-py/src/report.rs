@@ -1,26 +1,20 @@
 //! Results: the report of a run, and its columns as arrays.
 
 use crate::array::{Array, Values};
+use crate::error::Error;
 use numpy::PyArray1;
 use pyo3::exceptions::{PyIndexError, PyKeyError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use std::io;
+use weightproof_formats::fingerprint::Fingerprint;
+use weightproof_report::html::Page;
+use weightproof_report::reading;
 use weightproof_report::{
-    AttackRecord, Cell, CertifyRecord, ExactRadiusRecord, ExactRecord, Format, Header, RadiusRecord, Record,
-    Report as Document,
+    AttackRecord, Cell, CertifyRecord, ExactRadiusRecord, ExactRecord, Format, Header, MeasureReport,
+    RadiusRecord, Record, Report as Document,
 };
-
-/// Hexadecimal digits of bytes.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
 
 /// The report of one of the commands.
 #[pyclass(module = "weightproof._weightproof")]
@@ -162,18 +156,48 @@ impl Report {
         with!(&self.kind, d => summary(d, k))
     }
 
-    /// The bytes of the report in a format: text, json, csv or parquet.
+    /// The bytes of the report in a format: text, json, csv, parquet or html.
     fn write<'py>(&self, py: Python<'py>, format: &str) -> PyResult<Bound<'py, PyBytes>> {
-        let format = match format {
-            "json" => Format::Json,
-            "csv" => Format::Csv,
-            "parquet" => Format::Parquet,
-            _ => Format::Text,
-        };
-        let mut bytes = Vec::new();
-        py.detach(|| with!(&self.kind, d => d.write(format, &mut bytes)))?;
-        Ok(PyBytes::new(py, &bytes))
+        let bytes = py.detach(|| written(format, |format, out| with!(&self.kind, d => d.write(format, out))));
+        Ok(PyBytes::new(py, &bytes?))
     }
+}
+
+/// The report of `measure`.
+#[pyclass(frozen, module = "weightproof._weightproof")]
+pub struct Measures(MeasureReport);
+
+impl Measures {
+    /// Of this report.
+    pub fn new(report: MeasureReport) -> Self {
+        Measures(report)
+    }
+}
+
+#[pymethods]
+impl Measures {
+    /// The bytes of the report in a format: text, json, csv or html.
+    fn write<'py>(&self, py: Python<'py>, format: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| written(format, |format, out| self.0.write(format, out)));
+        Ok(PyBytes::new(py, &bytes?))
+    }
+}
+
+/// What `write` writes in a format; `html` is the page of its JSON.
+fn written(format: &str, write: impl Fn(Format, &mut Vec<u8>) -> io::Result<()>) -> PyResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let plain = match format {
+        "json" | "html" => Format::Json,
+        "csv" => Format::Csv,
+        "parquet" => Format::Parquet,
+        _ => Format::Text,
+    };
+    write(plain, &mut bytes)?;
+    if format != "html" {
+        return Ok(bytes);
+    }
+    let loaded = reading::read("result", &bytes).map_err(|error| Error::new_err(error.to_string()))?;
+    Ok(Page::new(&[loaded]).html().into_bytes())
 }
 
 /// Names of all columns.
@@ -212,13 +236,13 @@ impl Report {
 }
 
 /// SHA-256 of the numbers as they lie in memory on a little-endian machine.
-fn fingerprint(values: Values<'_>) -> String {
-    let mut hasher = Sha256::new();
+pub fn fingerprint(values: Values<'_>) -> String {
+    let mut fingerprint = Fingerprint::default();
     let mut bytes: Vec<u8> = Vec::new();
     let mut absorb = |part: &mut dyn FnMut(&mut Vec<u8>)| {
         bytes.clear();
         part(&mut bytes);
-        hasher.update(&bytes);
+        fingerprint.update(&bytes);
     };
     match values {
         Values::F64(all) => all.chunks(1 << 14).for_each(|chunk| {
@@ -227,7 +251,7 @@ fn fingerprint(values: Values<'_>) -> String {
         Values::F32(all) => all.chunks(1 << 14).for_each(|chunk| {
             absorb(&mut |bytes| bytes.extend(chunk.iter().flat_map(|v| v.to_le_bytes())));
         }),
-        Values::U8(all) => hasher.update(all),
+        Values::U8(all) => fingerprint.update(all),
     }
-    hex(&hasher.finalize())
+    fingerprint.finish()
 }

@@ -21,7 +21,7 @@ pub struct Shared {
     property: Option<String>,
     tolerance: Option<f64>,
     precision: String,
-    seed: u64,
+    pub seed: u64,
     pub threads: Option<usize>,
     batch: Option<usize>,
     layout: Option<String>,
@@ -66,11 +66,6 @@ impl Shared {
             Some("nhwc") => Some("nhwc"),
             Some(other) => return Err(RunError::setting("layout", "nchw or nhwc", other)),
         };
-        let precision = match self.precision.as_str() {
-            "f32" => Precision::F32,
-            "f64" => Precision::F64,
-            other => return Err(RunError::setting("precision", "f32 or f64", other)),
-        };
         Ok(Config {
             model: network.config.clone(),
             data: DataConfig {
@@ -83,9 +78,18 @@ impl Shared {
             threat: ThreatConfig::new(self.threat.clone(), self.radii.clone(), None),
             property,
             tolerance: self.tolerance,
-            precision,
+            precision: self.precision()?,
             seed: self.seed,
         })
+    }
+
+    /// The floating-point type.
+    pub fn precision(&self) -> Result<Precision, RunError> {
+        match self.precision.as_str() {
+            "f32" => Ok(Precision::F32),
+            "f64" => Ok(Precision::F64),
+            other => Err(RunError::setting("precision", "f32 or f64", other)),
+        }
     }
 }
 

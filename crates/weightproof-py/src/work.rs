@@ -5,11 +5,11 @@
 //!              └──── stop ────▶ flag ────▶ between batches
 //! ```
 
-use crate::array::{Array, ArrayFeed, Labels};
+use crate::array::{self, Array, ArrayFeed, Labels, Values};
 use crate::data::Origin;
 use crate::error::raise;
 use crate::network::Network;
-use crate::report::Report;
+use crate::report::{Measures, Report, fingerprint};
 use crate::settings::{self, Attack, Method, Shared};
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -18,7 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use weightproof::stop::Stop;
+use weightproof_measure::Effort;
 use weightproof_report::DataReport;
+use weightproof_run::config::{DataConfig, ModelConfig};
+use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
 use weightproof_run::radius::{RadiusConfig, RadiusRun};
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
 use weightproof_run::session::Session;
@@ -95,12 +98,58 @@ fn unattended<T: Send>(
     })
 }
 
-/// Samples of a run as Python gives them.
-struct Question<'a, 'py> {
-    network: &'a Network,
+/// Samples as Python gives them.
+#[derive(Clone, Copy)]
+struct Given<'a, 'py> {
     x: &'a Array<'py>,
     y: Option<&'a Labels<'py>>,
     origin: Option<&'a Origin>,
+}
+
+/// Samples that can be read without Python.
+struct Raw<'a> {
+    values: Values<'a>,
+    labels: Option<&'a [u32]>,
+    report: DataReport,
+    pixels: bool,
+}
+
+impl<'a, 'py> Given<'a, 'py> {
+    fn of((x, y, origin): &'a Triple<'py>) -> Self {
+        Given { x, y: y.as_ref(), origin: origin.as_ref().map(|origin| origin.get()) }
+    }
+
+    /// The numbers and the report about them; the fingerprint of an array is left empty.
+    fn raw(self) -> PyResult<Raw<'a>> {
+        let (values, labels) = (self.x.values()?, self.y.map(|y| y.as_slice()).transpose()?);
+        let (samples, shape) = self.x.shape();
+        let (report, pixels) = match self.origin {
+            None => (array::describe(samples, shape, labels.is_some()), matches!(self.x, Array::U8(_))),
+            Some(origin) => (origin.report.clone(), origin.pixels),
+        };
+        Ok(Raw { values, labels, report, pixels })
+    }
+
+    /// Settings of the reader.
+    fn config(self) -> Option<&'a DataConfig> {
+        self.origin.map(|origin| &origin.config)
+    }
+}
+
+impl<'a> Raw<'a> {
+    fn feed(
+        self,
+        network: &weightproof::network::Network,
+        layout: Option<&str>,
+    ) -> Result<ArrayFeed<'a>, RunError> {
+        ArrayFeed::new(self.values, self.labels, self.report, self.pixels, (network, layout))
+    }
+}
+
+/// A run as Python asks for it.
+struct Question<'a, 'py> {
+    network: &'a Network,
+    given: Given<'a, 'py>,
     progress: Option<&'a Bound<'py, PyAny>>,
 }
 
@@ -112,26 +161,12 @@ impl Question<'_, '_> {
         shared: &Shared,
         answer: impl FnOnce(&mut Session<ArrayFeed<'_>>, &Starter<'_>) -> Result<Report, RunError> + Send,
     ) -> PyResult<Report> {
-        let (values, (samples, shape)) = (self.x.values()?, self.x.shape());
-        let labels = self.y.map(|y| y.as_slice()).transpose()?;
-        let config = shared.config(self.network, self.origin.map(|o| &o.config)).map_err(raise)?;
-        let array = DataReport {
-            description: "array".into(),
-            format: "numpy".into(),
-            samples,
-            offset: 0,
-            shape,
-            labelled: labels.is_some(),
-            sha256: String::new(),
-        };
-        let (report, pixels) = match self.origin {
-            None => (array, matches!(self.x, Array::U8(_))),
-            Some(origin) => (origin.report.clone(), origin.pixels),
-        };
+        let raw = self.given.raw()?;
+        let config = shared.config(self.network, self.given.config()).map_err(raise)?;
         let (network, threads) = (self.network, shared.threads);
         unattended(py, self.progress, |shuttle| {
-            let layout = (&network.network, config.data.layout);
-            let feed = ArrayFeed::new(values, labels, report, pixels, layout)?;
+            let values = raw.values;
+            let feed = raw.feed(&network.network, config.data.layout)?;
             let normalized = feed.fit().normalized(network.network.clone(), &config.data)?;
             let mut session = Session::new(normalized, network.model.clone(), feed, config)?;
             session.stop = shuttle.stop.clone();
@@ -180,7 +215,7 @@ pub fn certify(
     let CertifySettings { shared, method } = settings::parse(settings)?;
     let (method, budget) = method.config().map_err(raise)?;
     weightproof_run::config::check_budget(&budget, &method).map_err(raise)?;
-    let question = Question { network, x: &x, y: y.as_ref(), origin, progress };
+    let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
         if method.is_exact() {
@@ -214,7 +249,7 @@ pub fn attack(
 ) -> PyResult<Report> {
     let AttackSettings { shared, attack } = settings::parse(settings)?;
     let attack = attack.config().map_err(raise)?;
-    let question = Question { network, x: &x, y: y.as_ref(), origin, progress };
+    let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
         let run = starter.start(session, attacks::batch(&attack))?;
@@ -250,7 +285,7 @@ pub fn radius(
     let (method, budget) = method.config().map_err(raise)?;
     let attack = attack.map(|attack| attack.config()).transpose().map_err(raise)?;
     let config = RadiusConfig::new(method, budget, width, attack).map_err(raise)?.by_layer(by_layer);
-    let question = Question { network, x: &x, y: y.as_ref(), origin, progress };
+    let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let run = starter.start(session, radii::BATCH)?;
         Ok(match radii::run(session, &config, run)? {
@@ -258,4 +293,134 @@ pub fn radius(
             RadiusRun::Exact(report) => Report::exact_radius(report),
         })
     })
+}
+
+#[derive(Deserialize)]
+struct MeasureSettings {
+    #[serde(flatten)]
+    shared: Shared,
+    #[serde(flatten)]
+    method: Method,
+    delta: f64,
+    search: Option<Search>,
+    truncate: Option<String>,
+    gamma: Option<f64>,
+    rank: Option<f64>,
+}
+
+/// How sharpness is searched.
+#[derive(Clone, Copy, Deserialize)]
+struct Search {
+    samples: usize,
+    draws: usize,
+    passes: usize,
+}
+
+impl MeasureSettings {
+    fn config(
+        &self,
+        network: &Network,
+        data: Option<&DataConfig>,
+        train: Option<Option<&DataConfig>>,
+    ) -> Result<MeasureConfig, RunError> {
+        let (method, budget) = self.method.config()?;
+        weightproof_run::config::check_budget(&budget, &method)?;
+        let shared = self.shared.config(network, data)?;
+        let train_data = train.map(|train| DataConfig {
+            layout: shared.data.layout,
+            mean: shared.data.mean.clone(),
+            std: shared.data.std.clone(),
+            ..train.cloned().unwrap_or_default()
+        });
+        let effort = |search: Search| {
+            let Search { samples, draws, passes } = search;
+            Effort { samples, draws, passes, seed: shared.seed }
+        };
+        let config = MeasureConfig {
+            search: self.search.map(effort),
+            model: shared.model,
+            data: shared.data,
+            train_data,
+            init: None,
+            ensemble: Vec::new(),
+            threat: shared.threat,
+            method,
+            delta: self.delta,
+            compression: CompressionConfig {
+                truncate: self.truncate.clone(),
+                gamma: self.gamma,
+                rank: self.rank,
+            },
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// Samples with their labels and where they come from.
+type Triple<'py> = (Array<'py>, Option<Labels<'py>>, Option<Py<Origin>>);
+
+/// Takes measures of a network.
+#[pyfunction]
+#[pyo3(signature = (network, data, train, initial, ensemble, settings))]
+pub fn measure(
+    py: Python<'_>,
+    network: &Network,
+    data: Triple<'_>,
+    train: Option<Triple<'_>>,
+    initial: Option<PyRef<'_, Network>>,
+    ensemble: Vec<PyRef<'_, Network>>,
+    settings: &str,
+) -> PyResult<Measures> {
+    let settings: MeasureSettings = settings::parse(settings)?;
+    let (threads, precision) = (settings.shared.threads, settings.shared.precision().map_err(raise)?);
+    let (data, train) = (Given::of(&data), train.as_ref().map(Given::of));
+    let mut config = settings.config(network, data.config(), train.map(Given::config)).map_err(raise)?;
+    config.init = initial.as_ref().map(|network| name(network));
+    config.ensemble = ensemble.iter().map(|network| name(network)).collect();
+    let (data, train) = (data.raw()?, train.map(Given::raw).transpose()?);
+    let initial = initial.as_deref();
+    let ensemble: Vec<&Network> = ensemble.iter().map(|network| &**network).collect();
+    let report = unattended(py, None, |shuttle| {
+        let (mut feed, offset) = hashed(data, network, &config.data)?;
+        let normalized = feed.fit().normalized(network.network.clone(), &config.data)?;
+        let initial = initial.map(|initial| {
+            measures::check_initial(&normalized, &initial.network, &name(initial))?;
+            Ok::<_, RunError>(initial.network.clone())
+        });
+        let others = ensemble.iter().map(|member| {
+            measures::check_member(&normalized, &member.network, &name(member))?;
+            feed.fit().normalized(member.network.clone(), &config.data)
+        });
+        let (initial, others) = (initial.transpose()?, others.collect::<Result<Vec<_>, _>>()?);
+        let data = Loaded::read(&mut feed, &normalized, offset)?;
+        let train = train.map(|train| {
+            let (mut feed, offset) = hashed(train, network, &config.data)?;
+            Loaded::read(&mut feed, &normalized, offset)
+        });
+        let (train, model) = (train.transpose()?, network.model.clone());
+        let subject = Subject { network: normalized, model, data, train, initial, others };
+        let numbers = (settings.shared.seed, precision);
+        measures::run(subject, &config, &pool(threads)?, numbers, || shuttle.stop.is_set())
+    });
+    Ok(Measures::new(report?))
+}
+
+/// What reports call a network.
+fn name(network: &Network) -> String {
+    let ModelConfig { path, .. } = &network.config;
+    path.as_ref().map_or_else(|| network.model.name.clone(), |path| path.display().to_string())
+}
+
+/// A feed of samples that have a fingerprint, and the number of the first one.
+fn hashed<'a>(
+    mut raw: Raw<'a>,
+    network: &Network,
+    config: &DataConfig,
+) -> Result<(ArrayFeed<'a>, usize), RunError> {
+    if raw.report.sha256.is_empty() {
+        raw.report.sha256 = fingerprint(raw.values);
+    }
+    let offset = raw.report.offset;
+    Ok((raw.feed(&network.network, config.layout)?, offset))
 }

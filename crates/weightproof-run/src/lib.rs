@@ -1,4 +1,4 @@
-//! Runs of `certify`, `attack` and `radius`, as the command line and Python do them.
+//! Runs of `certify`, `attack`, `radius` and `measure`, as the command line and Python do them.
 //!
 //! ```text
 //! Config → Session (network, feed, property) → Run over batches → records → Report
@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod exact;
 pub mod feed;
+pub mod measure;
 pub mod radius;
 pub mod run;
 pub mod session;

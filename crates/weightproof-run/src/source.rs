@@ -3,12 +3,11 @@
 use crate::RunError;
 use crate::config::{DataConfig, ModelConfig};
 use crate::feed::{Feed, FeedInfo};
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof::verdict::Samples;
 use weightproof_formats::data::{Batch, ChannelOrder, DataInfo, DataOptions, DataSet, Split, reorder};
+use weightproof_formats::fingerprint::sha256;
 use weightproof_formats::network::{BatchNorm, LoadedNetwork, ReadOptions, parse_onnx, read_network_with};
 use weightproof_report::{DataReport, ModelReport};
 
@@ -45,12 +44,7 @@ pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), RunErr
 fn embedded_model() -> Result<LoadedNetwork, RunError> {
     let parsed = parse_onnx(MODEL).map_err(|e| RunError::misfit(format!("{MODEL_NAME}: {e}")));
     let (network, notes) = parsed?;
-    let sha256 = Sha256::digest(MODEL).iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    Ok(LoadedNetwork { network, notes, sha256, format: "onnx" })
+    Ok(LoadedNetwork { network, notes, sha256: sha256(MODEL), format: "onnx" })
 }
 
 /// How samples of one shape become inputs of a network.

@@ -1,10 +1,10 @@
 //! Labelled samples in memory.
 
 use crate::error::TrainError;
-use sha2::{Digest, Sha256};
 use weightproof::verdict::Samples;
 use weightproof_formats::FormatError;
 use weightproof_formats::data::{Batch, DataSet};
+use weightproof_formats::fingerprint::Fingerprint;
 
 /// Samples decoded at once while a data set is read.
 const DECODED: usize = 2048;
@@ -59,14 +59,14 @@ impl Labelled {
 
     /// SHA-256 of width, labels and inputs, in hexadecimal.
     pub fn sha256(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update((self.width as u64).to_le_bytes());
-        self.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        let mut hash = Fingerprint::default();
+        hash.update(&(self.width as u64).to_le_bytes());
+        self.labels.iter().for_each(|label| hash.update(&label.to_le_bytes()));
         for sample in self.inputs.chunks(self.width.max(1)) {
             let bytes: Vec<u8> = sample.iter().flat_map(|x| x.to_le_bytes()).collect();
-            hash.update(bytes);
+            hash.update(&bytes);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash.finish()
     }
 
     /// The samples at these places.

@@ -7,15 +7,18 @@
 use crate::attack::{AttackOptions, Attacker};
 use crate::bounds::{Prepared, method};
 use crate::certify::{CertifyOptions, UnknownMethod};
-use crate::exact::{ExactCertifier, ExactOptions};
+use crate::exact::{Descent, ExactOptions, Open};
 use crate::gathered::Gathered;
 use crate::kernels::Scalar;
 use crate::model::{Model, Radii};
 use crate::network::Network;
 use crate::threat::PerturbationSet;
-use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict};
+use crate::verdict::{Clean, Precision, Reason, Samples, Verdict};
 use rayon::prelude::*;
 use thiserror::Error;
+
+/// Largest ratio of two scales between which a tree is kept.
+const NEAR: f64 = 1.03;
 
 /// How radii are searched.
 #[derive(Clone, Debug)]
@@ -136,7 +139,10 @@ impl<'n> RadiusSearch<'n> {
         };
         let reasons = match &self.options.exact {
             None => vec![None; cleans.len()],
-            Some(options) => self.close(samples, options, &mut certified, &mut broken),
+            Some(options) => match options.certify.precision {
+                Precision::F32 => self.close::<f32>(samples, options, &mut certified, &mut broken),
+                Precision::F64 => self.close::<f64>(samples, options, &mut certified, &mut broken),
+            },
         };
         let found = cleans.into_iter().zip(certified).zip(broken.into_iter().zip(reasons));
         found
@@ -157,60 +163,78 @@ impl<'n> RadiusSearch<'n> {
             .collect()
     }
 
-    /// Bisects the lattice points between proof and witness by branch and bound. Tells why points are left open.
-    fn close(
+    /// Closes the brackets between proof and witness by branch and bound. Tells why points are left open.
+    fn close<T: Scalar>(
         &self,
         samples: Samples<'_>,
         options: &ExactOptions,
         certified: &mut [usize],
         broken: &mut [Broken],
     ) -> Vec<Option<Reason>> {
-        let mut reasons = vec![None; certified.len()];
-        let bracket = |(&low, broken): (&usize, &Broken)| Bracket {
-            low,
-            high: match broken {
-                Broken::Unperturbed => low,
-                Broken::At(point) => *point,
-                Broken::Never => self.lattice.len(),
-            },
+        let model = Model::<T>::new(self.network);
+        let ends = certified.par_iter_mut().zip(broken).enumerate();
+        ends.map(|(s, (certified, broken))| {
+            let chosen = [s];
+            let gathered = Gathered::new(samples, &chosen, self.network.input_width());
+            let descent = Descent::new(self.network, &model, options, &gathered);
+            self.close_one(&descent, certified, broken)
+        })
+        .collect()
+    }
+
+    /// Attacks lose little, so the point below the witness comes first: when it is proved, the bracket is closed. Further
+    /// witnesses lead further down, in growing steps. A search that ends at a limit, and proofs, halve what is left; a second
+    /// one at its limit ends the sample.
+    fn close_one<T: Scalar>(
+        &self,
+        descent: &Descent<'_, '_, T>,
+        certified: &mut usize,
+        broken: &mut Broken,
+    ) -> Option<Reason> {
+        let mut reason = None;
+        // The least point that is not proved, and what its search left open.
+        let (mut ceiling, mut falls) = match broken {
+            Broken::Unperturbed => return None,
+            Broken::At(point) => (*point, true),
+            Broken::Never => (self.lattice.len(), false),
         };
-        let mut brackets: Vec<Bracket> = certified.iter().zip(broken.iter()).map(bracket).collect();
-        while brackets.iter().any(|b| b.open()) && self.ended().is_none() {
-            let found: Vec<(usize, usize, SampleCertificate)> = self
-                .groups(&brackets, usize::MAX)
-                .par_iter()
-                .flat_map_iter(|(middle, chosen)| {
-                    let sets = [self.unit.scaled(self.lattice[*middle])];
-                    let gathered = Gathered::new(samples, chosen, self.network.input_width());
-                    let certifier = ExactCertifier::new(self.network, &sets, options.clone());
-                    let found = certifier.certify(gathered.samples()).swap_remove(0);
-                    let found = found.into_iter().map(|found| (*middle, found.certificate));
-                    chosen
-                        .iter()
-                        .zip(found)
-                        .map(|(&s, (middle, found))| (s, middle, found))
-                        .collect::<Vec<_>>()
-                })
-                .collect();
-            let mut answers = Vec::new();
-            for (s, middle, found) in found {
-                match (found.verdict, found.reason) {
-                    (Verdict::Verified, _) => certified[s] = middle + 1,
-                    (Verdict::Falsified, Some(Reason::Misclassified)) => broken[s] = Broken::Unperturbed,
-                    (Verdict::Falsified, _) => broken[s] = Broken::At(middle),
-                    (Verdict::Unknown, reason) => reasons[s] = reason,
+        let (mut step, mut open) = (1, None);
+        while *certified < ceiling {
+            if let Some(ended) = self.ended() {
+                return Some(ended);
+            }
+            let point = match falls {
+                true => ceiling.saturating_sub(step).max(*certified),
+                false => usize::midpoint(*certified, ceiling),
+            };
+            let set = self.unit.scaled(self.lattice[point]);
+            // A tree of a much larger set has more domains than this one needs.
+            let near = |_: &&Open<T>| self.lattice[ceiling] <= NEAR * self.lattice[point];
+            let (verdict, why, left) = descent.settle(&set, open.as_ref().filter(near).cloned());
+            match (verdict, why) {
+                (Verdict::Verified, _) => {
+                    *certified = point + 1;
+                    falls = false;
+                    continue;
                 }
-                if reasons[s].is_some() || matches!(broken[s], Broken::Unperturbed) {
-                    brackets[s].high = brackets[s].low;
-                } else {
-                    answers.push((s, found.verdict == Verdict::Verified));
+                (Verdict::Falsified, Some(Reason::Misclassified)) => {
+                    *broken = Broken::Unperturbed;
+                    return None;
+                }
+                (Verdict::Falsified, _) => {
+                    *broken = Broken::At(point);
+                    reason = None;
+                }
+                (Verdict::Unknown, _) if reason.is_some() => return why,
+                (Verdict::Unknown, _) => {
+                    reason = why;
+                    falls = false;
                 }
             }
-            narrow(&mut brackets, &answers);
+            (ceiling, open) = (point, left);
+            step *= 2;
         }
-        let late = brackets.iter().zip(&mut reasons).filter(|(bracket, _)| bracket.open());
-        late.for_each(|(_, reason)| *reason = self.ended());
-        reasons
+        reason
     }
 
     /// For every sample, how many lattice points are at most its certified radius.

@@ -3,12 +3,12 @@
 use std::time::Instant;
 use weightproof::attack::{AttackKind, AttackOptions};
 use weightproof::certify::CertifyOptions;
-use weightproof::exact::{Budget, ExactOptions};
+use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
 use weightproof::network::Activation;
 use weightproof::property::Property;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
-use weightproof::verdict::{Precision, Reason, Samples};
+use weightproof::verdict::{Precision, Reason, Samples, Verdict};
 use weightproof_testkit::networks::{Blueprint, Design, input, rng};
 use weightproof_testkit::suite::certificates;
 
@@ -147,6 +147,34 @@ fn branch_and_bound_closes_every_interval() {
         }
     }
     assert!(open > 10, "{open}");
+}
+
+/// Trees go on from one radius to the next; searches that start at the root must say the same about where they end.
+#[test]
+fn closed_radii_are_those_of_single_searches() {
+    for seed in 30..36 {
+        let blueprint = Blueprint::new(&[6, 12, 10, 3], Activation::Relu, seed);
+        let network = blueprint.build();
+        let unit = absolute(&network);
+        // An attack that finds little, so that witnesses come from branch and bound and lead to lower radii.
+        let weak = |options: AttackOptions| AttackOptions { steps: 1, restarts: 1, ..options };
+        let options = exact(Budget::default());
+        let options = RadiusOptions { attack: options.attack.map(weak), ..options };
+        let mut random = rng(blueprint.seed);
+        let samples = 6;
+        for found in search_with(&blueprint, absolute, options.clone(), samples) {
+            let x = input(network.input_width(), true, &mut random);
+            let attacked = found.attacked_radius.expect("a large enough radius breaks everything");
+            let sets = [found.certified_radius, attacked].map(|t| unit.scaled(t));
+            let certifier = ExactCertifier::new(&network, &sets, ExactOptions::new(options.certify.clone()));
+            let verdicts: Vec<Verdict> = certifier
+                .certify(Samples { first: 0, inputs: &x, labels: None })
+                .iter()
+                .map(|of_set| of_set[0].certificate.verdict)
+                .collect();
+            assert_eq!(verdicts, [Verdict::Verified, Verdict::Falsified], "{found:?}");
+        }
+    }
 }
 
 #[test]

@@ -30,9 +30,8 @@ pub use samples::{Rows, SampleReader};
 pub use source::Source;
 
 use crate::error::{DataError, FormatError};
-use sha2::{Digest, Sha256};
+use crate::fingerprint::{Fingerprint, sha256};
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor};
 use std::path::{Path, PathBuf};
@@ -180,7 +179,7 @@ impl DataSet {
     ) -> Result<DataSet, FormatError> {
         let path = Path::new(description);
         let images = images.into();
-        let origin = Origin::Sha256(hex(&Sha256::digest(&images)));
+        let origin = Origin::Sha256(sha256(&images));
         let opened = source::from_reader(Cursor::new(images), None).map_err(FormatError::io(path))?;
         let reader = ArrayReader::idx(opened.source, opened.len).map_err(|e| e.in_file(path))?;
         let labels = match labels {
@@ -301,32 +300,25 @@ impl DataSet {
         match &self.origin {
             Origin::Sha256(digest) => Ok(digest.clone()),
             Origin::Files(files) => {
-                let mut hasher = Sha256::new();
+                let mut fingerprint = Fingerprint::default();
                 for path in files {
-                    hash_file(path, &mut hasher).map_err(FormatError::io(path))?;
+                    hash_file(path, &mut fingerprint).map_err(FormatError::io(path))?;
                 }
-                Ok(hex(&hasher.finalize()))
+                Ok(fingerprint.finish())
             }
         }
     }
 }
 
-fn hash_file(path: &Path, hasher: &mut Sha256) -> io::Result<()> {
+fn hash_file(path: &Path, fingerprint: &mut Fingerprint) -> io::Result<()> {
     let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
     loop {
         let bytes = file.fill_buf()?;
         if bytes.is_empty() {
             return Ok(());
         }
-        hasher.update(bytes);
+        fingerprint.update(bytes);
         let n = bytes.len();
         file.consume(n);
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -17,8 +17,7 @@ pub use sketch::BatchNorm;
 pub use write::write_network;
 
 use crate::error::FormatError;
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use crate::fingerprint::sha256;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -105,12 +104,4 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, FormatError> {
         return Err(FormatError::io(path)(error));
     }
     Ok(bytes)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

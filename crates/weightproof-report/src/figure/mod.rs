@@ -1,7 +1,7 @@
 //! Figures as SVG: in a page, where style sheets colour them and scripts add values under the pointer, and as files of their own.
 //!
 //! ```text
-//! Chart | Bars | Ranges | Matrix → Drawing → inline SVG | file.svg → file.png
+//! Chart | Bars | Ranges | Matrix → Drawing → inline SVG | file.svg → file.png (feature `raster`)
 //! ```
 //! Every mark has its colours as attributes, so that a file needs nothing else, and a class, by which a page restyles it. Series
 //! differ in colour (Okabe and Ito's palette), dash and marker.
@@ -14,6 +14,7 @@ mod frame;
 mod matrix;
 mod palette;
 mod ranges;
+#[cfg(feature = "raster")]
 mod raster;
 
 pub use axis::{Axis, Scale};
@@ -23,4 +24,5 @@ pub use drawing::Drawing;
 pub use matrix::{Matrix, MatrixCell};
 pub use palette::Ink;
 pub use ranges::{Quantiles, Range, RangeRow, Ranges};
+#[cfg(feature = "raster")]
 pub use raster::{RasterError, png};

@@ -152,6 +152,12 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
         self.block.input(s)
     }
 
+    /// What is known of sample `s` without any attack.
+    pub fn unperturbed(&self, s: usize) -> SampleAttack {
+        let nothing = vec![None; self.block.clean.len()];
+        self.block.check_variables(&self.attacker.exact, &self.exact, nothing).swap_remove(s)
+    }
+
     /// What the point `units` does to sample `s`, checked in f64.
     pub fn check(&self, s: usize, units: Vec<Vec<f32>>) -> SampleAttack {
         let mut found = vec![None; self.block.clean.len()];

@@ -1,5 +1,6 @@
 //! Complete verification: every sample is proved or broken, within budgets (theory.md §6).
 
+mod descent;
 mod encode;
 mod leaf;
 #[cfg(feature = "milp")]
@@ -9,8 +10,8 @@ mod rows;
 mod search;
 
 use crate::attack::{AttackKind, AttackOptions, Attacker, CompactWitness, Ground, SampleAttack, Suggestions};
-use crate::bounds::{Block, Branching, Prepared, method};
-use crate::certify::CertifyOptions;
+use crate::bounds::{Block, Branching, LowerBounds, Prepared, method};
+use crate::certify::{CertifyOptions, CleanBlock};
 use crate::gathered::Gathered;
 use crate::kernels::Scalar;
 use crate::memory::Estimate;
@@ -18,8 +19,9 @@ use crate::model::{Model, Radii};
 use crate::network::Network;
 use crate::threat::{Perturbation, PerturbationSet};
 use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
+pub(crate) use descent::{Descent, Open};
 use rayon::prelude::*;
-use search::{Answer, Question, Search};
+use search::{Answer, Left, Question, Search};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -31,7 +33,7 @@ const GROUP: usize = 32;
 /// Limits of the work; what is not settled within them is `unknown`, with the reason.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
-    /// Most time for one sample and set.
+    /// Most time for one sample and set, added up over the threads that work on it.
     pub time: Option<Duration>,
     /// When to stop altogether.
     pub deadline: Option<Instant>,
@@ -81,7 +83,7 @@ pub struct ExactCertificate {
     pub witness: Option<CompactWitness>,
     /// Domains that were bounded.
     pub nodes: usize,
-    /// Time spent on the sample; its share where several were bounded together.
+    /// Time spent on the sample, added up over threads; its share where several were bounded together.
     pub time: Duration,
 }
 
@@ -297,31 +299,45 @@ impl<'n> ExactCertifier<'n> {
         let method = method::<T>(FIRST).expect("the first method exists");
         let mut bounds = method.lower_bounds(&Block { prepared, values: &clean.values }, &clean.spec);
         let suggestions = Suggestions::new(&self.attackers[k], ground, gathered.samples());
-        let count = clean.spec.count;
-        let questions = (0..chosen.len()).map(|s| Question {
-            rows: clean.spec.rows[s * count..(s + 1) * count].to_vec(),
-            shifts: (0..count).map(|r| T::from_f64(clean.shift(s, r, options.property))).collect(),
-            lower: bounds.lower[s * count..(s + 1) * count].to_vec(),
-            found: open[s].found.clone(),
-        });
-        let questions = questions.collect();
-        let answers = Search::new(prepared, &clean.values, suggestions, &self.options, questions).run();
-        let mut searched = Vec::with_capacity(open.len());
-        for (s, (answer, Attacked { s: sample, known, .. })) in answers.into_iter().zip(open).enumerate() {
-            let Answer { lower, found, reason, nodes, time } = answer;
-            bounds.lower[s * count..(s + 1) * count].copy_from_slice(&lower);
-            let proved = clean.verdict(&bounds, s, options);
-            let reason = proved.reason.map(|own| reason.unwrap_or(own));
-            let certificate = ExactCertificate {
-                certificate: SampleCertificate { reason, ..proved },
-                nodes,
-                time: known.time + time,
-                ..known.clone()
-            };
-            searched.push((*sample, certificate.attacked(&found)));
-        }
+        let starts = open.iter().map(|open| (open.found.clone(), None)).collect();
+        let answers = searched((prepared, &clean), &mut bounds, suggestions, &self.options, (starts, false));
+        let of = |(Attacked { s, known, .. }, (certificate, answer)): (&Attacked, (_, Answer<T>))| {
+            let (nodes, time) = (answer.nodes, known.time + answer.time);
+            let certificate = ExactCertificate { certificate, nodes, time, ..known.clone() };
+            (*s, certificate.attacked(&answer.found))
+        };
+        let searched: Vec<(usize, ExactCertificate)> = open.iter().zip(answers).map(of).collect();
         searched.into_par_iter().for_each(|(s, found)| keep(s, found));
     }
+}
+
+/// Branch and bound for the samples of a block, whose `bounds` are known and become those that are proved; each starts with the
+/// worst that was found and, after a search of a larger set, with what that left. `keep`: as [`Search::new`].
+fn searched<T: Scalar>(
+    (prepared, clean): (&Prepared<'_, T>, &CleanBlock<T>),
+    bounds: &mut LowerBounds<T>,
+    suggestions: Suggestions<'_, '_, T>,
+    options: &ExactOptions,
+    (starts, keep): (Vec<(SampleAttack, Option<Left<T>>)>, bool),
+) -> Vec<(SampleCertificate, Answer<T>)> {
+    let (certify, count) = (&options.certify, clean.spec.count);
+    let rows = |s: usize| s * count..(s + 1) * count;
+    let question = |(s, (found, left))| Question {
+        rows: clean.spec.rows[rows(s)].to_vec(),
+        shifts: (0..count).map(|r| T::from_f64(clean.shift(s, r, certify.property))).collect(),
+        lower: bounds.lower[rows(s)].to_vec(),
+        found,
+        left,
+    };
+    let questions = starts.into_iter().enumerate().map(question).collect();
+    let answers = Search::new(prepared, &clean.values, suggestions, options, (questions, keep)).run();
+    let certificate = |(s, answer): (usize, Answer<T>)| {
+        bounds.lower[rows(s)].copy_from_slice(&answer.lower);
+        let proved = clean.verdict(bounds, s, certify);
+        let reason = proved.reason.map(|own| answer.reason.unwrap_or(own));
+        (SampleCertificate { reason, ..proved }, answer)
+    };
+    answers.into_iter().enumerate().map(certificate).collect()
 }
 
 impl ExactCertificate {

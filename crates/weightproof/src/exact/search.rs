@@ -34,6 +34,16 @@ pub(super) struct Question<T> {
     pub lower: Vec<T>,
     /// What the attack found.
     pub found: SampleAttack,
+    /// Where the search of a set that contains this one ended; without it the search starts from a root.
+    pub left: Option<Left<T>>,
+}
+
+/// What a search that was stopped has proved, and the domains that it has not. Both hold in every smaller set.
+#[derive(Clone)]
+pub(super) struct Left<T> {
+    /// Proved lower bound of every row outside of the open domains.
+    lower: Vec<T>,
+    open: Vec<Domain<T>>,
 }
 
 /// What the search says about a sample.
@@ -48,6 +58,8 @@ pub(super) struct Answer<T> {
     pub nodes: usize,
     /// Its share of the time.
     pub time: Duration,
+    /// Where it was stopped, if that was asked for and every part of the set is proved or in an open domain.
+    pub left: Option<Left<T>>,
 }
 
 /// The tree of one sample.
@@ -90,8 +102,11 @@ impl<T: Scalar> Tree<T> {
         domain.open.iter().for_each(|open| self.count(open.k, open.lower));
     }
 
-    /// Gives up all open domains.
-    fn stop(&mut self, reason: Option<Reason>) {
+    /// Gives up all open domains, which `keep` says to leave for another search.
+    fn stop(&mut self, reason: Option<Reason>, keep: bool) {
+        if keep && !self.open.is_empty() && self.answer.reason.is_none() {
+            self.answer.left = Some(Left { lower: self.answer.lower.clone(), open: self.open.clone() });
+        }
         for domain in std::mem::take(&mut self.open) {
             self.give_up(&domain);
             self.answer.reason = self.answer.reason.or(reason);
@@ -117,37 +132,47 @@ pub(super) struct Search<'a, 'n, T> {
     domains: Domains<'a, T>,
     suggestions: Suggestions<'a, 'n, T>,
     options: &'a ExactOptions,
+    keep: bool,
     trees: Vec<Tree<T>>,
 }
 
 impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
-    /// `values`: the unperturbed network on the samples of `questions`, which `suggestions` attacks.
+    /// `values`: the unperturbed network on the samples of `questions`, which `suggestions` attacks; `keep`: whether answers
+    /// tell where the search was stopped.
     pub fn new(
         prepared: &'a Prepared<'a, T>,
         values: &'a [Matrix<T>],
         suggestions: Suggestions<'a, 'n, T>,
         options: &'a ExactOptions,
-        questions: Vec<Question<T>>,
+        (questions, keep): (Vec<Question<T>>, bool),
     ) -> Self {
         let domains = Domains::new(prepared, values, options.branching);
-        let mut search = Search { domains, suggestions, options, trees: Vec::new() };
+        let mut search = Search { domains, suggestions, options, keep, trees: Vec::new() };
         let mut open = Vec::new();
-        for (s, Question { rows, shifts, lower, found }) in questions.into_iter().enumerate() {
+        for (s, Question { rows, shifts, lower, found, left }) in questions.into_iter().enumerate() {
             let unknown = vec![T::infinity(); rows.len()];
-            let answer = Answer { lower: unknown, found, reason: None, nodes: 0, time: Duration::ZERO };
+            let answer =
+                Answer { lower: unknown, found, reason: None, nodes: 0, time: Duration::ZERO, left: None };
             let mut tree = Tree { open: Vec::new(), bytes: 0, shifts, answer };
+            if let Some(Left { lower, open }) = left {
+                tree.answer.lower = lower;
+                let root = search.domains.roots(vec![(s, Vec::new())]).swap_remove(0);
+                search.domains.again(&root, open).into_iter().for_each(|domain| tree.push(domain));
+                search.trees.push(tree);
+                continue;
+            }
             let level = tree.level(options.gap);
-            let mut left = Vec::new();
+            let mut unproved = Vec::new();
             for (k, (row, lower)) in rows.into_iter().zip(lower).enumerate() {
                 if lower + tree.shifts[k] > level {
                     tree.count(k, lower);
                 } else {
-                    left.push(Open { k, row, lower });
+                    unproved.push(Open { k, row, lower });
                 }
             }
             search.trees.push(tree);
-            if !left.is_empty() {
-                open.push((s, left));
+            if !unproved.is_empty() {
+                open.push((s, unproved));
             }
         }
         search.plant(&open);
@@ -156,18 +181,19 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
 
     /// Bounds the roots.
     fn plant(&mut self, open: &[Root<T>]) {
-        let start = Instant::now();
         let chunks: Vec<&[Root<T>]> = open.chunks(self.domains.together()).collect();
-        let bounded: Vec<Bounded<T>> = chunks
+        let bounded = chunks
             .par_iter()
             .map(|chunk| {
-                let roots = self.domains.roots(chunk.to_vec());
-                let parts: Vec<Part<'_, T>> = roots.iter().map(|of| Part { of, side: None }).collect();
-                self.domains.bound(&parts, |s, k| self.aim(s, k))
+                timed(|| {
+                    let roots = self.domains.roots(chunk.to_vec());
+                    let parts: Vec<Part<'_, T>> = roots.iter().map(|of| Part { of, side: None }).collect();
+                    self.domains.bound(&parts, |s, k| self.aim(s, k))
+                })
             })
             .collect();
         let samples: Vec<usize> = open.iter().map(|(s, _)| *s).collect();
-        self.take(bounded, &samples, start.elapsed());
+        self.take(bounded, &samples);
     }
 
     /// Runs until every sample is settled or a limit is reached.
@@ -179,22 +205,23 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 return self.trees.into_iter().map(|tree| tree.answer).collect();
             }
             self.solve(leaves);
-            let start = Instant::now();
             let parts: Vec<Part<'_, T>> = picked
                 .iter()
                 .flat_map(|of| match of.branch {
-                    Some(branch) => vec![
+                    Some(branch) if !of.again => vec![
                         Part { of, side: Some((branch, false)) },
                         Part { of, side: Some((branch, true)) },
                     ],
-                    None => vec![Part { of, side: None }],
+                    Some(_) | None => vec![Part { of, side: None }],
                 })
                 .collect();
             let chunks: Vec<&[Part<'_, T>]> = parts.chunks(self.domains.together()).collect();
-            let bounded: Vec<Bounded<T>> =
-                chunks.par_iter().map(|chunk| self.domains.bound(chunk, |s, k| self.aim(s, k))).collect();
+            let bounded = chunks
+                .par_iter()
+                .map(|chunk| timed(|| self.domains.bound(chunk, |s, k| self.aim(s, k))))
+                .collect();
             let samples: Vec<usize> = parts.iter().map(|part| part.of.sample).collect();
-            self.take(bounded, &samples, start.elapsed());
+            self.take(bounded, &samples);
         }
     }
 
@@ -207,23 +234,23 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     /// Stops the trees that are settled or at a limit.
     fn check_limits(&mut self) {
         let Budget { time, nodes, bytes, .. } = self.options.budget;
-        let ended = self.options.ended();
+        let (ended, keep) = (self.options.ended(), self.keep);
         let share = bytes.map(|bytes| bytes / rayon::current_num_threads().max(1));
         for tree in &mut self.trees {
             if tree.is_broken() && self.options.gap.is_none() {
-                tree.stop(None);
+                tree.stop(None, keep);
             } else if ended.is_some() {
-                tree.stop(ended);
+                tree.stop(ended, false);
             } else if time.is_some_and(|time| tree.answer.time >= time) {
-                tree.stop(Some(Reason::TimeLimit));
+                tree.stop(Some(Reason::TimeLimit), keep);
             } else if nodes.is_some_and(|nodes| tree.answer.nodes + SIDES > nodes) {
-                tree.stop(Some(Reason::NodeLimit));
+                tree.stop(Some(Reason::NodeLimit), keep);
             }
         }
         // The largest trees go until the others fit.
         while share.is_some_and(|share| self.trees.iter().map(|tree| tree.bytes).sum::<usize>() > share) {
             let largest = self.trees.iter_mut().reduce(|a, b| if b.bytes > a.bytes { b } else { a });
-            largest.expect("a tree takes memory").stop(Some(Reason::MemoryLimit));
+            largest.expect("a tree takes memory").stop(Some(Reason::MemoryLimit), false);
         }
     }
 
@@ -269,9 +296,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         let solved: Vec<(Domain<T>, Option<Units>, Duration)> = leaves
             .into_par_iter()
             .map(|mut domain| {
-                let start = Instant::now();
-                let units = self.solve_one(&mut domain);
-                (domain, units, start.elapsed())
+                let (units, time) = timed(|| self.solve_one(&mut domain));
+                (domain, units, time)
             })
             .collect();
         for (domain, units, time) in solved {
@@ -322,13 +348,15 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         Some(self.suggestions.towards(domain.sample, &values))
     }
 
-    /// Takes what a round gave into the trees; `samples` has the sample of every part that was bounded.
-    fn take(&mut self, bounded: Vec<Bounded<T>>, samples: &[usize], spent: Duration) {
+    /// Takes what a round gave, and the time of each of its pieces, into the trees; `samples` has the sample of every part that
+    /// was bounded.
+    fn take(&mut self, bounded: Vec<(Bounded<T>, Duration)>, samples: &[usize]) {
+        let spent: Duration = bounded.iter().map(|(_, time)| *time).sum();
         for &s in samples {
             self.trees[s].answer.nodes += 1;
             self.trees[s].answer.time += spent / samples.len() as u32;
         }
-        for bounded in bounded {
+        for (bounded, _) in bounded {
             for &(s, k, lower) in &bounded.proved {
                 self.trees[s].count(k, lower);
             }
@@ -358,4 +386,12 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             }
         }
     }
+}
+
+/// What `work` gives, and how long it took. Around work of one thread only: a thread that waits for others may do
+/// something for another sample meanwhile.
+fn timed<R>(work: impl FnOnce() -> R) -> (R, Duration) {
+    let start = Instant::now();
+    let result = work();
+    (result, start.elapsed())
 }

@@ -51,6 +51,8 @@ pub(crate) struct Domain<T> {
     pub sample: usize,
     /// Whether its bounds were driven to their limit.
     pub converged: bool,
+    /// Whether it is of a larger set: its boxes and bounds hold, but are to be improved before it is split.
+    pub again: bool,
     /// Rows that are not proved.
     pub open: Vec<Open<T>>,
     /// Where to split it, if anywhere.
@@ -87,15 +89,25 @@ pub(crate) struct Part<'d, T> {
 
 impl<T: Scalar> Part<'_, T> {
     /// Whether the domain itself is bounded once more, until its bounds are at their limit.
-    fn is_again(&self) -> bool {
-        self.side.is_none() && self.of.free.is_some()
+    fn converges(&self) -> bool {
+        self.side.is_none() && self.of.free.is_some() && !self.of.again
+    }
+
+    /// The node after which boxes may become better.
+    fn changed(&self) -> usize {
+        match self.side {
+            Some((branch, _)) => branch.node,
+            None if self.of.again => 0,
+            None => usize::MAX,
+        }
     }
 
     /// Passes for each of its rows.
     fn steps(&self) -> usize {
         match self.side {
             Some(_) => STEPS,
-            None if self.is_again() => CONVERGING_STEPS,
+            None if self.converges() => CONVERGING_STEPS,
+            None if self.of.again => STEPS,
             None => Optimized::DEFAULT.steps,
         }
     }
@@ -187,9 +199,31 @@ impl<'a, T: Scalar> Domains<'a, T> {
         });
         let root = |(d, (sample, open)): (usize, Root<T>)| {
             let boxes = self.boxes(&states, d);
-            Domain { sample, converged: false, open, branch: None, boxes, free: None }
+            Domain { sample, converged: false, again: false, open, branch: None, boxes, free: None }
         };
         samples.into_iter().enumerate().map(root).collect()
+    }
+
+    /// Domains of a larger set as parts of this one, whose root is `root`: clipped at its boxes.
+    pub fn again(&self, root: &Domain<T>, domains: Vec<Domain<T>>) -> Vec<Domain<T>> {
+        let again = |mut domain: Domain<T>| {
+            let mut from = 0;
+            for width in self.nodes.iter().map(|&n| self.prepared.model.width(n)) {
+                let (lower, upper) = (from..from + width, from + width..from + 2 * width);
+                let (own, known) = (&mut domain.boxes, &root.boxes);
+                own[lower.clone()]
+                    .iter_mut()
+                    .zip(&known[lower])
+                    .for_each(|(l, &k)| *l = if k > *l { k } else { *l });
+                own[upper.clone()]
+                    .iter_mut()
+                    .zip(&known[upper])
+                    .for_each(|(u, &k)| *u = if k < *u { k } else { *u });
+                from += 2 * width;
+            }
+            Domain { sample: root.sample, converged: false, again: true, ..domain }
+        };
+        domains.into_iter().map(again).collect()
     }
 
     /// Bounds `parts`; a row `k` of sample `s` is proved above `aim(s, k)`.
@@ -291,11 +325,12 @@ impl<'a, T: Scalar> Domains<'a, T> {
                 .reduce(|a, b| if best[ending.at[b]] < best[ending.at[a]] { b } else { a });
             let least = least.expect("an open domain has a row");
             // When upper lines lose nothing, lower ones may.
-            let branching = if part.is_again() { Branching::Area } else { self.branching };
+            let branching = if part.converges() { Branching::Area } else { self.branching };
             bounded.open.push(Domain {
                 sample: part.of.sample,
                 open,
-                converged: part.is_again(),
+                converged: part.converges(),
+                again: false,
                 branch: branching.choose(pass, &ending, least, d),
                 boxes: self.boxes(pass.states, d),
                 free: Some(ending.free.map(|m| m.rows_at(&keep))),
@@ -308,8 +343,6 @@ impl<'a, T: Scalar> Domains<'a, T> {
     /// States of the parts: their boxes, better ones after the split, and intervals of the other nodes.
     fn analyse<'v>(&self, block: &Block<'v, T>, parts: &[Part<'_, T>]) -> Analysis<'v, T> {
         let model = self.prepared.model;
-        // The node of each part's split; boxes before it stay.
-        let split = |d: usize| parts[d].side.map_or(usize::MAX, |(branch, _)| branch.node);
         let mut from = 0;
         analysed_by(block, |states, relaxed, index| {
             if !self.nodes.contains(&index) {
@@ -323,7 +356,14 @@ impl<'a, T: Scalar> Domains<'a, T> {
             from += 2 * model.width(index);
             if !is_exact(block, states, index) {
                 let bound = |pass: &Backward<'_, T>, rows: &[Row], _: &Bounds<T>| pass.rows(index, rows);
-                tighten_by(block, (states, relaxed), index, &mut state, |d| split(d) < index, bound);
+                tighten_by(
+                    block,
+                    (states, relaxed),
+                    index,
+                    &mut state,
+                    |d| parts[d].changed() < index,
+                    bound,
+                );
             }
             state
         })

@@ -1,0 +1,73 @@
+//! One sample at falling scales of a set, as searches of radii ask (theory.md §5, §6).
+//!
+//! A set of smaller scale lies within those of larger ones. What is proved in a part of the larger set holds in that part of the
+//! smaller one, and boxes stay valid: so only the domains that a scale left open are bounded again at the next, from the boxes,
+//! slopes and multipliers that they have.
+
+use super::search::{Answer, Left};
+use super::{ExactOptions, FIRST, searched};
+use crate::attack::{AttackOptions, Attacker, Ground, Suggestions};
+use crate::bounds::{Block, Prepared, method};
+use crate::certify::CleanBlock;
+use crate::gathered::Gathered;
+use crate::kernels::Scalar;
+use crate::model::{Model, Radii};
+use crate::network::Network;
+use crate::threat::PerturbationSet;
+use crate::verdict::{Reason, SampleCertificate, Verdict};
+
+/// A sample whose unperturbed values are known.
+pub(crate) struct Descent<'a, 'n, T> {
+    network: &'n Network,
+    model: &'a Model<'n, T>,
+    options: &'a ExactOptions,
+    attack: AttackOptions,
+    gathered: &'a Gathered<'a>,
+    clean: CleanBlock<T>,
+}
+
+/// What a search left for smaller scales.
+#[derive(Clone)]
+pub(crate) struct Open<T>(Left<T>);
+
+impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
+    /// For the one sample of `gathered`; nothing but its property is settled, so `options` have no gap.
+    pub fn new(
+        network: &'n Network,
+        model: &'a Model<'n, T>,
+        options: &'a ExactOptions,
+        gathered: &'a Gathered<'a>,
+    ) -> Self {
+        let clean = gathered.clean(model, &options.certify);
+        let attack = AttackOptions { stop_when_broken: true, ..options.attack.clone() };
+        Descent { network, model, options, attack, gathered, clean }
+    }
+
+    /// Settles the sample for `set`, which no attack has broken. `open` is what the smallest of the larger sets left.
+    pub fn settle(
+        &self,
+        set: &PerturbationSet,
+        open: Option<Open<T>>,
+    ) -> (Verdict, Option<Reason>, Option<Open<T>>) {
+        let radii = Radii::new(set, self.network.nodes().len());
+        let prepared = Prepared::new(self.model, &radii);
+        let first = method::<T>(FIRST).expect("the first method exists");
+        let block = Block { prepared: &prepared, values: &self.clean.values };
+        let mut bounds = first.lower_bounds(&block, &self.clean.spec);
+        let SampleCertificate { verdict, reason, .. } = self.clean.verdict(&bounds, 0, &self.options.certify);
+        if verdict != Verdict::Unknown || bounds.void[0].is_some() {
+            return (verdict, reason, None);
+        }
+        let attacker = Attacker::new(self.network, set, self.attack.clone());
+        let ground = Ground::new(self.network, set);
+        let suggestions = Suggestions::new(&attacker, &ground, self.gathered.samples());
+        let starts = vec![(suggestions.unperturbed(0), open.map(|Open(left)| left))];
+        let of = (&prepared, &self.clean);
+        let (certificate, Answer { found, left, .. }) =
+            searched(of, &mut bounds, suggestions, self.options, (starts, true)).swap_remove(0);
+        match found.verdict {
+            Verdict::Falsified => (Verdict::Falsified, found.reason, left.map(Open)),
+            Verdict::Verified | Verdict::Unknown => (certificate.verdict, certificate.reason, left.map(Open)),
+        }
+    }
+}
