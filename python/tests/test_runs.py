@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import threading
 import tracemalloc
 
@@ -210,3 +211,14 @@ def test_colour_images_move_their_channels() -> None:
     first = wp.certify(network, x, property="prediction", radius=0.01, mean=[0.1, 0.2, 0.3])
     last = wp.certify(network, np.moveaxis(x, 1, 3), property="prediction", radius=0.01, mean=[0.1, 0.2, 0.3])
     assert np.array_equal(first.margin_lower, last.margin_lower)
+
+
+def test_pages(mnist: Example, tmp_path: pathlib.Path) -> None:
+    """A page is that of the command ``report``, without the images of samples."""
+    network, data = mnist
+    result = wp.certify(network, data, radius=[0.0005, 0.001])
+    measures = wp.measure(network, data, search=False)
+    for found, word in ((result, "certified accuracy"), (measures, "path-norm")):
+        found.save(tmp_path / "page.html")
+        page = (tmp_path / "page.html").read_text()
+        assert page.startswith("<!DOCTYPE html>") and word in page.lower()

@@ -25,8 +25,9 @@ use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::Network;
 use weightproof::property::Property;
 
-/// Samples that are evaluated together. The shards of a batch run on all threads, and their means are added in a fixed order.
-const SHARD: usize = 128;
+/// Least and most samples that are evaluated together. The shards of a batch run on all threads, and their means are added in a
+/// fixed order.
+const SHARD: (usize, usize) = (64, 128);
 
 /// A network in training.
 pub struct Trainer {
@@ -312,7 +313,9 @@ impl Loss<'_> {
     /// What `f` gives for each shard, with its share of the samples, in the order of the samples.
     fn shards<R: Send>(&self, inputs: &[f32], f: impl Fn(&[f32], &[u32]) -> R + Sync) -> Vec<(f32, R)> {
         let width = inputs.len() / self.labels.len();
-        let shards = inputs.par_chunks(SHARD * width).zip(self.labels.par_chunks(SHARD));
+        // Two at least for common batches; the number of threads plays no role.
+        let shard = (self.labels.len() / 2).clamp(SHARD.0, SHARD.1);
+        let shards = inputs.par_chunks(shard * width).zip(self.labels.par_chunks(shard));
         let share = |labels: &[u32]| labels.len() as f32 / self.labels.len() as f32;
         shards.map(|(inputs, labels)| (share(labels), f(inputs, labels))).collect()
     }
