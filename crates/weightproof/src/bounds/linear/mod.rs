@@ -5,6 +5,7 @@
 //! [`propagate`] moves coefficients through the graph, [`concretize`] ends at a set whose worst case is known exactly.
 //! [`optimized`] moves the slopes that are free, by the ascent of [`slopes`].
 
+mod ascent;
 mod branching;
 mod concretize;
 mod conv;
@@ -12,6 +13,7 @@ mod dense;
 mod domain;
 mod maximum;
 mod optimized;
+mod points;
 mod propagate;
 mod relax;
 mod slopes;
