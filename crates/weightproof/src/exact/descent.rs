@@ -5,7 +5,7 @@
 //! slopes and multipliers that they have.
 
 use super::search::{Answer, Left};
-use super::{ExactOptions, FIRST, searched};
+use super::{ExactOptions, FIRST, Start, searched};
 use crate::attack::{AttackOptions, Attacker, Ground, Suggestions};
 use crate::bounds::{Block, Prepared, method};
 use crate::certify::CleanBlock;
@@ -61,7 +61,7 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
         let attacker = Attacker::new(self.network, set, self.attack.clone());
         let ground = Ground::new(self.network, set);
         let suggestions = Suggestions::new(&attacker, &ground, self.gathered.samples());
-        let starts = vec![(suggestions.unperturbed(0), open.map(|Open(left)| left))];
+        let starts = vec![Start { found: suggestions.unperturbed(0), left: open.map(|Open(left)| left) }];
         let of = (&prepared, &self.clean);
         let (certificate, Answer { found, left, .. }) =
             searched(of, &mut bounds, suggestions, self.options, (starts, true)).swap_remove(0);

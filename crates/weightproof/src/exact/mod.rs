@@ -299,7 +299,7 @@ impl<'n> ExactCertifier<'n> {
         let method = method::<T>(FIRST).expect("the first method exists");
         let mut bounds = method.lower_bounds(&Block { prepared, values: &clean.values }, &clean.spec);
         let suggestions = Suggestions::new(&self.attackers[k], ground, gathered.samples());
-        let starts = open.iter().map(|open| (open.found.clone(), None)).collect();
+        let starts = open.iter().map(|open| Start { found: open.found.clone(), left: None }).collect();
         let answers = searched((prepared, &clean), &mut bounds, suggestions, &self.options, (starts, false));
         let of = |(Attacked { s, known, .. }, (certificate, answer)): (&Attacked, (_, Answer<T>))| {
             let (nodes, time) = (answer.nodes, known.time + answer.time);
@@ -311,18 +311,26 @@ impl<'n> ExactCertifier<'n> {
     }
 }
 
-/// Branch and bound for the samples of a block, whose `bounds` are known and become those that are proved; each starts with the
-/// worst that was found and, after a search of a larger set, with what that left. `keep`: as [`Search::new`].
+/// Where the search of a sample starts.
+struct Start<T> {
+    /// The worst that was found.
+    found: SampleAttack,
+    /// What the search of a larger set left.
+    left: Option<Left<T>>,
+}
+
+/// Branch and bound for the samples of a block, whose `bounds` are known and become those that are proved. `keep`: as
+/// [`Search::new`].
 fn searched<T: Scalar>(
     (prepared, clean): (&Prepared<'_, T>, &CleanBlock<T>),
     bounds: &mut LowerBounds<T>,
     suggestions: Suggestions<'_, '_, T>,
     options: &ExactOptions,
-    (starts, keep): (Vec<(SampleAttack, Option<Left<T>>)>, bool),
+    (starts, keep): (Vec<Start<T>>, bool),
 ) -> Vec<(SampleCertificate, Answer<T>)> {
     let (certify, count) = (&options.certify, clean.spec.count);
     let rows = |s: usize| s * count..(s + 1) * count;
-    let question = |(s, (found, left))| Question {
+    let question = |(s, Start { found, left })| Question {
         rows: clean.spec.rows[rows(s)].to_vec(),
         shifts: (0..count).map(|r| T::from_f64(clean.shift(s, r, certify.property))).collect(),
         lower: bounds.lower[rows(s)].to_vec(),
