@@ -173,6 +173,7 @@ fn closed_radii_are_those_of_single_searches() {
                 .map(|of_set| of_set[0].certificate.verdict)
                 .collect();
             assert_eq!(verdicts, [Verdict::Verified, Verdict::Falsified], "{found:?}");
+            assert!(found.reason.is_none(), "{found:?}");
         }
     }
 }

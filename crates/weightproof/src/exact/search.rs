@@ -314,8 +314,11 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 tree.answer.found = found;
             }
             let level = tree.level(self.options.gap);
-            if tree.value(&domain) > level || tree.is_broken() && self.options.gap.is_none() {
+            if tree.value(&domain) > level {
                 tree.give_up(&domain);
+            } else if tree.is_broken() && self.options.gap.is_none() {
+                // The search ends here, and what it leaves has this domain.
+                tree.push(domain);
             } else if domain.branch.is_none() {
                 tree.give_up(&domain);
                 tree.answer.reason = Some(Reason::Incomplete);
