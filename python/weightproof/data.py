@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _check
-from ._weightproof import Origin, SettingError, load_data
+from ._weightproof import DataError, Origin, SettingError, load_data
 
 __all__ = ["Data"]
 
@@ -95,3 +95,19 @@ class Data:
     def __repr__(self) -> str:
         labels = "with" if self.y is not None else "without"
         return f"<Data {self.description}: {len(self)} samples of shape {self.x.shape[1:]} {labels} labels>"
+
+
+def arrays(
+    x: npt.ArrayLike | Data, y: npt.ArrayLike | None = None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint32] | None, Origin | None]:
+    """Samples, labels and where they come from, checked, as the native half takes them.
+
+    Raises:
+        DataError: A wrong shape, type or value.
+    """
+    if not isinstance(x, Data):
+        found = _check.samples(x)
+        return found, None if y is None else _check.labels(y, len(found)), None
+    if y is not None:
+        raise DataError("y: expected no labels beside Data, which has its own, found some")
+    return x.x, None if x.y is None else _check.labels(x.y, len(x.x)), x._origin

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _check, _weightproof
-from ._samples import Samples
-from .data import Data
+from .data import Data, arrays
 from .network import Network
 from .result import write
 from .run import method_settings, shared_settings
@@ -102,12 +101,12 @@ def measure(
             raise TypeError(f"{name}: expected a weightproof.Network, found {type(found).__name__}")
     training = None
     if train is not None:
-        training = Samples.of(train) if isinstance(train, Data) else Samples.of(*train)
+        training = arrays(train) if isinstance(train, Data) else arrays(*train)
     return Measures(
         _weightproof.measure(
             network._native,
-            Samples.of(x, y).native(),
-            None if training is None else training.native(),
+            arrays(x, y),
+            training,
             None if initial is None else initial._native,
             [member._native for member in ensemble],
             json.dumps(settings),

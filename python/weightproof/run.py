@@ -9,9 +9,8 @@ from typing import Any
 import numpy.typing as npt
 
 from . import _check, _progress, _weightproof
-from ._samples import Samples
 from ._weightproof import Report
-from .data import Data
+from .data import Data, arrays
 from .network import Network
 from .result import Result
 from .threat import Threat
@@ -196,10 +195,10 @@ def _run(
 ) -> Result:
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a weightproof.Network, found {type(network).__name__}")
-    samples = Samples.of(x, y)
-    with _progress.reporter(progress, command, len(samples.x)) as report:
-        found = ask(network._native, *samples.native(), json.dumps(settings), report)
-    return Result(found, samples.x)
+    samples = arrays(x, y)
+    with _progress.reporter(progress, command, len(samples[0])) as report:
+        found = ask(network._native, *samples, json.dumps(settings), report)
+    return Result(found, samples[0])
 
 
 def shared_settings(
