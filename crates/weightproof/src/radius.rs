@@ -7,7 +7,7 @@
 use crate::attack::{AttackOptions, Attacker};
 use crate::bounds::{Prepared, method};
 use crate::certify::{CertifyOptions, UnknownMethod};
-use crate::exact::{Descent, ExactOptions, Open};
+use crate::exact::{Descent, ExactOptions, Left};
 use crate::gathered::Gathered;
 use crate::kernels::Scalar;
 use crate::model::{Model, Radii};
@@ -198,7 +198,7 @@ impl<'n> RadiusSearch<'n> {
             Broken::At(point) => (*point, true),
             Broken::Never => (self.lattice.len(), false),
         };
-        let (mut step, mut open) = (1, None);
+        let (mut step, mut left) = (1, None);
         while *certified < ceiling {
             if let Some(ended) = self.ended() {
                 return Some(ended);
@@ -209,8 +209,8 @@ impl<'n> RadiusSearch<'n> {
             };
             let set = self.unit.scaled(self.lattice[point]);
             // A tree of a much larger set has more domains than this one needs.
-            let near = |_: &&Open<T>| self.lattice[ceiling] <= NEAR * self.lattice[point];
-            let (verdict, why, left) = descent.settle(&set, open.as_ref().filter(near).cloned());
+            let near = |_: &&Left<T>| self.lattice[ceiling] <= NEAR * self.lattice[point];
+            let (verdict, why, more) = descent.settle(&set, left.as_ref().filter(near).cloned());
             match (verdict, why) {
                 (Verdict::Verified, _) => {
                     *certified = point + 1;
@@ -231,7 +231,7 @@ impl<'n> RadiusSearch<'n> {
                     falls = false;
                 }
             }
-            (ceiling, open) = (point, left);
+            (ceiling, left) = (point, more);
             step *= 2;
         }
         reason

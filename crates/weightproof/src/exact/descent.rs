@@ -26,10 +26,6 @@ pub(crate) struct Descent<'a, 'n, T> {
     clean: CleanBlock<T>,
 }
 
-/// What a search left for smaller scales.
-#[derive(Clone)]
-pub(crate) struct Open<T>(Left<T>);
-
 impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
     /// For the one sample of `gathered`; nothing but its property is settled, so `options` have no gap.
     pub fn new(
@@ -43,12 +39,13 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
         Descent { network, model, options, attack, gathered, clean }
     }
 
-    /// Settles the sample for `set`, which no attack has broken. `open` is what the smallest of the larger sets left.
+    /// Settles the sample for `set`, which no attack has broken, and tells what that leaves for smaller sets. `left` is what a
+    /// larger set left.
     pub fn settle(
         &self,
         set: &PerturbationSet,
-        open: Option<Open<T>>,
-    ) -> (Verdict, Option<Reason>, Option<Open<T>>) {
+        left: Option<Left<T>>,
+    ) -> (Verdict, Option<Reason>, Option<Left<T>>) {
         let radii = Radii::new(set, self.network.nodes().len());
         let prepared = Prepared::new(self.model, &radii);
         let first = method::<T>(FIRST).expect("the first method exists");
@@ -61,13 +58,13 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
         let attacker = Attacker::new(self.network, set, self.attack.clone());
         let ground = Ground::new(self.network, set);
         let suggestions = Suggestions::new(&attacker, &ground, self.gathered.samples());
-        let starts = vec![Start { found: suggestions.unperturbed(0), left: open.map(|Open(left)| left) }];
+        let starts = vec![Start { found: suggestions.unperturbed(0), left }];
         let of = (&prepared, &self.clean);
         let (certificate, Answer { found, left, .. }) =
             searched(of, &mut bounds, suggestions, self.options, (starts, true)).swap_remove(0);
         match found.verdict {
-            Verdict::Falsified => (Verdict::Falsified, found.reason, left.map(Open)),
-            Verdict::Verified | Verdict::Unknown => (certificate.verdict, certificate.reason, left.map(Open)),
+            Verdict::Falsified => (Verdict::Falsified, found.reason, left),
+            Verdict::Verified | Verdict::Unknown => (certificate.verdict, certificate.reason, left),
         }
     }
 }

@@ -19,9 +19,10 @@ use crate::model::{Model, Radii};
 use crate::network::Network;
 use crate::threat::{Perturbation, PerturbationSet};
 use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
-pub(crate) use descent::{Descent, Open};
+pub(crate) use descent::Descent;
 use rayon::prelude::*;
-use search::{Answer, Left, Question, Search};
+pub(crate) use search::Left;
+use search::{Answer, Question, Search};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 

@@ -40,7 +40,7 @@ pub(super) struct Question<T> {
 
 /// What a search that was stopped has proved, and the domains that it has not. Both hold in every smaller set.
 #[derive(Clone)]
-pub(super) struct Left<T> {
+pub(crate) struct Left<T> {
     /// Proved lower bound of every row outside of the open domains.
     lower: Vec<T>,
     open: Vec<Domain<T>>,
@@ -104,12 +104,14 @@ impl<T: Scalar> Tree<T> {
 
     /// Gives up all open domains, which `keep` says to leave for another search.
     fn stop(&mut self, reason: Option<Reason>, keep: bool) {
-        if keep && !self.open.is_empty() && self.answer.reason.is_none() {
-            self.answer.left = Some(Left { lower: self.answer.lower.clone(), open: self.open.clone() });
-        }
-        for domain in std::mem::take(&mut self.open) {
-            self.give_up(&domain);
+        let (lower, open) = (self.answer.lower.clone(), std::mem::take(&mut self.open));
+        let keep = keep && !open.is_empty() && self.answer.reason.is_none();
+        for domain in &open {
+            self.give_up(domain);
             self.answer.reason = self.answer.reason.or(reason);
+        }
+        if keep {
+            self.answer.left = Some(Left { lower, open });
         }
         self.bytes = 0;
     }
@@ -208,11 +210,11 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             let parts: Vec<Part<'_, T>> = picked
                 .iter()
                 .flat_map(|of| match of.branch {
-                    Some(branch) if !of.again => vec![
+                    Some(branch) => vec![
                         Part { of, side: Some((branch, false)) },
                         Part { of, side: Some((branch, true)) },
                     ],
-                    Some(_) | None => vec![Part { of, side: None }],
+                    None => vec![Part { of, side: None }],
                 })
                 .collect();
             let chunks: Vec<&[Part<'_, T>]> = parts.chunks(self.domains.together()).collect();

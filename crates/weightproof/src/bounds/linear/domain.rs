@@ -52,7 +52,7 @@ pub(crate) struct Domain<T> {
     /// Whether its bounds were driven to their limit.
     pub converged: bool,
     /// Whether it is of a larger set: its boxes and bounds hold, but are to be improved before it is split.
-    pub again: bool,
+    again: bool,
     /// Rows that are not proved.
     pub open: Vec<Open<T>>,
     /// Where to split it, if anywhere.
@@ -221,7 +221,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
                     .for_each(|(u, &k)| *u = if k < *u { k } else { *u });
                 from += 2 * width;
             }
-            Domain { sample: root.sample, converged: false, again: true, ..domain }
+            Domain { sample: root.sample, converged: false, again: true, branch: None, ..domain }
         };
         domains.into_iter().map(again).collect()
     }
