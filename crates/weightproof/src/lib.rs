@@ -41,7 +41,6 @@ pub mod bounds;
 pub mod certify;
 pub mod exact;
 mod gathered;
-pub mod kernels;
 pub mod memory;
 pub mod model;
 pub mod network;
@@ -50,3 +49,5 @@ pub mod radius;
 pub mod stop;
 pub mod threat;
 pub mod verdict;
+
+pub use weightproof_kernels as kernels;

@@ -13,7 +13,7 @@
 //! ```
 
 use super::lanes::Convolution;
-use super::product::{Factor, multiply};
+use super::product::{Factor, multiply_generic};
 use super::{Matrix, Scalar, Window, add_product, product_transposed};
 
 /// Output positions `[from, to)` along height and width.
@@ -83,12 +83,12 @@ impl<T: Scalar> Patches<T> {
     /// Lays out the patches of `group` of the image `z` at the positions of `region`.
     pub fn unfold(&mut self, window: &Window, group: usize, z: &[T], region: Region) {
         self.data.resize(window.patch() * region.positions(), T::zero());
-        unfold(&mut self.data, window, group, z, region);
+        T::unfold(&mut self.data, window, group, z, region);
     }
 }
 
 /// Writes patches, (patch, positions of the region).
-pub(super) fn unfold<T: Scalar>(out: &mut [T], window: &Window, group: usize, z: &[T], region: Region) {
+pub(crate) fn unfold<T: Scalar>(out: &mut [T], window: &Window, group: usize, z: &[T], region: Region) {
     let width = region.x.1 - region.x.0;
     let mut rows = out.chunks_exact_mut(region.positions().max(1));
     for c in group * window.group_inputs()..(group + 1) * window.group_inputs() {
@@ -168,7 +168,7 @@ pub fn linear<T: Scalar>(out: &mut Matrix<T>, z: &Matrix<T>, weight: &Matrix<T>,
         None => product_transposed(out, z, weight),
         Some(window) => {
             out.reshape_scratch(z.rows(), window.output_width());
-            Convolution { out, from: z, weight, window, transposed: false }.run();
+            T::convolve(Convolution { out, from: z, weight, window, transposed: false });
         }
     }
 }
@@ -186,7 +186,7 @@ pub fn add_linear_transposed<T: Scalar>(
 ) {
     match window {
         None => add_product(out, a, weight),
-        Some(window) => Convolution { out, from: a, weight, window, transposed: true }.run(),
+        Some(window) => T::convolve(Convolution { out, from: a, weight, window, transposed: true }),
     }
 }
 
@@ -200,6 +200,10 @@ pub struct ConvScratch<T> {
 impl<T: Scalar> ConvScratch<T> {
     /// `out += Wᵀ a` for one row; `weight` has shape (channels, patch).
     pub fn add_transposed(&mut self, out: &mut [T], a: &[T], weight: &[T], window: &Window) {
+        T::add_conv_transposed(self, out, a, weight, window);
+    }
+
+    pub(crate) fn add_transposed_generic(&mut self, out: &mut [T], a: &[T], weight: &[T], window: &Window) {
         let Some(region) = Region::support(window, a) else { return };
         if window.group_inputs() == 1 && window.group_outputs() == 1 {
             for c in 0..window.channels {
@@ -223,7 +227,7 @@ impl<T: Scalar> ConvScratch<T> {
             let rows = &weight[group * channels * patch..(group + 1) * channels * patch];
             let a = &a[group * channels * positions..(group + 1) * channels * positions];
             let shape = (patch, channels, positions);
-            multiply(&mut self.patches, false, Factor::Transposed(rows), Factor::Plain(a), shape);
+            multiply_generic(&mut self.patches, false, Factor::Transposed(rows), Factor::Plain(a), shape);
             fold(&self.patches, window, group, out, region);
         }
     }
@@ -251,6 +255,10 @@ pub(super) fn each_tap(window: &Window, c: usize, mut f: impl FnMut(usize, usize
 
 /// Adds `bias_i` to every element that row `i` of a layer gives, in each row of `out`.
 pub fn add_by_row<T: Scalar>(out: &mut Matrix<T>, bias: &[T]) {
+    T::add_by_row(out, bias);
+}
+
+pub(crate) fn add_by_row_generic<T: Scalar>(out: &mut Matrix<T>, bias: &[T]) {
     let positions = out.cols() / bias.len().max(1);
     for s in 0..out.rows() {
         let row = out.row_mut(s);
@@ -267,7 +275,7 @@ pub fn add_by_row<T: Scalar>(out: &mut Matrix<T>, bias: &[T]) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::network::forward::affine_map;
+    use crate::definition::affine_map;
 
     const TOLERANCE: f64 = 1e-12;
     const ROWS: usize = 21;

@@ -17,38 +17,6 @@ pub(super) fn count(multiply_adds: usize) {
     MULTIPLY_ADDS.fetch_add(multiply_adds as u64, Ordering::Relaxed);
 }
 
-fn view<T>(m: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
-    MatRef::from_row_major_slice(m, rows, cols)
-}
-
-/// `out = a b`.
-///
-/// # Shapes
-/// `a`: (m, k), `b`: (k, n), `out` becomes (m, n).
-pub fn product<T: Scalar>(out: &mut Matrix<T>, a: &Matrix<T>, b: &Matrix<T>) {
-    out.reshape_scratch(a.rows(), b.cols());
-    accumulate(Accum::Replace, out, a, view(b.as_slice(), b.rows(), b.cols()));
-}
-
-/// `out += a b`, shapes as in [`product`].
-pub fn add_product<T: Scalar>(out: &mut Matrix<T>, a: &Matrix<T>, b: &Matrix<T>) {
-    accumulate(Accum::Add, out, a, view(b.as_slice(), b.rows(), b.cols()));
-}
-
-/// `out = a bᵀ`.
-///
-/// # Shapes
-/// `a`: (m, k), `b`: (n, k), `out` becomes (m, n).
-pub fn product_transposed<T: Scalar>(out: &mut Matrix<T>, a: &Matrix<T>, b: &Matrix<T>) {
-    out.reshape_scratch(a.rows(), b.rows());
-    accumulate(Accum::Replace, out, a, view(b.as_slice(), b.rows(), b.cols()).transpose());
-}
-
-/// `out += a bᵀ`, shapes as in [`product_transposed`].
-pub fn add_product_transposed<T: Scalar>(out: &mut Matrix<T>, a: &Matrix<T>, b: &Matrix<T>) {
-    accumulate(Accum::Add, out, a, view(b.as_slice(), b.rows(), b.cols()).transpose());
-}
-
 /// A factor of [`multiply`]: a row-major slice, or the transposed of one.
 #[derive(Clone, Copy)]
 pub enum Factor<'a, T> {
@@ -58,8 +26,56 @@ pub enum Factor<'a, T> {
     Transposed(&'a [T]),
 }
 
+/// `out = a b`.
+///
+/// # Shapes
+/// `a`: (m, k), `b`: (k, n), `out` becomes (m, n).
+pub fn product<T: Scalar>(out: &mut Matrix<T>, a: &Matrix<T>, b: &Matrix<T>) {
+    out.reshape_scratch(a.rows(), b.cols());
+    accumulate(out, false, a, Factor::Plain(b.as_slice()), b.rows());
+}
+
+/// `out += a b`, shapes as in [`product`].
+pub fn add_product<T: Scalar>(out: &mut Matrix<T>, a: &Matrix<T>, b: &Matrix<T>) {
+    assert_eq!((out.rows(), out.cols()), (a.rows(), b.cols()), "shape of a product");
+    accumulate(out, true, a, Factor::Plain(b.as_slice()), b.rows());
+}
+
+/// `out = a bᵀ`.
+///
+/// # Shapes
+/// `a`: (m, k), `b`: (n, k), `out` becomes (m, n).
+pub fn product_transposed<T: Scalar>(out: &mut Matrix<T>, a: &Matrix<T>, b: &Matrix<T>) {
+    out.reshape_scratch(a.rows(), b.rows());
+    accumulate(out, false, a, Factor::Transposed(b.as_slice()), b.cols());
+}
+
+/// `out += a bᵀ`, shapes as in [`product_transposed`].
+pub fn add_product_transposed<T: Scalar>(out: &mut Matrix<T>, a: &Matrix<T>, b: &Matrix<T>) {
+    assert_eq!((out.rows(), out.cols()), (a.rows(), b.rows()), "shape of a product");
+    accumulate(out, true, a, Factor::Transposed(b.as_slice()), b.cols());
+}
+
+/// `b` with `inner` rows after transposition.
+fn accumulate<T: Scalar>(out: &mut Matrix<T>, add: bool, a: &Matrix<T>, b: Factor<'_, T>, inner: usize) {
+    assert_eq!(a.cols(), inner, "inner dimensions of a product");
+    let shape = (out.rows(), inner, out.cols());
+    T::multiply(out.as_mut_slice(), add, Factor::Plain(a.as_slice()), b, shape);
+}
+
 /// `out = a b`, or `out += a b` when `add`, on row-major slices of shapes (m, n), (m, k), (k, n) after transposition.
 pub fn multiply<T: Scalar>(
+    out: &mut [T],
+    add: bool,
+    a: Factor<'_, T>,
+    b: Factor<'_, T>,
+    shape: (usize, usize, usize),
+) {
+    T::multiply(out, add, a, b, shape);
+}
+
+/// The generic code of [`multiply`].
+pub(crate) fn multiply_generic<T: Scalar>(
     out: &mut [T],
     add: bool,
     a: Factor<'_, T>,
@@ -72,25 +88,13 @@ pub fn multiply<T: Scalar>(
     count(m * n * k);
     fn shaped<T>(factor: Factor<'_, T>, rows: usize, cols: usize) -> MatRef<'_, T> {
         match factor {
-            Factor::Plain(m) => view(m, rows, cols),
-            Factor::Transposed(m) => view(m, cols, rows).transpose(),
+            Factor::Plain(m) => MatRef::from_row_major_slice(m, rows, cols),
+            Factor::Transposed(m) => MatRef::from_row_major_slice(m, cols, rows).transpose(),
         }
     }
     let out = MatMut::from_row_major_slice_mut(out, m, n);
     let beta = if add { Accum::Add } else { Accum::Replace };
     matmul(out, beta, shaped(a, m, k), shaped(b, k, n), T::one(), Par::Seq);
-}
-
-fn accumulate<T: Scalar>(beta: Accum, out: &mut Matrix<T>, a: &Matrix<T>, b: MatRef<'_, T>) {
-    assert_eq!(a.cols(), b.nrows(), "inner dimensions of a product");
-    assert_eq!((out.rows(), out.cols()), (a.rows(), b.ncols()), "shape of a product");
-    let (m, n) = (out.rows(), out.cols());
-    if m == 0 || n == 0 {
-        return;
-    }
-    count(m * n * a.cols());
-    let out = MatMut::from_row_major_slice_mut(out.as_mut_slice(), m, n);
-    matmul(out, beta, view(a.as_slice(), a.rows(), a.cols()), b, T::one(), Par::Seq);
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! Numbers, matrices and the few loops in which all the time goes.
+//!
+//! This crate is compiled with full optimisation in every profile, so all that calls it may be compiled fast. Layout tricks are
+//! here and nowhere else. There is no `unsafe` code.
 
+mod compiled;
 mod conv;
+pub mod definition;
 mod lanes;
 mod matrix;
 mod own_kernels;
@@ -8,6 +13,9 @@ mod pool;
 mod product;
 pub mod rows;
 mod window;
+
+#[doc(hidden)]
+pub use pulp;
 
 pub use conv::{ConvScratch, Patches, Region, add_by_row, add_linear_transposed, linear};
 pub use matrix::Matrix;
@@ -24,6 +32,7 @@ pub use window::Window;
 pub trait Scalar:
     num_traits::Float
     + faer::traits::RealField
+    + compiled::Compiled
     + std::ops::AddAssign
     + std::ops::SubAssign
     + std::ops::MulAssign

@@ -24,7 +24,7 @@ const STRIP: usize = 64;
 const SQUARE: usize = 4;
 
 /// A convolution of rows, forward or transposed.
-pub(super) struct Convolution<'a, T> {
+pub struct Convolution<'a, T> {
     pub(super) out: &'a mut Matrix<T>,
     pub(super) from: &'a Matrix<T>,
     pub(super) weight: &'a Matrix<T>,
@@ -35,7 +35,7 @@ pub(super) struct Convolution<'a, T> {
 
 impl<T: Scalar> Convolution<'_, T> {
     /// Runs it; `out` has its shape.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         let rows = self.from.rows();
         count(rows * self.window.output_width() * self.window.patch());
         let full = if rows % ROWS > FEW_ROWS { rows } else { rows - rows % ROWS };

@@ -8,15 +8,16 @@ const LANES: usize = 16;
 
 /// Runs a closure compiled for the best instruction set of this machine. Kernels inlined into it profit; the closure itself
 /// must be inlined for that, too, which a function could not ask for.
+#[macro_export]
 macro_rules! vectorized {
     (|| $body:expr) => {
-        pulp::Arch::new().dispatch(
+        $crate::pulp::Arch::new().dispatch(
             #[inline(always)]
             || $body,
         )
     };
 }
-pub(crate) use vectorized;
+pub use vectorized;
 
 /// `max(a, 0)`, but NaN stays NaN: it must reach the bound and spoil it.
 #[inline(always)]
@@ -45,7 +46,7 @@ fn total<T: Scalar>(lanes: [T; LANES], tail: T) -> T {
 
 /// `Σ f(a_i, b_i, c_i)`.
 #[inline(always)]
-pub(crate) fn sum3<T: Scalar>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
+pub fn sum3<T: Scalar>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T {
     let ((a, ta), (b, tb), (c, tc)) =
         (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
     let mut lanes = [T::zero(); LANES];
@@ -108,7 +109,7 @@ pub fn concretized<T: Scalar>(a: &[T], lower: &[T], upper: &[T]) -> T {
 /// # Panics
 /// When a row is shorter than `out`.
 #[inline(always)]
-pub(crate) fn fill<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn([T; N]) -> T) {
+pub fn fill<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn([T; N]) -> T) {
     let of = of.map(|row| &row[..out.len()]);
     for (i, out) in out.iter_mut().enumerate() {
         *out = f(of.map(|row| row[i]));

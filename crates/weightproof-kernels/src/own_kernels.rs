@@ -8,7 +8,7 @@
 //! with `X` the patches of the image. Several kernels on one image are the rows of one product.
 
 use super::conv::{ConvScratch, Region, each_tap, unfold};
-use super::product::{Factor, multiply};
+use super::product::{Factor, multiply_generic};
 use super::{Scalar, Window};
 
 impl<T: Scalar> ConvScratch<T> {
@@ -17,6 +17,10 @@ impl<T: Scalar> ConvScratch<T> {
     /// # Shapes
     /// `z`: input width, `kernels`: (count × channels, patch), `out`: (count × channels, positions).
     pub fn convolve(&mut self, out: &mut [T], z: &[T], kernels: &[T], window: &Window) {
+        T::convolve_image(self, out, z, kernels, window);
+    }
+
+    pub(crate) fn convolve_generic(&mut self, out: &mut [T], z: &[T], kernels: &[T], window: &Window) {
         if is_depthwise(window) {
             out.fill(T::zero());
             let sizes = (window.output_width(), window.channels * window.taps());
@@ -36,7 +40,7 @@ impl<T: Scalar> ConvScratch<T> {
             let out = &mut out[chunk.start * positions..chunk.end * positions];
             let kernels = &kernels[chunk.start * patch..chunk.end * patch];
             let shape = (rows, patch, positions);
-            multiply(out, false, Factor::Plain(kernels), Factor::Plain(patches), shape);
+            multiply_generic(out, false, Factor::Plain(kernels), Factor::Plain(patches), shape);
         });
     }
 
@@ -45,6 +49,16 @@ impl<T: Scalar> ConvScratch<T> {
     /// # Shapes
     /// `gradient`: (count × channels, patch), `g`: (count × channels, positions), `z`: input width.
     pub fn add_kernel_gradient(&mut self, gradient: &mut [T], g: &[T], z: &[T], window: &Window) {
+        T::add_kernel_gradient(self, gradient, g, z, window);
+    }
+
+    pub(crate) fn add_kernel_gradient_generic(
+        &mut self,
+        gradient: &mut [T],
+        g: &[T],
+        z: &[T],
+        window: &Window,
+    ) {
         if is_depthwise(window) {
             let sizes = (window.output_width(), window.channels * window.taps());
             for (g, gradient) in g.chunks_exact(sizes.0).zip(gradient.chunks_exact_mut(sizes.1)) {
@@ -63,7 +77,7 @@ impl<T: Scalar> ConvScratch<T> {
             let gradient = &mut gradient[chunk.start * patch..chunk.end * patch];
             let g = &g[chunk.start * positions..chunk.end * positions];
             let shape = (rows, positions, patch);
-            multiply(gradient, true, Factor::Plain(g), Factor::Transposed(patches), shape);
+            multiply_generic(gradient, true, Factor::Plain(g), Factor::Transposed(patches), shape);
         });
     }
 
@@ -96,8 +110,8 @@ fn is_depthwise(window: &Window) -> bool {
 mod tests {
     use super::super::conv::tests::{wave, windows};
     use super::*;
-    use crate::kernels::Matrix;
-    use crate::network::forward::affine_map;
+    use crate::Matrix;
+    use crate::definition::affine_map;
 
     const TOLERANCE: f64 = 1e-12;
     const COUNT: usize = 3;

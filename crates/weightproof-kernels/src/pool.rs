@@ -17,6 +17,10 @@ pub fn max_pool<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
 
 /// [`max_pool`] of one row.
 pub fn max_pool_row<T: Scalar>(out: &mut [T], z: &[T], window: &Window) {
+    T::max_pool_row(out, z, window);
+}
+
+pub(crate) fn max_pool_row_generic<T: Scalar>(out: &mut [T], z: &[T], window: &Window) {
     out.fill(-T::infinity());
     for c in 0..window.channels {
         each_tap(window, c, |_, from, to, count| {
@@ -31,6 +35,16 @@ pub fn max_pool_row<T: Scalar>(out: &mut [T], z: &[T], window: &Window) {
 /// Adds the gradient `g` of `most`, which is [`max_pool`] of `z`, to the first largest element of every window: the first NaN
 /// where there is one. Uses `g` up.
 pub fn add_max_pool_gradient<T: Scalar>(back: &mut [T], g: &mut [T], z: &[T], most: &[T], window: &Window) {
+    T::add_max_pool_gradient(back, g, z, most, window);
+}
+
+pub(crate) fn add_max_pool_gradient_generic<T: Scalar>(
+    back: &mut [T],
+    g: &mut [T],
+    z: &[T],
+    most: &[T],
+    window: &Window,
+) {
     for c in 0..window.channels {
         each_tap(window, c, |_, from, to, count| {
             let values = back[from..].iter_mut().zip(&z[from..]).step_by(window.stride[1]);
@@ -58,6 +72,10 @@ pub fn window_sums<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
 
 /// `out += ` [`window_sums`] of one row.
 pub fn add_window_sums<T: Scalar>(out: &mut [T], z: &[T], window: &Window) {
+    T::add_window_sums(out, z, window);
+}
+
+pub(crate) fn add_window_sums_generic<T: Scalar>(out: &mut [T], z: &[T], window: &Window) {
     for c in 0..window.channels {
         each_tap(window, c, |_, from, to, count| {
             let values = z[from..].iter().step_by(window.stride[1]);
@@ -68,6 +86,10 @@ pub fn add_window_sums<T: Scalar>(out: &mut [T], z: &[T], window: &Window) {
 
 /// `out += ` the transposed of [`window_sums`], for one row.
 pub fn add_window_sums_transposed<T: Scalar>(out: &mut [T], a: &[T], window: &Window) {
+    T::add_window_sums_transposed(out, a, window);
+}
+
+pub(crate) fn add_window_sums_transposed_generic<T: Scalar>(out: &mut [T], a: &[T], window: &Window) {
     for c in 0..window.channels {
         each_tap(window, c, |_, from, to, count| {
             let values = out[from..].iter_mut().step_by(window.stride[1]);
@@ -111,8 +133,8 @@ fn multiply_by<T: Scalar>(plane: &mut [T], factor: &[T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::conv::tests::{wave, windows};
-    use crate::network::{AveragePool, Layer};
+    use crate::conv::tests::{wave, windows};
+    use crate::definition::pool;
 
     #[test]
     fn pooling_matches_the_definition_and_its_transposed_is_adjoint() {
@@ -124,18 +146,27 @@ mod tests {
             let pooling = Window { groups: window.input[0], channels: window.input[0], ..window };
             let z = wave(3, pooling.input_width(), 0.4);
             for count_padding in [false, true] {
-                let average = AveragePool::new(pooling.clone(), count_padding);
-                let factor = average.factor.clone();
+                let inside = |p| (0..pooling.taps()).filter(|&tap| pooling.source(p, tap).is_some()).count();
+                let counted = |p| if count_padding { pooling.taps() } else { inside(p) };
+                let factor: Vec<f64> = (0..pooling.positions()).map(|p| 1.0 / counted(p) as f64).collect();
                 let (mean, most) = (average_pool(&z, &pooling, &factor), max_pool(&z, &pooling));
-                let (by_mean, by_most) = (Layer::AveragePool(average), Layer::MaxPool(pooling.clone()));
                 let a = wave(3, pooling.output_width(), 0.8);
                 let mut back = Matrix::zeros(3, pooling.input_width());
                 add_average_pool_transposed(&mut back, &a, &pooling, &factor);
                 let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
                 for s in 0..3 {
                     let same = |a: &[f64], b: Vec<f64>| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
-                    assert!(same(mean.row(s), by_mean.apply(&[z.row(s)], None)), "{pooling:?}");
-                    assert!(same(most.row(s), by_most.apply(&[z.row(s)], None)), "{pooling:?}");
+                    assert!(
+                        same(mean.row(s), pool(&pooling, z.row(s), |p, all| all.sum::<f64>() * factor[p])),
+                        "{pooling:?}"
+                    );
+                    assert!(
+                        same(
+                            most.row(s),
+                            pool(&pooling, z.row(s), |_, all| all.fold(f64::NEG_INFINITY, f64::max))
+                        ),
+                        "{pooling:?}"
+                    );
                     let (left, right) = (dot(a.row(s), mean.row(s)), dot(back.row(s), z.row(s)));
                     assert!((left - right).abs() < 1e-12, "{pooling:?}");
                 }
