@@ -5,6 +5,7 @@ use std::path::Path;
 use weightproof::network::NetworkError;
 use weightproof::threat::ThreatError;
 use weightproof_formats::FormatError;
+use weightproof_report::features::NotBuilt;
 use weightproof_run::RunError;
 use weightproof_train::TrainError;
 
@@ -130,6 +131,13 @@ impl From<TrainError> for Failure {
             | TrainError::Io { .. } => None,
         };
         Failure { message: error.to_string(), hint }
+    }
+}
+
+impl From<NotBuilt> for Failure {
+    fn from(error: NotBuilt) -> Self {
+        let hint = format!("cargo build --release -p weightproof-cli --features {}", error.feature);
+        Failure::new(error.to_string()).hint(hint)
     }
 }
 

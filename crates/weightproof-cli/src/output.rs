@@ -5,11 +5,15 @@ use crate::error::Failure;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use weightproof_report::Format;
+use weightproof_report::{Format, features};
 
-/// Checks that Parquet goes to a file: it is bytes.
+/// Checks that Parquet can be written, and goes to a file: it is bytes.
 pub fn check_format(args: &OutputArgs) -> Result<(), Failure> {
-    if args.format() == Format::Parquet && args.output.is_none() {
+    if args.format() != Format::Parquet {
+        return Ok(());
+    }
+    features::parquet()?;
+    if args.output.is_none() {
         return Err(Failure::new("output: expected a file for the format parquet, found none")
             .hint("--output FILE.parquet"));
     }

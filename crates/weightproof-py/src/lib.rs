@@ -34,6 +34,12 @@ mod _weightproof {
     #[pymodule_export]
     use super::work::{attack, certify, measure, radius};
 
+    /// Runs the command line; returns the exit code.
+    #[pyfunction]
+    fn main(py: Python<'_>, arguments: Vec<std::ffi::OsString>) -> u8 {
+        py.detach(|| weightproof_cli::run(arguments))
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -17,6 +17,7 @@ mod compression;
 mod csv;
 mod exact;
 mod exact_radius;
+pub mod features;
 pub mod figure;
 mod header;
 pub mod html;
@@ -24,6 +25,7 @@ mod inspect;
 mod json;
 mod measure;
 mod number;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod radius;
 pub mod reading;

@@ -2,8 +2,10 @@
 
 use crate::column::{Cell, Column};
 use crate::header::{Environment, Header};
+#[cfg(feature = "parquet")]
+use crate::parquet;
 use crate::table::{Side, Table};
-use crate::{csv, json, parquet, text};
+use crate::{csv, json, text};
 use serde::Serialize;
 use std::fmt::Debug;
 use std::io::{self, Write};
@@ -108,14 +110,17 @@ impl<R: Record> Report<R> {
     /// Writes the report.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Those of `out`, and [`NotBuilt`](crate::features::NotBuilt) for Parquet in a build without it.
     pub fn write(&self, format: Format, mut out: impl Write) -> io::Result<()> {
         let out = &mut out;
         match format {
             Format::Text => text::report(self, out),
             Format::Json => json::report(self, out),
             Format::Csv => csv::report(self, out),
+            #[cfg(feature = "parquet")]
             Format::Parquet => parquet::report(self, out),
+            #[cfg(not(feature = "parquet"))]
+            Format::Parquet => crate::features::parquet().map_err(io::Error::other),
         }?;
         out.flush()
     }

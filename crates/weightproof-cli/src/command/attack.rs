@@ -1,13 +1,12 @@
 //! `attack`: the worst margin that a search finds for every sample.
 
-use super::exit_code;
+use super::Status;
 use crate::args::AttackArgs;
 use crate::error::Failure;
 use crate::session::Arguments;
 use crate::threat::SetAt;
 use crate::witness::{Broken, WitnessFolder, prefix};
 use crate::{config, output};
-use std::process::ExitCode;
 use weightproof::attack::{Attacker, SampleAttack};
 use weightproof::network::Network;
 use weightproof::threat::Perturbation;
@@ -17,7 +16,7 @@ use weightproof_run::RunError;
 use weightproof_run::attack::{self, Keep};
 
 /// Runs the command.
-pub fn run(args: &AttackArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
     let attack = config::attack(&args.search, args.step_size.as_ref())?;
     let arguments = Arguments {
         model: &args.model,
@@ -35,7 +34,7 @@ pub fn run(args: &AttackArgs) -> Result<ExitCode, Failure> {
     let report = attack::run(&mut session, &sets, &attack, run, &mut witnesses)?;
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
-    Ok(exit_code(holds && !report.partial))
+    Ok(Status::of(holds && !report.partial))
 }
 
 /// What is written of the perturbations that are found.

@@ -1,16 +1,16 @@
 //! `certify`: a verdict and a margin bound for every sample.
 
-use super::{exact, exit_code};
+use super::Status;
+use super::exact;
 use crate::args::CertifyArgs;
 use crate::error::Failure;
 use crate::session::Arguments;
 use crate::{config, output};
-use std::process::ExitCode;
 use weightproof_report::Record;
 use weightproof_run::certify::{self, BATCH};
 
 /// Runs the command.
-pub fn run(args: &CertifyArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
     let method = config::method(&args.method)?;
     let budget = config::budget(&args.exact, &method)?;
     let arguments = Arguments {
@@ -30,5 +30,5 @@ pub fn run(args: &CertifyArgs) -> Result<ExitCode, Failure> {
     let report = certify::run(&mut session, &sets, &method, run)?;
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
-    Ok(exit_code(holds && !report.partial))
+    Ok(Status::of(holds && !report.partial))
 }

@@ -1,6 +1,6 @@
 //! `certify --method exact`: every sample proved or broken, within budgets.
 
-use super::exit_code;
+use super::Status;
 use crate::args::{CertifyArgs, OracleArg};
 use crate::config::MethodConfig;
 use crate::error::Failure;
@@ -12,7 +12,6 @@ use crate::session::{Arguments, Session};
 use crate::threat::SetAt;
 use crate::witness::{Broken, WitnessFolder};
 use serde_json::Value;
-use std::process::ExitCode;
 use std::slice;
 use std::sync::Mutex;
 use weightproof::bounds::EXACT;
@@ -29,7 +28,7 @@ pub(super) fn run(
     mut session: Session,
     sets: &[SetAt],
     (method, budget): (&MethodConfig, &BudgetReport),
-) -> Result<ExitCode, Failure> {
+) -> Result<Status, Failure> {
     let folder = args.exact.witness.as_deref().map(WitnessFolder::create).transpose()?;
     let options = options(&session, method, budget);
     let (settled, journal) = match &args.exact.journal {
@@ -71,7 +70,7 @@ pub(super) fn run(
         ));
     }
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
-    Ok(exit_code(holds && !report.partial))
+    Ok(Status::of(holds && !report.partial))
 }
 
 /// What must be the same for a journal to go on: all that the results of a sample depend on, but no limits.

@@ -1,5 +1,6 @@
 //! `experiment`: trains and measures models, writes tables and plots.
 
+use super::Status;
 use crate::args;
 use crate::error::Failure;
 use crate::{interrupt, output, source};
@@ -7,7 +8,6 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use weightproof_experiment::{Data, DataSource, EXPERIMENTS, ExperimentError, Options, Watch};
 use weightproof_formats::data::{DataOptions, DataSet, Split};
 use weightproof_train::Labelled;
@@ -51,7 +51,7 @@ fn names() -> PossibleValuesParser {
 }
 
 /// Runs the command.
-pub fn run(args: &ExperimentArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &ExperimentArgs) -> Result<Status, Failure> {
     let fail = |error: ExperimentError| Failure::new(error.to_string());
     let experiment = weightproof_experiment::find(&args.name).map_err(fail)?;
     let seeds = args.seeds.unwrap_or(if args.quick { 1 } else { 3 });
@@ -73,7 +73,7 @@ pub fn run(args: &ExperimentArgs) -> Result<ExitCode, Failure> {
     let report = report.map_err(fail)?;
     output::write(None, |out| out.write_all(report.markdown().as_bytes()))?;
     watch.remark(&format!("written to {}", folder.display()));
-    Ok(super::exit_code(!report.partial))
+    Ok(Status::of(!report.partial))
 }
 
 /// Remarks on standard error, interrupts by Ctrl-C.

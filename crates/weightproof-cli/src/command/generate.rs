@@ -1,23 +1,23 @@
 //! `completions` and `man`: made from the definition of the command line.
 
+use super::Status;
 use crate::args::Cli;
 use crate::error::Failure;
 use crate::output;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
-use std::process::ExitCode;
 
 /// Prints the completion script of a shell.
-pub fn completions(shell: Shell) -> Result<ExitCode, Failure> {
+pub fn completions(shell: Shell) -> Result<Status, Failure> {
     // Into memory first: the generator panics when its stream fails.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "weightproof", &mut script);
     output::write(None, |out| out.write_all(&script))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::Holds)
 }
 
 /// Prints the manual page of the program, or of a command.
-pub fn man(command: Option<&str>) -> Result<ExitCode, Failure> {
+pub fn man(command: Option<&str>) -> Result<Status, Failure> {
     let mut program = Cli::command();
     program.build();
     let page = match command {
@@ -32,5 +32,5 @@ pub fn man(command: Option<&str>) -> Result<ExitCode, Failure> {
         }
     };
     output::write(None, |out| clap_mangen::Man::new(page).render(&mut &mut *out))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::Holds)
 }

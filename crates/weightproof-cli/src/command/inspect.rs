@@ -1,5 +1,6 @@
 //! `inspect`: layers, shapes, norms, and what a threat model would perturb.
 
+use super::Status;
 use crate::args::InspectArgs;
 use crate::config::ModelConfig;
 use crate::error::Failure;
@@ -7,7 +8,6 @@ use crate::run::environment;
 use crate::threat::ThreatConfig;
 use crate::{output, source};
 use serde::Serialize;
-use std::process::ExitCode;
 use std::time::Instant;
 use weightproof::verdict::Precision;
 use weightproof_report::{EstimateReport, Format, InspectReport, NodeReport, ThreatReport};
@@ -20,7 +20,7 @@ struct Settings {
 }
 
 /// Runs the command.
-pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &InspectArgs) -> Result<Status, Failure> {
     let threat = crate::threat::config(&args.threat)?;
     if threat.radii.len() > 1 {
         return Err(Failure::new(format!("radius: expected one to inspect, found {}", threat.radii.len())));
@@ -56,5 +56,5 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
         environment: environment(start.elapsed(), 1, 0, Precision::F64),
     };
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::Holds)
 }

@@ -1,13 +1,12 @@
 //! `measure`: what theory and measurement say about how a network generalizes.
 
-use super::exit_code;
+use super::Status;
 use crate::args::measure::{CompressionArgs, MeasureArgs, TrainingArgs};
 use crate::config::{self, DataConfig};
 use crate::error::Failure;
 use crate::number::{self, Range};
 use crate::run::{pool, remark};
 use crate::{interrupt, output, threat};
-use std::process::ExitCode;
 use weightproof_formats::network::read_network;
 use weightproof_measure::Effort;
 use weightproof_report::Format;
@@ -17,7 +16,7 @@ use weightproof_run::measure::{
 use weightproof_run::source::{self, Source};
 
 /// Runs the command.
-pub fn run(args: &MeasureArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &MeasureArgs) -> Result<Status, Failure> {
     let data = config::data(&args.data)?;
     let config = MeasureConfig {
         model: config::model(&args.model),
@@ -50,7 +49,7 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, Failure> {
     let numbers = (args.engine.seed, config::precision(&args.engine));
     let report = measure::run(subject, &config, &pool(args.engine.threads)?, numbers, interrupt::requested)?;
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
-    Ok(exit_code(!report.partial))
+    Ok(Status::of(!report.partial))
 }
 
 /// Reads every file.

@@ -11,9 +11,20 @@ pub mod radius;
 pub mod report;
 pub mod train;
 
-use std::process::ExitCode;
+/// How a command ended; the number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The property holds for all samples, or there is none.
+    Holds = 0,
+    /// It does not hold, or is unknown, for a sample.
+    Fails = 1,
+    /// Wrong usage or input, which is also clap's code.
+    BadInput = 2,
+}
 
-/// Exit code 0 when the property holds, else 1.
-fn exit_code(holds: bool) -> ExitCode {
-    ExitCode::from(u8::from(!holds))
+impl Status {
+    /// Of a property.
+    fn of(holds: bool) -> Status {
+        if holds { Status::Holds } else { Status::Fails }
+    }
 }

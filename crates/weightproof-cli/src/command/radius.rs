@@ -1,16 +1,15 @@
 //! `radius`: how far the weights may move for every sample, proved from below and attacked from above.
 
-use super::exit_code;
+use super::Status;
 use crate::args::RadiusArgs;
 use crate::error::Failure;
 use crate::number::{self, Range};
 use crate::session::Arguments;
 use crate::{config, output};
-use std::process::ExitCode;
 use weightproof_run::radius::{self, BATCH, RadiusConfig, RadiusRun};
 
 /// Runs the command.
-pub fn run(args: &RadiusArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &RadiusArgs) -> Result<Status, Failure> {
     let method = config::method(&args.method)?;
     let budget = config::limits(&args.limits, &method)?;
     let width = number::one("width", &args.width, Range::Positive)?;
@@ -36,5 +35,5 @@ pub fn run(args: &RadiusArgs) -> Result<ExitCode, Failure> {
         RadiusRun::Bound(report) => report.partial,
         RadiusRun::Exact(report) => report.partial,
     };
-    Ok(exit_code(!partial))
+    Ok(Status::of(!partial))
 }

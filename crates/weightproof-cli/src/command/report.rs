@@ -1,12 +1,13 @@
 //! `report`: results as one page with figures, and what changed between two of them.
 
+use super::Status;
 use crate::error::Failure;
 use crate::{output, pictures};
 use clap::{Args, ValueEnum};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use weightproof_report::compare::{Comparison, compare};
+use weightproof_report::features;
 use weightproof_report::figure::png;
 use weightproof_report::html::{Figure, Page, comparison, comparison_figures};
 use weightproof_report::reading::{self, Loaded, RunFile};
@@ -25,7 +26,7 @@ pub struct ReportArgs {
     /// File for the page [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Folder for every figure as SVG and PNG
+    /// Folder for every figure as SVG, and as PNG where the build has the feature raster
     #[arg(long, value_name = "FOLDER")]
     pub figures: Option<PathBuf>,
     /// Data with the images of the samples [default: where the result says, when they are still the same]
@@ -54,7 +55,7 @@ pub enum ReportFormat {
 }
 
 /// Runs the command.
-pub fn run(args: &ReportArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &ReportArgs) -> Result<Status, Failure> {
     if let Some(format) = args.format.filter(|f| *f != ReportFormat::Html && !args.compare) {
         let found = if format == ReportFormat::Text { "text" } else { "json" };
         let message = format!("format: expected html without --compare, found {found}");
@@ -67,7 +68,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Failure> {
     if args.compare { comparing(args, &files) } else { showing(args, &files) }
 }
 
-fn showing(args: &ReportArgs, files: &[Loaded]) -> Result<ExitCode, Failure> {
+fn showing(args: &ReportArgs, files: &[Loaded]) -> Result<Status, Failure> {
     let mut page = Page::new(files);
     for (study, wanted) in page.wanted().into_iter().enumerate() {
         page.set_pictures(study, pictures::load(&wanted, args.data.as_deref())?);
@@ -76,7 +77,7 @@ fn showing(args: &ReportArgs, files: &[Loaded]) -> Result<ExitCode, Failure> {
     write_page(args, &page.html())
 }
 
-fn comparing(args: &ReportArgs, files: &[Loaded]) -> Result<ExitCode, Failure> {
+fn comparing(args: &ReportArgs, files: &[Loaded]) -> Result<Status, Failure> {
     let [a, b] = files else {
         let message = format!("compare: expected 2 results, found {}", files.len());
         return Err(Failure::new(message).hint("weightproof report --compare A.json B.json"));
@@ -93,10 +94,10 @@ fn comparing(args: &ReportArgs, files: &[Loaded]) -> Result<ExitCode, Failure> {
     match format {
         ReportFormat::Html => write_page(args, &comparison(&found)),
         ReportFormat::Text => {
-            output::write(args.output.as_deref(), |out| found.text(out)).map(|()| ExitCode::SUCCESS)
+            output::write(args.output.as_deref(), |out| found.text(out)).map(|()| Status::Holds)
         }
         ReportFormat::Json => {
-            output::write(args.output.as_deref(), |out| found.json(out)).map(|()| ExitCode::SUCCESS)
+            output::write(args.output.as_deref(), |out| found.json(out)).map(|()| Status::Holds)
         }
     }
 }
@@ -138,20 +139,26 @@ fn read(path: &Path) -> Result<Loaded, Failure> {
     })
 }
 
-fn write_page(args: &ReportArgs, page: &str) -> Result<ExitCode, Failure> {
+fn write_page(args: &ReportArgs, page: &str) -> Result<Status, Failure> {
     output::write(args.output.as_deref(), |out| out.write_all(page.as_bytes()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::Holds)
 }
 
-/// Each figure as SVG and PNG.
+/// Each figure as SVG, and as PNG where this build has the renderer.
 fn write_figures(args: &ReportArgs, figures: impl FnOnce() -> Vec<Figure>) -> Result<(), Failure> {
     let Some(folder) = &args.figures else { return Ok(()) };
     fs::create_dir_all(folder).map_err(Failure::io(folder))?;
+    let raster = features::raster();
+    if let (Err(missing), false) = (raster, args.quiet) {
+        eprintln!("note: {missing}; they are written as SVG only");
+    }
     for figure in figures() {
         let (stem, svg) = (file_name(&figure.name), figure.svg());
-        let png = png(&svg, PNG_SCALE).map_err(|error| Failure::new(error.to_string()))?;
         output::write(Some(&folder.join(format!("{stem}.svg"))), |out| out.write_all(svg.as_bytes()))?;
-        output::write(Some(&folder.join(format!("{stem}.png"))), |out| out.write_all(&png))?;
+        if raster.is_ok() {
+            let png = png(&svg, PNG_SCALE).map_err(|error| Failure::new(error.to_string()))?;
+            output::write(Some(&folder.join(format!("{stem}.png"))), |out| out.write_all(&png))?;
+        }
     }
     Ok(())
 }

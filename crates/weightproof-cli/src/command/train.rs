@@ -1,5 +1,6 @@
 //! `train`: a network from data, with checkpoints, as ONNX and safetensors.
 
+use super::Status;
 use crate::args::train::TrainArgs;
 use crate::config::{DataConfig, data_numbers, split_name};
 use crate::error::Failure;
@@ -14,7 +15,6 @@ use std::fs;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 use weightproof::network::Network;
 use weightproof::verdict::Precision;
@@ -39,7 +39,7 @@ struct Folder {
 }
 
 /// Runs the command.
-pub fn run(args: &TrainArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
     let begin = Instant::now();
     let mut settings = config(args)?;
     let data = DataConfig {
@@ -100,7 +100,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode, Failure> {
     };
     output::write(Some(&folder.path.join("result.json")), |out| report.json(out))?;
     output::write(None, |out| report.text(out))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::Holds)
 }
 
 fn read(source: &mut Source, classes: usize, args: &TrainArgs) -> Result<Labelled, Failure> {

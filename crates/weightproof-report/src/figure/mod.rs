@@ -14,7 +14,6 @@ mod frame;
 mod matrix;
 mod palette;
 mod ranges;
-#[cfg(feature = "raster")]
 mod raster;
 
 pub use axis::{Axis, Scale};
@@ -24,5 +23,4 @@ pub use drawing::Drawing;
 pub use matrix::{Matrix, MatrixCell};
 pub use palette::Ink;
 pub use ranges::{Quantiles, Range, RangeRow, Ranges};
-#[cfg(feature = "raster")]
 pub use raster::{RasterError, png};
