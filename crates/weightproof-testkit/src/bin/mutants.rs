@@ -1,10 +1,11 @@
 //! Breaks the bounds on purpose, one term at a time, and checks that the tests of `weightproof` notice.
 //!
 //! Every entry of `crates/weightproof/tests/mutants.toml` replaces one piece of source text (which must occur exactly
-//! once) in a copy of the workspace; the suite or the unit tests must then fail. Run from the workspace root:
+//! once) in a copy of the workspace; the suite or the unit tests must then fail. CI makes every fourth mutant, beginning with
+//! another one for each commit. Run from the workspace root:
 //!
 //! ```text
-//! cargo run -p weightproof-testkit --bin mutants [-- NAME…]
+//! cargo run -p weightproof-testkit --bin mutants -- --all | --quarter N | NAME…
 //! ```
 
 use serde::Deserialize;
@@ -29,7 +30,7 @@ struct Mutant {
     file: PathBuf,
     from: String,
     to: String,
-    /// Which test must notice; by default [`TESTS`].
+    /// The module of the tests that must notice; by default [`TESTS`].
     test: Option<String>,
 }
 
@@ -37,8 +38,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let root = env::current_dir()?;
     let text = fs::read_to_string(root.join("crates/weightproof/tests/mutants.toml"))?;
     let mut catalogue: Catalogue = toml::from_str(&text)?;
-    let chosen: Vec<String> = env::args().skip(1).collect();
-    catalogue.mutant.retain(|m| chosen.is_empty() || chosen.contains(&m.name));
+    catalogue.mutant = chosen(catalogue.mutant, &env::args().skip(1).collect::<Vec<_>>())?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let first = Bench::new(&root, &target, 0)?;
     if !first.tests_pass(&TESTS)? {
@@ -65,6 +65,24 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let survivors = survivors.into_inner();
     println!("{} mutants, {survivors} survived", catalogue.mutant.len());
     Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The mutants that the arguments name.
+fn chosen(all: Vec<Mutant>, arguments: &[String]) -> Result<Vec<Mutant>, Box<dyn Error>> {
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--all"] => Ok(all),
+        ["--quarter", number] => {
+            let first = number.parse::<usize>()? % 4;
+            Ok(all.into_iter().skip(first).step_by(4).collect())
+        }
+        [] => Err("expected --all, --quarter N or names of mutants".into()),
+        ref names => {
+            if let Some(unknown) = names.iter().find(|name| !all.iter().any(|m| m.name == **name)) {
+                return Err(format!("expected the name of a mutant, found {unknown}").into());
+            }
+            Ok(all.into_iter().filter(|m| names.contains(&m.name.as_str())).collect())
+        }
+    }
 }
 
 /// A copy of the workspace with a build folder of its own, where one mutant at a time is made and tested.
@@ -111,19 +129,18 @@ impl Bench {
         fs::write(&path, source.replace(&mutant.from, &mutant.to))?;
         let survived = match &mutant.test {
             None => self.tests_pass(&TESTS)?,
-            Some(test) => self.tests_pass(&[&["--test", test]])?,
+            Some(module) => self.tests_pass(&[Tests { target: CORE, module }])?,
         };
         fs::write(&path, source)?;
         Ok(survived)
     }
 
     /// Whether the mutated crate compiles and its tests pass. Code that does not compile is an error, not a catch.
-    fn tests_pass(&self, tests: &[&[&str]]) -> Result<bool, Box<dyn Error>> {
+    fn tests_pass(&self, tests: &[Tests<'_>]) -> Result<bool, Box<dyn Error>> {
         for tests in tests {
             let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
                 .args(["test", "--offline", "--no-run", "-p", "weightproof"])
-                .args(*tests)
-                .args(PROFILE.iter().flat_map(|setting| ["--config", setting]))
+                .args(tests.target)
                 .current_dir(&self.copy)
                 .env("CARGO_TARGET_DIR", &self.build)
                 .output()?;
@@ -131,12 +148,12 @@ impl Bench {
             if !built.status.success() {
                 return Err(format!("a mutant does not compile:\n{messages}").into());
             }
-            // Executable tests/suite.rs (PATH)
+            // Executable tests/core/main.rs (PATH)
             let executable = messages.lines().find_map(|line| line.trim().strip_prefix("Executable "));
             let path = executable.and_then(|line| line.split_once('(')?.1.strip_suffix(')'));
             let path =
                 path.ok_or_else(|| format!("cargo does not name the tests that it built:\n{messages}"))?;
-            if !passes(&self.copy.join(path), &self.copy.join("crates/weightproof"))? {
+            if !passes(&self.copy.join(path), tests.module, &self.copy.join("crates/weightproof"))? {
                 return Ok(false);
             }
         }
@@ -144,21 +161,26 @@ impl Bench {
     }
 }
 
-/// A mutant compiles longer than its tests run. Dependencies keep the profile in which they are built already.
-const PROFILE: [&str; 4] = [
-    "profile.dev.package.weightproof.opt-level=1",
-    "profile.dev.package.weightproof.debug=false",
-    "profile.dev.package.weightproof-testkit.opt-level=1",
-    "profile.dev.package.weightproof-testkit.debug=false",
-];
+/// Tests of one program.
+#[derive(Clone, Copy)]
+struct Tests<'a> {
+    /// What cargo calls the program.
+    target: &'static [&'static str],
+    /// What their names begin with.
+    module: &'a str,
+}
+
+const CORE: &[&str] = &["--test", "core"];
 
 /// The tests of the crate. The suite comes first: it compiles the crate once and catches most mutants, and what it catches
 /// needs no unit tests, which compile the crate a second time.
-const TESTS: [&[&str]; 2] = [&["--test", "suite"], &["--lib"]];
+const TESTS: [Tests<'static>; 2] =
+    [Tests { target: CORE, module: "suite::" }, Tests { target: &["--lib"], module: "" }];
 
-/// Runs tests until one fails, which is all that a mutant needs.
-fn passes(executable: &Path, folder: &Path) -> Result<bool, Box<dyn Error>> {
+/// Runs the tests of a module until one fails, which is all that a mutant needs.
+fn passes(executable: &Path, module: &str, folder: &Path) -> Result<bool, Box<dyn Error>> {
     let mut tests = Command::new(executable)
+        .arg(module)
         .current_dir(folder)
         .env("PROPTEST_MAX_SHRINK_ITERS", "0")
         .stdout(Stdio::piped())

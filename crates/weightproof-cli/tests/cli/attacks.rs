@@ -1,8 +1,7 @@
 //! `attack` and `radius` as their users see them, and what holds between them and `certify`.
 
-mod snapshot;
-
-use snapshot::{Run, check, check_json};
+use crate::snapshot;
+use crate::snapshot::{Run, check, check_json};
 use std::fs;
 
 #[test]

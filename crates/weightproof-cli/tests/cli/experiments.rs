@@ -1,9 +1,7 @@
 //! Quick runs of every experiment: files, schema, and the order between what is proved, attacked and clean.
 
-mod snapshot;
-
+use crate::snapshot::{Run, check};
 use serde_json::Value;
-use snapshot::{Run, check};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;

@@ -1,10 +1,9 @@
 //! `--oracle milp` in builds with HiGHS: both solvers settle every sample in the same way.
 #![cfg(feature = "milp")]
 
-mod snapshot;
-
+use crate::snapshot;
+use crate::snapshot::Run;
 use serde_json::Value;
-use snapshot::Run;
 
 fn certify(more: &[&str]) -> snapshot::Output {
     let some = ["certify", "--method", "exact", "--oracle", "milp", "--offset", "36", "--samples", "8"];

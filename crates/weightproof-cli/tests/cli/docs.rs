@@ -8,9 +8,7 @@
 //! `UPDATE_SNAPSHOTS=1` writes the outputs into the pages, below commands that have none, too.
 #![cfg(unix)]
 
-mod snapshot;
-
-use snapshot::{same_text, without_seconds};
+use crate::snapshot::{same_text, without_seconds};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,7 @@
 //! Expected output is stored under `snapshots`; `UPDATE_SNAPSHOTS=1 cargo test -p weightproof-cli` writes it anew. Numbers
 //! may differ in their last digits, because machines round differently; `environment` and times are left out.
 
-mod snapshot;
-
-use snapshot::{Run, check, check_json};
+use crate::snapshot::{Run, check, check_json};
 use std::fs;
 use std::path::Path;
 

@@ -1,9 +1,7 @@
 //! `measure`: formats, files, and what must hold between its numbers.
 
-mod snapshot;
-
+use crate::snapshot::{Run, check, check_json};
 use serde_json::Value;
-use snapshot::{Run, check, check_json};
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -1,9 +1,8 @@
 //! `certify --method exact` as its users see it: reports, limits, witnesses, and the journal of a run that was killed.
 
-mod snapshot;
-
+use crate::snapshot;
+use crate::snapshot::{Run, check, check_json, clear_seconds, same_json};
 use serde_json::Value;
-use snapshot::{Run, check, check_json, clear_seconds, same_json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;

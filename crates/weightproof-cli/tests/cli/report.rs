@@ -1,11 +1,9 @@
 //! `report` as its users see it: the page in a real browser, its words without one, figures, comparisons, and what is refused.
 
-mod browser;
-mod snapshot;
-
-use browser::Browser;
+use crate::browser::Browser;
+use crate::snapshot;
+use crate::snapshot::{Output, Run};
 use serde_json::{Value, json};
-use snapshot::{Output, Run};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;

@@ -1,11 +1,10 @@
 //! Parquet output, read back: types, missing values, and the same rows as CSV.
 
-mod snapshot;
-
+use crate::snapshot;
+use crate::snapshot::Run;
 use parquet::basic::{LogicalType, Type};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
-use snapshot::Run;
 use std::fs::File;
 use std::path::Path;
 

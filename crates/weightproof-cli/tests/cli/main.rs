@@ -1,0 +1,14 @@
+//! Tests of the command line in one program, which links in the time of one: `cargo test -p weightproof-cli --test cli docs::`.
+
+mod attacks;
+mod browser;
+mod command_line;
+mod docs;
+mod exact;
+mod experiments;
+mod measure;
+mod oracle;
+mod parquet;
+mod report;
+mod snapshot;
+mod train;

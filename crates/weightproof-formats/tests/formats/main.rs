@@ -1,0 +1,13 @@
+//! Tests of files in one program, which links in the time of one.
+
+mod batch_norm;
+mod data;
+mod data_mutations;
+mod exact;
+mod onnx_networks;
+mod onnxruntime;
+mod real_networks;
+mod recorded;
+mod safetensors;
+mod small_convolutional_network;
+mod write_networks;

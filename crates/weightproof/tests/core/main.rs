@@ -1,0 +1,9 @@
+//! Tests of the core in one program, which links in the time of one: `cargo test -p weightproof --test core suite::`.
+
+mod attack;
+mod exact;
+mod exact_milp;
+mod milp;
+mod radius;
+mod shared_weights;
+mod suite;
