@@ -128,9 +128,7 @@ impl<'t> Backward<'_, 't> {
         let [lower, upper] = self.ranges.ranges[input].ends();
         let (l, u) = (lower.clamp(f64::NEG_INFINITY, 0.0), upper.relu());
         let slope = u * (u - l).shift(TINY).recip();
-        let adaptive = (lower + upper).read(|sums| {
-            a.tape().constant(sums.iter().map(|&sum| if sum > 0.0 { 1.0 } else { 0.0 }), lower.shape())
-        });
+        let adaptive = (lower + upper).step();
         let zero = a.tape().full(0.0, lower.shape());
         self.charge(a, [zero, -(slope * l)]);
         self.add(input, a.split(adaptive, slope));

@@ -22,6 +22,8 @@ pub(super) enum Map<T> {
         low: T,
         high: T,
     },
+    /// 1 where `x > 0`, else 0.
+    Step,
     /// `1 / x`
     Recip,
     Square,
@@ -59,6 +61,7 @@ impl<T: Scalar> Map<T> {
                 };
                 pass.run(x, value, |x| if x < low || x > high { zero } else { one });
             }
+            Map::Step => pass.run(x, |x| if x > zero { one } else { zero }, |_| zero),
             Map::Recip => pass.run(x, |x| one / x, |x| -one / (x * x)),
             Map::Square => pass.run(x, |x| x * x, |x| x + x),
             Map::Activation(f) => {
@@ -165,6 +168,13 @@ impl<'p, T: Scalar> Var<'p, T> {
     pub fn clamp(self, low: f64, high: f64) -> Self {
         let [low, high] = [low, high].map(T::from_f64);
         self.record(Op::Map(Map::Clamp { low, high }), self.shape())
+    }
+
+    /// 1 where `x > 0`, else 0: a constant for gradients.
+    pub fn step(self) -> Self {
+        let step = self.record(Op::Map(Map::Step), self.shape());
+        self.tape.nodes.borrow_mut()[step.index].tracked = false;
+        step
     }
 
     /// `1 / x`.
