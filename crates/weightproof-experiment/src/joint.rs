@@ -12,9 +12,7 @@
 use weightproof::network::Network;
 use weightproof_train::Labelled;
 use weightproof_train::adversary::pgd::{step_inputs, step_parameters};
-use weightproof_train::data::right;
-use weightproof_train::graph::{Graph, numbers};
-use weightproof_train::objective::mean_cross_entropy;
+use weightproof_train::graph::Graph;
 use weightproof_train::parameters::Parameters;
 
 /// Samples that share a Ŵ.
@@ -101,16 +99,8 @@ impl JointAttack {
 
 /// Which samples are right at a point, and the gradient of the mean cross-entropy there.
 fn evaluate(graph: &Graph, at: &Point, labels: &[u32]) -> (Vec<bool>, Point) {
-    let weights = graph.track(&at.parameters);
-    let x = graph.batch(&at.inputs).require_grad();
-    let logits = graph.forward(&weights, x.clone());
-    let mut gradients = mean_cross_entropy(logits.clone(), &graph.labels(labels)).backward();
-    let inputs = x.grad_remove(&mut gradients).map_or_else(|| vec![0.0; at.inputs.len()], numbers);
-    let parameters = graph.gradient(&weights, Some(gradients));
-    let outputs = numbers(logits);
-    let rows = outputs.chunks_exact(outputs.len() / labels.len()).zip(labels);
-    let right = rows.map(|(row, &label)| right(row, label as usize));
-    (right.collect(), Point { parameters, inputs })
+    let found = graph.cross_entropy(&at.parameters, &at.inputs, labels);
+    (found.right, Point { parameters: found.gradient, inputs: found.input_gradient })
 }
 
 #[cfg(test)]

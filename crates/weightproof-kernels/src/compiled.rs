@@ -4,7 +4,7 @@
 //! trait instead, so other crates compile fast, and run fast even where they are not optimised.
 
 use crate::conv::{self, ConvScratch, Region};
-use crate::lanes::Convolution;
+use crate::kernel_gradient;
 use crate::pool;
 use crate::product::{self, Factor};
 use crate::{Matrix, Window};
@@ -30,15 +30,23 @@ compiled! {
     fn multiply(
         out: &mut [Self], add: bool, a: Factor<'_, Self>, b: Factor<'_, Self>, shape: (usize, usize, usize)
     ) = product::multiply_generic;
-    fn convolve(convolution: Convolution<'_, Self>) = Convolution::run;
+    fn convolution(
+        out: &mut [Self], add: bool, z: &[Self], weight: &[Self], window: &Window
+    ) = conv::convolution_generic;
+    fn add_convolution_transposed(
+        out: &mut [Self], a: &[Self], weight: &[Self], window: &Window
+    ) = conv::add_convolution_transposed_generic;
+    fn add_kernel_gradient(
+        gradient: &mut [Self], g: &[Self], z: &[Self], window: &Window
+    ) = kernel_gradient::add_kernel_gradient_generic;
     fn unfold(out: &mut [Self], window: &Window, group: usize, z: &[Self], region: Region) = conv::unfold;
-    fn add_conv_transposed(
+    fn add_image_transposed(
         scratch: &mut ConvScratch<Self>, out: &mut [Self], a: &[Self], weight: &[Self], window: &Window
     ) = ConvScratch::add_transposed_generic;
     fn convolve_image(
         scratch: &mut ConvScratch<Self>, out: &mut [Self], z: &[Self], kernels: &[Self], window: &Window
     ) = ConvScratch::convolve_generic;
-    fn add_kernel_gradient(
+    fn add_image_kernel_gradient(
         scratch: &mut ConvScratch<Self>, gradient: &mut [Self], g: &[Self], z: &[Self], window: &Window
     ) = ConvScratch::add_kernel_gradient_generic;
     fn add_by_row(out: &mut Matrix<Self>, bias: &[Self]) = conv::add_by_row_generic;

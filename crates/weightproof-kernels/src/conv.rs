@@ -12,7 +12,7 @@
 //! transposed   Wᵀ a  laid back onto the image   (patch, positions) → image
 //! ```
 
-use super::lanes::Convolution;
+use super::lanes::{Convolution, Direction};
 use super::product::{Factor, multiply_generic};
 use super::{Matrix, Scalar, Window, add_product, product_transposed};
 
@@ -168,7 +168,7 @@ pub fn linear<T: Scalar>(out: &mut Matrix<T>, z: &Matrix<T>, weight: &Matrix<T>,
         None => product_transposed(out, z, weight),
         Some(window) => {
             out.reshape_scratch(z.rows(), window.output_width());
-            T::convolve(Convolution { out, from: z, weight, window, transposed: false });
+            convolution(out.as_mut_slice(), false, z.as_slice(), weight.as_slice(), window);
         }
     }
 }
@@ -186,8 +186,40 @@ pub fn add_linear_transposed<T: Scalar>(
 ) {
     match window {
         None => add_product(out, a, weight),
-        Some(window) => T::convolve(Convolution { out, from: a, weight, window, transposed: true }),
+        Some(window) => {
+            add_convolution_transposed(out.as_mut_slice(), a.as_slice(), weight.as_slice(), window);
+        }
     }
+}
+
+/// `out = W z` for rows of images, or `out += W z` when `add`, on row-major numbers; shapes as in [`linear`].
+pub fn convolution<T: Scalar>(out: &mut [T], add: bool, z: &[T], weight: &[T], window: &Window) {
+    T::convolution(out, add, z, weight, window);
+}
+
+pub(crate) fn convolution_generic<T: Scalar>(
+    out: &mut [T],
+    add: bool,
+    z: &[T],
+    weight: &[T],
+    window: &Window,
+) {
+    let direction = if add { Direction::AddForward } else { Direction::Forward };
+    Convolution { out, from: z, weight, window, direction }.run();
+}
+
+/// `out += Wᵀ a` for rows of coefficients, on row-major numbers; shapes as in [`add_linear_transposed`].
+pub fn add_convolution_transposed<T: Scalar>(out: &mut [T], a: &[T], weight: &[T], window: &Window) {
+    T::add_convolution_transposed(out, a, weight, window);
+}
+
+pub(crate) fn add_convolution_transposed_generic<T: Scalar>(
+    out: &mut [T],
+    a: &[T],
+    weight: &[T],
+    window: &Window,
+) {
+    Convolution { out, from: a, weight, window, direction: Direction::AddTransposed }.run();
 }
 
 /// Memory of convolutions of single images.
@@ -200,7 +232,7 @@ pub struct ConvScratch<T> {
 impl<T: Scalar> ConvScratch<T> {
     /// `out += Wᵀ a` for one row; `weight` has shape (channels, patch).
     pub fn add_transposed(&mut self, out: &mut [T], a: &[T], weight: &[T], window: &Window) {
-        T::add_conv_transposed(self, out, a, weight, window);
+        T::add_image_transposed(self, out, a, weight, window);
     }
 
     pub(crate) fn add_transposed_generic(&mut self, out: &mut [T], a: &[T], weight: &[T], window: &Window) {

@@ -8,7 +8,7 @@
 
 use super::product::count;
 use super::rows::vectorized;
-use super::{Matrix, Scalar, Window};
+use super::{Scalar, Window};
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
@@ -23,46 +23,62 @@ const STRIP: usize = 64;
 /// Side of the squares that are transposed in registers.
 const SQUARE: usize = 4;
 
-/// A convolution of rows, forward or transposed.
-pub struct Convolution<'a, T> {
-    pub(super) out: &'a mut Matrix<T>,
-    pub(super) from: &'a Matrix<T>,
-    pub(super) weight: &'a Matrix<T>,
+/// A convolution of rows, forward or transposed, on row-major numbers.
+pub(super) struct Convolution<'a, T> {
+    pub(super) out: &'a mut [T],
+    pub(super) from: &'a [T],
+    pub(super) weight: &'a [T],
     pub(super) window: &'a Window,
-    /// `out += Wᵀ from` instead of `out = W from`.
-    pub(super) transposed: bool,
+    pub(super) direction: Direction,
+}
+
+/// What a [`Convolution`] computes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// `out = W from`
+    Forward,
+    /// `out += W from`
+    AddForward,
+    /// `out += Wᵀ from`
+    AddTransposed,
 }
 
 impl<T: Scalar> Convolution<'_, T> {
     /// Runs it; `out` has its shape.
-    pub(crate) fn run(mut self) {
-        let rows = self.from.rows();
-        count(rows * self.window.output_width() * self.window.patch());
+    pub(super) fn run(mut self) {
+        let (input, output) = (self.window.input_width(), self.window.output_width());
+        let (from, out) =
+            if self.direction == Direction::AddTransposed { (output, input) } else { (input, output) };
+        let rows = self.from.len() / from;
+        assert_eq!(self.out.len(), rows * out, "rows of a convolution");
+        count(rows * output * self.window.patch());
         let full = if rows % ROWS > FEW_ROWS { rows } else { rows - rows % ROWS };
         if self.window.group_outputs() == 1 {
-            self.vectors::<ROWS, 1>(0..full);
-            self.vectors::<FEW_ROWS, 1>(full..rows);
+            self.vectors::<ROWS, 1>(0..full, [from, out]);
+            self.vectors::<FEW_ROWS, 1>(full..rows, [from, out]);
         } else {
-            self.vectors::<ROWS, CHANNELS>(0..full);
-            self.vectors::<FEW_ROWS, CHANNELS>(full..rows);
+            self.vectors::<ROWS, CHANNELS>(0..full, [from, out]);
+            self.vectors::<FEW_ROWS, CHANNELS>(full..rows, [from, out]);
         }
     }
 
-    fn vectors<const L: usize, const R: usize>(&mut self, rows: Range<usize>) {
+    fn vectors<const L: usize, const R: usize>(&mut self, rows: Range<usize>, widths: [usize; 2]) {
         if rows.is_empty() {
             return;
         }
         let vectors = &Vectors::<T, R>::new(self.weight, self.window);
-        let mut from = vec![[T::zero(); L]; self.from.cols()];
-        let mut out = vec![[T::zero(); L]; self.out.cols()];
+        let [mut from, mut out] = widths.map(|width| vec![[T::zero(); L]; width]);
         for first in rows.clone().step_by(L) {
             let rows = first..rows.end.min(first + L);
             vectorized!(|| pack(&mut from, self.from, rows.clone()));
-            if self.transposed {
+            if self.direction != Direction::Forward {
                 vectorized!(|| pack(&mut out, self.out, rows.clone()));
+            }
+            if self.direction == Direction::AddTransposed {
                 Arch::new().dispatch(Transposed { out: &mut out, a: &from, vectors });
             } else {
-                Arch::new().dispatch(Forward { out: &mut out, z: &from, vectors });
+                let add = self.direction == Direction::AddForward;
+                Arch::new().dispatch(Forward { out: &mut out, z: &from, vectors, add });
             }
             vectorized!(|| unpack(self.out, &out, rows));
         }
@@ -78,8 +94,8 @@ struct Tiles<T, const R: usize> {
 }
 
 impl<T: Scalar, const R: usize> Tiles<T, R> {
-    fn new(weight: &Matrix<T>, window: &Window) -> Self {
-        let group = window.group_outputs();
+    fn new(weight: &[T], window: &Window) -> Self {
+        let (group, patch) = (window.group_outputs(), window.patch());
         let of_group = |g: usize| {
             let end = (g + 1) * group;
             (g * group..end).step_by(R).map(move |first| first..end.min(first + R))
@@ -87,9 +103,13 @@ impl<T: Scalar, const R: usize> Tiles<T, R> {
         let channels: Vec<Range<usize>> = (0..window.groups).flat_map(of_group).collect();
         let tile = |range: &Range<usize>| {
             let range = range.clone();
-            (0..weight.cols()).map(move |k| {
+            (0..patch).map(move |k| {
                 std::array::from_fn(|r| {
-                    if range.start + r < range.end { weight[(range.start + r, k)] } else { T::zero() }
+                    if range.start + r < range.end {
+                        weight[(range.start + r) * patch + k]
+                    } else {
+                        T::zero()
+                    }
                 })
             })
         };
@@ -105,13 +125,13 @@ fn transposed_square<T: Scalar>([a, b, c, d]: [[T; SQUARE]; SQUARE]) -> [[T; SQU
 
 /// Transposes rows into vectors; rows that are missing are zero.
 #[inline(always)]
-fn pack<T: Scalar, const L: usize>(out: &mut [[T; L]], from: &Matrix<T>, rows: Range<usize>) {
-    let missing = [T::zero(); SQUARE];
+pub(super) fn pack<T: Scalar, const L: usize>(out: &mut [[T; L]], from: &[T], rows: Range<usize>) {
+    let (missing, width) = ([T::zero(); SQUARE], out.len());
     for (k, out) in out.chunks_mut(STRIP).enumerate() {
         for first in (0..L).step_by(SQUARE) {
             let row = |l: usize| {
                 let row = rows.start + first + l;
-                if row < rows.end { &from.row(row)[k * STRIP..k * STRIP + out.len()] } else { &[] }
+                if row < rows.end { &from[row * width + k * STRIP..][..out.len()] } else { &[] }
             };
             let rows = [row(0), row(1), row(2), row(3)];
             let (squares, rest) = out.as_chunks_mut::<SQUARE>();
@@ -134,7 +154,8 @@ fn pack<T: Scalar, const L: usize>(out: &mut [[T; L]], from: &Matrix<T>, rows: R
 
 /// Transposes vectors into rows.
 #[inline(always)]
-fn unpack<T: Scalar, const L: usize>(out: &mut Matrix<T>, from: &[[T; L]], rows: Range<usize>) {
+fn unpack<T: Scalar, const L: usize>(out: &mut [T], from: &[[T; L]], rows: Range<usize>) {
+    let width = from.len();
     for (k, from) in from.chunks(STRIP).enumerate() {
         for first in rows.clone().step_by(SQUARE) {
             let l = first - rows.start;
@@ -148,13 +169,13 @@ fn unpack<T: Scalar, const L: usize>(out: &mut Matrix<T>, from: &[[T; L]], rows:
                     part(&square[3]),
                 ]);
                 for (row, column) in (first..rows.end).zip(columns) {
-                    out.row_mut(row)[k * STRIP + j * SQUARE..][..SQUARE].copy_from_slice(&column);
+                    out[row * width + k * STRIP + j * SQUARE..][..SQUARE].copy_from_slice(&column);
                 }
             }
             let done = k * STRIP + squares.len() * SQUARE;
             for (j, from) in rest.iter().enumerate() {
                 for row in first..rows.end.min(first + SQUARE) {
-                    out[(row, done + j)] = from[row - rows.start];
+                    out[row * width + done + j] = from[row - rows.start];
                 }
             }
         }
@@ -179,7 +200,7 @@ impl Axis {
 
 /// `sum += w v` for one vector: fused where the machine has the instruction.
 #[inline(always)]
-fn add_product<S: Simd, T: Scalar, const L: usize>(sum: &mut [T; L], w: T, v: &[T; L]) {
+pub(super) fn add_product<S: Simd, T: Scalar, const L: usize>(sum: &mut [T; L], w: T, v: &[T; L]) {
     for l in 0..L {
         sum[l] = if S::IS_SCALAR { sum[l] + w * v[l] } else { w.mul_add(v[l], sum[l]) };
     }
@@ -194,7 +215,7 @@ struct Vectors<'a, T, const R: usize> {
 }
 
 impl<'a, T: Scalar, const R: usize> Vectors<'a, T, R> {
-    fn new(weight: &Matrix<T>, window: &'a Window) -> Self {
+    fn new(weight: &[T], window: &'a Window) -> Self {
         let axis = |axis| Axis::new(window, axis);
         Vectors { tiles: Tiles::new(weight, window), window, rows: axis(0), columns: axis(1) }
     }
@@ -257,18 +278,25 @@ struct Forward<'a, T, const L: usize, const R: usize> {
     out: &'a mut [[T; L]],
     z: &'a [[T; L]],
     vectors: &'a Vectors<'a, T, R>,
+    /// Instead of replacing `out`.
+    add: bool,
 }
 
 impl<T: Scalar, const L: usize, const R: usize> WithSimd for Forward<'_, T, L, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { out, z, vectors } = self;
+        let Self { out, z, vectors, add } = self;
         let (positions, dilation) = (vectors.window.positions(), vectors.window.dilation[1]);
         vectors.each_position(
             #[inline(always)]
             |position, channels, weights, runs| {
                 let mut sums = [[T::zero(); L]; R];
+                if add {
+                    for r in 0..channels.len() {
+                        sums[r] = out[(channels.start + r) * positions + position];
+                    }
+                }
                 runs.each(
                     weights,
                     #[inline(always)]

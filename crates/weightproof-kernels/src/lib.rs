@@ -6,6 +6,7 @@
 mod compiled;
 mod conv;
 pub mod definition;
+mod kernel_gradient;
 mod lanes;
 mod matrix;
 mod own_kernels;
@@ -17,7 +18,11 @@ mod window;
 #[doc(hidden)]
 pub use pulp;
 
-pub use conv::{ConvScratch, Patches, Region, add_by_row, add_linear_transposed, linear};
+pub use conv::{
+    ConvScratch, Patches, Region, add_by_row, add_convolution_transposed, add_linear_transposed, convolution,
+    linear,
+};
+pub use kernel_gradient::add_kernel_gradient;
 pub use matrix::Matrix;
 pub use pool::{
     add_average_pool_transposed, add_max_pool_gradient, add_window_sums, add_window_sums_transposed,

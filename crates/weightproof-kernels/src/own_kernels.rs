@@ -49,7 +49,7 @@ impl<T: Scalar> ConvScratch<T> {
     /// # Shapes
     /// `gradient`: (count × channels, patch), `g`: (count × channels, positions), `z`: input width.
     pub fn add_kernel_gradient(&mut self, gradient: &mut [T], g: &[T], z: &[T], window: &Window) {
-        T::add_kernel_gradient(self, gradient, g, z, window);
+        T::add_image_kernel_gradient(self, gradient, g, z, window);
     }
 
     pub(crate) fn add_kernel_gradient_generic(

@@ -88,11 +88,6 @@ impl Parameters {
         Parameters { arrays: arrays.collect() }
     }
 
-    /// Multiplies every number.
-    pub(crate) fn scale(&mut self, factor: f32) {
-        self.arrays.iter_mut().flatten().for_each(|n| *n *= factor);
-    }
-
     /// Adds the counterpart to every number.
     pub(crate) fn add(&mut self, other: &Self) {
         for (sum, more) in self.arrays.iter_mut().zip(&other.arrays) {

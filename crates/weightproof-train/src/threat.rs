@@ -1,8 +1,8 @@
 //! The perturbations that a bound-based objective guards against.
 
+use crate::bound::rivals_of_pairs;
 use crate::error::TrainError;
-use crate::graph::{Graph, Weights, apply, per_output, window};
-use burn::tensor::Tensor;
+use crate::graph::{Graph, Var, Weights, per_output, window};
 use serde::{Deserialize, Serialize};
 use weightproof::network::{Affine, Layer, Network};
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
@@ -88,62 +88,112 @@ impl Threat {
     }
 
     /// The radii of one node with parameters, for these weights.
-    pub(crate) fn at(&self, graph: &Graph, node: usize, weights: &Weights) -> LayerRadii {
-        let (name, slot) = (&graph.nodes()[node].name, graph.slot(node));
+    pub(crate) fn at<'t>(&self, graph: &'t Graph, node: usize, weights: &Weights<'t>) -> LayerRadii<'t> {
+        let (slot, node) = (graph.slot(node), &graph.nodes()[node]);
         LayerRadii {
             kind: self.kind,
-            weight: self.weight_radius(name),
-            bias: self.bias_radius(name),
-            matrix: weights.weight[slot].clone(),
-            row: weights.bias[slot].clone(),
+            weight: self.weight_radius(&node.name),
+            bias: self.bias_radius(&node.name),
+            layer: &node.layer,
+            matrix: weights.weight[slot],
+            row: weights.bias[slot],
         }
     }
 }
 
-/// The radii of one layer, `E` of its weights and `e` of its biases.
-pub(crate) struct LayerRadii {
+/// One layer with its radii, `E` of its weights and `e` of its biases.
+pub(crate) struct LayerRadii<'t> {
     kind: RadiusKind,
-    weight: f64,
+    /// Radius of the weights.
+    pub weight: f64,
     bias: f64,
-    matrix: Tensor<2>,
-    row: Option<Tensor<2>>,
+    /// The layer.
+    pub layer: &'t Layer,
+    /// Its weights.
+    pub matrix: Var<'t>,
+    /// Its biases.
+    pub row: Option<Var<'t>>,
 }
 
-impl LayerRadii {
-    /// `E z` for `z ≥ 0`, (batch, n_in) to (batch, n_out) or a column that holds for every output.
-    pub fn times(&self, layer: &Layer, z: Tensor<2>) -> Tensor<2> {
-        match (self.kind, window(layer)) {
-            (RadiusKind::Absolute, None) => z.sum_dim(1) * self.weight,
-            (RadiusKind::Absolute, Some(_)) => apply(window(layer), self.matrix.ones_like() * self.weight, z),
-            (RadiusKind::Relative, _) => apply(window(layer), self.matrix.clone().abs() * self.weight, z),
+impl<'t> LayerRadii<'t> {
+    /// `E |z| + e`, (batch, n_in) to (batch, n_out) or a column that holds for every output.
+    pub fn push(&self, z: Var<'t>) -> Var<'t> {
+        self.push_of_weights(z) + self.biases()
+    }
+
+    /// `E |z|`.
+    pub fn push_of_weights(&self, z: Var<'t>) -> Var<'t> {
+        match (self.kind, window(self.layer)) {
+            (RadiusKind::Absolute, None) => self.weighted_l1(z, 1.0),
+            (_, window) => z.abs().linear(self.extents(), window, None),
         }
+    }
+
+    /// `sign · E ‖z‖₁` for every row of an absolute radius, (rows, 1).
+    pub fn weighted_l1(&self, z: Var<'t>, sign: f64) -> Var<'t> {
+        let [up, down] = [sign, -sign].map(|sign| z.tape().full(sign * self.weight, [1, z.shape()[1]]));
+        z.split_sum(up, down)
     }
 
     /// `W + E` or, with sign −1, `W − E`.
-    pub fn shifted(&self, sign: f64) -> Tensor<2> {
-        self.matrix.clone() + self.extent() * sign
+    pub fn shifted(&self, sign: f64) -> Var<'t> {
+        match self.kind {
+            RadiusKind::Absolute => self.matrix.shift(sign * self.weight),
+            RadiusKind::Relative => self.matrix.blend(self.matrix.abs(), [1.0, sign * self.weight]),
+        }
     }
 
     /// `|W| + E`.
-    pub fn reach(&self) -> Tensor<2> {
-        self.matrix.clone().abs() + self.extent()
-    }
-
-    /// `E` as a tensor that broadcasts over the weights.
-    pub fn extent(&self) -> Tensor<2> {
+    pub fn reach(&self) -> Var<'t> {
+        let magnitude = self.matrix.abs();
         match self.kind {
-            RadiusKind::Absolute => Tensor::full([1, 1], self.weight, &self.matrix.device()),
-            RadiusKind::Relative => self.matrix.clone().abs() * self.weight,
+            RadiusKind::Absolute if self.weight == 0.0 => magnitude,
+            RadiusKind::Absolute => magnitude.shift(self.weight),
+            RadiusKind::Relative => magnitude.scale(1.0 + self.weight),
         }
     }
 
-    /// `e` for every output, a row that broadcasts over the batch; zero without biases.
-    pub fn biases(&self, layer: &Layer) -> Tensor<2> {
-        match (self.kind, &self.row) {
-            (_, None) => Tensor::zeros([1, 1], &self.matrix.device()),
-            (RadiusKind::Absolute, Some(_)) => Tensor::full([1, 1], self.bias, &self.matrix.device()),
-            (RadiusKind::Relative, Some(row)) => per_output(layer, row.clone().abs() * self.bias),
+    /// `E`, in the shape of the weights.
+    pub fn extents(&self) -> Var<'t> {
+        match self.kind {
+            RadiusKind::Absolute => self.matrix.tape().full(self.weight, self.matrix.shape()),
+            RadiusKind::Relative => self.matrix.abs().scale(self.weight),
         }
+    }
+
+    /// `E_y + E_j` for every pair of rows: (rows², n_in), or one number.
+    pub fn pair_extents(&self) -> Var<'t> {
+        match self.kind {
+            RadiusKind::Absolute => self.matrix.tape().full(2.0 * self.weight, [1, 1]),
+            RadiusKind::Relative => self.extents().pairs([1.0, 1.0]),
+        }
+    }
+
+    /// `e` for every output, a row that serves the batch; zero without biases.
+    pub fn biases(&self) -> Var<'t> {
+        let tape = self.matrix.tape();
+        match (self.kind, self.row) {
+            (_, None) => tape.full(0.0, [1, 1]),
+            (RadiusKind::Absolute, Some(_)) => tape.full(self.bias, [1, 1]),
+            (RadiusKind::Relative, Some(row)) => per_output(self.layer, row.abs().scale(self.bias)),
+        }
+    }
+
+    /// Of an output layer over `z ≥ 0`, for the label `y` of every sample and every class `j`: `W_y − W_j − E_y − E_j`,
+    /// (batch · classes, n_in), and `b_y − b_j − e_y − e_j`, (batch · classes, 1); zeros for `j = y`.
+    pub fn rows_of_pairs(&self, labels: &'t [u32]) -> (Var<'t>, Var<'t>) {
+        let (tape, [classes, n]) = (self.matrix.tape(), self.matrix.shape());
+        let rivals = rivals_of_pairs(tape, classes);
+        // One block for each label, of one row for each class.
+        let of_labels = |rows: Var<'t>, n: usize| {
+            let blocks = (rows * rivals).reshape([1, classes * classes * n]).block(labels, classes * n);
+            blocks.reshape([labels.len() * classes, n])
+        };
+        let rows = of_labels(self.matrix.pairs([1.0, -1.0]) - self.pair_extents(), n);
+        let column = |row: Var<'t>| row.spread([1, classes]).reshape([classes, 1]);
+        let push = column(self.biases()).pairs([-1.0, -1.0]);
+        let biases = self.row.map_or(push, |row| column(row).pairs([1.0, -1.0]) + push);
+        (rows, of_labels(biases, 1))
     }
 }
 

@@ -10,24 +10,20 @@ use crate::adversary::Landscape;
 use crate::config::TrainConfig;
 use crate::data::{Labelled, right};
 use crate::error::TrainError;
-use crate::graph::{Graph, Weights, numbers};
+use crate::graph::Graph;
 use crate::history::{EpochRecord, Sums, TermValue};
-use crate::objective::{Evaluation, Objective, mean_cross_entropy};
+use crate::objective::{Evaluation, Objective};
 use crate::optimizer::{self, Optimizer};
 use crate::parameters::Parameters;
 use crate::random::{self, Purpose};
+use crate::shard::shards;
 use crate::threat::Threat;
-use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::Network;
 use weightproof::property::Property;
-
-/// Least and most samples that are evaluated together. The shards of a batch run on all threads, and their means are added in a
-/// fixed order.
-const SHARD: (usize, usize) = (64, 128);
 
 /// A network in training.
 pub struct Trainer {
@@ -218,6 +214,7 @@ impl Trainer {
         }
         let state = &mut self.state;
         state.optimizer.step(rate, &mut state.parameters, &gradient);
+        self.graph.recycle(gradient);
         if let Some(limit) = self.config.weight_limit {
             let limit = limit as f32;
             let weights = state.parameters.arrays.iter_mut().step_by(2).flatten();
@@ -293,65 +290,36 @@ struct Evaluated {
 }
 
 impl Loss<'_> {
-    /// Values of the terms, correct predictions, and the gradient: means over the shards of the batch.
+    /// Values of the terms, correct predictions, and the gradient: sums over the shards of the batch, each times its share.
     fn evaluate(&self, at: &Parameters, inputs: &[f32]) -> Evaluated {
         let graph = &self.trainer.graph;
-        let weights = graph.constants(at);
-        let shards = self.shards(inputs, |inputs, labels| self.shard(&weights, inputs, labels));
-        let mut shards = shards.into_iter();
-        let (share, mut all) = shards.next().expect("a batch has samples");
-        all.scale(share);
-        for (share, mut shard) in shards {
-            shard.scale(share);
+        let mut shards =
+            shards(inputs, self.labels, |inputs, labels, share| self.shard(at, inputs, labels, share));
+        let mut all = shards.remove(0);
+        for shard in shards {
             all.values.iter_mut().zip(&shard.values).for_each(|(sum, v)| *sum += v);
             all.correct += shard.correct;
             all.gradient.add(&shard.gradient);
+            graph.recycle(shard.gradient);
         }
         all
     }
 
-    /// What `f` gives for each shard, with its share of the samples, in the order of the samples.
-    fn shards<R: Send>(&self, inputs: &[f32], f: impl Fn(&[f32], &[u32]) -> R + Sync) -> Vec<(f32, R)> {
-        let width = inputs.len() / self.labels.len();
-        // Two at least for common batches; the number of threads plays no role.
-        let shard = (self.labels.len() / 2).clamp(SHARD.0, SHARD.1);
-        let shards = inputs.par_chunks(shard * width).zip(self.labels.par_chunks(shard));
-        let share = |labels: &[u32]| labels.len() as f32 / self.labels.len() as f32;
-        shards.map(|(inputs, labels)| (share(labels), f(inputs, labels))).collect()
-    }
-
-    fn shard(&self, weights: &Weights, inputs: &[f32], labels: &[u32]) -> Evaluated {
+    fn shard(&self, at: &Parameters, inputs: &[f32], labels: &[u32], share: f32) -> Evaluated {
         let graph = &self.trainer.graph;
-        let weights = weights.tracked();
-        let batch = graph.batch(inputs);
-        let evaluation = Evaluation::new(graph, &weights, &self.threat, batch, graph.labels(labels));
-        let mut values = Vec::new();
-        let mut total = None;
-        for (term, &weight) in self.trainer.terms.iter().zip(&self.weights) {
-            let value = (term.loss)(&evaluation);
-            values.push(value.clone());
-            if weight > 0.0 {
-                let weighted = value * weight;
-                total = Some(match total {
-                    None => weighted,
-                    Some(sum) => sum + weighted,
-                });
-            }
+        let tape = graph.tape();
+        let (weights, x) = (graph.track(&tape, at), graph.batch(&tape, inputs));
+        let evaluation = Evaluation::new(graph, &weights, &self.threat, x, labels);
+        let terms = self.trainer.terms.iter().zip(&self.weights);
+        let values = terms.map(|(term, &weight)| ((term.loss)(&evaluation), weight)).collect::<Vec<_>>();
+        let weighted = values.iter().filter(|(_, weight)| *weight > 0.0);
+        let weighted = weighted.map(|(value, weight)| value.scale(*weight));
+        if let Some(total) = weighted.reduce(|sum, value| sum + value) {
+            tape.backward(total, share);
         }
-        let correct = correct(&numbers(evaluation.logits()), labels);
-        let gradients = total.map(|total| total.backward());
-        let gradient = graph.gradient(&weights, gradients);
-        Evaluated { values: values.into_iter().map(|v| numbers(v)[0]).collect(), correct, gradient }
-    }
-}
-
-impl Evaluated {
-    fn scale(&mut self, share: f32) {
-        // A batch of one shard keeps its bits.
-        if share < 1.0 {
-            self.values.iter_mut().for_each(|v| *v *= share);
-            self.gradient.scale(share);
-        }
+        let correct = evaluation.logits().read(|logits| correct(logits, labels));
+        let values = values.iter().map(|(value, _)| share * value.read(|number| number[0])).collect();
+        Evaluated { values, correct, gradient: graph.gradient(&weights) }
     }
 }
 
@@ -361,22 +329,8 @@ impl Landscape for Loss<'_> {
     }
 
     fn cross_entropy_gradients(&self, at: &Parameters, inputs: &[f32]) -> (Parameters, Vec<f32>) {
-        let graph = &self.trainer.graph;
-        let constants = graph.constants(at);
-        let shards = self.shards(inputs, |inputs, labels| {
-            let (weights, x) = (constants.tracked(), graph.batch(inputs).require_grad());
-            let loss = mean_cross_entropy(graph.forward(&weights, x.clone()), &graph.labels(labels));
-            let mut gradients = loss.backward();
-            let by_input = x.grad_remove(&mut gradients).map_or_else(|| vec![0.0; inputs.len()], numbers);
-            (graph.gradient(&weights, Some(gradients)), by_input)
-        });
-        let (mut sum, mut by_inputs) = (at.zeros(), Vec::with_capacity(inputs.len()));
-        for (share, (mut gradient, by_input)) in shards {
-            gradient.scale(share);
-            sum.add(&gradient);
-            by_inputs.extend(by_input.into_iter().map(|g| share * g));
-        }
-        (sum, by_inputs)
+        let found = self.trainer.graph.cross_entropy(at, inputs, self.labels);
+        (found.gradient, found.input_gradient)
     }
 }
 

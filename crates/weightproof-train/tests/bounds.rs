@@ -1,6 +1,5 @@
-//! Bounds on tensors against the bounds of the core, on the same networks and samples.
+//! Bounds on tapes against the bounds of the core, on the same networks and samples.
 
-use burn::tensor::Tensor;
 use rand::RngExt;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::{Activation, Network};
@@ -9,7 +8,7 @@ use weightproof::verdict::Samples;
 use weightproof_testkit::images::{ImageBlueprint, Piece};
 use weightproof_testkit::networks::{self, Blueprint, Design};
 use weightproof_train::bound::{interval, linear, norm_product};
-use weightproof_train::graph::{Graph, numbers};
+use weightproof_train::graph::{Graph, Var};
 use weightproof_train::objective::Evaluation;
 use weightproof_train::parameters::Parameters;
 use weightproof_train::threat::{RadiusKind, Threat};
@@ -45,12 +44,12 @@ impl Problem {
     }
 
     /// The least margin of each sample over its rivals.
-    fn tensors(&self, margins: impl Fn(&Evaluation<'_>) -> Tensor<2>, threat: &Threat) -> Vec<f64> {
-        let graph = Graph::new(&self.network);
-        let weights = graph.track(&Parameters::of(&self.network));
+    fn tapes(&self, margins: for<'t> fn(&Evaluation<'t>) -> Var<'t>, threat: &Threat) -> Vec<f64> {
+        let (graph, parameters) = (Graph::new(&self.network), Parameters::of(&self.network));
         let inputs: Vec<f32> = self.inputs.iter().map(|&x| x as f32).collect();
-        let (x, labels) = (graph.batch(&inputs), graph.labels(&self.labels));
-        let margins = numbers(margins(&Evaluation::new(&graph, &weights, threat, x, labels)));
+        let tape = graph.tape();
+        let (weights, x) = (graph.track(&tape, &parameters), graph.batch(&tape, &inputs));
+        let margins = margins(&Evaluation::new(&graph, &weights, threat, x, &self.labels)).numbers();
         let rows = margins.chunks_exact(self.network.output_width()).zip(&self.labels);
         let rivals = |row: &[f32], label: usize| {
             assert_eq!(row[label], 0.0, "the label has no margin against itself");
@@ -61,22 +60,20 @@ impl Problem {
     }
 
     fn interval(&self, threat: &Threat) -> Vec<f64> {
-        let margins =
-            |at: &Evaluation<'_>| interval::margins(at.graph, at.weights, at.threat, at.ranges(), &at.labels);
-        self.tensors(margins, threat)
+        self.tapes(|at| interval::margins(at.graph, at.weights, at.threat, at.ranges(), at.labels), threat)
     }
 
     fn linear(&self, threat: &Threat) -> Vec<f64> {
-        let margins =
-            |at: &Evaluation<'_>| linear::margins(at.graph, at.weights, at.threat, at.ranges(), &at.labels);
-        self.tensors(margins, threat)
+        self.tapes(|at| linear::margins(at.graph, at.weights, at.threat, at.ranges(), at.labels), threat)
     }
 
     fn norm_product(&self, threat: &Threat) -> Vec<f64> {
-        let margins = |at: &Evaluation<'_>| {
-            norm_product::margins(at.graph, at.weights, at.threat, (at.logits(), at.ranges()), &at.labels)
-        };
-        self.tensors(margins, threat)
+        self.tapes(
+            |at| {
+                norm_product::margins(at.graph, at.weights, at.threat, (at.logits(), at.ranges()), at.labels)
+            },
+            threat,
+        )
     }
 }
 
@@ -214,9 +211,11 @@ fn convolutions_rearrangements_and_pools_are_the_core_s() {
         let pieces = [all[seed % all.len()], Piece::Activation, all[(seed * 7 + 3) % all.len()]];
         let problem = images(&pieces, seed as u64);
         let graph = Graph::new(&problem.network);
-        let weights = graph.track(&Parameters::of(&problem.network));
+        let parameters = Parameters::of(&problem.network);
         let inputs: Vec<f32> = problem.inputs.iter().map(|&x| x as f32).collect();
-        let found = numbers(graph.forward(&weights, graph.batch(&inputs)));
+        let tape = graph.tape();
+        let weights = graph.track(&tape, &parameters);
+        let found = graph.forward(&weights, graph.batch(&tape, &inputs)).numbers();
         let width = problem.network.input_width();
         let expected: Vec<f64> =
             problem.inputs.chunks_exact(width).flat_map(|x| problem.network.forward(x)).collect();

@@ -1,4 +1,4 @@
-//! Interval bounds on tensors, theory.md §4.2.
+//! Interval bounds on a tape, theory.md §4.2.
 //!
 //! ```text
 //! z ∈ c ± r, z ≥ 0:   p_lo = W c + b − E c − e − |W − E| r      p_hi = W c + b + E c + e + |W + E| r
@@ -7,32 +7,25 @@
 //! ```
 //! The first line is the sign split of theory.md in the form of midpoint and radius: three products instead of four.
 
-use super::{differences, of_label, output, output_defect, pairs, rivals, row_differences, sums};
-use crate::graph::{Graph, Weights, activate, add_bias, apply, window};
+use super::{differences, output, output_defect, rivals, sums};
+use crate::graph::{Graph, Var, Weights, constants, per_output, rearrange, window};
 use crate::threat::{LayerRadii, Threat};
-use burn::tensor::{Int, Tensor};
 use weightproof::network::{Activation, Layer};
 
-/// Values that a node can take, (batch, width).
-#[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "there is one for each node of a network")]
-pub enum Range {
-    /// It does not move.
-    Fixed(Tensor<2>),
-    /// It stays between `lower` and `upper`.
-    Box {
-        /// Lower ends.
-        lower: Tensor<2>,
-        /// Upper ends.
-        upper: Tensor<2>,
-    },
+/// Values that a node can take.
+#[derive(Clone, Copy)]
+pub enum Range<'t> {
+    /// It does not move: (batch, width).
+    Fixed(Var<'t>),
+    /// It stays in a box: the rows of the lower ends, and below them those of the upper ends, (2 · batch, width).
+    Box(Var<'t>),
 }
 
 /// The ranges of all nodes but the output.
-#[derive(Clone, Debug)]
-pub struct Ranges {
+#[derive(Clone)]
+pub struct Ranges<'t> {
     /// One for each node.
-    pub ranges: Vec<Range>,
+    pub ranges: Vec<Range<'t>>,
     /// Which nodes never take negative values.
     pub nonnegative: Vec<bool>,
 }
@@ -45,41 +38,42 @@ pub fn defect(graph: &Graph) -> Option<String> {
         .or_else(|| output_defect(graph))
 }
 
-/// The ranges of all nodes before the output for inputs `x`, which are in [0, 1] when they move.
-pub fn propagate(graph: &Graph, weights: &Weights, threat: &Threat, x: Tensor<2>) -> Ranges {
+/// The ranges of all nodes before the output. `values` are those of the unperturbed nodes; inputs are in [0, 1] when they move.
+pub fn propagate<'t>(
+    graph: &'t Graph,
+    weights: &Weights<'t>,
+    threat: &Threat,
+    values: &[Var<'t>],
+) -> Ranges<'t> {
     let mut found = Ranges { ranges: Vec::new(), nonnegative: Vec::new() };
     for (index, node) in graph.nodes()[..graph.network().output()].iter().enumerate() {
-        let inputs: Vec<&Range> = node.inputs.iter().map(|&i| &found.ranges[i]).collect();
+        let inputs: Vec<Range<'t>> = node.inputs.iter().map(|&i| found.ranges[i]).collect();
         let inputs_nonnegative = node.inputs.iter().all(|&i| found.nonnegative[i]);
         let range = match &node.layer {
-            Layer::Input if threat.input_radius > 0.0 => Range::Box {
-                lower: (x.clone() - threat.input_radius).clamp_min(0.0),
-                upper: (x.clone() + threat.input_radius).clamp_max(1.0),
-            },
-            Layer::Input => Range::Fixed(x.clone()),
+            Layer::Input if threat.input_radius > 0.0 => {
+                let moved = |by: f64| values[index].shift(by).clamp(0.0, 1.0);
+                Range::Box(moved(-threat.input_radius).below(moved(threat.input_radius)))
+            }
+            Layer::Input => Range::Fixed(values[index]),
             Layer::Dense(_) | Layer::Conv(_) => {
                 let radii = threat.at(graph, index, weights);
-                let slot = graph.slot(index);
-                let (weight, bias) = (weights.weight[slot].clone(), weights.bias[slot].clone());
-                affine(&node.layer, &radii, (weight, bias), (inputs[0], inputs_nonnegative))
+                Range::Box(match inputs[0] {
+                    Range::Fixed(z) => values[index].ends(radii.push(z), None),
+                    Range::Box(z) => affine(&radii, z, inputs_nonnegative),
+                })
             }
-            Layer::Activation(f) => inputs[0].map(|z| activate(*f, z)),
+            Layer::Activation(f) => inputs[0].map(|z| z.activation(*f)),
             Layer::Scale(scale) => match inputs[0] {
-                Range::Fixed(z) => Range::Fixed(graph.rearrange(&node.layer, std::slice::from_ref(z))),
-                Range::Box { lower, upper } => {
-                    let part = |keep: fn(&f64) -> f64| {
-                        graph.row(&scale.scale.iter().map(keep).collect::<Vec<f64>>())
-                    };
-                    let (up, down) = (part(|s| s.max(0.0)), part(|s| s.min(0.0)));
-                    let shift = graph.row(&scale.shift);
-                    Range::Box {
-                        lower: lower.clone() * up.clone() + upper.clone() * down.clone() + shift.clone(),
-                        upper: upper.clone() * up + lower.clone() * down + shift,
-                    }
+                Range::Fixed(_) => Range::Fixed(values[index]),
+                Range::Box(z) => {
+                    let (tape, [c, r]) = (z.tape(), midpoint_radius(z));
+                    let magnitude: Vec<f64> = scale.scale.iter().map(|s| s.abs()).collect();
+                    let center = c * constants(tape, &scale.scale) + constants(tape, &scale.shift);
+                    Range::Box(center.ends(r * constants(tape, &magnitude), None))
                 }
             },
             Layer::MaxPool(_) | Layer::AveragePool(_) | Layer::Add | Layer::Gather(_) | Layer::Reshape => {
-                monotone(&inputs, |z| graph.rearrange(&node.layer, z))
+                monotone(&inputs, |z| rearrange(&node.layer, z))
             }
         };
         let nonnegative = match &node.layer {
@@ -95,89 +89,84 @@ pub fn propagate(graph: &Graph, weights: &Weights, threat: &Threat, x: Tensor<2>
     found
 }
 
-impl Range {
-    fn map(&self, f: impl Fn(Tensor<2>) -> Tensor<2>) -> Range {
+impl<'t> Range<'t> {
+    fn map(self, f: impl Fn(Var<'t>) -> Var<'t>) -> Range<'t> {
         match self {
-            Range::Fixed(z) => Range::Fixed(f(z.clone())),
-            Range::Box { lower, upper } => Range::Box { lower: f(lower.clone()), upper: f(upper.clone()) },
+            Range::Fixed(z) => Range::Fixed(f(z)),
+            Range::Box(z) => Range::Box(f(z)),
         }
     }
 
-    /// Lower and upper ends.
-    pub(crate) fn ends(&self) -> (Tensor<2>, Tensor<2>) {
+    /// Lower and upper ends, each (batch, width).
+    pub(crate) fn ends(self) -> [Var<'t>; 2] {
         match self {
-            Range::Fixed(z) => (z.clone(), z.clone()),
-            Range::Box { lower, upper } => (lower.clone(), upper.clone()),
+            Range::Fixed(z) => [z, z],
+            Range::Box(z) => two(z),
         }
     }
+}
+
+/// The upper and the lower half of the rows.
+fn two(z: Var<'_>) -> [Var<'_>; 2] {
+    let batch = z.shape()[0] / 2;
+    [z.rows(0, batch), z.rows(batch, batch)]
 }
 
 /// Midpoint and radius of a box.
-pub(crate) fn midpoint_radius(lower: &Tensor<2>, upper: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-    ((lower.clone() + upper.clone()) * 0.5, (upper.clone() - lower.clone()) * 0.5)
+fn midpoint_radius(z: Var<'_>) -> [Var<'_>; 2] {
+    two(z.halves())
 }
 
-/// A map that is monotone in every input.
-fn monotone(inputs: &[&Range], f: impl Fn(&[Tensor<2>]) -> Tensor<2>) -> Range {
-    let (lower, upper): (Vec<_>, Vec<_>) = inputs.iter().map(|range| range.ends()).unzip();
+/// A map of rows that is monotone in every input.
+fn monotone<'t>(inputs: &[Range<'t>], f: impl Fn(&[Var<'t>]) -> Var<'t>) -> Range<'t> {
     if inputs.iter().all(|range| matches!(range, Range::Fixed(_))) {
-        return Range::Fixed(f(&lower));
+        let fixed: Vec<Var<'t>> = inputs.iter().map(|range| range.ends()[0]).collect();
+        return Range::Fixed(f(&fixed));
     }
-    Range::Box { lower: f(&lower), upper: f(&upper) }
+    let boxes = inputs.iter().map(|range| match *range {
+        Range::Fixed(z) => z.below(z),
+        Range::Box(z) => z,
+    });
+    Range::Box(f(&boxes.collect::<Vec<_>>()))
 }
 
-fn affine(
-    layer: &Layer,
-    radii: &LayerRadii,
-    (weight, bias): (Tensor<2>, Option<Tensor<2>>),
-    (input, nonnegative): (&Range, bool),
-) -> Range {
-    let times = |matrix: Tensor<2>, z: &Tensor<2>| apply(window(layer), matrix, z.clone());
-    let (center, push_down, push_up) = match input {
-        Range::Fixed(z) => {
-            let push = radii.times(layer, z.clone().abs()) + radii.biases(layer);
-            (z.clone(), push.clone(), push)
-        }
-        Range::Box { lower, upper } => {
-            let (c, r) = midpoint_radius(lower, upper);
-            if nonnegative {
-                let push = radii.times(layer, c.clone()) + radii.biases(layer);
-                let down = push.clone() + times(radii.shifted(-1.0).abs(), &r);
-                (c, down, push + times(radii.shifted(1.0).abs(), &r))
-            } else {
-                let push = radii.times(layer, c.clone().abs()) + radii.biases(layer);
-                let push = push + times(radii.reach(), &r);
-                (c, push.clone(), push)
-            }
-        }
-    };
-    let middle = add_bias(layer, times(weight, &center), bias);
-    Range::Box { lower: middle.clone() - push_down, upper: middle + push_up }
+/// A layer with parameters over a box.
+fn affine<'t>(radii: &LayerRadii<'t>, z: Var<'t>, nonnegative: bool) -> Var<'t> {
+    let (window, [c, r]) = (window(radii.layer), midpoint_radius(z));
+    let bias = radii.row.map(|row| per_output(radii.layer, row));
+    let middle = c.linear(radii.matrix, window, bias);
+    let push = radii.push(c);
+    if nonnegative && radii.weight > 0.0 {
+        let further = [-1.0, 1.0].map(|sign| r.linear(radii.shifted(sign).abs(), window, None));
+        return middle.ends(push, Some(further));
+    }
+    middle.ends(r.linear(radii.reach(), window, Some(push)), None)
 }
 
 /// Lower bounds of the margins `f_y − f_j`, (batch, classes), zero at the label.
 ///
 /// The rows of the output layer are merged: `(W_y − W_j) z` is bounded over the box of `z` as one row.
-pub fn margins(
-    graph: &Graph,
-    weights: &Weights,
+pub fn margins<'t>(
+    graph: &'t Graph,
+    weights: &Weights<'t>,
     threat: &Threat,
-    ranges: &Ranges,
-    labels: &Tensor<2, Int>,
-) -> Tensor<2> {
+    ranges: &Ranges<'t>,
+    labels: &'t [u32],
+) -> Var<'t> {
     let (node, before) = output(graph);
-    let layer = &graph.nodes()[node].layer;
-    let slot = graph.slot(node);
     let radii = threat.at(graph, node, weights);
-    let weight = weights.weight[slot].clone();
-    let classes = weight.dims()[0];
-    let (lower, upper) = ranges.ranges[before].ends();
-    let (c, r) = midpoint_radius(&lower, &upper);
-    let middle = add_bias(layer, apply(None, weight.clone(), c.clone()), weights.bias[slot].clone());
-    let push = radii.times(layer, c.abs()) + radii.biases(layer);
-    let extent = pairs(radii.extent().expand(weight.shape()), |y, j| y + j);
-    let rows = row_differences(weight);
+    let classes = radii.matrix.shape()[0];
+    let (c, r) = match ranges.ranges[before] {
+        Range::Fixed(z) => (z, None),
+        Range::Box(z) => {
+            let [c, r] = midpoint_radius(z);
+            (c, Some(r))
+        }
+    };
+    let middle = c.linear(radii.matrix, None, radii.row);
+    let unspread = differences(middle, labels) - sums(radii.push(c), labels, classes);
+    let Some(r) = r else { return unspread };
+    let (rows, extent) = (radii.matrix.pairs([1.0, -1.0]), radii.pair_extents());
     let rows = if ranges.nonnegative[before] { (rows - extent).abs() } else { rows.abs() + extent };
-    let spread = of_label(apply(None, rows, r), labels, classes) * rivals(labels, classes);
-    differences(middle, labels) - sums(push, labels, classes) - spread
+    unspread - r.linear(rows, None, None).block(labels, classes) * rivals(c.tape(), labels, classes)
 }

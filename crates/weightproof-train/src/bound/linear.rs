@@ -1,4 +1,4 @@
-//! Linear bounds with interval intermediates on tensors, theory.md §4.3 (the recipe of CROWN-IBP).
+//! Linear bounds with interval intermediates on a tape, theory.md §4.3 (the recipe of CROWN-IBP).
 //!
 //! ```text
 //! affine, p = W z, z ≥ 0:   offset += A b − |A| e            A ← A W − |A| E
@@ -6,12 +6,10 @@
 //! z fixed:                  offset += min of A p over the box of p = W z + b
 //! ```
 
-use super::interval::{Range, Ranges, midpoint_radius};
-use super::{output, output_defect, pairs, rivals, row_differences, sums};
-use crate::graph::{Graph, Weights, apply_transposed, per_output, window};
+use super::interval::{Range, Ranges};
+use super::{output, output_defect};
+use crate::graph::{Graph, Var, Weights, constants, per_output, window};
 use crate::threat::{RadiusKind, Threat};
-use burn::tensor::activation::relu;
-use burn::tensor::{Int, Tensor};
 use weightproof::network::{Activation, Layer, Node};
 
 /// Keeps `u − l` from zero.
@@ -48,143 +46,91 @@ pub fn defect(graph: &Graph) -> Option<String> {
 ///
 /// # Panics
 /// On networks with a [`defect`].
-pub fn margins(
-    graph: &Graph,
-    weights: &Weights,
+pub fn margins<'t>(
+    graph: &'t Graph,
+    weights: &Weights<'t>,
     threat: &Threat,
-    ranges: &Ranges,
-    labels: &Tensor<2, Int>,
-) -> Tensor<2> {
+    ranges: &Ranges<'t>,
+    labels: &'t [u32],
+) -> Var<'t> {
     let (last, before) = output(graph);
-    let batch = labels.dims()[0];
-    let mut backward = Backward {
-        graph,
-        weights,
-        threat,
-        ranges,
-        coefficients: vec![None; last],
-        offset: Tensor::zeros([batch, graph.network().output_width()], graph.device()),
-    };
-    backward.begin(last, before, labels);
+    let radii = threat.at(graph, last, weights);
+    let (rows, biases) = radii.rows_of_pairs(labels);
+    let mut backward =
+        Backward { graph, weights, threat, ranges, coefficients: vec![None; last], offset: biases };
+    backward.add(before, rows);
     for index in (0..last).rev() {
         if let Some(a) = backward.coefficients[index].take() {
             backward.step(index, &graph.nodes()[index], a);
         }
     }
-    backward.offset
+    backward.offset.reshape([labels.len(), graph.network().output_width()])
 }
 
 /// A bound `Σ over nodes of A z + offset` of every margin, while it is carried to the input.
-struct Backward<'a> {
-    graph: &'a Graph,
-    weights: &'a Weights,
+struct Backward<'a, 't> {
+    graph: &'t Graph,
+    weights: &'a Weights<'t>,
     threat: &'a Threat,
-    ranges: &'a Ranges,
+    ranges: &'a Ranges<'t>,
     /// For each node `A`, (batch · classes, width).
-    coefficients: Vec<Option<Tensor<2>>>,
-    /// (batch, classes).
-    offset: Tensor<2>,
+    coefficients: Vec<Option<Var<'t>>>,
+    /// (batch · classes, 1).
+    offset: Var<'t>,
 }
 
-impl Backward<'_> {
-    /// Starts with the rows of the output layer, `W_y − W_j − E_y − E_j` on its input.
-    fn begin(&mut self, last: usize, before: usize, labels: &Tensor<2, Int>) {
-        let layer = &self.graph.nodes()[last].layer;
-        let slot = self.graph.slot(last);
-        let radii = self.threat.at(self.graph, last, self.weights);
-        let weight = self.weights.weight[slot].clone();
-        let [classes, n] = weight.dims();
-        let batch = labels.dims()[0];
-        let extent = pairs(radii.extent().expand([classes, n]), |y, j| y + j);
-        let table = (row_differences(weight) - extent).reshape([classes, classes * n]);
-        let rows = table.select(0, labels.clone().squeeze_dim::<1>(1)).reshape([batch, classes, n]);
-        let mask = rivals(labels, classes);
-        let rows = rows * mask.unsqueeze_dim(2);
-        self.offset = -sums(radii.biases(layer).expand([batch, classes]), labels, classes);
-        if let Some(bias) = self.weights.bias[slot].clone() {
-            self.offset = self.offset.clone() + super::differences(bias.expand([batch, classes]), labels);
-        }
-        self.add(before, rows.reshape([batch * classes, n]));
+impl<'t> Backward<'_, 't> {
+    fn add(&mut self, node: usize, a: Var<'t>) {
+        let there = self.coefficients[node];
+        self.coefficients[node] = Some(there.map_or(a, |there| there + a));
     }
 
-    fn add(&mut self, node: usize, a: Tensor<2>) {
-        let sum = match self.coefficients[node].take() {
-            Some(there) => there + a,
-            None => a,
-        };
-        self.coefficients[node] = Some(sum);
+    /// Adds the least `a · v` over the box from `lower` to `upper`.
+    fn charge(&mut self, a: Var<'t>, [lower, upper]: [Var<'t>; 2]) {
+        self.offset = self.offset + a.split_sum(lower, upper);
     }
 
-    /// Sums `rows` over their width: (batch · classes, n) to the offset.
-    fn charge(&mut self, rows: Tensor<2>) {
-        let shape = self.offset.shape();
-        self.offset = self.offset.clone() + rows.sum_dim(1).reshape(shape);
-    }
-
-    /// `A · z` entry by entry, for `z` (batch, n) of the sample of each row.
-    fn by_sample(&self, a: Tensor<2>, z: Tensor<2>) -> Tensor<2> {
-        let [batch, classes] = self.offset.dims();
-        let [rows, n] = a.dims();
-        (a.reshape([batch, classes, n]) * z.unsqueeze_dim(1)).reshape([rows, n])
-    }
-
-    fn step(&mut self, index: usize, node: &Node, a: Tensor<2>) {
+    fn step(&mut self, index: usize, node: &'t Node, a: Var<'t>) {
+        let range = self.ranges.ranges[index];
         let input_fixed = node.inputs.iter().all(|&i| matches!(self.ranges.ranges[i], Range::Fixed(_)));
-        match (&node.layer, &self.ranges.ranges[index]) {
-            (_, Range::Fixed(z)) => {
-                let product = self.by_sample(a, z.clone());
-                self.charge(product);
-            }
-            (Layer::Dense(_) | Layer::Conv(_), Range::Box { lower, upper }) if input_fixed => {
-                self.minimum(a, lower, upper)
-            }
-            (Layer::Input, Range::Box { lower, upper }) => self.minimum(a, lower, upper),
+        match (&node.layer, range) {
+            // An input, and what depends on inputs that do not move, is a box of its own.
+            (_, Range::Fixed(_)) | (Layer::Input, _) => self.charge(a, range.ends()),
+            (Layer::Dense(_) | Layer::Conv(_), _) if input_fixed => self.charge(a, range.ends()),
             (layer @ (Layer::Dense(_) | Layer::Conv(_)), _) => self.affine(index, layer, node.inputs[0], a),
             (Layer::Activation(_), _) => self.relu(node.inputs[0], a),
             (Layer::Scale(scale), _) => {
-                self.charge(a.clone() * self.graph.row(&scale.shift));
-                self.add(node.inputs[0], a * self.graph.row(&scale.scale));
+                let [factor, shift] = [&scale.scale, &scale.shift].map(|row| constants(a.tape(), row));
+                self.charge(a, [shift; 2]);
+                self.add(node.inputs[0], a * factor);
             }
-            (Layer::Add | Layer::Reshape, _) => node.inputs.iter().for_each(|&i| self.add(i, a.clone())),
+            (Layer::Add | Layer::Reshape, _) => node.inputs.iter().for_each(|&i| self.add(i, a)),
             (Layer::MaxPool(_) | Layer::AveragePool(_) | Layer::Gather(_), _) => {
                 unreachable!("refused by `defect`")
             }
         }
     }
 
-    /// The least `A z` over a box.
-    fn minimum(&mut self, a: Tensor<2>, lower: &Tensor<2>, upper: &Tensor<2>) {
-        let (c, r) = midpoint_radius(lower, upper);
-        let rows = self.by_sample(a.clone(), c) - self.by_sample(a.abs(), r);
-        self.charge(rows);
-    }
-
-    fn affine(&mut self, index: usize, layer: &Layer, input: usize, a: Tensor<2>) {
-        let slot = self.graph.slot(index);
+    fn affine(&mut self, index: usize, layer: &'t Layer, input: usize, a: Var<'t>) {
         let radii = self.threat.at(self.graph, index, self.weights);
-        let magnitude = a.clone().abs();
-        let mut biases = magnitude.clone() * radii.biases(layer) * -1.0;
-        if let Some(bias) = self.weights.bias[slot].clone() {
-            biases = biases + a.clone() * per_output(layer, bias);
+        if let Some(bias) = radii.row {
+            let (bias, push) = (per_output(layer, bias), radii.biases());
+            self.charge(a, [bias - push, bias + push]);
         }
-        self.charge(biases);
-        let weight = self.weights.weight[slot].clone();
         let push = match (self.threat.kind, window(layer)) {
-            (RadiusKind::Absolute, None) => magnitude.sum_dim(1) * radii.extent(),
-            _ => apply_transposed(window(layer), radii.extent().expand(weight.shape()), magnitude),
+            (RadiusKind::Absolute, None) => radii.weighted_l1(a, -1.0),
+            _ => -a.abs().linear_transposed(radii.extents(), window(layer), None),
         };
-        self.add(input, apply_transposed(window(layer), weight, a) - push);
+        self.add(input, a.linear_transposed(radii.matrix, window(layer), Some(push)));
     }
 
-    fn relu(&mut self, input: usize, a: Tensor<2>) {
-        let (lower, upper) = self.ranges.ranges[input].ends();
-        let (l, u) = (-relu(-lower.clone()), relu(upper.clone()));
-        let slope = u.clone() / (u - l.clone() + TINY);
-        let adaptive = (lower + upper).greater_scalar(0.0).float();
-        let (up, down) = (relu(a.clone()), -relu(-a));
-        let intercept = self.by_sample(down.clone(), -(slope.clone() * l));
-        self.charge(intercept);
-        let passed = self.by_sample(up, adaptive) + self.by_sample(down, slope);
-        self.add(input, passed);
+    fn relu(&mut self, input: usize, a: Var<'t>) {
+        let [lower, upper] = self.ranges.ranges[input].ends();
+        let (l, u) = (lower.clamp(f64::NEG_INFINITY, 0.0), upper.relu());
+        let slope = u * (u - l).shift(TINY).recip();
+        let adaptive = (lower + upper).step();
+        let zero = a.tape().full(0.0, lower.shape());
+        self.charge(a, [zero, -(slope * l)]);
+        self.add(input, a.split(adaptive, slope));
     }
 }

@@ -1,4 +1,4 @@
-//! Lower bounds of margins that gradients flow through: the bounds of the certifying core, written on tensors.
+//! Lower bounds of margins that gradients flow through: the bounds of the certifying core, written on a tape.
 //!
 //! They guide training and prove nothing: tests compare them with the core on the same network and samples, and certified
 //! accuracies are always the core's.
@@ -7,8 +7,7 @@ pub mod interval;
 pub mod linear;
 pub mod norm_product;
 
-use crate::graph::Graph;
-use burn::tensor::{Int, Tensor};
+use crate::graph::{Graph, Tape, Var};
 use weightproof::network::Layer;
 
 /// Index of the output node and of the node that it reads; the output is a dense layer.
@@ -26,37 +25,27 @@ pub(crate) fn output_defect(graph: &Graph) -> Option<String> {
 }
 
 /// `1` for rivals, `0` for the label: (batch, classes).
-pub(crate) fn rivals(labels: &Tensor<2, Int>, classes: usize) -> Tensor<2> {
-    let batch = labels.dims()[0];
-    let label: Tensor<2> = labels.clone().squeeze_dim::<1>(1).one_hot::<2>(classes).float();
-    Tensor::ones([batch, classes], &label.device()) - label
+pub(crate) fn rivals<'t>(tape: &'t Tape<'t>, labels: &[u32], classes: usize) -> Var<'t> {
+    let row = |&label: &u32| (0..classes).map(move |j| if j == label as usize { 0.0 } else { 1.0 });
+    tape.constant(labels.iter().flat_map(row), [labels.len(), classes])
+}
+
+/// `1` for every pair of different classes, `0` for equal ones: (classes², 1).
+pub(crate) fn rivals_of_pairs<'t>(tape: &'t Tape<'t>, classes: usize) -> Var<'t> {
+    let pair = |k: usize| if k / classes == k % classes { 0.0 } else { 1.0 };
+    tape.constant((0..classes * classes).map(pair), [classes * classes, 1])
 }
 
 /// `v_y − v_j` for every rival `j` of the label: (batch, classes) to (batch, classes), zero at the label.
-pub(crate) fn differences(values: Tensor<2>, labels: &Tensor<2, Int>) -> Tensor<2> {
-    values.clone().gather(1, labels.clone()) - values
+pub(crate) fn differences<'t>(values: Var<'t>, labels: &'t [u32]) -> Var<'t> {
+    values.block(labels, 1) - values
 }
 
 /// `v_y + v_j` for every rival, zero at the label; a column of `values` holds for all classes.
-pub(crate) fn sums(values: Tensor<2>, labels: &Tensor<2, Int>, classes: usize) -> Tensor<2> {
-    let values = values.expand([labels.dims()[0], classes]);
-    (values.clone().gather(1, labels.clone()) + values) * rivals(labels, classes)
-}
-
-/// `W_y − W_j` of every pair of rows: (classes · classes, n), the label first.
-pub(crate) fn row_differences(weight: Tensor<2>) -> Tensor<2> {
-    pairs(weight, |y, j| y - j)
-}
-
-/// `f(row y, row j)` of every pair of rows: (classes · classes, n).
-pub(crate) fn pairs(rows: Tensor<2>, f: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>) -> Tensor<2> {
-    let [classes, n] = rows.dims();
-    f(rows.clone().unsqueeze_dim(1), rows.unsqueeze_dim(0)).reshape([classes * classes, n])
-}
-
-/// The entries of the label's pairs: (batch, classes · classes) to (batch, classes).
-pub(crate) fn of_label(values: Tensor<2>, labels: &Tensor<2, Int>, classes: usize) -> Tensor<2> {
-    let batch = values.dims()[0];
-    let index = labels.clone().unsqueeze_dim::<3>(2).repeat_dim(2, classes);
-    values.reshape([batch, classes, classes]).gather(1, index).reshape([batch, classes])
+pub(crate) fn sums<'t>(values: Var<'t>, labels: &'t [u32], classes: usize) -> Var<'t> {
+    let rivals = rivals(values.tape(), labels, classes);
+    if values.shape()[1] == 1 {
+        return rivals * values.scale(2.0);
+    }
+    (values.block(labels, 1) + values) * rivals
 }

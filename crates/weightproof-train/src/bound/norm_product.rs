@@ -1,4 +1,4 @@
-//! The paper's margin bound by products of norms on tensors, theory.md §4.1.
+//! The paper's margin bound by products of norms on a tape, theory.md §4.1.
 //!
 //! ```text
 //! δ_0 = ε_x,   δ_k = ‖Wᵏ‖_∞ δ_{k−1} + max over rows of (Eᵏ z*ᵏ⁻¹ + eᵏ)        z*: upper ends of the interval bounds
@@ -12,10 +12,9 @@
 //! every weight raised do not dominate the reachable ones where weights are negative; interval bounds do.
 
 use super::interval::Ranges;
-use super::{differences, of_label, output_defect, row_differences, sums};
-use crate::graph::{Graph, Weights};
+use super::{differences, output_defect, sums};
+use crate::graph::{Graph, Var, Weights};
 use crate::threat::{Threat, dense};
-use burn::tensor::{Int, Tensor};
 use weightproof::network::{Activation, Layer};
 
 /// What keeps the objective from a network, if anything: a chain of dense layers and non-negative monotone activations
@@ -55,44 +54,43 @@ pub fn defect(graph: &Graph) -> Option<String> {
 ///
 /// # Panics
 /// On networks with a [`defect`].
-pub fn margins(
-    graph: &Graph,
-    weights: &Weights,
+pub fn margins<'t>(
+    graph: &'t Graph,
+    weights: &Weights<'t>,
     threat: &Threat,
-    (logits, ranges): (Tensor<2>, &Ranges),
-    labels: &Tensor<2, Int>,
-) -> Tensor<2> {
-    let [batch, classes] = logits.dims();
+    (logits, ranges): (Var<'t>, &Ranges<'t>),
+    labels: &'t [u32],
+) -> Var<'t> {
+    let [batch, classes] = logits.shape();
     let last = graph.network().output();
-    let mut moved = Tensor::<2>::full([batch, 1], threat.input_radius, graph.device());
+    let mut moved = logits.tape().full(threat.input_radius, [batch, 1]);
     let layers = graph.nodes().iter().enumerate().filter(|(_, node)| dense(&node.layer).is_some());
     for (index, node) in layers {
-        let weight = weights.weight[graph.slot(index)].clone();
         let radii = threat.at(graph, index, weights);
-        let (_, largest) = ranges.ranges[node.inputs[0]].ends();
-        let push = radii.times(&node.layer, largest.abs()) + radii.biases(&node.layer);
+        let [_, largest] = ranges.ranges[node.inputs[0]].ends();
+        let push = radii.push(largest);
         if index == last {
-            let norms = difference_norms(weight, labels);
+            let norms = difference_norms(radii.matrix, labels);
             return differences(logits, labels) - norms * moved - sums(push, labels, classes);
         }
-        moved = moved * norm_inf(weight) + push.max_dim(1);
+        moved = moved * norm_inf(radii.matrix) + push.max_columns();
     }
     unreachable!("the output is a dense layer")
 }
 
 /// `‖W_y − W_j‖₁` for the label of every sample: (batch, classes).
-pub(crate) fn difference_norms(weight: Tensor<2>, labels: &Tensor<2, Int>) -> Tensor<2> {
-    let (batch, classes) = (labels.dims()[0], weight.dims()[0]);
-    let norms = row_differences(weight).abs().sum_dim(1).reshape([1, classes * classes]);
-    of_label(norms.expand([batch, classes * classes]), labels, classes)
+pub(crate) fn difference_norms<'t>(weight: Var<'t>, labels: &'t [u32]) -> Var<'t> {
+    let classes = weight.shape()[0];
+    let norms = weight.pairs([1.0, -1.0]).abs().sum_columns();
+    norms.reshape([1, classes * classes]).block(labels, classes)
 }
 
 /// `‖W‖_∞`, the largest ℓ1 norm of a row: (1, 1).
-pub(crate) fn norm_inf(weight: Tensor<2>) -> Tensor<2> {
-    weight.abs().sum_dim(1).max_dim(0)
+pub(crate) fn norm_inf(weight: Var<'_>) -> Var<'_> {
+    weight.abs().sum_columns().max()
 }
 
 /// `‖W‖_1`, the largest ℓ1 norm of a column: (1, 1).
-pub(crate) fn norm_one(weight: Tensor<2>) -> Tensor<2> {
-    weight.abs().sum_dim(0).max_dim(1)
+pub(crate) fn norm_one(weight: Var<'_>) -> Var<'_> {
+    weight.abs().sum_rows().max()
 }

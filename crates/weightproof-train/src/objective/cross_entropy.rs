@@ -1,7 +1,7 @@
 //! Cross-entropy of the unperturbed network.
 
-use super::{Evaluation, Objective, mean_cross_entropy, no_defect};
-use burn::tensor::Tensor;
+use super::{Evaluation, Objective, no_defect};
+use crate::graph::Var;
 
 /// `−log softmax(f(x))_y`.
 pub(super) const OBJECTIVE: Objective = Objective {
@@ -13,6 +13,6 @@ pub(super) const OBJECTIVE: Objective = Objective {
     loss,
 };
 
-fn loss(at: &Evaluation<'_>) -> Tensor<1> {
-    mean_cross_entropy(at.logits(), &at.labels)
+fn loss<'t>(at: &Evaluation<'t>) -> Var<'t> {
+    at.logits().cross_entropy(at.labels)
 }

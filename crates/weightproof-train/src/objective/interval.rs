@@ -1,8 +1,8 @@
 //! Cross-entropy of the worst case by intervals.
 
-use super::{Evaluation, Objective, mean_cross_entropy};
+use super::{Evaluation, Objective};
 use crate::bound::interval::{defect, margins};
-use burn::tensor::Tensor;
+use crate::graph::Var;
 
 /// `log Σ_j exp(−m_j)` with the lower bounds `m_j` of theory.md §4.2, `m_y = 0`. Mixed with cross-entropy by weights κ and
 /// 1 − κ this is interval bound propagation (Gowal et al. 2018), for weights Dang et al. (AISTATS 2025).
@@ -15,7 +15,6 @@ pub(super) const OBJECTIVE: Objective = Objective {
     loss,
 };
 
-fn loss(at: &Evaluation<'_>) -> Tensor<1> {
-    let worst = margins(at.graph, at.weights, at.threat, at.ranges(), &at.labels).neg();
-    mean_cross_entropy(worst, &at.labels)
+fn loss<'t>(at: &Evaluation<'t>) -> Var<'t> {
+    (-margins(at.graph, at.weights, at.threat, at.ranges(), at.labels)).cross_entropy(at.labels)
 }

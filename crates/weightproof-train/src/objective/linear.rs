@@ -1,8 +1,8 @@
 //! Cross-entropy of the worst case by linear bounds.
 
-use super::{Evaluation, Objective, mean_cross_entropy};
+use super::{Evaluation, Objective};
 use crate::bound::linear::{defect, margins};
-use burn::tensor::Tensor;
+use crate::graph::Var;
 
 /// `log Σ_j exp(−m_j)` with the lower bounds `m_j` of theory.md §4.3 over interval intermediates, `m_y = 0`.
 pub(super) const OBJECTIVE: Objective = Objective {
@@ -14,7 +14,6 @@ pub(super) const OBJECTIVE: Objective = Objective {
     loss,
 };
 
-fn loss(at: &Evaluation<'_>) -> Tensor<1> {
-    let worst = margins(at.graph, at.weights, at.threat, at.ranges(), &at.labels).neg();
-    mean_cross_entropy(worst, &at.labels)
+fn loss<'t>(at: &Evaluation<'t>) -> Var<'t> {
+    (-margins(at.graph, at.weights, at.threat, at.ranges(), at.labels)).cross_entropy(at.labels)
 }

@@ -10,47 +10,51 @@ mod spectral_decoupling;
 
 use crate::bound;
 use crate::bound::interval::Ranges;
-use crate::graph::{Graph, Weights};
+use crate::graph::{Graph, Var, Weights};
 use crate::threat::Threat;
-use burn::tensor::{Int, Tensor};
 use std::cell::OnceCell;
 
-/// A batch at some parameters; what several terms need is computed once.
-pub struct Evaluation<'a> {
+/// A batch at some parameters, on a tape; what several terms need is computed once.
+pub struct Evaluation<'t> {
     /// The network.
-    pub graph: &'a Graph,
+    pub graph: &'t Graph,
     /// Its parameters.
-    pub weights: &'a Weights,
+    pub weights: &'t Weights<'t>,
     /// Inputs (batch, width).
-    pub x: Tensor<2>,
-    /// Labels (batch, 1).
-    pub labels: Tensor<2, Int>,
+    pub x: Var<'t>,
+    /// One label for each.
+    pub labels: &'t [u32],
     /// The perturbations that bounds guard against.
-    pub threat: &'a Threat,
-    logits: OnceCell<Tensor<2>>,
-    ranges: OnceCell<Ranges>,
+    pub threat: &'t Threat,
+    values: OnceCell<Vec<Var<'t>>>,
+    ranges: OnceCell<Ranges<'t>>,
 }
 
-impl<'a> Evaluation<'a> {
+impl<'t> Evaluation<'t> {
     /// Nothing is computed yet.
     pub fn new(
-        graph: &'a Graph,
-        weights: &'a Weights,
-        threat: &'a Threat,
-        x: Tensor<2>,
-        labels: Tensor<2, Int>,
+        graph: &'t Graph,
+        weights: &'t Weights<'t>,
+        threat: &'t Threat,
+        x: Var<'t>,
+        labels: &'t [u32],
     ) -> Self {
-        Evaluation { graph, weights, x, labels, threat, logits: OnceCell::new(), ranges: OnceCell::new() }
+        Evaluation { graph, weights, x, labels, threat, values: OnceCell::new(), ranges: OnceCell::new() }
+    }
+
+    /// Values of all nodes of the unperturbed network, (batch, width of the node).
+    pub fn values(&self) -> &[Var<'t>] {
+        self.values.get_or_init(|| self.graph.values(self.weights, self.x))
     }
 
     /// Outputs of the unperturbed network, (batch, classes).
-    pub fn logits(&self) -> Tensor<2> {
-        self.logits.get_or_init(|| self.graph.forward(self.weights, self.x.clone())).clone()
+    pub fn logits(&self) -> Var<'t> {
+        self.values()[self.graph.network().output()]
     }
 
     /// Interval bounds of all nodes before the output.
-    pub fn ranges(&self) -> &Ranges {
-        let propagate = || bound::interval::propagate(self.graph, self.weights, self.threat, self.x.clone());
+    pub fn ranges(&self) -> &Ranges<'t> {
+        let propagate = || bound::interval::propagate(self.graph, self.weights, self.threat, self.values());
         self.ranges.get_or_init(propagate)
     }
 }
@@ -68,7 +72,7 @@ pub struct Objective {
     /// What keeps it from a network, if anything.
     pub defect: fn(&Graph) -> Option<String>,
     /// Its value, one number: the mean over the samples, so that the shards of a batch add up, or the same for all batches.
-    pub loss: fn(&Evaluation<'_>) -> Tensor<1>,
+    pub loss: for<'t> fn(&Evaluation<'t>) -> Var<'t>,
 }
 
 /// All terms.
@@ -87,11 +91,6 @@ pub static OBJECTIVES: &[Objective] = &[
 /// The term of this name.
 pub fn find(name: &str) -> Option<&'static Objective> {
     OBJECTIVES.iter().find(|objective| objective.name == name)
-}
-
-/// Mean over the batch of the cross-entropy of the label.
-pub fn mean_cross_entropy(logits: Tensor<2>, labels: &Tensor<2, Int>) -> Tensor<1> {
-    burn::tensor::activation::log_softmax(logits, 1).gather(1, labels.clone()).mean().neg()
 }
 
 /// Fits every network.

@@ -2,7 +2,7 @@
 
 use super::{Evaluation, Objective, no_defect};
 use crate::bound::norm_product::{norm_inf, norm_one};
-use burn::tensor::Tensor;
+use crate::graph::Var;
 
 /// `Σ_k ‖Wᵏ‖_∞ + ‖Wᵏ‖_1`, which the generalization bound of theory.md §8 grows with; of a convolution the norms of its
 /// matrix of parameters.
@@ -15,8 +15,8 @@ pub(super) const OBJECTIVE: Objective = Objective {
     loss,
 };
 
-fn loss(at: &Evaluation<'_>) -> Tensor<1> {
+fn loss<'t>(at: &Evaluation<'t>) -> Var<'t> {
     let layers = at.weights.weight.iter();
-    let norms = layers.map(|w| norm_inf(w.clone()) + norm_one(w.clone()));
-    norms.reduce(|sum, norm| sum + norm).expect("a layer with parameters").reshape([1])
+    let norms = layers.map(|w| norm_inf(*w) + norm_one(*w));
+    norms.reduce(|sum, norm| sum + norm).expect("a layer with parameters")
 }

@@ -3,8 +3,8 @@
 use super::{Evaluation, Objective};
 use crate::bound::norm_product::{defect, margins};
 use crate::bound::rivals;
-use burn::tensor::Tensor;
-use burn::tensor::activation::{relu, softplus};
+use crate::graph::Var;
+use weightproof::network::Activation;
 
 const SOURCE: &str = "Tsai et al., arXiv 2103.02200; theory.md §11";
 /// Takes the label out of a maximum.
@@ -18,7 +18,7 @@ pub(super) const HINGE: Objective = Objective {
     source: SOURCE,
     bound: true,
     defect,
-    loss: |at| relu(worst(at)).mean(),
+    loss: |at| worst(at).relu().mean(),
 };
 
 /// The same with `log(1 + exp(·))` instead of `[·]₊`.
@@ -28,13 +28,13 @@ pub(super) const SOFTPLUS: Objective = Objective {
     source: SOURCE,
     bound: true,
     defect,
-    loss: |at| softplus(worst(at), 1.0).mean(),
+    loss: |at| worst(at).activation(Activation::Softplus).mean(),
 };
 
 /// `max over j ≠ y of −m_j`, (batch, 1).
-fn worst(at: &Evaluation<'_>) -> Tensor<2> {
-    let margins = margins(at.graph, at.weights, at.threat, (at.logits(), at.ranges()), &at.labels);
-    let classes = margins.dims()[1];
-    let rivals = rivals(&at.labels, classes);
-    (margins.neg() - (rivals.ones_like() - rivals) * NEVER).max_dim(1)
+fn worst<'t>(at: &Evaluation<'t>) -> Var<'t> {
+    let margins = margins(at.graph, at.weights, at.threat, (at.logits(), at.ranges()), at.labels);
+    let classes = margins.shape()[1];
+    let rivals = rivals(margins.tape(), at.labels, classes);
+    (rivals.scale(NEVER).shift(-NEVER) - margins).max_columns()
 }

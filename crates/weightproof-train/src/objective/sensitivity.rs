@@ -2,8 +2,8 @@
 
 use super::{Evaluation, Objective};
 use crate::bound::norm_product::{defect, difference_norms, norm_inf};
+use crate::graph::Var;
 use crate::threat::dense;
-use burn::tensor::Tensor;
 
 const SOURCE: &str = "Tsai et al., arXiv 2102.11935 (reconstruction: first order, not a bound)";
 
@@ -27,21 +27,27 @@ pub(super) const WEIGHT: Objective = Objective {
     loss: |at| tau(at, false),
 };
 
-fn tau(at: &Evaluation<'_>, input: bool) -> Tensor<1> {
-    let (graph, [batch, _]) = (at.graph, at.x.dims());
+fn tau<'t>(at: &Evaluation<'t>, input: bool) -> Var<'t> {
+    let (graph, batch) = (at.graph, at.labels.len());
     let start = if input { at.threat.input_radius } else { 0.0 };
-    let mut moved = Tensor::<2>::full([batch, 1], start, graph.device());
-    let values = graph.values(at.weights, at.x.clone());
+    let mut moved = at.x.tape().full(start, [batch, 1]);
     let layers = graph.nodes().iter().enumerate().filter(|(_, node)| dense(&node.layer).is_some());
     for (index, node) in layers {
-        let weight = at.weights.weight[graph.slot(index)].clone();
-        let z = values[node.inputs[0]].clone().abs();
-        let push = at.threat.at(graph, index, at.weights).times(&node.layer, z).max_dim(1);
-        let push = if input { push.zeros_like() } else { push };
-        if index == graph.network().output() {
-            return (difference_norms(weight, &at.labels).max_dim(1) * moved + push * 2.0).mean();
+        let radii = at.threat.at(graph, index, at.weights);
+        let push = (!input).then(|| radii.push_of_weights(at.values()[node.inputs[0]]).max_columns());
+        let last = index == graph.network().output();
+        let (norms, factor) = if last {
+            (difference_norms(radii.matrix, at.labels).max_columns(), 2.0)
+        } else {
+            (norm_inf(radii.matrix), 1.0)
+        };
+        moved = moved * norms;
+        if let Some(push) = push {
+            moved = moved + push.scale(factor);
         }
-        moved = moved * norm_inf(weight) + push;
+        if last {
+            return moved.mean();
+        }
     }
     unreachable!("the output is a dense layer")
 }

@@ -1,7 +1,7 @@
 //! Spectral decoupling.
 
 use super::{Evaluation, Objective, no_defect};
-use burn::tensor::Tensor;
+use crate::graph::Var;
 
 /// The mean square of the outputs.
 pub(super) const OBJECTIVE: Objective = Objective {
@@ -10,5 +10,9 @@ pub(super) const OBJECTIVE: Objective = Objective {
     source: "Pezeshki et al., arXiv 2011.09468",
     bound: false,
     defect: no_defect,
-    loss: |at: &Evaluation<'_>| -> Tensor<1> { at.logits().square().mean() },
+    loss,
 };
+
+fn loss<'t>(at: &Evaluation<'t>) -> Var<'t> {
+    at.logits().square().mean()
+}
