@@ -17,6 +17,7 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use loops::vectorized;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
