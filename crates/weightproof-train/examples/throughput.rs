@@ -3,10 +3,12 @@
 //! ```text
 //! cargo run --release -p weightproof-train --example throughput -- [SIZES [BATCH [STEPS [OBJECTIVE]]]]
 //! ```
+//! `SIZES` are those of dense layers, or `conv` for the layers of `assets/mnist-conv-8-16-10.onnx`.
 //! `benchsuite/torch_training.py` takes the same steps with PyTorch.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
+use weightproof_train::architecture::LayerConfig;
 use weightproof_train::config::Term;
 use weightproof_train::schedule::Ramp;
 use weightproof_train::threat::Threat;
@@ -34,11 +36,19 @@ impl Observer for Clock {
     }
 }
 
+/// The layers of the embedded convolutional network.
+fn convolutional() -> Vec<LayerConfig> {
+    let conv = |channels| LayerConfig::Conv { channels, kernel: 4, stride: 2, padding: 1 };
+    vec![conv(8), LayerConfig::Relu, conv(16), LayerConfig::Relu, LayerConfig::Dense { outputs: 10 }]
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |k: usize, default: &str| arguments.get(k).cloned().unwrap_or(default.into());
-    let sizes: Vec<usize> =
-        argument(0, "784,256,256,256,10").split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let name = argument(0, "784,256,256,256,10");
+    let layers = (name == "conv").then(convolutional);
+    let sizes = if layers.is_some() { "784,10" } else { &name };
+    let sizes: Vec<usize> = sizes.split(',').map(str::parse).collect::<Result<_, _>>()?;
     let (batch, steps): (usize, usize) = (argument(1, "256").parse()?, argument(2, "100").parse()?);
     let classes = sizes[sizes.len() - 1];
     let count = batch * (steps + WARM_UP);
@@ -48,13 +58,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         inputs: (0..count * sizes[0]).map(value).collect(),
         labels: (0..count).map(|k| (k % classes) as u32).collect(),
     };
-    println!("{sizes:?}, batch {batch}, {steps} steps of sgd");
+    println!("{name}, batch {batch}, {steps} steps of sgd");
     let only = argument(3, "");
     for objective in ["cross-entropy", "interval", "linear"] {
         if !objective.contains(&only) {
             continue;
         }
         let mut config = TrainConfig::plain(&sizes, 1);
+        if let Some(layers) = &layers {
+            config.network.sizes = None;
+            (config.network.input, config.network.layers) = (Some(vec![1, 28, 28]), Some(layers.clone()));
+        }
         config.batch = batch;
         config.optimizer =
             weightproof_train::optimizer::Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };

@@ -1,6 +1,7 @@
 //! Labelled samples in memory.
 
 use crate::error::TrainError;
+use rayon::prelude::*;
 use weightproof::verdict::Samples;
 use weightproof_formats::FormatError;
 use weightproof_formats::data::{Batch, DataSet};
@@ -8,6 +9,9 @@ use weightproof_formats::fingerprint::Fingerprint;
 
 /// Samples decoded at once while a data set is read.
 const DECODED: usize = 2048;
+
+/// Samples that a thread copies at least.
+const COPIED: usize = 32;
 
 /// Samples and their labels.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,11 +75,20 @@ impl Labelled {
 
     /// The samples at these places.
     pub fn pick(&self, places: &[usize]) -> Labelled {
-        let mut inputs = Vec::with_capacity(places.len() * self.width);
-        places
-            .iter()
-            .for_each(|&s| inputs.extend_from_slice(&self.inputs[s * self.width..(s + 1) * self.width]));
-        Labelled { width: self.width, inputs, labels: places.iter().map(|&s| self.labels[s]).collect() }
+        let mut picked = Labelled::default();
+        picked.copy(self, places);
+        picked
+    }
+
+    /// Becomes the samples of `data` at these places and keeps its memory.
+    pub fn copy(&mut self, data: &Labelled, places: &[usize]) {
+        let width = data.width;
+        self.width = width;
+        self.inputs.resize(places.len() * width, 0.0);
+        self.labels.clear();
+        self.labels.extend(places.iter().map(|&s| data.labels[s]));
+        let rows = self.inputs.par_chunks_exact_mut(width.max(1)).zip(places).with_min_len(COPIED);
+        rows.for_each(|(row, &s)| row.copy_from_slice(&data.inputs[s * width..(s + 1) * width]));
     }
 
     /// The first samples, and the last `count` of them.

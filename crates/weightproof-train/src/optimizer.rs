@@ -1,7 +1,12 @@
 //! Optimisers: one fused loop over the numbers of each array, so that their state is plain numbers of a checkpoint.
 
 use crate::parameters::Parameters;
+use crate::tape::vectorized;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+/// Numbers that a thread moves together.
+const BLOCK: usize = 1 << 14;
 
 /// An update rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,31 +115,56 @@ impl Optimizer {
     /// Moves `parameters` against `gradient`.
     pub fn step(&mut self, rate: f64, parameters: &mut Parameters, gradient: &Parameters) {
         self.steps += 1;
+        let (steps, rule) = (self.steps, &self.rule);
         for (k, weights) in parameters.arrays.iter_mut().enumerate() {
-            let (first, second) = (&mut self.first.arrays[k], &mut self.second.arrays[k]);
-            let numbers = weights.iter_mut().zip(&gradient.arrays[k]).zip(first.iter_mut().zip(second));
-            match self.rule {
-                Rule::Sgd { momentum, nesterov, weight_decay } => {
-                    let [rate, momentum, decay] = [rate, momentum, weight_decay].map(|v| v as f32);
-                    for ((w, &g), (v, _)) in numbers {
-                        let g = g + decay * *w;
-                        *v = momentum * *v + g;
-                        *w -= rate * if nesterov { g + momentum * *v } else { *v };
-                    }
+            let moments =
+                self.first.arrays[k].par_chunks_mut(BLOCK).zip(self.second.arrays[k].par_chunks_mut(BLOCK));
+            let blocks = weights.par_chunks_mut(BLOCK).zip(gradient.arrays[k].par_chunks(BLOCK)).zip(moments);
+            blocks.for_each(|((w, g), (first, second))| {
+                vectorized!(|| rule.step(steps, rate, (w, g), first, second));
+            });
+        }
+    }
+}
+
+impl Rule {
+    /// One step of some numbers.
+    #[inline(always)]
+    fn step(
+        &self,
+        steps: u64,
+        rate: f64,
+        (w, g): (&mut [f32], &[f32]),
+        first: &mut [f32],
+        second: &mut [f32],
+    ) {
+        let numbers = w.iter_mut().zip(g).zip(first.iter_mut().zip(second));
+        match *self {
+            // Without a memory, the first moment is not touched.
+            Rule::Sgd { momentum: 0.0, weight_decay, .. } => {
+                let [rate, decay] = [rate, weight_decay].map(|v| v as f32);
+                numbers.for_each(|((w, &g), _)| *w -= rate * (g + decay * *w));
+            }
+            Rule::Sgd { momentum, nesterov, weight_decay } => {
+                let [rate, momentum, decay] = [rate, momentum, weight_decay].map(|v| v as f32);
+                for ((w, &g), (v, _)) in numbers {
+                    let g = g + decay * *w;
+                    *v = momentum * *v + g;
+                    *w -= rate * if nesterov { g + momentum * *v } else { *v };
                 }
-                Rule::Adam { betas, epsilon, weight_decay } => {
-                    let adam = Adam::new(betas, epsilon, self.steps, rate);
-                    let decay = weight_decay as f32;
-                    for ((w, &g), (m, v)) in numbers {
-                        *w -= adam.step(g + decay * *w, m, v);
-                    }
+            }
+            Rule::Adam { betas, epsilon, weight_decay } => {
+                let adam = Adam::new(betas, epsilon, steps, rate);
+                let decay = weight_decay as f32;
+                for ((w, &g), (m, v)) in numbers {
+                    *w -= adam.step(g + decay * *w, m, v);
                 }
-                Rule::AdamW { betas, epsilon, weight_decay } => {
-                    let adam = Adam::new(betas, epsilon, self.steps, rate);
-                    let shrink = 1.0 - (rate * weight_decay) as f32;
-                    for ((w, &g), (m, v)) in numbers {
-                        *w = shrink * *w - adam.step(g, m, v);
-                    }
+            }
+            Rule::AdamW { betas, epsilon, weight_decay } => {
+                let adam = Adam::new(betas, epsilon, steps, rate);
+                let shrink = 1.0 - (rate * weight_decay) as f32;
+                for ((w, &g), (m, v)) in numbers {
+                    *w = shrink * *w - adam.step(g, m, v);
                 }
             }
         }
@@ -165,6 +195,7 @@ impl Adam {
         }
     }
 
+    #[inline(always)]
     fn step(&self, g: f32, m: &mut f32, v: &mut f32) -> f32 {
         *m = self.betas[0] * *m + self.rest[0] * g;
         *v = self.betas[1] * *v + self.rest[1] * g * g;

@@ -1,10 +1,15 @@
 //! Parameters as plain numbers: what optimisers move, checkpoints hold and adversaries perturb.
 
 use crate::random::{self, Purpose};
+use crate::tape::vectorized;
 use rand::RngExt;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use weightproof::kernels::Matrix;
 use weightproof::network::Network;
+
+/// Numbers that a thread works on together.
+const BLOCK: usize = 1 << 14;
 
 /// One number for each parameter of a network, or for each of their gradients, radii or moments.
 ///
@@ -91,7 +96,9 @@ impl Parameters {
     /// Adds the counterpart to every number.
     pub(crate) fn add(&mut self, other: &Self) {
         for (sum, more) in self.arrays.iter_mut().zip(&other.arrays) {
-            sum.iter_mut().zip(more).for_each(|(n, m)| *n += m);
+            sum.par_chunks_mut(BLOCK).zip(more.par_chunks(BLOCK)).for_each(|(sum, more)| {
+                vectorized!(|| sum.iter_mut().zip(more).for_each(|(n, m)| *n += m));
+            });
         }
     }
 
@@ -109,8 +116,9 @@ impl Parameters {
     /// Index of the first array with a number that is not finite.
     pub fn not_finite(&self) -> Option<usize> {
         // Without leaving the inner loop early, so that it is vectorized.
-        let finite = |numbers: &[f32]| numbers.iter().fold(true, |finite, n| finite & n.is_finite());
-        self.arrays.iter().position(|array| !array.chunks(4096).all(finite))
+        let finite =
+            |numbers: &[f32]| vectorized!(|| numbers.iter().fold(true, |finite, n| finite & n.is_finite()));
+        self.arrays.iter().position(|array| !array.par_chunks(BLOCK).all(finite))
     }
 }
 

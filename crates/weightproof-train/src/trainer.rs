@@ -159,12 +159,14 @@ impl Trainer {
         let validation = data.pick(&(first..data.len()).collect::<Vec<_>>());
         let wide = validation.wide();
         let batches = first.div_ceil(self.config.batch);
+        let mut batch = Labelled::default();
         while self.state.epoch < self.config.epochs {
             let begin = Instant::now();
             let mut rng = random::generator(self.config.seed, Purpose::Order, self.state.epoch, 0);
             let order = random::permutation(&mut rng, first);
             for places in order.chunks(self.config.batch).skip(self.state.batch) {
-                self.step(&data.pick(places), batches)?;
+                batch.copy(data, places);
+                self.step(&batch, batches)?;
                 if observer.batch(self, self.state.batch, batches).is_break() {
                     self.state.sums.seconds += begin.elapsed().as_secs_f64();
                     return Ok(Outcome::Stopped);

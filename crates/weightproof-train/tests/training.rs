@@ -229,6 +229,23 @@ fn checkpoints_of_other_settings_and_damaged_ones_are_refused() {
     assert!(checkpoint::load(&mut trainer, &path).is_err());
 }
 
+/// A checkpoint in the middle of the second epoch that was written when gradients came from another library.
+#[test]
+fn a_checkpoint_of_version_0_1_0_resumes() {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoint-0.1.0.safetensors");
+    let mut config = config(&["cross-entropy", "interval"]);
+    config.network.sizes = Some(vec![4, 6, 3]);
+    let mut trainer = Trainer::new(config).unwrap();
+    checkpoint::load(&mut trainer, &path).unwrap();
+    assert_eq!((trainer.history().len(), trainer.parameters().arrays[0][0]), (1, 0.22945623));
+    assert_eq!(trainer.run(&clusters(360), &mut Silent).unwrap(), Outcome::Finished);
+    // What that version ended with, up to rounding.
+    let last = trainer.history().last().unwrap();
+    assert!((last.loss - 0.985_959_159_135_818_4).abs() < 1e-5, "{last:?}");
+    assert!((trainer.parameters().arrays[0][0] - 0.347_380_76).abs() < 1e-4);
+}
+
 #[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_old_one() {
     let folder = tempfile::tempdir().unwrap();

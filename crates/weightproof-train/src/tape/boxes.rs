@@ -13,8 +13,8 @@ impl<T: Scalar> Operation<T> for Halves {
         let half = T::from_f64(0.5);
         let (lower, upper) = at.input(0).data.split_at(out.len() / 2);
         let (center, radius) = out.split_at_mut(lower.len());
-        fill(center, [lower, upper], |[l, u]| half * (l + u));
-        fill(radius, [lower, upper], |[l, u]| half * (u - l));
+        fill(center, [lower, upper], move |[l, u]| half * (l + u));
+        fill(radius, [lower, upper], move |[l, u]| half * (u - l));
     }
 
     fn backward(&self, _: &At<'_, '_, T>, mut g: Vec<T>, sink: &mut Sink<'_, '_, T>) {
@@ -22,7 +22,7 @@ impl<T: Scalar> Operation<T> for Halves {
         let middle = g.len() / 2;
         let (center, radius) = g.split_at_mut(middle);
         // In place: u = r + c first, then l = c − r = 2 c − u.
-        update(radius, [center], |r, [c]| half * (c + r));
+        update(radius, [center], move |r, [c]| half * (c + r));
         update(center, [radius], |c, [u]| c - u);
         sink.give(0, g);
     }
@@ -46,8 +46,8 @@ impl<T: Scalar> Operation<T> for Ends {
                     fill(upper, [m, p], |[m, p]| m + p);
                 }
                 Row::One(p) => {
-                    fill(lower, [m], |[m]| m - p);
-                    fill(upper, [m], |[m]| m + p);
+                    fill(lower, [m], move |[m]| m - p);
+                    fill(upper, [m], move |[m]| m + p);
                 }
             }
             if let Some((down, up)) = further {
@@ -96,6 +96,11 @@ fn split_rows<'a, T: Scalar>(at: &At<'a, '_, T>) -> impl Iterator<Item = (usize,
     })
 }
 
+/// 0 for negative numbers, else 1: a factor, because a choice of loads would keep loops from being vectorized.
+fn side<T: Scalar>(a: T) -> T {
+    if a < T::zero() { T::zero() } else { T::one() }
+}
+
 /// Adds `g ∘ a⁺` and `g ∘ a⁻` to the gradients of `p` and `q`; `weight(i)` is row `i` of `g`.
 fn split_lines<'g, T: Scalar>(
     at: &At<'_, '_, T>,
@@ -105,12 +110,12 @@ fn split_lines<'g, T: Scalar>(
     for (k, negative) in [(1, false), (2, true)] {
         let Some(slot) = sink.slot(k) else { continue };
         let slot = slot.cleared();
-        let part = |a: T| if (a < T::zero()) == negative { a } else { T::zero() };
+        let part = move |a: T| if (a < T::zero()) == negative { a } else { T::zero() };
         for (i, (start, [a, _, _])) in split_rows(at).enumerate() {
             let sum = &mut slot.data[start..start + a.len()];
             match weight(i) {
-                Row::Each(g) => update(sum, [a, g], |sum, [a, g]| sum + g * part(a)),
-                Row::One(g) => update(sum, [a], |sum, [a]| sum + g * part(a)),
+                Row::Each(g) => update(sum, [a, g], move |sum, [a, g]| sum + g * part(a)),
+                Row::One(g) => update(sum, [a], move |sum, [a]| sum + g * part(a)),
             }
         }
     }
@@ -119,7 +124,7 @@ fn split_lines<'g, T: Scalar>(
 impl<T: Scalar> Operation<T> for Split {
     fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]) {
         for (out, (_, rows)) in out.chunks_exact_mut(at.cols.max(1)).zip(split_rows(at)) {
-            fill(out, rows, |[a, p, q]| if a < T::zero() { a * q } else { a * p });
+            fill(out, rows, |[a, p, q]| a * (side(a) * p + (T::one() - side(a)) * q));
         }
     }
 
@@ -127,7 +132,7 @@ impl<T: Scalar> Operation<T> for Split {
         let cols = at.cols.max(1);
         split_lines(at, |i| Row::Each(&g[i * cols..(i + 1) * cols]), sink);
         for (g, (_, rows)) in g.chunks_exact_mut(cols).zip(split_rows(at)) {
-            update(g, rows, |g, [a, p, q]| if a < T::zero() { g * q } else { g * p });
+            update(g, rows, |g, [a, p, q]| g * (side(a) * p + (T::one() - side(a)) * q));
         }
         sink.give(0, g);
     }
@@ -136,7 +141,7 @@ impl<T: Scalar> Operation<T> for Split {
 impl<T: Scalar> Operation<T> for SplitSum {
     fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]) {
         for (out, (_, rows)) in out.iter_mut().zip(split_rows(at)) {
-            *out = total(rows, |[a, p, q]| if a < T::zero() { a * q } else { a * p });
+            *out = total(rows, |[a, p, q]| a * (side(a) * p + (T::one() - side(a)) * q));
         }
     }
 
@@ -146,7 +151,9 @@ impl<T: Scalar> Operation<T> for SplitSum {
             let slot = slot.cleared();
             let cols = at.input(0).cols.max(1);
             for ((slot, (_, [a, p, q])), &g) in slot.data.chunks_exact_mut(cols).zip(split_rows(at)).zip(&g) {
-                update(slot, [a, p, q], |sum, [a, p, q]| sum + g * if a < T::zero() { q } else { p });
+                update(slot, [a, p, q], move |sum, [a, p, q]| {
+                    sum + g * (side(a) * p + (T::one() - side(a)) * q)
+                });
             }
         }
         sink.pool.give(g);
@@ -162,7 +169,7 @@ impl<T: Scalar> Operation<T> for Pairs<T> {
         let (v, [x, y]) = (at.input(0), self.0);
         let row = |i: usize| &v.data[i * v.cols..(i + 1) * v.cols];
         for (k, out) in out.chunks_exact_mut(v.cols.max(1)).enumerate() {
-            fill(out, [row(k / v.rows), row(k % v.rows)], |[v, w]| x * v + y * w);
+            fill(out, [row(k / v.rows), row(k % v.rows)], move |[v, w]| x * v + y * w);
         }
     }
 
@@ -173,7 +180,7 @@ impl<T: Scalar> Operation<T> for Pairs<T> {
             for (k, g) in g.chunks_exact(v.cols.max(1)).enumerate() {
                 for (i, factor) in [(k / v.rows, x), (k % v.rows, y)] {
                     let sum = &mut slot.data[i * v.cols..(i + 1) * v.cols];
-                    update(sum, [g], |sum, [g]| sum + factor * g);
+                    update(sum, [g], move |sum, [g]| sum + factor * g);
                 }
             }
         }

@@ -39,8 +39,8 @@ enum Pass<'a, T> {
 impl<T: Scalar> Pass<'_, T> {
     fn run(self, x: &[T], value: impl Fn(T) -> T, slope: impl Fn(T) -> T) {
         match self {
-            Pass::Forward(out) => fill(out, [x], |[x]| value(x)),
-            Pass::Backward(g) => update(g, [x], |g, [x]| g * slope(x)),
+            Pass::Forward(out) => fill(out, [x], move |[x]| value(x)),
+            Pass::Backward(g) => update(g, [x], move |g, [x]| g * slope(x)),
         }
     }
 }
@@ -49,23 +49,25 @@ impl<T: Scalar> Map<T> {
     fn run(self, x: &[T], pass: Pass<'_, T>) {
         let (zero, one) = (T::zero(), T::one());
         match self {
-            Map::Affine { factor, shift } => pass.run(x, |x| factor * x + shift, |_| factor),
-            Map::Abs => pass.run(x, num_traits::Float::abs, |x| if x < zero { -one } else { one }),
-            Map::Relu => {
-                pass.run(x, |x| if x < zero { zero } else { x }, |x| if x > zero { one } else { zero })
-            }
+            Map::Affine { factor, shift } => pass.run(x, move |x| factor * x + shift, move |_| factor),
+            Map::Abs => pass.run(x, num_traits::Float::abs, move |x| if x < zero { -one } else { one }),
+            Map::Relu => pass.run(
+                x,
+                move |x| if x < zero { zero } else { x },
+                move |x| if x > zero { one } else { zero },
+            ),
             Map::Clamp { low, high } => {
-                let value = |x| {
+                let value = move |x| {
                     let x = if x > high { high } else { x };
                     if x < low { low } else { x }
                 };
-                pass.run(x, value, |x| if x < low || x > high { zero } else { one });
+                pass.run(x, value, move |x| if x < low || x > high { zero } else { one });
             }
-            Map::Step => pass.run(x, |x| if x > zero { one } else { zero }, |_| zero),
-            Map::Recip => pass.run(x, |x| one / x, |x| -one / (x * x)),
+            Map::Step => pass.run(x, move |x| if x > zero { one } else { zero }, move |_| zero),
+            Map::Recip => pass.run(x, move |x| one / x, move |x| -one / (x * x)),
             Map::Square => pass.run(x, |x| x * x, |x| x + x),
             Map::Activation(f) => {
-                pass.run(x, |x| f.apply_scalar(x), |x| T::from_f64(f.derivative(x.to_f64())));
+                pass.run(x, move |x| f.apply_scalar(x), move |x| T::from_f64(f.derivative(x.to_f64())));
             }
         }
     }
@@ -90,18 +92,18 @@ impl<T: Scalar> Operation<T> for Blend<T> {
     fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]) {
         let [v, w] = [0, 1].map(|k| Spread::new(at.input(k), [at.rows, at.cols]));
         let [x, y] = self.0;
-        combine(out, v, w, |v, w| x * v + y * w);
+        combine(out, v, w, move |v, w| x * v + y * w);
     }
 
     fn backward(&self, at: &At<'_, '_, T>, mut g: Vec<T>, sink: &mut Sink<'_, '_, T>) {
         let [v, w] = [0, 1].map(|k| Spread::new(at.input(k), [at.rows, at.cols]));
         let [x, y] = self.0;
         if let Some(slot) = sink.slot(1) {
-            if w.whole() { accumulate(slot, [&g], |[g]| y * g) } else { w.reduce(slot, y, &g, None) }
+            if w.whole() { accumulate(slot, [&g], move |[g]| y * g) } else { w.reduce(slot, y, &g, None) }
         }
         if v.whole() {
             if x != T::one() {
-                update(&mut g, [], |g, []| x * g);
+                update(&mut g, [], move |g, []| x * g);
             }
             return sink.give(0, g);
         }

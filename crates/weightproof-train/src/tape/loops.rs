@@ -1,25 +1,32 @@
 //! Loops over the numbers of matrices, compiled for the best instructions of the machine.
 
 use super::{Numbers, Slot};
-use weightproof::kernels::rows::vectorized;
 use weightproof::kernels::{Scalar, rows};
+
+/// Runs a closure with the best instruction set of this machine. What it captures is moved into it, so that the compiler knows
+/// that no store changes it; closures that are given to the loops below capture by value for the same reason.
+macro_rules! vectorized {
+    (|| $body:expr) => {
+        weightproof::kernels::pulp::Arch::new().dispatch(
+            #[inline(always)]
+            move || $body,
+        )
+    };
+}
+pub(crate) use vectorized;
 
 /// `out_i = f(of_i)`.
 pub(super) fn fill<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn([T; N]) -> T) {
-    vectorized!(|| {
-        let of = of.map(|of| &of[..out.len()]);
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = f(of.map(|of| of[i]));
-        }
-    });
+    update(out, of, move |_, of| f(of));
 }
 
 /// `out_i = f(out_i, of_i)`.
 pub(super) fn update<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn(T, [T; N]) -> T) {
     vectorized!(|| {
-        let of = of.map(|of| &of[..out.len()]);
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = f(*out, of.map(|of| of[i]));
+        let (f, count) = (f, out.len());
+        let (out, of) = (&mut out[..count], of.map(|of| &of[..count]));
+        for i in 0..count {
+            out[i] = f(out[i], of.map(|of| of[i]));
         }
     });
 }
@@ -30,24 +37,25 @@ pub(super) fn accumulate<T: Scalar, const N: usize>(
     of: [&[T]; N],
     f: impl Fn([T; N]) -> T,
 ) {
-    if slot.fresh { fill(slot.data, of, f) } else { update(slot.data, of, |sum, of| sum + f(of)) }
+    if slot.fresh { fill(slot.data, of, f) } else { update(slot.data, of, move |sum, of| sum + f(of)) }
 }
 
 /// `Σ f(of_i)`, in an order that does not depend on the machine.
 pub(super) fn total<T: Scalar, const N: usize>(of: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
     const LANES: usize = 16;
     vectorized!(|| {
-        let length = of[0].len();
-        let of = of.map(|of| &of[..length]);
-        let whole = length - length % LANES;
+        let (f, count) = (f, of[0].len());
+        let of = of.map(|of| of[..count].as_chunks::<LANES>());
         let mut lanes = [T::zero(); LANES];
-        for start in (0..whole).step_by(LANES) {
-            let of = of.map(|of| &of[start..start + LANES]);
-            for (l, lane) in lanes.iter_mut().enumerate() {
-                *lane += f(of.map(|of| of[l]));
+        let chunks = of.map(|(chunks, _)| &chunks[..count / LANES]);
+        for k in 0..count / LANES {
+            let chunk = chunks.map(|chunks| &chunks[k]);
+            for l in 0..LANES {
+                lanes[l] += f(chunk.map(|chunk| chunk[l]));
             }
         }
-        let tail = (whole..length).fold(T::zero(), |sum, i| sum + f(of.map(|of| of[i])));
+        let rest = of.map(|(_, rest)| rest);
+        let tail = (0..count % LANES).fold(T::zero(), |sum, i| sum + f(rest.map(|rest| rest[i])));
         rows::sum(&lanes) + tail
     })
 }
@@ -116,23 +124,28 @@ impl<'a, T: Scalar> Spread<'a, T> {
             match (sum, times) {
                 ([sum], Row::One(t)) => *sum += factor * t * total([g], |[g]| g),
                 ([sum], Row::Each(t)) => *sum += factor * total([g, t], |[g, t]| g * t),
-                (sum, Row::One(t)) => update(sum, [g], |sum, [g]| sum + factor * t * g),
-                (sum, Row::Each(t)) => update(sum, [g, t], |sum, [g, t]| sum + factor * g * t),
+                (sum, Row::One(t)) => update(sum, [g], move |sum, [g]| sum + factor * t * g),
+                (sum, Row::Each(t)) => update(sum, [g, t], move |sum, [g, t]| sum + factor * g * t),
             }
         }
     }
 }
 
 /// `out = f(x, y)` for operands that are spread over the result.
-pub(super) fn combine<T: Scalar>(out: &mut [T], x: Spread<'_, T>, y: Spread<'_, T>, f: impl Fn(T, T) -> T) {
+pub(super) fn combine<T: Scalar>(
+    out: &mut [T],
+    x: Spread<'_, T>,
+    y: Spread<'_, T>,
+    f: impl Fn(T, T) -> T + Copy,
+) {
     if x.whole() && y.whole() {
-        return fill(out, [x.of.data, y.of.data], |[x, y]| f(x, y));
+        return fill(out, [x.of.data, y.of.data], move |[x, y]| f(x, y));
     }
     for (i, out) in out.chunks_exact_mut(x.cols.max(1)).enumerate() {
         match (x.row(i), y.row(i)) {
-            (Row::Each(x), Row::Each(y)) => fill(out, [x, y], |[x, y]| f(x, y)),
-            (Row::Each(x), Row::One(y)) => fill(out, [x], |[x]| f(x, y)),
-            (Row::One(x), Row::Each(y)) => fill(out, [y], |[y]| f(x, y)),
+            (Row::Each(x), Row::Each(y)) => fill(out, [x, y], move |[x, y]| f(x, y)),
+            (Row::Each(x), Row::One(y)) => fill(out, [x], move |[x]| f(x, y)),
+            (Row::One(x), Row::Each(y)) => fill(out, [y], move |[y]| f(x, y)),
             (Row::One(x), Row::One(y)) => out.fill(f(x, y)),
         }
     }

@@ -1,6 +1,6 @@
 //! Operations with fewer numbers than they read: sums, maxima, choices by label, and the cross-entropy.
 
-use super::loops::{Spread, fill, total, update};
+use super::loops::{Spread, total, update, vectorized};
 use super::{At, Op, Operation, Sink, Var};
 use weightproof::kernels::Scalar;
 
@@ -31,7 +31,10 @@ impl<T: Scalar> Operation<T> for Sum {
             for (i, slot) in slot.data.chunks_exact_mut(x.cols.max(1)).enumerate() {
                 match self {
                     Sum::Rows => update(slot, [&g], |sum, [g]| sum + g),
-                    Sum::Columns => update(slot, [], |sum, []| sum + g[i]),
+                    Sum::Columns => {
+                        let g = g[i];
+                        update(slot, [], move |sum, []| sum + g);
+                    }
                 }
             }
         }
@@ -108,32 +111,47 @@ pub(super) struct CrossEntropy<'p> {
     labels: &'p [u32],
 }
 
-/// `log Σ exp(v)`.
-fn log_sum_exp<T: Scalar>(v: &[T]) -> T {
+/// The largest number, and `Σ exp(v − largest)`.
+#[inline(always)]
+fn exponentials<T: Scalar>(v: &[T], mut each: impl FnMut(usize, T)) -> (T, T) {
     let most = v.iter().fold(-T::infinity(), |most, &v| if most >= v || most.is_nan() { most } else { v });
-    let sum: T = v.iter().map(|&v| num_traits::Float::exp(v - most)).sum();
-    most + num_traits::Float::ln(sum)
+    let mut sum = T::zero();
+    for (j, &v) in v.iter().enumerate() {
+        let exponential = num_traits::Float::exp(v - most);
+        each(j, exponential);
+        sum += exponential;
+    }
+    (most, sum)
 }
 
 impl<T: Scalar> Operation<T> for CrossEntropy<'_> {
     fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]) {
-        let v = at.input(0);
-        let rows = v.data.chunks_exact(v.cols).zip(self.labels);
-        let sum: T = rows.map(|(row, &label)| log_sum_exp(row) - row[label as usize]).sum();
-        out[0] = sum / T::from_f64(self.labels.len() as f64);
+        let (v, labels) = (at.input(0), self.labels);
+        let sum: T = vectorized!(|| {
+            let rows = v.data.chunks_exact(v.cols).zip(labels);
+            rows.map(|(row, &label)| {
+                let (most, sum) = exponentials(row, |_, _| {});
+                most + num_traits::Float::ln(sum) - row[label as usize]
+            })
+            .sum()
+        });
+        out[0] = sum / T::from_f64(labels.len() as f64);
     }
 
     fn backward(&self, at: &At<'_, '_, T>, g: Vec<T>, sink: &mut Sink<'_, '_, T>) {
-        let v = at.input(0);
-        let share = g[0] / T::from_f64(self.labels.len() as f64);
+        let (v, labels) = (at.input(0), self.labels);
+        let share = g[0] / T::from_f64(labels.len() as f64);
         sink.pool.give(g);
         let mut back = sink.pool.take(v.data.len());
-        let rows = v.data.chunks_exact(v.cols).zip(self.labels);
-        for (back, (row, &label)) in back.chunks_exact_mut(v.cols).zip(rows) {
-            let log = log_sum_exp(row);
-            fill(back, [row], |[v]| share * num_traits::Float::exp(v - log));
-            back[label as usize] -= share;
-        }
+        let softmax = &mut back[..];
+        vectorized!(|| {
+            let rows = v.data.chunks_exact(v.cols).zip(labels);
+            for (back, (row, &label)) in softmax.chunks_exact_mut(v.cols).zip(rows) {
+                let (_, sum) = exponentials(row, |j, exponential| back[j] = exponential);
+                back.iter_mut().for_each(|back| *back *= share / sum);
+                back[label as usize] -= share;
+            }
+        });
         sink.give(0, back);
     }
 }
