@@ -31,6 +31,21 @@ struct Mutant {
     to: String,
     /// Which test must notice; by default [`TESTS`].
     test: Option<String>,
+    /// Features that this test needs. All of them need HiGHS.
+    features: Option<String>,
+}
+
+impl Mutant {
+    /// Whether what its test needs is there; says so when it is not.
+    fn runs(&self) -> bool {
+        let highs =
+            || Command::new("pkg-config").args(["--exists", "highs"]).status().is_ok_and(|s| s.success());
+        let runs = self.features.is_none() || highs();
+        if !runs {
+            println!("skipped  {}: pkg-config finds no HiGHS", self.name);
+        }
+        runs
+    }
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -38,7 +53,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let text = fs::read_to_string(root.join("crates/weightproof/tests/mutants.toml"))?;
     let mut catalogue: Catalogue = toml::from_str(&text)?;
     let chosen: Vec<String> = env::args().skip(1).collect();
-    catalogue.mutant.retain(|m| chosen.is_empty() || chosen.contains(&m.name));
+    catalogue.mutant.retain(|m| (chosen.is_empty() || chosen.contains(&m.name)) && m.runs());
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let first = Bench::new(&root, &target, 0)?;
     if !first.tests_pass(&TESTS)? {
@@ -111,7 +126,10 @@ impl Bench {
         fs::write(&path, source.replace(&mutant.from, &mutant.to))?;
         let survived = match &mutant.test {
             None => self.tests_pass(&TESTS)?,
-            Some(test) => self.tests_pass(&[&["--test", test]])?,
+            Some(test) => match &mutant.features {
+                None => self.tests_pass(&[&["--test", test]])?,
+                Some(features) => self.tests_pass(&[&["--test", test, "--features", features]])?,
+            },
         };
         fs::write(&path, source)?;
         Ok(survived)
