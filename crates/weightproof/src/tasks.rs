@@ -47,6 +47,14 @@ pub enum TaskError {
         /// The label.
         found: u32,
     },
+    /// A margin takes two outputs.
+    #[error("property {}: expected a network with 2 outputs, found {found}", property.name())]
+    FewOutputs {
+        /// The property.
+        property: Property,
+        /// Outputs of the network.
+        found: usize,
+    },
     /// A proof and a witness contradict each other.
     #[error(transparent)]
     Order(#[from] OrderViolation),
@@ -109,7 +117,10 @@ pub fn radius(
 /// Whether the samples are those of the network, with labels where the property needs them.
 fn check(network: &Network, samples: Samples<'_>, property: Property) -> Result<(), TaskError> {
     let (width, classes) = (network.input_width(), network.output_width());
-    if samples.inputs.len() % width != 0 {
+    if property != Property::Deviation && classes < 2 {
+        return Err(TaskError::FewOutputs { property, found: classes });
+    }
+    if !samples.inputs.len().is_multiple_of(width) {
         return Err(TaskError::Inputs { width, found: samples.inputs.len() });
     }
     let (count, labels) = (samples.count(width), samples.labels.unwrap_or_default());

@@ -1,4 +1,5 @@
-//! Branch and bound against the mixed-integer oracle (theory.md §13): two programs that share no code give one minimum.
+//! Branch and bound against the mixed-integer oracle (theory.md §13.4): two solvers that share the question, and no bound, box or
+//! row, give one minimum.
 #![cfg(feature = "milp")]
 
 use std::time::Duration;

@@ -17,7 +17,7 @@ use crate::property::SpecRow;
 use crate::threat::PerturbationSet;
 use crate::verdict::Reason;
 use highs::{HighsStatus, TrySetOptionError};
-use milp::Milp;
+use milp::{Boxes, Milp};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -107,5 +107,5 @@ pub fn minimum(
     options: &OracleOptions,
 ) -> Result<Answer, OracleError> {
     ProgramError::check(network, set, x, row)?;
-    Milp::new(network, set, x, options.relaxed)?.minimise(row, false, options)
+    Milp::new(network, set, x, Boxes::Intervals)?.minimise(row, false, options)
 }

@@ -1,6 +1,6 @@
 //! Samples settled by the solver alone.
 
-use super::milp::Milp;
+use super::milp::{Boxes, Milp};
 use super::{OracleError, OracleOptions, Outcome};
 use crate::attack::{AttackKind, AttackOptions, Attacker, Ground, SampleAttack, Suggestions};
 use crate::exact::program::ProgramError;
@@ -73,7 +73,8 @@ impl<'n> Judge<'n> {
         let target = Clean::of(&outputs, 0, label, self.property, 0.0).target;
         let mut rivals: Vec<usize> = (0..outputs.len()).filter(|j| *j != target).collect();
         rivals.sort_by(|&a, &b| outputs[b].total_cmp(&outputs[a]));
-        let milp = Milp::new(self.network, self.set, x, false)?;
+        let end = self.options.time.map(|time| start + time);
+        let milp = Milp::new(self.network, self.set, x, Boxes::Narrowed(end))?;
         let labels = label.map(|label| [label]);
         let samples = Samples { first: 0, inputs: x, labels: labels.as_ref().map(<[u32; 1]>::as_slice) };
         let suggestions = Suggestions::new(&self.attacker, &self.ground, samples);
@@ -84,7 +85,7 @@ impl<'n> Judge<'n> {
                 return Ok(Judgement::Open);
             }
             let row = SpecRow::difference(target, rival);
-            let answer = milp.clone().minimise(row, true, &OracleOptions { time, ..self.options })?;
+            let answer = milp.minimise(row, true, &OracleOptions { time, ..self.options })?;
             if answer.outcome == Outcome::Infeasible || answer.lower > 0.0 {
                 continue;
             }

@@ -6,8 +6,9 @@
 //! magnitude   |z| = 2 max(z, 0) − z                                        where z has either sign
 //! ```
 //! Every layer is written with these. The box [l, u] of an element is the interval of its own sum over the boxes of what it
-//! reads, nothing else: no bound method, no box and no row of the search enters. The search writes its linear programs by other
-//! code, `exact/program.rs`.
+//! reads; where asked, the solver narrows it by the least and the largest value of the element in the program so far, without
+//! integrality. Nothing else: no bound method, no box and no row of the search enters. The search writes its linear programs by
+//! other code, `exact/program.rs`.
 
 use super::{Answer, OracleError, OracleOptions, Outcome, TOLERANCE};
 use crate::exact::program::ProgramError;
@@ -16,13 +17,17 @@ use crate::property::SpecRow;
 use crate::threat::{PerturbationSet, SumRounding, WeightRadius};
 use crate::verdict::Reason;
 use highs::{Col, HighsModelStatus, HighsSolutionStatus, RowProblem, Sense, SolvedModel};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Instant;
+
+/// What a solved end of a box may be wrong by, relative to its size.
+const SLACK: f64 = 1e-6;
 
 /// An element of a node: a column of the program, or a constant.
 #[derive(Clone, Copy, Debug)]
 struct Value {
     /// `None` for a constant, whose ends are equal.
-    column: Option<Col>,
+    column: Option<usize>,
     lower: f64,
     upper: f64,
 }
@@ -34,28 +39,50 @@ struct Term {
     radius: f64,
 }
 
-/// `Σ a · v`, by the index of the column v: the solver refuses a column that stands twice in a row.
-#[derive(Default)]
-struct Linear(BTreeMap<usize, (Col, f64)>);
+/// `Σ a · v` by column; the solver refuses a column that stands twice in a row.
+#[derive(Clone, Default)]
+struct Linear(BTreeMap<usize, f64>);
 
 impl Linear {
-    fn add(&mut self, column: Col, a: f64) {
-        self.0.entry(column.index()).or_insert((column, 0.0)).1 += a;
+    fn add(&mut self, column: usize, a: f64) {
+        *self.0.entry(column).or_insert(0.0) += a;
     }
 }
 
+/// The values of a column.
+#[derive(Clone, Copy)]
+struct Range {
+    lower: f64,
+    upper: f64,
+    /// Only 0 and 1.
+    binary: bool,
+}
+
+/// `lower ≤ Σ a · v ≤ upper`.
+struct Row {
+    lower: f64,
+    sum: Linear,
+    upper: f64,
+}
+
 /// The program of one sample, without an objective.
-#[derive(Clone)]
+#[derive(Default)]
 pub(super) struct Milp {
-    problem: RowProblem,
+    columns: Vec<Range>,
+    rows: Vec<Row>,
     /// Elements of all nodes, in node order.
     nodes: Vec<Vec<Value>>,
     /// `max(p, 0)` by the column of p.
     positive: HashMap<usize, Value>,
-    /// Whether a column must be 0 or 1.
-    mixed: bool,
-    /// Leave integrality out.
-    relaxed: bool,
+}
+
+/// Where the boxes of a program come from.
+#[derive(Clone, Copy)]
+pub(super) enum Boxes {
+    /// Intervals.
+    Intervals,
+    /// Intervals, narrowed by the solver until this instant, if any.
+    Narrowed(Option<Instant>),
 }
 
 impl Value {
@@ -87,20 +114,77 @@ impl Milp {
         network: &Network,
         set: &PerturbationSet,
         x: &[f64],
-        relaxed: bool,
+        boxes: Boxes,
     ) -> Result<Milp, OracleError> {
-        let (problem, positive) = (RowProblem::new(), HashMap::new());
-        let mut milp = Milp { problem, nodes: Vec::new(), positive, mixed: false, relaxed };
+        let mut milp = Milp::default();
         for (index, node) in network.nodes().iter().enumerate() {
             milp.in_range(node, set)?;
-            let values = milp.node(index, node, set, x)?;
+            let mut values = milp.node(index, node, set, x)?;
             let finite = |v: &Value| v.lower.is_finite() && v.upper.is_finite();
             if let Some(element) = values.iter().position(|v| !finite(v)) {
                 return Err(ProgramError::Unbounded { node: node.name.clone(), element }.into());
             }
+            let last = index + 1 == network.nodes().len();
+            if let (Boxes::Narrowed(end), false) = (boxes, last) {
+                milp.narrow_all(&mut values, end)?;
+            }
             milp.nodes.push(values);
         }
         Ok(milp)
+    }
+
+    /// Narrows the boxes of elements that have either sign and are sums of columns, by one linear program for each end.
+    fn narrow_all(&mut self, values: &mut [Value], end: Option<Instant>) -> Result<(), OracleError> {
+        let mut sums = vec![false; self.columns.len()];
+        self.rows.iter().flat_map(|row| row.sum.0.keys()).for_each(|&k| sums[k] = true);
+        let known: HashSet<usize> = self.positive.keys().copied().collect();
+        let open = |v: &Value| {
+            let k = v.column.filter(|k| sums[*k] && !known.contains(k))?;
+            (v.lower < 0.0 && v.upper > 0.0).then_some(k)
+        };
+        if values.iter().all(|v| open(v).is_none()) {
+            return Ok(());
+        }
+        let (problem, columns) = self.problem(true);
+        let mut model = problem.try_optimise(Sense::Minimise)?;
+        model.try_set_option("threads", 1)?;
+        for option in ["primal_feasibility_tolerance", "dual_feasibility_tolerance"] {
+            model.try_set_option(option, TOLERANCE)?;
+        }
+        for value in values {
+            let Some(k) = open(value) else { continue };
+            for sign in [1.0, -1.0] {
+                if end.is_some_and(|end| Instant::now() >= end) {
+                    return Ok(());
+                }
+                model.change_column_cost(columns[k], sign);
+                let solved = model.try_solve()?;
+                let found = solved.objective_value();
+                let least = found - SLACK * (1.0 + found.abs());
+                if solved.status() == HighsModelStatus::Optimal && least.is_finite() {
+                    let (lower, upper) =
+                        if sign > 0.0 { (least, value.upper) } else { (value.lower, -least) };
+                    *value = self.narrow(*value, lower, upper);
+                }
+                model = solved.into();
+            }
+            model.change_column_cost(columns[k], 0.0);
+            model.change_column_bounds(columns[k], value.lower..=value.upper);
+        }
+        Ok(())
+    }
+
+    /// The program for the solver, and its columns.
+    fn problem(&self, relaxed: bool) -> (RowProblem, Vec<Col>) {
+        let mut problem = RowProblem::new();
+        let mut column =
+            |r: &Range| problem.add_column_with_integrality(0.0, r.lower..=r.upper, r.binary && !relaxed);
+        let columns: Vec<Col> = self.columns.iter().map(&mut column).collect();
+        for row in &self.rows {
+            let terms = row.sum.0.iter().map(|(&k, &a)| (columns[k], a));
+            problem.add_row(row.lower..=row.upper, terms);
+        }
+        (problem, columns)
     }
 
     /// Values that products and sums read must stay within the range of the set's number format.
@@ -283,18 +367,18 @@ impl Milp {
         // p − Σ w z + side Σ r |z|
         let row = |side: f64| {
             let mut row = Linear::default();
-            center.0.values().for_each(|(z, w)| row.add(*z, -w));
-            spread.0.values().for_each(|(z, r)| row.add(*z, side * r));
+            center.0.iter().for_each(|(&z, w)| row.add(z, -w));
+            spread.0.iter().for_each(|(&z, r)| row.add(z, side * r));
             row.add(column, 1.0);
-            row.0
+            row
         };
-        self.problem.add_row(low.., row(1.0).values());
-        self.problem.add_row(..=high, row(-1.0).values());
+        self.rows.push(Row { lower: low, sum: row(1.0), upper: f64::INFINITY });
+        self.rows.push(Row { lower: f64::NEG_INFINITY, sum: row(-1.0), upper: high });
         p
     }
 
     /// `|z|` as a sum of columns.
-    fn magnitude(&mut self, z: Value) -> Vec<(Col, f64)> {
+    fn magnitude(&mut self, z: Value) -> Vec<(usize, f64)> {
         let column = z.column.expect("a constant has no column");
         match self.positive(z).column {
             None => vec![(column, -1.0)],
@@ -309,32 +393,38 @@ impl Milp {
         let Some(column) = p.column.filter(|_| l < 0.0 && u > 0.0) else {
             return if u <= 0.0 { Value::constant(0.0) } else { p };
         };
-        if let Some(known) = self.positive.get(&column.index()) {
+        if let Some(known) = self.positive.get(&column) {
             return *known;
         }
-        let m = self.problem.add_column(0.0, 0.0..=u);
-        let d = self.problem.add_column_with_integrality(0.0, 0.0..=1.0, !self.relaxed);
-        self.mixed |= !self.relaxed;
-        self.problem.add_row(0.0.., [(m, 1.0), (column, -1.0)]);
-        self.problem.add_row(..=-l, [(m, 1.0), (column, -1.0), (d, -l)]);
-        self.problem.add_row(..=0.0, [(m, 1.0), (d, -u)]);
+        let (m, d) = (self.column(0.0, u, false), self.column(0.0, 1.0, true));
+        let mut row = |lower: f64, terms: &[(usize, f64)], upper: f64| {
+            self.rows.push(Row { lower, sum: Linear(terms.iter().copied().collect()), upper });
+        };
+        row(0.0, &[(m, 1.0), (column, -1.0)], f64::INFINITY);
+        row(f64::NEG_INFINITY, &[(m, 1.0), (column, -1.0), (d, -l)], -l);
+        row(f64::NEG_INFINITY, &[(m, 1.0), (d, -u)], 0.0);
         let value = Value { column: Some(m), lower: 0.0, upper: u };
-        self.positive.insert(column.index(), value);
+        self.positive.insert(column, value);
         value
     }
 
     /// An element within [lower, upper] and nothing else.
     fn free(&mut self, lower: f64, upper: f64) -> Value {
         // Ends that are not numbers stay, to be refused.
-        let column = (lower < upper).then(|| self.problem.add_column(0.0, lower..=upper));
+        let column = (lower < upper).then(|| self.column(lower, upper, false));
         Value { column, lower, upper }
+    }
+
+    fn column(&mut self, lower: f64, upper: f64, binary: bool) -> usize {
+        self.columns.push(Range { lower, upper, binary });
+        self.columns.len() - 1
     }
 
     /// An element that is known to lie within [lower, upper], too.
     fn narrow(&mut self, value: Value, lower: f64, upper: f64) -> Value {
         let Some(column) = value.column else { return value };
         let (lower, upper) = (value.lower.max(lower), value.upper.min(upper));
-        self.problem.change_column_bounds(column, lower..=upper);
+        self.columns[column] = Range { lower, upper, binary: false };
         Value { column: Some(column), lower, upper }
     }
 
@@ -343,7 +433,7 @@ impl Milp {
     /// # Errors
     /// When the solver refuses the program, or fails.
     pub fn minimise(
-        mut self,
+        &self,
         row: SpecRow,
         breaking: bool,
         options: &OracleOptions,
@@ -357,11 +447,13 @@ impl Milp {
                 Some(column) => costs.add(column, sign),
             }
         }
-        costs.0.values().for_each(|(column, cost)| self.problem.change_column_cost(*column, *cost));
-        if breaking && !costs.0.is_empty() {
-            self.problem.add_row(..=-constant, costs.0.values());
+        let (mut problem, columns) = self.problem(options.relaxed);
+        let costs: Vec<(Col, f64)> = costs.0.into_iter().map(|(k, cost)| (columns[k], cost)).collect();
+        costs.iter().for_each(|(column, cost)| problem.change_column_cost(*column, *cost));
+        if breaking && !costs.is_empty() {
+            problem.add_row(..=-constant, &costs);
         }
-        let mut model = self.problem.clone().try_optimise(Sense::Minimise)?;
+        let mut model = problem.try_optimise(Sense::Minimise)?;
         model.try_set_option("threads", 1)?;
         model.try_set_option("random_seed", (options.seed & 0x7fff_ffff) as i32)?;
         model.try_set_option("mip_rel_gap", 0.0)?;
@@ -371,11 +463,18 @@ impl Milp {
         if let Some(time) = options.time {
             model.try_set_option("time_limit", time.as_secs_f64())?;
         }
-        self.answer(&costs, constant, &model.try_solve()?)
+        let mixed = !options.relaxed && self.columns.iter().any(|column| column.binary);
+        self.answer(&costs, constant, mixed, &model.try_solve()?)
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "the enum is not exhaustive")]
-    fn answer(&self, costs: &Linear, constant: f64, solved: &SolvedModel) -> Result<Answer, OracleError> {
+    fn answer(
+        &self,
+        costs: &[(Col, f64)],
+        constant: f64,
+        mixed: bool,
+        solved: &SolvedModel,
+    ) -> Result<Answer, OracleError> {
         let outcome = match solved.status() {
             // Without columns there is nothing to optimise.
             HighsModelStatus::Optimal | HighsModelStatus::ModelEmpty => Outcome::Optimal,
@@ -386,16 +485,16 @@ impl Milp {
         let found =
             outcome == Outcome::Optimal || solved.primal_solution_status() == HighsSolutionStatus::Feasible;
         let v = solved.get_solution().columns().to_vec();
-        let value = constant + costs.0.values().map(|(column, c)| c * v[column.index()]).sum::<f64>();
+        let value = constant + costs.iter().map(|(column, c)| c * v[column.index()]).sum::<f64>();
         let lower = match outcome {
             Outcome::Infeasible => f64::INFINITY,
-            Outcome::Optimal | Outcome::TimeLimit if self.mixed => {
+            Outcome::Optimal | Outcome::TimeLimit if mixed => {
                 constant + solved.double_info_value(c"mip_dual_bound")?
             }
             Outcome::Optimal => value,
             Outcome::TimeLimit => f64::NEG_INFINITY,
         };
-        let at = |value: &Value| value.column.map_or(value.lower, |column| v[column.index()]);
+        let at = |value: &Value| value.column.map_or(value.lower, |column| v[column]);
         let point = found.then(|| self.nodes.iter().map(|node| node.iter().map(at).collect()).collect());
         Ok(Answer { outcome, lower, upper: if found { value } else { f64::INFINITY }, point })
     }
