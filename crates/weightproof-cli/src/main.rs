@@ -5,7 +5,6 @@ mod command;
 mod config;
 mod error;
 mod interrupt;
-mod journal;
 mod number;
 mod oracle;
 mod output;
