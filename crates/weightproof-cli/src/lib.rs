@@ -7,7 +7,6 @@ mod command;
 mod config;
 mod error;
 mod interrupt;
-mod journal;
 mod number;
 mod oracle;
 mod output;

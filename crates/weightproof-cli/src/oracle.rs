@@ -1,4 +1,5 @@
-//! `--oracle milp`: every sample is settled a second time, by a mixed-integer solver that shares no code with the search.
+//! `--oracle milp`: every sample is settled a second time, by a mixed-integer solver that takes nothing from the search
+//! (`weightproof::exact::oracle` says what the two share).
 
 use crate::error::Failure;
 use crate::threat::SetAt;

@@ -7,7 +7,7 @@
 //! every larger one, so accuracies of a grid are made monotone by the points that were found already.
 //!
 //! # Source
-//! The joint PGD of Tsai et al., arXiv 2102.11935 (reconstruction, seeds.md §1).
+//! The joint PGD of Tsai et al., arXiv 2102.11935 (reconstruction).
 
 use weightproof::network::Network;
 use weightproof_train::Labelled;

@@ -1,4 +1,4 @@
-//! Readers of networks and data sets: ONNX, safetensors, IDX, CIFAR, NPY, CSV; networks are written too.
+//! Readers of networks and data sets: ONNX, safetensors, IDX, CIFAR, NPY, NPZ, CSV; networks are written too.
 //!
 //! Every byte that is read here comes from outside and is treated as hostile: a reader returns an error that names
 //! the file and the node, tensor or row; it never panics and never allocates more than the file can justify.
@@ -9,3 +9,8 @@ pub mod fingerprint;
 pub mod network;
 
 pub use error::{DataError, FormatError};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

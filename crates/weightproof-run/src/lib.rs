@@ -5,7 +5,7 @@
 //! ```
 //! A front end turns what its users write into a [`Config`](config::Config) and brings a [`Feed`](feed::Feed) of samples and a
 //! [`Watch`](run::Watch) for progress and interrupts; settings, options of the engines, sizes of batches and the blocks of a
-//! report are the same for all of them, and so are the results.
+//! report are the same for all of them, and so are the results. [`journal`] keeps what exact verification has settled.
 
 pub mod attack;
 pub mod certify;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod exact;
 pub mod feed;
+pub mod journal;
 pub mod measure;
 pub mod radius;
 pub mod run;

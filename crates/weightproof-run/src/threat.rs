@@ -113,3 +113,50 @@ pub fn parse(text: &str) -> Result<ThreatModel, RunError> {
         RunError::ThreatText { message: format!("{first}{what}") }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weightproof::network::Activation;
+    use weightproof_testkit::damage::damaged;
+    use weightproof_testkit::networks::Blueprint;
+
+    /// Everything that a file may say.
+    const FILE: &str = r#"kind = "absolute"
+radius = 0.001
+bias-radius = 0.0
+input-radius = 0.01
+activation-radius = 0.002
+layers = ["dense0", "dense1"]
+[layer.dense0]
+radius = 0.0005
+bias-radius = 0.001
+[layer.dense1]
+radius = [0.001, 0.002]
+"#;
+
+    /// A short fuzz: damaged files are read or refused with a message, and what is read makes sets or an error.
+    #[test]
+    fn mutated_threat_models_never_panic() {
+        let network = Blueprint::new(&[2, 3, 2], Activation::Relu, 1).build();
+        assert!(parse(FILE).is_ok(), "{:?}", parse(FILE));
+        let (mut errors, mut models) = (0, 0);
+        for bytes in damaged(FILE, 4000) {
+            let Ok(text) = String::from_utf8(bytes) else { continue };
+            match parse(&text) {
+                Ok(model) => {
+                    let config = ThreatConfig::new(model, vec![0.1], None);
+                    let told = |error: RunError| assert!(!error.to_string().is_empty());
+                    config.sets(&network, None).map_or_else(told, drop);
+                    config.unit_set(&network, None).map_or_else(told, drop);
+                    models += 1;
+                }
+                Err(error) => {
+                    assert!(!error.to_string().is_empty());
+                    errors += 1;
+                }
+            }
+        }
+        assert!(errors > 1000 && models > 100, "both happen: {errors} {models}");
+    }
+}

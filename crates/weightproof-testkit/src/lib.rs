@@ -7,8 +7,10 @@
 //! * [`oracle`]: enumeration of vertices, and many points of a set.
 //! * [`mod@reference`]: the linear bound by its definition.
 //! * [`emulation`]: inference in a number format, in software.
+//! * [`damage`]: damaged texts for parsers.
 //! * [`suite`]: what every bound method must satisfy on them.
 
+pub mod damage;
 pub mod emulation;
 pub mod images;
 pub mod networks;

@@ -6,35 +6,48 @@
 //! ```
 //!
 //! A [`Network`](network::Network) and a [`ThreatModel`](threat::ThreatModel) give a
-//! [`PerturbationSet`](threat::PerturbationSet); a [bound method](bounds::METHODS) gives lower bounds of the margins over it,
-//! [`Certifier`](certify::Certifier) turns them into verdicts, [`Attacker`](attack::Attacker) looks for perturbations that break
-//! the property, and [`RadiusSearch`](radius::RadiusSearch) finds the largest radius of each kind.
+//! [`PerturbationSet`](threat::PerturbationSet). Three functions answer the questions of the command line about it:
+//! [`certify`](fn@certify) proves, [`attack`](fn@attack) breaks, [`radius`](fn@radius) finds how far a set may grow until either happens.
 //!
 //! ```
-//! use weightproof::certify::{Certifier, CertifyOptions};
+//! use weightproof::attack::{AttackKind, AttackOptions};
+//! use weightproof::certify::CertifyOptions;
 //! use weightproof::kernels::Matrix;
 //! use weightproof::network::{Activation, NetworkBuilder};
 //! use weightproof::property::Property;
+//! use weightproof::radius::RadiusOptions;
 //! use weightproof::threat::{Kind, ThreatModel};
 //! use weightproof::verdict::{Samples, Verdict};
 //!
-//! // f(x) = (relu(x), 0): class 0 wins for x = 1 until a weight moves by a half.
+//! // f(x) = (max(x, 0), 0): class 0 wins for x = 1 until a weight moves by a half.
 //! let mut builder = NetworkBuilder::new(vec![1]);
 //! let p = builder.dense("first", 0, Matrix::from_vec(1, 1, vec![1.0]), Vec::new())?;
 //! let z = builder.activation("relu", p, Activation::Relu)?;
 //! builder.dense("second", z, Matrix::from_vec(2, 1, vec![1.0, 0.0]), Vec::new())?;
 //! let network = builder.finish()?;
+//! let samples = Samples { first: 0, inputs: &[1.0], labels: Some(&[0]) };
+//! let set = ThreatModel::new(Kind::Absolute, 0.3).resolve(&network)?;
 //!
-//! let unit = ThreatModel::new(Kind::Absolute, 1.0).resolve(&network)?;
-//! let options = CertifyOptions::new("linear", Property::Label);
-//! let certifier = Certifier::new(&network, &[unit.scaled(0.3), unit.scaled(0.6)], options)?;
-//! let found = certifier.certify(Samples { first: 0, inputs: &[1.0], labels: Some(&[0]) });
+//! let linear = CertifyOptions::new("linear", Property::Label);
+//! let proved = weightproof::certify(&network, samples, &set, linear.clone())?;
 //! // (1 − r)(1 − r) − (1 − r) r is the worst margin for r ≤ 1/2.
-//! assert_eq!(found[0][0].verdict, Verdict::Verified);
-//! assert!((found[0][0].margin_lower - 0.7 * 0.4).abs() < 1e-6);
-//! assert_eq!(found[1][0].verdict, Verdict::Unknown);
+//! assert_eq!(proved[0].verdict, Verdict::Verified);
+//! assert!((proved[0].margin_lower - 0.7 * 0.4).abs() < 1e-6);
+//!
+//! let gradient = AttackOptions::new(AttackKind::NeuronSpace, Property::Label);
+//! let broken = weightproof::attack(&network, samples, &set.scaled(2.0), gradient.clone())?;
+//! assert_eq!(broken[0].verdict, Verdict::Falsified);
+//!
+//! let unit = set.scaled(1.0 / 0.3);
+//! let radius = weightproof::radius(&network, samples, &unit, RadiusOptions::new(linear, Some(gradient)))?;
+//! assert!(radius[0].certified_radius > 0.49 && radius[0].attacked_radius.unwrap() < 0.51);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Behind them stand engines that are built once and used for many batches: [`Certifier`](certify::Certifier) runs a
+//! [bound method](bounds::METHODS), [`ExactCertifier`](exact::ExactCertifier) proves or breaks every sample within limits,
+//! [`Attacker`](attack::Attacker) searches, and [`RadiusSearch`](radius::RadiusSearch) bisects. Networks and data come from files with
+//! the crate `weightproof-formats`.
 
 pub mod attack;
 pub mod bounds;
@@ -47,7 +60,9 @@ pub mod network;
 pub mod property;
 pub mod radius;
 pub mod stop;
+mod tasks;
 pub mod threat;
 pub mod verdict;
 
+pub use tasks::{TaskError, attack, certify, radius};
 pub use weightproof_kernels as kernels;

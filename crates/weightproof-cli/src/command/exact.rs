@@ -5,7 +5,6 @@ use crate::args::{CertifyArgs, OracleArg};
 use crate::config::MethodConfig;
 use crate::error::Failure;
 use crate::interrupt;
-use crate::journal::{self, Journal, Settled};
 use crate::oracle::{self, Oracle};
 use crate::output;
 use crate::session::{Arguments, Session};
@@ -20,6 +19,7 @@ use weightproof::network::Network;
 use weightproof::verdict::{Reason, Samples, Verdict};
 use weightproof_report::{BudgetReport, ExactRecord, Record};
 use weightproof_run::exact::{BATCH, options, report};
+use weightproof_run::journal::{self, Journal, Settled};
 
 /// Runs the command.
 pub(super) fn run(

@@ -1,4 +1,5 @@
-//! The book: every command on its pages runs, and prints what the page shows; every page is in the summary, every link leads somewhere.
+//! The book: every command on its pages runs, and prints what the page shows; every page is in the summary. Links are
+//! tested by `tests/documents.rs` of `weightproof-testkit`.
 //!
 //! ```text
 //! ```console          one block; all blocks of a page share a folder with model.onnx and mnist/
@@ -130,21 +131,11 @@ fn every_command_prints_what_its_page_shows() {
 }
 
 #[test]
-fn every_page_is_in_the_summary_and_every_link_leads_somewhere() {
+fn every_page_is_in_the_summary() {
     let summary = fs::read_to_string(docs().join("SUMMARY.md")).unwrap();
     for page in pages() {
         let name = page.to_str().unwrap();
-        assert!(
-            name == "SUMMARY.md" || summary.contains(&format!("({name})")),
-            "{name} is not in the summary"
-        );
-        let text = fs::read_to_string(docs().join(&page)).unwrap();
-        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
-            let file = link.split('#').next().unwrap();
-            if !file.is_empty() && !link.starts_with("http") {
-                let target = docs().join(&page).parent().unwrap().join(file);
-                assert!(target.exists(), "{name}: there is no {link}");
-            }
-        }
+        let listed = name == "SUMMARY.md" || summary.contains(&format!("({name})"));
+        assert!(listed, "{name} is not in the summary");
     }
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::html::Page;
+use weightproof_testkit::damage::damaged;
 
 fn run(samples: &str, summary: &str) -> String {
     format!(
@@ -71,4 +73,24 @@ fn bytes_that_are_wrong_do_not_panic() {
         let _ = read("r.json", &bytes);
         let _ = read("r.json", &whole[..k]);
     }
+}
+
+/// A short fuzz: damaged results are read or refused with a message, and what is read becomes a page.
+#[test]
+fn mutated_results_never_panic() {
+    let (mut errors, mut pages) = (0, 0);
+    for bytes in damaged(&run(SAMPLE, SUMMARY), 4000) {
+        match read("r.json", &bytes) {
+            Ok(loaded) => {
+                assert!(Page::new(&[loaded]).html().contains("</html>"));
+                pages += 1;
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                let _ = error.hint();
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > 1000 && pages > 100, "both happen: {errors} {pages}");
 }

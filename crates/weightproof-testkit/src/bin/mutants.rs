@@ -32,6 +32,21 @@ struct Mutant {
     to: String,
     /// The module of the tests that must notice; by default [`TESTS`].
     test: Option<String>,
+    /// Features that this test needs. All of them need HiGHS.
+    features: Option<String>,
+}
+
+impl Mutant {
+    /// Whether what its test needs is there; says so when it is not.
+    fn runs(&self) -> bool {
+        let highs =
+            || Command::new("pkg-config").args(["--exists", "highs"]).status().is_ok_and(|s| s.success());
+        let runs = self.features.is_none() || highs();
+        if !runs {
+            println!("skipped  {}: pkg-config finds no HiGHS", self.name);
+        }
+        runs
+    }
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -39,9 +54,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let text = fs::read_to_string(root.join("crates/weightproof/tests/mutants.toml"))?;
     let mut catalogue: Catalogue = toml::from_str(&text)?;
     catalogue.mutant = chosen(catalogue.mutant, &env::args().skip(1).collect::<Vec<_>>())?;
+    catalogue.mutant.retain(Mutant::runs);
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let first = Bench::new(&root, &target, 0)?;
-    if !first.tests_pass(&TESTS)? {
+    // Other tests are those of one module, which whoever asks for them runs before.
+    if catalogue.mutant.iter().any(|m| m.test.is_none()) && !first.tests_pass(&TESTS)? {
         return Err("the tests fail without any mutation".into());
     }
     // A compiler uses one processor for about half of its time.
@@ -129,7 +146,10 @@ impl Bench {
         fs::write(&path, source.replace(&mutant.from, &mutant.to))?;
         let survived = match &mutant.test {
             None => self.tests_pass(&TESTS)?,
-            Some(module) => self.tests_pass(&[Tests { target: CORE, module }])?,
+            Some(module) => {
+                let features = mutant.features.as_deref();
+                self.tests_pass(&[Tests { target: CORE, module, features }])?
+            }
         };
         fs::write(&path, source)?;
         Ok(survived)
@@ -141,6 +161,7 @@ impl Bench {
             let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
                 .args(["test", "--offline", "--no-run", "-p", "weightproof"])
                 .args(tests.target)
+                .args(tests.features.iter().flat_map(|features| ["--features", features]))
                 .current_dir(&self.copy)
                 .env("CARGO_TARGET_DIR", &self.build)
                 .output()?;
@@ -166,16 +187,20 @@ impl Bench {
 struct Tests<'a> {
     /// What cargo calls the program.
     target: &'static [&'static str],
-    /// What their names begin with.
+    /// What their names contain.
     module: &'a str,
+    /// Features that they need.
+    features: Option<&'a str>,
 }
 
 const CORE: &[&str] = &["--test", "core"];
 
 /// The tests of the crate. The suite comes first: it compiles the crate once and catches most mutants, and what it catches
 /// needs no unit tests, which compile the crate a second time.
-const TESTS: [Tests<'static>; 2] =
-    [Tests { target: CORE, module: "suite::" }, Tests { target: &["--lib"], module: "" }];
+const TESTS: [Tests<'static>; 2] = [
+    Tests { target: CORE, module: "suite::", features: None },
+    Tests { target: &["--lib"], module: "", features: None },
+];
 
 /// Runs the tests of a module until one fails, which is all that a mutant needs.
 fn passes(executable: &Path, module: &str, folder: &Path) -> Result<bool, Box<dyn Error>> {

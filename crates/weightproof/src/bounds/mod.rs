@@ -11,8 +11,6 @@ mod state;
 
 pub use intersect::intersect;
 pub use interval::Interval;
-#[cfg(feature = "milp")]
-pub(crate) use interval::propagate as interval_states;
 pub(crate) use linear::{Bounded, Domain, Domains, Open, Part, Root};
 pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized};
 pub use norm_product::NormProduct;

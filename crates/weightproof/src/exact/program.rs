@@ -1,4 +1,5 @@
-//! One sample and one specification row as a mixed-integer linear program (theory.md §3, §6).
+//! One sample and one specification row as a mixed-integer linear program (theory.md §3, §6). Without integrality it bounds the leaves
+//! of the search.
 //!
 //! ```text
 //! minimise    v_plus − v_minus                                             over the outputs
@@ -10,7 +11,7 @@
 //! Without integrality the rectifier is the triangle below the chord, `r ≤ u (p − l)/(u − l)`, and the magnitude lies below its
 //! chord, so that one program serves both, see [`Program::relaxed`].
 //!
-//! It shares no code with the bound methods: it is what they are judged by.
+//! The oracle writes its programs by other code, `exact/oracle/milp.rs`: nothing here judges the search.
 
 use super::encode::Place;
 use super::rows::Encoder;

@@ -136,7 +136,7 @@ pub struct PerturbationSet {
     pub input_range: Option<(f64, f64)>,
     /// `|ẑ_j − ρ(p̂)_j| ≤ activation_radius` after every activation.
     pub activation_radius: f64,
-    /// Values read by a dense layer, a convolution or a sum must stay within this magnitude for the set to describe the hardware (§9).
+    /// Values read by a dense layer, a convolution or a sum must stay within this magnitude for the set to describe the hardware (theory.md §9).
     pub value_limit: Option<f64>,
 }
 

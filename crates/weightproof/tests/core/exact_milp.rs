@@ -1,4 +1,5 @@
-//! Branch and bound against the mixed-integer oracle (theory.md §13): two programs that share no code give one minimum.
+//! Branch and bound against the mixed-integer oracle (theory.md §13.4): two solvers that share the question, and no bound, box or
+//! row, give one minimum.
 #![cfg(feature = "milp")]
 
 use std::time::Duration;
@@ -8,7 +9,7 @@ use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
 use weightproof::network::{Activation, Network};
 use weightproof::property::{Property, SpecRow};
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
-use weightproof::verdict::{Precision, Samples};
+use weightproof::verdict::{Precision, Samples, Verdict};
 use weightproof_testkit::networks::{Blueprint, Design, input, rng};
 
 /// What is left between bound and found margin.
@@ -79,6 +80,39 @@ fn the_judge_sees_the_sign() {
                 Judgement::Open => assert!(least.abs() < 1e-4, "{seed} {name} {least}"),
             }
             proved += usize::from(least > 1e-4);
+        }
+    }
+    assert!(proved > 20 && broken > 20, "both verdicts occur: {proved} {broken}");
+}
+
+/// What the search proves the judge does not break, and what it breaks the judge does not prove. The judge sees every rival and
+/// takes nothing from the search, so this alone notices a linear bound that is too high.
+#[test]
+fn the_judge_contradicts_no_search() {
+    let (mut proved, mut broken) = (0, 0);
+    for seed in 0..40 {
+        let network = Blueprint::new(&[2, 4, 3, 3], Activation::Relu, seed).build();
+        let x = input(2, true, &mut rng(seed));
+        for (name, set) in boxes(&network) {
+            let options = ExactOptions::new(CertifyOptions::new("exact", Property::Prediction));
+            let certifier = ExactCertifier::new(&network, std::slice::from_ref(&set), options);
+            let found = certifier.certify(Samples { first: 0, inputs: &x, labels: None }).remove(0).remove(0);
+            let judge = Judge::new(&network, &set, Property::Prediction, OracleOptions::default());
+            let told = format!(
+                "{seed} {name}: margin from {} to {}",
+                found.certificate.margin_lower, found.worst_margin
+            );
+            match (found.certificate.verdict, judge.settle(&x, None).unwrap()) {
+                (Verdict::Verified, judged) => {
+                    assert!(!matches!(judged, Judgement::Broken(_)), "{told}");
+                    proved += usize::from(judged == Judgement::Proved);
+                }
+                (Verdict::Falsified, judged) => {
+                    assert!(judged != Judgement::Proved, "{told}");
+                    broken += usize::from(judged != Judgement::Open);
+                }
+                (Verdict::Unknown, _) => {}
+            }
         }
     }
     assert!(proved > 20 && broken > 20, "both verdicts occur: {proved} {broken}");

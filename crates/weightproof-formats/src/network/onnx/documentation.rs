@@ -1,4 +1,4 @@
-//! The page on operators and the table in README, written from the table of operators and the exported models that the tests
+//! The page on operators and the table of exporters, written from the table of operators and the exported models that the tests
 //! read.
 //!
 //! `UPDATE_SNAPSHOTS=1 cargo test -p weightproof-formats --lib` writes them anew.
@@ -77,7 +77,7 @@ Rules that hold for all operators:
   broadcasting between two computed values are errors.
 ";
 
-/// The table in README: what each exporter writes, and what is read besides.
+/// The table of the page on convolutional networks: what each exporter writes, and what is read besides.
 fn summary() -> String {
     let mut rest: BTreeSet<&str> = SUPPORTED_OPERATORS.iter().map(|o| o.name).collect();
     let mut table = "| exporter | operators that are tested on its networks |\n|---|---|\n".to_owned();
@@ -108,11 +108,11 @@ fn the_page_on_operators_is_up_to_date() {
 }
 
 #[test]
-fn the_table_in_readme_is_up_to_date() {
+fn the_table_of_exporters_is_up_to_date() {
     const START: &str = "<!-- operators -->\n";
     const END: &str = "<!-- end of operators -->";
-    check("README.md", |readme| {
-        let (before, rest) = readme.split_once(START).expect("the start of the table");
+    check("docs/convolutional.md", |page| {
+        let (before, rest) = page.split_once(START).expect("the start of the table");
         let (_, after) = rest.split_once(END).expect("the end of the table");
         format!("{before}{START}{}{END}{after}", summary())
     });

@@ -1,13 +1,11 @@
 //! Samples settled by the solver alone.
 
-use super::{OracleError, OracleOptions, Outcome, solve};
+use super::milp::{Boxes, Milp};
+use super::{OracleError, OracleOptions, Outcome};
 use crate::attack::{AttackKind, AttackOptions, Attacker, Ground, SampleAttack, Suggestions};
-use crate::bounds::{Block, Branching, Domains, Open, Prepared, method};
-use crate::exact::program::{Program, Row};
-use crate::kernels::Matrix;
-use crate::model::{Model, Radii};
+use crate::exact::program::ProgramError;
 use crate::network::Network;
-use crate::property::{Property, Specification};
+use crate::property::{Property, SpecRow};
 use crate::threat::PerturbationSet;
 use crate::verdict::{Clean, Precision, Samples, Verdict};
 use std::time::Instant;
@@ -25,7 +23,7 @@ pub struct Judge<'n> {
 /// What the solver says about a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
-    /// Every margin is above zero: by linear bounds, or because the solver finds no point where it is not.
+    /// Every margin is above zero: the solver finds no point where it is not.
     Proved,
     /// The solver's point, taken into the set and checked by the plain forward pass, breaks the property.
     Broken(SampleAttack),
@@ -34,7 +32,7 @@ pub enum Judgement {
 }
 
 impl<'n> Judge<'n> {
-    /// `options.time` is for all rows of a sample together, bounds and programs included.
+    /// `options.time` is for all rows of a sample together.
     ///
     /// # Panics
     /// For [`Property::Deviation`], whose rows are no margins.
@@ -53,12 +51,12 @@ impl<'n> Judge<'n> {
         Judge { network, set, property, options, attacker, ground: Ground::new(network, set) }
     }
 
-    /// Settles the sample `x` by one feasibility problem for each margin that method `linear` does not prove:
+    /// Settles the sample `x` by one feasibility problem for each rival class:
     ///
     /// ```text
     /// a point of the program with f_target − f_rival ≤ 0?       none: proved; one that stands the check: broken
     /// ```
-    /// The boxes of the program are those that the root of the project's own search has, not intervals.
+    /// Rivals with the least margins of the unperturbed network come first, as they are most likely to break the sample.
     ///
     /// # Guarantee
     /// `Proved` is an *estimate*: the solver computes in f64 with [`TOLERANCE`](super::TOLERANCE). `Broken` is checked.
@@ -67,45 +65,27 @@ impl<'n> Judge<'n> {
     /// [`OracleError`]; running out of time leaves a sample [`Judgement::Open`].
     ///
     /// # Panics
-    /// When `x` is not one input, or the property needs a label and there is none.
+    /// When the property needs a label and there is none.
     pub fn settle(&self, x: &[f64], label: Option<u32>) -> Result<Judgement, OracleError> {
         let start = Instant::now();
+        ProgramError::check(self.network, self.set, x, SpecRow::lower(0))?;
+        let outputs = self.network.forward(x);
+        let target = Clean::of(&outputs, 0, label, self.property, 0.0).target;
+        let mut rivals: Vec<usize> = (0..outputs.len()).filter(|j| *j != target).collect();
+        rivals.sort_by(|&a, &b| outputs[b].total_cmp(&outputs[a]));
+        let end = self.options.time.map(|time| start + time);
+        let milp = Milp::new(self.network, self.set, x, Boxes::Narrowed(end))?;
         let labels = label.map(|label| [label]);
         let samples = Samples { first: 0, inputs: x, labels: labels.as_ref().map(<[u32; 1]>::as_slice) };
-        let model = Model::<f64>::new(self.network);
-        let radii = Radii::new(self.set, self.network.nodes().len());
-        let prepared = Prepared::new(&model, &radii);
-        let values = model.forward(Matrix::from_vec(1, x.len(), x.to_vec()));
-        let outputs = values[values.len() - 1].row(0);
-        let clean = Clean::of(outputs, 0, label, self.property, 0.0);
-        let spec = Specification::margins(&[clean.target], outputs.len());
-        let linear = method::<f64>("linear").expect("the method exists");
-        let bounds = linear.lower_bounds(&Block { prepared: &prepared, values: &values }, &spec);
-        if let Some(reason) = bounds.void[0] {
-            return Err(OracleError::Void(reason));
-        }
-        let rows = spec.rows.iter().zip(&bounds.lower).enumerate();
-        let mut open: Vec<Open<f64>> = rows
-            .filter(|(_, (_, lower))| !(**lower > 0.0))
-            .map(|(k, (&row, &lower))| Open { k, row, lower })
-            .collect();
-        // What is most likely to be broken comes first.
-        open.sort_by(|a, b| a.lower.total_cmp(&b.lower));
-        if open.is_empty() {
-            return Ok(Judgement::Proved);
-        }
-        let domains = Domains::new(&prepared, &values, Branching::default());
-        let boxes = domains.boxes_of(&domains.roots(vec![(0, open.clone())])[0]);
         let suggestions = Suggestions::new(&self.attacker, &self.ground, samples);
         let mut proved = true;
-        for Open { row, .. } in open {
-            let ends = |node: usize, k: usize| (boxes[node].0[k], boxes[node].1[k]);
-            let program = breaking(Program::new(self.network, self.set, x, ends, row)?);
+        for rival in rivals {
             let time = self.options.time.map(|time| time.saturating_sub(start.elapsed()));
             if time.is_some_and(|time| time.is_zero()) {
                 return Ok(Judgement::Open);
             }
-            let answer = solve(&program, &OracleOptions { time, ..self.options })?;
+            let row = SpecRow::difference(target, rival);
+            let answer = milp.minimise(row, true, &OracleOptions { time, ..self.options })?;
             if answer.outcome == Outcome::Infeasible || answer.lower > 0.0 {
                 continue;
             }
@@ -119,14 +99,4 @@ impl<'n> Judge<'n> {
         }
         Ok(if proved { Judgement::Proved } else { Judgement::Open })
     }
-}
-
-/// The program on the points whose objective is not above zero.
-fn breaking(mut program: Program) -> Program {
-    let costs = program.objective.iter().copied().enumerate();
-    let terms: Vec<(usize, f64)> = costs.filter(|(_, cost)| *cost != 0.0).collect();
-    if !terms.is_empty() {
-        program.rows.push(Row { terms, lower: f64::NEG_INFINITY, upper: -program.constant });
-    }
-    program
 }

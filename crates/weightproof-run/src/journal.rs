@@ -6,7 +6,7 @@
 //! ```
 //! Lines are believed as they are: a journal is as trustworthy as whoever can write to it.
 
-use crate::error::Failure;
+use crate::RunError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use weightproof::verdict::Reason;
+use weightproof_formats::FormatError;
 use weightproof_report::ExactRecord;
 
 /// What the first line of a journal names.
@@ -46,17 +47,20 @@ impl Journal {
     /// Reads what is settled, or starts a new file; `identity` is an object with all that results depend on.
     ///
     /// A last line without an end was being written when the run was killed: it is overwritten.
-    pub fn open(path: &Path, identity: &Value) -> Result<(Settled, Journal), Failure> {
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or is no journal of this run; then nothing in it is changed.
+    pub fn open(path: &Path, identity: &Value) -> Result<(Settled, Journal), RunError> {
         let header = header(identity);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = file.map_err(Failure::io(path))?;
-        if !file.metadata().map_err(Failure::io(path))?.is_file() {
-            return Err(Failure::new(format!("{}: expected a file for the journal", path.display())));
+        let mut file = file.map_err(FormatError::io(path))?;
+        if !file.metadata().map_err(FormatError::io(path))?.is_file() {
+            return Err(RunError::misfit(format!("{}: expected a file for the journal", path.display())));
         }
-        let (settled, end) = read(&file, path, &header)?;
+        let (settled, end) = read(&file, &header).map_err(|error| error.in_file(path))?;
         let prepared = file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)));
-        prepared.map_err(Failure::io(path))?;
+        prepared.map_err(FormatError::io(path))?;
         let mut journal = Journal { out: BufWriter::new(file), path: path.into() };
         if end == 0 {
             journal.write(|out| out.write_all(header.as_bytes()))?;
@@ -65,15 +69,19 @@ impl Journal {
     }
 
     /// Adds a sample that is settled for set `set`.
-    pub fn append(&mut self, set: usize, record: &ExactRecord) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// The line cannot be written.
+    pub fn append(&mut self, set: usize, record: &ExactRecord) -> Result<(), RunError> {
         self.write(|out| {
             serde_json::to_writer(&mut *out, &Line { set, record })?;
             out.write_all(b"\n")
         })
     }
 
-    fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), Failure> {
-        write(&mut self.out).and_then(|()| self.out.flush()).map_err(Failure::io(&self.path))
+    fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), RunError> {
+        let written = write(&mut self.out).and_then(|()| self.out.flush());
+        written.map_err(FormatError::io(&self.path)).map_err(RunError::from)
     }
 }
 
@@ -94,20 +102,47 @@ fn header(identity: &Value) -> String {
     format!("{header}\n")
 }
 
+/// Why a journal is not read.
+#[derive(Debug)]
+enum Unread {
+    Io(io::Error),
+    Wrong { message: String, hint: Option<&'static str> },
+}
+
+impl Unread {
+    fn in_file(self, path: &Path) -> RunError {
+        match self {
+            Unread::Io(error) => FormatError::io(path)(error).into(),
+            Unread::Wrong { message, hint } => {
+                RunError::Misfit { message: format!("{}: {message}", path.display()), hint }
+            }
+        }
+    }
+}
+
+/// The samples in the text of a journal of the run that `identity` describes.
+///
+/// # Errors
+/// What is wrong, and where: the text is no journal, or that of another run, or a line is no settled sample.
+pub fn parse(text: &[u8], identity: &Value) -> Result<Settled, RunError> {
+    let found = read(text, &header(identity)).map_err(|error| error.in_file(Path::new("journal")))?;
+    Ok(found.0)
+}
+
 /// Samples of the journal, and where its last whole line ends.
-fn read(file: &File, path: &Path, header: &str) -> Result<(Settled, u64), Failure> {
-    let mut reader = BufReader::new(file);
+fn read(source: impl Read, header: &str) -> Result<(Settled, u64), Unread> {
+    let mut reader = BufReader::new(source);
     let mut line = Vec::new();
     let mut next = |line: &mut Vec<u8>| {
         line.clear();
-        reader.by_ref().take(MOST_BYTES).read_until(b'\n', line).map_err(Failure::io(path))
+        reader.by_ref().take(MOST_BYTES).read_until(b'\n', line).map_err(Unread::Io)
     };
     let mut end = next(&mut line)? as u64;
     let mut settled = Settled::new();
     if line != header.as_bytes() {
         // Nothing, or a part of the first line.
         let torn = header.as_bytes().starts_with(&line);
-        return if torn { Ok((settled, 0)) } else { Err(foreign(path, header, &line)) };
+        return if torn { Ok((settled, 0)) } else { Err(foreign(header, &line)) };
     }
     for number in 2.. {
         let length = next(&mut line)? as u64;
@@ -115,8 +150,8 @@ fn read(file: &File, path: &Path, header: &str) -> Result<(Settled, u64), Failur
             break;
         }
         let Line { set, record } = serde_json::from_slice::<Line<ExactRecord>>(&line).map_err(|error| {
-            let path = path.display();
-            Failure::new(format!("{path}: line {number}: expected a settled sample: {error}"))
+            let message = format!("line {number}: expected a settled sample: {error}");
+            Unread::Wrong { message, hint: None }
         })?;
         settled.insert((set, record.certify.index), record);
         end += length;
@@ -125,19 +160,18 @@ fn read(file: &File, path: &Path, header: &str) -> Result<(Settled, u64), Failur
 }
 
 /// The error for a file that begins with another line.
-fn foreign(path: &Path, header: &str, line: &[u8]) -> Failure {
-    let path = path.display();
+fn foreign(header: &str, line: &[u8]) -> Unread {
     let parse = |line: &[u8]| serde_json::from_slice::<Value>(line).unwrap_or_default();
     let (ours, theirs) = (parse(header.as_bytes()), parse(line));
     if theirs["schema"] != SCHEMA {
-        let message = format!("{path}: expected a journal of certify --method exact, found another file");
-        return Failure::new(message).hint("--journal names a file of its own");
+        let message = "expected a journal of certify --method exact, found another file".into();
+        return Unread::Wrong { message, hint: Some("--journal names a file of its own") };
     }
     let keys = ours.as_object().into_iter().flat_map(|ours| ours.keys());
     let differing: Vec<&str> = keys.filter(|key| ours[*key] != theirs[*key]).map(String::as_str).collect();
-    let differing = differing.join(", ");
-    Failure::new(format!("{path}: expected the journal of this run, found that of another: {differing}"))
-        .hint("give a new file, or the settings of that run")
+    let message =
+        format!("expected the journal of this run, found that of another: {}", differing.join(", "));
+    Unread::Wrong { message, hint: Some("give a new file, or the settings of that run") }
 }
 
 #[cfg(test)]
@@ -145,6 +179,7 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::fs;
+    use weightproof_testkit::damage::damaged;
 
     fn record(index: usize, reason: Option<&str>) -> ExactRecord {
         let verdict = if reason.is_some() { "unknown" } else { "verified" };
@@ -212,11 +247,33 @@ mod tests {
         fs::remove_file(&path).unwrap();
         open(1).unwrap();
         let error = open(2).unwrap_err().to_string();
-        assert!(error.contains("found that of another: seed\n"), "{error}");
+        assert!(error.contains("found that of another: seed"), "{error}");
         let text = fs::read_to_string(&path).unwrap() + "{\"set\":0}\n";
         fs::write(&path, &text).unwrap();
         assert!(open(1).unwrap_err().to_string().contains("line 2: expected a settled sample"));
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
         assert!(Journal::open(folder.path(), &json!({})).is_err());
+    }
+
+    /// A short fuzz: damaged bytes give samples or an error, never a panic; `parse` sees what `open` sees.
+    #[test]
+    fn mutated_journals_never_panic() {
+        let identity = json!({ "seed": 1 });
+        let line =
+            |index| serde_json::to_string(&Line { set: 0, record: record(index, None) }).unwrap() + "\n";
+        let whole = header(&identity) + &line(5) + &line(6);
+        assert_eq!(parse(whole.as_bytes(), &identity).unwrap().len(), 2);
+        let mut errors = 0;
+        let mut samples = 0;
+        for damaged in damaged(&whole, 4000) {
+            match parse(&damaged, &identity) {
+                Ok(settled) => samples += settled.len(),
+                Err(error) => {
+                    assert!(!error.to_string().is_empty());
+                    errors += 1;
+                }
+            }
+        }
+        assert!(errors > 1000 && samples > 100, "both happen: {errors} {samples}");
     }
 }
