@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use weightproof::network::Activation;
     use weightproof_testkit::damage::damaged;
-    use weightproof_testkit::networks::Blueprint;
+    use weightproof_testkit::networks::{Blueprint, Design};
 
     /// Everything that a file may say.
     const FILE: &str = r#"kind = "absolute"
