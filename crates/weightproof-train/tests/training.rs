@@ -232,7 +232,8 @@ fn checkpoints_of_other_settings_and_damaged_ones_are_refused() {
 /// A checkpoint in the middle of the second epoch that was written when gradients came from another library.
 #[test]
 fn a_checkpoint_of_version_0_1_0_resumes() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoint-0.1.0.safetensors");
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoint-0.1.0.safetensors");
     let mut config = config(&["cross-entropy", "interval"]);
     config.network.sizes = Some(vec![4, 6, 3]);
     let mut trainer = Trainer::new(config).unwrap();
