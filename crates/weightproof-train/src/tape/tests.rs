@@ -41,7 +41,6 @@ fn check<T: Scalar>(
                 operands[k].iter().zip(&directions[k]).map(|(&x, &d)| x + along * d).collect::<Vec<T>>()
             };
             let values: Vec<Vec<T>> = (0..shapes.len()).map(moved).collect();
-            let weights: Vec<T>;
             let tape = Tape::new(&pool);
             let vars: Vec<Var<'_, T>> = (0..shapes.len())
                 .map(|k| {
@@ -53,7 +52,7 @@ fn check<T: Scalar>(
                 })
                 .collect();
             let result = f(&vars, fixed);
-            weights = wave(result.shape()[0] * result.shape()[1], 2.9);
+            let weights = wave::<T>(result.shape()[0] * result.shape()[1], 2.9);
             let scaled = result * tape.constant(weights.iter().copied(), result.shape());
             let loss = scaled.mean();
             tape.backward(loss, T::one());
