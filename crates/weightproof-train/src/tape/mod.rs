@@ -3,10 +3,10 @@
 //! ```text
 //! v_k = op_k(v_i, v_j, …)          g_i += (∂op_k/∂v_i)ᵀ g_k   for k from the last to the first,   g_k = ∂loss/∂v_k
 //! ```
-//! Every value is a matrix (rows, cols), row-major. An operation is a type with [`Operation::forward`] and its adjoint
-//! [`Operation::backward`]; products and convolutions are the core's. Gradients are computed only for what depends on a
-//! parameter. Memory comes from a [`Pool`], to which it returns with the tape: a step like the one before allocates nothing.
-//! A tape works on one thread, and all sums are in a fixed order.
+//! Every value is a matrix (rows, cols), row-major. An operation is a type with a forward pass and its adjoint beside it; products
+//! and convolutions are the core's. Gradients are computed only for what depends on a parameter. Parameters and batches are
+//! borrowed; all other values and gradients come from a [`Pool`] and return to it with the tape, so that operations of a step
+//! like the one before allocate none. A tape works on one thread, and all sums are in a fixed order.
 
 mod boxes;
 mod elementwise;
