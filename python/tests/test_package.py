@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import pathlib
 import subprocess
 import sys
@@ -92,3 +93,17 @@ def code(path: pathlib.Path) -> list[str]:
         elif inside:
             cells[-1] += line + "\n"
     return cells
+
+
+def test_the_command_is_that_of_the_command_line() -> None:
+    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        whole = [sys.executable, "-m", "weightproof", *arguments]
+        return subprocess.run(whole, capture_output=True, text=True, check=False)
+
+    certified = command("certify", "--samples", "20", "--radius", "0.001", "--format", "json")
+    result = wp.certify(*wp.examples.mnist(samples=20), radius=0.001)
+    summary = json.loads(certified.stdout)["results"][0]["summary"]
+    assert summary["certified"] == round(result.certified_accuracy * 20)
+    assert certified.returncode == (0 if summary["certified"] == 20 else 1)
+    wrong = command("certify", "--no-such-flag")
+    assert wrong.returncode == 2 and not wrong.stdout and "--no-such-flag" in wrong.stderr

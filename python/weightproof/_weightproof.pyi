@@ -22,6 +22,7 @@ __all__ = [
     "attack",
     "certify",
     "load_data",
+    "main",
     "measure",
     "parse_threat",
     "radius",
