@@ -155,6 +155,7 @@ impl From<ThreatError> for Failure {
             ThreatError::OutOfRange { .. } => Some("choose a format with a larger range".into()),
             ThreatError::UnknownKind { .. }
             | ThreatError::Bits { .. }
+            | ThreatError::UnknownSetting { .. }
             | ThreatError::BadRadius { .. }
             | ThreatError::RowCount { .. }
             | ThreatError::RowsUnsupported { .. }

@@ -51,8 +51,14 @@ pub trait Scalar:
     const NAME: &'static str;
     /// Bounds larger than this are treated as overflow: products of them could leave the range of the type.
     const OVERFLOW: f64;
-    /// Rounds to this type.
+    /// Rounds to the nearest number of this type.
     fn from_f64(value: f64) -> Self;
+    /// The smallest number of this type that is at least `value`.
+    fn from_f64_up(value: f64) -> Self;
+    /// The largest number of this type that is at most `value`.
+    fn from_f64_down(value: f64) -> Self {
+        -Self::from_f64_up(-value)
+    }
     /// Exact conversion.
     fn to_f64(self) -> f64;
 }
@@ -62,6 +68,10 @@ impl Scalar for f32 {
     const OVERFLOW: f64 = 1e30;
     fn from_f64(value: f64) -> Self {
         value as f32
+    }
+    fn from_f64_up(value: f64) -> Self {
+        let nearest = value as f32;
+        if f64::from(nearest) < value { nearest.next_up() } else { nearest }
     }
     fn to_f64(self) -> f64 {
         f64::from(self)
@@ -74,7 +84,30 @@ impl Scalar for f64 {
     fn from_f64(value: f64) -> Self {
         value
     }
+    fn from_f64_up(value: f64) -> Self {
+        value
+    }
     fn to_f64(self) -> f64 {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn casts_round_outward() {
+        for k in 1..4000 {
+            let value = (f64::from(k) * 0.37).sin() * 2.0_f64.powi(k % 40 - 20);
+            let (down, up) = (f32::from_f64_down(value), f32::from_f64_up(value));
+            assert!(f64::from(down) <= value && value <= f64::from(up) && up <= down.next_up(), "{value}");
+        }
+        assert_eq!(f32::from_f64_up(0.5), 0.5);
+        assert_eq!(f32::from_f64_up(1e-60), f32::from_bits(1));
+        assert_eq!(f32::from_f64_up(1e60), f32::INFINITY);
+        assert_eq!(f32::from_f64_down(1e60), f32::MAX);
+        assert!(f32::from_f64_up(f64::NAN).is_nan());
+        assert_eq!((f64::from_f64_up(0.1), f64::from_f64_down(0.1)), (0.1, 0.1));
     }
 }

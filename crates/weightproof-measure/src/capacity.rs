@@ -29,7 +29,7 @@
 //! theory.md §8. Difference: biases, graphs, and layers other than dense ones are covered.
 
 use weightproof::network::{Affine, Layer, Network, Window};
-use weightproof::threat::{LayerSet, PerturbationSet, WeightRadius};
+use weightproof::threat::{LayerSet, PerturbationSet, WeightSet};
 
 /// Norms of one layer with parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,14 +70,12 @@ impl LayerNorms {
 }
 
 /// The largest ℓ1 norm of what row `i` of the weights may change by.
-fn row_radius(radius: &WeightRadius, i: usize, cols: usize) -> f64 {
-    match radius {
-        WeightRadius::Zero => 0.0,
+fn row_radius(set: &WeightSet, i: usize, cols: usize) -> f64 {
+    match set {
+        WeightSet::Fixed => 0.0,
         // ‖δ‖₁ ≤ √n ‖δ‖₂, and one row may have the whole ball.
-        WeightRadius::Frobenius(r) => r * (cols as f64).sqrt(),
-        WeightRadius::Uniform(_) | WeightRadius::PerRow(_) | WeightRadius::Dense { .. } => {
-            (0..cols).map(|j| radius.at(i, j)).sum()
-        }
+        WeightSet::Ball(r) => r * (cols as f64).sqrt(),
+        WeightSet::Rows(_) | WeightSet::Entries(_) => (0..cols).map(|j| set.box_radius(i, j)).sum(),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::exact::BudgetReport;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use weightproof::network::Network;
-use weightproof::threat::{Kind, PerturbationSet, RadiusValue, ThreatModel};
+use weightproof::threat::{PerturbationSet, RadiusValue, ThreatModel};
 
 /// The blocks above the results.
 #[derive(Clone, Debug)]
@@ -152,23 +152,8 @@ impl ThreatReport {
             activation_radius: model.activation_radius,
             perturbed_layers: set.perturbed_layers(network),
             overrides: overrides.collect(),
-            assumptions: assumptions(model.kind),
+            assumptions: model.kind.assumptions(),
         }
-    }
-}
-
-/// What a kind of set takes for granted about the hardware (theory.md §9).
-fn assumptions(kind: Kind) -> Vec<&'static str> {
-    match kind {
-        Kind::Format(_) => vec![
-            "products are accumulated in fp32, in any order",
-            "the class is read off the fp32 accumulators of the last layer",
-            "activations act on fp32 values and return the correctly rounded value of the format (exact for ReLU)",
-            "subnormal numbers are kept, and constants such as an input normalization are rounded once",
-            "every value stays within the range of the format (certified along with the margins)",
-        ],
-        Kind::Integer { .. } => vec!["weights are rounded to nearest; activations stay in floating point"],
-        Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Frobenius => Vec::new(),
     }
 }
 

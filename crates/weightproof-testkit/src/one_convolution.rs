@@ -4,7 +4,7 @@ use crate::networks::{parameters, rng};
 use crate::oracle::{margin, vertex_minimum};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Layer, Network, NetworkBuilder};
-use weightproof::threat::{PerturbationSet, WeightRadius};
+use weightproof::threat::{PerturbationSet, WeightSet};
 
 /// The node of the convolution.
 const CONVOLUTION: usize = 1;
@@ -60,7 +60,7 @@ pub fn least_margin(network: &Network, set: &PerturbationSet, x: &[f64], target:
     let worst = network.with_parameters(&[(node, weight, bias)]);
     let mut set = set.clone();
     for layer in set.layers.iter_mut().filter(|layer| layer.node == node) {
-        layer.weight = WeightRadius::Zero;
+        layer.weight = WeightSet::Fixed;
         layer.bias.fill(0.0);
     }
     vertex_minimum(&worst, &set, x, |f| margin(f, target))

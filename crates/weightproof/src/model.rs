@@ -2,7 +2,7 @@
 
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
 use crate::network::{Activation, Conv, Gather, Layer, Network};
-use crate::threat::{PerturbationSet, WeightRadius};
+use crate::threat::{LayerSet, PerturbationSet};
 
 /// A node of a [`Model`]: its layer in the precision of the engine.
 #[derive(Clone, Debug)]
@@ -201,32 +201,6 @@ fn scale_rows<T: Scalar>(z: &mut Matrix<T>, scale: &[T], shift: &[T]) {
     }
 }
 
-/// Weight radii of one layer in the precision of the engine.
-#[derive(Clone, Debug)]
-pub enum Radius<T> {
-    /// No weight moves.
-    Zero,
-    /// `|Δ_ij| ≤ r`.
-    Uniform(T),
-    /// `|Δ_ij| ≤ r_i`.
-    PerRow(Vec<T>),
-    /// `|Δ_ij| ≤ E_ij`.
-    Dense(Matrix<T>),
-    /// `‖Δ‖_F ≤ r`.
-    Frobenius(T),
-}
-
-/// Radii of one layer with parameters in the precision of the engine.
-#[derive(Clone, Debug)]
-pub struct LayerRadii<T> {
-    /// Radii of the weights.
-    pub weight: Radius<T>,
-    /// Radius of the bias of each row.
-    pub bias: Vec<T>,
-    /// Whether every use of a parameter moves on its own, see [`LayerSet::per_use`](crate::threat::LayerSet::per_use).
-    pub per_use: bool,
-}
-
 /// Rounding of a sum without parameters in the precision of the engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rounding<T> {
@@ -256,11 +230,11 @@ impl<T: Scalar> Rounding<T> {
     }
 }
 
-/// A perturbation set, cast once for each radius.
+/// A perturbation set in the precision of the engine, cast once for each radius; radii are rounded up.
 #[derive(Clone, Debug)]
 pub struct Radii<T> {
     /// By node index; `None` where the node has no parameters.
-    pub layers: Vec<Option<LayerRadii<T>>>,
+    pub layers: Vec<Option<LayerSet<T>>>,
     /// By node index; zero where nothing is rounded.
     pub roundings: Vec<Rounding<T>>,
     /// The set in f64.
@@ -270,34 +244,25 @@ pub struct Radii<T> {
 impl<T: Scalar> Radii<T> {
     /// Casts `set` for a network of `nodes` nodes.
     pub fn new(set: &PerturbationSet, nodes: usize) -> Self {
-        let mut layers: Vec<Option<LayerRadii<T>>> = (0..nodes).map(|_| None).collect();
+        let mut layers: Vec<Option<LayerSet<T>>> = (0..nodes).map(|_| None).collect();
         for layer in &set.layers {
-            let weight = match &layer.weight {
-                radius if radius.is_zero() => Radius::Zero,
-                WeightRadius::Zero => Radius::Zero,
-                WeightRadius::Uniform(r) => Radius::Uniform(T::from_f64(*r)),
-                WeightRadius::PerRow(r) => Radius::PerRow(r.iter().map(|&r| T::from_f64(r)).collect()),
-                WeightRadius::Dense { unit, scale } => Radius::Dense(unit.map(|r| T::from_f64(scale * r))),
-                WeightRadius::Frobenius(r) => Radius::Frobenius(T::from_f64(*r)),
-            };
-            let bias = layer.bias.iter().map(|&e| T::from_f64(e)).collect();
-            layers[layer.node] = Some(LayerRadii { weight, bias, per_use: layer.per_use });
+            layers[layer.node] = Some(layer.cast());
         }
         let mut roundings = vec![Rounding::default(); nodes];
         for rounding in &set.roundings {
-            let (relative, absolute) = (T::from_f64(rounding.relative), T::from_f64(rounding.absolute));
+            let (relative, absolute) = (T::from_f64_up(rounding.relative), T::from_f64_up(rounding.absolute));
             roundings[rounding.node] = Rounding { relative, absolute };
         }
         Radii { layers, roundings, set: set.clone() }
     }
 
     /// Radii of the affine node `index`.
-    pub fn layer(&self, index: usize) -> &LayerRadii<T> {
+    pub fn layer(&self, index: usize) -> &LayerSet<T> {
         self.layers[index].as_ref().expect("every affine layer has radii")
     }
 
     /// Radius added after every activation.
     pub fn activation(&self) -> T {
-        T::from_f64(self.set.activation_radius)
+        T::from_f64_up(self.set.activation_radius)
     }
 }

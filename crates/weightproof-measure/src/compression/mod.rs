@@ -38,7 +38,7 @@ use crate::spectral_margin::{check_chain, lipschitz};
 use weightproof::kernels::Matrix;
 use weightproof::model::Model;
 use weightproof::network::{Affine, Network, Window};
-use weightproof::threat::{LayerSet, PerturbationSet, WeightRadius};
+use weightproof::threat::{LayerSet, PerturbationSet, WeightSet};
 
 /// Samples that are run at once.
 const BLOCK: usize = 128;
@@ -227,7 +227,7 @@ impl<'n> Compression<'n> {
             let unit =
                 Matrix::from_fn(before.rows(), before.cols(), |i, j| (after[(i, j)] - before[(i, j)]).abs());
             sets.push(LayerSet {
-                weight: WeightRadius::dense(unit),
+                weight: WeightSet::entries(unit),
                 ..LayerSet::unperturbed(layer.node, affine.bias.len())
             });
             parameters.push((layer.node, after, affine.bias.clone()));

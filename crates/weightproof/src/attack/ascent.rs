@@ -9,10 +9,10 @@ use crate::kernels::{
     ConvScratch, Matrix, Scalar, add_average_pool_transposed, add_linear_transposed, add_max_pool_gradient,
     add_product,
 };
-use crate::model::{Affine, Model, Radii, Radius, Step};
+use crate::model::{Affine, Model, Radii, Step};
 use crate::network::Network;
 use crate::property::Property;
-use crate::threat::{Perturbation, PerturbationSet, WeightRadius};
+use crate::threat::{Perturbation, PerturbationSet, WeightSet};
 use crate::verdict::{Clean, Samples};
 use rand::RngExt;
 use rayon::prelude::*;
@@ -57,7 +57,7 @@ impl<'n, T: Scalar> Ascent<'n, T> {
             .affine_layers()
             .map(|(node, _, dense)| {
                 let mut weight = Matrix::from_fn(dense.weight.rows(), dense.weight.cols(), |_, _| start());
-                if matches!(set.layer(node).map(|l| &l.weight), Some(WeightRadius::Frobenius(_))) {
+                if set.layer(node).is_some_and(|layer| layer.weight.is_ball()) {
                     normalize(weight.as_mut_slice());
                     weight.as_mut_slice().iter_mut().for_each(|u| *u *= T::from_f64(START));
                 }
@@ -81,17 +81,8 @@ impl<'n, T: Scalar> Ascent<'n, T> {
             };
             let layer = self.radii.layer(units.node);
             for i in 0..clean.weight.rows() {
-                let row = weight.row_mut(i).iter_mut().zip(clean.weight.row(i)).zip(units.weight.row(i));
-                match &layer.weight {
-                    Radius::Zero => {}
-                    Radius::Uniform(r) | Radius::Frobenius(r) => {
-                        row.for_each(|((o, &w), &u)| *o = w + *r * u)
-                    }
-                    Radius::PerRow(rows) => row.for_each(|((o, &w), &u)| *o = w + rows[i] * u),
-                    Radius::Dense(e) => {
-                        row.zip(e.row(i)).for_each(|(((o, &w), &u), &e)| *o = w + e * u);
-                    }
-                }
+                weight.row_mut(i).copy_from_slice(clean.weight.row(i));
+                layer.weight.add_point(i, weight.row_mut(i), units.weight.row(i));
                 bias[i] = clean.bias[i] + layer.bias[i] * units.bias[i];
             }
         }
@@ -123,8 +114,8 @@ impl<'n, T: Scalar> Ascent<'n, T> {
         let step = T::from_f64(step);
         for (units, mean) in self.units.iter_mut().zip(&self.mean) {
             match self.radii.layer(units.node).weight {
-                Radius::Frobenius(_) => ball_step(units.weight.as_mut_slice(), mean.weight.as_slice(), step),
-                Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) => {
+                WeightSet::Ball(_) => ball_step(units.weight.as_mut_slice(), mean.weight.as_slice(), step),
+                WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => {
                     box_step(units.weight.as_mut_slice(), mean.weight.as_slice(), step);
                 }
             }
@@ -180,7 +171,7 @@ impl<'n, T: Scalar> Ascent<'n, T> {
         for (units, (node, _, dense)) in self.units.iter().zip(self.network.affine_layers()) {
             let layer = set.layer(node).expect("every layer with parameters has a set");
             let mut unit: Matrix<f64> = units.weight.map(|u| u.to_f64());
-            if let WeightRadius::Frobenius(radius) = layer.weight {
+            if let WeightSet::Ball(radius) = layer.weight {
                 let shrink = inside(radius, &dense.weight) / length(unit.as_slice()).max(1.0);
                 unit = unit.map(|u| u * shrink);
             }

@@ -10,12 +10,11 @@
 //! not move, all rows of a sample share its patches and are one product.
 
 use super::descent::Rows;
-use super::kernels::add_scaled;
 use super::pass::Pass;
 use super::space::Point;
-use super::terrain::Reach;
 use crate::kernels::{Matrix, Scalar, Window, add_linear_transposed, linear};
 use crate::model::Affine;
+use crate::threat::WeightSet;
 use std::ops::Range;
 
 impl<T: Scalar> Pass<'_, '_, T> {
@@ -40,7 +39,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 for run in runs(samples, moving) {
                     kernels.clear();
                     run.clone().for_each(|row| {
-                        push_moved(&mut kernels, &affine.weight, terrain.reach(index), u.row(row));
+                        push_moved(&mut kernels, &affine.weight, terrain.weights(index), u.row(row));
                     });
                     let z = self.value(input, run.start, samples[run.start]);
                     let out = &mut out.as_mut_slice()[run.start * width..run.end * width];
@@ -109,7 +108,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 Some(u) => {
                     for row in 0..count {
                         self.kernels.clear();
-                        push_moved(&mut self.kernels, &affine.weight, terrain.reach(index), u.row(row));
+                        push_moved(&mut self.kernels, &affine.weight, terrain.weights(index), u.row(row));
                         scratch.add_transposed(back.row_mut(row), g.row(row), &self.kernels, window);
                     }
                 }
@@ -130,19 +129,9 @@ fn runs(samples: &[usize], moving: bool) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Appends `W + E∘u`.
-fn push_moved<T: Scalar>(kernels: &mut Vec<T>, weight: &Matrix<T>, reach: &Reach<T>, u: &[T]) {
-    let start = kernels.len();
+fn push_moved<T: Scalar>(kernels: &mut Vec<T>, weight: &Matrix<T>, set: &WeightSet<T>, u: &[T]) {
+    let (start, cols) = (kernels.len(), weight.cols());
     kernels.extend_from_slice(weight.as_slice());
-    let moved = &mut kernels[start..];
-    match reach {
-        Reach::Fixed => {}
-        Reach::Rows(rows) => {
-            let cols = weight.cols();
-            for ((moved, u), &r) in moved.chunks_exact_mut(cols).zip(u.chunks_exact(cols)).zip(rows) {
-                add_scaled(moved, u, r);
-            }
-        }
-        Reach::Dense(e) => super::kernels::add_products(moved, u, e.as_slice()),
-        Reach::Ball(r) => add_scaled(moved, u, *r),
-    }
+    let rows = kernels[start..].chunks_exact_mut(cols).zip(u.chunks_exact(cols)).enumerate();
+    rows.for_each(|(i, (row, u))| set.add_point(i, row, u));
 }

@@ -2,7 +2,7 @@
 
 use crate::kernels::{Matrix, Window};
 use crate::network::{Activation, Gather, Network, NetworkBuilder, Scale};
-use crate::threat::{LayerSet, PerturbationSet, WeightRadius};
+use crate::threat::{LayerSet, PerturbationSet, WeightSet};
 
 pub(super) fn wave(rows: usize, cols: usize, phase: f64) -> Matrix<f64> {
     Matrix::from_fn(rows, cols, |i, j| (1.3 * i as f64 + 0.7 * j as f64 + phase).sin())
@@ -69,11 +69,11 @@ pub(super) fn residual() -> Network {
 
 /// Sets of all kinds: with and without inputs and activations that move, and with only some layers that move.
 pub(super) fn sets(network: &Network) -> Vec<(String, PerturbationSet)> {
-    let radii: [fn(usize, usize) -> WeightRadius; 4] = [
-        |_, _| WeightRadius::Uniform(0.2),
-        |rows, _| WeightRadius::PerRow((0..rows).map(|i| 0.1 * i as f64).collect()),
-        |rows, cols| WeightRadius::dense(wave(rows, cols, 0.5).map(|v| 0.3 * v.abs())),
-        |_, _| WeightRadius::Frobenius(0.4),
+    let radii: [fn(usize, usize) -> WeightSet; 4] = [
+        |rows, _| WeightSet::uniform(0.2, rows),
+        |rows, _| WeightSet::rows((0..rows).map(|i| 0.1 * i as f64).collect()),
+        |rows, cols| WeightSet::entries(wave(rows, cols, 0.5).map(|v| 0.3 * v.abs())),
+        |_, _| WeightSet::ball(0.4),
     ];
     let mut sets = Vec::new();
     for (kind, radius) in ["uniform", "per row", "dense", "ball"].into_iter().zip(radii) {
@@ -83,7 +83,7 @@ pub(super) fn sets(network: &Network) -> Vec<(String, PerturbationSet)> {
             let layers = network.affine_layers().enumerate().map(|(k, (node, _, affine))| {
                 let (rows, cols) = (affine.weight.rows(), affine.weight.cols());
                 // The layer before the first that moves still moves its biases.
-                let weight = if k < first { WeightRadius::Zero } else { radius(rows, cols) };
+                let weight = if k < first { WeightSet::Fixed } else { radius(rows, cols) };
                 let bias = vec![if k + 1 < first { 0.0 } else { 0.15 }; rows];
                 LayerSet { node, weight, bias, bias_scales: true, per_use: false }
             });

@@ -16,10 +16,10 @@
 use super::kernels::{add, add_products, add_scaled, add_shifted, add_signed, add_signs, dot3, length};
 use super::pass::Pass;
 use super::space::Point;
-use super::terrain::Reach;
 use crate::kernels::rows::{dot, l1, vectorized};
 use crate::kernels::{Matrix, Scalar, add_product, product, product_transposed};
 use crate::model::Affine;
+use crate::threat::WeightSet;
 
 impl<T: Scalar> Pass<'_, '_, T> {
     /// # Shapes
@@ -37,11 +37,11 @@ impl<T: Scalar> Pass<'_, '_, T> {
         if !moving {
             return self.forward_from_still(index, point, samples, out);
         }
-        let (slots, reach) = (terrain.space.nodes[index], terrain.reach(index));
+        let (slots, set) = (terrain.space.nodes[index], terrain.weights(index));
         let radius = &terrain.radii.layer(index).bias;
         let z = &self.values[input];
         product_transposed(out, z, &affine.weight);
-        if let (Reach::Dense(e), Some(_)) = (reach, slots.neurons) {
+        if let (WeightSet::Entries(e), Some(_)) = (set, slots.neurons) {
             self.factor.reshape_scratch(z.rows(), z.cols());
             for (m, &z) in self.factor.as_mut_slice().iter_mut().zip(z.as_slice()) {
                 *m = num_traits::Float::abs(z);
@@ -52,14 +52,18 @@ impl<T: Scalar> Pass<'_, '_, T> {
         vectorized!(|| {
             for row in 0..samples.len() {
                 let (out, z) = (out.row_mut(row), z.row(row));
-                match (slots.neurons.map(|slot| point.0[slot].row(row)), reach) {
+                match (slots.neurons.map(|slot| point.0[slot].row(row)), set) {
                     (None, _) => add(out, &affine.bias),
-                    (Some(t), Reach::Fixed) => add_shifted(out, &affine.bias, t, radius, radius, T::zero()),
-                    (Some(t), Reach::Rows(rows)) => add_shifted(out, &affine.bias, t, radius, rows, l1(z)),
-                    (Some(t), Reach::Dense(_)) => {
+                    (Some(t), WeightSet::Fixed) => {
+                        add_shifted(out, &affine.bias, t, radius, radius, T::zero())
+                    }
+                    (Some(t), WeightSet::Rows(rows)) => {
+                        add_shifted(out, &affine.bias, t, radius, rows, l1(z))
+                    }
+                    (Some(t), WeightSet::Entries(_)) => {
                         add_shifted(out, &affine.bias, t, radius, reached.row(row), T::one());
                     }
-                    (Some(d), Reach::Ball(r)) => {
+                    (Some(d), WeightSet::Ball(r)) => {
                         add(out, &affine.bias);
                         add_scaled(out, d, *r * length(z));
                     }
@@ -74,17 +78,17 @@ impl<T: Scalar> Pass<'_, '_, T> {
     /// The input does not move: centre and reach are known.
     fn forward_from_still(&self, index: usize, point: &Point<T>, samples: &[usize], out: &mut Matrix<T>) {
         let terrain = self.terrain;
-        let (slots, reach) = (terrain.space.nodes[index], terrain.reach(index));
+        let (slots, set) = (terrain.space.nodes[index], terrain.weights(index));
         let (centre, reached) = (&self.still.values[index], &self.still.reach[index]);
         let radius = &terrain.radii.layer(index).bias;
         vectorized!(|| {
             for (row, &s) in samples.iter().enumerate() {
                 let out = out.row_mut(row);
                 out.copy_from_slice(centre.row(s));
-                match (slots.neurons.map(|slot| point.0[slot].row(row)), reach) {
+                match (slots.neurons.map(|slot| point.0[slot].row(row)), set) {
                     (None, _) => {}
-                    (Some(d), Reach::Ball(_)) => add_scaled(out, d, reached[(s, 0)]),
-                    (Some(t), Reach::Fixed | Reach::Rows(_) | Reach::Dense(_)) => {
+                    (Some(d), WeightSet::Ball(_)) => add_scaled(out, d, reached[(s, 0)]),
+                    (Some(t), WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_)) => {
                         add_products(out, t, reached.row(s));
                     }
                 }
@@ -111,8 +115,8 @@ impl<T: Scalar> Pass<'_, '_, T> {
         }
         self.written[input] = true;
         if let Some(slot) = terrain.space.nodes[index].neurons {
-            let (t, z, reach) = (&point.0[slot], &self.values[input], terrain.reach(index));
-            if let Reach::Dense(e) = reach {
+            let (t, z, set) = (&point.0[slot], &self.values[input], terrain.weights(index));
+            if let WeightSet::Entries(e) = set {
                 self.factor.reshape_scratch(g.rows(), g.cols());
                 let products = g.as_slice().iter().zip(t.as_slice());
                 self.factor.as_mut_slice().iter_mut().zip(products).for_each(|(m, (&g, &t))| *m = g * t);
@@ -122,11 +126,11 @@ impl<T: Scalar> Pass<'_, '_, T> {
             vectorized!(|| {
                 for row in 0..g.rows() {
                     let (back, g, t, z) = (back.row_mut(row), g.row(row), t.row(row), z.row(row));
-                    match reach {
-                        Reach::Fixed => {}
-                        Reach::Rows(rows) => add_signs(back, z, dot3(g, t, rows)),
-                        Reach::Dense(_) => add_signed(back, z, reached.row(row)),
-                        Reach::Ball(r) => {
+                    match set {
+                        WeightSet::Fixed => {}
+                        WeightSet::Rows(rows) => add_signs(back, z, dot3(g, t, rows)),
+                        WeightSet::Entries(_) => add_signed(back, z, reached.row(row)),
+                        WeightSet::Ball(r) => {
                             let norm = length(z);
                             if norm > T::zero() {
                                 add_scaled(back, z, *r * dot(g, t) / norm);

@@ -2,7 +2,7 @@
 
 use crate::kernels::{Matrix, Scalar};
 use crate::network::{Conv, Layer, Network};
-use crate::threat::{PerturbationSet, WeightRadius};
+use crate::threat::PerturbationSet;
 use rand::{Rng, RngExt};
 
 /// Where a group of variables may lie.
@@ -83,10 +83,10 @@ impl Space {
                     if parameters != Parameters::Fixed =>
                 {
                     let layer = set.layer(index).expect("every layer with parameters has a set");
-                    let ball = matches!(layer.weight, WeightRadius::Frobenius(_));
+                    let ball = layer.weight.is_ball();
                     let geometry = if ball { Geometry::Ball } else { Geometry::Box };
                     let single = parameters == Parameters::Weights || matches!(node.layer, Layer::Conv(_));
-                    let (weights, bias) = (!layer.weight.is_zero(), layer.bias.iter().any(|e| *e != 0.0));
+                    let (weights, bias) = (!layer.weight.is_zero(), layer.bias_moves());
                     if weights && single {
                         of_node.weights = add(affine.weight.as_slice().len(), geometry);
                     } else if weights || (bias && !single && !ball) {

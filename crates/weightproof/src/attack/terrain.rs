@@ -4,51 +4,26 @@ use super::kernels::length;
 use super::space::Space;
 use crate::kernels::rows::l1;
 use crate::kernels::{Matrix, Scalar, product_transposed};
-use crate::model::{Model, Radii, Radius, Step};
+use crate::model::{Model, Radii, Step};
 use crate::network::Network;
-use crate::threat::PerturbationSet;
-
-/// How far the weights of a layer move.
-#[derive(Clone, Debug)]
-pub(super) enum Reach<T> {
-    /// They stay.
-    Fixed,
-    /// `E_ij = r_i`.
-    Rows(Vec<T>),
-    /// Any `E`.
-    Dense(Matrix<T>),
-    /// `‖Δ‖_F ≤ r`.
-    Ball(T),
-}
+use crate::threat::{PerturbationSet, WeightSet};
 
 /// A network and a set, in the form that both passes read; shared by all blocks.
 pub(super) struct Terrain<'n, T> {
     pub model: Model<'n, T>,
     pub radii: Radii<T>,
     pub space: Space,
-    /// By node.
-    reach: Vec<Option<Reach<T>>>,
 }
 
 impl<'n, T: Scalar> Terrain<'n, T> {
     pub fn new(network: &'n Network, set: &PerturbationSet, space: Space) -> Self {
         let (model, radii) = (Model::new(network), Radii::new(set, network.nodes().len()));
-        let reach = |layer: &Option<crate::model::LayerRadii<T>>| {
-            layer.as_ref().map(|layer| match &layer.weight {
-                Radius::Zero => Reach::Fixed,
-                Radius::Uniform(r) => Reach::Rows(vec![*r; layer.bias.len()]),
-                Radius::PerRow(rows) => Reach::Rows(rows.clone()),
-                Radius::Dense(e) => Reach::Dense(e.clone()),
-                Radius::Frobenius(r) => Reach::Ball(*r),
-            })
-        };
-        let reach = radii.layers.iter().map(reach).collect();
-        Terrain { model, radii, space, reach }
+        Terrain { model, radii, space }
     }
 
-    /// Reach of the weights of node `index`.
-    pub fn reach(&self, index: usize) -> &Reach<T> {
-        self.reach[index].as_ref().expect("every layer with parameters has radii")
+    /// Where the weights of node `index` move.
+    pub fn weights(&self, index: usize) -> &WeightSet<T> {
+        &self.radii.layer(index).weight
     }
 
     /// The first node that `index` reads, and whether a variable moves it.
@@ -61,13 +36,13 @@ impl<'n, T: Scalar> Terrain<'n, T> {
     /// ball `r ‖z‖₂`, one column.
     pub fn reach_at(&self, index: usize, z: &Matrix<T>) -> Matrix<T> {
         let bias = &self.radii.layer(index).bias;
-        match self.reach(index) {
-            Reach::Fixed => Matrix::from_fn(z.rows(), bias.len(), |_, i| bias[i]),
-            Reach::Rows(rows) => {
+        match self.weights(index) {
+            WeightSet::Fixed => Matrix::from_fn(z.rows(), bias.len(), |_, i| bias[i]),
+            WeightSet::Rows(rows) => {
                 let norms: Vec<T> = (0..z.rows()).map(|s| l1(z.row(s))).collect();
                 Matrix::from_fn(z.rows(), bias.len(), |s, i| rows[i] * norms[s] + bias[i])
             }
-            Reach::Dense(e) => {
+            WeightSet::Entries(e) => {
                 let mut out = Matrix::default();
                 product_transposed(&mut out, &z.map(num_traits::Float::abs), e);
                 for s in 0..out.rows() {
@@ -75,7 +50,7 @@ impl<'n, T: Scalar> Terrain<'n, T> {
                 }
                 out
             }
-            Reach::Ball(r) => Matrix::from_fn(z.rows(), 1, |s, _| *r * length(z.row(s))),
+            WeightSet::Ball(r) => Matrix::from_fn(z.rows(), 1, |s, _| *r * length(z.row(s))),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::examples::{inputs, residual, sets, wave};
 use super::*;
 use crate::kernels::{Matrix, Window};
 use crate::network::{Activation, NetworkBuilder};
-use crate::threat::{LayerSet, WeightRadius};
+use crate::threat::{LayerSet, WeightSet};
 use rand::RngExt;
 
 /// A witness gives the reported margin up to the rounding of f64.
@@ -178,7 +178,7 @@ fn one_convolution(seed: u64) -> (Network, PerturbationSet, Matrix<f64>) {
     let x = random(1, 16);
     let network = builder.finish().unwrap();
     let layer =
-        LayerSet { weight: WeightRadius::Uniform(0.2), bias: vec![0.1; 2], ..LayerSet::unperturbed(conv, 2) };
+        LayerSet { weight: WeightSet::uniform(0.2, 2), bias: vec![0.1; 2], ..LayerSet::unperturbed(conv, 2) };
     let set = PerturbationSet {
         layers: vec![layer, LayerSet::unperturbed(head, 3)],
         roundings: Vec::new(),
@@ -236,7 +236,7 @@ fn a_shared_kernel_moves_alike_at_all_positions() {
         builder.dense("head", relu, Matrix::from_fn(2, 2, |i, j| f64::from(u8::from(i == j))), Vec::new());
     let head = head.unwrap();
     let network = builder.finish().unwrap();
-    let weight = WeightRadius::Uniform(0.5);
+    let weight = WeightSet::uniform(0.5, 1);
     let set = PerturbationSet {
         layers: vec![LayerSet { weight, ..LayerSet::unperturbed(conv, 1) }, LayerSet::unperturbed(head, 2)],
         roundings: Vec::new(),

@@ -11,19 +11,20 @@ use super::descent::Rows;
 use super::kernels::{add, add_products, add_scaled, dot3, length};
 use super::pass::Pass;
 use super::space::{Point, Space};
-use super::terrain::{Reach, Still, Terrain};
+use super::terrain::{Still, Terrain};
 use crate::kernels::rows::{dot, vectorized};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Affine;
+use crate::threat::WeightSet;
 
 /// `Σ_j E_ij u_j z_j` for row `i` of a layer.
 #[inline(always)]
-fn carried<T: Scalar>(reach: &Reach<T>, i: usize, u: &[T], z: &[T]) -> T {
-    match reach {
-        Reach::Fixed => T::zero(),
-        Reach::Rows(rows) => rows[i] * dot(u, z),
-        Reach::Dense(e) => dot3(u, z, e.row(i)),
-        Reach::Ball(r) => *r * dot(u, z),
+fn carried<T: Scalar>(set: &WeightSet<T>, i: usize, u: &[T], z: &[T]) -> T {
+    match set {
+        WeightSet::Fixed => T::zero(),
+        WeightSet::Rows(rows) => rows[i] * dot(u, z),
+        WeightSet::Entries(e) => dot3(u, z, e.row(i)),
+        WeightSet::Ball(r) => *r * dot(u, z),
     }
 }
 
@@ -40,7 +41,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
     ) {
         let terrain = self.terrain;
         let (input, moving) = terrain.input_of(index);
-        let (slots, reach) = (terrain.space.nodes[index], terrain.reach(index));
+        let (slots, set) = (terrain.space.nodes[index], terrain.weights(index));
         let radius = &terrain.radii.layer(index).bias;
         vectorized!(|| {
             for (row, &s) in samples.iter().enumerate() {
@@ -54,7 +55,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 }
                 if let Some(slot) = slots.weights {
                     let u = point.0[slot].row(row).chunks_exact(z.len());
-                    out.iter_mut().zip(u).enumerate().for_each(|(i, (p, u))| *p += carried(reach, i, u, z));
+                    out.iter_mut().zip(u).enumerate().for_each(|(i, (p, u))| *p += carried(set, i, u, z));
                 }
                 if let Some(v) = slots.bias.map(|slot| point.0[slot].row(row)) {
                     add_products(out, v, radius);
@@ -73,7 +74,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
     ) {
         let terrain = self.terrain;
         let (input, moving) = terrain.input_of(index);
-        let (slot, reach) = (terrain.space.nodes[index].weights, terrain.reach(index));
+        let (slot, set) = (terrain.space.nodes[index].weights, terrain.weights(index));
         let count = rows.samples.len();
         let mut back = if moving { self.take_gradient(input, count) } else { Matrix::default() };
         let mut gradient =
@@ -94,13 +95,13 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 for (i, &g) in g.iter().enumerate().filter(|(_, g)| **g != T::zero()) {
                     add_scaled(back, weight.row(i), g);
                     let u = &u[u.len().min(i * z.len())..u.len().min((i + 1) * z.len())];
-                    match reach {
-                        Reach::Fixed => {}
-                        Reach::Rows(rows) => add_scaled(back, u, g * rows[i]),
-                        Reach::Dense(e) => {
+                    match set {
+                        WeightSet::Fixed => {}
+                        WeightSet::Rows(rows) => add_scaled(back, u, g * rows[i]),
+                        WeightSet::Entries(e) => {
                             back.iter_mut().zip(u).zip(e.row(i)).for_each(|((b, &u), &e)| *b += g * u * e);
                         }
-                        Reach::Ball(r) => add_scaled(back, u, g * *r),
+                        WeightSet::Ball(r) => add_scaled(back, u, g * *r),
                     }
                 }
             }
@@ -145,11 +146,11 @@ pub(super) fn fold<T: Scalar>(
         }
         let (input, moving) = terrain.input_of(node);
         let z = if moving { pass.values[input].row(row) } else { still.values[input].row(samples[row]) };
-        let (reach, radius) = (terrain.reach(node), &terrain.radii.layer(node).bias);
+        let (set, radius) = (terrain.weights(node), &terrain.radii.layer(node).bias);
         let u = of_node.weights.map(single);
         let moved =
-            |i: usize| u.map_or(T::zero(), |u| carried(reach, i, &u[i * z.len()..(i + 1) * z.len()], z));
-        if let Reach::Ball(r) = reach {
+            |i: usize| u.map_or(T::zero(), |u| carried(set, i, &u[i * z.len()..(i + 1) * z.len()], z));
+        if let WeightSet::Ball(r) = set {
             let norm = *r * length(z);
             return (0..radius.len()).map(|i| share(moved(i), norm)).collect();
         }

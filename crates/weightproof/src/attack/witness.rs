@@ -5,7 +5,7 @@ use super::space::{Geometry, NodeSlots, Point, Space};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Network};
 use crate::threat::{
-    ActivationOffsets, LayerPerturbation, LayerSet, Perturbation, PerturbationSet, WeightRadius,
+    ActivationOffsets, LayerPerturbation, LayerSet, Perturbation, PerturbationSet, WeightSet,
 };
 
 /// A perturbation of one sample in compact form; [`Attacker::witness`](super::Attacker::witness) gives the weights.
@@ -110,46 +110,35 @@ fn moved_input(set: &PerturbationSet, x: &[f64], u: &[f64]) -> Vec<f64> {
 }
 
 /// `W + Δ` for the neurons `t` of a layer at the activations `z`.
-fn moved_by_neurons(radius: &WeightRadius, weight: &Matrix<f64>, t: &[f64], z: &[f64]) -> Matrix<f64> {
-    if let WeightRadius::Frobenius(r) = radius {
+fn moved_by_neurons(set: &WeightSet, weight: &Matrix<f64>, t: &[f64], z: &[f64]) -> Matrix<f64> {
+    if let WeightSet::Ball(r) = set {
         let norm = z.iter().map(|z| z * z).sum::<f64>().sqrt();
         let factor = if norm > 0.0 { r * inside(*r, weight) / norm } else { 0.0 };
         return Matrix::from_fn(weight.rows(), weight.cols(), |i, j| weight[(i, j)] + t[i] * factor * z[j]);
     }
     let signs: Vec<f64> = z.iter().map(|&z| sign(z)).collect();
-    moved_in_box(radius, weight, |i, j| t[i] * signs[j])
+    moved_in_box(set, weight, |i, j| t[i] * signs[j])
 }
 
 /// `W + Δ` for the single weights `u`.
-fn moved_by_weights(radius: &WeightRadius, weight: &Matrix<f64>, u: &[f64]) -> Matrix<f64> {
+fn moved_by_weights(set: &WeightSet, weight: &Matrix<f64>, u: &[f64]) -> Matrix<f64> {
     let cols = weight.cols();
-    if let WeightRadius::Frobenius(r) = radius {
+    if let WeightSet::Ball(r) = set {
         let factor = r * inside(*r, weight);
         return Matrix::from_fn(weight.rows(), cols, |i, j| weight[(i, j)] + factor * u[i * cols + j]);
     }
-    moved_in_box(radius, weight, |i, j| u[i * cols + j])
+    moved_in_box(set, weight, |i, j| u[i * cols + j])
 }
 
 /// `W + Δ` with `Δ_ij = unit(i, j) E_ij`, for a box.
-fn moved_in_box(
-    radius: &WeightRadius,
-    weight: &Matrix<f64>,
-    unit: impl Fn(usize, usize) -> f64,
-) -> Matrix<f64> {
+fn moved_in_box(set: &WeightSet, weight: &Matrix<f64>, unit: impl Fn(usize, usize) -> f64) -> Matrix<f64> {
     let mut moved = weight.clone();
     for i in 0..weight.rows() {
         let row = moved.row_mut(i).iter_mut().enumerate();
-        match radius {
-            WeightRadius::Zero | WeightRadius::Frobenius(_) => {}
-            WeightRadius::Uniform(_) | WeightRadius::PerRow(_) => {
-                let e = radius.at(i, 0);
-                row.for_each(|(j, w)| *w = into_box(*w + unit(i, j) * e, *w, e));
-            }
-            WeightRadius::Dense { unit: unscaled, scale } => {
-                let e = unscaled.row(i).iter().map(|e| scale * e);
-                row.zip(e).for_each(|((j, w), e)| *w = into_box(*w + unit(i, j) * e, *w, e));
-            }
-        }
+        row.for_each(|(j, w)| {
+            let e = set.box_radius(i, j);
+            *w = into_box(*w + unit(i, j) * e, *w, e);
+        });
     }
     moved
 }

@@ -13,9 +13,10 @@ use super::linear::{Backward, Reach, Sharing};
 use super::{Block, BoundMethod, Bounds, LowerBounds, Prepared, State, States};
 use crate::kernels::rows::{l1, squares, vectorized};
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
-use crate::model::{Affine, Radius, Rounding, Step, gathered};
+use crate::model::{Affine, Rounding, Step, gathered};
 use crate::network::Activation;
 use crate::property::Specification;
+use crate::threat::WeightSet;
 
 /// The interval method: boxes up to the output's inputs, then the specification row on that box.
 pub struct Interval;
@@ -99,7 +100,7 @@ fn moves_by_itself<T: Scalar>(prepared: &Prepared<'_, T>, index: usize) -> bool 
         Step::Input => radii.set.input_radius != 0.0,
         Step::Affine(_) => {
             let layer = radii.layer(index);
-            !matches!(layer.weight, Radius::Zero) || layer.bias.iter().any(|e| *e != T::zero())
+            !layer.is_zero()
         }
         Step::Activation(_) => radii.activation() != T::zero(),
         Step::Add | Step::AveragePool { .. } => !radii.roundings[index].is_zero(),
@@ -149,8 +150,8 @@ fn input_box<T: Scalar>(block: &Block<'_, T>) -> State<T> {
         return State::Fixed;
     }
     let x = &block.values[0];
-    let lower = x.map(|x| T::from_f64(set.input_interval(x.to_f64()).0));
-    let upper = x.map(|x| T::from_f64(set.input_interval(x.to_f64()).1));
+    let lower = x.map(|x| T::from_f64_down(set.input_interval(x.to_f64()).0));
+    let upper = x.map(|x| T::from_f64_up(set.input_interval(x.to_f64()).1));
     State::Box(Bounds { lower, upper })
 }
 
@@ -175,7 +176,7 @@ fn affine<T: Scalar>(
     let mixed = l.as_slice().iter().any(|l| *l < T::zero());
     let (mut lower, mut upper) =
         if mixed { mixed_products(prepared, index, l, u) } else { products(prepared, index, l, u) };
-    if let Radius::Frobenius(_) = radii.weight {
+    if radii.weight.is_ball() {
         let ball = weight_deviation(&radii.weight, &largest_magnitude(l, u), layer);
         upper.add_assign(&ball);
         lower.add_assign(&ball.map(|b| -b));
@@ -192,7 +193,7 @@ fn affine<T: Scalar>(
 ///
 /// # Shapes
 /// `z`: (samples, n_in); returns (samples, n_out).
-pub(super) fn weight_deviation<T: Scalar>(radius: &Radius<T>, z: &Matrix<T>, layer: &Affine<T>) -> Matrix<T> {
+pub(super) fn weight_deviation<T: Scalar>(set: &WeightSet<T>, z: &Matrix<T>, layer: &Affine<T>) -> Matrix<T> {
     let (rows, window) = (layer.bias.len(), layer.window.as_ref());
     let positions = layer.positions();
     // One norm for each group and position.
@@ -215,12 +216,11 @@ pub(super) fn weight_deviation<T: Scalar>(radius: &Radius<T>, z: &Matrix<T>, lay
         }
         out
     };
-    match radius {
-        Radius::Zero => Matrix::zeros(z.rows(), rows * positions),
-        Radius::Uniform(r) => by_patch(patch_l1(z, window), &|_| *r),
-        Radius::PerRow(radii) => by_patch(patch_l1(z, window), &|i| radii[i]),
-        Radius::Frobenius(r) => by_patch(patch_l2(z, window), &|_| *r),
-        Radius::Dense(e) => {
+    match set {
+        WeightSet::Fixed => Matrix::zeros(z.rows(), rows * positions),
+        WeightSet::Rows(radii) => by_patch(patch_l1(z, window), &|i| radii[i]),
+        WeightSet::Ball(r) => by_patch(patch_l2(z, window), &|_| *r),
+        WeightSet::Entries(e) => {
             let mut out = Matrix::default();
             linear(&mut out, &z.map(|z| z.abs()), e, window);
             out

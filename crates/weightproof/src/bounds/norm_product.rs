@@ -20,8 +20,9 @@ use super::state::largest as maximum;
 use super::{Block, BoundMethod, LowerBounds, States};
 use crate::kernels::rows::{l1, squares};
 use crate::kernels::{Matrix, Scalar, Window, add_window_sums_transposed, average_pool};
-use crate::model::{Radius, Step};
+use crate::model::Step;
 use crate::property::{SpecRow, Specification};
+use crate::threat::WeightSet;
 
 /// The norm-product method.
 pub struct NormProduct;
@@ -149,25 +150,22 @@ fn row_terms<T: Scalar>(
     let (input, layer) = (model.input_of(index), model.affine(index));
     let positions = layer.positions();
     let n_in = T::from_f64(layer.weight.cols() as f64);
-    let radius = &block.prepared.radii.layer(index).weight;
+    let set = &block.prepared.radii.layer(index).weight;
     let Deviation { largest, total } = &deviations[input];
     let magnitude = largest_magnitude(states.lower(input), states.upper(input));
-    let reachable = weight_deviation(radius, &magnitude, layer);
-    let clean = weight_deviation(radius, states.value(input), layer);
-    let of_row = |i: usize| match radius {
-        Radius::Dense(e) => (maximum(e.row(i).iter().copied()), l1(e.row(i))),
-        Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Frobenius(_) => {
-            (T::zero(), T::zero())
-        }
+    let reachable = weight_deviation(set, &magnitude, layer);
+    let clean = weight_deviation(set, states.value(input), layer);
+    let of_row = |i: usize| match set {
+        WeightSet::Entries(e) => (maximum(e.row(i).iter().copied()), l1(e.row(i))),
+        WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Ball(_) => (T::zero(), T::zero()),
     };
     let of_rows: Vec<(T, T)> = (0..layer.bias.len()).map(of_row).collect();
-    let spread = |s: usize, i: usize| match radius {
-        Radius::Zero => T::zero(),
-        Radius::Uniform(r) => *r * minimum(total[s], n_in * largest[s]),
-        Radius::PerRow(rows) => rows[i] * minimum(total[s], n_in * largest[s]),
-        Radius::Dense(_) => minimum(of_rows[i].0 * total[s], of_rows[i].1 * largest[s]),
+    let spread = |s: usize, i: usize| match set {
+        WeightSet::Fixed => T::zero(),
+        WeightSet::Rows(rows) => rows[i] * minimum(total[s], n_in * largest[s]),
+        WeightSet::Entries(_) => minimum(of_rows[i].0 * total[s], of_rows[i].1 * largest[s]),
         // ‖ẑ − z‖₂ is at most its ℓ1 norm, and √n times its largest entry.
-        Radius::Frobenius(r) => *r * minimum(total[s], n_in.sqrt() * largest[s]),
+        WeightSet::Ball(r) => *r * minimum(total[s], n_in.sqrt() * largest[s]),
     };
     Matrix::from_fn(reachable.rows(), reachable.cols(), |s, k| {
         minimum(reachable[(s, k)], clean[(s, k)] + spread(s, k / positions))
@@ -203,8 +201,8 @@ fn margins<T: Scalar>(
             let ends = || [row.plus, row.minus].into_iter().flatten();
             let own: T = match radii.weight {
                 // Two rows of one ball: ‖e_y − e_j‖₂ = √2.
-                Radius::Frobenius(_) => squares(&ends().map(|i| terms[(s, i)]).collect::<Vec<T>>()).sqrt(),
-                Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) => {
+                WeightSet::Ball(_) => squares(&ends().map(|i| terms[(s, i)]).collect::<Vec<T>>()).sqrt(),
+                WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => {
                     ends().map(|i| terms[(s, i)]).sum()
                 }
             };

@@ -3,7 +3,8 @@
 use super::Block;
 use crate::kernels::{Matrix, Scalar};
 use crate::kernels::{add_linear_transposed, rows};
-use crate::model::{Affine, Model, Radii, Radius};
+use crate::model::{Affine, Model, Radii};
+use crate::threat::WeightSet;
 use crate::verdict::Reason;
 use std::sync::OnceLock;
 
@@ -50,7 +51,7 @@ impl<'m, T: Scalar> Prepared<'m, T> {
         }
     }
 
-    /// Splits of the affine node `index`. The radius of a Frobenius ball is left out: it enters as a norm.
+    /// Splits of the affine node `index`. A ball is left out: it enters as a norm.
     pub fn split(&self, index: usize) -> &Split<T> {
         self.splits[index]
             .get_or_init(|| Split::new(&self.model.affine(index).weight, &self.radii.layer(index).weight))
@@ -82,18 +83,13 @@ pub(super) fn largest<T: Scalar>(values: impl Iterator<Item = T>) -> T {
 }
 
 impl<T: Scalar> Split<T> {
-    fn new(weight: &Matrix<T>, radius: &Radius<T>) -> Self {
+    fn new(weight: &Matrix<T>, set: &WeightSet<T>) -> Self {
         let (rows, cols) = (weight.rows(), weight.cols());
         let (mut low, mut high) = (Matrix::zeros(rows, 2 * cols), Matrix::zeros(rows, 2 * cols));
         let mut straddling = Vec::new();
         for i in 0..rows {
             for j in 0..cols {
-                let e = match radius {
-                    Radius::Zero | Radius::Frobenius(_) => T::zero(),
-                    Radius::Uniform(e) => *e,
-                    Radius::PerRow(rows) => rows[i],
-                    Radius::Dense(e) => e[(i, j)],
-                };
+                let e = set.box_radius(i, j);
                 let (l, h) = (weight[(i, j)] - e, weight[(i, j)] + e);
                 let side = |v: T| if v < T::zero() { cols + j } else { j };
                 low[(i, side(l))] = l;

@@ -5,7 +5,7 @@ use super::rows::{Encoder, Term, still};
 use crate::kernels::Window;
 use crate::network::{Activation, Affine, AveragePool, Gather, Layer, Node};
 use crate::property::SpecRow;
-use crate::threat::{PerturbationSet, SumRounding, WeightRadius};
+use crate::threat::{PerturbationSet, SumRounding};
 
 /// A node of the network.
 pub(super) struct Place<'a> {
@@ -121,7 +121,7 @@ impl Encoder {
         bounds: impl Fn(usize) -> (f64, f64),
     ) -> Result<Vec<Element>, ProgramError> {
         let set = place.set.layer(place.index).expect("`ProgramError::check` looks for it");
-        if let WeightRadius::Frobenius(_) = set.weight {
+        if set.weight.is_ball() {
             return Err(place.unsupported("a Frobenius ball"));
         }
         let positions = window.map_or(1, Window::positions);

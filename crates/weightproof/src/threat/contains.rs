@@ -1,6 +1,7 @@
 //! Membership: whether a concrete perturbation lies in a set. Witnesses pass here before they are reported.
 
-use super::{Perturbation, PerturbationSet, WeightRadius};
+use super::{Perturbation, PerturbationSet, WeightSet};
+use crate::kernels::Matrix;
 use crate::network::Network;
 use thiserror::Error;
 
@@ -16,6 +17,22 @@ pub struct Violation {
     pub found: f64,
     /// How far it may move.
     pub allowed: f64,
+}
+
+impl WeightSet {
+    /// Of a ball: what moves together, the norm of its part of `delta`, and the largest norm that is allowed, which has room for
+    /// the rounding of a sum of squares.
+    fn norms(&self, delta: &Matrix<f64>) -> Vec<(String, f64, f64)> {
+        let norm = |part: &[f64]| part.iter().map(|d| d * d).sum::<f64>().sqrt();
+        let allowed = |radius: f64, n: usize| radius * (1.0 + 2.0 * f64::EPSILON * n as f64);
+        match self {
+            WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => Vec::new(),
+            WeightSet::Ball(radius) => {
+                let all = delta.as_slice();
+                vec![("the weight matrix".into(), norm(all), allowed(*radius, all.len()))]
+            }
+        }
+    }
 }
 
 impl PerturbationSet {
@@ -40,19 +57,17 @@ impl PerturbationSet {
                 }
                 Err(Violation { node: node.name.clone(), what: what(), found: moved.abs(), allowed })
             };
-            let mut squares = 0.0;
+            let mut moved_by = Matrix::zeros(dense.weight.rows(), dense.weight.cols());
             for i in 0..dense.weight.rows() {
                 for j in 0..dense.weight.cols() {
                     let moved = layer.weight[(i, j)] - dense.weight[(i, j)];
-                    squares += moved * moved;
+                    moved_by[(i, j)] = moved;
                     check(&|| format!("weight [{i}, {j}]"), moved, set.weight.at(i, j))?;
                 }
                 check(&|| format!("bias [{i}]"), layer.bias[i] - dense.bias[i], set.bias[i])?;
             }
-            if let WeightRadius::Frobenius(radius) = set.weight {
-                // Rounding of a sum of n squares, relative to the sum.
-                let rounding = 1.0 + 2.0 * f64::EPSILON * dense.weight.as_slice().len() as f64;
-                check(&|| "the weight matrix".into(), squares.sqrt(), radius * rounding)?;
+            for (part, norm, radius) in set.weight.norms(&moved_by) {
+                check(&|| part.clone(), norm, radius)?;
             }
         }
         for (j, moved) in perturbation.input.iter().flatten().enumerate() {

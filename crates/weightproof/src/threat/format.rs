@@ -23,8 +23,8 @@
 //! subnormal numbers are kept; elementwise constants (a `Scale` node) act exactly and are rounded once, with the value;
 //! no value leaves the range of the format, which is certified along with the margins.
 
-use super::model::{LayerRadii, ThreatError};
-use super::{SumRounding, WeightRadius};
+use super::kind::{Family, Parameters};
+use super::{Kind, SumRounding, ThreatError, WeightSet};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Layer, Network};
 
@@ -47,6 +47,8 @@ pub enum NumberFormat {
 
 /// Unit roundoff of the fp32 accumulator.
 const ACCUMULATOR_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+/// What the f64 arithmetic of this file may lose in a factor near 1, many times over.
+const SLACK: f64 = 64.0 * f64::EPSILON;
 /// Smallest positive fp32 number.
 const ACCUMULATOR_SUBNORMAL: f64 = 1.401_298_464_324_817e-45;
 
@@ -122,13 +124,58 @@ impl NumberFormat {
     }
 }
 
-/// Radii of a layer for inference in `format`, times `multiplier`.
-pub(super) fn radii(
+impl Family for NumberFormat {
+    fn parse(text: &str) -> Option<Result<Kind, ThreatError>> {
+        NumberFormat::from_name(text.strip_prefix("format:")?).map(|format| Ok(Kind::Format(format)))
+    }
+
+    fn forms() -> &'static str {
+        "format:fp32, format:tf32, format:bf16, format:fp16, format:fp8e4m3, format:fp8e5m2"
+    }
+
+    fn written(&self) -> String {
+        format!("format:{}", self.name())
+    }
+
+    fn unit(&self) -> &'static str {
+        "multiple of the rounding error of the format"
+    }
+
+    fn parameters(&self, layer: &str, affine: &Affine, radii: &[f64]) -> Result<Parameters, ThreatError> {
+        parameters(layer, affine, *self, radii[0])
+    }
+
+    fn has_own_radius(&self) -> bool {
+        true
+    }
+
+    fn has_row_radii(&self) -> bool {
+        false
+    }
+
+    fn assumptions(&self) -> &'static [&'static str] {
+        &[
+            "products are accumulated in fp32, in any order",
+            "the class is read off the fp32 accumulators of the last layer",
+            "inputs, weights and accumulators are rounded to nearest; hardware that truncates leaves the set",
+            "activations act on fp32 values and return the correctly rounded value of the format (exact for ReLU)",
+            "subnormal numbers are kept, and constants such as an input normalization are rounded once",
+            "every value stays within the range of the format (certified along with the margins)",
+        ]
+    }
+
+    fn format(&self) -> Option<NumberFormat> {
+        Some(*self)
+    }
+}
+
+/// Where the parameters of a layer move in inference in `format`, radii times `multiplier`.
+fn parameters(
     layer: &str,
     dense: &Affine,
     format: NumberFormat,
     multiplier: f64,
-) -> Result<LayerRadii, ThreatError> {
+) -> Result<Parameters, ThreatError> {
     let (rows, cols) = (dense.weight.rows(), dense.weight.cols());
     let too_large = |v: &&f64| format.round(**v).abs() > format.largest();
     if let Some(&found) = dense.weight.as_slice().iter().chain(&dense.bias).find(too_large) {
@@ -145,16 +192,19 @@ pub(super) fn radii(
         let w = dense.weight[(i, j)];
         let (u_w, eta) = stored(w);
         multiplier
-            * (((1.0 + u_w) * (1.0 + u) * (1.0 + gamma) - 1.0) * w.abs() + (1.0 + u) * (1.0 + gamma) * eta)
+            * (((1.0 + u_w) * (1.0 + u) * (1.0 + gamma) - 1.0 + SLACK) * w.abs()
+                + (1.0 + u) * (1.0 + gamma) * eta)
+            * (1.0 + SLACK)
     });
     let bias = (0..rows).map(|i| {
         let (u_b, eta) = stored(dense.bias[i]);
-        let own = ((1.0 + u_b) * (1.0 + gamma) - 1.0) * dense.bias[i].abs() + (1.0 + gamma) * eta;
+        let own = ((1.0 + u_b) * (1.0 + gamma) - 1.0 + SLACK) * dense.bias[i].abs() + (1.0 + gamma) * eta;
         let l1: f64 = dense.weight.row(i).iter().zip(weight.row(i)).map(|(w, e)| w.abs() + e).sum();
-        multiplier * (own + half_subnormal * (1.0 + gamma) * l1 + terms as f64 * ACCUMULATOR_SUBNORMAL)
+        let sum = own + half_subnormal * (1.0 + gamma) * l1 + terms as f64 * ACCUMULATOR_SUBNORMAL;
+        multiplier * sum * (1.0 + terms as f64 * SLACK)
     });
     let bias = bias.collect();
-    Ok((WeightRadius::dense(weight), bias))
+    Ok(Parameters { weight: WeightSet::entries(weight), bias })
 }
 
 /// `γ_n = nu / (1 − nu)` of the fp32 accumulator.
@@ -194,8 +244,9 @@ pub(super) fn sum_roundings(
         let gamma = accumulated(&n.name, terms)?;
         roundings.push(SumRounding {
             node,
-            relative: multiplier * ((1.0 + u) * (1.0 + gamma) - 1.0),
+            relative: multiplier * ((1.0 + u) * (1.0 + gamma) - 1.0 + SLACK) * (1.0 + SLACK),
             absolute: multiplier
+                * (1.0 + SLACK)
                 * ((1.0 + gamma) * half_subnormal * factors + terms as f64 * ACCUMULATOR_SUBNORMAL),
         });
     }
@@ -240,7 +291,7 @@ mod tests {
     #[test]
     fn represented_weights_are_not_charged_for_storage() {
         let dense = Affine { weight: Matrix::from_vec(1, 1, vec![0.5]), bias: vec![0.0], has_bias: true };
-        let (weight, _) = radii("d", &dense, NumberFormat::Bf16, 1.0).unwrap();
+        let Parameters { weight, .. } = parameters("d", &dense, NumberFormat::Bf16, 1.0).unwrap();
         let rho = weight.at(0, 0) / 0.5;
         let u = NumberFormat::Bf16.unit_roundoff();
         assert!(rho > u && rho < u * 1.001, "{rho}");
@@ -254,7 +305,7 @@ mod tests {
         let dense =
             Affine { weight, bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect(), has_bias: true };
         for format in NumberFormat::ALL {
-            let (weight, bias) = radii("d", &dense, format, 1.0).unwrap();
+            let Parameters { weight, bias } = parameters("d", &dense, format, 1.0).unwrap();
             let u = format.unit_roundoff();
             for i in 0..20 {
                 assert!((format.round(dense.bias[i]) - dense.bias[i]).abs() <= bias[i], "{format:?}");

@@ -1,111 +1,12 @@
 //! The threat model as users write it, on the command line or in a TOML file.
 
-use super::{Granularity, LayerSet, NumberFormat, PerturbationSet, WeightRadius};
-use super::{absolute, format, frobenius, integer, per_channel, relative};
+use super::format;
+use super::kind::Parameters;
+use super::{Kind, LayerSet, NumberFormat, PerturbationSet};
 use crate::network::{Affine, Network};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 use thiserror::Error;
-
-/// Which family of sets the weights move in. Written `absolute`, `int8`, `format:bf16`, …
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
-    /// `|Ŵ_ij − W_ij| ≤ radius`.
-    Absolute,
-    /// `|Ŵ_ij − W_ij| ≤ radius · |W_ij|`.
-    Relative,
-    /// `|Ŵ_ij − W_ij| ≤ radius · max_j |W_ij|`: relative to the largest weight of the output channel.
-    PerChannel,
-    /// `‖Ŵ − W‖_F ≤ radius` for every layer.
-    Frobenius,
-    /// Symmetric integer quantization, rounding to nearest.
-    Integer {
-        /// Bits per weight, 2 to 16.
-        bits: u32,
-        /// One step per tensor or per output channel.
-        granularity: Granularity,
-    },
-    /// Inference in a number format with fp32 accumulation in any order.
-    Format(NumberFormat),
-}
-
-impl Kind {
-    /// Whether the kind fixes its own radius, so that `radius` is only an optional multiplier (default 1).
-    pub fn has_own_radius(self) -> bool {
-        match self {
-            Kind::Integer { .. } | Kind::Format(_) => true,
-            Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Frobenius => false,
-        }
-    }
-
-    /// What one unit of `radius` means, for reports.
-    pub fn unit(self) -> &'static str {
-        match self {
-            Kind::Absolute => "absolute, in the unit of the weights",
-            Kind::Relative => "relative to each weight",
-            Kind::PerChannel => "relative to the largest weight of each output channel",
-            Kind::Frobenius => "Frobenius norm of each layer's change",
-            Kind::Integer { .. } => "multiple of half a quantization step",
-            Kind::Format(_) => "multiple of the rounding error of the format",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Kind::Absolute => f.write_str("absolute"),
-            Kind::Relative => f.write_str("relative"),
-            Kind::PerChannel => f.write_str("per-channel"),
-            Kind::Frobenius => f.write_str("frobenius"),
-            Kind::Integer { bits, granularity: Granularity::Tensor } => write!(f, "int{bits}"),
-            Kind::Integer { bits, granularity: Granularity::Channel } => write!(f, "int{bits}:per-channel"),
-            Kind::Format(format) => write!(f, "format:{}", format.name()),
-        }
-    }
-}
-
-impl FromStr for Kind {
-    type Err = ThreatError;
-
-    fn from_str(text: &str) -> Result<Kind, ThreatError> {
-        let unknown = || ThreatError::UnknownKind { found: text.chars().take(60).collect() };
-        match text {
-            "absolute" => return Ok(Kind::Absolute),
-            "relative" => return Ok(Kind::Relative),
-            "per-channel" => return Ok(Kind::PerChannel),
-            "frobenius" => return Ok(Kind::Frobenius),
-            _ => {}
-        }
-        if let Some(name) = text.strip_prefix("format:") {
-            return NumberFormat::from_name(name).map(Kind::Format).ok_or_else(unknown);
-        }
-        let rest = text.strip_prefix("int").ok_or_else(unknown)?;
-        let (bits, granularity) = match rest.strip_suffix(":per-channel") {
-            Some(bits) => (bits, Granularity::Channel),
-            None => (rest.strip_suffix(":per-tensor").unwrap_or(rest), Granularity::Tensor),
-        };
-        let bits: u32 = bits.parse().map_err(|_| unknown())?;
-        if !(2..=16).contains(&bits) {
-            return Err(ThreatError::Bits { found: bits });
-        }
-        Ok(Kind::Integer { bits, granularity })
-    }
-}
-
-impl Serialize for Kind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Kind {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// One radius for a whole layer, or one for each of its output channels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,19 +65,26 @@ pub struct ThreatModel {
 #[derive(Debug, Error, PartialEq)]
 pub enum ThreatError {
     /// The kind is not one we know.
-    #[error(
-        "threat kind: expected absolute, relative, per-channel, frobenius, int2 to int16 (also int8:per-channel) or \
-         format:fp32, format:tf32, format:bf16, format:fp16, format:fp8e4m3, format:fp8e5m2, found {found}"
-    )]
+    #[error("threat kind: expected one of {known}, found {found}")]
     UnknownKind {
         /// What was written.
         found: String,
+        /// What may be written.
+        known: String,
     },
     /// The number of bits is out of range.
     #[error("integer quantization: expected 2 to 16 bits, found {found}")]
     Bits {
         /// What was written.
         found: u32,
+    },
+    /// A quantizer has no such setting.
+    #[error("integer quantization: expected settings from {known}, found {found}")]
+    UnknownSetting {
+        /// What was written.
+        found: String,
+        /// All words.
+        known: String,
     },
     /// The kind needs a radius and there is none.
     #[error("threat {kind}: expected a radius, found none")]
@@ -212,7 +120,7 @@ pub enum ThreatError {
     },
     /// Radii per row make no sense for this kind.
     #[error(
-        "layer {layer}: radii for each output channel need the kind absolute, relative or per-channel, found {kind}"
+        "layer {layer}: radii for each output channel need a kind that has them, such as absolute, relative or per-channel, found {kind}"
     )]
     RowsUnsupported {
         /// Name of the layer.
@@ -273,10 +181,8 @@ impl ThreatModel {
                 LayerSet::unperturbed(index, dense.bias.len())
             });
         }
-        let roundings = match (self.kind, &self.layers) {
-            (Kind::Format(format), None) => {
-                format::sum_roundings(network, format, self.radius.unwrap_or(1.0))?
-            }
+        let roundings = match (self.kind.format(), &self.layers) {
+            (Some(format), None) => format::sum_roundings(network, format, self.radius.unwrap_or(1.0))?,
             (_, _) => Vec::new(),
         };
         Ok(PerturbationSet {
@@ -285,14 +191,7 @@ impl ThreatModel {
             input_radius: self.input_radius,
             input_range: None,
             activation_radius: self.activation_radius,
-            value_limit: match self.kind {
-                Kind::Format(format) => Some(format.largest()),
-                Kind::Absolute
-                | Kind::Relative
-                | Kind::PerChannel
-                | Kind::Frobenius
-                | Kind::Integer { .. } => None,
-            },
+            value_limit: self.kind.format().map(NumberFormat::largest),
         })
     }
 
@@ -321,46 +220,24 @@ impl ThreatModel {
         for r in &radii {
             check_radius(&format!("radius of layer {name}"), *r)?;
         }
-        let one = match radius {
-            RadiusValue::One(r) => Ok(r),
-            RadiusValue::PerRow(_) => {
-                Err(ThreatError::RowsUnsupported { layer: name.into(), kind: self.kind })
-            }
-        };
-        let (weight, tied) = match self.kind {
-            Kind::Absolute => absolute::radii(dense, &radii),
-            Kind::Relative => relative::radii(dense, &radii),
-            Kind::PerChannel => per_channel::radii(dense, &radii),
-            Kind::Frobenius => frobenius::radii(dense, one?),
-            Kind::Integer { bits, granularity } => integer::radii(dense, bits, granularity, one?),
-            Kind::Format(format) => format::radii(name, dense, format, one?)?,
-        };
+        if matches!(radius, RadiusValue::PerRow(_)) && !self.kind.has_row_radii() {
+            return Err(ThreatError::RowsUnsupported { layer: name.into(), kind: self.kind });
+        }
+        let Parameters { weight, bias: tied } = self.kind.parameters(name, dense, &radii)?;
         let bias_radius = own.and_then(|o| o.bias_radius).or(self.bias_radius);
         if let Some(radius) = bias_radius {
             check_radius(&format!("bias radius of layer {name}"), radius)?;
         }
-        let is_format = matches!(self.kind, Kind::Format(_));
-        let (Some(bias_radius), false) = (bias_radius, is_format) else {
+        let is_format = self.kind.format().is_some();
+        let bias = match bias_radius {
             // The sums of a number format err even where there is no bias.
-            let added = bias_radius.unwrap_or(0.0);
-            let moves = dense.has_bias || is_format;
-            let bias = tied.iter().map(|e| if moves { e + added } else { 0.0 }).collect();
-            return Ok(LayerSet { node, weight, bias, bias_scales: true, per_use: is_format });
+            added if is_format => tied.iter().map(|e| e + added.unwrap_or(0.0)).collect(),
+            _ if !dense.has_bias => vec![0.0; dense.bias.len()],
+            None => tied,
+            Some(radius) => self.kind.biases(dense, radius),
         };
-        if !dense.has_bias {
-            let bias = vec![0.0; dense.bias.len()];
-            return Ok(LayerSet { node, weight, bias, bias_scales: false, per_use: false });
-        }
-        let bias = match self.kind {
-            Kind::Relative => dense.bias.iter().map(|b| bias_radius * b.abs()).collect(),
-            Kind::PerChannel => {
-                (0..dense.bias.len()).map(|i| bias_radius * per_channel::largest(dense, i)).collect()
-            }
-            Kind::Absolute | Kind::Frobenius | Kind::Integer { .. } | Kind::Format(_) => {
-                vec![bias_radius; dense.bias.len()]
-            }
-        };
-        Ok(LayerSet { node, weight, bias, bias_scales: false, per_use: false })
+        let bias_scales = is_format || bias_radius.is_none();
+        Ok(LayerSet { node, weight, bias, bias_scales, per_use: is_format })
     }
 }
 
@@ -373,26 +250,9 @@ fn check_radius(what: &str, value: f64) -> Result<(), ThreatError> {
     }
 }
 
-/// Radii of the weights of a layer, and the radii its biases have when nothing else is said.
-pub(super) type LayerRadii = (WeightRadius, Vec<f64>);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kinds_are_read_as_they_are_written() {
-        for text in
-            ["absolute", "relative", "per-channel", "frobenius", "int8", "int4:per-channel", "format:bf16"]
-        {
-            assert_eq!(text.parse::<Kind>().unwrap().to_string(), text);
-        }
-        assert_eq!("int8:per-tensor".parse::<Kind>().unwrap().to_string(), "int8");
-        assert_eq!("int1".parse::<Kind>(), Err(ThreatError::Bits { found: 1 }));
-        assert!("format:fp7".parse::<Kind>().is_err());
-        assert!("int".parse::<Kind>().is_err());
-        assert!("".parse::<Kind>().is_err());
-    }
 
     #[test]
     fn radii_must_be_finite_and_not_negative() {

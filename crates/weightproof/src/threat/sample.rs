@@ -1,7 +1,7 @@
 //! Points of a perturbation set: random ones, and vertices.
 
 use super::contains::clamp_into;
-use super::{ActivationOffsets, LayerPerturbation, Perturbation, PerturbationSet, WeightRadius};
+use super::{ActivationOffsets, LayerPerturbation, Perturbation, PerturbationSet, WeightSet};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Layer, Network};
 use rand::{Rng, RngExt};
@@ -39,6 +39,28 @@ pub(crate) fn standard_normal(rng: &mut impl Rng) -> f64 {
     let radius: f64 = 1.0 - rng.random::<f64>();
     let angle: f64 = rng.random::<f64>() * std::f64::consts::TAU;
     (-2.0 * radius.ln()).sqrt() * angle.cos()
+}
+
+impl WeightSet {
+    /// A random `Δ` of the set, (rows, cols).
+    fn sample(
+        &self,
+        rows: usize,
+        cols: usize,
+        distribution: Distribution,
+        rng: &mut impl Rng,
+    ) -> Matrix<f64> {
+        match self {
+            WeightSet::Ball(radius) => {
+                let mut delta = Matrix::zeros(rows, cols);
+                ball_point(delta.as_mut_slice(), *radius, distribution, rng);
+                delta
+            }
+            WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => {
+                Matrix::from_fn(rows, cols, |i, j| distribution.draw(rng) * self.box_radius(i, j))
+            }
+        }
+    }
 }
 
 impl PerturbationSet {
@@ -81,15 +103,7 @@ impl PerturbationSet {
         for (node, _, dense) in network.affine_layers() {
             let set = self.layer(node).expect("every dense layer has a set");
             let (rows, cols) = (dense.weight.rows(), dense.weight.cols());
-            let delta = match set.weight {
-                WeightRadius::Frobenius(radius) => ball_point(rows, cols, radius, distribution, rng),
-                WeightRadius::Zero
-                | WeightRadius::Uniform(_)
-                | WeightRadius::PerRow(_)
-                | WeightRadius::Dense { .. } => {
-                    Matrix::from_fn(rows, cols, |i, j| distribution.draw(rng) * set.weight.at(i, j))
-                }
-            };
+            let delta = set.weight.sample(rows, cols, distribution, rng);
             let bias: Vec<f64> = set.bias.iter().map(|e| distribution.draw(rng) * e).collect();
             perturbation.layers.push(self.moved(node, dense, &delta, &bias));
         }
@@ -114,22 +128,16 @@ impl PerturbationSet {
     }
 }
 
-/// A point of the Frobenius ball of `radius`; on the sphere for vertices.
-fn ball_point(
-    rows: usize,
-    cols: usize,
-    radius: f64,
-    distribution: Distribution,
-    rng: &mut impl Rng,
-) -> Matrix<f64> {
-    let direction = Matrix::from_fn(rows, cols, |_, _| standard_normal(rng));
-    let norm = direction.as_slice().iter().map(|v| v * v).sum::<f64>().sqrt();
-    let dimension = (rows * cols) as f64;
+/// Fills `out` with a point of the Euclidean ball of `radius`; on the sphere for vertices.
+fn ball_point(out: &mut [f64], radius: f64, distribution: Distribution, rng: &mut impl Rng) {
+    out.iter_mut().for_each(|v| *v = standard_normal(rng));
+    let norm = out.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let dimension = out.len() as f64;
     let length = match distribution {
         Distribution::Uniform => rng.random::<f64>().powf(1.0 / dimension),
         Distribution::Gaussian => (norm / (3.0 * dimension).sqrt()).min(1.0),
         Distribution::Vertex => 1.0,
     };
     // Slightly inside: the sum of the rounded squares must not exceed the radius.
-    direction.map(|v| v / norm * (radius * length * (1.0 - 1e-12)))
+    out.iter_mut().for_each(|v| *v = *v / norm * (radius * length * (1.0 - 1e-12)));
 }

@@ -1,88 +1,19 @@
 //! The perturbation set of one network: radii for every layer, its input and its activations.
 
-use crate::kernels::Matrix;
+use super::WeightSet;
+use super::outward::product_up;
+use crate::kernels::Scalar;
 use crate::network::Network;
-use std::sync::Arc;
-
-/// How far the weights of one layer may move.
-#[derive(Clone, Debug, PartialEq)]
-pub enum WeightRadius {
-    /// Not at all.
-    Zero,
-    /// `|Δ_ij| ≤ r`.
-    Uniform(f64),
-    /// `|Δ_ij| ≤ r_i`.
-    PerRow(Vec<f64>),
-    /// `|Δ_ij| ≤ scale · unit_ij`; the matrix is shared by all scalings of a set.
-    Dense {
-        /// Radii at scale 1, shape of the weights.
-        unit: Arc<Matrix<f64>>,
-        /// Factor.
-        scale: f64,
-    },
-    /// `‖Δ‖_F ≤ r`.
-    Frobenius(f64),
-}
-
-impl WeightRadius {
-    /// [`WeightRadius::Uniform`], or zero.
-    pub fn uniform(radius: f64) -> Self {
-        if radius == 0.0 { WeightRadius::Zero } else { WeightRadius::Uniform(radius) }
-    }
-
-    /// [`WeightRadius::Frobenius`], or zero.
-    pub fn frobenius(radius: f64) -> Self {
-        if radius == 0.0 { WeightRadius::Zero } else { WeightRadius::Frobenius(radius) }
-    }
-
-    /// [`WeightRadius::Dense`] at scale 1.
-    pub fn dense(unit: Matrix<f64>) -> Self {
-        WeightRadius::Dense { unit: Arc::new(unit), scale: 1.0 }
-    }
-
-    /// Largest possible `|Δ_ij|`.
-    pub fn at(&self, i: usize, j: usize) -> f64 {
-        match self {
-            WeightRadius::Zero => 0.0,
-            WeightRadius::Uniform(r) | WeightRadius::Frobenius(r) => *r,
-            WeightRadius::PerRow(rows) => rows[i],
-            WeightRadius::Dense { unit, scale } => scale * unit[(i, j)],
-        }
-    }
-
-    /// The radius times `t`.
-    pub fn scaled(&self, t: f64) -> Self {
-        match self {
-            WeightRadius::Zero => WeightRadius::Zero,
-            WeightRadius::Uniform(r) => WeightRadius::uniform(t * r),
-            WeightRadius::PerRow(rows) => WeightRadius::PerRow(rows.iter().map(|r| t * r).collect()),
-            WeightRadius::Dense { unit, scale } => {
-                WeightRadius::Dense { unit: Arc::clone(unit), scale: t * scale }
-            }
-            WeightRadius::Frobenius(r) => WeightRadius::frobenius(t * r),
-        }
-    }
-
-    /// Whether no weight moves.
-    pub fn is_zero(&self) -> bool {
-        match self {
-            WeightRadius::Zero => true,
-            WeightRadius::Uniform(r) | WeightRadius::Frobenius(r) => *r == 0.0,
-            WeightRadius::PerRow(rows) => rows.iter().all(|r| *r == 0.0),
-            WeightRadius::Dense { unit, scale } => *scale == 0.0 || unit.as_slice().iter().all(|r| *r == 0.0),
-        }
-    }
-}
 
 /// Radii of one layer with parameters.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LayerSet {
+pub struct LayerSet<T = f64> {
     /// Index of the node.
     pub node: usize,
-    /// Radii of the weights.
-    pub weight: WeightRadius,
+    /// Where the weights move.
+    pub weight: WeightSet<T>,
     /// Absolute radius of every bias.
-    pub bias: Vec<f64>,
+    pub bias: Vec<T>,
     /// Whether the bias radii grow with the weight radii when the set is scaled.
     pub bias_scales: bool,
     /// Whether every use of a parameter may move on its own. A convolution uses its kernel at every position: the weights
@@ -105,13 +36,13 @@ pub struct SumRounding {
     pub absolute: f64,
 }
 
-impl LayerSet {
+impl<T: Scalar> LayerSet<T> {
     /// The layer stays as it is.
     pub fn unperturbed(node: usize, n_out: usize) -> Self {
         LayerSet {
             node,
-            weight: WeightRadius::Zero,
-            bias: vec![0.0; n_out],
+            weight: WeightSet::Fixed,
+            bias: vec![T::zero(); n_out],
             bias_scales: true,
             per_use: false,
         }
@@ -119,7 +50,25 @@ impl LayerSet {
 
     /// Whether no parameter of the layer moves.
     pub fn is_zero(&self) -> bool {
-        self.weight.is_zero() && self.bias.iter().all(|e| *e == 0.0)
+        self.weight.is_zero() && !self.bias_moves()
+    }
+
+    /// Whether a bias moves.
+    pub fn bias_moves(&self) -> bool {
+        self.bias.iter().any(|e| *e != T::zero())
+    }
+}
+
+impl LayerSet {
+    /// The set in another precision, radii rounded up.
+    pub fn cast<T: Scalar>(&self) -> LayerSet<T> {
+        LayerSet {
+            node: self.node,
+            weight: self.weight.cast(),
+            bias: self.bias.iter().map(|&e| T::from_f64_up(e)).collect(),
+            bias_scales: self.bias_scales,
+            per_use: self.per_use,
+        }
     }
 }
 
@@ -146,13 +95,13 @@ impl PerturbationSet {
     pub fn scaled(&self, t: f64) -> Self {
         let scale = |layer: &LayerSet| LayerSet {
             weight: layer.weight.scaled(t),
-            bias: layer.bias.iter().map(|e| if layer.bias_scales { t * e } else { *e }).collect(),
+            bias: layer.bias.iter().map(|e| if layer.bias_scales { product_up(t, *e) } else { *e }).collect(),
             ..*layer
         };
         let scale_rounding = |r: &SumRounding| SumRounding {
             node: r.node,
-            relative: t * r.relative,
-            absolute: t * r.absolute,
+            relative: product_up(t, r.relative),
+            absolute: product_up(t, r.absolute),
         };
         PerturbationSet {
             layers: self.layers.iter().map(scale).collect(),
@@ -206,7 +155,7 @@ mod tests {
     #[test]
     fn only_one_layer_moves() {
         let layer = |node, radius| LayerSet {
-            weight: WeightRadius::Uniform(radius),
+            weight: WeightSet::uniform(radius, 2),
             bias: vec![radius; 2],
             ..LayerSet::unperturbed(node, 2)
         };

@@ -11,7 +11,7 @@ use weightproof::exact::oracle::{Answer, OracleError, OracleOptions, Outcome, mi
 use weightproof::network::{Activation, Layer, Network};
 use weightproof::property::{Property, SpecRow};
 use weightproof::threat::{
-    ActivationOffsets, Kind, LayerPerturbation, Perturbation, PerturbationSet, ThreatModel, WeightRadius,
+    ActivationOffsets, Kind, LayerPerturbation, Perturbation, PerturbationSet, ThreatModel, WeightSet,
 };
 use weightproof::verdict::{Precision, Samples};
 use weightproof_testkit::images::{ImageBlueprint, PIECES};
@@ -36,7 +36,7 @@ const EXACT: OracleOptions = OracleOptions { time: None, relaxed: false, seed: 0
 
 /// Whether every layer moves in a box.
 fn is_box(set: &PerturbationSet) -> bool {
-    !set.layers.iter().any(|l| matches!(l.weight, WeightRadius::Frobenius(_)))
+    !set.layers.iter().any(|l| matches!(l.weight, WeightSet::Ball(_)))
 }
 
 /// The answer of the rival with the least margin, and the rival; `None` where a number format overflows.

@@ -6,7 +6,7 @@ use weightproof::bounds::METHODS;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::Activation;
 use weightproof::property::Property;
-use weightproof::threat::{Kind, LayerSet, PerturbationSet, ThreatModel, WeightRadius};
+use weightproof::threat::{Kind, LayerSet, PerturbationSet, ThreatModel, WeightSet};
 use weightproof::verdict::{Precision, Reason, Samples, Verdict};
 use weightproof_testkit::emulation::{contradiction, emulation};
 use weightproof_testkit::images::arbitrary_images;
@@ -120,7 +120,7 @@ fn the_linear_bound_is_its_definition() {
         let network = Blueprint::new(&[3, 6, 5, 6, 3], Activation::Relu, seed).build();
         let x = input(3, seed % 2 == 0, &mut rng(seed));
         for (name, set) in weightproof_testkit::threats::sets(&network) {
-            let ball = |l: &LayerSet| matches!(l.weight, WeightRadius::Frobenius(_));
+            let ball = |l: &LayerSet| matches!(l.weight, WeightSet::Ball(_));
             let moves = set.input_radius > 0.0 || set.activation_radius > 0.0;
             // Layers that stay let a pass end earlier than the definition does; that is tighter, and tested elsewhere.
             if moves || set.layers.iter().any(|l| ball(l) || l.is_zero()) {
@@ -209,7 +209,7 @@ fn a_convolution_is_its_unrolled_matrix_or_better() {
             for (k, (kernel, window)) in kernels.iter().zip([&window, &middle]).enumerate() {
                 let e = radius(kernel);
                 let layer = &mut set.layers[k];
-                layer.weight = WeightRadius::dense(if as_matrix { unrolled(&e, window) } else { e });
+                layer.weight = WeightSet::entries(if as_matrix { unrolled(&e, window) } else { e });
                 layer.bias.fill(0.005);
                 layer.per_use = per_use;
             }
@@ -282,7 +282,7 @@ fn symmetries_of_the_network_leave_bounds_unchanged() {
             .zip(factors)
             .map(|((node, d), c)| LayerSet {
                 node: *node,
-                weight: WeightRadius::Uniform(0.03 * c),
+                weight: WeightSet::uniform(0.03 * c, d.bias.len()),
                 bias: vec![0.02 * if *node == dense[0].0 { c } else { 1.0 }; d.bias.len()],
                 bias_scales: true,
                 per_use: false,

@@ -2,7 +2,6 @@
 
 use super::super::examples::{dense, inputs, residual, sets};
 use super::super::search::generator;
-use super::super::terrain::Reach;
 use super::super::{weight_space, witness};
 use super::*;
 use crate::network::Network;
@@ -44,12 +43,7 @@ fn factor(pass: &Pass<'_, '_, f64>, slot: usize, i: usize, row: usize) -> f64 {
         }
         Step::Affine(affine) if slots.weights == Some(slot) => {
             let cols = affine.weight.cols();
-            match terrain.reach(node) {
-                Reach::Fixed => panic!("no variables"),
-                Reach::Rows(rows) => rows[i / cols],
-                Reach::Dense(e) => e[(i / cols, i % cols)],
-                Reach::Ball(r) => *r,
-            }
+            terrain.weights(node).at(i / cols, i % cols)
         }
         Step::Affine(affine) => {
             let z = pass.value(terrain.model.input_of(node), row, SAMPLES[row]).to_vec();

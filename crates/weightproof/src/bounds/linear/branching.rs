@@ -6,8 +6,9 @@ use super::propagate::Backward;
 use super::relax::{Relaxed, chord};
 use super::slopes::Ending;
 use crate::kernels::Scalar;
-use crate::model::{Radius, Step};
+use crate::model::Step;
 use crate::network::Activation;
+use crate::threat::WeightSet;
 
 /// One side of a split says `v ≤ value` of an element, the other one `v ≥ value`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -119,13 +120,12 @@ fn charged<T: Scalar>(pass: &Backward<'_, T>, ending: &Ending<T>, node: usize, r
             Some(a) => a.row(r).iter().map(|a| a.abs()).collect(),
             None => vec![T::one(); model.width(k)],
         };
-        let radius = &pass.block.prepared.radii.layer(k).weight;
+        let set = &pass.block.prepared.radii.layer(k).weight;
         for (i, &weight) in weights.iter().enumerate() {
-            match radius {
-                Radius::Zero | Radius::Frobenius(_) => {}
-                Radius::Uniform(e) => sum.iter_mut().for_each(|s| *s += weight * *e),
-                Radius::PerRow(e) => sum.iter_mut().for_each(|s| *s += weight * e[i]),
-                Radius::Dense(e) => sum.iter_mut().zip(e.row(i)).for_each(|(s, &e)| *s += weight * e),
+            match set {
+                WeightSet::Fixed | WeightSet::Ball(_) => {}
+                WeightSet::Rows(e) => sum.iter_mut().for_each(|s| *s += weight * e[i]),
+                WeightSet::Entries(e) => sum.iter_mut().zip(e.row(i)).for_each(|(s, &e)| *s += weight * e),
             }
         }
     }

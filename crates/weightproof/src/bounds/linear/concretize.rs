@@ -3,7 +3,8 @@
 use super::propagate::{Backward, Coefficients, Row};
 use crate::kernels::Scalar;
 use crate::kernels::rows::{centered, concretized, dot, squares, vectorized};
-use crate::model::{Affine, Radius};
+use crate::model::Affine;
+use crate::threat::WeightSet;
 
 /// Adds the least value of every row over what is known of `node`.
 ///
@@ -67,12 +68,12 @@ impl<'a, T: Scalar> End<'a, T> {
             return if radii.per_use { End::Box } else { End::Shared(window) };
         }
         match radii.weight {
-            Radius::Frobenius(radius) => {
+            WeightSet::Ball(radius) => {
                 let z = pass.states.value(pass.block.prepared.model.input_of(node));
                 let length = (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect();
                 End::Ball { radius, length, bias: &radii.bias }
             }
-            Radius::Zero | Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) => End::Box,
+            WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => End::Box,
         }
     }
 }

@@ -19,12 +19,12 @@
 use super::super::interval::{largest_magnitude, patch_l2};
 use super::propagate::{Backward, Coefficients, Row, Sharing};
 use super::relax::chord;
-use crate::kernels::rows::{l1, squares, sum, vectorized, weighted_l1};
+use crate::kernels::rows::{l1, sum, vectorized};
 use crate::kernels::{
     ConvScratch, Factor, Matrix, Patches, Region, Scalar, Window, add_linear_transposed,
     add_window_sums_transposed, multiply,
 };
-use crate::model::{LayerRadii, Radius};
+use crate::threat::{LayerSet, WeightSet};
 use std::ops::Range;
 
 /// Most rows whose uses of weights are measured together.
@@ -54,16 +54,15 @@ impl<T: Scalar> Backward<'_, T> {
         }
         add_linear_transposed(&mut out, &c.a, &layer.weight, Some(window));
         let loss = match &radii.weight {
-            Radius::Zero => None,
-            Radius::Uniform(e) => Some(row_losses(&c.a, &vec![*e; layer.bias.len()], window)),
-            Radius::PerRow(e) => Some(row_losses(&c.a, e, window)),
-            Radius::Dense(e) => {
+            WeightSet::Fixed => None,
+            WeightSet::Rows(e) => Some(row_losses(&c.a, e, window)),
+            WeightSet::Entries(e) => {
                 let mut g = Matrix::zeros(rows.len(), window.input_width());
                 add_linear_transposed(&mut g, &c.a.map(|a| a.abs()), e, Some(window));
                 Some(g)
             }
-            Radius::Frobenius(e) => {
-                self.subtract_patches(*e, &c.a, (input, window), rows, offset);
+            WeightSet::Ball(_) => {
+                self.subtract_patches(&radii.weight, &c.a, (input, window), rows, offset);
                 None
             }
         };
@@ -83,8 +82,8 @@ impl<T: Scalar> Backward<'_, T> {
         offset: &mut [T],
     ) {
         let weight = &self.block.prepared.model.affine(node).weight;
-        let radius = &self.block.prepared.radii.layer(node).weight;
-        let e = radius_matrix(radius, weight);
+        let set = &self.block.prepared.radii.layer(node).weight;
+        let e = set.box_matrix(weight.rows(), weight.cols());
         let (centre, width) = self.middle(self.block.prepared.model.input_of(node));
         let mut uses = Uses::default();
         let mut scratch = ConvScratch::default();
@@ -96,10 +95,10 @@ impl<T: Scalar> Backward<'_, T> {
             uses.measure(window, of_run, region, centre.row(s), Some(width.row(s)));
             let of_rows = uses.middle.chunks_exact(size).zip(uses.radius.chunks_exact(size));
             for (r, (middle, half)) in run.zip(of_rows) {
-                if let Radius::Frobenius(e) = radius {
+                if set.is_ball() {
                     let largest = |(m, d): (&T, &T)| m.abs() + *d;
                     let reach: Vec<T> = middle.iter().zip(half).map(largest).collect();
-                    offset[r] -= *e * squares(&reach).sqrt();
+                    offset[r] -= set.support(&reach);
                     scratch.add_transposed(out.row_mut(r), a.row(r), weight.as_slice(), window);
                     continue;
                 }
@@ -111,10 +110,10 @@ impl<T: Scalar> Backward<'_, T> {
         }
     }
 
-    /// Subtracts `r Σ_p ‖a_p‖₂ max ‖z_p‖₂`: every position as a ball of its own.
+    /// Subtracts [`WeightSet::factor`] times `max ‖z_p‖₂`, summed over the positions: every position as a ball of its own.
     fn subtract_patches(
         &self,
-        radius: T,
+        set: &WeightSet<T>,
         a: &Matrix<T>,
         (input, window): (usize, &Window),
         rows: &[Row],
@@ -123,12 +122,14 @@ impl<T: Scalar> Backward<'_, T> {
         let z = largest_magnitude(self.states.lower(input), self.states.upper(input));
         let patches = patch_l2(&z, Some(window));
         let positions = window.positions();
+        let mut channels: Vec<T> = Vec::new();
         for (r, (s, _)) in rows.iter().enumerate() {
             for (group, a) in a.row(r).chunks_exact(window.group_outputs() * positions).enumerate() {
                 let patches = &patches.row(*s)[group * positions..(group + 1) * positions];
                 for (p, &length) in patches.iter().enumerate() {
-                    let norm: T = a.iter().skip(p).step_by(positions).map(|&a| a * a).sum();
-                    offset[r] -= radius * norm.sqrt() * length;
+                    channels.clear();
+                    channels.extend(a.iter().skip(p).step_by(positions));
+                    offset[r] -= set.factor(&channels) * length;
                 }
             }
         }
@@ -152,14 +153,7 @@ impl<T: Scalar> Backward<'_, T> {
             let Some(region) = Region::support(window, of_run) else { continue };
             uses.measure(window, of_run, region, z.row(s), None);
             for (r, uses) in run.zip(uses.middle.chunks_exact(size)) {
-                let of_channel = || uses.chunks_exact(window.patch());
-                let weights = match &radii.weight {
-                    Radius::Zero => T::zero(),
-                    Radius::Uniform(e) => *e * l1(uses),
-                    Radius::PerRow(e) => of_channel().zip(e).map(|(uses, &e)| e * l1(uses)).sum(),
-                    Radius::Dense(e) => weighted_l1(uses, e.as_slice()),
-                    Radius::Frobenius(e) => *e * squares(uses).sqrt(),
-                };
+                let weights = radii.weight.support(uses);
                 let sums = a.row(r).chunks_exact(window.positions()).map(sum);
                 offset[r] -= weights + sums.zip(&radii.bias).map(|(sum, &e)| sum.abs() * e).sum::<T>();
             }
@@ -177,19 +171,8 @@ fn runs(rows: &[Row]) -> impl Iterator<Item = (usize, Range<usize>)> {
 }
 
 /// Whether all uses of a weight move alike, and weights move at all.
-pub(super) fn is_shared<T>(radii: &LayerRadii<T>) -> bool {
-    !radii.per_use && !matches!(radii.weight, Radius::Zero)
-}
-
-/// The radius of every weight in a box; 0 in a ball.
-pub(super) fn radius_matrix<T: Scalar>(radius: &Radius<T>, weight: &Matrix<T>) -> Matrix<T> {
-    let at = |i: usize, j: usize| match radius {
-        Radius::Zero | Radius::Frobenius(_) => T::zero(),
-        Radius::Uniform(e) => *e,
-        Radius::PerRow(e) => e[i],
-        Radius::Dense(e) => e[(i, j)],
-    };
-    Matrix::from_fn(weight.rows(), weight.cols(), at)
+pub(super) fn is_shared<T: Scalar>(radii: &LayerSet<T>) -> bool {
+    !radii.per_use && !radii.weight.is_zero()
 }
 
 /// `k_w = w − e_w s_w` with the chords `|S_w| ≤ s_w S_w + t_w` on `middle ± half`; returns `Σ e_w t_w`.
@@ -219,7 +202,7 @@ fn kernel_of_chords<T: Scalar>(kernel: &mut [T], weight: &[T], (middle, half, e)
 
 /// `Σ_o b_o Σ_p a_op − e_o |Σ_p a_op|`, or `− e_o Σ_p |a_op|` where every use moves on its own.
 #[inline(always)]
-fn bias_term<T: Scalar>(a: &[T], bias: &[T], radii: &LayerRadii<T>) -> T {
+fn bias_term<T: Scalar>(a: &[T], bias: &[T], radii: &LayerSet<T>) -> T {
     let positions = a.len() / bias.len();
     let channel = |((a, &b), &e): ((&[T], &T), &T)| {
         let sum = sum(a);

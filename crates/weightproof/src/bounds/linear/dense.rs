@@ -2,10 +2,11 @@
 
 use super::super::interval::largest_magnitude;
 use super::propagate::{Backward, Coefficients, Row};
-use crate::kernels::rows::{centered, l1, squares, vectorized, weighted_l1};
+use crate::kernels::rows::{centered, squares, vectorized};
 use crate::kernels::{Matrix, Scalar, product};
-use crate::model::{Affine, Radius};
+use crate::model::Affine;
 use crate::property::SpecRow;
+use crate::threat::WeightSet;
 
 impl<T: Scalar> Backward<'_, T> {
     /// First step through the dense node `start`: rows of specifications select rows of W.
@@ -33,25 +34,22 @@ impl<T: Scalar> Backward<'_, T> {
         });
         let ends = |row: &SpecRow| [row.plus, row.minus].into_iter().flatten();
         match &radii.weight {
-            Radius::Zero => Coefficients::new(a),
-            Radius::Uniform(e) => {
-                let g = rows.iter().map(|(_, row)| ends(row).map(|_| *e).sum()).collect();
-                Coefficients::lossy(a, g, input)
-            }
-            Radius::PerRow(e) => {
+            WeightSet::Fixed => Coefficients::new(a),
+            WeightSet::Rows(e) => {
                 let g = rows.iter().map(|(_, row)| ends(row).map(|i| e[i]).sum()).collect();
                 Coefficients::lossy(a, g, input)
             }
-            Radius::Dense(e) => {
+            WeightSet::Entries(e) => {
                 let g =
                     Matrix::from_fn(rows.len(), e.cols(), |r, j| ends(&rows[r].1).map(|i| e[(i, j)]).sum());
                 self.subtract_matrix(&mut a, &g, input, rows, offset);
                 Coefficients::new(a)
             }
-            Radius::Frobenius(radius) => {
-                let norms: Vec<T> =
-                    rows.iter().map(|(_, row)| ends(row).map(|_| T::one()).sum::<T>().sqrt()).collect();
-                self.subtract_ball(*radius, &norms, input, rows, offset);
+            // Two rows of one ball: ‖e_i − e_j‖₂ = √2.
+            WeightSet::Ball(radius) => {
+                let length = |row: &SpecRow| ends(row).map(|_| T::one()).sum::<T>().sqrt();
+                let factors: Vec<T> = rows.iter().map(|(_, row)| *radius * length(row)).collect();
+                self.subtract_ball(&factors, input, rows, offset);
                 Coefficients::new(a)
             }
         }
@@ -79,43 +77,38 @@ impl<T: Scalar> Backward<'_, T> {
         let input = self.block.prepared.model.input_of(node);
         let radii = self.block.prepared.radii.layer(node);
         let a = c.a;
-        let norms: Vec<T> = vectorized!(|| {
+        let factors: Vec<T> = vectorized!(|| {
             (0..a.rows())
                 .map(|r| {
                     offset[r] += centered(a.row(r), bias, &radii.bias);
-                    match &radii.weight {
-                        Radius::Zero | Radius::Dense(_) => T::zero(),
-                        Radius::Uniform(e) => *e * l1(a.row(r)),
-                        Radius::PerRow(e) => weighted_l1(a.row(r), e),
-                        Radius::Frobenius(_) => squares(a.row(r)).sqrt(),
-                    }
+                    radii.weight.factor(a.row(r))
                 })
                 .collect()
         });
         let mut out = Matrix::default();
         product(&mut out, &a, weight);
         match &radii.weight {
-            Radius::Zero => Coefficients::new(out),
-            Radius::Uniform(_) | Radius::PerRow(_) => Coefficients::lossy(out, norms, input),
-            Radius::Dense(e) => {
+            WeightSet::Fixed => Coefficients::new(out),
+            WeightSet::Rows(_) => Coefficients::lossy(out, factors, input),
+            WeightSet::Entries(e) => {
                 let mut g = Matrix::default();
                 product(&mut g, &a.map(|a| a.abs()), e);
                 self.subtract_matrix(&mut out, &g, input, rows, offset);
                 Coefficients::new(out)
             }
-            Radius::Frobenius(radius) => {
-                self.subtract_ball(*radius, &norms, input, rows, offset);
+            WeightSet::Ball(_) => {
+                self.subtract_ball(&factors, input, rows, offset);
                 Coefficients::new(out)
             }
         }
     }
 
-    /// Subtracts `r ‖a‖₂ max ‖z‖₂` for a Frobenius ball; `norms` holds `‖a‖₂` of every row.
-    fn subtract_ball(&self, radius: T, norms: &[T], input: usize, rows: &[Row], offset: &mut [T]) {
+    /// Subtracts what a ball takes: [`WeightSet::factor`] of every row times `max ‖z‖₂`.
+    fn subtract_ball(&self, factors: &[T], input: usize, rows: &[Row], offset: &mut [T]) {
         let z = largest_magnitude(self.states.lower(input), self.states.upper(input));
         let lengths: Vec<T> = (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect();
         for (r, (s, _)) in rows.iter().enumerate() {
-            offset[r] -= radius * norms[r] * lengths[*s];
+            offset[r] -= factors[r] * lengths[*s];
         }
     }
 }

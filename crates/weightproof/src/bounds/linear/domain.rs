@@ -20,7 +20,7 @@ use super::slopes::{Ending, Free, Tape};
 use super::{Analysis, analysed, analysed_by, is_exact, meet, sharings, tighten, tighten_by, uncross};
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
-use crate::model::{Radius, Step};
+use crate::model::Step;
 use crate::property::SpecRow;
 use std::ops::Range;
 
@@ -408,10 +408,10 @@ impl<'a, T: Scalar> Domains<'a, T> {
 pub(super) fn has_chord<T: Scalar>(prepared: &Prepared<'_, T>, n: usize) -> bool {
     let model = prepared.model;
     let is_charged = |&k: &usize| match &model.steps[k] {
-        Step::Affine(layer) if layer.window.is_none() => match prepared.radii.layer(k).weight {
-            Radius::Uniform(_) | Radius::PerRow(_) | Radius::Dense(_) => model.input_of(k) == n,
-            Radius::Zero | Radius::Frobenius(_) => false,
-        },
+        Step::Affine(layer) if layer.window.is_none() => {
+            let set = &prepared.radii.layer(k).weight;
+            !set.is_zero() && !set.is_ball() && model.input_of(k) == n
+        }
         Step::Affine(_)
         | Step::Input
         | Step::Scale { .. }

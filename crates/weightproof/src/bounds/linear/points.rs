@@ -10,13 +10,14 @@
 
 use super::super::interval::largest_magnitude;
 use super::concretize::End;
-use super::conv::{is_shared, radius_matrix};
+use super::conv::is_shared;
 use super::propagate::{Backward, Row, Sharing};
 use super::relax::Relaxed;
 use super::slopes::{ByNode, Tape};
 use crate::kernels::rows::{dot, fill, squares, sum, vectorized};
 use crate::kernels::{Matrix, Scalar, average_pool, linear, max_pool};
-use crate::model::{Affine, Radius, Step, gathered};
+use crate::model::{Affine, Step, gathered};
+use crate::threat::WeightSet;
 
 impl<T: Scalar> Backward<'_, T> {
     /// Worst points of the bounds of all rows, by node; (rows, width) each.
@@ -172,27 +173,23 @@ impl<T: Scalar> Backward<'_, T> {
         let input = self.block.prepared.model.input_of(node);
         let mut losses = Matrix::zeros(a.rows(), a.cols());
         match (&radii.weight, &layer.window) {
-            (Radius::Zero, _) | (Radius::Frobenius(_), Some(_)) => {}
+            (WeightSet::Fixed, _) | (WeightSet::Ball(_), Some(_)) => {}
             (_, Some(_)) if self.sharing == Sharing::Shared && is_shared(radii) => {}
-            (Radius::Dense(e), window) => {
+            (WeightSet::Entries(e), window) => {
                 linear(&mut losses, &self.magnitudes(input, v, rows), e, window.as_ref());
             }
-            (Radius::Uniform(_) | Radius::PerRow(_), Some(window)) => {
-                let e = radius_matrix(&radii.weight, &layer.weight);
+            (WeightSet::Rows(_), Some(window)) => {
+                let e = radii.weight.box_matrix(layer.weight.rows(), layer.weight.cols());
                 linear(&mut losses, &self.magnitudes(input, v, rows), &e, Some(window));
             }
             // Every row of `E` is one number.
-            (Radius::Uniform(e), None) => {
-                let totals = self.total_magnitudes(input, v, rows);
-                (0..rows.len()).for_each(|r| losses.row_mut(r).fill(*e * totals[r]));
-            }
-            (Radius::PerRow(e), None) => {
+            (WeightSet::Rows(e), None) => {
                 let totals = self.total_magnitudes(input, v, rows);
                 vectorized!(|| {
                     (0..rows.len()).for_each(|r| fill(losses.row_mut(r), [e.as_slice()], |[e]| e * totals[r]))
                 });
             }
-            (Radius::Frobenius(e), None) => {
+            (WeightSet::Ball(e), None) => {
                 let longest = largest_magnitude(self.states.lower(input), self.states.upper(input));
                 vectorized!(|| {
                     for (r, (s, _)) in rows.iter().enumerate() {

@@ -14,7 +14,7 @@ use super::{Answer, OracleError, OracleOptions, Outcome, TOLERANCE};
 use crate::exact::program::ProgramError;
 use crate::network::{Activation, Affine, AveragePool, Layer, Network, Node};
 use crate::property::SpecRow;
-use crate::threat::{PerturbationSet, SumRounding, WeightRadius};
+use crate::threat::{PerturbationSet, SumRounding, WeightSet};
 use crate::verdict::Reason;
 use highs::{Col, HighsModelStatus, HighsSolutionStatus, RowProblem, Sense, SolvedModel};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -243,7 +243,7 @@ impl Milp {
             }
             Layer::Dense(affine) => {
                 let radii = &set.layer(index).expect("`ProgramError::check` looks for it");
-                if matches!(radii.weight, WeightRadius::Frobenius(_)) {
+                if radii.weight.is_ball() {
                     return Err(unsupported("a Frobenius ball"));
                 }
                 for i in 0..width {
@@ -253,7 +253,7 @@ impl Milp {
             }
             Layer::Conv(conv) => {
                 let radii = &set.layer(index).expect("`ProgramError::check` looks for it");
-                if matches!(radii.weight, WeightRadius::Frobenius(_)) {
+                if radii.weight.is_ball() {
                     return Err(unsupported("a Frobenius ball"));
                 }
                 let window = &conv.window;
@@ -503,7 +503,7 @@ impl Milp {
 /// Row `i` of a layer on the elements that its columns meet.
 fn parameters(
     affine: &Affine,
-    radii: &WeightRadius,
+    radii: &WeightSet,
     i: usize,
     met: impl Iterator<Item = (usize, Value)>,
 ) -> Vec<Term> {
