@@ -75,6 +75,7 @@ fn row_radius(set: &WeightSet, i: usize, cols: usize) -> f64 {
         WeightSet::Fixed => 0.0,
         // ‖δ‖₁ ≤ √n ‖δ‖₂, and one row may have the whole ball.
         WeightSet::Ball(r) => r * (cols as f64).sqrt(),
+        WeightSet::RowBalls(rows) => rows[i] * (cols as f64).sqrt(),
         WeightSet::Rows(_) | WeightSet::Entries(_) => (0..cols).map(|j| set.box_radius(i, j)).sum(),
     }
 }

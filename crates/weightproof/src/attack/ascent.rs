@@ -57,9 +57,10 @@ impl<'n, T: Scalar> Ascent<'n, T> {
             .affine_layers()
             .map(|(node, _, dense)| {
                 let mut weight = Matrix::from_fn(dense.weight.rows(), dense.weight.cols(), |_, _| start());
-                if set.layer(node).is_some_and(|layer| layer.weight.is_ball()) {
-                    normalize(weight.as_mut_slice());
-                    weight.as_mut_slice().iter_mut().for_each(|u| *u *= T::from_f64(START));
+                let layer = set.layer(node).expect("every layer with parameters has a set");
+                for part in parts(&layer.weight, &mut weight) {
+                    normalize(part);
+                    part.iter_mut().for_each(|u| *u *= T::from_f64(START));
                 }
                 LayerUnits { node, weight, bias: dense.bias.iter().map(|_| start()).collect() }
             })
@@ -113,11 +114,13 @@ impl<'n, T: Scalar> Ascent<'n, T> {
         }
         let step = T::from_f64(step);
         for (units, mean) in self.units.iter_mut().zip(&self.mean) {
-            match self.radii.layer(units.node).weight {
-                WeightSet::Ball(_) => ball_step(units.weight.as_mut_slice(), mean.weight.as_slice(), step),
-                WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => {
-                    box_step(units.weight.as_mut_slice(), mean.weight.as_slice(), step);
-                }
+            let set = &self.radii.layer(units.node).weight;
+            if set.is_ball() {
+                let mut mean = mean.weight.clone();
+                let balls = parts(set, &mut units.weight).into_iter().zip(parts(set, &mut mean));
+                balls.for_each(|(u, g)| ball_step(u, g, step));
+            } else {
+                box_step(units.weight.as_mut_slice(), mean.weight.as_slice(), step);
             }
             box_step(&mut units.bias, &mean.bias, step);
         }
@@ -171,9 +174,11 @@ impl<'n, T: Scalar> Ascent<'n, T> {
         for (units, (node, _, dense)) in self.units.iter().zip(self.network.affine_layers()) {
             let layer = set.layer(node).expect("every layer with parameters has a set");
             let mut unit: Matrix<f64> = units.weight.map(|u| u.to_f64());
-            if let WeightSet::Ball(radius) = layer.weight {
-                let shrink = inside(radius, &dense.weight) / length(unit.as_slice()).max(1.0);
-                unit = unit.map(|u| u * shrink);
+            let mut clean = dense.weight.clone();
+            let balls = parts(&layer.weight, &mut unit).into_iter().zip(parts(&layer.weight, &mut clean));
+            for (i, (unit, clean)) in balls.enumerate() {
+                let shrink = inside(layer.weight.at(i, 0), clean) / length(unit).max(1.0);
+                unit.iter_mut().for_each(|u| *u *= shrink);
             }
             let delta =
                 Matrix::from_fn(unit.rows(), unit.cols(), |i, j| unit[(i, j)] * layer.weight.at(i, j));
@@ -229,6 +234,16 @@ fn add_gradient<T: Scalar>(
         Step::Scale { .. } | Step::Activation(_) | Step::Reshape => {
             (0..z.rows()).for_each(|s| elementwise_backward(back.row_mut(s), g.row(s), z.row(s), step));
         }
+    }
+}
+
+/// The parts of a layer that a ball holds each; none where the set is a box.
+fn parts<'m, S: Scalar, T: Scalar>(set: &WeightSet<S>, m: &'m mut Matrix<T>) -> Vec<&'m mut [T]> {
+    let width = m.cols();
+    match set {
+        WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => Vec::new(),
+        WeightSet::Ball(_) => vec![m.as_mut_slice()],
+        WeightSet::RowBalls(_) => m.as_mut_slice().chunks_exact_mut(width).collect(),
     }
 }
 

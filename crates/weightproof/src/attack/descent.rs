@@ -226,9 +226,11 @@ fn advance<T: Scalar>(
                     *t = clamp(next, -T::one(), T::one());
                 }
             }),
-            Geometry::Ball => {
-                for row in 0..t.rows() {
-                    advance_in_ball(t.row_mut(row), previous.row_mut(row), g.row(row), length, momentum);
+            Geometry::Balls(parts) => {
+                let n = t.cols() / parts;
+                let before = previous.as_mut_slice().chunks_exact_mut(n).zip(g.as_slice().chunks_exact(n));
+                for (t, (previous, g)) in t.as_mut_slice().chunks_exact_mut(n).zip(before) {
+                    advance_in_ball(t, previous, g, length, momentum);
                 }
             }
         }

@@ -69,14 +69,15 @@ pub(super) fn residual() -> Network {
 
 /// Sets of all kinds: with and without inputs and activations that move, and with only some layers that move.
 pub(super) fn sets(network: &Network) -> Vec<(String, PerturbationSet)> {
-    let radii: [fn(usize, usize) -> WeightSet; 4] = [
+    let radii: [fn(usize, usize) -> WeightSet; 5] = [
         |rows, _| WeightSet::uniform(0.2, rows),
         |rows, _| WeightSet::rows((0..rows).map(|i| 0.1 * i as f64).collect()),
         |rows, cols| WeightSet::entries(wave(rows, cols, 0.5).map(|v| 0.3 * v.abs())),
         |_, _| WeightSet::ball(0.4),
+        |rows, _| WeightSet::row_balls((0..rows).map(|i| 0.15 * i as f64).collect()),
     ];
     let mut sets = Vec::new();
-    for (kind, radius) in ["uniform", "per row", "dense", "ball"].into_iter().zip(radii) {
+    for (kind, radius) in ["uniform", "per row", "dense", "ball", "row balls"].into_iter().zip(radii) {
         for (variant, joint, first) in
             [("weights", false, 0), ("joint", true, 0), ("later layers", false, 1), ("last layers", false, 2)]
         {

@@ -3,6 +3,7 @@
 //! ```text
 //! box    p_i = W_i z + b_i + t_i (Σ_j E_ij |z_j| + e_i)          ∂p_i/∂z_j = W_ij + t_i E_ij sign(z_j)
 //! ball   p   = W z + b + r ‖z‖₂ d + e∘t,  ‖d‖₂ ≤ 1               ∂p_i/∂z_j = W_ij + r d_i z_j / ‖z‖₂
+//! rows   p_i = W_i z + b_i + t_i (r_i ‖z‖₂ + e_i)                ∂p_i/∂z_j = W_ij + t_i r_i z_j / ‖z‖₂
 //! ```
 //!
 //! Rows of `E` that are constant (one radius for a layer, or one for each channel) cost a rank-one update, others one more
@@ -63,6 +64,9 @@ impl<T: Scalar> Pass<'_, '_, T> {
                     (Some(t), WeightSet::Entries(_)) => {
                         add_shifted(out, &affine.bias, t, radius, reached.row(row), T::one());
                     }
+                    (Some(t), WeightSet::RowBalls(rows)) => {
+                        add_shifted(out, &affine.bias, t, radius, rows, length(z));
+                    }
                     (Some(d), WeightSet::Ball(r)) => {
                         add(out, &affine.bias);
                         add_scaled(out, d, *r * length(z));
@@ -88,7 +92,13 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 match (slots.neurons.map(|slot| point.0[slot].row(row)), set) {
                     (None, _) => {}
                     (Some(d), WeightSet::Ball(_)) => add_scaled(out, d, reached[(s, 0)]),
-                    (Some(t), WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_)) => {
+                    (
+                        Some(t),
+                        WeightSet::Fixed
+                        | WeightSet::Rows(_)
+                        | WeightSet::Entries(_)
+                        | WeightSet::RowBalls(_),
+                    ) => {
                         add_products(out, t, reached.row(s));
                     }
                 }
@@ -130,6 +140,12 @@ impl<T: Scalar> Pass<'_, '_, T> {
                         WeightSet::Fixed => {}
                         WeightSet::Rows(rows) => add_signs(back, z, dot3(g, t, rows)),
                         WeightSet::Entries(_) => add_signed(back, z, reached.row(row)),
+                        WeightSet::RowBalls(rows) => {
+                            let norm = length(z);
+                            if norm > T::zero() {
+                                add_scaled(back, z, dot3(g, t, rows) / norm);
+                            }
+                        }
                         WeightSet::Ball(r) => {
                             let norm = length(z);
                             if norm > T::zero() {

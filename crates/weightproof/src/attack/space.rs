@@ -2,7 +2,7 @@
 
 use crate::kernels::{Matrix, Scalar};
 use crate::network::{Conv, Layer, Network};
-use crate::threat::PerturbationSet;
+use crate::threat::{PerturbationSet, WeightSet};
 use rand::{Rng, RngExt};
 
 /// Where a group of variables may lie.
@@ -10,8 +10,20 @@ use rand::{Rng, RngExt};
 pub(super) enum Geometry {
     /// `|u_i| ≤ 1`.
     Box,
-    /// `‖u‖₂ ≤ 1`.
-    Ball,
+    /// `‖u‖₂ ≤ 1` for each of so many parts of equal length.
+    Balls(usize),
+}
+
+impl Geometry {
+    /// Scales the parts of a point of balls that are outside of them, or (`onto`) all, to length one.
+    pub fn project<T: Scalar>(self, u: &mut [T], onto: bool) {
+        let Geometry::Balls(parts) = self else { return };
+        for part in u.chunks_exact_mut(u.len() / parts) {
+            if onto || super::kernels::length(part) > T::one() {
+                normalize(part);
+            }
+        }
+    }
 }
 
 /// A group of variables that move together.
@@ -83,12 +95,20 @@ impl Space {
                     if parameters != Parameters::Fixed =>
                 {
                     let layer = set.layer(index).expect("every layer with parameters has a set");
-                    let ball = layer.weight.is_ball();
-                    let geometry = if ball { Geometry::Ball } else { Geometry::Box };
+                    // Of neurons: balls of rows let each of them move on its own.
+                    let ball = matches!(layer.weight, WeightSet::Ball(_));
+                    let geometry = if ball { Geometry::Balls(1) } else { Geometry::Box };
+                    let of_weights = match layer.weight {
+                        WeightSet::RowBalls(_) => Geometry::Balls(affine.bias.len()),
+                        WeightSet::Fixed
+                        | WeightSet::Rows(_)
+                        | WeightSet::Entries(_)
+                        | WeightSet::Ball(_) => geometry,
+                    };
                     let single = parameters == Parameters::Weights || matches!(node.layer, Layer::Conv(_));
                     let (weights, bias) = (!layer.weight.is_zero(), layer.bias_moves());
                     if weights && single {
-                        of_node.weights = add(affine.weight.as_slice().len(), geometry);
+                        of_node.weights = add(affine.weight.as_slice().len(), of_weights);
                     } else if weights || (bias && !single && !ball) {
                         of_node.neurons = add(affine.bias.len(), geometry);
                     }
@@ -130,10 +150,7 @@ impl<T: Scalar> Point<T> {
         for (slot, values) in space.slots.iter().zip(&mut self.0) {
             let values = values.row_mut(row);
             values.iter_mut().for_each(|u| *u = T::from_f64(rng.random_range(-1.0..=1.0)));
-            match slot.geometry {
-                Geometry::Box => {}
-                Geometry::Ball => normalize(values),
-            }
+            slot.geometry.project(values, true);
         }
     }
 
@@ -153,10 +170,10 @@ impl<T: Scalar> Point<T> {
                         *u = T::from_f64(rng.random_range(-1.0..=1.0));
                     }
                 }),
-                Geometry::Ball => {
-                    let step = share / (values.len() as f64).sqrt();
+                Geometry::Balls(parts) => {
+                    let step = share / ((values.len() / parts) as f64).sqrt();
                     values.iter_mut().for_each(|u| *u += T::from_f64(step * rng.random_range(-1.0..=1.0)));
-                    normalize(values);
+                    slot.geometry.project(values, true);
                 }
             }
         }

@@ -32,8 +32,8 @@ impl<'n, T: Scalar> Terrain<'n, T> {
         (input, self.space.moving[input])
     }
 
-    /// How far one unit carries the pre-activations of the dense node `index` for rows `z`: `Σ_j E_ij |z_j| + e_i`; for a
-    /// ball `r ‖z‖₂`, one column.
+    /// How far one unit carries the pre-activations of the dense node `index` for rows `z`: `Σ_j E_ij |z_j| + e_i`, or
+    /// `r_i ‖z‖₂ + e_i`; for one ball `r ‖z‖₂`, one column.
     pub fn reach_at(&self, index: usize, z: &Matrix<T>) -> Matrix<T> {
         let bias = &self.radii.layer(index).bias;
         match self.weights(index) {
@@ -49,6 +49,10 @@ impl<'n, T: Scalar> Terrain<'n, T> {
                     super::kernels::add(out.row_mut(s), bias);
                 }
                 out
+            }
+            WeightSet::RowBalls(rows) => {
+                let norms: Vec<T> = (0..z.rows()).map(|s| length(z.row(s))).collect();
+                Matrix::from_fn(z.rows(), bias.len(), |s, i| rows[i] * norms[s] + bias[i])
             }
             WeightSet::Ball(r) => Matrix::from_fn(z.rows(), 1, |s, _| *r * length(z.row(s))),
         }

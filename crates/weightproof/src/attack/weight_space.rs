@@ -22,7 +22,7 @@ use crate::threat::WeightSet;
 fn carried<T: Scalar>(set: &WeightSet<T>, i: usize, u: &[T], z: &[T]) -> T {
     match set {
         WeightSet::Fixed => T::zero(),
-        WeightSet::Rows(rows) => rows[i] * dot(u, z),
+        WeightSet::Rows(rows) | WeightSet::RowBalls(rows) => rows[i] * dot(u, z),
         WeightSet::Entries(e) => dot3(u, z, e.row(i)),
         WeightSet::Ball(r) => *r * dot(u, z),
     }
@@ -97,7 +97,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
                     let u = &u[u.len().min(i * z.len())..u.len().min((i + 1) * z.len())];
                     match set {
                         WeightSet::Fixed => {}
-                        WeightSet::Rows(rows) => add_scaled(back, u, g * rows[i]),
+                        WeightSet::Rows(rows) | WeightSet::RowBalls(rows) => add_scaled(back, u, g * rows[i]),
                         WeightSet::Entries(e) => {
                             back.iter_mut().zip(u).zip(e.row(i)).for_each(|((b, &u), &e)| *b += g * u * e);
                         }

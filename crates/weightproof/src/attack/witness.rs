@@ -1,7 +1,7 @@
 //! Witnesses: kept as one number for each variable of neuron space, turned into weights when they are needed.
 
 use super::kernels::{interpolate, sign};
-use super::space::{Geometry, NodeSlots, Point, Space};
+use super::space::{NodeSlots, Point, Space};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Network};
 use crate::threat::{
@@ -34,12 +34,7 @@ pub(super) fn unpack(space: &Space, units: &[&[Vec<f32>]]) -> Point<f64> {
         let width = space.slots[k].width;
         let mut values =
             Matrix::from_fn(units.len(), width, |row, i| f64::from(units[row][k][i]).clamp(-1.0, 1.0));
-        if space.slots[k].geometry == Geometry::Ball {
-            for row in 0..values.rows() {
-                let norm = values.row(row).iter().map(|u| u * u).sum::<f64>().sqrt();
-                values.row_mut(row).iter_mut().for_each(|u| *u /= norm.max(1.0));
-            }
-        }
+        (0..values.rows()).for_each(|row| space.slots[k].geometry.project(values.row_mut(row), false));
         values
     };
     Point((0..space.slots.len()).map(slot).collect())
@@ -49,6 +44,7 @@ pub(super) fn unpack(space: &Space, units: &[&[Vec<f32>]]) -> Point<f64> {
 ///
 /// ```text
 /// neurons   box    Δ_ij = t_i E_ij sign(z_j),  δ_i = t_i e_i          ball    Δ = r d zᵀ/‖z‖₂,  δ = e∘t
+///           rows   Δ_i = t_i r_i z/‖z‖₂,  δ_i = t_i e_i
 /// weights   box    Δ = E∘u,  δ = e∘v                                  ball    Δ = r u,  δ = e∘v
 /// ```
 ///
@@ -113,8 +109,15 @@ fn moved_input(set: &PerturbationSet, x: &[f64], u: &[f64]) -> Vec<f64> {
 fn moved_by_neurons(set: &WeightSet, weight: &Matrix<f64>, t: &[f64], z: &[f64]) -> Matrix<f64> {
     if let WeightSet::Ball(r) = set {
         let norm = z.iter().map(|z| z * z).sum::<f64>().sqrt();
-        let factor = if norm > 0.0 { r * inside(*r, weight) / norm } else { 0.0 };
+        let factor = if norm > 0.0 { r * inside(*r, weight.as_slice()) / norm } else { 0.0 };
         return Matrix::from_fn(weight.rows(), weight.cols(), |i, j| weight[(i, j)] + t[i] * factor * z[j]);
+    }
+    if let WeightSet::RowBalls(rows) = set {
+        let norm = z.iter().map(|z| z * z).sum::<f64>().sqrt();
+        let factor =
+            |i: usize| if norm > 0.0 { rows[i] * inside(rows[i], weight.row(i)) / norm } else { 0.0 };
+        let factors: Vec<f64> = (0..rows.len()).map(|i| t[i] * factor(i)).collect();
+        return Matrix::from_fn(weight.rows(), weight.cols(), |i, j| weight[(i, j)] + factors[i] * z[j]);
     }
     let signs: Vec<f64> = z.iter().map(|&z| sign(z)).collect();
     moved_in_box(set, weight, |i, j| t[i] * signs[j])
@@ -124,8 +127,12 @@ fn moved_by_neurons(set: &WeightSet, weight: &Matrix<f64>, t: &[f64], z: &[f64])
 fn moved_by_weights(set: &WeightSet, weight: &Matrix<f64>, u: &[f64]) -> Matrix<f64> {
     let cols = weight.cols();
     if let WeightSet::Ball(r) = set {
-        let factor = r * inside(*r, weight);
+        let factor = r * inside(*r, weight.as_slice());
         return Matrix::from_fn(weight.rows(), cols, |i, j| weight[(i, j)] + factor * u[i * cols + j]);
+    }
+    if let WeightSet::RowBalls(rows) = set {
+        let factors: Vec<f64> = (0..rows.len()).map(|i| rows[i] * inside(rows[i], weight.row(i))).collect();
+        return Matrix::from_fn(weight.rows(), cols, |i, j| weight[(i, j)] + factors[i] * u[i * cols + j]);
     }
     moved_in_box(set, weight, |i, j| u[i * cols + j])
 }
@@ -162,8 +169,8 @@ fn into_box(mut value: f64, centre: f64, radius: f64) -> f64 {
     value
 }
 
-/// Factor that keeps `W + Δ` in a Frobenius ball of `radius` although it is rounded to the precision of `W`.
-pub(super) fn inside(radius: f64, weight: &Matrix<f64>) -> f64 {
-    let norm = weight.as_slice().iter().map(|w| w * w).sum::<f64>().sqrt();
+/// Factor that keeps `W + Δ` in a ball of `radius` although it is rounded to the precision of `W`; 0 for a radius of 0.
+pub(super) fn inside(radius: f64, weight: &[f64]) -> f64 {
+    let norm = weight.iter().map(|w| w * w).sum::<f64>().sqrt();
     (1.0 - 1e-12 - 4.0 * f64::EPSILON * norm / radius).max(0.0)
 }

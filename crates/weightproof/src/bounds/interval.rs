@@ -220,6 +220,7 @@ pub(super) fn weight_deviation<T: Scalar>(set: &WeightSet<T>, z: &Matrix<T>, lay
         WeightSet::Fixed => Matrix::zeros(z.rows(), rows * positions),
         WeightSet::Rows(radii) => by_patch(patch_l1(z, window), &|i| radii[i]),
         WeightSet::Ball(r) => by_patch(patch_l2(z, window), &|_| *r),
+        WeightSet::RowBalls(radii) => by_patch(patch_l2(z, window), &|i| radii[i]),
         WeightSet::Entries(e) => {
             let mut out = Matrix::default();
             linear(&mut out, &z.map(|z| z.abs()), e, window);

@@ -157,7 +157,9 @@ fn row_terms<T: Scalar>(
     let clean = weight_deviation(set, states.value(input), layer);
     let of_row = |i: usize| match set {
         WeightSet::Entries(e) => (maximum(e.row(i).iter().copied()), l1(e.row(i))),
-        WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Ball(_) => (T::zero(), T::zero()),
+        WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Ball(_) | WeightSet::RowBalls(_) => {
+            (T::zero(), T::zero())
+        }
     };
     let of_rows: Vec<(T, T)> = (0..layer.bias.len()).map(of_row).collect();
     let spread = |s: usize, i: usize| match set {
@@ -166,6 +168,7 @@ fn row_terms<T: Scalar>(
         WeightSet::Entries(_) => minimum(of_rows[i].0 * total[s], of_rows[i].1 * largest[s]),
         // ‖ẑ − z‖₂ is at most its ℓ1 norm, and √n times its largest entry.
         WeightSet::Ball(r) => *r * minimum(total[s], n_in.sqrt() * largest[s]),
+        WeightSet::RowBalls(rows) => rows[i] * minimum(total[s], n_in.sqrt() * largest[s]),
     };
     Matrix::from_fn(reachable.rows(), reachable.cols(), |s, k| {
         minimum(reachable[(s, k)], clean[(s, k)] + spread(s, k / positions))
@@ -202,7 +205,7 @@ fn margins<T: Scalar>(
             let own: T = match radii.weight {
                 // Two rows of one ball: ‖e_y − e_j‖₂ = √2.
                 WeightSet::Ball(_) => squares(&ends().map(|i| terms[(s, i)]).collect::<Vec<T>>()).sqrt(),
-                WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => {
+                WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) | WeightSet::RowBalls(_) => {
                     ends().map(|i| terms[(s, i)]).sum()
                 }
             };

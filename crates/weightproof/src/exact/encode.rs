@@ -122,7 +122,7 @@ impl Encoder {
     ) -> Result<Vec<Element>, ProgramError> {
         let set = place.set.layer(place.index).expect("`ProgramError::check` looks for it");
         if set.weight.is_ball() {
-            return Err(place.unsupported("a Frobenius ball"));
+            return Err(place.unsupported("a ball of weights"));
         }
         let positions = window.map_or(1, Window::positions);
         let mut element = |k: usize| {

@@ -94,7 +94,7 @@ impl From<TrySetOptionError> for OracleError {
 /// [`per_use`](crate::threat::LayerSet::per_use), a lower bound where kernels are shared.
 ///
 /// # Errors
-/// [`OracleError`] for Frobenius balls and smooth activations, which have no such program, and where the arguments do not belong
+/// [`OracleError`] for balls and smooth activations, which have no such program, and where the arguments do not belong
 /// to the network; running out of time is an [`Outcome`].
 ///
 /// # Source

@@ -111,7 +111,7 @@ impl Program {
     /// [`per_use`](crate::threat::LayerSet::per_use), and a lower bound where kernels are shared.
     ///
     /// # Errors
-    /// [`ProgramError`] for Frobenius balls, max pooling and smooth activations, which have no linear program, and where the
+    /// [`ProgramError`] for balls, max pooling and smooth activations, which have no linear program, and where the
     /// arguments do not belong to the network.
     ///
     /// # Source
@@ -257,7 +257,7 @@ mod tests {
             "node f: tanh is not piecewise linear, so there is no linear program of it"
         );
         let error = program(Activation::Relu, Kind::Frobenius, 0.1, 1.0).unwrap_err();
-        assert!(error.to_string().starts_with("node first: a Frobenius ball"), "{error}");
+        assert!(error.to_string().starts_with("node first: a ball of weights"), "{error}");
         let mut builder = NetworkBuilder::new(vec![1, 2, 2]);
         let most = builder.max_pool("most", 0, Window::pooling([1, 2, 2], [2, 2])).unwrap();
         builder.dense("dense", most, Matrix::from_vec(2, 1, vec![1.0, -1.0]), Vec::new()).unwrap();

@@ -31,13 +31,20 @@ impl WeightSet {
                 let all = delta.as_slice();
                 vec![("the weight matrix".into(), norm(all), allowed(*radius, all.len()))]
             }
+            WeightSet::RowBalls(radii) => {
+                let of_row = |(i, &radius): (usize, &f64)| {
+                    let row = delta.row(i);
+                    (format!("row {i} of the weights"), norm(row), allowed(radius, row.len()))
+                };
+                radii.iter().enumerate().map(of_row).collect()
+            }
         }
     }
 }
 
 impl PerturbationSet {
     /// Whether `perturbation` of `network` at the input `x` lies in the set, compared in f64 without tolerance (but for
-    /// the sum of squares of a Frobenius ball).
+    /// the sums of squares of balls).
     ///
     /// # Errors
     /// The first number that leaves the set.

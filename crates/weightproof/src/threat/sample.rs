@@ -9,7 +9,7 @@ use rand::{Rng, RngExt};
 /// How a random perturbation is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distribution {
-    /// Uniform in the box (for a Frobenius ball: uniform direction and volume).
+    /// Uniform in the box (in a ball: uniform direction and volume).
     Uniform,
     /// Gaussian with the standard deviation of the uniform distribution on the same interval, `r/√3`, clipped to the box.
     Gaussian,
@@ -54,6 +54,13 @@ impl WeightSet {
             WeightSet::Ball(radius) => {
                 let mut delta = Matrix::zeros(rows, cols);
                 ball_point(delta.as_mut_slice(), *radius, distribution, rng);
+                delta
+            }
+            WeightSet::RowBalls(radii) => {
+                let mut delta = Matrix::zeros(rows, cols);
+                for (i, &radius) in radii.iter().enumerate() {
+                    ball_point(delta.row_mut(i), radius, distribution, rng);
+                }
                 delta
             }
             WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => {

@@ -17,6 +17,8 @@ pub enum WeightSet<T = f64> {
     Entries(Arc<Matrix<T>>),
     /// `‖Δ‖_F ≤ r`.
     Ball(T),
+    /// `‖Δ_i‖₂ ≤ r_i` for every row (theory.md §14).
+    RowBalls(Vec<T>),
 }
 
 impl<T: Scalar> WeightSet<T> {
@@ -41,10 +43,16 @@ impl<T: Scalar> WeightSet<T> {
         if radius == T::zero() { WeightSet::Fixed } else { WeightSet::Ball(radius) }
     }
 
+    /// `‖Δ_i‖₂ ≤ r_i` for every row.
+    pub fn row_balls(radii: Vec<T>) -> Self {
+        if radii.iter().all(|r| *r == T::zero()) { WeightSet::Fixed } else { WeightSet::RowBalls(radii) }
+    }
+
     /// Largest possible `|Δ_ij|`.
     pub fn at(&self, i: usize, j: usize) -> T {
         match self {
             WeightSet::Ball(r) => *r,
+            WeightSet::RowBalls(rows) => rows[i],
             WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => self.box_radius(i, j),
         }
     }
@@ -52,7 +60,7 @@ impl<T: Scalar> WeightSet<T> {
     /// The radius of weight `(i, j)` where every weight moves on its own; 0 in a ball, whose weights move together.
     pub fn box_radius(&self, i: usize, j: usize) -> T {
         match self {
-            WeightSet::Fixed | WeightSet::Ball(_) => T::zero(),
+            WeightSet::Fixed | WeightSet::Ball(_) | WeightSet::RowBalls(_) => T::zero(),
             WeightSet::Rows(rows) => rows[i],
             WeightSet::Entries(e) => e[(i, j)],
         }
@@ -68,7 +76,7 @@ impl<T: Scalar> WeightSet<T> {
         match self {
             WeightSet::Fixed => true,
             WeightSet::Ball(r) => *r == T::zero(),
-            WeightSet::Rows(rows) => rows.iter().all(|r| *r == T::zero()),
+            WeightSet::Rows(rows) | WeightSet::RowBalls(rows) => rows.iter().all(|r| *r == T::zero()),
             WeightSet::Entries(e) => e.as_slice().iter().all(|r| *r == T::zero()),
         }
     }
@@ -76,21 +84,23 @@ impl<T: Scalar> WeightSet<T> {
     /// Whether weights move together, so that the set is no box.
     pub fn is_ball(&self) -> bool {
         match self {
-            WeightSet::Ball(_) => true,
+            WeightSet::Ball(_) | WeightSet::RowBalls(_) => true,
             WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => false,
         }
     }
 
-    /// What multiplies a norm of `z` in `max aᵀΔz` over the set: `Σ_i |a_i| r_i` for rows, times `‖z‖₁`; `r ‖a‖₂` for a ball,
-    /// times `‖z‖₂`. Radii of single weights have no such factor: 0.
+    /// What multiplies a norm of `z` in `max aᵀΔz` over the set: `Σ_i |a_i| r_i` for rows, times `‖z‖₁`, and for balls of rows,
+    /// times `‖z‖₂`; `r ‖a‖₂` for one ball, times `‖z‖₂`. Radii of single weights have no such factor: 0.
     ///
     /// # Shapes
-    /// `a`: one number for each row of the weights.
+    /// `a`: one number for each row of the weights from row `first` on; it is 0 in the others.
     #[inline(always)]
-    pub fn factor(&self, a: &[T]) -> T {
+    pub fn factor(&self, first: usize, a: &[T]) -> T {
         match self {
             WeightSet::Fixed | WeightSet::Entries(_) => T::zero(),
-            WeightSet::Rows(rows) => weighted_l1(a, rows),
+            WeightSet::Rows(rows) | WeightSet::RowBalls(rows) => {
+                weighted_l1(a, &rows[first..first + a.len()])
+            }
             WeightSet::Ball(r) => *r * num_traits::Float::sqrt(squares(a)),
         }
     }
@@ -107,16 +117,22 @@ impl<T: Scalar> WeightSet<T> {
             }
             WeightSet::Entries(e) => weighted_l1(u, e.as_slice()),
             WeightSet::Ball(r) => *r * num_traits::Float::sqrt(squares(u)),
+            WeightSet::RowBalls(rows) => {
+                let of_rows = u.chunks_exact(u.len() / rows.len()).zip(rows);
+                of_rows.map(|(u, &r)| r * num_traits::Float::sqrt(squares(u))).sum()
+            }
         }
     }
 
     /// Adds `E∘u` to row `i` of `out`, where `E_ij` is [`WeightSet::at`]: the point of a box at `u ∈ [−1, 1]`, of a ball at `u` in
-    /// the unit ball.
+    /// the unit ball, of balls of rows at rows in it.
     #[inline(always)]
     pub fn add_point(&self, i: usize, out: &mut [T], u: &[T]) {
         match self {
             WeightSet::Fixed => {}
-            WeightSet::Rows(rows) => out.iter_mut().zip(u).for_each(|(o, &u)| *o += rows[i] * u),
+            WeightSet::Rows(rows) | WeightSet::RowBalls(rows) => {
+                out.iter_mut().zip(u).for_each(|(o, &u)| *o += rows[i] * u);
+            }
             WeightSet::Entries(e) => {
                 out.iter_mut().zip(u).zip(e.row(i)).for_each(|((o, &u), &e)| *o += e * u);
             }
@@ -130,6 +146,7 @@ impl<T: Scalar> WeightSet<T> {
             WeightSet::Rows(rows) => WeightSet::rows(rows.iter().map(|&r| f(r)).collect()),
             WeightSet::Entries(e) => WeightSet::entries(e.map(f)),
             WeightSet::Ball(r) => WeightSet::ball(f(*r)),
+            WeightSet::RowBalls(rows) => WeightSet::row_balls(rows.iter().map(|&r| f(r)).collect()),
         }
     }
 }

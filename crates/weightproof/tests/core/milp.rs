@@ -36,7 +36,7 @@ const EXACT: OracleOptions = OracleOptions { time: None, relaxed: false, seed: 0
 
 /// Whether every layer moves in a box.
 fn is_box(set: &PerturbationSet) -> bool {
-    !set.layers.iter().any(|l| matches!(l.weight, WeightSet::Ball(_)))
+    !set.layers.iter().any(|l| l.weight.is_ball())
 }
 
 /// The answer of the rival with the least margin, and the rival; `None` where a number format overflows.

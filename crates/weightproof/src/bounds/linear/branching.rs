@@ -123,7 +123,7 @@ fn charged<T: Scalar>(pass: &Backward<'_, T>, ending: &Ending<T>, node: usize, r
         let set = &pass.block.prepared.radii.layer(k).weight;
         for (i, &weight) in weights.iter().enumerate() {
             match set {
-                WeightSet::Fixed | WeightSet::Ball(_) => {}
+                WeightSet::Fixed | WeightSet::Ball(_) | WeightSet::RowBalls(_) => {}
                 WeightSet::Rows(e) => sum.iter_mut().for_each(|s| *s += weight * e[i]),
                 WeightSet::Entries(e) => sum.iter_mut().zip(e.row(i)).for_each(|(s, &e)| *s += weight * e),
             }

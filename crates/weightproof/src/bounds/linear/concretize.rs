@@ -73,7 +73,9 @@ impl<'a, T: Scalar> End<'a, T> {
                 let length = (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect();
                 End::Ball { radius, length, bias: &radii.bias }
             }
-            WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => End::Box,
+            WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) | WeightSet::RowBalls(_) => {
+                End::Box
+            }
         }
     }
 }

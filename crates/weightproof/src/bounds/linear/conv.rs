@@ -61,7 +61,7 @@ impl<T: Scalar> Backward<'_, T> {
                 add_linear_transposed(&mut g, &c.a.map(|a| a.abs()), e, Some(window));
                 Some(g)
             }
-            WeightSet::Ball(_) => {
+            WeightSet::Ball(_) | WeightSet::RowBalls(_) => {
                 self.subtract_patches(&radii.weight, &c.a, (input, window), rows, offset);
                 None
             }
@@ -129,7 +129,7 @@ impl<T: Scalar> Backward<'_, T> {
                 for (p, &length) in patches.iter().enumerate() {
                     channels.clear();
                     channels.extend(a.iter().skip(p).step_by(positions));
-                    offset[r] -= set.factor(&channels) * length;
+                    offset[r] -= set.factor(group * window.group_outputs(), &channels) * length;
                 }
             }
         }

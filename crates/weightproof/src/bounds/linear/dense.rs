@@ -35,6 +35,11 @@ impl<T: Scalar> Backward<'_, T> {
         let ends = |row: &SpecRow| [row.plus, row.minus].into_iter().flatten();
         match &radii.weight {
             WeightSet::Fixed => Coefficients::new(a),
+            WeightSet::RowBalls(e) => {
+                let factors: Vec<T> = rows.iter().map(|(_, row)| ends(row).map(|i| e[i]).sum()).collect();
+                self.subtract_ball(&factors, input, rows, offset);
+                Coefficients::new(a)
+            }
             WeightSet::Rows(e) => {
                 let g = rows.iter().map(|(_, row)| ends(row).map(|i| e[i]).sum()).collect();
                 Coefficients::lossy(a, g, input)
@@ -81,7 +86,7 @@ impl<T: Scalar> Backward<'_, T> {
             (0..a.rows())
                 .map(|r| {
                     offset[r] += centered(a.row(r), bias, &radii.bias);
-                    radii.weight.factor(a.row(r))
+                    radii.weight.factor(0, a.row(r))
                 })
                 .collect()
         });
@@ -96,7 +101,7 @@ impl<T: Scalar> Backward<'_, T> {
                 self.subtract_matrix(&mut out, &g, input, rows, offset);
                 Coefficients::new(out)
             }
-            WeightSet::Ball(_) => {
+            WeightSet::Ball(_) | WeightSet::RowBalls(_) => {
                 self.subtract_ball(&factors, input, rows, offset);
                 Coefficients::new(out)
             }

@@ -173,7 +173,7 @@ impl<T: Scalar> Backward<'_, T> {
         let input = self.block.prepared.model.input_of(node);
         let mut losses = Matrix::zeros(a.rows(), a.cols());
         match (&radii.weight, &layer.window) {
-            (WeightSet::Fixed, _) | (WeightSet::Ball(_), Some(_)) => {}
+            (WeightSet::Fixed, _) | (WeightSet::Ball(_) | WeightSet::RowBalls(_), Some(_)) => {}
             (_, Some(_)) if self.sharing == Sharing::Shared && is_shared(radii) => {}
             (WeightSet::Entries(e), window) => {
                 linear(&mut losses, &self.magnitudes(input, v, rows), e, window.as_ref());
@@ -187,6 +187,15 @@ impl<T: Scalar> Backward<'_, T> {
                 let totals = self.total_magnitudes(input, v, rows);
                 vectorized!(|| {
                     (0..rows.len()).for_each(|r| fill(losses.row_mut(r), [e.as_slice()], |[e]| e * totals[r]))
+                });
+            }
+            (WeightSet::RowBalls(e), None) => {
+                let longest = largest_magnitude(self.states.lower(input), self.states.upper(input));
+                vectorized!(|| {
+                    for (r, (s, _)) in rows.iter().enumerate() {
+                        let length = squares(longest.row(*s)).sqrt();
+                        fill(losses.row_mut(r), [e.as_slice()], |[e]| e * length);
+                    }
                 });
             }
             (WeightSet::Ball(e), None) => {

@@ -109,7 +109,7 @@ impl Milp {
     /// The program of `x` over `set`.
     ///
     /// # Errors
-    /// [`OracleError`] for Frobenius balls and smooth activations, and where values are not finite or leave a number format.
+    /// [`OracleError`] for balls and smooth activations, and where values are not finite or leave a number format.
     pub fn new(
         network: &Network,
         set: &PerturbationSet,
@@ -244,7 +244,7 @@ impl Milp {
             Layer::Dense(affine) => {
                 let radii = &set.layer(index).expect("`ProgramError::check` looks for it");
                 if radii.weight.is_ball() {
-                    return Err(unsupported("a Frobenius ball"));
+                    return Err(unsupported("a ball of weights"));
                 }
                 for i in 0..width {
                     let met = (0..z.len()).map(|j| (j, z[j]));
@@ -254,7 +254,7 @@ impl Milp {
             Layer::Conv(conv) => {
                 let radii = &set.layer(index).expect("`ProgramError::check` looks for it");
                 if radii.weight.is_ball() {
-                    return Err(unsupported("a Frobenius ball"));
+                    return Err(unsupported("a ball of weights"));
                 }
                 let window = &conv.window;
                 for k in 0..width {
