@@ -39,10 +39,10 @@ class Threat:
     """A threat model. The command line reads the same from TOML, see :meth:`from_toml`.
 
     Attributes:
-        kind: ``absolute``, ``relative``, ``per-channel``, ``frobenius``, ``int2`` … ``int16`` (also
+        kind: ``absolute``, ``relative``, ``per-channel``, ``frobenius``, ``row-ball``, ``int2`` … ``int16`` (also
             ``int8:per-channel``), or ``format:bf16``, ``fp16``, ``tf32``, ``fp32``, ``fp8e4m3``, ``fp8e5m2``.
         radius: Radius of the weights. Its unit is that of the kind: the weights' own for ``absolute`` and
-            ``frobenius``, a fraction of each weight for ``relative``, of the largest weight of each output channel for
+            ``frobenius`` and ``row-ball``, a fraction of each weight for ``relative``, of the largest weight of each output channel for
             ``per-channel``, an optional multiple (1 by default) of half a quantization step or of the error of the
             format otherwise.
         bias_radius: Radius of the biases in the same unit; by default they move like the weights of their layer.
@@ -91,13 +91,30 @@ class Threat:
         return cls("frobenius", radius, **rest)
 
     @classmethod
-    def integer(cls, bits: int = 8, *, per_channel: bool = False, radius: float | None = None, **rest: Any) -> Threat:
-        """Symmetric quantization of the weights to ``bits`` (2 to 16), rounded to nearest.
+    def row_ball(cls, radius: float | None = None, **rest: Any) -> Threat:
+        """The weights of each output channel move by a vector of Euclidean norm at most ``radius``."""
+        return cls("row-ball", radius, **rest)
+
+    @classmethod
+    def integer(
+        cls,
+        bits: int = 8,
+        *settings: str,
+        per_channel: bool = False,
+        radius: float | None = None,
+        **rest: Any,
+    ) -> Threat:
+        """Quantization of the weights to integers of ``bits`` (2 to 16), by default symmetric and rounded to nearest.
 
         One step for each layer, or with ``per_channel`` for each output channel. ``radius`` is an optional multiple of
         half a step.
+
+        Args:
+            settings: How other quantizers differ: ``half-range``, ``full-range``, ``reduced-range``, ``power-of-two`` or
+                ``asymmetric``; ``either``; ``bias-own-step`` or ``bias-float`` (docs/reference/threat-models.md).
         """
-        return cls(f"int{bits}{':per-channel' if per_channel else ''}", radius, **rest)
+        words = [f"int{bits}", *(["per-channel"] if per_channel else []), *settings]
+        return cls(":".join(words), radius, **rest)
 
     @classmethod
     def number_format(cls, name: str, *, radius: float | None = None, **rest: Any) -> Threat:

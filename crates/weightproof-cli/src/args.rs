@@ -235,7 +235,7 @@ pub struct ThreatArgs {
     /// Radius of every bias, 0 for none [default: as the weights of the layer]
     #[arg(long, value_name = "R", allow_hyphen_values = true)]
     pub bias_radius: Option<String>,
-    /// absolute, relative, per-channel, frobenius, int2 to int16, int8:per-channel, format:bf16, format:fp16, format:tf32,
+    /// absolute, relative, per-channel, frobenius, row-ball, int2 to int16, int8:per-channel, format:bf16, format:fp16, format:tf32,
     /// format:fp32, format:fp8e4m3, format:fp8e5m2, or a .toml file [default: absolute]
     #[arg(long, value_name = "KIND")]
     pub threat: Option<String>,

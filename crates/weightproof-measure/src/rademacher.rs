@@ -243,7 +243,7 @@ mod tests {
         let still = still.resolve(&network).unwrap();
         let expected = RademacherBound::new(&network, &still, &margins, inputs, 0.01).unwrap();
         assert!(expected.layers.iter().all(|l| l.norms.row == l.norms.row_reached));
-        for kind in [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius] {
+        for kind in [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius, Kind::RowBall] {
             assert_eq!(bound(kind, 0.0, &margins, inputs), expected);
             assert!(bound(kind, 0.1, &margins, inputs).capacity > expected.capacity);
         }

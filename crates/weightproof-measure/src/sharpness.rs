@@ -177,8 +177,12 @@ mod tests {
                 };
                 let labels: Vec<u32> = (0..20).map(best).collect();
                 let samples = Samples { first: 0, inputs: &x, labels: Some(&labels) };
-                for (kind, radius) in [(Kind::Absolute, 0.02), (Kind::Relative, 0.2), (Kind::Frobenius, 0.1)]
-                {
+                for (kind, radius) in [
+                    (Kind::Absolute, 0.02),
+                    (Kind::Relative, 0.2),
+                    (Kind::Frobenius, 0.1),
+                    (Kind::RowBall, 0.08),
+                ] {
                     let set = ThreatModel::new(kind, radius).resolve(&network).unwrap();
                     let context = Context::new(&network, samples, &set, "linear").unwrap();
                     let (proved, found) =

@@ -5,12 +5,13 @@ use weightproof::network::Network;
 use weightproof::threat::{Kind, LayerOverride, PerturbationSet, RadiusValue, ThreatModel};
 
 /// Kinds with a radius that is neither trivial nor hopeless on the networks of [`crate::networks`].
-const KINDS: [(&str, Option<f64>); 14] = [
+const KINDS: [(&str, Option<f64>); 15] = [
     ("absolute", Some(0.02)),
     ("absolute", Some(0.3)),
     ("relative", Some(0.05)),
     ("per-channel", Some(0.04)),
     ("frobenius", Some(0.1)),
+    ("row-ball", Some(0.08)),
     ("int8", None),
     ("int4", None),
     ("int4:per-channel", None),
@@ -53,7 +54,7 @@ pub fn all(network: &Network) -> Vec<(String, ThreatModel)> {
     models.push(("radii by layer and row".into(), ThreatModel { layer, ..absolute() }));
     models.push(("joint input".into(), ThreatModel { input_radius: 0.1, ..absolute() }));
     models.push(("activation rounding".into(), ThreatModel { activation_radius: 0.05, ..absolute() }));
-    for kind in ["relative", "per-channel", "frobenius", "format:fp8e4m3"] {
+    for kind in ["relative", "per-channel", "frobenius", "row-ball", "format:fp8e4m3"] {
         let kind: Kind = kind.parse().expect("a kind");
         let everything = ThreatModel {
             input_radius: 0.05,

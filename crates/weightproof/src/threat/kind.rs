@@ -2,7 +2,7 @@
 
 use super::integer::Quantizer;
 use super::{NumberFormat, ThreatError, WeightSet};
-use super::{absolute, frobenius, per_channel, relative};
+use super::{absolute, frobenius, per_channel, relative, row_ball};
 use crate::network::Affine;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -118,6 +118,8 @@ kinds! {
         PerChannel => per_channel::PerChannel,
         /// `‖Ŵ − W‖_F ≤ radius` for every layer.
         Frobenius => frobenius::Frobenius,
+        /// `‖Ŵ_i − W_i‖₂ ≤ radius` for every row (output channel).
+        RowBall => row_ball::RowBall,
     }
     with_settings {
         /// Integer quantization.
@@ -195,9 +197,16 @@ mod tests {
 
     #[test]
     fn kinds_are_read_as_they_are_written() {
-        for text in
-            ["absolute", "relative", "per-channel", "frobenius", "int8", "int4:per-channel", "format:bf16"]
-        {
+        for text in [
+            "absolute",
+            "relative",
+            "per-channel",
+            "frobenius",
+            "row-ball",
+            "int8",
+            "int4:per-channel",
+            "format:bf16",
+        ] {
             assert_eq!(text.parse::<Kind>().unwrap().to_string(), text);
         }
         assert!("format:fp7".parse::<Kind>().is_err());

@@ -14,6 +14,7 @@ mod outward;
 mod per_channel;
 mod perturbation;
 mod relative;
+mod row_ball;
 mod sample;
 mod set;
 mod weights;

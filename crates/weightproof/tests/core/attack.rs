@@ -160,7 +160,9 @@ fn neuron_space_is_rarely_beaten_by_a_search_over_single_weights() {
 
 #[test]
 fn neuron_space_is_at_least_as_strong_as_weight_space_and_random() {
-    for (kind, radius) in [(Kind::Absolute, 0.03), (Kind::Relative, 0.1), (Kind::Frobenius, 0.3)] {
+    for (kind, radius) in
+        [(Kind::Absolute, 0.03), (Kind::Relative, 0.1), (Kind::Frobenius, 0.3), (Kind::RowBall, 0.1)]
+    {
         let network = Blueprint::new(&[20, 24, 16, 5], Activation::Relu, 3).build();
         let set = resolved(&network, kind, radius);
         let data = data(&network, 64, true, &mut rng(1));
@@ -208,7 +210,9 @@ fn no_attack_beats_a_bound() {
 
 #[test]
 fn the_universal_perturbation_is_one_point_of_the_set_and_hurts_more_than_random() {
-    for (kind, radius) in [(Kind::Absolute, 0.05), (Kind::Relative, 0.1), (Kind::Frobenius, 0.4)] {
+    for (kind, radius) in
+        [(Kind::Absolute, 0.05), (Kind::Relative, 0.1), (Kind::Frobenius, 0.4), (Kind::RowBall, 0.15)]
+    {
         for joint in [false, true] {
             let network = Blueprint::new(&[10, 16, 12, 4], Activation::Relu, 5).build();
             let model = ThreatModel {
@@ -312,7 +316,9 @@ fn a_wrong_label_is_falsified_by_the_unperturbed_network() {
 fn radii_that_overflow_give_no_information_and_no_panic() {
     let network = Blueprint::new(&[4, 6, 5, 3], Activation::Relu, 1).build();
     let data = data(&network, 3, true, &mut rng(1));
-    for (kind, radius) in [(Kind::Absolute, 1e30), (Kind::Absolute, 1e200), (Kind::Frobenius, 1e300)] {
+    for (kind, radius) in
+        [(Kind::Absolute, 1e30), (Kind::Absolute, 1e200), (Kind::Frobenius, 1e300), (Kind::RowBall, 1e300)]
+    {
         let set = resolved(&network, kind, radius);
         for kind in KINDS.into_iter().chain([AttackKind::Universal]) {
             for precision in [Precision::F32, Precision::F64] {

@@ -120,7 +120,7 @@ fn the_linear_bound_is_its_definition() {
         let network = Blueprint::new(&[3, 6, 5, 6, 3], Activation::Relu, seed).build();
         let x = input(3, seed % 2 == 0, &mut rng(seed));
         for (name, set) in weightproof_testkit::threats::sets(&network) {
-            let ball = |l: &LayerSet| matches!(l.weight, WeightSet::Ball(_));
+            let ball = |l: &LayerSet| l.weight.is_ball();
             let moves = set.input_radius > 0.0 || set.activation_radius > 0.0;
             // Layers that stay let a pass end earlier than the definition does; that is tighter, and tested elsewhere.
             if moves || set.layers.iter().any(|l| ball(l) || l.is_zero()) {
@@ -320,7 +320,7 @@ fn overflow_is_unknown_never_verified() {
     let network = Blueprint::new(&[3, 4, 4, 3], Activation::Relu, 5).build();
     let x = input(3, true, &mut rng(5));
     for radius in [1e12, 1e20, 1e38, 1e200, f64::MAX] {
-        for kind in [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius] {
+        for kind in [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius, Kind::RowBall] {
             let set = ThreatModel::new(kind, radius).resolve(&network).unwrap();
             for method in METHODS {
                 for precision in [Precision::F32, Precision::F64] {

@@ -306,7 +306,7 @@ mod tests {
 
     /// Runs `f` on the passes over one sample and the rows of its two margins, for every structure of boxes.
     fn each_pass(f: impl Fn(&Backward<'_, f64>, usize, &[Row])) {
-        let kinds = [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius];
+        let kinds = [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius, Kind::RowBall];
         let kinds = || kinds.into_iter().zip([0.05, 0.1, 0.05, 0.05]);
         let cases =
             kinds().map(|kind| (dense(), kind)).chain(kinds().take(3).map(|kind| (convolutional(), kind)));
