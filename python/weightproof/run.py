@@ -32,6 +32,7 @@ def certify(
     intermediate: str | None = None,
     property: str | None = None,
     tolerance: float | None = None,
+    logits: bool = False,
     time_limit: float | None = None,
     time_limit_total: float | None = None,
     max_nodes: int | None = None,
@@ -63,6 +64,7 @@ def certify(
         property: What must hold: ``label`` (default where there are labels) keeps the largest output, the network's own
             ``prediction`` does, or no output moves by more than ``tolerance`` (``deviation``).
         tolerance: Largest allowed change of an output, in its unit.
+        logits: A deviation is that of the outputs in front of a final softmax, which is dropped when the network is read.
         time_limit: For ``exact``, most seconds for each sample at each radius.
         time_limit_total: For ``exact``, most seconds for the whole run.
         max_nodes: For ``exact``, most domains bounded for each sample at each radius.
@@ -85,7 +87,7 @@ def certify(
         Error: One of its kinds, with what is wrong and where.
         KeyboardInterrupt: After Ctrl-C; nothing is kept.
     """
-    settings = shared_settings(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
+    settings = shared_settings(threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, mean, std)
     settings |= method_settings(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, gap)
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
@@ -103,6 +105,7 @@ def attack(
     step_size: float | None = None,
     property: str | None = None,
     tolerance: float | None = None,
+    logits: bool = False,
     precision: str = "f32",
     seed: int = 0,
     threads: int | None = None,
@@ -127,7 +130,7 @@ def attack(
         The worst margins that were found: an ``estimate`` from above of the true minimum. ``falsified`` samples have a
         witness, which was checked in float64; ``unknown`` proves nothing.
     """
-    settings = shared_settings(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
+    settings = shared_settings(threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, mean, std)
     settings |= _search(attack, steps, restarts, step_size)
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
@@ -148,6 +151,7 @@ def radius(
     restarts: int = 4,
     property: str | None = None,
     tolerance: float | None = None,
+    logits: bool = False,
     time_limit: float | None = None,
     time_limit_total: float | None = None,
     max_nodes: int | None = None,
@@ -176,7 +180,7 @@ def radius(
         ``certified_radius`` (a bound, 0 where nothing was proved) and ``attacked_radius`` (an estimate, NaN where nothing
         was broken) of every sample, in the unit of the threat model.
     """
-    settings = shared_settings(threat, radius, property, tolerance, precision, seed, threads, batch, layout, mean, std)
+    settings = shared_settings(threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, mean, std)
     settings |= method_settings(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, None)
     settings |= {"width": _check.number("width", width, "positive"), "by_layer": bool(by_layer)}
     if attack is not None:
@@ -206,6 +210,7 @@ def shared_settings(
     radius: float | Sequence[float] | None,
     property: str | None,
     tolerance: float | None,
+    logits: bool,
     precision: str,
     seed: int,
     threads: int | None,
@@ -223,6 +228,7 @@ def shared_settings(
         "radii": [] if radius is None else _check.numbers("radius", radius, "not negative"),
         "property": property,
         "tolerance": None if tolerance is None else _check.number("tolerance", tolerance, "not negative"),
+        "logits": bool(logits),
         "precision": precision,
         "seed": _check.integer("seed", seed, 0, 2**64 - 1),
         "threads": None if threads is None else _check.threads(threads),

@@ -260,6 +260,9 @@ pub struct PropertyArgs {
     /// Largest allowed change of an output, for the property deviation
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
+    /// A deviation is that of the outputs in front of a final softmax, which is dropped when the file is read
+    #[arg(long)]
+    pub logits: bool,
 }
 
 /// How bounds are computed.

@@ -87,9 +87,12 @@ impl From<RunError> for Failure {
             }
             RunError::Unlabelled { .. } => Failure::new(error.to_string())
                 .hint("--labels FILE, or --property prediction, which needs none"),
-            RunError::FewOutputs { .. } => {
+            RunError::FewOutputs { .. } | RunError::NoClasses { .. } => {
                 Failure::new(error.to_string()).hint("--property deviation --tolerance 0.1")
             }
+            RunError::DroppedHead { .. } => Failure::new(error.to_string()).hint(
+                "--logits asks about the outputs in front of it; --property prediction about the class",
+            ),
             RunError::Network(_)
             | RunError::ThreatText { .. }
             | RunError::Shape { .. }

@@ -36,9 +36,11 @@ pub fn raise(error: RunError) -> PyErr {
             let name = name.replace('-', "_");
             SettingError::new_err(format!("{name}: expected {expected}, found {found}"))
         }
-        RunError::Shape { .. } | RunError::Unlabelled { .. } | RunError::FewOutputs { .. } => {
-            DataError::new_err(message)
-        }
+        RunError::Shape { .. }
+        | RunError::Unlabelled { .. }
+        | RunError::FewOutputs { .. }
+        | RunError::NoClasses { .. }
+        | RunError::DroppedHead { .. } => DataError::new_err(message),
         RunError::Misfit { .. } | RunError::Interrupted => Error::new_err(message),
     }
 }

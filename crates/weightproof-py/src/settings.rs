@@ -20,6 +20,8 @@ pub struct Shared {
     radii: Vec<f64>,
     property: Option<String>,
     tolerance: Option<f64>,
+    #[serde(default)]
+    logits: bool,
     precision: String,
     pub seed: u64,
     pub threads: Option<usize>,
@@ -78,6 +80,7 @@ impl Shared {
             threat: ThreatConfig::new(self.threat.clone(), self.radii.clone(), None),
             property,
             tolerance: self.tolerance,
+            logits: self.logits,
             precision: self.precision()?,
             seed: self.seed,
         })

@@ -172,6 +172,9 @@ pub struct MethodReport {
     /// Largest allowed deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
+    /// Whether outputs are those in front of a final softmax that was dropped.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub logits: bool,
     /// Name of the attack that runs beside the bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<String>,

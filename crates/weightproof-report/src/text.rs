@@ -82,7 +82,7 @@ pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
         more(format!("activation radius {}", exact(t.activation_radius)));
     }
     for name in t.overrides.keys() {
-        more(format!("layer {name} has radii of its own"));
+        more(format!("layer {name} has radii of its own, in a fixed ratio to the radius"));
     }
     for assumption in &t.assumptions {
         more(format!("assumes: {assumption}"));
@@ -110,7 +110,10 @@ fn property(m: &MethodReport) -> String {
     let what = match m.property {
         "label" => "the given label keeps the largest output".into(),
         "prediction" => "the prediction of the unperturbed network does not change".into(),
-        _ => format!("no output moves by more than {}", m.tolerance.map_or_else(String::new, exact)),
+        _ => {
+            let of = if m.logits { "in front of the final softmax " } else { "" };
+            format!("no output {of}moves by more than {}", m.tolerance.map_or_else(String::new, exact))
+        }
     };
     format!("{}: {what}", m.property)
 }

@@ -25,6 +25,8 @@ pub struct Config {
     pub property: Option<Property>,
     /// Largest allowed deviation.
     pub tolerance: Option<f64>,
+    /// Whether a deviation is meant of the outputs in front of a final softmax that was dropped.
+    pub logits: bool,
     /// Floating-point type.
     pub precision: Precision,
     /// Seed of everything random.

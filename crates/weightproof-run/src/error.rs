@@ -71,6 +71,20 @@ pub enum RunError {
         /// Number of outputs.
         found: usize,
     },
+    /// The outputs form an image or a sequence.
+    #[error("property {}: expected an output of classes, found the shape {found:?}", property.name())]
+    NoClasses {
+        /// The property.
+        property: Property,
+        /// Shape of the output.
+        found: Vec<usize>,
+    },
+    /// A deviation of the outputs in front of an operator that was dropped.
+    #[error("property deviation: expected a network that is read to its end, found the final {head} dropped")]
+    DroppedHead {
+        /// The operator and its node.
+        head: String,
+    },
     /// Network, data and property do not fit together, or an engine stops.
     #[error("{message}")]
     Misfit {
@@ -109,6 +123,8 @@ impl RunError {
             | RunError::Setting { .. }
             | RunError::Unlabelled { .. }
             | RunError::FewOutputs { .. }
+            | RunError::NoClasses { .. }
+            | RunError::DroppedHead { .. }
             | RunError::Interrupted => None,
         }
     }

@@ -48,7 +48,7 @@ impl<F: Feed> Session<F> {
     /// # Errors
     /// When the property does not fit the data or the network.
     pub fn new(network: Network, model: ModelReport, feed: F, config: Config) -> Result<Self, RunError> {
-        let property = decide(config.property, &feed, &network)?;
+        let property = decide(&config, &feed, &network)?;
         Ok(Session { network, feed, property, config, interrupted: None, stop: Stop::default(), model })
     }
 
@@ -97,6 +97,9 @@ impl<F: Feed> Session<F> {
             precision: self.config.precision.name(),
             property: self.property.name(),
             tolerance: self.config.tolerance,
+            logits: self.config.logits
+                && self.property == Property::Deviation
+                && self.network.dropped_head().is_some(),
             ..MethodReport::default()
         }
     }
@@ -127,9 +130,9 @@ impl<F: Feed> Session<F> {
 }
 
 /// The property, by default the label where there are labels.
-fn decide(property: Option<Property>, feed: &impl Feed, network: &Network) -> Result<Property, RunError> {
+fn decide(config: &Config, feed: &impl Feed, network: &Network) -> Result<Property, RunError> {
     let info = feed.info();
-    let property = match property {
+    let property = match config.property {
         Some(Property::Label) if !info.labelled => {
             return Err(RunError::Unlabelled { data: info.description });
         }
@@ -140,6 +143,18 @@ fn decide(property: Option<Property>, feed: &impl Feed, network: &Network) -> Re
     let outputs = network.output_width();
     if property.rows(outputs.max(1)) == 0 {
         return Err(RunError::FewOutputs { property, found: outputs });
+    }
+    match property {
+        Property::Label | Property::Prediction if !network.has_classes() => {
+            let found = network.nodes().last().map(|node| node.shape.clone()).unwrap_or_default();
+            return Err(RunError::NoClasses { property, found });
+        }
+        Property::Label | Property::Prediction => {}
+        Property::Deviation => {
+            if let Some(head) = network.dropped_head().filter(|_| !config.logits) {
+                return Err(RunError::DroppedHead { head: head.into() });
+            }
+        }
     }
     Ok(property)
 }

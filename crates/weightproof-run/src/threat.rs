@@ -38,7 +38,7 @@ impl ThreatConfig {
         ThreatConfig { model, radii, file }
     }
 
-    /// The sets of `network` at every radius; inputs stay within `input_range`.
+    /// The sets of `network` at every radius, see [`ThreatModel::at`]; inputs stay within `input_range`.
     ///
     /// # Errors
     /// A radius that is missing or wrong, a layer that is not there.
@@ -48,7 +48,10 @@ impl ThreatConfig {
             [] => vec![self.model.radius.or(own)],
             radii => radii.iter().copied().map(Some).collect(),
         };
-        let at = |radius: Option<f64>| Ok(SetAt { radius, set: self.resolve(radius, network, input_range)? });
+        let at = |radius: Option<f64>| {
+            let model = radius.map_or_else(|| self.model.clone(), |radius| self.model.at(radius));
+            Ok(SetAt { radius, set: self.resolve(&model, network, input_range)? })
+        };
         radii.into_iter().map(at).collect()
     }
 
@@ -61,18 +64,15 @@ impl ThreatConfig {
         network: &Network,
         input_range: Option<(f64, f64)>,
     ) -> Result<PerturbationSet, RunError> {
-        let radius = self.model.radius.filter(|r| *r > 0.0).unwrap_or(1.0);
-        let set = self.resolve(Some(radius), network, input_range)?;
-        Ok(if radius == 1.0 { set } else { set.scaled(1.0 / radius) })
+        self.resolve(&self.model.at(1.0), network, input_range)
     }
 
     fn resolve(
         &self,
-        radius: Option<f64>,
+        model: &ThreatModel,
         network: &Network,
         input_range: Option<(f64, f64)>,
     ) -> Result<PerturbationSet, RunError> {
-        let model = ThreatModel { radius, ..self.model.clone() };
         let fail = |source| RunError::Threat { file: self.file.clone(), source };
         let set = model.resolve(network).map_err(fail)?;
         Ok(PerturbationSet { input_range, ..set })

@@ -223,7 +223,12 @@ impl<T: Scalar> CleanBlock<T> {
             (Verdict::Unknown, Some(void.unwrap_or(Reason::BoundTooLoose)))
         };
         let deviation_upper = match options.property {
-            Property::Deviation => Some(clean.margin - margin_lower),
+            Property::Deviation if void.is_some() => Some(f64::INFINITY),
+            // Without the tolerance, which would take the digits of a small deviation.
+            Property::Deviation => {
+                let of_row = |(k, bound): (usize, &T)| self.unperturbed(s, k) - Scalar::to_f64(*bound);
+                Some(lower.iter().enumerate().map(of_row).fold(0.0, f64::max).next_up())
+            }
             Property::Label | Property::Prediction => None,
         };
         SampleCertificate { clean, margin_lower, runner_up: worst.1, deviation_upper, verdict, reason }
@@ -231,16 +236,19 @@ impl<T: Scalar> CleanBlock<T> {
 }
 
 impl<T: Scalar> CleanBlock<T> {
-    /// What a bound of row `k` of sample `s` leaves of the property when this is added: nothing for margins; for deviations,
-    /// where row 2j bounds f̂_j and row 2j+1 bounds −f̂_j, the tolerance minus the unperturbed value.
+    /// What is added to a lower bound of row `k` of sample `s` to get one of the margin: nothing where rows are margins; for
+    /// deviations, whose row 2j is f̂_j and row 2j+1 is −f̂_j, the tolerance minus the unperturbed value of the row.
     pub(crate) fn shift(&self, s: usize, k: usize, property: Property) -> f64 {
-        let outputs = self.values.last().expect("a network has nodes").row(s);
         match property {
             Property::Label | Property::Prediction => 0.0,
-            Property::Deviation => {
-                self.clean[s].margin - self.spec.rows[s * self.spec.count + k].apply(outputs).to_f64()
-            }
+            Property::Deviation => self.clean[s].margin - self.unperturbed(s, k),
         }
+    }
+
+    /// Row `k` of the specification of sample `s` for the unperturbed network.
+    fn unperturbed(&self, s: usize, k: usize) -> f64 {
+        let outputs = self.values.last().expect("a network has nodes").row(s);
+        self.spec.rows[s * self.spec.count + k].apply(outputs).to_f64()
     }
 }
 

@@ -55,6 +55,14 @@ pub enum TaskError {
         /// Outputs of the network.
         found: usize,
     },
+    /// The elements of an image or a sequence are no classes.
+    #[error("property {}: expected an output of classes, found the shape {found:?}", property.name())]
+    NoClasses {
+        /// The property.
+        property: Property,
+        /// Shape of the output.
+        found: Vec<usize>,
+    },
     /// A proof and a witness contradict each other.
     #[error(transparent)]
     Order(#[from] OrderViolation),
@@ -119,6 +127,10 @@ fn check(network: &Network, samples: Samples<'_>, property: Property) -> Result<
     let (width, classes) = (network.input_width(), network.output_width());
     if property != Property::Deviation && classes < 2 {
         return Err(TaskError::FewOutputs { property, found: classes });
+    }
+    if property != Property::Deviation && !network.has_classes() {
+        let found = network.nodes().last().map(|node| node.shape.clone()).unwrap_or_default();
+        return Err(TaskError::NoClasses { property, found });
     }
     if !samples.inputs.len().is_multiple_of(width) {
         return Err(TaskError::Inputs { width, found: samples.inputs.len() });

@@ -76,6 +76,7 @@ pub enum NetworkError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     nodes: Vec<Node>,
+    dropped_head: Option<String>,
 }
 
 impl Network {
@@ -134,7 +135,23 @@ impl Network {
             let inputs: Vec<usize> = node.inputs.iter().map(|&i| map(i)).collect();
             builder.push(&node.name, node.layer.clone(), inputs, node.shape.clone())?;
         }
-        builder.finish()
+        Ok(builder.finish()?.with_dropped_head(self.dropped_head.clone()))
+    }
+
+    /// The last operator of the file, when outputs are the numbers in front of it: a softmax keeps the order of the classes, so that
+    /// [`Property::Label`](crate::property::Property::Label) and `Prediction` are the file's, but deviations are not.
+    pub fn dropped_head(&self) -> Option<&str> {
+        self.dropped_head.as_deref()
+    }
+
+    /// The network, whose file ends with the operator `head` behind its outputs.
+    pub fn with_dropped_head(self, head: Option<String>) -> Network {
+        Network { dropped_head: head, ..self }
+    }
+
+    /// Whether the output is an image or a sequence: more than one dimension that is not 1. Its elements are no classes.
+    pub fn has_classes(&self) -> bool {
+        self.nodes.last().is_some_and(|node| node.shape.iter().filter(|n| **n > 1).count() <= 1)
     }
 
     /// The same network with other parameters in its layers: `(node index, W, b)`.
@@ -317,7 +334,7 @@ impl NetworkBuilder {
     /// # Errors
     /// When there are no weights, or no activation.
     pub fn finish(self) -> Result<Network, NetworkError> {
-        let network = Network { nodes: self.nodes };
+        let network = Network { nodes: self.nodes, dropped_head: None };
         if network.affine_layers().next().is_none() {
             return Err(NetworkError::NoWeights);
         }

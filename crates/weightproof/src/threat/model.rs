@@ -2,6 +2,7 @@
 
 use super::format;
 use super::kind::Parameters;
+use super::outward::product_up;
 use super::{Kind, LayerSet, NumberFormat, PerturbationSet};
 use crate::network::{Affine, Network};
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,31 @@ impl ThreatModel {
         }
     }
 
+    /// The model at `radius`: radii of single layers keep their ratio to the model's own radius, or are multiplied by `radius`
+    /// where it has none. Radii that are given for biases alone stay, as do those of inputs and activations.
+    pub fn at(&self, radius: f64) -> ThreatModel {
+        // Rounded up, and exactly 1 at the model's own radius.
+        let own = self.radius.filter(|own| *own > 0.0);
+        let factor = match own {
+            Some(own) if own == radius => 1.0,
+            Some(own) => (radius / own).next_up(),
+            None => radius,
+        };
+        let scaled = |value: &RadiusValue| match value {
+            RadiusValue::One(r) => RadiusValue::One(product_up(factor, *r)),
+            RadiusValue::PerRow(rows) => {
+                RadiusValue::PerRow(rows.iter().map(|&r| product_up(factor, r)).collect())
+            }
+        };
+        let layer = self.layer.iter().map(|(name, own)| {
+            let radius = own.radius.as_ref().map(scaled);
+            (name.clone(), LayerOverride { radius, bias_radius: own.bias_radius })
+        });
+        // A radius of 0 is one that nothing scales.
+        let global = if self.radius == Some(0.0) { 0.0 } else { radius };
+        ThreatModel { radius: Some(global), layer: layer.collect(), ..self.clone() }
+    }
+
     /// The perturbation set of `network`.
     ///
     /// # Errors
@@ -253,6 +279,29 @@ fn check_radius(what: &str, value: f64) -> Result<(), ThreatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn radii_of_layers_keep_their_ratio() {
+        let own = |radius| LayerOverride { radius: Some(radius), bias_radius: Some(0.5) };
+        let layer = BTreeMap::from([
+            ("a".to_owned(), own(RadiusValue::One(0.01))),
+            ("b".to_owned(), own(RadiusValue::PerRow(vec![0.002, 0.0]))),
+        ]);
+        let model = ThreatModel { layer, ..ThreatModel::new(Kind::Relative, 0.001) };
+        assert_eq!(model.at(0.001), model);
+        let at = model.at(0.002);
+        assert_eq!(at.radius, Some(0.002));
+        let Some(RadiusValue::One(a)) = at.layer["a"].radius else { panic!("one radius") };
+        let Some(RadiusValue::PerRow(b)) = &at.layer["b"].radius else { panic!("radii of rows") };
+        assert!(a >= 0.02 && a < 0.02 * (1.0 + 1e-12), "{a}");
+        assert!(b[0] >= 0.004 && b[0] < 0.004 * (1.0 + 1e-12) && b[1] == 0.0, "{b:?}");
+        assert_eq!(at.layer["a"].bias_radius, Some(0.5));
+        // Only one layer moves: the others stay whatever the factor.
+        let still = ThreatModel { radius: Some(0.0), ..model.clone() };
+        assert_eq!(still.at(3.0).radius, Some(0.0));
+        let Some(RadiusValue::One(a)) = still.at(3.0).layer["a"].radius else { panic!("one radius") };
+        assert!(a >= 0.03 && a < 0.03 * (1.0 + 1e-12), "{a}");
+    }
 
     #[test]
     fn radii_must_be_finite_and_not_negative() {

@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             let expected = "an output that depends on the input".into();
             return Err(OnnxError::Graph { expected, found: clean(self.plan.output) });
         };
-        if let Some(node) = output.softmax {
+        if let Some(node) = &output.softmax {
             let note = format!("final {node} dropped: it does not change the order of the classes");
             self.notes.push(note);
         }
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
         self.sketch.simplify(output.layer);
         let (network, notes) = self.sketch.build(output.layer)?;
         self.notes.extend(notes);
-        Ok((network, self.notes))
+        Ok((network.with_dropped_head(output.softmax), self.notes))
     }
 
     /// The outputs of `op` that have a value: the first one, except where an operator has several of equal rank.
