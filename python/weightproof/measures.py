@@ -43,7 +43,7 @@ def measure(
     truncate: str | os.PathLike[str] | None = None,
     gamma: float | None = None,
     rank: float | None = None,
-    precision: str = "f32",
+    precision: str | None = None,
     seed: int = 0,
     threads: int | None = None,
     layout: str | None = None,
@@ -81,7 +81,7 @@ def measure(
     """
     if gamma is not None and rank is not None:
         raise _weightproof.SettingError("rank: expected no gamma beside it, found both")
-    settings = shared_settings(threat, radius, None, None, precision, seed, threads, None, layout, mean, std)
+    settings = shared_settings(threat, radius, None, None, False, precision, seed, threads, None, layout, mean, std)
     settings |= method_settings(method, intermediate, None, None, None, None, None)
     settings |= {
         "delta": _check.number("delta", delta, "positive"),

@@ -38,7 +38,7 @@ def certify(
     max_nodes: int | None = None,
     max_memory: int | None = None,
     gap: float | None = None,
-    precision: str = "f32",
+    precision: str | None = None,
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
@@ -70,7 +70,7 @@ def certify(
         max_nodes: For ``exact``, most domains bounded for each sample at each radius.
         max_memory: For ``exact``, most bytes of open domains (4 GiB by default).
         gap: For ``exact``, close the smallest margin to this width instead of stopping at its sign.
-        precision: ``f32`` or ``f64``.
+        precision: ``f32`` or ``f64``; by default that of the network.
         seed: Of everything random.
         threads: Number of threads; all processors by default. Results do not depend on it.
         batch: Samples at once; adapts by default.
@@ -106,7 +106,7 @@ def attack(
     property: str | None = None,
     tolerance: float | None = None,
     logits: bool = False,
-    precision: str = "f32",
+    precision: str | None = None,
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
@@ -156,7 +156,7 @@ def radius(
     time_limit_total: float | None = None,
     max_nodes: int | None = None,
     max_memory: int | None = None,
-    precision: str = "f32",
+    precision: str | None = None,
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
@@ -211,7 +211,7 @@ def shared_settings(
     property: str | None,
     tolerance: float | None,
     logits: bool,
-    precision: str,
+    precision: str | None,
     seed: int,
     threads: int | None,
     batch: int | None,

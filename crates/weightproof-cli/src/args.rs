@@ -332,9 +332,9 @@ pub struct EngineArgs {
     /// Seed of everything random
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
-    /// Floating-point type
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
-    pub precision: PrecisionArg,
+    /// Floating-point type [default: f32, or f64 where the network is in float64]
+    #[arg(long, value_name = "TYPE")]
+    pub precision: Option<PrecisionArg>,
 }
 
 /// Where results go.

@@ -118,10 +118,10 @@ pub fn property(args: &PropertyArgs) -> Result<(Option<Property>, Option<f64>), 
     Ok((property, tolerance))
 }
 
-/// The floating-point type.
-pub fn precision(args: &EngineArgs) -> Precision {
-    match args.precision {
+/// The floating-point type, if it was said.
+pub fn precision(args: &EngineArgs) -> Option<Precision> {
+    args.precision.map(|precision| match precision {
         PrecisionArg::F32 => Precision::F32,
         PrecisionArg::F64 => Precision::F64,
-    }
+    })
 }

@@ -40,7 +40,7 @@ pub fn start(
     batch: BatchSize,
 ) -> Result<Run<Terminal>, Failure> {
     let watch = Terminal(progress(session.total(), output.quiet));
-    let numbers = (session.config.seed, session.config.precision);
+    let numbers = (session.config.seed, session.precision);
     Ok(Run::new(pool(engine.threads)?, watch, session.batch(batch), numbers))
 }
 

@@ -22,7 +22,7 @@ pub struct Shared {
     tolerance: Option<f64>,
     #[serde(default)]
     logits: bool,
-    precision: String,
+    precision: Option<String>,
     pub seed: u64,
     pub threads: Option<usize>,
     batch: Option<usize>,
@@ -86,12 +86,13 @@ impl Shared {
         })
     }
 
-    /// The floating-point type.
-    pub fn precision(&self) -> Result<Precision, RunError> {
-        match self.precision.as_str() {
-            "f32" => Ok(Precision::F32),
-            "f64" => Ok(Precision::F64),
-            other => Err(RunError::setting("precision", "f32 or f64", other)),
+    /// The floating-point type, if it was said.
+    pub fn precision(&self) -> Result<Option<Precision>, RunError> {
+        match self.precision.as_deref() {
+            None => Ok(None),
+            Some("f32") => Ok(Some(Precision::F32)),
+            Some("f64") => Ok(Some(Precision::F64)),
+            Some(other) => Err(RunError::setting("precision", "f32 or f64", other)),
         }
     }
 }

@@ -187,7 +187,7 @@ impl<'a> Starter<'a> {
         session: &Session<ArrayFeed<'_>>,
         batch: BatchSize,
     ) -> Result<Run<&'a Shuttle>, RunError> {
-        let numbers = (session.config.seed, session.config.precision);
+        let numbers = (session.config.seed, session.precision);
         Ok(Run::new(pool(self.threads)?, self.shuttle, session.batch(batch), numbers))
     }
 }

@@ -187,7 +187,7 @@ pub fn options<F: Feed>(session: &Session<F>, attack: &AttackConfig) -> AttackOp
         restarts: attack.restarts,
         seed: session.config.seed,
         tolerance: session.tolerance(),
-        precision: session.config.precision,
+        precision: session.precision,
         step_size: attack.step_size,
         ..AttackOptions::new(attack.kind, session.property)
     }

@@ -69,7 +69,7 @@ fn result(radius: Option<f64>, samples: Vec<CertifyRecord>) -> RunResult<Certify
 pub fn options<F: Feed>(session: &Session<F>, method: &MethodConfig) -> CertifyOptions {
     CertifyOptions {
         tolerance: session.tolerance(),
-        precision: session.config.precision,
+        precision: session.precision,
         stop: session.stop.clone(),
         ..CertifyOptions::new(&method.entry, session.property)
     }

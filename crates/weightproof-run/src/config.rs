@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 use weightproof::attack::{AttackKind, UnknownAttack};
 use weightproof::bounds::{EXACT, METHODS};
+use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::verdict::Precision;
 use weightproof_report::BudgetReport;
@@ -27,8 +28,8 @@ pub struct Config {
     pub tolerance: Option<f64>,
     /// Whether a deviation is meant of the outputs in front of a final softmax that was dropped.
     pub logits: bool,
-    /// Floating-point type.
-    pub precision: Precision,
+    /// Floating-point type, if it was said.
+    pub precision: Option<Precision>,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -197,6 +198,21 @@ impl AttackConfig {
             return Err(RunError::setting("step-size", "the attack universal", kind.name()));
         }
         Ok(AttackConfig { name: kind.name(), kind, steps, restarts, step_size })
+    }
+}
+
+/// The floating-point type of the engine: what was said, else that of the network's file.
+///
+/// # Errors
+/// Single precision for a network in float64, whose parameters it does not have.
+pub fn precision(said: Option<Precision>, network: &Network) -> Result<Precision, RunError> {
+    match (said, network.is_float64()) {
+        (Some(Precision::F32), true) => {
+            Err(RunError::setting("precision", "f64 for a network that computes in float64", "f32"))
+        }
+        (Some(said), _) => Ok(said),
+        (None, true) => Ok(Precision::F64),
+        (None, false) => Ok(Precision::F32),
     }
 }
 

@@ -148,7 +148,7 @@ pub fn run(
     subject: Subject,
     config: &MeasureConfig,
     pool: &ThreadPool,
-    (seed, precision): (u64, Precision),
+    (seed, precision): (u64, Option<Precision>),
     stop: impl Fn() -> bool + Sync,
 ) -> Result<MeasureReport, RunError> {
     config.check()?;
@@ -156,6 +156,7 @@ pub fn run(
         apart(&subject.data.report, &train.report)?;
     }
     let network = &subject.network;
+    let precision = crate::config::precision(precision, network)?;
     let sets = sets(&config.threat, network)?;
     let begin = Instant::now();
     let mut measured = pool.install(|| measure(&subject, &sets, (config, precision), &stop))?;

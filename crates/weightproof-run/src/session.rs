@@ -1,7 +1,7 @@
 //! What `certify`, `attack` and `radius` share: the network, the data and the question, checked against each other.
 
 use crate::RunError;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::feed::Feed;
 use crate::run::{BatchSize, Done};
 use crate::source::{self, Source};
@@ -10,6 +10,7 @@ use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::stop::Stop;
 use weightproof::threat::PerturbationSet;
+use weightproof::verdict::Precision;
 use weightproof_report::{Header, MethodReport, ModelReport, ThreatReport};
 
 /// A network, its data and the property, ready to run.
@@ -20,6 +21,8 @@ pub struct Session<F = Source> {
     pub feed: F,
     /// What must hold.
     pub property: Property,
+    /// Floating-point type of the engine.
+    pub precision: Precision,
     /// Settings as given.
     pub config: Config,
     /// Asked again and again in complete verification: whether to stop, with what is known then.
@@ -49,7 +52,17 @@ impl<F: Feed> Session<F> {
     /// When the property does not fit the data or the network.
     pub fn new(network: Network, model: ModelReport, feed: F, config: Config) -> Result<Self, RunError> {
         let property = decide(&config, &feed, &network)?;
-        Ok(Session { network, feed, property, config, interrupted: None, stop: Stop::default(), model })
+        let precision = config::precision(config.precision, &network)?;
+        Ok(Session {
+            network,
+            feed,
+            property,
+            precision,
+            config,
+            interrupted: None,
+            stop: Stop::default(),
+            model,
+        })
     }
 
     /// Inputs stay within this range when they move.
@@ -94,7 +107,7 @@ impl<F: Feed> Session<F> {
     pub fn method(&self, name: &str) -> MethodReport {
         MethodReport {
             name: name.into(),
-            precision: self.config.precision.name(),
+            precision: self.precision.name(),
             property: self.property.name(),
             tolerance: self.config.tolerance,
             logits: self.config.logits

@@ -70,7 +70,12 @@ pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNet
             let parsed = parse_onnx_with(&bytes, options.batch_norm)
                 .map_err(|source| FormatError::Onnx { path: path.into(), source });
             let (network, notes) = parsed?;
-            Ok(LoadedNetwork { network, notes, sha256: sha256(&bytes), format: "onnx" })
+            Ok(LoadedNetwork {
+                notes: with_precision(&network, notes),
+                network,
+                sha256: sha256(&bytes),
+                format: "onnx",
+            })
         }
         "safetensors" => {
             let beside = path.with_extension("toml");
@@ -83,10 +88,19 @@ pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNet
                 FormatError::Safetensors { path: path.into(), source }
             });
             let (network, notes) = parsed?;
+            let notes = with_precision(&network, notes);
             Ok(LoadedNetwork { network, notes, sha256: sha256(&bytes), format: "safetensors" })
         }
         found => Err(FormatError::Extension { path: path.into(), expected: EXTENSIONS, found: found.into() }),
     }
+}
+
+/// A note more where the file is in double precision.
+fn with_precision(network: &Network, mut notes: Vec<String>) -> Vec<String> {
+    if network.is_float64() {
+        notes.push("the file computes in float64: so does the proof".into());
+    }
+    notes
 }
 
 /// What follows the last dot of the file's name, in lower case; empty when there is none.

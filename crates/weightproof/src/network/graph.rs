@@ -77,6 +77,7 @@ pub enum NetworkError {
 pub struct Network {
     nodes: Vec<Node>,
     dropped_head: Option<String>,
+    float64: bool,
 }
 
 impl Network {
@@ -135,7 +136,7 @@ impl Network {
             let inputs: Vec<usize> = node.inputs.iter().map(|&i| map(i)).collect();
             builder.push(&node.name, node.layer.clone(), inputs, node.shape.clone())?;
         }
-        Ok(builder.finish()?.with_dropped_head(self.dropped_head.clone()))
+        Ok(Network { nodes: builder.finish()?.nodes, ..self.clone() })
     }
 
     /// The last operator of the file, when outputs are the numbers in front of it: a softmax keeps the order of the classes, so that
@@ -147,6 +148,17 @@ impl Network {
     /// The network, whose file ends with the operator `head` behind its outputs.
     pub fn with_dropped_head(self, head: Option<String>) -> Network {
         Network { dropped_head: head, ..self }
+    }
+
+    /// Whether the file computes in float64: f32 has not its parameters, and a bound that is computed with others is about another
+    /// network.
+    pub fn is_float64(&self) -> bool {
+        self.float64
+    }
+
+    /// The network of a file that computes in float64, or not.
+    pub fn with_float64(self, float64: bool) -> Network {
+        Network { float64, ..self }
     }
 
     /// Whether the output is an image or a sequence: more than one dimension that is not 1. Its elements are no classes.
@@ -334,7 +346,7 @@ impl NetworkBuilder {
     /// # Errors
     /// When there are no weights, or no activation.
     pub fn finish(self) -> Result<Network, NetworkError> {
-        let network = Network { nodes: self.nodes, dropped_head: None };
+        let network = Network { nodes: self.nodes, dropped_head: None, float64: false };
         if network.affine_layers().next().is_none() {
             return Err(NetworkError::NoWeights);
         }

@@ -57,6 +57,8 @@ pub struct Reader<'a> {
     pub budget: Budget,
     pub sketch: Sketch,
     values: HashMap<&'a str, Value>,
+    /// Whether a value that depends on the input is in double precision.
+    float64: bool,
     pub notes: Vec<String>,
 }
 
@@ -73,7 +75,8 @@ pub fn read(
     let input = Value::Computed(Computed { layer: 0, dims, element, softmax: None });
     let values = HashMap::from([(plan.input.name.as_str(), input)]);
     let order = plan.order.clone();
-    let mut reader = Reader { opset, plan, budget, sketch, values, notes: vec![] };
+    let float64 = element == Element::F64;
+    let mut reader = Reader { opset, plan, budget, sketch, values, float64, notes: vec![] };
     if matches!(element, Element::F16 | Element::Bf16) {
         reader.notes.push(format!("the model computes in {element:?}: its rounding is not modelled"));
     }
@@ -86,6 +89,7 @@ pub fn read(
         let op = Op::new(index, node);
         for (name, value) in node.output.iter().zip(reader.evaluate(&op)?) {
             if let Value::Computed(x) = &value {
+                reader.float64 |= x.element == Element::F64;
                 reader.budget.value(&op.label(), &x.dims)?;
             }
             reader.values.insert(name, value);
@@ -110,7 +114,7 @@ impl<'a> Reader<'a> {
         self.sketch.simplify(output.layer);
         let (network, notes) = self.sketch.build(output.layer)?;
         self.notes.extend(notes);
-        Ok((network.with_dropped_head(output.softmax), self.notes))
+        Ok((network.with_dropped_head(output.softmax).with_float64(self.float64), self.notes))
     }
 
     /// The outputs of `op` that have a value: the first one, except where an operator has several of equal rank.

@@ -52,6 +52,7 @@ pub fn parse_safetensors_with(
         readers: BTreeMap::new(),
         numbers: 0,
         width: 0,
+        float64: false,
     };
     let mut unread = vec![false];
     for (index, spec) in architecture.layer.iter().enumerate() {
@@ -67,7 +68,7 @@ pub fn parse_safetensors_with(
             return Err(NetworkError::DuplicateName { node: name }.into());
         }
     }
-    let mut notes = reader.notes();
+    let (mut notes, float64) = (reader.notes(), reader.float64);
     let mut sketch = reader.sketch;
     let output = sketch.last();
     unread.pop();
@@ -78,7 +79,7 @@ pub fn parse_safetensors_with(
     notes.extend(sketch.place_batch_norms(output, batch_norm));
     // Notes on shared tensors come from here: the sketch was told of no tensors.
     let (network, _) = sketch.build(output)?;
-    Ok((network, notes))
+    Ok((network.with_float64(float64), notes))
 }
 
 /// The state of reading one architecture.
@@ -91,6 +92,8 @@ pub struct Reader<'a> {
     readers: BTreeMap<String, Vec<String>>,
     numbers: usize,
     width: usize,
+    /// Whether a number is none of f32.
+    float64: bool,
 }
 
 impl Reader<'_> {
@@ -255,6 +258,7 @@ impl Reader<'_> {
         let numbers = decode(view.dtype(), view.data()).ok_or_else(|| {
             fail("one of the types F64, F32, F16, BF16".into(), format!("{:?}", view.dtype()))
         })?;
+        self.float64 |= view.dtype() == Dtype::F64 && numbers.iter().any(|&v| f64::from(v as f32) != v);
         Ok((shape, numbers))
     }
 
