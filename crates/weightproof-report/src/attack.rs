@@ -32,6 +32,9 @@ pub struct AttackRecord {
     /// For the property `deviation`: the largest change of an output that was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deviation: Option<f64>,
+    /// The file that the perturbation was written to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Box<str>>,
 }
 
 impl From<&SampleAttack> for AttackRecord {
@@ -47,6 +50,7 @@ impl From<&SampleAttack> for AttackRecord {
             verdict: a.verdict,
             reason: a.reason,
             deviation: a.deviation,
+            witness: None,
         }
     }
 }
@@ -99,6 +103,7 @@ impl Record for AttackRecord {
         Column::text("verdict"),
         Column::text("reason"),
         Column::number("deviation"),
+        Column::text("witness"),
     ];
     const LIST: &'static [(&'static str, ListSide)] = &[
         ("index", ListSide::Right),
@@ -119,6 +124,7 @@ impl Record for AttackRecord {
         row.extend([Cell::number(self.worst_margin), Cell::Class(Some(self.runner_up))]);
         row.extend([Cell::text(verdict_name(self.verdict)), Cell::text(reason(self.reason))]);
         row.push(Cell::number(self.deviation));
+        row.push(Cell::text(self.witness.as_deref().unwrap_or_default()));
         row
     }
 

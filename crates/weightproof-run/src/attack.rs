@@ -15,7 +15,7 @@ use weightproof_report::{AttackRecord, AttackSummary, MethodReport, Report, RunR
 
 /// What a front end does with the perturbations that an attack finds.
 pub trait Keep {
-    /// The samples of a batch against set `k`.
+    /// The samples of a batch against set `k`: the name of the file where the perturbation of each is, if it is in one.
     ///
     /// # Errors
     /// The perturbation cannot be kept.
@@ -25,9 +25,9 @@ pub trait Keep {
         _network: &Network,
         _attacker: &Attacker<'_>,
         _batch: Samples<'_>,
-        _found: &[SampleAttack],
-    ) -> Result<(), RunError> {
-        Ok(())
+        found: &[SampleAttack],
+    ) -> Result<Vec<Option<String>>, RunError> {
+        Ok(vec![None; found.len()])
     }
 
     /// The one perturbation for all samples of set `k`.
@@ -118,8 +118,12 @@ fn by_sample<F: Feed, W: Watch>(
         |batch| Ok(attackers.iter().map(|a| a.attack(batch)).collect::<Vec<_>>()),
         |batch, found| {
             for (k, found) in found.iter().enumerate() {
-                records[k].extend(found.iter().map(AttackRecord::from));
-                keep.samples(k, network, &attackers[k], batch, found)?;
+                let files = keep.samples(k, network, &attackers[k], batch, found)?;
+                let record = |(found, file): (&SampleAttack, Option<String>)| AttackRecord {
+                    witness: file.map(String::into_boxed_str),
+                    ..AttackRecord::from(found)
+                };
+                records[k].extend(found.iter().zip(files).map(record));
             }
             Ok::<_, RunError>(())
         },

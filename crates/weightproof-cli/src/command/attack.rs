@@ -51,8 +51,8 @@ impl Keep for Witnesses<'_> {
         attacker: &Attacker<'_>,
         batch: Samples<'_>,
         found: &[SampleAttack],
-    ) -> Result<(), RunError> {
-        let Some(folder) = self.folder else { return Ok(()) };
+    ) -> Result<Vec<Option<String>>, RunError> {
+        let Some(folder) = self.folder else { return Ok(vec![None; found.len()]) };
         write_witnesses(folder, (self.sets, k), (network, attacker), batch, found)
     }
 
@@ -70,21 +70,21 @@ impl Keep for Witnesses<'_> {
     }
 }
 
-/// One file for each sample that the attack broke at the radius of set `k`.
+/// One file for each sample that the attack broke at the radius of set `k`; the names of the files.
 fn write_witnesses(
     folder: &WitnessFolder,
     at: (&[SetAt], usize),
     (network, attacker): (&Network, &Attacker<'_>),
     batch: Samples<'_>,
     found: &[SampleAttack],
-) -> Result<(), RunError> {
+) -> Result<Vec<Option<String>>, RunError> {
     let inputs = batch.inputs.chunks_exact(network.input_width());
-    for (x, found) in inputs.zip(found) {
+    let write = |(x, found): (&[f64], &SampleAttack)| {
         let attacked = found.verdict == Verdict::Falsified && found.reason == Some(Reason::Attacked);
-        let Some(witness) = found.witness.as_ref().filter(|_| attacked) else { continue };
+        let Some(witness) = found.witness.as_ref().filter(|_| attacked) else { return Ok(None) };
         let (runner_up, worst_margin) = (Some(found.runner_up), found.worst_margin);
         let broken = Broken { clean: &found.clean, runner_up, worst_margin };
-        folder.write_sample(at, network, &broken, &attacker.witness(x, witness))?;
-    }
-    Ok(())
+        folder.write_sample(at, network, &broken, &attacker.witness(x, witness)).map(Some)
+    };
+    inputs.zip(found).map(write).collect()
 }

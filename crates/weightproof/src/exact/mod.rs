@@ -17,8 +17,9 @@ use crate::kernels::Scalar;
 use crate::memory::Estimate;
 use crate::model::{Model, Radii};
 use crate::network::Network;
+use crate::property::Property;
 use crate::threat::{Perturbation, PerturbationSet};
-use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
+use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict, nan_min};
 pub(crate) use descent::Descent;
 use rayon::prelude::*;
 pub(crate) use search::Left;
@@ -78,7 +79,7 @@ pub struct ExactOptions {
 pub struct ExactCertificate {
     /// Verdict and proved bound. Falsified samples have a witness, or are misclassified.
     pub certificate: SampleCertificate,
-    /// Smallest margin that was found: an upper bound on the smallest one, checked in f64.
+    /// Smallest margin that was found, by plain forward passes in f64: an upper bound on the smallest one, up to their rounding.
     pub worst_margin: f64,
     /// What reaches it; `None` when nothing is worse than the unperturbed network.
     pub witness: Option<CompactWitness>,
@@ -224,6 +225,19 @@ impl<'n> ExactCertifier<'n> {
             && (self.options.gap.is_some() || certificate.verdict == Verdict::Unknown)
     }
 
+    /// The margin of the unperturbed network for the target of `clean`, by the plain forward pass in f64.
+    fn clean_margin(&self, x: &[f64], clean: &Clean) -> f64 {
+        let CertifyOptions { property, tolerance, .. } = self.options.certify;
+        match property {
+            Property::Deviation => tolerance,
+            Property::Label | Property::Prediction => {
+                let outputs = self.network.forward(x);
+                let rivals = (0..outputs.len()).filter(|&j| j != clean.target);
+                rivals.fold(f64::INFINITY, |least, j| nan_min(least, outputs[clean.target] - outputs[j]))
+            }
+        }
+    }
+
     /// The first method, on all samples. Returns those that it leaves open.
     fn bound<T: Scalar>(
         &self,
@@ -240,14 +254,12 @@ impl<'n> ExactCertifier<'n> {
             let clean = gathered.clean(prepared.model, &self.options.certify);
             let found = clean.certify(prepared, method, &self.options.certify);
             let time = start.elapsed() / chosen.len() as u32;
-            let certificate = |certificate: SampleCertificate| ExactCertificate {
-                worst_margin: certificate.clean.margin,
-                certificate,
-                witness: None,
-                nodes: 0,
-                time,
+            let inputs = gathered.samples().inputs.chunks_exact(self.network.input_width());
+            let certificate = |(x, certificate): (&[f64], SampleCertificate)| {
+                let worst_margin = self.clean_margin(x, &certificate.clean);
+                ExactCertificate { certificate, worst_margin, witness: None, nodes: 0, time }.plausible()
             };
-            let found = found.into_iter().map(certificate);
+            let found: Vec<ExactCertificate> = inputs.zip(found).map(certificate).collect();
             let (open, settled): (Vec<_>, Vec<_>) =
                 chosen.iter().copied().zip(found).partition(|(_, found)| self.is_open(&found.certificate));
             settled.into_par_iter().for_each(|(s, found)| keep(s, found));
@@ -343,7 +355,11 @@ fn searched<T: Scalar>(
     let certificate = |(s, answer): (usize, Answer<T>)| {
         bounds.lower[rows(s)].copy_from_slice(&answer.lower);
         let proved = clean.verdict(bounds, s, certify);
-        let reason = proved.reason.map(|own| answer.reason.unwrap_or(own));
+        let reason = match proved.reason {
+            Some(own) => Some(answer.reason.unwrap_or(own)),
+            // Proved, but the gap that was asked for is not closed.
+            None => answer.reason.filter(|_| options.gap.is_some()),
+        };
         (SampleCertificate { reason, ..proved }, answer)
     };
     answers.into_iter().enumerate().map(certificate).collect()
@@ -352,8 +368,18 @@ fn searched<T: Scalar>(
 impl ExactCertificate {
     /// What is known when the work ends for this reason.
     fn given_up(mut self, reason: Reason) -> Self {
-        if self.certificate.verdict == Verdict::Unknown {
+        if self.certificate.verdict != Verdict::Falsified {
             self.certificate.reason = Some(reason);
+        }
+        self
+    }
+
+    /// A proof that the plain forward pass in f64 contradicts is none: the precision of the engine does not suffice.
+    fn plausible(mut self) -> Self {
+        if self.certificate.verdict == Verdict::Verified && self.worst_margin < 0.0 {
+            self.certificate.margin_lower = f64::NEG_INFINITY;
+            self.certificate.verdict = Verdict::Unknown;
+            self.certificate.reason = Some(Reason::Incomplete);
         }
         self
     }
