@@ -47,6 +47,9 @@ impl CertifyOptions {
     }
 }
 
+/// What f32 may add to outputs that are not ill-conditioned, as a part of the largest.
+const ROUNDING: f64 = 1e-3;
+
 /// The method's name is not in [`METHODS`].
 #[derive(Debug, Error, PartialEq)]
 #[error("method: expected one of {}, found {found}", METHODS.iter().map(|m| m.name).collect::<Vec<_>>().join(", "))]
@@ -145,6 +148,8 @@ pub(crate) struct CleanBlock<T> {
     pub(crate) values: Vec<Matrix<T>>,
     pub(crate) clean: Vec<Clean>,
     pub(crate) spec: Specification,
+    /// Outputs in f64, (samples, outputs).
+    in_f64: Matrix<f64>,
 }
 
 impl<T: Scalar> CleanBlock<T> {
@@ -174,7 +179,11 @@ impl<T: Scalar> CleanBlock<T> {
             }
             Property::Deviation => Specification::outputs(count, classes),
         };
-        CleanBlock { values, clean, spec }
+        let in_f64 = match options.precision {
+            Precision::F32 => model.outputs_in_f64(inputs),
+            Precision::F64 => outputs.map(|v| Scalar::to_f64(v)),
+        };
+        CleanBlock { values, clean, spec, in_f64 }
     }
 
     /// Bounds and verdicts against one perturbation set.
@@ -210,6 +219,7 @@ impl<T: Scalar> CleanBlock<T> {
             }
         }
         let void = bounds.void[s].or((!worst.0.is_finite()).then_some(Reason::Overflow));
+        let void = void.or(self.contradicted(lower, s, options.property).then_some(Reason::Precision));
         let margin_lower = if void.is_some() { f64::NEG_INFINITY } else { worst.0 };
         let misclassified = match options.property {
             Property::Label => clean.predicted != clean.target || clean.margin <= 0.0,
@@ -243,6 +253,30 @@ impl<T: Scalar> CleanBlock<T> {
             Property::Label | Property::Prediction => 0.0,
             Property::Deviation => self.clean[s].margin - self.unperturbed(s, k),
         }
+    }
+
+    /// Smallest margin of sample `s` for the unperturbed network in f64; for deviations the tolerance.
+    pub(crate) fn margin_in_f64(&self, s: usize, property: Property) -> f64 {
+        match property {
+            Property::Deviation => self.clean[s].margin,
+            Property::Label | Property::Prediction => {
+                let rows = &self.spec.rows[s * self.spec.count..(s + 1) * self.spec.count];
+                let values = rows.iter().map(|row| row.apply(self.in_f64.row(s)));
+                values.fold(f64::INFINITY, nan_min)
+            }
+        }
+    }
+
+    /// Whether lower bounds of the rows of sample `s` are above what the unperturbed network, which is in every set, has in f64.
+    /// They may be by rounding in f32, but not when they prove a margin that is not there.
+    fn contradicted(&self, lower: &[T], s: usize, property: Property) -> bool {
+        let outputs = self.in_f64.row(s);
+        let rounding = ROUNDING * outputs.iter().fold(0.0, |most: f64, f| most.max(f.abs()));
+        lower.iter().zip(&self.spec.rows[s * self.spec.count..]).any(|(bound, row)| {
+            let (bound, value) = (Scalar::to_f64(*bound), row.apply(outputs));
+            let is_margin = property != Property::Deviation;
+            bound > value + rounding || (is_margin && bound > 0.0 && !(value > 0.0))
+        })
     }
 
     /// Row `k` of the specification of sample `s` for the unperturbed network.

@@ -14,8 +14,9 @@ use crate::network::{Layer, Network};
 const IMAGES: usize = 16;
 /// Most bytes that the samples of one block may take.
 const BLOCK_BYTES: usize = 64 << 20;
-/// Numbers kept for each parameter: the network, its cast, a radius, and the sign splits of weights ± radius (2 × 2).
-const PER_PARAMETER: usize = 8;
+/// Numbers kept for each parameter: the network, its casts to f64 and to the engine, a radius, and the sign splits of weights ± radius
+/// (2 × 2); an f64 counts twice.
+const PER_PARAMETER: usize = 10;
 /// Numbers kept for each element of a node: its value, its box, and centre and radius of the box or the chord of its
 /// magnitude.
 const PER_ELEMENT: usize = 5;

@@ -3,6 +3,7 @@
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
 use crate::network::{Activation, Conv, Gather, Layer, Network};
 use crate::threat::{LayerSet, PerturbationSet};
+use std::sync::OnceLock;
 
 /// A node of a [`Model`]: its layer in the precision of the engine.
 #[derive(Clone, Debug)]
@@ -68,33 +69,26 @@ pub struct Model<'n, T> {
     pub network: &'n Network,
     /// One step for each node.
     pub steps: Vec<Step<T>>,
+    /// The same in f64, made when it is needed.
+    in_f64: OnceLock<Vec<Step<f64>>>,
 }
 
 impl<'n, T: Scalar> Model<'n, T> {
     /// Casts `network`.
     pub fn new(network: &'n Network) -> Self {
-        let cast = |v: &[f64]| v.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
-        let step = |layer: &Layer| match layer {
-            Layer::Input => Step::Input,
-            Layer::Dense(d) => {
-                Step::Affine(Affine { weight: d.weight.cast(), bias: cast(&d.bias), window: None })
-            }
-            Layer::Conv(Conv { affine, window }) => Step::Affine(Affine {
-                weight: affine.weight.cast(),
-                bias: cast(&affine.bias),
-                window: Some(window.clone()),
-            }),
-            Layer::MaxPool(window) => Step::MaxPool(window.clone()),
-            Layer::AveragePool(average) => {
-                Step::AveragePool { window: average.window.clone(), factor: cast(&average.factor) }
-            }
-            Layer::Add => Step::Add,
-            Layer::Gather(gather) => Step::Gather(gather.clone()),
-            Layer::Scale(s) => Step::Scale { scale: cast(&s.scale), shift: cast(&s.shift) },
-            Layer::Activation(f) => Step::Activation(*f),
-            Layer::Reshape => Step::Reshape,
-        };
-        Model { network, steps: network.nodes().iter().map(|n| step(&n.layer)).collect() }
+        Model { network, steps: cast(network), in_f64: OnceLock::new() }
+    }
+
+    /// Outputs of the unperturbed network in f64, whatever the precision of the engine.
+    ///
+    /// # Shapes
+    /// `inputs`: rows of the input width; returns (samples, output width).
+    pub fn outputs_in_f64(&self, inputs: &[f64]) -> Matrix<f64> {
+        let width = self.network.input_width();
+        let mut values = vec![Matrix::from_vec(inputs.len() / width, width, inputs.to_vec())];
+        let steps = self.in_f64.get_or_init(|| cast(self.network));
+        forward(self.network, steps, &mut values);
+        values.pop().expect("a network has nodes")
     }
 
     /// The first node that node `index` reads.
@@ -147,36 +141,67 @@ impl<'n, T: Scalar> Model<'n, T> {
 
     /// [`Model::forward`] for the block in `values[0]`; the memory of the other nodes' values, if there are any, is reused.
     pub fn forward_from_input(&self, values: &mut Vec<Matrix<T>>) {
-        values.resize_with(self.steps.len(), Matrix::default);
-        for (index, step) in self.steps.iter().enumerate().skip(1) {
-            let (before, after) = values.split_at_mut(index);
-            let (inputs, out) = (self.inputs_of(index), &mut after[0]);
-            let input = &before[inputs[0]];
-            match step {
-                Step::Input => unreachable!("the first node alone is the input"),
-                Step::Affine(affine) => affine.apply(out, input),
-                Step::Scale { scale, shift } => {
-                    out.copy_from(input);
-                    scale_rows(out, scale, shift);
-                }
-                Step::Activation(f) => {
-                    out.reshape_scratch(input.rows(), input.cols());
-                    f.apply_all(out.as_mut_slice(), input.as_slice());
-                }
-                Step::MaxPool(window) => *out = max_pool(input, window),
-                Step::AveragePool { window, factor } => *out = average_pool(input, window, factor),
-                Step::Add => {
-                    out.copy_from(input);
-                    inputs[1..].iter().for_each(|&i| out.add_assign(&before[i]));
-                }
-                Step::Gather(gather) => {
-                    let inputs: Vec<&Matrix<T>> = inputs.iter().map(|&i| &before[i]).collect();
-                    *out = gathered(&inputs, gather, T::from_f64(gather.constant));
-                }
-                Step::Reshape => out.copy_from(input),
+        forward(self.network, &self.steps, values);
+    }
+}
+
+/// Values of all nodes from those of the input, `values[0]`; the memory of the others, if there are any, is reused.
+fn forward<T: Scalar>(network: &Network, steps: &[Step<T>], values: &mut Vec<Matrix<T>>) {
+    values.resize_with(steps.len(), Matrix::default);
+    for (index, step) in steps.iter().enumerate().skip(1) {
+        let (before, after) = values.split_at_mut(index);
+        let (inputs, out) = (network.nodes()[index].inputs.as_slice(), &mut after[0]);
+        let input = &before[inputs[0]];
+        match step {
+            Step::Input => unreachable!("the first node alone is the input"),
+            Step::Affine(affine) => affine.apply(out, input),
+            Step::Scale { scale, shift } => {
+                out.copy_from(input);
+                scale_rows(out, scale, shift);
             }
+            Step::Activation(f) => {
+                out.reshape_scratch(input.rows(), input.cols());
+                f.apply_all(out.as_mut_slice(), input.as_slice());
+            }
+            Step::MaxPool(window) => *out = max_pool(input, window),
+            Step::AveragePool { window, factor } => *out = average_pool(input, window, factor),
+            Step::Add => {
+                out.copy_from(input);
+                inputs[1..].iter().for_each(|&i| out.add_assign(&before[i]));
+            }
+            Step::Gather(gather) => {
+                let inputs: Vec<&Matrix<T>> = inputs.iter().map(|&i| &before[i]).collect();
+                *out = gathered(&inputs, gather, T::from_f64(gather.constant));
+            }
+            Step::Reshape => out.copy_from(input),
         }
     }
+}
+
+/// One step for each node of `network`.
+fn cast<T: Scalar>(network: &Network) -> Vec<Step<T>> {
+    let numbers = |v: &[f64]| v.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
+    let step = |layer: &Layer| match layer {
+        Layer::Input => Step::Input,
+        Layer::Dense(d) => {
+            Step::Affine(Affine { weight: d.weight.cast(), bias: numbers(&d.bias), window: None })
+        }
+        Layer::Conv(Conv { affine, window }) => Step::Affine(Affine {
+            weight: affine.weight.cast(),
+            bias: numbers(&affine.bias),
+            window: Some(window.clone()),
+        }),
+        Layer::MaxPool(window) => Step::MaxPool(window.clone()),
+        Layer::AveragePool(average) => {
+            Step::AveragePool { window: average.window.clone(), factor: numbers(&average.factor) }
+        }
+        Layer::Add => Step::Add,
+        Layer::Gather(gather) => Step::Gather(gather.clone()),
+        Layer::Scale(s) => Step::Scale { scale: numbers(&s.scale), shift: numbers(&s.shift) },
+        Layer::Activation(f) => Step::Activation(*f),
+        Layer::Reshape => Step::Reshape,
+    };
+    network.nodes().iter().map(|n| step(&n.layer)).collect()
 }
 
 /// The elements that `gather` picks from rows of `inputs`.

@@ -48,6 +48,8 @@ pub enum Reason {
     Overflow,
     /// A value may leave the range of the number format of the threat model.
     FormatRange,
+    /// The unperturbed network in f64 contradicts the bound, which rounding has made worthless.
+    Precision,
     /// The attack found a witness.
     Attacked,
     /// The attack found no witness, which proves nothing.
@@ -73,6 +75,7 @@ impl Reason {
             Reason::BoundTooLoose => "bound-too-loose",
             Reason::Overflow => "overflow",
             Reason::FormatRange => "format-range",
+            Reason::Precision => "precision",
             Reason::Attacked => "attacked",
             Reason::NotBroken => "not-broken",
             Reason::TimeLimit => "time-limit",

@@ -99,3 +99,25 @@ fn networks_in_float64_are_evaluated_in_it() {
     let text = Run::new(["inspect", &model]).output();
     assert!(text.stdout.contains("float64"), "{text:?}");
 }
+
+/// Eight layers of 1e-6 and eight of 1e6, whose products leave f32; and weights of 2^28 that cancel. Both have an unperturbed margin
+/// of −5, and f32 proves a positive one.
+#[test]
+fn bounds_that_the_network_in_f64_contradicts_prove_nothing() {
+    for (model, data, set) in [
+        ("under8.onnx", "under8.npz", ["--threat", "relative", "--radius", "0.01"]),
+        ("cancel_4096_28.onnx", "ones_4096.npz", ["--threat", "absolute", "--radius", "1e-9"]),
+    ] {
+        let (model, data) = (network(model), network(data));
+        for method in ["norm-product", "interval", "linear-interval", "linear", "optimized", "exact"] {
+            let some =
+                ["certify", &model, &data, "--property", "prediction", "--method", method, "--format", "csv"];
+            let found = Run::new(some.iter().chain(&set).copied()).output();
+            assert_eq!(found.code, Some(1), "{method} {found:?}");
+            assert!(
+                column(&found.stdout, "verdict").iter().all(|verdict| verdict != "verified"),
+                "{method} {found:?}"
+            );
+        }
+    }
+}

@@ -17,9 +17,8 @@ use crate::kernels::Scalar;
 use crate::memory::Estimate;
 use crate::model::{Model, Radii};
 use crate::network::Network;
-use crate::property::Property;
 use crate::threat::{Perturbation, PerturbationSet};
-use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict, nan_min};
+use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
 pub(crate) use descent::Descent;
 use rayon::prelude::*;
 pub(crate) use search::Left;
@@ -225,19 +224,6 @@ impl<'n> ExactCertifier<'n> {
             && (self.options.gap.is_some() || certificate.verdict == Verdict::Unknown)
     }
 
-    /// The margin of the unperturbed network for the target of `clean`, by the plain forward pass in f64.
-    fn clean_margin(&self, x: &[f64], clean: &Clean) -> f64 {
-        let CertifyOptions { property, tolerance, .. } = self.options.certify;
-        match property {
-            Property::Deviation => tolerance,
-            Property::Label | Property::Prediction => {
-                let outputs = self.network.forward(x);
-                let rivals = (0..outputs.len()).filter(|&j| j != clean.target);
-                rivals.fold(f64::INFINITY, |least, j| nan_min(least, outputs[clean.target] - outputs[j]))
-            }
-        }
-    }
-
     /// The first method, on all samples. Returns those that it leaves open.
     fn bound<T: Scalar>(
         &self,
@@ -254,12 +240,14 @@ impl<'n> ExactCertifier<'n> {
             let clean = gathered.clean(prepared.model, &self.options.certify);
             let found = clean.certify(prepared, method, &self.options.certify);
             let time = start.elapsed() / chosen.len() as u32;
-            let inputs = gathered.samples().inputs.chunks_exact(self.network.input_width());
-            let certificate = |(x, certificate): (&[f64], SampleCertificate)| {
-                let worst_margin = self.clean_margin(x, &certificate.clean);
-                ExactCertificate { certificate, worst_margin, witness: None, nodes: 0, time }.plausible()
+            let certificate = |(s, certificate): (usize, SampleCertificate)| ExactCertificate {
+                worst_margin: clean.margin_in_f64(s, self.options.certify.property),
+                certificate,
+                witness: None,
+                nodes: 0,
+                time,
             };
-            let found: Vec<ExactCertificate> = inputs.zip(found).map(certificate).collect();
+            let found = found.into_iter().enumerate().map(certificate);
             let (open, settled): (Vec<_>, Vec<_>) =
                 chosen.iter().copied().zip(found).partition(|(_, found)| self.is_open(&found.certificate));
             settled.into_par_iter().for_each(|(s, found)| keep(s, found));
@@ -370,16 +358,6 @@ impl ExactCertificate {
     fn given_up(mut self, reason: Reason) -> Self {
         if self.certificate.verdict != Verdict::Falsified {
             self.certificate.reason = Some(reason);
-        }
-        self
-    }
-
-    /// A proof that the plain forward pass in f64 contradicts is none: the precision of the engine does not suffice.
-    fn plausible(mut self) -> Self {
-        if self.certificate.verdict == Verdict::Verified && self.worst_margin < 0.0 {
-            self.certificate.margin_lower = f64::NEG_INFINITY;
-            self.certificate.verdict = Verdict::Unknown;
-            self.certificate.reason = Some(Reason::Incomplete);
         }
         self
     }
