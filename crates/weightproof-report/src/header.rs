@@ -121,6 +121,10 @@ pub struct ThreatReport {
     /// Radii of single layers that differ.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, OverrideReport>,
+    /// The radius that belongs to the radii of single layers: at the radius r they are multiplied by r / reference. Left out
+    /// where no layer has a radius of its own, or only the radii of the threat model as they stand were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_radius: Option<f64>,
     /// What the model takes for granted about the hardware.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub assumptions: Vec<&'static str>,
@@ -152,9 +156,20 @@ impl ThreatReport {
             activation_radius: model.activation_radius,
             perturbed_layers: set.perturbed_layers(network),
             overrides: overrides.collect(),
+            reference_radius: has_layer_radii(model).then(|| reference_radius(model)),
             assumptions: assumptions(model.kind),
         }
     }
+}
+
+/// Whether single layers have radii of their own.
+fn has_layer_radii(model: &ThreatModel) -> bool {
+    model.layer.values().any(|own| own.radius.is_some())
+}
+
+/// The radius that radii of single layers belong to: that of the model, 1 where it has none (or 0).
+pub fn reference_radius(model: &ThreatModel) -> f64 {
+    model.radius.filter(|r| *r > 0.0).unwrap_or(1.0)
 }
 
 /// What a kind of set takes for granted about the hardware (theory.md §9).

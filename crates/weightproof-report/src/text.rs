@@ -81,8 +81,13 @@ pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
     if t.activation_radius > 0.0 {
         more(format!("activation radius {}", exact(t.activation_radius)));
     }
-    for name in t.overrides.keys() {
-        more(format!("layer {name} has radii of its own"));
+    for (name, own) in &t.overrides {
+        let factor = t.reference_radius.filter(|_| own.radius.is_some());
+        let times = factor.map_or_else(String::new, |r| format!(", times radius / {}", exact(r)));
+        more(format!("layer {name} has radii of its own{times}"));
+    }
+    if t.reference_radius.is_some() {
+        more("the radius is a multiple of the radii of the threat model: all of them are scaled together".into());
     }
     for assumption in &t.assumptions {
         more(format!("assumes: {assumption}"));

@@ -5,8 +5,9 @@ use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
-use weightproof::threat::{PerturbationSet, ThreatModel};
+use weightproof::threat::{LayerOverride, PerturbationSet, RadiusValue, ThreatModel};
 use weightproof_formats::FormatError;
+use weightproof_report::reference_radius;
 
 /// The largest threat file that is read.
 const MOST_BYTES: u64 = 1 << 24;
@@ -38,18 +39,22 @@ impl ThreatConfig {
         ThreatConfig { model, radii, file }
     }
 
-    /// The sets of `network` at every radius; inputs stay within `input_range`.
+    /// The sets of `network` at every radius; inputs stay within `input_range`. Radii of single layers keep their ratio to the
+    /// radius of the file, see [`scaled_to`].
     ///
     /// # Errors
     /// A radius that is missing or wrong, a layer that is not there.
     pub fn sets(&self, network: &Network, input_range: Option<(f64, f64)>) -> Result<Vec<SetAt>, RunError> {
         let own = self.model.kind.has_own_radius().then_some(1.0);
-        let radii: Vec<Option<f64>> = match self.radii.as_slice() {
-            [] => vec![self.model.radius.or(own)],
-            radii => radii.iter().copied().map(Some).collect(),
+        if self.radii.is_empty() {
+            let radius = self.model.radius.or(own);
+            return Ok(vec![SetAt { radius, set: self.resolve(&self.model, network, input_range)? }]);
+        }
+        let at = |&radius: &f64| {
+            let set = self.resolve(&scaled_to(&self.model, radius), network, input_range)?;
+            Ok(SetAt { radius: Some(radius), set })
         };
-        let at = |radius: Option<f64>| Ok(SetAt { radius, set: self.resolve(radius, network, input_range)? });
-        radii.into_iter().map(at).collect()
+        self.radii.iter().map(at).collect()
     }
 
     /// The set at radius 1, which a search scales. Radii of single layers keep their ratio to the radius of the file.
@@ -61,21 +66,43 @@ impl ThreatConfig {
         network: &Network,
         input_range: Option<(f64, f64)>,
     ) -> Result<PerturbationSet, RunError> {
-        let radius = self.model.radius.filter(|r| *r > 0.0).unwrap_or(1.0);
-        let set = self.resolve(Some(radius), network, input_range)?;
-        Ok(if radius == 1.0 { set } else { set.scaled(1.0 / radius) })
+        self.resolve(&scaled_to(&self.model, 1.0), network, input_range)
     }
 
     fn resolve(
         &self,
-        radius: Option<f64>,
+        model: &ThreatModel,
         network: &Network,
         input_range: Option<(f64, f64)>,
     ) -> Result<PerturbationSet, RunError> {
-        let model = ThreatModel { radius, ..self.model.clone() };
         let fail = |source| RunError::Threat { file: self.file.clone(), source };
         let set = model.resolve(network).map_err(fail)?;
         Ok(PerturbationSet { input_range, ..set })
+    }
+}
+
+/// `model` with all radii of weights multiplied by one factor, so that its own radius is `radius`:
+///
+/// ```text
+/// factor = radius / reference      reference: the radius of the model, 1 where it has none (or 0)
+/// ```
+/// Radii of single layers and rows keep their ratio to the reference; a radius 0 beside them stays 0. Own radii of biases, of
+/// inputs and of activations stay.
+fn scaled_to(model: &ThreatModel, radius: f64) -> ThreatModel {
+    let reference = reference_radius(model);
+    let times = |own: &f64| own * radius / reference;
+    let scaled = |own: &LayerOverride| LayerOverride {
+        radius: own.radius.as_ref().map(|own| match own {
+            RadiusValue::One(own) => RadiusValue::One(times(own)),
+            RadiusValue::PerRow(rows) => RadiusValue::PerRow(rows.iter().map(times).collect()),
+        }),
+        bias_radius: own.bias_radius,
+    };
+    let others_stay = model.radius == Some(0.0) && model.layer.values().any(|own| own.radius.is_some());
+    ThreatModel {
+        radius: Some(if others_stay { 0.0 } else { radius }),
+        layer: model.layer.iter().map(|(name, own)| (name.clone(), scaled(own))).collect(),
+        ..model.clone()
     }
 }
 
@@ -118,6 +145,7 @@ pub fn parse(text: &str) -> Result<ThreatModel, RunError> {
 mod tests {
     use super::*;
     use weightproof::network::Activation;
+    use weightproof::threat::WeightRadius;
     use weightproof_testkit::damage::damaged;
     use weightproof_testkit::networks::{Blueprint, Design};
 
@@ -134,6 +162,32 @@ bias-radius = 0.001
 [layer.dense1]
 radius = [0.001, 0.002]
 "#;
+
+    /// `--radius` and the search for radii mean the same set: the file's, times one factor.
+    #[test]
+    fn a_radius_multiplies_all_radii_of_the_file() {
+        let network = Blueprint::new(&[2, 3, 2], Activation::Relu, 1).build();
+        let of = |text: &str, radii: &[f64]| ThreatConfig::new(parse(text).unwrap(), radii.to_vec(), None);
+        let weights = |set: &PerturbationSet| set.layers.iter().map(|l| l.weight.clone()).collect::<Vec<_>>();
+        let (uniform, rows) = (WeightRadius::Uniform, |radii: [f64; 2]| WeightRadius::PerRow(radii.to_vec()));
+        // What the file says beside the radii of dense1, and the set at radius 1.
+        for (head, at_one) in [
+            ("radius = 0.25", [uniform(1.0), rows([2.0, 1.0])]),
+            ("", [uniform(1.0), rows([0.5, 0.25])]),
+            ("radius = 0.0", [WeightRadius::Zero, rows([0.5, 0.25])]),
+        ] {
+            let text = format!(
+                "kind = \"absolute\"\n{head}\nbias-radius = 0.125\ninput-radius = 3.0\n[layer.dense1]\nradius = [0.5, 0.25]"
+            );
+            let unit = of(&text, &[]).unit_set(&network, None).unwrap();
+            for t in [0.5, 2.0] {
+                let set = of(&text, &[t]).sets(&network, None).unwrap().swap_remove(0).set;
+                assert_eq!(weights(&set), at_one.clone().map(|radius| radius.scaled(t)), "{head} at {t}");
+                assert_eq!(set, unit.scaled(t), "{head} at {t}");
+                assert_eq!((set.layers[0].bias[0], set.input_radius), (0.125, 3.0));
+            }
+        }
+    }
 
     /// A short fuzz: damaged files are read or refused with a message, and what is read makes sets or an error.
     #[test]

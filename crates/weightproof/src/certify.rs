@@ -199,7 +199,7 @@ impl<T: Scalar> CleanBlock<T> {
         let lower = &bounds.lower[s * self.spec.count..(s + 1) * self.spec.count];
         let mut worst = (f64::INFINITY, 0);
         for (k, &bound) in lower.iter().enumerate() {
-            let slack = bound.to_f64() + self.shift(s, k, options.property);
+            let slack = bound.to_f64() - self.start(s, k, options.property);
             let rival = match options.property {
                 Property::Label | Property::Prediction => Specification::rival(clean.target, k),
                 Property::Deviation => k / 2,
@@ -210,7 +210,13 @@ impl<T: Scalar> CleanBlock<T> {
             }
         }
         let void = bounds.void[s].or((!worst.0.is_finite()).then_some(Reason::Overflow));
-        let margin_lower = if void.is_some() { f64::NEG_INFINITY } else { worst.0 };
+        let least = if void.is_some() { f64::NEG_INFINITY } else { worst.0 };
+        // Outward by one step of f64, for the rounding of `slack`. The tolerance comes last: it may be much larger.
+        let deviation_upper = match options.property {
+            Property::Deviation => Some((-least).next_up()),
+            Property::Label | Property::Prediction => None,
+        };
+        let margin_lower = deviation_upper.map_or(least, |deviation| clean.margin - deviation);
         let misclassified = match options.property {
             Property::Label => clean.predicted != clean.target || clean.margin <= 0.0,
             Property::Prediction | Property::Deviation => false,
@@ -222,24 +228,27 @@ impl<T: Scalar> CleanBlock<T> {
         } else {
             (Verdict::Unknown, Some(void.unwrap_or(Reason::BoundTooLoose)))
         };
-        let deviation_upper = match options.property {
-            Property::Deviation => Some(clean.margin - margin_lower),
-            Property::Label | Property::Prediction => None,
-        };
         SampleCertificate { clean, margin_lower, runner_up: worst.1, deviation_upper, verdict, reason }
     }
 }
 
 impl<T: Scalar> CleanBlock<T> {
-    /// What a bound of row `k` of sample `s` leaves of the property when this is added: nothing for margins; for deviations,
-    /// where row 2j bounds f̂_j and row 2j+1 bounds −f̂_j, the tolerance minus the unperturbed value.
+    /// Constant added to a bound of row `k` of sample `s`: the row is proved when the sum is above zero. Zero for margins; the
+    /// tolerance minus the unperturbed value for deviations.
     pub(crate) fn shift(&self, s: usize, k: usize, property: Property) -> f64 {
+        match property {
+            Property::Label | Property::Prediction => 0.0,
+            Property::Deviation => self.clean[s].margin - self.start(s, k, property),
+        }
+    }
+
+    /// Value of row `k` of sample `s` that a bound is compared with. Zero for margins; the unperturbed value for deviations,
+    /// where row 2j is f_j and row 2j+1 is −f_j.
+    fn start(&self, s: usize, k: usize, property: Property) -> f64 {
         let outputs = self.values.last().expect("a network has nodes").row(s);
         match property {
             Property::Label | Property::Prediction => 0.0,
-            Property::Deviation => {
-                self.clean[s].margin - self.spec.rows[s * self.spec.count + k].apply(outputs).to_f64()
-            }
+            Property::Deviation => self.spec.rows[s * self.spec.count + k].apply(outputs).to_f64(),
         }
     }
 }
