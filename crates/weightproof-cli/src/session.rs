@@ -28,6 +28,7 @@ impl Arguments<'_> {
             threat: threat::config(self.threat)?,
             property,
             tolerance,
+            logits: self.property.logits,
             precision: config::precision(self.engine),
             seed: self.engine.seed,
         };

@@ -42,6 +42,12 @@ pub struct ModelReport {
     pub input_shape: Vec<usize>,
     /// Number of outputs.
     pub outputs: usize,
+    /// Shape of one output, where that is more than a list of numbers, such as the classes of every pixel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_shape: Option<Vec<usize>>,
+    /// The last operator of the file, when it was left out: outputs are those before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped_head: Option<String>,
     /// The layers with weights, in order.
     pub layers: Vec<LayerReport>,
     /// What the reader left out or changed.
@@ -72,10 +78,18 @@ impl ModelReport {
             neurons: network.neurons(),
             input_shape: network.input_shape().to_vec(),
             outputs: network.output_width(),
+            output_shape: output_shape(network),
+            dropped_head: None,
             layers: layers.collect(),
             notes: Vec::new(),
         }
     }
+}
+
+/// Shape of one output, where more than one of its dimensions is larger than 1.
+fn output_shape(network: &Network) -> Option<Vec<usize>> {
+    let shape = &network.nodes().last()?.shape;
+    (shape.iter().filter(|&&size| size > 1).count() > 1).then(|| shape.clone())
 }
 
 /// The data of a report.
@@ -93,8 +107,22 @@ pub struct DataReport {
     pub shape: Vec<usize>,
     /// Whether the samples have labels.
     pub labelled: bool,
+    /// What the numbers of the file were multiplied by; left out where they were taken as they are and are no bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleReport>,
     /// SHA-256 of the bytes of the file with the samples, in hexadecimal.
     pub sha256: String,
+}
+
+/// What the numbers of the data were multiplied by.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScaleReport {
+    /// The factor: a number, or a ratio such as `1/255`.
+    pub factor: String,
+    /// Whether the data are unsigned bytes.
+    pub bytes: bool,
+    /// Why it is this one.
+    pub reason: String,
 }
 
 /// The threat model of a report.
@@ -202,6 +230,9 @@ pub struct MethodReport {
     /// Largest allowed deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
+    /// What deviations are about, where that is not the output of the file: the operator that was left out behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logits_before: Option<String>,
     /// Name of the attack that runs beside the bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<String>,

@@ -42,7 +42,7 @@ pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSum
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ThreatReport,
-    reference_radius,
+    ScaleReport, reference_radius,
 };
 pub use inspect::{EstimateReport, InspectReport, NodeReport, NormReport, RadiusReport};
 pub use measure::{

@@ -71,6 +71,23 @@ pub enum RunError {
         /// Number of outputs.
         found: usize,
     },
+    /// Deviations of outputs whose last operator was left out.
+    #[error("property deviation: expected the outputs of the network, found those before {head}, which is left out")]
+    DroppedHead {
+        /// The operator.
+        head: String,
+    },
+    /// A property about classes, of a network whose output is no list of them.
+    #[error(
+        "property {}: expected a network whose output is a list of classes, found an output of shape {shape:?}",
+        property.name()
+    )]
+    ImageOutput {
+        /// The property.
+        property: Property,
+        /// Shape of the output.
+        shape: Vec<usize>,
+    },
     /// Network, data and property do not fit together, or an engine stops.
     #[error("{message}")]
     Misfit {
@@ -109,6 +126,8 @@ impl RunError {
             | RunError::Setting { .. }
             | RunError::Unlabelled { .. }
             | RunError::FewOutputs { .. }
+            | RunError::DroppedHead { .. }
+            | RunError::ImageOutput { .. }
             | RunError::Interrupted => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Follows the values of a graph, node by node.
 
-use super::OnnxError;
+use super::{OnnxError, OnnxNetwork};
 use super::dense::width;
 use super::fold;
 use super::input::{check_declared_width, sample_shape};
@@ -14,7 +14,7 @@ use super::tensor::{Element, Tensor};
 use crate::network::sketch::{BatchNorm, Sketch};
 use std::collections::HashMap;
 use std::rc::Rc;
-use weightproof::network::{Activation, Network};
+use weightproof::network::Activation;
 
 /// What a name of the graph stands for.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ pub fn read(
     opset: i64,
     budget: Budget,
     batch_norm: BatchNorm,
-) -> Result<(Network, Vec<String>), OnnxError> {
+) -> Result<OnnxNetwork, OnnxError> {
     let plan = Plan::new(graph)?;
     let (dims, element) = sample_shape(plan.input)?;
     let sketch = Sketch::new(shape::without_batch(&dims));
@@ -95,13 +95,13 @@ pub fn read(
 }
 
 impl<'a> Reader<'a> {
-    fn finish(mut self, batch_norm: BatchNorm) -> Result<(Network, Vec<String>), OnnxError> {
+    fn finish(mut self, batch_norm: BatchNorm) -> Result<OnnxNetwork, OnnxError> {
         let output = self.values.remove(self.plan.output);
         let Some(Value::Computed(output)) = output else {
             let expected = "an output that depends on the input".into();
             return Err(OnnxError::Graph { expected, found: clean(self.plan.output) });
         };
-        if let Some(node) = output.softmax {
+        if let Some(node) = &output.softmax {
             let note = format!("final {node} dropped: it does not change the order of the classes");
             self.notes.push(note);
         }
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
         self.sketch.simplify(output.layer);
         let (network, notes) = self.sketch.build(output.layer)?;
         self.notes.extend(notes);
-        Ok((network, self.notes))
+        Ok(OnnxNetwork { network, notes: self.notes, dropped_head: output.softmax })
     }
 
     /// The outputs of `op` that have a value: the first one, except where an operator has several of equal rank.
