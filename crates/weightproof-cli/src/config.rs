@@ -3,8 +3,8 @@
 pub use weightproof_run::config::*;
 
 use crate::args::{
-    BatchNormArg, DataArgs, EngineArgs, ExactArgs, HeaderArg, IntermediateArg, LayoutArg, LimitArgs, MethodArgs,
-    ModelArgs, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs, SplitArg,
+    BatchNormArg, DataArgs, EngineArgs, ExactArgs, HeaderArg, IntermediateArg, LayoutArg, LimitArgs,
+    MethodArgs, ModelArgs, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};

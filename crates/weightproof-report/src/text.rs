@@ -1,9 +1,7 @@
 //! Text for people: what was asked, a table with the guarantee of every number, the first samples that fail.
 
 use crate::exact::BudgetReport;
-use crate::header::{
-    DataReport, Environment, Header, MethodReport, ModelReport, ScaleReport, ThreatReport,
-};
+use crate::header::{DataReport, Environment, Header, MethodReport, ModelReport, ScaleReport, ThreatReport};
 use crate::number::{exact, grouped, shape};
 use crate::report::{Record, Report, RunResult};
 use crate::table::{Side, Table};
@@ -66,7 +64,9 @@ pub(crate) fn scale(data: &DataReport) -> Option<String> {
 /// What is said about the outputs where they are no list of classes.
 pub(crate) fn image_outputs(m: &ModelReport) -> Option<String> {
     let shape = m.output_shape.as_deref()?;
-    Some(format!("the output has the shape {shape:?}: it is no list of classes, only --property deviation applies"))
+    Some(format!(
+        "the output has the shape {shape:?}: it is no list of classes, only --property deviation applies"
+    ))
 }
 
 /// The network in one line.
@@ -102,7 +102,10 @@ pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
         more(format!("layer {name} has {of} of its own"));
     }
     if let Some(reference) = t.reference_radius {
-        more(format!("all radii of weights are scaled together: radius / {} is their multiple", exact(reference)));
+        more(format!(
+            "all radii of weights are scaled together: radius / {} is their multiple",
+            exact(reference)
+        ));
     }
     for assumption in &t.assumptions {
         more(format!("assumes: {assumption}"));
@@ -133,7 +136,8 @@ fn property(m: &MethodReport) -> String {
         _ => {
             let most = m.tolerance.map_or_else(String::new, exact);
             let before = m.logits_before.as_ref();
-            let logits = before.map_or_else(String::new, |head| format!(", before {head}: a logit, not an output"));
+            let logits =
+                before.map_or_else(String::new, |head| format!(", before {head}: a logit, not an output"));
             format!("no output moves by more than {most}{logits}")
         }
     };

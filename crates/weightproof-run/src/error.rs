@@ -72,7 +72,9 @@ pub enum RunError {
         found: usize,
     },
     /// Deviations of outputs whose last operator was left out.
-    #[error("property deviation: expected the outputs of the network, found those before {head}, which is left out")]
+    #[error(
+        "property deviation: expected the outputs of the network, found those before {head}, which is left out"
+    )]
     DroppedHead {
         /// The operator.
         head: String,

@@ -59,7 +59,8 @@ pub fn choose(
         return chosen(Scale::ONE, "no bytes");
     }
     if let Some((node, factor)) = network.and_then(reads_bytes) {
-        let reason = format!("the network rescales bytes itself: {node} multiplies by {factor:.6}; --scale overrides");
+        let reason =
+            format!("the network rescales bytes itself: {node} multiplies by {factor:.6}; --scale overrides");
         return chosen(Scale::ONE, &reason);
     }
     let numbers = config.mean.iter().chain(&config.std).flatten();

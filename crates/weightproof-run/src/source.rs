@@ -7,9 +7,13 @@ use crate::scale::{ChosenScale, choose};
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof::verdict::Samples;
-use weightproof_formats::data::{Batch, ChannelOrder, CsvHeader, DataInfo, DataOptions, DataSet, Split, reorder};
+use weightproof_formats::data::{
+    Batch, ChannelOrder, CsvHeader, DataInfo, DataOptions, DataSet, Split, reorder,
+};
 use weightproof_formats::fingerprint::sha256;
-use weightproof_formats::network::{BatchNorm, LoadedNetwork, OnnxNetwork, ReadOptions, read_network_with, read_onnx};
+use weightproof_formats::network::{
+    BatchNorm, LoadedNetwork, OnnxNetwork, ReadOptions, read_network_with, read_onnx,
+};
 use weightproof_report::{DataReport, ModelReport};
 
 const MODEL: &[u8] = include_bytes!("../../../assets/mnist-784-128-64-32-10.onnx");
@@ -414,12 +418,16 @@ mod tests {
             std: Some(vec![std]),
             ..DataConfig::default()
         };
-        for (mean, std, wanted) in [(0.13, 0.31, "1/255"), (0.0, 255.0, "1"), (127.5, 127.5, "1"), (33.0, 1.0, "1")] {
+        for (mean, std, wanted) in
+            [(0.13, 0.31, "1/255"), (0.0, 255.0, "1"), (127.5, 127.5, "1"), (33.0, 1.0, "1")]
+        {
             assert_eq!(factor(&normalized(mean, std), &unscaled, 200.0).unwrap(), wanted, "{mean} {std}");
         }
         assert!(factor(&normalized(0.5, 4.0), &unscaled, 200.0).is_err());
         // Features of 0 and 1.
-        assert!(factor(&plain, &unscaled, 1.0).unwrap_err().to_string().starts_with("scale: expected a number"));
+        assert!(
+            factor(&plain, &unscaled, 1.0).unwrap_err().to_string().starts_with("scale: expected a number")
+        );
         let given = DataConfig { scale: Some("1/2".parse().unwrap()), ..normalized(0.0, 255.0) };
         assert_eq!(factor(&given, &starts_with(1.0 / 255.0, 0.0), 1.0).unwrap(), "1/2");
         let range = |scale: &str| {

@@ -2,6 +2,7 @@
 
 use crate::snapshot::{Output, Run};
 use serde_json::Value;
+use std::fs;
 use std::path::Path;
 
 /// A file of the folder.
@@ -39,10 +40,10 @@ fn a_network_that_divides_by_255_gets_bytes() {
     let scale = &report["data"]["scale"];
     assert_eq!(scale["factor"], "1", "{scale}");
     assert!(scale["reason"].as_str().unwrap().contains("rescaling"), "{scale}");
-    assert!(report["results"][0]["summary"]["accuracy"].as_f64().unwrap() > 0.9);
+    assert!(report["summary"]["accuracy"].as_f64().unwrap() > 0.9);
     let given = json(&format!("{line} --scale 1/255"));
     assert_eq!(given["config"]["data"]["scale"], "1/255");
-    assert!(given["results"][0]["summary"]["accuracy"].as_f64().unwrap() < 0.5);
+    assert!(given["summary"]["accuracy"].as_f64().unwrap() < 0.5);
     assert!(run(line).stdout.contains("u8 data times 1 (the network rescales bytes itself"));
     // Inputs that move stay within the range of scaled bytes.
     let range = json(&format!("{line} --input-radius 1"))["threat"]["input_range"].clone();
@@ -55,7 +56,7 @@ fn the_scale_of_bytes_is_said() {
     assert!(run(line).stdout.contains("u8 data times 1/255 (default; --scale changes it)"));
     let scale = |more: &str| json(&format!("{line} {more}"))["data"]["scale"]["factor"].clone();
     assert_eq!([scale(""), scale("--std 255"), scale("--scale 0.5")], ["1/255", "1", "0.5"]);
-    let margin = |more: &str| json(&format!("{line} {more}"))["results"][0]["samples"][0]["margin"].clone();
+    let margin = |more: &str| json(&format!("{line} {more}"))["samples"][0]["margin"].clone();
     assert_eq!(margin(""), margin("--scale 1/255"));
     refused(&format!("{line} --std 4"), &["scale: expected a number", "hint: --scale 1"]);
     refused(&format!("{line} --scale 0"), &["scale: expected a number above 0, or a ratio such as 1/255"]);
@@ -63,22 +64,29 @@ fn the_scale_of_bytes_is_said() {
 
 #[test]
 fn bytes_of_0_and_1_are_not_divided_unasked() {
-    let line = "certify n.onnx img_u8_01.npy --radius 0.01 --property prediction";
-    let shape = run(line);
-    // The network may not fit; what counts is that nothing is divided.
-    assert!(shape.code == Some(2), "{shape:?}");
+    let line =
+        "certify segmentation_output.onnx img_u8_01.npy --radius 0.01 --property deviation --tolerance 1";
+    refused(line, &["scale: expected a number, because no byte", "hint: --scale 1"]);
+    let scale = |text: &str| json(&format!("{line} --scale {text}"))["data"]["scale"]["factor"].clone();
+    assert_eq!([scale("1"), scale("1/255")], ["1", "1/255"]);
 }
 
 #[test]
 fn a_header_of_numbers_is_asked_for() {
-    let line = "inspect";
-    assert_eq!(run(line).code, Some(0));
+    let line = "certify names_duplicate.onnx header_numeric.csv --radius 0.001";
+    refused(line, &["row 1: expected names of columns or a sample", "found 0,1,2", "hint: --header yes"]);
+    let samples =
+        |header: &str| json(&format!("{line} --header {header}"))["data"]["samples"].as_u64().unwrap();
+    assert_eq!(samples("no"), samples("yes") + 1);
 }
 
 #[test]
 fn layers_of_one_name_are_numbered() {
     let inspect = run("inspect names_duplicate.onnx").stdout;
-    assert!(inspect.contains("2 layers of the file have the name same: they are called same_1, same_2"), "{inspect}");
+    assert!(
+        inspect.contains("2 layers of the file have the name same: they are called same_1, same_2"),
+        "{inspect}"
+    );
     refused("inspect names_duplicate.onnx --layers same", &["layer same: expected one of same_1, same_2"]);
     assert_eq!(run("inspect names_duplicate.onnx --layers same_2").code, Some(0));
 }
@@ -87,6 +95,25 @@ fn layers_of_one_name_are_numbered() {
 fn an_output_of_images_has_no_classes() {
     let inspect = run("inspect segmentation_output.onnx");
     assert!(inspect.code == Some(0) && inspect.stdout.contains("shape [2, 6, 6]"), "{inspect:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("x.csv");
+    fs::write(&data, format!("{}\n", vec!["0.5"; 3 * 8 * 8].join(","))).unwrap();
+    let line = format!("segmentation_output.onnx {} --unlabelled-csv", data.display());
+    let run = |more: &str| {
+        let words = more.replace("FILES", &line);
+        Run::new(words.split_whitespace().map(|w| if w.ends_with(".onnx") { file(w) } else { w.into() }))
+            .output()
+    };
+    for command in
+        ["certify FILES --radius 0.001", "attack FILES --radius 0.001", "radius FILES", "measure FILES"]
+    {
+        let output = run(command);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains("found an output of shape [2, 6, 6]"), "{output:?}");
+        assert!(output.stderr.contains("hint: --property deviation"), "{output:?}");
+    }
+    let deviation = run("certify FILES --radius 1e-4 --property deviation --tolerance 1");
+    assert_eq!(deviation.code, Some(0), "{deviation:?}");
 }
 
 #[test]
@@ -111,7 +138,7 @@ fn deviations_are_those_of_the_output() {
 fn deviations_do_not_depend_on_the_tolerance() {
     let of = |tolerance: &str| {
         let line = "certify n.onnx ok.npz --radius 0.1 --property deviation --tolerance";
-        json(&format!("{line} {tolerance}"))["results"][0]["samples"][0]["deviation_upper"].as_f64().unwrap()
+        json(&format!("{line} {tolerance}"))["samples"][0]["deviation_upper"].as_f64().unwrap()
     };
     let deviation = of("0.1");
     assert!((deviation - 0.65769).abs() < 1e-5, "{deviation}");
@@ -123,15 +150,14 @@ fn deviations_do_not_depend_on_the_tolerance() {
 fn a_radius_beside_a_file_scales_all_of_its_radii() {
     let some = "--threat mult.toml --offset 7 --samples 1";
     let radius = json(&format!("radius {some}"));
-    let attacked = radius["results"][0]["samples"][0]["attacked_radius"].as_f64().unwrap();
+    let attacked = radius["samples"][0]["attacked_radius"].as_f64().unwrap();
     assert!(attacked < 0.02, "{attacked}");
     let certified = json(&format!("certify {some} --radius 0.02"));
-    assert_eq!(certified["results"][0]["samples"][0]["verdict"], "unknown");
+    assert_eq!(certified["samples"][0]["verdict"], "unknown");
     assert_eq!(certified["threat"]["reference_radius"], 0.001);
     // The file as it stands, and the same by its own radius.
-    let margin = |more: &str| {
-        json(&format!("certify {some} {more}"))["results"][0]["samples"][0]["margin_lower"].as_f64().unwrap()
-    };
+    let margin =
+        |more: &str| json(&format!("certify {some} {more}"))["samples"][0]["margin_lower"].as_f64().unwrap();
     assert!((margin("") - margin("--radius 0.001")).abs() < 1e-6);
-    assert_eq!(json(&format!("attack {some} --radius 0.02"))["results"][0]["samples"][0]["verdict"], "falsified");
+    assert_eq!(json(&format!("attack {some} --radius 0.02"))["samples"][0]["verdict"], "falsified");
 }

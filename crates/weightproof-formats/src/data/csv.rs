@@ -256,7 +256,14 @@ mod tests {
             CsvReader::new(text.as_bytes(), labelled, header)?.read_rows(9).map(Option::unwrap)
         };
         // As pandas writes arrays, a label before an array, chosen columns, and wavelengths.
-        for text in ["0,1,2\n3,4,6", "0,0,1,2\n3,4,5,7", "0,2,7\n1,1,1", "400,402,404\n1,2,9", "0,1\n2,2", "\"0\",\"1\",\"2\"\n3,1,1"] {
+        for text in [
+            "0,1,2\n3,4,6",
+            "0,0,1,2\n3,4,5,7",
+            "0,2,7\n1,1,1",
+            "400,402,404\n1,2,9",
+            "0,1\n2,2",
+            "\"0\",\"1\",\"2\"\n3,1,1",
+        ] {
             let error = read(text, true, CsvHeader::Auto).unwrap_err().to_string();
             assert!(error.starts_with("row 1: expected names of columns or a sample"), "{text}: {error}");
             assert_eq!(read(text, true, CsvHeader::Yes).unwrap().count, 1, "{text}");
@@ -304,6 +311,12 @@ mod tests {
     #[test]
     fn a_line_without_an_end_does_not_fill_the_memory() {
         let endless = std::io::repeat(b'1');
-        assert!(CsvReader::new(endless, true, CsvHeader::Auto).err().unwrap().to_string().contains("a longer line"));
+        assert!(
+            CsvReader::new(endless, true, CsvHeader::Auto)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("a longer line")
+        );
     }
 }

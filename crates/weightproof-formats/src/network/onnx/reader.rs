@@ -1,6 +1,5 @@
 //! Follows the values of a graph, node by node.
 
-use super::{OnnxError, OnnxNetwork};
 use super::dense::width;
 use super::fold;
 use super::input::{check_declared_width, sample_shape};
@@ -11,6 +10,7 @@ use super::order::Plan;
 use super::proto::GraphProto;
 use super::shape;
 use super::tensor::{Element, Tensor};
+use super::{OnnxError, OnnxNetwork};
 use crate::network::sketch::{BatchNorm, Sketch};
 use std::collections::HashMap;
 use std::rc::Rc;

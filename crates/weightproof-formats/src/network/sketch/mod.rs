@@ -236,7 +236,8 @@ impl Sketch {
         let mut numbered = HashMap::new();
         for (name, places) in places.into_iter().filter(|(_, places)| places.len() > 1) {
             let mut numbers = 1..;
-            let mut fresh = || numbers.by_ref().map(|k| format!("{name}_{k}")).find(|n| taken.insert(n.clone()));
+            let mut fresh =
+                || numbers.by_ref().map(|k| format!("{name}_{k}")).find(|n| taken.insert(n.clone()));
             let names: Vec<String> = places.iter().filter_map(|_| fresh()).collect();
             notes.push(format!(
                 "{} layers of the file have the name {name}: they are called {}, in their order",
