@@ -39,6 +39,12 @@ pub fn raise(error: RunError) -> PyErr {
         RunError::Shape { .. } | RunError::Unlabelled { .. } | RunError::FewOutputs { .. } => {
             DataError::new_err(message)
         }
+        RunError::DroppedHead { .. } => SettingError::new_err(format!(
+            "{message}\nhint: logits=True, if the tolerance is meant for the outputs before it"
+        )),
+        RunError::ImageOutput { .. } => NetworkError::new_err(format!(
+            "{message}\nhint: property=\"deviation\", or a network that ends with one number for each class"
+        )),
         RunError::Misfit { .. } | RunError::Interrupted => Error::new_err(message),
     }
 }

@@ -200,7 +200,8 @@ fn is_header(line: &[u8]) -> bool {
 fn check_clear<R>(lines: &Lines<R>) -> Result<(), DataError> {
     let numbers: Option<Vec<f64>> = lines.line.split(|&b| b == b',').map(number).collect();
     let Some(numbers) = numbers else { return Ok(()) };
-    if !counts_columns(&numbers) && !(numbers.len() > 3 && counts_columns(&numbers[1..])) {
+    let behind_a_label = numbers.len() > 3 && counts_columns(&numbers[1..]);
+    if !(counts_columns(&numbers) || behind_a_label) {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&lines.line[..lines.line.len().min(30)]).into_owned();
