@@ -45,6 +45,11 @@ def numbers(name: str, values: Any, within: str = "finite", error: type[Exceptio
     return found
 
 
+def scale(value: Any) -> str:
+    """A factor of data as text: a number above 0, or a ratio such as ``1/255``, which the native half checks."""
+    return value.strip() if isinstance(value, str) else repr(number("scale", value, "positive"))
+
+
 def integer(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """An integer within bounds."""
     expected = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
@@ -84,7 +89,7 @@ def samples(x: Any) -> npt.NDArray[Any]:
     if dtype not in _TYPES:
         raise DataError(
             f"x: expected numbers of type float64, float32 or uint8, found {array.dtype}\n"
-            "hint: x.astype(np.float32); bytes are divided by 255, other types are not"
+            "hint: x.astype(np.float32); uint8 is multiplied by 1/255 unless scale says otherwise, other types are not"
         )
     if array.ndim < 2:
         raise DataError(f"x: expected samples of shape (n, …), found the shape {array.shape}\nhint: x[None] is one sample")

@@ -30,8 +30,9 @@ except ImportError as error:
 _BATCH = 3
 
 
-def convert(module: nn.Module, example: torch.Tensor | Sequence[int]) -> tuple[bytes, str, list[str]]:
-    """The bytes of the weights, the text of the architecture, and notes, of a module in evaluation mode."""
+def convert(module: nn.Module, example: torch.Tensor | Sequence[int]) -> tuple[bytes, str, list[str], str | None]:
+    """The bytes of the weights, the text of the architecture, notes, and a last Softmax that was left out, of a module in
+    evaluation mode."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected a torch.nn.Module, found {type(module).__name__}")
     shape = _sample_shape(example)
@@ -88,8 +89,9 @@ class _Converter:
         self.constants: dict[torch.fx.Node, torch.Tensor] = {}
         self.taken = {"input"}
         self.notes: list[str] = []
+        self.dropped_head: str | None = None
 
-    def run(self) -> tuple[bytes, str, list[str]]:
+    def run(self) -> tuple[bytes, str, list[str], str | None]:
         inputs = 0
         for node in self.traced.graph.nodes:
             if node.op == "placeholder":
@@ -106,7 +108,7 @@ class _Converter:
                     self._step(node)
                 except _Unsupported as error:
                     raise NetworkError(f"{self._place(node)}: {error}") from None
-        return _safetensors(self.tensors), "\n".join(self.lines) + "\n", self.notes
+        return _safetensors(self.tensors), "\n".join(self.lines) + "\n", self.notes, self.dropped_head
 
     def _attribute(self, target: str) -> torch.Tensor:
         value: Any = self.traced
@@ -459,6 +461,7 @@ def _softmax(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
         raise _Unsupported("expected it at the output, over all classes")
     dim = a.get("dim", 1)
     _require("dim", 1, dim + 2 if dim is not None and dim < 0 else dim)
+    c.dropped_head = c._place(node)
     c.notes.append(f"{c._place(node)}: dropped, it does not change the order of the classes")
     c.same(node, a.input)
 

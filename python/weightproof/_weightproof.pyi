@@ -54,7 +54,13 @@ class Network:
     ) -> Network: ...
     @staticmethod
     def build(
-        weights: bytes, architecture: str, separate: bool, name: str, format: str, notes: list[str]
+        weights: bytes,
+        architecture: str,
+        separate: bool,
+        name: str,
+        format: str,
+        notes: list[str],
+        dropped_head: str | None,
     ) -> Network: ...
     def forward(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float64]: ...
     def layers(self) -> str: ...

@@ -22,7 +22,7 @@ class Data:
     SHA-256 of the file, as the command line has them.
 
     Attributes:
-        x: Samples, (n, …) in float64, read-only; bytes are divided by 255.
+        x: Samples, (n, …) in float64, read-only; bytes are multiplied by 1/255 unless ``scale`` said otherwise.
         y: Labels, (n,) in uint32, read-only; ``None`` where the data have none.
     """
 
@@ -43,6 +43,8 @@ class Data:
         *,
         labels: str | os.PathLike[str] | None = None,
         csv_labels: bool = True,
+        header: str = "auto",
+        scale: float | str | None = None,
         split: str = "test",
         offset: int = 0,
         samples: int | None = None,
@@ -54,6 +56,8 @@ class Data:
                 ``.npy``, or ``.csv`` with the label first; the embedded sample of MNIST by default.
             labels: A file of labels: ``.npy``, IDX, or text with one per line.
             csv_labels: Whether the first column of a ``.csv`` is the label.
+            header: Whether the first row of a ``.csv`` names the columns, ``yes`` or ``no``; ``auto``: when it starts with no number.
+            scale: Multiplies the data: a number, or a ratio such as ``"1/255"``; by default 1/255 for bytes and 1 for others.
             split: ``test`` or ``train``, where a folder or archive has both.
             offset: How many samples are skipped.
             samples: How many samples are read at most; all by default.
@@ -65,10 +69,14 @@ class Data:
         """
         if split not in ("test", "train"):
             raise SettingError(f"split: expected test or train, found {split!r}")
+        if header not in ("auto", "yes", "no"):
+            raise SettingError(f"header: expected auto, yes or no, found {header!r}")
         settings = {
             "path": None if path is None else os.fspath(path),
             "labels": None if labels is None else os.fspath(labels),
             "csv_labels": bool(csv_labels),
+            "csv_header": header,
+            "scale": None if scale is None else _check.scale(scale),
             "train": split == "train",
             "offset": _check.integer("offset", offset, 0),
             "samples": None if samples is None else _check.integer("samples", samples),

@@ -47,6 +47,7 @@ def measure(
     seed: int = 0,
     threads: int | None = None,
     layout: str | None = None,
+    scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
 ) -> Measures:
@@ -81,7 +82,9 @@ def measure(
     """
     if gamma is not None and rank is not None:
         raise _weightproof.SettingError("rank: expected no gamma beside it, found both")
-    settings = shared_settings(threat, radius, None, None, False, precision, seed, threads, None, layout, mean, std)
+    settings = shared_settings(
+        threat, radius, None, None, False, precision, seed, threads, None, layout, scale, mean, std
+    )
     settings |= method_settings(method, intermediate, None, None, None, None, None)
     settings |= {
         "delta": _check.number("delta", delta, "positive"),

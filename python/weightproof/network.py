@@ -108,8 +108,9 @@ class Network:
         from . import _torch
 
         separate = _is_separate(batch_norm)
-        weights, architecture, notes = _torch.convert(module, example)
-        return cls(_Native.build(weights, architecture, separate, name or type(module).__name__, "torch", notes))
+        weights, architecture, notes, head = _torch.convert(module, example)
+        name = name or type(module).__name__
+        return cls(_Native.build(weights, architecture, separate, name, "torch", notes, head))
 
     def forward(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Outputs of the unperturbed network, in float64.

@@ -43,6 +43,7 @@ def certify(
     threads: int | None = None,
     batch: int | None = None,
     layout: str | None = None,
+    scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     progress: Progress = False,
@@ -52,19 +53,19 @@ def certify(
     Args:
         network: The network.
         x: Samples of shape (n, …), one sample as large as the input of the network, or :class:`Data`. float64 in C order is
-            read where it is; float32 and uint8 (divided by 255; inputs that move stay within [0, 1]) are widened batch by
+            read where it is; float32 and uint8 (see ``scale``; inputs that move stay within its range) are widened batch by
             batch; other layouts are copied once. Do not change the array before the call returns.
         y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`.
         threat: A :class:`Threat`, or its kind.
-        radius: Radius of the weights, or several radii, each with a result of its own; replaces that of the threat model.
-            Its unit is that of the threat model.
+        radius: Radius of the weights, or several radii, each with a result of its own; replaces that of the threat model, whose
+            radii of single layers keep their ratio to it. Its unit is that of the threat model.
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``: every sample
             proved or broken by branch and bound, within the limits below.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
         property: What must hold: ``label`` (default where there are labels) keeps the largest output, the network's own
             ``prediction`` does, or no output moves by more than ``tolerance`` (``deviation``).
         tolerance: Largest allowed change of an output, in its unit.
-        logits: A deviation is that of the outputs in front of a final softmax, which is dropped when the network is read.
+        logits: Deviations are those before the last Softmax, which is left out; without it they are refused for such networks.
         time_limit: For ``exact``, most seconds for each sample at each radius.
         time_limit_total: For ``exact``, most seconds for the whole run.
         max_nodes: For ``exact``, most domains bounded for each sample at each radius.
@@ -75,6 +76,8 @@ def certify(
         threads: Number of threads; all processors by default. Results do not depend on it.
         batch: Samples at once; adapts by default.
         layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
+        scale: Multiplies the data: a number, or a ratio such as ``"1/255"``. By default 1/255 for uint8, 1 for others and where the
+            network or ``std`` divide by 255 themselves; the result says which. `Data` is scaled when it is loaded.
         mean: Subtracted from the data inside of the network: one number, or one for each channel or value.
         std: Divides the data, likewise.
         progress: ``True`` for a bar, or a function of (samples done, samples in all).
@@ -87,7 +90,9 @@ def certify(
         Error: One of its kinds, with what is wrong and where.
         KeyboardInterrupt: After Ctrl-C; nothing is kept.
     """
-    settings = shared_settings(threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, mean, std)
+    settings = shared_settings(
+        threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
+    )
     settings |= method_settings(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, gap)
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
@@ -111,6 +116,7 @@ def attack(
     threads: int | None = None,
     batch: int | None = None,
     layout: str | None = None,
+    scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     progress: Progress = False,
@@ -130,7 +136,9 @@ def attack(
         The worst margins that were found: an ``estimate`` from above of the true minimum. ``falsified`` samples have a
         witness, which was checked in float64; ``unknown`` proves nothing.
     """
-    settings = shared_settings(threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, mean, std)
+    settings = shared_settings(
+        threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
+    )
     settings |= _search(attack, steps, restarts, step_size)
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
@@ -161,6 +169,7 @@ def radius(
     threads: int | None = None,
     batch: int | None = None,
     layout: str | None = None,
+    scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     progress: Progress = False,
@@ -180,7 +189,9 @@ def radius(
         ``certified_radius`` (a bound, 0 where nothing was proved) and ``attacked_radius`` (an estimate, NaN where nothing
         was broken) of every sample, in the unit of the threat model.
     """
-    settings = shared_settings(threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, mean, std)
+    settings = shared_settings(
+        threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
+    )
     settings |= method_settings(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, None)
     settings |= {"width": _check.number("width", width, "positive"), "by_layer": bool(by_layer)}
     if attack is not None:
@@ -216,6 +227,7 @@ def shared_settings(
     threads: int | None,
     batch: int | None,
     layout: str | None,
+    scale: float | str | None,
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
 ) -> dict[str, Any]:
@@ -234,6 +246,7 @@ def shared_settings(
         "threads": None if threads is None else _check.threads(threads),
         "batch": None if batch is None else _check.integer("batch", batch),
         "layout": layout,
+        "scale": None if scale is None else _check.scale(scale),
         "mean": None if mean is None else _check.numbers("mean", mean),
         "std": None if std is None else _check.numbers("std", std, "positive"),
     }

@@ -202,6 +202,9 @@ pub struct DataArgs {
     /// The first column of a .csv is data, not the label
     #[arg(long)]
     pub unlabelled_csv: bool,
+    /// Whether the first row of a .csv names the columns; auto: it does when it starts with no number
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub header: HeaderArg,
     /// Which part of a folder or archive that has both
     #[arg(long, value_name = "PART", default_value = "test")]
     pub split: SplitArg,
@@ -214,6 +217,10 @@ pub struct DataArgs {
     /// Order of channels, height and width that the network wants [default: from the shapes]
     #[arg(long, value_name = "ORDER")]
     pub layout: Option<LayoutArg>,
+    /// Factor that multiplies the data: a number, or a ratio such as 1/255 [default: 1/255 for u8 data, 1 for others and where the
+    /// network or --std divide by 255 themselves]
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    pub scale: Option<String>,
     /// Mean to subtract from the data: one number, or one for each channel
     #[arg(long, value_name = "M,…", allow_hyphen_values = true)]
     pub mean: Option<String>,
@@ -260,7 +267,7 @@ pub struct PropertyArgs {
     /// Largest allowed change of an output, for the property deviation
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
-    /// A deviation is that of the outputs in front of a final softmax, which is dropped when the file is read
+    /// Deviations are those of the outputs before the last Softmax or LogSoftmax, which is left out
     #[arg(long)]
     pub logits: bool,
 }
@@ -359,6 +366,17 @@ pub enum SplitArg {
     Test,
     /// The training set
     Train,
+}
+
+/// Values of `--header`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum HeaderArg {
+    /// When it starts with no number; numbers that may count columns are an error
+    Auto,
+    /// It names the columns
+    Yes,
+    /// It is a sample
+    No,
 }
 
 /// Values of `--layout`.

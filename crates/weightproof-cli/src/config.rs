@@ -3,13 +3,14 @@
 pub use weightproof_run::config::*;
 
 use crate::args::{
-    BatchNormArg, DataArgs, EngineArgs, ExactArgs, IntermediateArg, LayoutArg, LimitArgs, MethodArgs,
-    ModelArgs, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs, SplitArg,
+    BatchNormArg, DataArgs, EngineArgs, ExactArgs, HeaderArg, IntermediateArg, LayoutArg, LimitArgs,
+    MethodArgs, ModelArgs, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};
 use weightproof::property::Property;
 use weightproof::verdict::Precision;
+use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
 
 /// The network that the arguments name.
@@ -27,10 +28,12 @@ pub fn data(args: &DataArgs) -> Result<DataConfig, Failure> {
         path: args.data.clone(),
         labels: args.labels.clone(),
         csv_labels: !args.unlabelled_csv,
+        csv_header: header_name(args.header),
         split: split_name(args.split),
         offset: args.offset,
         samples: args.samples,
         layout: args.layout.map(layout_name),
+        scale: scale(&args.scale)?,
         mean: data_numbers("mean", &args.mean, Range::Finite)?,
         std: data_numbers("std", &args.std, Range::Positive)?,
         batch: args.batch,
@@ -43,6 +46,20 @@ pub fn split_name(split: SplitArg) -> &'static str {
         SplitArg::Test => "test",
         SplitArg::Train => "train",
     }
+}
+
+/// What `--header` says.
+pub fn header_name(header: HeaderArg) -> &'static str {
+    match header {
+        HeaderArg::Auto => "auto",
+        HeaderArg::Yes => "yes",
+        HeaderArg::No => "no",
+    }
+}
+
+/// The factor of `--scale`, if it was given.
+pub fn scale(text: &Option<String>) -> Result<Option<Scale>, Failure> {
+    text.as_ref().map(|text| number::scale("scale", text)).transpose()
 }
 
 /// The order that `--layout` names.

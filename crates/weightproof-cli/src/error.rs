@@ -87,11 +87,14 @@ impl From<RunError> for Failure {
             }
             RunError::Unlabelled { .. } => Failure::new(error.to_string())
                 .hint("--labels FILE, or --property prediction, which needs none"),
-            RunError::FewOutputs { .. } | RunError::NoClasses { .. } => {
+            RunError::FewOutputs { .. } => {
                 Failure::new(error.to_string()).hint("--property deviation --tolerance 0.1")
             }
+            RunError::ImageOutput { .. } => Failure::new(error.to_string()).hint(
+                "--property deviation --tolerance 0.1, or a network that ends with one number for each class",
+            ),
             RunError::DroppedHead { .. } => Failure::new(error.to_string()).hint(
-                "--logits asks about the outputs in front of it; --property prediction about the class",
+                "--logits, if the tolerance is meant for the outputs before it; else --property prediction, which it does not change",
             ),
             RunError::Network(_)
             | RunError::ThreatText { .. }
@@ -110,6 +113,9 @@ fn hint(name: &str, error: &RunError) -> Option<String> {
             Some("exact closes the interval below the attacked radius: leave out --no-attack".into())
         }
         ("attack", _) => Some("radii are searched for each sample on its own".into()),
+        ("scale", _) => {
+            Some("--scale 1 takes the bytes as they are, --scale 1/255 divides them by 255".into())
+        }
         ("tolerance", RunError::Setting { found, .. }) if found == "none" => Some("--tolerance 0.1".into()),
         ("tolerance", _) => Some("--property deviation".into()),
         (_, RunError::Setting { expected, .. }) if expected == "the method exact" => {

@@ -1,6 +1,7 @@
 //! Numbers from the command line: every error names the flag, what was expected and what was found.
 
 use crate::error::Failure;
+use weightproof_formats::data::Scale;
 
 /// What a number must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,14 @@ pub fn one(name: &str, text: &str, range: Range) -> Result<f64, Failure> {
 /// Numbers of the flag `--name`, separated by commas.
 pub fn list(name: &str, text: &str, range: Range) -> Result<Vec<f64>, Failure> {
     text.split(',').map(|part| one(name, part, range)).collect()
+}
+
+/// The factor of the flag `--name`: a number above 0, or a ratio of two.
+pub fn scale(name: &str, text: &str) -> Result<Scale, Failure> {
+    text.parse().map_err(|()| {
+        let found = if text.trim().is_empty() { "nothing".into() } else { shortened(text) };
+        Failure::new(format!("{name}: expected a number above 0, or a ratio such as 1/255, found {found}"))
+    })
 }
 
 /// The longest time that is not a mistake: a hundred years.

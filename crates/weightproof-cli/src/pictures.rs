@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use weightproof_formats::FormatError;
 use weightproof_formats::data::{DataOptions, DataSet, Split};
 use weightproof_report::html::{Layout, Picture, Pictures, Wanted};
-use weightproof_run::source::embedded_images;
+use weightproof_run::source::{self, embedded_images};
 
 /// Reads the images of `wanted`, from `data` if it is given. Data that a result names and that are no longer there, or are others, give
 /// a remark and no images.
@@ -70,6 +70,7 @@ fn pictures(
             DataSet::open(&DataOptions {
                 split: if setting(wanted, "split") == Some("train") { Split::Train } else { Split::Test },
                 csv_labels: flag("csv_labels").unwrap_or(true),
+                csv_header: source::csv_header(setting(wanted, "csv_header").unwrap_or("auto")),
                 labels: setting(wanted, "labels").map(PathBuf::from).filter(|_| !given || is_csv(path)),
                 ..DataOptions::new(path)
             })?

@@ -7,10 +7,12 @@ use std::path::Path;
 use weightproof::network::Network;
 use weightproof::verdict::Samples;
 use weightproof_formats::DataError;
-use weightproof_formats::data::Batch;
+use weightproof_formats::data::{Batch, Scale};
 use weightproof_report::DataReport;
 use weightproof_run::RunError;
+use weightproof_run::config::DataConfig;
 use weightproof_run::feed::{Feed, FeedInfo};
+use weightproof_run::scale::{ChosenScale, choose};
 use weightproof_run::source::Fit;
 
 /// Numbers that a thread takes at once: passes over memory, which several threads do faster.
@@ -25,7 +27,7 @@ pub enum Array<'py> {
     /// Widened batch by batch.
     #[pyo3(transparent)]
     F32(PyReadonlyArrayDyn<'py, f32>),
-    /// Divided by 255 batch by batch.
+    /// Scaled batch by batch.
     #[pyo3(transparent)]
     U8(PyReadonlyArrayDyn<'py, u8>),
 }
@@ -63,18 +65,32 @@ pub enum Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// The numbers of samples of this width, widened into `buffer` where they are not f64; bytes are divided by 255.
-    fn rows<'b>(self, samples: std::ops::Range<usize>, width: usize, buffer: &'b mut Vec<f64>) -> &'b [f64]
+    /// The numbers of samples of this width times `scale`, in `buffer` where they are not f64 as they are.
+    fn rows<'b>(
+        self,
+        samples: std::ops::Range<usize>,
+        (width, scale): (usize, Scale),
+        buffer: &'b mut Vec<f64>,
+    ) -> &'b [f64]
     where
         'a: 'b,
     {
         let range = samples.start * width..samples.end * width;
         match self {
-            Values::F64(all) => return &all[range],
-            Values::F32(all) => widen(&all[range], buffer, f64::from),
-            Values::U8(all) => widen(&all[range], buffer, |v| f64::from(v) / 255.0),
+            Values::F64(all) if scale == Scale::ONE => return &all[range],
+            Values::F64(all) => widen(&all[range], buffer, |v| scale.of(v)),
+            Values::F32(all) => widen(&all[range], buffer, |v| scale.of(f64::from(v))),
+            Values::U8(all) => widen(&all[range], buffer, |v| scale.of(f64::from(v))),
         }
         buffer
+    }
+
+    /// The largest number, of bytes.
+    fn largest(self) -> Option<f64> {
+        match self {
+            Values::F64(_) | Values::F32(_) => None,
+            Values::U8(all) => all.iter().max().map(|&v| f64::from(v)),
+        }
     }
 }
 
@@ -112,6 +128,7 @@ pub fn describe(samples: usize, shape: Vec<usize>, labelled: bool) -> DataReport
         offset: 0,
         shape,
         labelled,
+        scale: None,
         sha256: String::new(),
     }
 }
@@ -122,28 +139,47 @@ pub struct ArrayFeed<'a> {
     labels: Option<&'a [u32]>,
     fit: Fit,
     report: DataReport,
-    pixels: bool,
+    scale: ChosenScale,
+    /// The factor of the numbers that are held.
+    factor: Scale,
     width: usize,
     buffer: Vec<f64>,
     next: usize,
 }
 
 impl<'a> ArrayFeed<'a> {
-    /// Samples of `report.shape`, `report.samples` of them, for `network`.
+    /// Samples of `report.shape`, `report.samples` of them, for `network`; `read` is the factor that the reader multiplied them by.
     ///
     /// # Errors
-    /// When they do not fit the network.
+    /// When they do not fit the network; bytes of which nothing tells the unit, or that were read in another one than the network's.
     pub fn new(
         values: Values<'a>,
         labels: Option<&'a [u32]>,
         report: DataReport,
-        pixels: bool,
-        (network, layout): (&Network, Option<&str>),
+        read: Option<&ChosenScale>,
+        (network, config): (&Network, &DataConfig),
     ) -> Result<Self, RunError> {
         let name = if report.format == "numpy" { "x" } else { report.description.as_str() };
-        let fit = Fit::new(name, &report.shape, network, layout)?;
+        let fit = Fit::new(name, &report.shape, network, config.layout)?;
         let width = network.input_width();
-        Ok(ArrayFeed { values, labels, fit, report, pixels, width, buffer: Vec::new(), next: 0 })
+        let bytes = read.map_or(matches!(values, Values::U8(_)), |read| read.bytes);
+        // Bytes of a file were looked at when they were read.
+        let largest = || Ok(if read.is_some() { None } else { values.largest() });
+        let chosen = choose(config, bytes, Some(network), largest)?;
+        let (scale, factor) = match read {
+            None => (chosen.clone(), chosen.scale),
+            Some(read) if read.scale == chosen.scale => (read.clone(), Scale::ONE),
+            Some(read) => {
+                let expected = format!("data times {} ({})", chosen.scale, chosen.reason);
+                return Err(RunError::Misfit {
+                    message: format!("{name}: expected {expected}, found data times {}", read.scale),
+                    hint: Some("Data.load(…, scale=1) takes bytes as they are"),
+                });
+            }
+        };
+        let report = DataReport { scale: scale.report(), ..report };
+        let (buffer, next) = (Vec::new(), 0);
+        Ok(ArrayFeed { values, labels, fit, report, scale, factor, width, buffer, next })
     }
 
     /// How samples become inputs.
@@ -158,7 +194,7 @@ impl Feed for ArrayFeed<'_> {
             description: self.report.description.clone(),
             width: self.width,
             count: Some(self.report.offset + self.report.samples),
-            pixels: self.pixels,
+            range: self.scale.range(),
             labelled: self.labels.is_some(),
         }
     }
@@ -174,7 +210,7 @@ impl Feed for ArrayFeed<'_> {
             check_labels(labels, first, classes)?;
         }
         self.next = range.end;
-        let rows = self.values.rows(range.clone(), width, &mut self.buffer);
+        let rows = self.values.rows(range.clone(), (width, self.factor), &mut self.buffer);
         check_finite(rows, first, width)?;
         if !self.fit.is_identity() {
             self.buffer = self.fit.reordered(rows.to_vec());
@@ -182,8 +218,8 @@ impl Feed for ArrayFeed<'_> {
         }
         // Borrowed again: the first borrow may have moved into the buffer.
         let inputs = match self.values {
-            Values::F64(all) => &all[range.start * width..range.end * width],
-            Values::F32(_) | Values::U8(_) => &self.buffer,
+            Values::F64(all) if self.factor == Scale::ONE => &all[range.start * width..range.end * width],
+            Values::F64(_) | Values::F32(_) | Values::U8(_) => &self.buffer,
         };
         Ok(Some(Samples { first, inputs, labels }))
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use weightproof_report::DataReport;
 use weightproof_run::RunError;
 use weightproof_run::config::DataConfig;
+use weightproof_run::scale::ChosenScale;
 use weightproof_run::source;
 
 /// Where data come from, for reports.
@@ -17,8 +18,8 @@ pub struct Origin {
     pub config: DataConfig,
     /// The block of reports about all that was read.
     pub report: DataReport,
-    /// Whether they are bytes, divided by 255.
-    pub pixels: bool,
+    /// The factor that they were multiplied by.
+    pub scale: ChosenScale,
 }
 
 #[pymethods]
@@ -43,6 +44,8 @@ struct Reading {
     path: Option<PathBuf>,
     labels: Option<PathBuf>,
     csv_labels: bool,
+    csv_header: String,
+    scale: Option<String>,
     train: bool,
     offset: usize,
     samples: Option<usize>,
@@ -59,6 +62,12 @@ pub fn load_data<'py>(py: Python<'py>, settings: &str) -> PyResult<Loaded<'py>> 
         path: reading.path,
         labels: reading.labels,
         csv_labels: reading.csv_labels,
+        csv_header: match reading.csv_header.as_str() {
+            "yes" => "yes",
+            "no" => "no",
+            _ => "auto",
+        },
+        scale: reading.scale.as_deref().map(crate::settings::scale).transpose().map_err(raise)?,
         split: if reading.train { "train" } else { "test" },
         offset: reading.offset,
         samples: reading.samples,
@@ -76,6 +85,7 @@ type Whole = (Vec<f64>, Option<Vec<u32>>, Origin);
 
 fn read(config: DataConfig) -> Result<Whole, RunError> {
     let mut data = source::data(&config)?;
+    let scale = source::scaled(&mut data, &config, None)?;
     let (mut inputs, mut labels, mut count) = (Vec::new(), data.info().labelled.then(Vec::new), 0);
     while let Some(batch) = data.next_batch(usize::MAX)? {
         count += batch.count;
@@ -89,6 +99,6 @@ fn read(config: DataConfig) -> Result<Whole, RunError> {
             all.extend(more);
         }
     }
-    let report = source::describe(&data, count, config.offset)?;
-    Ok((inputs, labels, Origin { report, pixels: data.info().pixels, config }))
+    let report = source::describe(&data, &scale, count, config.offset)?;
+    Ok((inputs, labels, Origin { report, scale, config }))
 }

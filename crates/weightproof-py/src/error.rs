@@ -36,11 +36,15 @@ pub fn raise(error: RunError) -> PyErr {
             let name = name.replace('-', "_");
             SettingError::new_err(format!("{name}: expected {expected}, found {found}"))
         }
-        RunError::Shape { .. }
-        | RunError::Unlabelled { .. }
-        | RunError::FewOutputs { .. }
-        | RunError::NoClasses { .. }
-        | RunError::DroppedHead { .. } => DataError::new_err(message),
+        RunError::Shape { .. } | RunError::Unlabelled { .. } | RunError::FewOutputs { .. } => {
+            DataError::new_err(message)
+        }
+        RunError::DroppedHead { .. } => SettingError::new_err(format!(
+            "{message}\nhint: logits=True, if the tolerance is meant for the outputs before it"
+        )),
+        RunError::ImageOutput { .. } => NetworkError::new_err(format!(
+            "{message}\nhint: property=\"deviation\", or a network that ends with one number for each class"
+        )),
         RunError::Misfit { .. } | RunError::Interrupted => Error::new_err(message),
     }
 }

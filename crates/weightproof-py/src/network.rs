@@ -14,7 +14,7 @@ use weightproof_formats::FormatError;
 use weightproof_formats::fingerprint::sha256;
 use weightproof_formats::network::{BatchNorm, parse_safetensors_with, write_network};
 use weightproof_report::ModelReport;
-use weightproof_run::config::ModelConfig;
+use weightproof_run::config::{DataConfig, ModelConfig};
 use weightproof_run::feed::Feed;
 use weightproof_run::{RunError, source};
 
@@ -60,6 +60,7 @@ impl Network {
         name: &str,
         format: &str,
         mut notes: Vec<String>,
+        dropped_head: Option<String>,
     ) -> PyResult<Network> {
         let batch_norm = if separate { BatchNorm::Separate } else { BatchNorm::Fold };
         let (network, found) = py
@@ -67,7 +68,8 @@ impl Network {
             .map_err(|source| raise(FormatError::Safetensors { path: name.into(), source }.into()))?;
         notes.extend(found);
         let sha256 = sha256(weights);
-        let model = ModelReport { notes, ..ModelReport::new(&network, name, None, sha256, format) };
+        let model =
+            ModelReport { notes, dropped_head, ..ModelReport::new(&network, name, None, sha256, format) };
         let config = ModelConfig { path: None, architecture: None, separate_batch_norm: separate };
         Ok(Network { network, model, config })
     }
@@ -77,7 +79,8 @@ impl Network {
         let (values, (samples, shape)) = (x.values()?, x.shape());
         let outputs = py.detach(|| {
             let report = array::describe(samples, shape, false);
-            let mut feed = ArrayFeed::new(values, None, report, false, (&self.network, None))?;
+            let mut feed =
+                ArrayFeed::new(values, None, report, None, (&self.network, &DataConfig::default()))?;
             let model = Model::<f64>::new(&self.network);
             let width = self.network.input_width();
             let mut outputs = Vec::with_capacity(samples * self.network.output_width());

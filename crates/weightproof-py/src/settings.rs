@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use weightproof::property::Property;
 use weightproof::threat::ThreatModel;
 use weightproof::verdict::Precision;
+use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
 use weightproof_run::RunError;
 use weightproof_run::config::{AttackConfig, Config, DataConfig, MethodConfig, check_property};
@@ -27,6 +28,8 @@ pub struct Shared {
     pub threads: Option<usize>,
     batch: Option<usize>,
     layout: Option<String>,
+    #[serde(default)]
+    scale: Option<String>,
     mean: Option<Vec<f64>>,
     std: Option<Vec<f64>>,
 }
@@ -68,6 +71,11 @@ impl Shared {
             Some("nhwc") => Some("nhwc"),
             Some(other) => return Err(RunError::setting("layout", "nchw or nhwc", other)),
         };
+        let scale = self.scale.as_deref().map(scale).transpose()?;
+        if scale.is_some() && data.is_some() {
+            let expected = "none beside Data, which is scaled when it is loaded";
+            return Err(RunError::setting("scale", expected, "one"));
+        }
         Ok(Config {
             model: network.config.clone(),
             data: DataConfig {
@@ -75,6 +83,7 @@ impl Shared {
                 mean: self.mean.clone(),
                 std: self.std.clone(),
                 batch: self.batch,
+                scale: scale.or(data.and_then(|data| data.scale)),
                 ..data.cloned().unwrap_or_default()
             },
             threat: ThreatConfig::new(self.threat.clone(), self.radii.clone(), None),
@@ -117,6 +126,14 @@ impl Attack {
     pub fn config(&self) -> Result<AttackConfig, RunError> {
         AttackConfig::new(&self.attack, self.steps, self.restarts, self.step_size)
     }
+}
+
+/// A factor of data, as it was written.
+pub fn scale(text: &str) -> Result<Scale, RunError> {
+    text.parse().map_err(|()| {
+        let found: String = text.chars().take(60).collect();
+        RunError::setting("scale", "a number above 0, or a ratio such as 1/255", found)
+    })
 }
 
 /// Settings that Python wrote.

@@ -24,6 +24,7 @@ use weightproof_run::config::{DataConfig, ModelConfig};
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
 use weightproof_run::radius::{RadiusConfig, RadiusRun};
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
+use weightproof_run::scale::ChosenScale;
 use weightproof_run::session::Session;
 use weightproof_run::{RunError, attack as attacks, certify as certificates, exact, radius as radii};
 
@@ -111,7 +112,7 @@ struct Raw<'a> {
     values: Values<'a>,
     labels: Option<&'a [u32]>,
     report: DataReport,
-    pixels: bool,
+    read: Option<&'a ChosenScale>,
 }
 
 impl<'a, 'py> Given<'a, 'py> {
@@ -123,11 +124,11 @@ impl<'a, 'py> Given<'a, 'py> {
     fn raw(self) -> PyResult<Raw<'a>> {
         let (values, labels) = (self.x.values()?, self.y.map(|y| y.as_slice()).transpose()?);
         let (samples, shape) = self.x.shape();
-        let (report, pixels) = match self.origin {
-            None => (array::describe(samples, shape, labels.is_some()), matches!(self.x, Array::U8(_))),
-            Some(origin) => (origin.report.clone(), origin.pixels),
+        let (report, read) = match self.origin {
+            None => (array::describe(samples, shape, labels.is_some()), None),
+            Some(origin) => (origin.report.clone(), Some(&origin.scale)),
         };
-        Ok(Raw { values, labels, report, pixels })
+        Ok(Raw { values, labels, report, read })
     }
 
     /// Settings of the reader.
@@ -140,9 +141,9 @@ impl<'a> Raw<'a> {
     fn feed(
         self,
         network: &weightproof::network::Network,
-        layout: Option<&str>,
+        config: &DataConfig,
     ) -> Result<ArrayFeed<'a>, RunError> {
-        ArrayFeed::new(self.values, self.labels, self.report, self.pixels, (network, layout))
+        ArrayFeed::new(self.values, self.labels, self.report, self.read, (network, config))
     }
 }
 
@@ -166,7 +167,7 @@ impl Question<'_, '_> {
         let (network, threads) = (self.network, shared.threads);
         unattended(py, self.progress, |shuttle| {
             let values = raw.values;
-            let feed = raw.feed(&network.network, config.data.layout)?;
+            let feed = raw.feed(&network.network, &config.data)?;
             let normalized = feed.fit().normalized(network.network.clone(), &config.data)?;
             let mut session = Session::new(normalized, network.model.clone(), feed, config)?;
             session.stop = shuttle.stop.clone();
@@ -328,6 +329,7 @@ impl MeasureSettings {
         let shared = self.shared.config(network, data)?;
         let train_data = train.map(|train| DataConfig {
             layout: shared.data.layout,
+            scale: shared.data.scale,
             mean: shared.data.mean.clone(),
             std: shared.data.std.clone(),
             ..train.cloned().unwrap_or_default()
@@ -422,5 +424,5 @@ fn hashed<'a>(
         raw.report.sha256 = fingerprint(raw.values);
     }
     let offset = raw.report.offset;
-    Ok((raw.feed(&network.network, config.layout)?, offset))
+    Ok((raw.feed(&network.network, config)?, offset))
 }

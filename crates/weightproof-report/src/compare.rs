@@ -207,6 +207,8 @@ fn differences(a: &RunFile, b: &RunFile) -> Vec<Difference> {
         of("labels", &|r| json(r.config.pointer("/data/labels"))),
         of("mean", &|r| json(r.config.pointer("/data/mean"))),
         of("std", &|r| json(r.config.pointer("/data/std"))),
+        of("scale", &|r| r.data.scale.as_ref().map_or_else(|| "1".into(), |scale| scale.factor.clone())),
+        of("header", &|r| json(r.config.pointer("/data/csv_header"))),
         of("layout", &|r| json(r.config.pointer("/data/layout"))),
         of("batch normalization of its own", &|r| json(r.config.pointer("/model/separate_batch_norm"))),
         of("version", &|r| json(r.environment.get("version"))),

@@ -42,6 +42,12 @@ pub struct ModelReport {
     pub input_shape: Vec<usize>,
     /// Number of outputs.
     pub outputs: usize,
+    /// Shape of one output, where that is more than a list of numbers, such as the classes of every pixel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_shape: Option<Vec<usize>>,
+    /// The last operator of the file, when it was left out: outputs are those before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped_head: Option<String>,
     /// The layers with weights, in order.
     pub layers: Vec<LayerReport>,
     /// What the reader left out or changed.
@@ -72,10 +78,18 @@ impl ModelReport {
             neurons: network.neurons(),
             input_shape: network.input_shape().to_vec(),
             outputs: network.output_width(),
+            output_shape: output_shape(network),
+            dropped_head: None,
             layers: layers.collect(),
             notes: Vec::new(),
         }
     }
+}
+
+/// Shape of one output, where more than one of its dimensions is larger than 1.
+fn output_shape(network: &Network) -> Option<Vec<usize>> {
+    let shape = &network.nodes().last()?.shape;
+    (shape.iter().filter(|&&size| size > 1).count() > 1).then(|| shape.clone())
 }
 
 /// The data of a report.
@@ -93,8 +107,22 @@ pub struct DataReport {
     pub shape: Vec<usize>,
     /// Whether the samples have labels.
     pub labelled: bool,
+    /// What the numbers of the file were multiplied by; left out where they were taken as they are and are no bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleReport>,
     /// SHA-256 of the bytes of the file with the samples, in hexadecimal.
     pub sha256: String,
+}
+
+/// What the numbers of the data were multiplied by.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScaleReport {
+    /// The factor: a number, or a ratio such as `1/255`.
+    pub factor: String,
+    /// Whether the data are unsigned bytes.
+    pub bytes: bool,
+    /// Why it is this one.
+    pub reason: String,
 }
 
 /// The threat model of a report.
@@ -121,6 +149,10 @@ pub struct ThreatReport {
     /// Radii of single layers that differ.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, OverrideReport>,
+    /// The radius that belongs to the radii of single layers: at the radius r they are multiplied by r / reference. Left out
+    /// where no layer has a radius of its own, or only the radii of the threat model as they stand were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_radius: Option<f64>,
     /// What the model takes for granted about the hardware.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub assumptions: Vec<&'static str>,
@@ -152,9 +184,20 @@ impl ThreatReport {
             activation_radius: model.activation_radius,
             perturbed_layers: set.perturbed_layers(network),
             overrides: overrides.collect(),
+            reference_radius: has_layer_radii(model).then(|| reference_radius(model)),
             assumptions: model.kind.assumptions(),
         }
     }
+}
+
+/// Whether single layers have radii of their own.
+fn has_layer_radii(model: &ThreatModel) -> bool {
+    model.layer.values().any(|own| own.radius.is_some())
+}
+
+/// The radius that radii of single layers belong to: that of the model, 1 where it has none (or 0).
+pub fn reference_radius(model: &ThreatModel) -> f64 {
+    model.radius.filter(|r| *r > 0.0).unwrap_or(1.0)
 }
 
 /// How the question was answered; fields that do not apply are left out.
@@ -172,9 +215,9 @@ pub struct MethodReport {
     /// Largest allowed deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
-    /// Whether outputs are those in front of a final softmax that was dropped.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub logits: bool,
+    /// What deviations are about, where that is not the output of the file: the operator that was left out behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logits_before: Option<String>,
     /// Name of the attack that runs beside the bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<String>,

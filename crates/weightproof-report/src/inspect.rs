@@ -245,7 +245,9 @@ impl InspectReport {
                 millions(estimate.linear_multiply_adds_most)
             ),
         ]);
-        self.model.notes.iter().for_each(|note| head.push(["note", note]));
+        let notes =
+            self.model.notes.iter().chain(&text::image_outputs(&self.model)).cloned().collect::<Vec<_>>();
+        notes.iter().for_each(|note| head.push(["note", note]));
         write!(out, "{head}")?;
         let mut sides = vec![Side::Left, Side::Left, Side::Right, Side::Right];
         sides.extend([Side::Right; 4]);

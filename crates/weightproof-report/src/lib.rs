@@ -41,7 +41,8 @@ pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, Tr
 pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
 pub use header::{
-    DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ThreatReport,
+    DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ScaleReport,
+    ThreatReport, reference_radius,
 };
 pub use inspect::{EstimateReport, InspectReport, NodeReport, NormReport, RadiusReport};
 pub use measure::{

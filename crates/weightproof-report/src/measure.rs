@@ -288,7 +288,9 @@ impl MeasureReport {
             "errors".into(),
             format!("training {training}, held out {held_out}, gap {gap} (estimate)"),
         ]);
-        self.model.notes.iter().for_each(|note| head.push(["note", note]));
+        let notes =
+            self.model.notes.iter().chain(&text::image_outputs(&self.model)).cloned().collect::<Vec<_>>();
+        notes.iter().for_each(|note| head.push(["note", note]));
         write!(out, "{head}")?;
         let mut table = Table::new([Side::Left, Side::Right, Side::Left, Side::Left]);
         table.push(["measure", "value", "guarantee", "direction"]);

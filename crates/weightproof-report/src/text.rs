@@ -1,7 +1,7 @@
 //! Text for people: what was asked, a table with the guarantee of every number, the first samples that fail.
 
 use crate::exact::BudgetReport;
-use crate::header::{Environment, Header, MethodReport, ModelReport, ThreatReport};
+use crate::header::{DataReport, Environment, Header, MethodReport, ModelReport, ScaleReport, ThreatReport};
 use crate::number::{exact, grouped, shape};
 use crate::report::{Record, Report, RunResult};
 use crate::table::{Side, Table};
@@ -42,15 +42,31 @@ fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
             shape(&data.shape)
         ),
     ]);
+    scale(data).into_iter().for_each(|line| table.push([String::new(), line]));
     for line in threat(&header.threat) {
         table.push(line);
     }
     table.push(["method".into(), method(&header.method)]);
     table.push(["property".into(), property(&header.method)]);
-    for note in &header.model.notes {
+    for note in header.model.notes.iter().chain(&image_outputs(&header.model)) {
         table.push(["note", note]);
     }
     write!(out, "{table}")
+}
+
+/// What the data were multiplied by.
+pub(crate) fn scale(data: &DataReport) -> Option<String> {
+    let ScaleReport { factor, bytes, reason } = data.scale.as_ref()?;
+    let kind = if *bytes { "u8 data" } else { "data" };
+    Some(format!("{kind} times {factor} ({reason})"))
+}
+
+/// What is said about the outputs where they are no list of classes.
+pub(crate) fn image_outputs(m: &ModelReport) -> Option<String> {
+    let shape = m.output_shape.as_deref()?;
+    Some(format!(
+        "the output has the shape {shape:?}: it is no list of classes, only --property deviation applies"
+    ))
 }
 
 /// The network in one line.
@@ -81,8 +97,15 @@ pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
     if t.activation_radius > 0.0 {
         more(format!("activation radius {}", exact(t.activation_radius)));
     }
-    for name in t.overrides.keys() {
-        more(format!("layer {name} has radii of its own, in a fixed ratio to the radius"));
+    for (name, own) in &t.overrides {
+        let of = if own.radius.is_some() { "radii" } else { "a radius of biases" };
+        more(format!("layer {name} has {of} of its own"));
+    }
+    if let Some(reference) = t.reference_radius {
+        more(format!(
+            "all radii of weights are scaled together: radius / {} is their multiple",
+            exact(reference)
+        ));
     }
     for assumption in &t.assumptions {
         more(format!("assumes: {assumption}"));
@@ -111,8 +134,11 @@ fn property(m: &MethodReport) -> String {
         "label" => "the given label keeps the largest output".into(),
         "prediction" => "the prediction of the unperturbed network does not change".into(),
         _ => {
-            let of = if m.logits { "in front of the final softmax " } else { "" };
-            format!("no output {of}moves by more than {}", m.tolerance.map_or_else(String::new, exact))
+            let most = m.tolerance.map_or_else(String::new, exact);
+            let before = m.logits_before.as_ref();
+            let logits =
+                before.map_or_else(String::new, |head| format!(", before {head}: a logit, not an output"));
+            format!("no output moves by more than {most}{logits}")
         }
     };
     format!("{}: {what}", m.property)

@@ -11,6 +11,7 @@ use weightproof::bounds::{EXACT, METHODS};
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::verdict::Precision;
+use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
 
 /// Settings of a command that runs over samples.
@@ -26,7 +27,7 @@ pub struct Config {
     pub property: Option<Property>,
     /// Largest allowed deviation.
     pub tolerance: Option<f64>,
-    /// Whether a deviation is meant of the outputs in front of a final softmax that was dropped.
+    /// Whether deviations are about the outputs before a Softmax that was left out.
     pub logits: bool,
     /// Floating-point type, if it was said.
     pub precision: Option<Precision>,
@@ -58,6 +59,8 @@ pub struct DataConfig {
     pub labels: Option<PathBuf>,
     /// Whether the first column of CSV is the label.
     pub csv_labels: bool,
+    /// Whether the first row of CSV names the columns: `auto`, `yes` or `no`.
+    pub csv_header: &'static str,
     /// Which part.
     pub split: &'static str,
     /// How many samples are skipped.
@@ -66,6 +69,9 @@ pub struct DataConfig {
     pub samples: Option<usize>,
     /// `nchw` or `nhwc`, if it was said.
     pub layout: Option<&'static str>,
+    /// Multiplies the data, if it was said; else [`choose`](crate::scale::choose) does.
+    #[serde(serialize_with = "as_text")]
+    pub scale: Option<Scale>,
     /// Subtracted from the data.
     pub mean: Option<Vec<f64>>,
     /// Divides the data.
@@ -80,15 +86,22 @@ impl Default for DataConfig {
             path: None,
             labels: None,
             csv_labels: true,
+            csv_header: "auto",
             split: "test",
             offset: 0,
             samples: None,
             layout: None,
+            scale: None,
             mean: None,
             std: None,
             batch: None,
         }
     }
+}
+
+/// A factor as it is written.
+fn as_text<S: Serializer>(scale: &Option<Scale>, serializer: S) -> Result<S::Ok, S::Error> {
+    scale.map(|scale| scale.to_string()).serialize(serializer)
 }
 
 /// A path as text; what is not Unicode becomes replacement characters.

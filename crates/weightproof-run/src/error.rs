@@ -71,19 +71,24 @@ pub enum RunError {
         /// Number of outputs.
         found: usize,
     },
-    /// The outputs form an image or a sequence.
-    #[error("property {}: expected an output of classes, found the shape {found:?}", property.name())]
-    NoClasses {
+    /// Deviations of outputs whose last operator was left out.
+    #[error(
+        "property deviation: expected the outputs of the network, found those before {head}, which is left out"
+    )]
+    DroppedHead {
+        /// The operator.
+        head: String,
+    },
+    /// A property about classes, of a network whose output is no list of them.
+    #[error(
+        "property {}: expected a network whose output is a list of classes, found an output of shape {shape:?}",
+        property.name()
+    )]
+    ImageOutput {
         /// The property.
         property: Property,
         /// Shape of the output.
-        found: Vec<usize>,
-    },
-    /// A deviation of the outputs in front of an operator that was dropped.
-    #[error("property deviation: expected a network that is read to its end, found the final {head} dropped")]
-    DroppedHead {
-        /// The operator and its node.
-        head: String,
+        shape: Vec<usize>,
     },
     /// Network, data and property do not fit together, or an engine stops.
     #[error("{message}")]
@@ -123,8 +128,8 @@ impl RunError {
             | RunError::Setting { .. }
             | RunError::Unlabelled { .. }
             | RunError::FewOutputs { .. }
-            | RunError::NoClasses { .. }
             | RunError::DroppedHead { .. }
+            | RunError::ImageOutput { .. }
             | RunError::Interrupted => None,
         }
     }

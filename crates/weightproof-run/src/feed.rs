@@ -13,8 +13,8 @@ pub struct FeedInfo {
     pub width: usize,
     /// How many there are, whatever part of them is read; `None` where only their end would tell.
     pub count: Option<usize>,
-    /// Whether they are bytes, divided by 255: inputs stay within `[0, 1]` when they move.
-    pub pixels: bool,
+    /// The range that inputs stay within when they move: that of bytes, times their scale.
+    pub range: Option<(f64, f64)>,
     /// Whether they have labels.
     pub labelled: bool,
 }

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod measure;
 pub mod radius;
 pub mod run;
+pub mod scale;
 pub mod session;
 pub mod source;
 pub mod threat;

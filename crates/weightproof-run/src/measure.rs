@@ -13,6 +13,7 @@ use rayon::ThreadPool;
 use serde::Serialize;
 use std::time::Instant;
 use weightproof::network::Network;
+use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::{Precision, Samples};
 use weightproof_measure::distance::changes;
@@ -154,6 +155,9 @@ pub fn run(
     config.check()?;
     if let Some(train) = &subject.train {
         apart(&subject.data.report, &train.report)?;
+    }
+    if let Some(shape) = &subject.model.output_shape {
+        return Err(RunError::ImageOutput { property: Property::Prediction, shape: shape.clone() });
     }
     let network = &subject.network;
     let precision = crate::config::precision(precision, network)?;

@@ -51,7 +51,7 @@ impl<F: Feed> Session<F> {
     /// # Errors
     /// When the property does not fit the data or the network.
     pub fn new(network: Network, model: ModelReport, feed: F, config: Config) -> Result<Self, RunError> {
-        let property = decide(&config, &feed, &network)?;
+        let property = decide(&config, &feed, &network, &model)?;
         let precision = config::precision(config.precision, &network)?;
         Ok(Session {
             network,
@@ -67,7 +67,7 @@ impl<F: Feed> Session<F> {
 
     /// Inputs stay within this range when they move.
     pub fn input_range(&self) -> Option<(f64, f64)> {
-        self.feed.info().pixels.then_some((0.0, 1.0))
+        self.feed.info().range
     }
 
     /// Number of classes that labels are checked against; `None` when labels play no role.
@@ -110,9 +110,7 @@ impl<F: Feed> Session<F> {
             precision: self.precision.name(),
             property: self.property.name(),
             tolerance: self.config.tolerance,
-            logits: self.config.logits
-                && self.property == Property::Deviation
-                && self.network.dropped_head().is_some(),
+            logits_before: self.model.dropped_head.clone().filter(|_| self.property == Property::Deviation),
             ..MethodReport::default()
         }
     }
@@ -143,7 +141,12 @@ impl<F: Feed> Session<F> {
 }
 
 /// The property, by default the label where there are labels.
-fn decide(config: &Config, feed: &impl Feed, network: &Network) -> Result<Property, RunError> {
+fn decide(
+    config: &Config,
+    feed: &impl Feed,
+    network: &Network,
+    model: &ModelReport,
+) -> Result<Property, RunError> {
     let info = feed.info();
     let property = match config.property {
         Some(Property::Label) if !info.labelled => {
@@ -153,21 +156,22 @@ fn decide(config: &Config, feed: &impl Feed, network: &Network) -> Result<Proper
         None if info.labelled => Property::Label,
         None => Property::Prediction,
     };
+    match (property, &model.dropped_head, &model.output_shape) {
+        (Property::Deviation, Some(head), _) if !config.logits => {
+            return Err(RunError::DroppedHead { head: head.clone() });
+        }
+        (Property::Label | Property::Prediction, _, Some(shape)) => {
+            return Err(RunError::ImageOutput { property, shape: shape.clone() });
+        }
+        (Property::Label | Property::Prediction | Property::Deviation, _, _) => {}
+    }
+    if config.logits && (property != Property::Deviation || model.dropped_head.is_none()) {
+        let expected = "the property deviation and a network whose last Softmax was left out";
+        return Err(RunError::setting("logits", expected, "another"));
+    }
     let outputs = network.output_width();
     if property.rows(outputs.max(1)) == 0 {
         return Err(RunError::FewOutputs { property, found: outputs });
-    }
-    match property {
-        Property::Label | Property::Prediction if !network.has_classes() => {
-            let found = network.nodes().last().map(|node| node.shape.clone()).unwrap_or_default();
-            return Err(RunError::NoClasses { property, found });
-        }
-        Property::Label | Property::Prediction => {}
-        Property::Deviation => {
-            if let Some(head) = network.dropped_head().filter(|_| !config.logits) {
-                return Err(RunError::DroppedHead { head: head.into() });
-            }
-        }
     }
     Ok(property)
 }

@@ -3,12 +3,17 @@
 use crate::RunError;
 use crate::config::{DataConfig, ModelConfig};
 use crate::feed::{Feed, FeedInfo};
+use crate::scale::{ChosenScale, choose};
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof::verdict::Samples;
-use weightproof_formats::data::{Batch, ChannelOrder, DataInfo, DataOptions, DataSet, Split, reorder};
+use weightproof_formats::data::{
+    Batch, ChannelOrder, CsvHeader, DataInfo, DataOptions, DataSet, Split, reorder,
+};
 use weightproof_formats::fingerprint::sha256;
-use weightproof_formats::network::{BatchNorm, LoadedNetwork, ReadOptions, parse_onnx, read_network_with};
+use weightproof_formats::network::{
+    BatchNorm, LoadedNetwork, OnnxNetwork, ReadOptions, read_network_with, read_onnx,
+};
 use weightproof_report::{DataReport, ModelReport};
 
 const MODEL: &[u8] = include_bytes!("../../../assets/mnist-784-128-64-32-10.onnx");
@@ -36,15 +41,17 @@ pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), RunErr
             (loaded, name, Some(path.display().to_string()))
         }
     };
-    let LoadedNetwork { network, notes, sha256, format } = loaded;
-    let report = ModelReport { notes, ..ModelReport::new(&network, &name, path, sha256, format) };
+    let LoadedNetwork { network, notes, dropped_head, sha256, format } = loaded;
+    let report =
+        ModelReport { notes, dropped_head, ..ModelReport::new(&network, &name, path, sha256, format) };
     Ok((network, report))
 }
 
 fn embedded_model() -> Result<LoadedNetwork, RunError> {
-    let parsed = parse_onnx(MODEL).map_err(|e| RunError::misfit(format!("{MODEL_NAME}: {e}")));
-    let (network, notes) = parsed?;
-    Ok(LoadedNetwork { network, notes, sha256: sha256(MODEL), format: "onnx" })
+    let parsed = read_onnx(MODEL, BatchNorm::default());
+    let OnnxNetwork { network, notes, dropped_head } =
+        parsed.map_err(|e| RunError::misfit(format!("{MODEL_NAME}: {e}")))?;
+    Ok(LoadedNetwork { network, notes, dropped_head, sha256: sha256(MODEL), format: "onnx" })
 }
 
 /// How samples of one shape become inputs of a network.
@@ -132,6 +139,7 @@ impl Fit {
 pub struct Source {
     data: DataSet,
     config: DataConfig,
+    scale: ChosenScale,
     /// The file that labels are blamed on.
     path: PathBuf,
     /// How the samples become inputs.
@@ -145,7 +153,7 @@ impl Source {
     /// # Errors
     /// Data that cannot be read or do not fit.
     pub fn open(config: &DataConfig, network: &Network, embedded_model: bool) -> Result<Self, RunError> {
-        let (data, path) = match &config.path {
+        let (mut data, path) = match &config.path {
             None => {
                 check_embedded(config, network, embedded_model)?;
                 (data(config)?, PathBuf::from(DATA_NAME))
@@ -154,7 +162,8 @@ impl Source {
         };
         let fit = Fit::new(&path.display().to_string(), &data.info().shape, network, config.layout)?;
         let path = config.labels.clone().unwrap_or(path);
-        Ok(Source { data, config: config.clone(), path, fit, batch: None })
+        let scale = scaled(&mut data, config, Some(network))?;
+        Ok(Source { data, config: config.clone(), scale, path, fit, batch: None })
     }
 
     /// What the data set is.
@@ -187,8 +196,8 @@ impl Source {
 
 impl Feed for Source {
     fn info(&self) -> FeedInfo {
-        let DataInfo { description, shape, count, pixels, labelled, .. } = self.data.info().clone();
-        FeedInfo { description, width: shape.iter().product(), count, pixels, labelled }
+        let DataInfo { description, shape, count, labelled, .. } = self.data.info().clone();
+        FeedInfo { description, width: shape.iter().product(), count, range: self.scale.range(), labelled }
     }
 
     fn advance(&mut self, most: usize, classes: Option<usize>) -> Result<Option<Samples<'_>>, RunError> {
@@ -198,11 +207,12 @@ impl Feed for Source {
 
     fn rewind(&mut self) -> Result<(), RunError> {
         self.data = data(&self.config)?;
+        self.data.set_scale(self.scale.scale);
         Ok(())
     }
 
     fn report(&self, samples: usize, offset: usize) -> Result<DataReport, RunError> {
-        describe(&self.data, samples, offset)
+        describe(&self.data, &self.scale, samples, offset)
     }
 }
 
@@ -215,7 +225,12 @@ fn samples(batch: &Batch) -> Samples<'_> {
 ///
 /// # Errors
 /// A file that can no longer be read.
-pub fn describe(data: &DataSet, samples: usize, offset: usize) -> Result<DataReport, RunError> {
+pub fn describe(
+    data: &DataSet,
+    scale: &ChosenScale,
+    samples: usize,
+    offset: usize,
+) -> Result<DataReport, RunError> {
     let info = data.info();
     Ok(DataReport {
         description: info.description.clone(),
@@ -224,8 +239,27 @@ pub fn describe(data: &DataSet, samples: usize, offset: usize) -> Result<DataRep
         offset,
         shape: info.shape.clone(),
         labelled: info.labelled,
+        scale: scale.report(),
         sha256: data.sha256()?,
     })
+}
+
+/// Samples that are looked at to tell the unit of bytes.
+const LOOKED_AT: usize = 256;
+
+/// Sets the factor that `data` are multiplied by, see [`choose`].
+///
+/// # Errors
+/// As [`choose`]; data that cannot be read.
+pub fn scaled(
+    data: &mut DataSet,
+    config: &DataConfig,
+    network: Option<&Network>,
+) -> Result<ChosenScale, RunError> {
+    let bytes = data.info().pixels;
+    let chosen = choose(config, bytes, network, || Ok(data.largest_ahead(LOOKED_AT, 1.0)?))?;
+    data.set_scale(chosen.scale);
+    Ok(chosen)
 }
 
 /// The samples that the settings name, or the embedded ones.
@@ -247,6 +281,16 @@ fn options(config: &DataConfig, path: &Path) -> DataOptions {
         offset: config.offset,
         samples: config.samples,
         csv_labels: config.csv_labels,
+        csv_header: csv_header(config.csv_header),
+    }
+}
+
+/// What a setting says about the first row of CSV: `yes`, `no`, else `auto`.
+pub fn csv_header(name: &str) -> CsvHeader {
+    match name {
+        "yes" => CsvHeader::Yes,
+        "no" => CsvHeader::No,
+        _ => CsvHeader::Auto,
     }
 }
 
@@ -342,8 +386,55 @@ mod tests {
         let data = DataSet::from_idx_bytes(bytes, None, "images").unwrap();
         let fit = Fit::new("images", &data.info().shape, &network, None).unwrap();
         let config = DataConfig::default();
-        let source = Source { data, config, path: "images".into(), fit, batch: None };
+        let scale = choose(&config, true, None, || Ok(None)).unwrap();
+        let source = Source { data, config, scale, path: "images".into(), fit, batch: None };
         (network, source)
+    }
+
+    /// A network whose first node is this scale of its input.
+    fn starts_with(scale: f64, shift: f64) -> Network {
+        let mut builder = NetworkBuilder::new(vec![2]);
+        let map = weightproof::network::Scale { scale: vec![scale; 2], shift: vec![shift; 2] };
+        let scaled = builder.scale("rescaling", 0, map).unwrap();
+        let dense = builder.dense("d", scaled, Matrix::zeros(2, 2), vec![0.0; 2]).unwrap();
+        builder.activation("r", dense, Activation::Relu).unwrap();
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn bytes_are_scaled_once() {
+        let plain = DataConfig::default();
+        let factor = |config: &DataConfig, network: &Network, largest| {
+            choose(config, true, Some(network), || Ok(Some(largest))).map(|c| c.scale.to_string())
+        };
+        let unscaled = starts_with(2.0, -1.0);
+        assert_eq!(factor(&plain, &unscaled, 200.0).unwrap(), "1/255");
+        // Rescaling and normalization of bytes inside of the network, as Keras, torchvision and Caffe have them.
+        for (scale, shift) in [(1.0 / 255.0, 0.0), (1.0 / 127.5, -1.0), (0.0171, -2.1), (1.0, -123.7)] {
+            assert_eq!(factor(&plain, &starts_with(scale, shift), 200.0).unwrap(), "1", "{scale} {shift}");
+        }
+        let normalized = |mean: f64, std: f64| DataConfig {
+            mean: Some(vec![mean]),
+            std: Some(vec![std]),
+            ..DataConfig::default()
+        };
+        for (mean, std, wanted) in
+            [(0.13, 0.31, "1/255"), (0.0, 255.0, "1"), (127.5, 127.5, "1"), (33.0, 1.0, "1")]
+        {
+            assert_eq!(factor(&normalized(mean, std), &unscaled, 200.0).unwrap(), wanted, "{mean} {std}");
+        }
+        assert!(factor(&normalized(0.5, 4.0), &unscaled, 200.0).is_err());
+        // Features of 0 and 1.
+        assert!(
+            factor(&plain, &unscaled, 1.0).unwrap_err().to_string().starts_with("scale: expected a number")
+        );
+        let given = DataConfig { scale: Some("1/2".parse().unwrap()), ..normalized(0.0, 255.0) };
+        assert_eq!(factor(&given, &starts_with(1.0 / 255.0, 0.0), 1.0).unwrap(), "1/2");
+        let range = |scale: &str| {
+            let config = DataConfig { scale: Some(scale.parse().unwrap()), ..DataConfig::default() };
+            choose(&config, true, None, || Ok(None)).unwrap().range()
+        };
+        assert_eq!((range("1/255"), range("1")), (Some((0.0, 1.0)), Some((0.0, 255.0))));
     }
 
     #[test]

@@ -38,21 +38,22 @@ impl ThreatConfig {
         ThreatConfig { model, radii, file }
     }
 
-    /// The sets of `network` at every radius, see [`ThreatModel::at`]; inputs stay within `input_range`.
+    /// The sets of `network` at every radius; inputs stay within `input_range`. Radii of single layers keep their ratio to the
+    /// radius of the file, see [`ThreatModel::at`].
     ///
     /// # Errors
     /// A radius that is missing or wrong, a layer that is not there.
     pub fn sets(&self, network: &Network, input_range: Option<(f64, f64)>) -> Result<Vec<SetAt>, RunError> {
         let own = self.model.kind.has_own_radius().then_some(1.0);
-        let radii: Vec<Option<f64>> = match self.radii.as_slice() {
-            [] => vec![self.model.radius.or(own)],
-            radii => radii.iter().copied().map(Some).collect(),
+        if self.radii.is_empty() {
+            let radius = self.model.radius.or(own);
+            return Ok(vec![SetAt { radius, set: self.resolve(&self.model, network, input_range)? }]);
+        }
+        let at = |&radius: &f64| {
+            let set = self.resolve(&self.model.at(radius), network, input_range)?;
+            Ok(SetAt { radius: Some(radius), set })
         };
-        let at = |radius: Option<f64>| {
-            let model = radius.map_or_else(|| self.model.clone(), |radius| self.model.at(radius));
-            Ok(SetAt { radius, set: self.resolve(&model, network, input_range)? })
-        };
-        radii.into_iter().map(at).collect()
+        self.radii.iter().map(at).collect()
     }
 
     /// The set at radius 1, which a search scales. Radii of single layers keep their ratio to the radius of the file.
@@ -118,6 +119,7 @@ pub fn parse(text: &str) -> Result<ThreatModel, RunError> {
 mod tests {
     use super::*;
     use weightproof::network::Activation;
+    use weightproof::threat::WeightSet;
     use weightproof_testkit::damage::damaged;
     use weightproof_testkit::networks::{Blueprint, Design};
 
@@ -134,6 +136,33 @@ bias-radius = 0.001
 [layer.dense1]
 radius = [0.001, 0.002]
 "#;
+
+    /// `--radius` and the search for radii mean the same set: the file's, times one factor.
+    #[test]
+    fn a_radius_multiplies_all_radii_of_the_file() {
+        let network = Blueprint::new(&[2, 3, 2], Activation::Relu, 1).build();
+        let of = |text: &str, radii: &[f64]| ThreatConfig::new(parse(text).unwrap(), radii.to_vec(), None);
+        let weights = |set: &PerturbationSet| set.layers.iter().map(|l| l.weight.clone()).collect::<Vec<_>>();
+        let uniform = |radius| WeightSet::uniform(radius, 3);
+        let rows = |radii: [f64; 2]| WeightSet::rows(radii.to_vec());
+        // What the file says beside the radii of dense1, and the set at radius 1.
+        for (head, at_one) in [
+            ("radius = 0.25", [uniform(1.0), rows([2.0, 1.0])]),
+            ("", [uniform(1.0), rows([0.5, 0.25])]),
+            ("radius = 0.0", [WeightSet::Fixed, rows([0.5, 0.25])]),
+        ] {
+            let text = format!(
+                "kind = \"absolute\"\n{head}\nbias-radius = 0.125\ninput-radius = 3.0\n[layer.dense1]\nradius = [0.5, 0.25]"
+            );
+            let unit = of(&text, &[]).unit_set(&network, None).unwrap();
+            for t in [0.5, 2.0] {
+                let set = of(&text, &[t]).sets(&network, None).unwrap().swap_remove(0).set;
+                assert_eq!(weights(&set), at_one.clone().map(|radius| radius.scaled(t)), "{head} at {t}");
+                assert_eq!(set, unit.scaled(t), "{head} at {t}");
+                assert_eq!((set.layers[0].bias[0], set.input_radius), (0.125, 3.0));
+            }
+        }
+    }
 
     /// A short fuzz: damaged files are read or refused with a message, and what is read makes sets or an error.
     #[test]

@@ -1,6 +1,6 @@
 //! Arguments of `train`.
 
-use super::{LayoutArg, SplitArg, positive, threads};
+use super::{HeaderArg, LayoutArg, SplitArg, positive, threads};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -45,6 +45,13 @@ pub struct TrainDataArgs {
     /// The first column of a .csv is data, not the label
     #[arg(long)]
     pub unlabelled_csv: bool,
+    /// Whether the first row of a .csv names the columns; auto: it does when it starts with no number
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub header: HeaderArg,
+    /// Factor that multiplies the data: a number, or a ratio such as 1/255 [default: 1/255 for u8 data, 1 for others and where --std
+    /// divides by 255]
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    pub scale: Option<String>,
     /// Which part of a folder or archive that has both
     #[arg(long, value_name = "PART", default_value = "train")]
     pub split: SplitArg,

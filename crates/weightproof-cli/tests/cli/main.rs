@@ -6,6 +6,7 @@ mod command_line;
 mod docs;
 mod exact;
 mod experiments;
+mod input;
 mod meaning;
 mod measure;
 mod oracle;

@@ -48,9 +48,9 @@ fn deviations_in_front_of_a_dropped_head_are_asked_for() {
     assert!(refused.stderr.contains("LogSoftmax") && refused.stderr.contains("--logits"), "{refused:?}");
     let meant = run(&["--property", "deviation", "--tolerance", "0.4", "--logits"]);
     assert_eq!(meant.code, Some(0), "{meant:?}");
-    assert!(meant.stdout.contains("in front of the final softmax"), "{meant:?}");
+    assert!(meant.stdout.contains("before LogSoftmax"), "{meant:?}");
     let json = run(&["--property", "deviation", "--tolerance", "0.4", "--logits", "--format", "json"]);
-    assert!(json.stdout.contains("\"logits\":true"), "{json:?}");
+    assert!(json.stdout.contains("\"logits_before\":\"LogSoftmax"), "{json:?}");
     assert_ne!(run(&["--property", "prediction"]).code, Some(2));
 }
 

@@ -1,6 +1,6 @@
 //! CSV: one sample per line, numbers separated by commas, the label first.
 //!
-//! A first line whose first field is no number, or none of whose fields is one, is a header. Blank lines are skipped.
+//! Whether the first line is a header is said by [`CsvHeader`]. Blank lines are skipped.
 //! Lines have a maximal length, unlike the records of general CSV, whose quotes may span lines: memory stays flat.
 
 use super::MAX_SAMPLE_VALUES;
@@ -11,6 +11,21 @@ use std::io::{BufRead, BufReader, Read};
 
 /// Longest line in bytes.
 const MAX_LINE: u64 = 1 << 26;
+
+/// Whether the first line names the columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CsvHeader {
+    /// It does when its first field is no number. Numbers that look like those of columns, such as `0,1,2`, are an error, because
+    /// they may be either: a header that is read as a sample, or a sample that is lost, is never the right guess.
+    #[default]
+    Auto,
+    /// It does when its first field is no number; numbers are a sample. For files of labels, which mostly start with small numbers.
+    Words,
+    /// It does.
+    Yes,
+    /// It is a sample.
+    No,
+}
 
 /// A reader of numbers separated by commas.
 pub struct CsvReader<R> {
@@ -26,11 +41,19 @@ impl<R: Read> CsvReader<R> {
     /// Reads up to the first sample, which tells the number of fields; `labelled` if the first one is the label.
     ///
     /// # Errors
-    /// No samples, or only labels.
-    pub fn new(source: R, labelled: bool) -> Result<Self, DataError> {
+    /// No samples, or only labels; a first line that may be a header or a sample.
+    pub fn new(source: R, labelled: bool, header: CsvHeader) -> Result<Self, DataError> {
         let mut lines = Lines { source: BufReader::with_capacity(1 << 16, source), line: Vec::new(), row: 0 };
         let mut pending = lines.next()?;
-        if pending && is_header(&lines.line) {
+        let skipped = match header {
+            CsvHeader::Auto | CsvHeader::Words => is_header(&lines.line),
+            CsvHeader::Yes => true,
+            CsvHeader::No => false,
+        };
+        if pending && header == CsvHeader::Auto {
+            check_clear(&lines)?;
+        }
+        if pending && skipped {
             pending = lines.next()?;
         }
         if !pending {
@@ -173,6 +196,40 @@ fn is_header(line: &[u8]) -> bool {
     line.split(|&b| b == b',').next().is_none_or(|field| number(field).is_none())
 }
 
+/// An error when the first line may be a header as well as a sample: its numbers, or those behind its first one, count columns.
+fn check_clear<R>(lines: &Lines<R>) -> Result<(), DataError> {
+    let numbers: Option<Vec<f64>> = lines.line.split(|&b| b == b',').map(number).collect();
+    let Some(numbers) = numbers else { return Ok(()) };
+    let behind_a_label = numbers.len() > 3 && counts_columns(&numbers[1..]);
+    if !(counts_columns(&numbers) || behind_a_label) {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&lines.line[..lines.line.len().min(30)]).into_owned();
+    let found = if lines.line.len() > 30 { format!("{text}…") } else { text };
+    let expected = "names of columns or a sample, not numbers that may be either";
+    Err(DataError::new(format!("row {}", lines.row), expected, found).with_hint(
+        "--header yes (in Python header=\"yes\") if it names the columns, as pandas writes them for arrays; --header no if it is a \
+         sample",
+    ))
+}
+
+/// Whether numbers count columns: steps that are all the same and above zero, or ascending integers from 0 on; of one or two numbers
+/// only 0 and 0, 1.
+fn counts_columns(numbers: &[f64]) -> bool {
+    let steps = || numbers.windows(2).map(|pair| pair[1] - pair[0]);
+    match numbers {
+        [] => false,
+        [one] => *one == 0.0,
+        [first, second] => (*first, *second) == (0.0, 1.0),
+        [first, second, ..] => {
+            let step = second - first;
+            let even = steps().all(|other| (other - step).abs() <= 1e-6 * step);
+            let integers = numbers.iter().all(|v| *v >= 0.0 && v.fract() == 0.0);
+            steps().all(|step| step > 0.0) && (even || integers)
+        }
+    }
+}
+
 fn excerpt(field: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(&field[..field.len().min(160)]).chars().take(40).collect();
     format!("{text:?}")
@@ -183,7 +240,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, labelled: bool) -> Result<Rows, DataError> {
-        CsvReader::new(text.as_bytes(), labelled)?.read_rows(100).map(Option::unwrap)
+        CsvReader::new(text.as_bytes(), labelled, CsvHeader::Auto)?.read_rows(100).map(Option::unwrap)
     }
 
     #[test]
@@ -195,8 +252,35 @@ mod tests {
     }
 
     #[test]
+    fn a_header_of_numbers_is_neither_read_nor_dropped_unasked() {
+        let read = |text: &str, labelled, header| {
+            CsvReader::new(text.as_bytes(), labelled, header)?.read_rows(9).map(Option::unwrap)
+        };
+        // As pandas writes arrays, a label before an array, chosen columns, and wavelengths.
+        for text in [
+            "0,1,2\n3,4,6",
+            "0,0,1,2\n3,4,5,7",
+            "0,2,7\n1,1,1",
+            "400,402,404\n1,2,9",
+            "0,1\n2,2",
+            "\"0\",\"1\",\"2\"\n3,1,1",
+        ] {
+            let error = read(text, true, CsvHeader::Auto).unwrap_err().to_string();
+            assert!(error.starts_with("row 1: expected names of columns or a sample"), "{text}: {error}");
+            assert_eq!(read(text, true, CsvHeader::Yes).unwrap().count, 1, "{text}");
+            if !text.starts_with("4") {
+                assert_eq!(read(text, true, CsvHeader::No).unwrap().count, 2, "{text}");
+            }
+        }
+        assert!(read("0\n0.5", false, CsvHeader::Auto).is_err());
+        for text in ["7,0,0,0\n1,2,3,4", "5,3.1,2.2\n1,2,3", "1,2\n3,4"] {
+            assert_eq!(read(text, true, CsvHeader::Auto).unwrap().count, 2, "{text}");
+        }
+    }
+
+    #[test]
     fn batches_and_skips() {
-        let mut reader = CsvReader::new("1,10\n2,20\n3,30\n".as_bytes(), true).unwrap();
+        let mut reader = CsvReader::new("1,10\n2,20\n3,30\n".as_bytes(), true, CsvHeader::Auto).unwrap();
         assert_eq!(reader.shape(), [1]);
         assert_eq!(reader.skip(1).unwrap(), 1);
         assert_eq!(reader.read_rows(1).unwrap().unwrap().values, [20.0]);
@@ -208,7 +292,7 @@ mod tests {
     fn errors_name_row_and_column() {
         for (text, message) in [
             ("1,2\n1,2,3", "row 2, column 3: expected 2 fields as in the first row, found 3 fields"),
-            ("1,2,3\n1,2", "row 2, column 3: expected 3 fields as in the first row, found 2 fields"),
+            ("1,3,2\n1,2", "row 2, column 3: expected 3 fields as in the first row, found 2 fields"),
             ("l,x\n1,2\n1,x", "row 3, column 2: expected a finite number, found \"x\""),
             ("1,nan", "row 1, column 2: expected a finite number, found \"nan\""),
             ("1,1e999", "row 1, column 2: expected a finite number, found \"1e999\""),
@@ -222,12 +306,18 @@ mod tests {
             assert_eq!(read(text, true).unwrap_err().to_string(), message);
         }
         let bytes = b"1,2\n1,\xff\xfe\n".as_slice();
-        assert!(CsvReader::new(bytes, true).unwrap().read_rows(9).is_err());
+        assert!(CsvReader::new(bytes, true, CsvHeader::No).unwrap().read_rows(9).is_err());
     }
 
     #[test]
     fn a_line_without_an_end_does_not_fill_the_memory() {
         let endless = std::io::repeat(b'1');
-        assert!(CsvReader::new(endless, true).err().unwrap().to_string().contains("a longer line"));
+        assert!(
+            CsvReader::new(endless, true, CsvHeader::Auto)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("a longer line")
+        );
     }
 }

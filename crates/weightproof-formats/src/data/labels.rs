@@ -1,7 +1,7 @@
 //! Labels in a file of their own: NPY, IDX, or text with one label per line.
 
 use super::array::ArrayReader;
-use super::csv::CsvReader;
+use super::csv::{CsvHeader, CsvReader};
 use super::samples::SampleReader;
 use super::source::{self, Opened};
 use super::{idx, npy};
@@ -39,7 +39,7 @@ impl LabelReader {
         } else if head.starts_with(b"PK") || head.contains(&0) {
             Err(DataError::new("first bytes", "an NPY or IDX file, or text", head.escape_ascii().to_string()))
         } else {
-            CsvReader::new(source, false).map(|reader| Box::new(reader) as _)
+            CsvReader::new(source, false, CsvHeader::Words).map(|reader| Box::new(reader) as _)
         };
         let reader = reader.map_err(|e| e.in_file(&path))?;
         LabelReader::from_samples(reader, path)

@@ -17,16 +17,18 @@ mod npy;
 mod npz;
 mod open;
 mod samples;
+mod scale;
 mod source;
 
 pub use array::ArrayReader;
 pub use cifar::{CifarKind, CifarReader};
-pub use csv::CsvReader;
+pub use csv::{CsvHeader, CsvReader};
 pub use element::Element;
 pub use labels::LabelReader;
 pub use layout::{ChannelOrder, reorder};
 pub use npz::{Member, MemberSource, members};
 pub use samples::{Rows, SampleReader};
+pub use scale::Scale;
 pub use source::Source;
 
 use crate::error::{DataError, FormatError};
@@ -68,6 +70,8 @@ pub struct DataOptions {
     pub samples: Option<usize>,
     /// Whether the first column of a `.csv` is the label.
     pub csv_labels: bool,
+    /// Whether the first line of a `.csv` names the columns.
+    pub csv_header: CsvHeader,
 }
 
 impl DataOptions {
@@ -80,6 +84,7 @@ impl DataOptions {
             offset: 0,
             samples: None,
             csv_labels: true,
+            csv_header: CsvHeader::Auto,
         }
     }
 }
@@ -95,7 +100,7 @@ pub struct DataInfo {
     pub shape: Vec<usize>,
     /// Samples in the data set, whatever part of it is read; `None` where only the end of the file would tell.
     pub count: Option<usize>,
-    /// Whether the data are bytes, divided by 255.
+    /// Whether the data are bytes; they are multiplied by 1/255 unless [`DataSet::set_scale`] says otherwise.
     pub pixels: bool,
     /// Whether the samples have labels.
     pub labelled: bool,
@@ -146,6 +151,9 @@ pub struct DataSet {
     path: PathBuf,
     origin: Origin,
     reader: Box<dyn SampleReader + Send>,
+    scale: Scale,
+    /// Rows that were read to look at them, and are given out first.
+    ahead: Option<Rows>,
     labels: Option<LabelReader>,
     first: usize,
     next: usize,
@@ -213,7 +221,8 @@ impl DataSet {
         {
             return Err(labels::wrong_count(samples, found).in_file(labels.path()));
         }
-        Ok(DataSet { info, path, origin, reader, labels, first: 0, next: 0, end: None })
+        let scale = if info.pixels { Scale::BYTES } else { Scale::ONE };
+        Ok(DataSet { info, path, origin, reader, scale, ahead: None, labels, first: 0, next: 0, end: None })
     }
 
     /// What the data set is.
@@ -221,11 +230,52 @@ impl DataSet {
         &self.info
     }
 
+    /// Multiplies all samples by another factor than 1/255 for bytes and 1 for other numbers.
+    pub fn set_scale(&mut self, scale: Scale) {
+        self.scale = scale;
+    }
+
+    /// The largest number among the next samples as the file has them: of at least `samples` of them where there are so many, or
+    /// as many as have one above `enough`. They are still given out afterwards.
+    ///
+    /// # Errors
+    /// As [`DataSet::next_batch`].
+    pub fn largest_ahead(&mut self, samples: usize, enough: f64) -> Result<Option<f64>, FormatError> {
+        let width: usize = self.info.shape.iter().product();
+        let wanted = self.end.map_or(usize::MAX, |end| end.saturating_sub(self.next));
+        let wanted = wanted.min(samples).min((MAX_BATCH_VALUES / width).max(1));
+        let mut rows = self.ahead.take().unwrap_or_default();
+        let largest = |rows: &Rows| rows.values.iter().copied().reduce(f64::max);
+        while rows.count < wanted && !largest(&rows).is_some_and(|largest| largest > enough) {
+            let more = self.reader.read_rows(wanted - rows.count).map_err(|e| e.in_file(&self.path))?;
+            let Some(more) = more else { break };
+            rows.append(more);
+        }
+        let found = largest(&rows);
+        self.ahead = (rows.count > 0).then_some(rows);
+        Ok(found)
+    }
+
+    /// The next rows, at least one and at most `most`; `None` after the last.
+    fn next_rows(&mut self, most: usize, width: usize) -> Result<Option<Rows>, FormatError> {
+        match self.ahead.take() {
+            None => self.reader.read_rows(most).map_err(|e| e.in_file(&self.path)),
+            Some(mut rows) => {
+                self.ahead = rows.split_off(most, width);
+                Ok(Some(rows))
+            }
+        }
+    }
+
     /// The data set from sample `offset` of what is left, at most `samples` of them.
     ///
     /// # Errors
     /// No samples are left: `samples` is 0, or `offset` is not less than their number.
+    ///
+    /// # Panics
+    /// After [`DataSet::largest_ahead`], which reads what would be skipped.
     pub fn select(mut self, offset: usize, samples: Option<usize>) -> Result<DataSet, FormatError> {
+        assert!(self.ahead.is_none(), "samples are skipped before they are looked at");
         if samples == Some(0) {
             return Err(DataError::new("number of samples", "at least 1", "0").in_file(&self.path));
         }
@@ -262,15 +312,19 @@ impl DataSet {
         let wanted = wanted.min(max.max(1)).min((MAX_BATCH_VALUES / width).max(1));
         let mut rows = Rows::default();
         while rows.count < wanted {
-            let more = self.reader.read_rows(wanted - rows.count).map_err(|e| e.in_file(&self.path))?;
-            let Some(more) = more else { break };
+            let Some(more) = self.next_rows(wanted - rows.count, width)? else { break };
             rows.append(more);
         }
         if rows.count == 0 {
             return self.finish(wanted).map(|()| None);
         }
-        if self.info.pixels {
-            rows.values.iter_mut().for_each(|value| *value /= 255.0);
+        if self.scale != Scale::ONE {
+            rows.values.iter_mut().for_each(|value| *value = self.scale.of(*value));
+            if let Some(at) = rows.values.iter().position(|value| !value.is_finite()) {
+                let place = format!("sample {}", self.next + at / width);
+                let expected = format!("numbers that are finite after they are multiplied by {}", self.scale);
+                return Err(DataError::new(place, expected, "a larger one").in_file(&self.path));
+            }
         }
         let labels = match &mut self.labels {
             Some(labels) => Some(labels.read(self.next, rows.count)?),

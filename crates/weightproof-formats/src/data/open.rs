@@ -64,7 +64,7 @@ fn open_file(
         }
         Some(Format::Csv) => {
             let labelled = options.csv_labels && labels.is_none();
-            (Box::new(CsvReader::new(source, labelled).map_err(at)?), labels, "csv")
+            (Box::new(CsvReader::new(source, labelled, options.csv_header).map_err(at)?), labels, "csv")
         }
         None => {
             let found = head.escape_ascii().to_string();

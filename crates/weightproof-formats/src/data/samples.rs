@@ -2,7 +2,7 @@
 
 use crate::error::DataError;
 
-/// Consecutive samples as they are in the file, bytes not yet divided by 255.
+/// Consecutive samples as they are in the file, not yet multiplied by their scale.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     /// How many samples.
@@ -14,6 +14,20 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// Keeps the first `count` samples of `width` values, and returns the others if there are any.
+    pub(crate) fn split_off(&mut self, count: usize, width: usize) -> Option<Rows> {
+        if count >= self.count {
+            return None;
+        }
+        let rest = Rows {
+            count: self.count - count,
+            values: self.values.split_off(count * width),
+            labels: self.labels.as_mut().map(|labels| labels.split_off(count)),
+        };
+        self.count = count;
+        Some(rest)
+    }
+
     /// Appends what was read next from the same reader.
     pub(crate) fn append(&mut self, more: Rows) {
         if self.count == 0 {

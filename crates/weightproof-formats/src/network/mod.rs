@@ -7,8 +7,8 @@ mod steps;
 mod write;
 
 pub use onnx::{
-    MAX_OPSET, MIN_OPSET, OnnxError, SUPPORTED_OPERATORS, SupportedOperator, encode_onnx, parse_onnx,
-    parse_onnx_with,
+    MAX_OPSET, MIN_OPSET, OnnxError, OnnxNetwork, SUPPORTED_OPERATORS, SupportedOperator, encode_onnx,
+    parse_onnx, parse_onnx_with, read_onnx,
 };
 pub use safetensors::{
     SafetensorsError, encode_safetensors, parse_safetensors, parse_safetensors_with, write_safetensors,
@@ -36,6 +36,8 @@ pub struct LoadedNetwork {
     pub network: Network,
     /// What was left out or taken in a certain way, for the user to read.
     pub notes: Vec<String>,
+    /// The last operator, when it was left out: a Softmax or LogSoftmax. Outputs are then those before it.
+    pub dropped_head: Option<String>,
     /// SHA-256 of the file with the weights, in hexadecimal.
     pub sha256: String,
     /// `onnx` or `safetensors`.
@@ -67,15 +69,11 @@ pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNet
     match extension(path).as_str() {
         "onnx" => {
             let bytes = read_file(path, MAX_FILE)?;
-            let parsed = parse_onnx_with(&bytes, options.batch_norm)
+            let parsed = read_onnx(&bytes, options.batch_norm)
                 .map_err(|source| FormatError::Onnx { path: path.into(), source });
-            let (network, notes) = parsed?;
-            Ok(LoadedNetwork {
-                notes: with_precision(&network, notes),
-                network,
-                sha256: sha256(&bytes),
-                format: "onnx",
-            })
+            let OnnxNetwork { network, notes, dropped_head } = parsed?;
+            let notes = with_precision(&network, notes);
+            Ok(LoadedNetwork { network, notes, dropped_head, sha256: sha256(&bytes), format: "onnx" })
         }
         "safetensors" => {
             let beside = path.with_extension("toml");
@@ -88,8 +86,9 @@ pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNet
                 FormatError::Safetensors { path: path.into(), source }
             });
             let (network, notes) = parsed?;
+            let (sha256, format) = (sha256(&bytes), "safetensors");
             let notes = with_precision(&network, notes);
-            Ok(LoadedNetwork { network, notes, sha256: sha256(&bytes), format: "safetensors" })
+            Ok(LoadedNetwork { network, notes, dropped_head: None, sha256, format })
         }
         found => Err(FormatError::Extension { path: path.into(), expected: EXTENSIONS, found: found.into() }),
     }

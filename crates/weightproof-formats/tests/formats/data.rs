@@ -377,3 +377,25 @@ fn complete_mnist_and_cifar() {
         batch.check_labels(10, &shared).unwrap();
     }
 }
+
+/// Samples that were looked at are given out once, in whatever batches they are read, times the scale.
+#[test]
+fn looking_ahead_takes_nothing_away() {
+    let mut bytes = vec![0, 0, 8, 2, 0, 0, 0, 5, 0, 0, 0, 2];
+    bytes.extend([0, 1, 1, 0, 7, 2, 9, 9, 4, 3]);
+    let open = || DataSet::from_idx_bytes(bytes.clone(), None, "bytes").unwrap();
+    let mut read = open();
+    let whole = read.next_batch(10).unwrap().unwrap().inputs;
+    assert_eq!(whole[..2], [0.0, 1.0 / 255.0]);
+    for batch in [1, 2, 4, 10] {
+        let mut data = open().select(1, Some(3)).unwrap();
+        assert_eq!(data.largest_ahead(1, 1.0).unwrap(), Some(1.0));
+        assert_eq!(data.largest_ahead(10, 1.0).unwrap(), Some(9.0));
+        data.set_scale("2".parse().unwrap());
+        let mut found = Vec::new();
+        while let Some(batch) = data.next_batch(batch).unwrap() {
+            found.extend(batch.inputs);
+        }
+        assert_eq!(found, [2.0, 0.0, 14.0, 4.0, 18.0, 18.0], "{batch}");
+    }
+}

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::io::{Cursor, Write};
 use weightproof_formats::data::{
-    ArrayReader, CifarKind, CifarReader, CsvReader, DataOptions, DataSet, SampleReader, members,
+    ArrayReader, CifarKind, CifarReader, CsvHeader, CsvReader, DataOptions, DataSet, SampleReader, members,
 };
 use weightproof_formats::{DataError, FormatError};
 
@@ -122,7 +122,7 @@ fn cifar() {
 fn csv() {
     let seed = b"label,a,b\n1,0.5,1e-3\n0,\"2\",-3\n2,4,5\n";
     for labelled in [true, false] {
-        fuzz("csv", seed, |bytes, i| drain(CsvReader::new(bytes.as_slice(), labelled)?, i));
+        fuzz("csv", seed, |bytes, i| drain(CsvReader::new(bytes.as_slice(), labelled, CsvHeader::Auto)?, i));
     }
 }
 

@@ -70,8 +70,18 @@ pub struct Data {
     pub shape: Vec<usize>,
     /// Whether the samples have labels.
     pub labelled: bool,
+    /// What the numbers of the file were multiplied by.
+    #[serde(default)]
+    pub scale: Option<DataScale>,
     /// SHA-256 of the samples' file, in hexadecimal.
     pub sha256: String,
+}
+
+/// What the numbers of the data were multiplied by.
+#[derive(Clone, Debug, Deserialize)]
+pub struct DataScale {
+    /// The factor, as it is written.
+    pub factor: String,
 }
 
 /// The threat model of a result.

@@ -76,7 +76,6 @@ pub enum NetworkError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     nodes: Vec<Node>,
-    dropped_head: Option<String>,
     float64: bool,
 }
 
@@ -137,17 +136,6 @@ impl Network {
             builder.push(&node.name, node.layer.clone(), inputs, node.shape.clone())?;
         }
         Ok(Network { nodes: builder.finish()?.nodes, ..self.clone() })
-    }
-
-    /// The last operator of the file, when outputs are the numbers in front of it: a softmax keeps the order of the classes, so that
-    /// [`Property::Label`](crate::property::Property::Label) and `Prediction` are the file's, but deviations are not.
-    pub fn dropped_head(&self) -> Option<&str> {
-        self.dropped_head.as_deref()
-    }
-
-    /// The network, whose file ends with the operator `head` behind its outputs.
-    pub fn with_dropped_head(self, head: Option<String>) -> Network {
-        Network { dropped_head: head, ..self }
     }
 
     /// Whether the file computes in float64: f32 has not its parameters, and a bound that is computed with others is about another
@@ -346,7 +334,7 @@ impl NetworkBuilder {
     /// # Errors
     /// When there are no weights, or no activation.
     pub fn finish(self) -> Result<Network, NetworkError> {
-        let network = Network { nodes: self.nodes, dropped_head: None, float64: false };
+        let network = Network { nodes: self.nodes, float64: false };
         if network.affine_layers().next().is_none() {
             return Err(NetworkError::NoWeights);
         }

@@ -2,7 +2,7 @@
 
 use super::format;
 use super::kind::Parameters;
-use super::outward::product_up;
+use super::outward::{product_up, quotient_up};
 use super::{Kind, LayerSet, NumberFormat, PerturbationSet};
 use crate::network::{Affine, Network};
 use serde::{Deserialize, Serialize};
@@ -168,13 +168,7 @@ impl ThreatModel {
     /// The model at `radius`: radii of single layers keep their ratio to the model's own radius, or are multiplied by `radius`
     /// where it has none. Radii that are given for biases alone stay, as do those of inputs and activations.
     pub fn at(&self, radius: f64) -> ThreatModel {
-        // Rounded up, and exactly 1 at the model's own radius.
-        let own = self.radius.filter(|own| *own > 0.0);
-        let factor = match own {
-            Some(own) if own == radius => 1.0,
-            Some(own) => (radius / own).next_up(),
-            None => radius,
-        };
+        let factor = quotient_up(radius, self.radius.filter(|own| *own > 0.0).unwrap_or(1.0));
         let scaled = |value: &RadiusValue| match value {
             RadiusValue::One(r) => RadiusValue::One(product_up(factor, *r)),
             RadiusValue::PerRow(rows) => {
@@ -185,8 +179,9 @@ impl ThreatModel {
             let radius = own.radius.as_ref().map(scaled);
             (name.clone(), LayerOverride { radius, bias_radius: own.bias_radius })
         });
-        // A radius of 0 is one that nothing scales.
-        let global = if self.radius == Some(0.0) { 0.0 } else { radius };
+        // A radius of 0 beside those of layers is one that nothing scales.
+        let others_stay = self.radius == Some(0.0) && self.layer.values().any(|own| own.radius.is_some());
+        let global = if others_stay { 0.0 } else { radius };
         ThreatModel { radius: Some(global), layer: layer.collect(), ..self.clone() }
     }
 

@@ -60,9 +60,28 @@ pub fn parse_onnx(bytes: &[u8]) -> Result<(Network, Vec<String>), OnnxError> {
 /// As [`parse_onnx`], with a choice of what becomes of batch normalization.
 ///
 /// # Errors
+/// As [`read_onnx`].
+pub fn parse_onnx_with(bytes: &[u8], batch_norm: BatchNorm) -> Result<(Network, Vec<String>), OnnxError> {
+    read_onnx(bytes, batch_norm).map(|OnnxNetwork { network, notes, .. }| (network, notes))
+}
+
+/// An ONNX model as a network.
+#[derive(Clone, Debug)]
+pub struct OnnxNetwork {
+    /// The network.
+    pub network: Network,
+    /// What was left out or taken in a certain way.
+    pub notes: Vec<String>,
+    /// The last operator, when it was left out: a Softmax or LogSoftmax. Outputs are then those before it.
+    pub dropped_head: Option<String>,
+}
+
+/// Reads an ONNX model.
+///
+/// # Errors
 /// [`OnnxError`], naming the node or tensor, for damaged models and for everything that is not supported. No bytes make
 /// this function panic or allocate more than a fixed multiple of their number (plus 128 MiB).
-pub fn parse_onnx_with(bytes: &[u8], batch_norm: BatchNorm) -> Result<(Network, Vec<String>), OnnxError> {
+pub fn read_onnx(bytes: &[u8], batch_norm: BatchNorm) -> Result<OnnxNetwork, OnnxError> {
     if bytes.is_empty() {
         return Err(OnnxError::Decode { detail: "expected a model, found no bytes".into() });
     }

@@ -1,6 +1,5 @@
 //! Follows the values of a graph, node by node.
 
-use super::OnnxError;
 use super::dense::width;
 use super::fold;
 use super::input::{check_declared_width, sample_shape};
@@ -11,10 +10,11 @@ use super::order::Plan;
 use super::proto::GraphProto;
 use super::shape;
 use super::tensor::{Element, Tensor};
+use super::{OnnxError, OnnxNetwork};
 use crate::network::sketch::{BatchNorm, Sketch};
 use std::collections::HashMap;
 use std::rc::Rc;
-use weightproof::network::{Activation, Network};
+use weightproof::network::Activation;
 
 /// What a name of the graph stands for.
 #[derive(Clone)]
@@ -68,7 +68,7 @@ pub fn read(
     opset: i64,
     budget: Budget,
     batch_norm: BatchNorm,
-) -> Result<(Network, Vec<String>), OnnxError> {
+) -> Result<OnnxNetwork, OnnxError> {
     let plan = Plan::new(graph)?;
     let (dims, element) = sample_shape(plan.input)?;
     let sketch = Sketch::new(shape::without_batch(&dims));
@@ -99,7 +99,7 @@ pub fn read(
 }
 
 impl<'a> Reader<'a> {
-    fn finish(mut self, batch_norm: BatchNorm) -> Result<(Network, Vec<String>), OnnxError> {
+    fn finish(mut self, batch_norm: BatchNorm) -> Result<OnnxNetwork, OnnxError> {
         let output = self.values.remove(self.plan.output);
         let Some(Value::Computed(output)) = output else {
             let expected = "an output that depends on the input".into();
@@ -114,7 +114,11 @@ impl<'a> Reader<'a> {
         self.sketch.simplify(output.layer);
         let (network, notes) = self.sketch.build(output.layer)?;
         self.notes.extend(notes);
-        Ok((network.with_dropped_head(output.softmax).with_float64(self.float64), self.notes))
+        Ok(OnnxNetwork {
+            network: network.with_float64(self.float64),
+            notes: self.notes,
+            dropped_head: output.softmax,
+        })
     }
 
     /// The outputs of `op` that have a value: the first one, except where an operator has several of equal rank.

@@ -9,7 +9,7 @@ mod simplify;
 
 pub use batch_norm::{BatchNorm, Normalization};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Affine, Gather, Layer, Network, NetworkBuilder, NetworkError, Scale};
 
@@ -223,24 +223,52 @@ impl Sketch {
         readers
     }
 
-    /// The network that ends with `output`, and notes on parameters that several layers share.
+    /// Names for layers with parameters whose name in the file is not theirs alone: `same` twice becomes `same_1` and `same_2`, so
+    /// that `same` alone names none of them. Each such name is told in a note.
+    fn numbered(&self, wanted: &[bool], notes: &mut Vec<String>) -> HashMap<usize, String> {
+        let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, sketched) in self.layers.iter().enumerate() {
+            if wanted[at] && sketched.layer.affine().is_some() {
+                places.entry(&sketched.name).or_default().push(at);
+            }
+        }
+        let mut taken: HashSet<String> = self.layers.iter().map(|layer| layer.name.clone()).collect();
+        let mut numbered = HashMap::new();
+        for (name, places) in places.into_iter().filter(|(_, places)| places.len() > 1) {
+            let mut numbers = 1..;
+            let mut fresh =
+                || numbers.by_ref().map(|k| format!("{name}_{k}")).find(|n| taken.insert(n.clone()));
+            let names: Vec<String> = places.iter().filter_map(|_| fresh()).collect();
+            notes.push(format!(
+                "{} layers of the file have the name {name}: they are called {}, in their order",
+                places.len(),
+                names.join(", ")
+            ));
+            numbered.extend(places.into_iter().zip(names));
+        }
+        numbered
+    }
+
+    /// The network that ends with `output`, and notes on parameters that several layers share and on names that were not unique.
     ///
     /// # Errors
     /// When the numbers or shapes do not make a network.
     pub fn build(self, output: usize) -> Result<(Network, Vec<String>), NetworkError> {
         let wanted = self.wanted(output);
+        let mut notes = Vec::new();
+        let numbered = self.numbered(&wanted, &mut notes);
         let inputs: Vec<Vec<usize>> =
             self.layers.iter().map(|l| l.inputs.iter().map(|&i| self.resolve(i)).collect()).collect();
-        let mut layers = self.layers.into_iter().zip(inputs).zip(wanted);
-        let input_shape = layers.next().map_or(vec![], |((input, _), _)| input.shape);
+        let mut layers = self.layers.into_iter().zip(inputs).zip(wanted).enumerate();
+        let input_shape = layers.next().map_or(vec![], |(_, ((input, _), _))| input.shape);
         let mut builder = NetworkBuilder::new(input_shape);
         let mut names = HashMap::from([("input".to_string(), 2)]);
         let mut readers: BTreeMap<String, Vec<String>> = BTreeMap::new();
         // Number in the network of every layer that was added.
         let mut places = vec![0];
-        for ((sketched, inputs), wanted) in layers {
+        for (at, ((sketched, inputs), wanted)) in layers {
             if wanted {
-                let name = unique(&mut names, &sketched.name);
+                let name = unique(&mut names, numbered.get(&at).unwrap_or(&sketched.name));
                 for origin in sketched.origins {
                     readers.entry(origin).or_default().push(name.clone());
                 }
@@ -250,13 +278,12 @@ impl Sketch {
             places.push(builder.last());
         }
         let shared = readers.into_iter().filter(|(_, names)| names.len() > 1);
-        let notes = shared.map(|(tensor, names)| {
+        notes.extend(shared.map(|(tensor, names)| {
             format!(
                 "tensor {tensor} is shared by the layers {}: each perturbs a copy of its own",
                 names.join(", ")
             )
-        });
-        let notes = notes.collect();
+        }));
         Ok((builder.finish()?, notes))
     }
 }

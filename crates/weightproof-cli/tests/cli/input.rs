@@ -1,0 +1,163 @@
+//! What may be read in more than one way is said or refused: units, headers, names, outputs. Files are under `tests/input`.
+
+use crate::snapshot::{Output, Run};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// A file of the folder.
+fn file(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/input");
+    folder.join(name).to_string_lossy().into_owned()
+}
+
+/// Runs a line of words; those with an extension are files of the folder.
+fn run(line: &str) -> Output {
+    let known = [".onnx", ".npz", ".npy", ".csv", ".toml"];
+    let word = |word: &str| match known.iter().any(|end| word.ends_with(end)) {
+        true => file(word),
+        false => word.to_owned(),
+    };
+    Run::new(line.split_whitespace().map(word)).output()
+}
+
+fn json(line: &str) -> Value {
+    let output = run(&format!("{line} --format json"));
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// A usage error with these words in it.
+fn refused(line: &str, words: &[&str]) {
+    let output = run(line);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    words.iter().for_each(|word| assert!(output.stderr.contains(word), "{word}: {output:?}"));
+}
+
+#[test]
+fn a_network_that_divides_by_255_gets_bytes() {
+    let line = "certify keras_rescaling_inside.onnx --samples 100 --radius 1e-6";
+    let report = json(line);
+    let scale = &report["data"]["scale"];
+    assert_eq!(scale["factor"], "1", "{scale}");
+    assert!(scale["reason"].as_str().unwrap().contains("rescaling"), "{scale}");
+    assert!(report["summary"]["accuracy"].as_f64().unwrap() > 0.9);
+    let given = json(&format!("{line} --scale 1/255"));
+    assert_eq!(given["config"]["data"]["scale"], "1/255");
+    assert!(given["summary"]["accuracy"].as_f64().unwrap() < 0.5);
+    assert!(run(line).stdout.contains("u8 data times 1 (the network rescales bytes itself"));
+    // Inputs that move stay within the range of scaled bytes.
+    let range = json(&format!("{line} --input-radius 1"))["threat"]["input_range"].clone();
+    assert_eq!(range, serde_json::json!([0.0, 255.0]));
+}
+
+#[test]
+fn the_scale_of_bytes_is_said() {
+    let line = "certify --samples 3 --radius 1e-6";
+    assert!(run(line).stdout.contains("u8 data times 1/255 (default; --scale changes it)"));
+    let scale = |more: &str| json(&format!("{line} {more}"))["data"]["scale"]["factor"].clone();
+    assert_eq!([scale(""), scale("--std 255"), scale("--scale 0.5")], ["1/255", "1", "0.5"]);
+    let margin = |more: &str| json(&format!("{line} {more}"))["samples"][0]["margin"].clone();
+    assert_eq!(margin(""), margin("--scale 1/255"));
+    refused(&format!("{line} --std 4"), &["scale: expected a number", "hint: --scale 1"]);
+    refused(&format!("{line} --scale 0"), &["scale: expected a number above 0, or a ratio such as 1/255"]);
+}
+
+#[test]
+fn bytes_of_0_and_1_are_not_divided_unasked() {
+    let line =
+        "certify segmentation_output.onnx img_u8_01.npy --radius 0.01 --property deviation --tolerance 1";
+    refused(line, &["scale: expected a number, because no byte", "hint: --scale 1"]);
+    let scale = |text: &str| json(&format!("{line} --scale {text}"))["data"]["scale"]["factor"].clone();
+    assert_eq!([scale("1"), scale("1/255")], ["1", "1/255"]);
+}
+
+#[test]
+fn a_header_of_numbers_is_asked_for() {
+    let line = "certify names_duplicate.onnx header_numeric.csv --radius 0.001";
+    refused(line, &["row 1: expected names of columns or a sample", "found 0,1,2", "hint: --header yes"]);
+    let samples =
+        |header: &str| json(&format!("{line} --header {header}"))["data"]["samples"].as_u64().unwrap();
+    assert_eq!(samples("no"), samples("yes") + 1);
+}
+
+#[test]
+fn layers_of_one_name_are_numbered() {
+    let inspect = run("inspect names_duplicate.onnx").stdout;
+    assert!(
+        inspect.contains("2 layers of the file have the name same: they are called same_1, same_2"),
+        "{inspect}"
+    );
+    refused("inspect names_duplicate.onnx --layers same", &["layer same: expected one of same_1, same_2"]);
+    assert_eq!(run("inspect names_duplicate.onnx --layers same_2").code, Some(0));
+}
+
+#[test]
+fn an_output_of_images_has_no_classes() {
+    let inspect = run("inspect segmentation_output.onnx");
+    assert!(inspect.code == Some(0) && inspect.stdout.contains("shape [2, 6, 6]"), "{inspect:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("x.csv");
+    fs::write(&data, format!("{}\n", vec!["0.5"; 3 * 8 * 8].join(","))).unwrap();
+    let line = format!("segmentation_output.onnx {} --unlabelled-csv", data.display());
+    let run = |more: &str| {
+        let words = more.replace("FILES", &line);
+        Run::new(words.split_whitespace().map(|w| if w.ends_with(".onnx") { file(w) } else { w.into() }))
+            .output()
+    };
+    for command in
+        ["certify FILES --radius 0.001", "attack FILES --radius 0.001", "radius FILES", "measure FILES"]
+    {
+        let output = run(command);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains("found an output of shape [2, 6, 6]"), "{output:?}");
+        assert!(output.stderr.contains("hint: --property deviation"), "{output:?}");
+    }
+    let deviation = run("certify FILES --radius 1e-4 --property deviation --tolerance 1");
+    assert_eq!(deviation.code, Some(0), "{deviation:?}");
+}
+
+#[test]
+fn deviations_are_those_of_the_output() {
+    let line = "--radius 0.02 --property deviation --tolerance 0.4 --offset 10 --samples 1";
+    for command in ["certify", "certify --method exact", "radius", "attack"] {
+        let line = if command == "radius" { line.replace("--radius 0.02", "") } else { line.into() };
+        let (command, more) = command.split_once(' ').unwrap_or((command, ""));
+        let asked = format!("{command} dev_LogSoftmax.onnx dev.npz {line} {more}");
+        refused(&asked, &["found those before LogSoftmax", "hint: --logits"]);
+        let report = json(&format!("{asked} --logits"));
+        assert!(report["method"]["logits_before"].as_str().unwrap().starts_with("LogSoftmax"), "{report}");
+    }
+    let logits = run(&format!("certify dev_LogSoftmax.onnx dev.npz {line} --logits")).stdout;
+    assert!(logits.contains("no output moves by more than 0.4, before LogSoftmax"), "{logits}");
+    let prediction = "certify dev_LogSoftmax.onnx dev.npz --radius 0.02 --property prediction";
+    assert_ne!(run(prediction).code, Some(2));
+    refused(&format!("{prediction} --logits"), &["logits: expected the property deviation"]);
+}
+
+#[test]
+fn deviations_do_not_depend_on_the_tolerance() {
+    let of = |tolerance: &str| {
+        let line = "certify n.onnx ok.npz --radius 0.1 --property deviation --tolerance";
+        json(&format!("{line} {tolerance}"))["samples"][0]["deviation_upper"].as_f64().unwrap()
+    };
+    let deviation = of("0.1");
+    assert!((deviation - 0.65769).abs() < 1e-5, "{deviation}");
+    assert!(["1", "1e14", "1e16", "1e300"].iter().all(|tolerance| of(tolerance) == deviation));
+}
+
+/// What `certify` proves at a radius, `attack` and `radius` mean, too.
+#[test]
+fn a_radius_beside_a_file_scales_all_of_its_radii() {
+    let some = "--threat mult.toml --offset 7 --samples 1";
+    let radius = json(&format!("radius {some}"));
+    let attacked = radius["samples"][0]["attacked_radius"].as_f64().unwrap();
+    assert!(attacked < 0.02, "{attacked}");
+    let certified = json(&format!("certify {some} --radius 0.02"));
+    assert_eq!(certified["samples"][0]["verdict"], "unknown");
+    assert_eq!(certified["threat"]["reference_radius"], 0.001);
+    // The file as it stands, and the same by its own radius.
+    let margin =
+        |more: &str| json(&format!("certify {some} {more}"))["samples"][0]["margin_lower"].as_f64().unwrap();
+    assert!((margin("") - margin("--radius 0.001")).abs() < 1e-6);
+    assert_eq!(json(&format!("attack {some} --radius 0.02"))["samples"][0]["verdict"], "falsified");
+}
