@@ -4,13 +4,15 @@
 //! {"schema": "weightproof/journal/1", …}     all that results depend on
 //! {"set": 0, "index": 17, …}                 one line for each settled sample and radius
 //! ```
+//! The file is locked while a run writes it: a second run is refused, whose lines would overwrite those of the first.
+//!
 //! Lines are believed as they are: a journal is as trustworthy as whoever can write to it.
 
 use crate::RunError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use weightproof::verdict::Reason;
@@ -49,7 +51,8 @@ impl Journal {
     /// A last line without an end was being written when the run was killed: it is overwritten.
     ///
     /// # Errors
-    /// The file cannot be read or written, or is no journal of this run; then nothing in it is changed.
+    /// The file cannot be read or written, another run writes it, or it is no journal of this run; then nothing in it is
+    /// changed.
     pub fn open(path: &Path, identity: &Value) -> Result<(Settled, Journal), RunError> {
         let header = header(identity);
         let mut options = OpenOptions::new();
@@ -58,6 +61,7 @@ impl Journal {
         if !file.metadata().map_err(FormatError::io(path))?.is_file() {
             return Err(RunError::misfit(format!("{}: expected a file for the journal", path.display())));
         }
+        lock(&file, path)?;
         let (settled, end) = read(&file, &header).map_err(|error| error.in_file(path))?;
         let prepared = file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)));
         prepared.map_err(FormatError::io(path))?;
@@ -82,6 +86,21 @@ impl Journal {
     fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), RunError> {
         let written = write(&mut self.out).and_then(|()| self.out.flush());
         written.map_err(FormatError::io(&self.path)).map_err(RunError::from)
+    }
+}
+
+/// Locks the file until it is closed.
+///
+/// # Errors
+/// Another run has locked it, or the file system has no locks.
+fn lock(file: &File, path: &Path) -> Result<(), RunError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(RunError::Misfit {
+            message: format!("{}: expected a journal that no run is using, found it locked", path.display()),
+            hint: Some("wait until the other run ends, or give a file of its own"),
+        }),
+        Err(TryLockError::Error(error)) => Err(FormatError::io(path)(error).into()),
     }
 }
 
@@ -218,6 +237,7 @@ mod tests {
         (odd.certify.margin, odd.worst_margin) = (0.1 + 0.2, 5e-324);
         [&odd, &plain].into_iter().for_each(|record| journal.append(1, record).unwrap());
         let whole = fs::read(&path).unwrap();
+        drop(journal);
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
             let (settled, mut journal) = open().unwrap();
@@ -231,6 +251,24 @@ mod tests {
         let read = &settled[&(1, 5)];
         assert_eq!((read.certify.margin, read.worst_margin), (0.1 + 0.2, 5e-324));
         assert_eq!(read.certify.margin_lower, f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn a_second_run_is_refused_until_the_first_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let open = || Journal::open(&path, &json!({ "seed": 1 }));
+        let (_, mut first) = open().unwrap();
+        first.append(0, &record(5, None)).unwrap();
+        let error = open().unwrap_err();
+        let expected =
+            format!("{}: expected a journal that no run is using, found it locked", path.display());
+        assert_eq!(error.to_string(), expected);
+        assert!(error.hint().is_some_and(|hint| hint.contains("a file of its own")));
+        // The first run is not disturbed.
+        first.append(0, &record(6, None)).unwrap();
+        drop(first);
+        assert_eq!(open().unwrap().0.len(), 2);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub fn write_network(path: &Path, network: &Network) -> Result<(), FormatError> 
 }
 
 /// A complete file that waits beside its place; it goes when it is dropped.
-struct Draft {
+pub(super) struct Draft {
     temporary: PathBuf,
     /// Where it goes.
     place: PathBuf,
@@ -49,7 +49,11 @@ impl Draft {
         Self::fill(path, |file| file.write_all(bytes))
     }
 
-    fn fill(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<Self, FormatError> {
+    /// Has `write` fill a file, and sees it to the disk.
+    pub(super) fn fill(
+        path: &Path,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<Self, FormatError> {
         // Tells the drafts of this process apart.
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         // Through links, so that a link stays one.
@@ -65,7 +69,7 @@ impl Draft {
     }
 
     /// Moves the file to its place.
-    fn keep(self) -> Result<(), FormatError> {
+    pub(super) fn keep(self) -> Result<(), FormatError> {
         fs::rename(&self.temporary, &self.place).map_err(FormatError::io(&self.path))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::SafetensorsError;
 use crate::error::FormatError;
+use crate::network::write::Draft;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -17,7 +18,7 @@ pub enum Stored {
     F64,
 }
 
-/// Writes `(name, shape, numbers)` as F64 tensors, with `metadata` as text by key.
+/// Writes `(name, shape, numbers)` as F64 tensors, with `metadata` as text by key. The file appears whole or not at all.
 ///
 /// # Errors
 /// When a name is used twice (or is `__metadata__`), numbers do not fill their shape, or the file cannot be written.
@@ -28,8 +29,8 @@ pub fn write_safetensors(
 ) -> Result<(), FormatError> {
     let header = header(tensors, metadata, Stored::F64)
         .map_err(|source| FormatError::Safetensors { path: path.into(), source })?;
-    let file = File::create(path).map_err(FormatError::io(path))?;
-    write_tensors(BufWriter::new(file), &header, tensors, Stored::F64).map_err(FormatError::io(path))
+    let write = |file: &mut File| write_tensors(BufWriter::new(file), &header, tensors, Stored::F64);
+    Draft::fill(path, write)?.keep()
 }
 
 /// The header, then the numbers of all tensors.
