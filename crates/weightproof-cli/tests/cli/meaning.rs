@@ -75,7 +75,7 @@ fn elements_of_an_image_are_no_classes() {
     let line = (0..192).map(|k| format!("{}", f64::from(k) / 192.0)).collect::<Vec<_>>().join(",");
     fs::write(folder.path().join("image.csv"), line + "\n").unwrap();
     let model = network("segmentation_output.onnx");
-    let some = ["certify", &model, "image.csv", "--unlabelled-csv", "--radius", "0.001"];
+    let some = ["certify", &model, "image.csv", "--unlabelled-csv", "--header", "no", "--radius", "0.001"];
     let run = |more: &[&str]| Run::new(some.iter().chain(more).copied()).within(folder.path()).output();
     let refused = run(&[]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
