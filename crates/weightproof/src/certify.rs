@@ -165,11 +165,15 @@ impl<T: Scalar> CleanBlock<T> {
         let x = Matrix::from_vec(count, width, inputs.iter().map(|&v| T::from_f64(v)).collect());
         let values = model.forward(x);
         let outputs = values.last().expect("a network has nodes");
+        // What the unperturbed network says is read in f64, whatever bounds are computed in.
+        let in_f64 = match options.precision {
+            Precision::F32 => model.outputs_in_f64(inputs),
+            Precision::F64 => outputs.map(|v| Scalar::to_f64(v)),
+        };
         let clean: Vec<Clean> = (0..count)
             .map(|s| {
-                let outputs: Vec<f64> = outputs.row(s).iter().map(|&v| Scalar::to_f64(v)).collect();
                 let (index, label) = identity(s);
-                Clean::of(&outputs, index, label, options.property, options.tolerance)
+                Clean::of(in_f64.row(s), index, label, options.property, options.tolerance)
             })
             .collect();
         let classes = outputs.cols();
@@ -178,10 +182,6 @@ impl<T: Scalar> CleanBlock<T> {
                 Specification::margins(&clean.iter().map(|c| c.target).collect::<Vec<_>>(), classes)
             }
             Property::Deviation => Specification::outputs(count, classes),
-        };
-        let in_f64 = match options.precision {
-            Precision::F32 => model.outputs_in_f64(inputs),
-            Precision::F64 => outputs.map(|v| Scalar::to_f64(v)),
         };
         CleanBlock { values, clean, spec, in_f64 }
     }
@@ -252,18 +252,6 @@ impl<T: Scalar> CleanBlock<T> {
         match property {
             Property::Label | Property::Prediction => 0.0,
             Property::Deviation => self.clean[s].margin - self.unperturbed(s, k),
-        }
-    }
-
-    /// Smallest margin of sample `s` for the unperturbed network in f64; for deviations the tolerance.
-    pub(crate) fn margin_in_f64(&self, s: usize, property: Property) -> f64 {
-        match property {
-            Property::Deviation => self.clean[s].margin,
-            Property::Label | Property::Prediction => {
-                let rows = &self.spec.rows[s * self.spec.count..(s + 1) * self.spec.count];
-                let values = rows.iter().map(|row| row.apply(self.in_f64.row(s)));
-                values.fold(f64::INFINITY, nan_min)
-            }
         }
     }
 

@@ -121,3 +121,11 @@ fn bounds_that_the_network_in_f64_contradicts_prove_nothing() {
         }
     }
 }
+
+/// An input of 2e39, which f32 does not have: the margin is 1e39, and nothing is falsified.
+#[test]
+fn values_beyond_f32_are_not_falsified() {
+    let (model, data) = (network("of.onnx"), network("of.npz"));
+    let found = Run::new(["certify", &model, &data, "--radius", "0.1", "--format", "csv"]).output();
+    assert!(column(&found.stdout, "verdict").iter().all(|verdict| verdict == "unknown"), "{found:?}");
+}

@@ -240,14 +240,14 @@ impl<'n> ExactCertifier<'n> {
             let clean = gathered.clean(prepared.model, &self.options.certify);
             let found = clean.certify(prepared, method, &self.options.certify);
             let time = start.elapsed() / chosen.len() as u32;
-            let certificate = |(s, certificate): (usize, SampleCertificate)| ExactCertificate {
-                worst_margin: clean.margin_in_f64(s, self.options.certify.property),
+            let certificate = |certificate: SampleCertificate| ExactCertificate {
+                worst_margin: certificate.clean.margin,
                 certificate,
                 witness: None,
                 nodes: 0,
                 time,
             };
-            let found = found.into_iter().enumerate().map(certificate);
+            let found = found.into_iter().map(certificate);
             let (open, settled): (Vec<_>, Vec<_>) =
                 chosen.iter().copied().zip(found).partition(|(_, found)| self.is_open(&found.certificate));
             settled.into_par_iter().for_each(|(s, found)| keep(s, found));
