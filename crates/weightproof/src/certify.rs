@@ -67,19 +67,19 @@ pub struct Certifier<'n> {
 
 /// The engine in one of its two precisions.
 enum Engine<'n> {
-    F32(Typed<'n, f32>),
-    F64(Typed<'n, f64>),
+    F32(EngineOf<'n, f32>),
+    F64(EngineOf<'n, f64>),
 }
 
-struct Typed<'n, T> {
+struct EngineOf<'n, T> {
     model: Model<'n, T>,
     radii: Vec<Radii<T>>,
 }
 
-impl<'n, T: Scalar> Typed<'n, T> {
+impl<'n, T: Scalar> EngineOf<'n, T> {
     fn new(network: &'n Network, sets: &[PerturbationSet]) -> Self {
         let radii = sets.iter().map(|set| Radii::new(set, network.nodes().len())).collect();
-        Typed { model: Model::new(network), radii }
+        EngineOf { model: Model::new(network), radii }
     }
 }
 
@@ -97,8 +97,8 @@ impl<'n> Certifier<'n> {
             return Err(UnknownMethod { found: options.method });
         }
         let engine = match options.precision {
-            Precision::F32 => Engine::F32(Typed::new(network, sets)),
-            Precision::F64 => Engine::F64(Typed::new(network, sets)),
+            Precision::F32 => Engine::F32(EngineOf::new(network, sets)),
+            Precision::F64 => Engine::F64(EngineOf::new(network, sets)),
         };
         Ok(Certifier { network, options, engine })
     }
@@ -115,7 +115,7 @@ impl<'n> Certifier<'n> {
         }
     }
 
-    fn run<T: Scalar>(&self, engine: &Typed<'_, T>, samples: Samples<'_>) -> Vec<Vec<SampleCertificate>> {
+    fn run<T: Scalar>(&self, engine: &EngineOf<'_, T>, samples: Samples<'_>) -> Vec<Vec<SampleCertificate>> {
         let method = method::<T>(&self.options.method).expect("checked when built");
         let prepared: Vec<Prepared<'_, T>> =
             engine.radii.iter().map(|radii| Prepared::new(&engine.model, radii)).collect();

@@ -3,7 +3,7 @@
 use super::descent::Landscape;
 use super::objective::{MOST_GOALS, Objective};
 use super::pass::Pass;
-use super::terrain::{Still, Terrain};
+use super::problem::{FixedValues, SearchProblem};
 use super::witness::{CompactWitness, Source, materialize, unpack};
 use super::{AttackKind, AttackOptions, SampleAttack};
 use crate::kernels::{Matrix, Scalar};
@@ -96,17 +96,17 @@ impl<'a> Block<'a> {
     /// breaks the property.
     pub fn check_variables(
         &self,
-        terrain: &Terrain<'_, f64>,
-        still: &Still<f64>,
+        problem: &SearchProblem<'_, f64>,
+        fixed: &FixedValues<f64>,
         found: Vec<Option<Vec<Vec<f32>>>>,
     ) -> Vec<SampleAttack> {
         let objective = self.objective();
         let samples: Vec<usize> = (0..found.len()).filter(|&s| found[s].is_some()).collect();
         let units: Vec<&[Vec<f32>]> = found.iter().flatten().map(Vec::as_slice).collect();
-        let point = unpack(&terrain.space, &units);
+        let point = unpack(&problem.space, &units);
         let mut margins: Vec<Option<(f64, usize)>> = vec![None; found.len()];
         if !samples.is_empty() {
-            let mut landscape = Pass::new(terrain, still);
+            let mut landscape = Pass::new(problem, fixed);
             let outputs = landscape.outputs(&point, &samples);
             for (row, &s) in samples.iter().enumerate() {
                 margins[s] = Some(objective.worst(s, outputs.row(row)));
@@ -121,7 +121,7 @@ impl<'a> Block<'a> {
                 let mut valid = margin.is_finite();
                 if breaks(margin, self.options.property) {
                     let perturbation =
-                        materialize(self.network, self.set, &terrain.space, &units, self.input(s));
+                        materialize(self.network, self.set, &problem.space, &units, self.input(s));
                     match self.margin(&objective, s, &perturbation) {
                         Some(checked) => (margin, rival) = checked,
                         None => valid = false,
@@ -156,10 +156,10 @@ impl<'a> Block<'a> {
         best: Option<(f64, usize, CompactWitness)>,
     ) -> SampleAttack {
         let clean = self.clean[s];
-        let still = objective.worst(s, self.outputs.row(s));
+        let fixed = objective.worst(s, self.outputs.row(s));
         let (worst_margin, runner_up, witness) = match best {
-            Some((margin, rival, witness)) if !(margin > still.0) => (margin, rival, Some(witness)),
-            Some(_) | None => (still.0, still.1, None),
+            Some((margin, rival, witness)) if !(margin > fixed.0) => (margin, rival, Some(witness)),
+            Some(_) | None => (fixed.0, fixed.1, None),
         };
         let property = self.options.property;
         let (verdict, reason) =

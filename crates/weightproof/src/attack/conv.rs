@@ -28,9 +28,9 @@ impl<T: Scalar> Pass<'_, '_, T> {
         samples: &[usize],
         out: &mut Matrix<T>,
     ) {
-        let terrain = self.terrain;
-        let (input, moving) = terrain.input_of(index);
-        let slots = terrain.space.nodes[index];
+        let problem = self.problem;
+        let (input, moving) = problem.input_of(index);
+        let slots = problem.space.nodes[index];
         match slots.weights.map(|slot| &point.0[slot]) {
             Some(u) => {
                 let (mut kernels, mut scratch) =
@@ -39,7 +39,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 for run in runs(samples, moving) {
                     kernels.clear();
                     run.clone().for_each(|row| {
-                        push_moved(&mut kernels, &affine.weight, terrain.weights(index), u.row(row));
+                        push_moved(&mut kernels, &affine.weight, problem.weights(index), u.row(row));
                     });
                     let z = self.value(input, run.start, samples[run.start]);
                     let out = &mut out.as_mut_slice()[run.start * width..run.end * width];
@@ -49,7 +49,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
             }
             None if moving => linear(out, &self.values[input], &affine.weight, Some(window)),
             None => {
-                let centre = &self.still.values[index];
+                let centre = &self.fixed.values[index];
                 samples
                     .iter()
                     .enumerate()
@@ -57,7 +57,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
             }
         }
         let centred = slots.weights.is_none() && !moving;
-        let radius = &terrain.radii.layer(index).bias;
+        let radius = &problem.radii.layer(index).bias;
         for row in 0..samples.len() {
             let v = slots.bias.map(|slot| point.0[slot].row(row));
             for (c, plane) in out.row_mut(row).chunks_exact_mut(window.positions()).enumerate() {
@@ -76,9 +76,9 @@ impl<T: Scalar> Pass<'_, '_, T> {
         point: &Point<T>,
         rows: &Rows,
     ) {
-        let terrain = self.terrain;
-        let (input, moving) = terrain.input_of(index);
-        let slots = terrain.space.nodes[index];
+        let problem = self.problem;
+        let (input, moving) = problem.input_of(index);
+        let slots = problem.space.nodes[index];
         let count = rows.samples.len();
         if let Some(slot) = slots.bias {
             let gradient = &mut self.parameter_gradients[slot];
@@ -108,7 +108,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 Some(u) => {
                     for row in 0..count {
                         self.kernels.clear();
-                        push_moved(&mut self.kernels, &affine.weight, terrain.weights(index), u.row(row));
+                        push_moved(&mut self.kernels, &affine.weight, problem.weights(index), u.row(row));
                         scratch.add_transposed(back.row_mut(row), g.row(row), &self.kernels, window);
                     }
                 }

@@ -12,7 +12,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
     /// # Shapes
     /// `out`: (rows, width).
     pub(super) fn forward_join(&mut self, index: usize, samples: &[usize], out: &mut Matrix<T>) {
-        let model = &self.terrain.model;
+        let model = &self.problem.model;
         let inputs = model.inputs_of(index);
         let mut joined = std::mem::take(&mut self.kernels);
         vectorized!(|| {
@@ -49,18 +49,18 @@ impl<T: Scalar> Pass<'_, '_, T> {
 
     /// Pooling uses the gradient with respect to its output up: no variable reads it.
     pub(super) fn backward_join(&mut self, index: usize) {
-        let terrain = self.terrain;
+        let problem = self.problem;
         let mut g = std::mem::take(&mut self.gradients[index]);
         let mut start = 0;
-        for &input in terrain.model.inputs_of(index) {
-            let width = terrain.model.width(input);
-            if terrain.space.moving[input] {
+        for &input in problem.model.inputs_of(index) {
+            let width = problem.model.width(input);
+            if problem.space.moving[input] {
                 let mut back = self.take_gradient(input, g.rows());
                 let (z, value) = (&self.values[input], &self.values[index]);
                 vectorized!(|| {
                     for row in 0..g.rows() {
                         let (back, g) = (back.row_mut(row), g.row_mut(row));
-                        match &terrain.model.steps[index] {
+                        match &problem.model.steps[index] {
                             Step::MaxPool(window) => {
                                 add_max_pool_gradient(back, g, z.row(row), value.row(row), window);
                             }

@@ -35,19 +35,19 @@ mod kernels;
 mod neuron_space;
 mod objective;
 mod pass;
+mod problem;
 mod random;
 mod search;
 mod shared;
 mod space;
 mod suggest;
-mod terrain;
 #[cfg(test)]
 mod tests;
 mod universal;
 mod weight_space;
 mod witness;
 
-pub(crate) use suggest::{Ground, Suggestions};
+pub(crate) use suggest::{BoundProblem, Suggestions};
 pub use universal::UniversalAttack;
 pub use witness::CompactWitness;
 
@@ -59,10 +59,10 @@ use crate::verdict::{Clean, Precision, Reason, Samples, Verdict};
 use check::Block;
 use descent::{Landscape, Schedule};
 use pass::Pass;
+use problem::{FixedValues, SearchProblem};
 use search::{Search, search};
 use space::{Parameters, Space};
 use std::str::FromStr;
-use terrain::{Still, Terrain};
 use thiserror::Error;
 use witness::Source;
 
@@ -204,14 +204,14 @@ pub struct Attacker<'n> {
     set: PerturbationSet,
     options: AttackOptions,
     /// Neuron space in f64: what everything is checked with.
-    exact: Terrain<'n, f64>,
+    exact: SearchProblem<'n, f64>,
     engine: Engine<'n>,
 }
 
 /// What is searched, in one of two precisions.
 enum Engine<'n> {
-    F32(Terrain<'n, f32>),
-    F64(Terrain<'n, f64>),
+    F32(SearchProblem<'n, f32>),
+    F64(SearchProblem<'n, f64>),
 }
 
 impl<'n> Attacker<'n> {
@@ -224,10 +224,10 @@ impl<'n> Attacker<'n> {
         };
         let space = Space::new(network, set, parameters);
         let engine = match options.precision {
-            Precision::F32 => Engine::F32(Terrain::new(network, set, space)),
-            Precision::F64 => Engine::F64(Terrain::new(network, set, space)),
+            Precision::F32 => Engine::F32(SearchProblem::new(network, set, space)),
+            Precision::F64 => Engine::F64(SearchProblem::new(network, set, space)),
         };
-        let exact = Terrain::new(network, set, Space::new(network, set, Parameters::Neurons));
+        let exact = SearchProblem::new(network, set, Space::new(network, set, Parameters::Neurons));
         Attacker { network, set: set.clone(), options, exact, engine }
     }
 
@@ -245,8 +245,8 @@ impl<'n> Attacker<'n> {
                 let blocks =
                     Block::all(&self.exact.model, &self.set, &self.options, samples, |block, values| {
                         match &self.engine {
-                            Engine::F32(terrain) => self.search(&block, &values, terrain),
-                            Engine::F64(terrain) => self.search(&block, &values, terrain),
+                            Engine::F32(problem) => self.search(&block, &values, problem),
+                            Engine::F64(problem) => self.search(&block, &values, problem),
                         }
                     });
                 blocks.into_iter().flatten().collect()
@@ -291,16 +291,16 @@ impl<'n> Attacker<'n> {
         &self,
         block: &Block<'_>,
         values: &[crate::kernels::Matrix<f64>],
-        terrain: &Terrain<'_, T>,
+        problem: &SearchProblem<'_, T>,
     ) -> Vec<SampleAttack> {
-        let exact = Still::new(&self.exact, values);
-        if terrain.space.slots.is_empty() {
+        let exact = FixedValues::new(&self.exact, values);
+        if problem.space.slots.is_empty() {
             return block.check_variables(&self.exact, &exact, vec![None; block.clean.len()]);
         }
-        let still = exact.cast();
-        let mut pass = Pass::new(terrain, &still);
+        let fixed = exact.cast();
+        let mut pass = Pass::new(problem, &fixed);
         let (steps, stop) = (self.options.steps, self.options.stop_when_broken);
-        let weights = terrain.space.parameters == Parameters::Weights;
+        let weights = problem.space.parameters == Parameters::Weights;
         let schedule = if weights { Schedule::plain(steps, stop) } else { Schedule::graduated(steps, stop) };
         let settings = Search { schedule, restarts: self.options.restarts, seed: self.options.seed };
         let best = search(&mut pass, &block.objective(), &block.streams(), settings);

@@ -33,13 +33,13 @@ impl<T: Scalar> Pass<'_, '_, T> {
         samples: &[usize],
         out: &mut Matrix<T>,
     ) {
-        let terrain = self.terrain;
-        let (input, moving) = terrain.input_of(index);
+        let problem = self.problem;
+        let (input, moving) = problem.input_of(index);
         if !moving {
-            return self.forward_from_still(index, point, samples, out);
+            return self.forward_from_fixed(index, point, samples, out);
         }
-        let (slots, set) = (terrain.space.nodes[index], terrain.weights(index));
-        let radius = &terrain.radii.layer(index).bias;
+        let (slots, set) = (problem.space.nodes[index], problem.weights(index));
+        let radius = &problem.radii.layer(index).bias;
         let z = &self.values[input];
         product_transposed(out, z, &affine.weight);
         if let (WeightSet::Entries(e), Some(_)) = (set, slots.neurons) {
@@ -80,11 +80,11 @@ impl<T: Scalar> Pass<'_, '_, T> {
     }
 
     /// The input does not move: centre and reach are known.
-    fn forward_from_still(&self, index: usize, point: &Point<T>, samples: &[usize], out: &mut Matrix<T>) {
-        let terrain = self.terrain;
-        let (slots, set) = (terrain.space.nodes[index], terrain.weights(index));
-        let (centre, reached) = (&self.still.values[index], &self.still.reach[index]);
-        let radius = &terrain.radii.layer(index).bias;
+    fn forward_from_fixed(&self, index: usize, point: &Point<T>, samples: &[usize], out: &mut Matrix<T>) {
+        let problem = self.problem;
+        let (slots, set) = (problem.space.nodes[index], problem.weights(index));
+        let (centre, reached) = (&self.fixed.values[index], &self.fixed.reach[index]);
+        let radius = &problem.radii.layer(index).bias;
         vectorized!(|| {
             for (row, &s) in samples.iter().enumerate() {
                 let out = out.row_mut(row);
@@ -111,8 +111,8 @@ impl<T: Scalar> Pass<'_, '_, T> {
 
     /// The gradient with respect to the variables is the one with respect to `p`, times a reach ≥ 0.
     pub(super) fn backward_neurons(&mut self, index: usize, weight: &Matrix<T>, point: &Point<T>) {
-        let terrain = self.terrain;
-        let (input, moving) = terrain.input_of(index);
+        let problem = self.problem;
+        let (input, moving) = problem.input_of(index);
         if !moving {
             return;
         }
@@ -124,8 +124,8 @@ impl<T: Scalar> Pass<'_, '_, T> {
             product(&mut back, g, weight);
         }
         self.written[input] = true;
-        if let Some(slot) = terrain.space.nodes[index].neurons {
-            let (t, z, set) = (&point.0[slot], &self.values[input], terrain.weights(index));
+        if let Some(slot) = problem.space.nodes[index].neurons {
+            let (t, z, set) = (&point.0[slot], &self.values[input], problem.weights(index));
             if let WeightSet::Entries(e) = set {
                 self.factor.reshape_scratch(g.rows(), g.cols());
                 let products = g.as_slice().iter().zip(t.as_slice());

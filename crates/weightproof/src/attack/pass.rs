@@ -11,8 +11,8 @@ use super::descent::{Landscape, Rows};
 use super::kernels::{
     add_scaled, clip_backward, elementwise, elementwise_backward, interpolate, kink_backward, mean_distance,
 };
+use super::problem::{FixedValues, SearchProblem};
 use super::space::{Parameters, Point, Space};
-use super::terrain::{Still, Terrain};
 use crate::kernels::rows::vectorized;
 use crate::kernels::{ConvScratch, Matrix, Scalar};
 use crate::model::Step;
@@ -20,8 +20,8 @@ use crate::network::Activation;
 
 /// The landscape of a block of samples. Rows are `(sample, start)` pairs.
 pub(super) struct Pass<'a, 'n, T> {
-    pub terrain: &'a Terrain<'n, T>,
-    pub still: &'a Still<T>,
+    pub problem: &'a SearchProblem<'n, T>,
+    pub fixed: &'a FixedValues<T>,
     /// Values of every moving node, (rows, width).
     pub values: Vec<Matrix<T>>,
     /// Gradients with respect to them, where `written`.
@@ -38,16 +38,16 @@ pub(super) struct Pass<'a, 'n, T> {
 }
 
 impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
-    pub fn new(terrain: &'a Terrain<'n, T>, still: &'a Still<T>) -> Self {
+    pub fn new(problem: &'a SearchProblem<'n, T>, fixed: &'a FixedValues<T>) -> Self {
         let empty = |n: usize| (0..n).map(|_| Matrix::default()).collect::<Vec<_>>();
-        let nodes = terrain.model.steps.len();
+        let nodes = problem.model.steps.len();
         Pass {
-            terrain,
-            still,
+            problem,
+            fixed,
             values: empty(nodes),
             gradients: empty(nodes),
             written: vec![false; nodes],
-            parameter_gradients: empty(terrain.space.slots.len()),
+            parameter_gradients: empty(problem.space.slots.len()),
             factor: Matrix::default(),
             reached: Matrix::default(),
             kernels: Vec::new(),
@@ -56,14 +56,14 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
     }
 
     fn forward_node(&mut self, index: usize, point: &Point<T>, samples: &[usize]) {
-        let terrain = self.terrain;
-        let step = &terrain.model.steps[index];
-        let slot = terrain.space.nodes[index].values.map(|slot| &point.0[slot]);
+        let problem = self.problem;
+        let step = &problem.model.steps[index];
+        let slot = problem.space.nodes[index].values.map(|slot| &point.0[slot]);
         let mut out = std::mem::take(&mut self.values[index]);
-        out.reshape_scratch(samples.len(), terrain.model.width(index));
+        out.reshape_scratch(samples.len(), problem.model.width(index));
         match step {
             Step::Input => {
-                let (lower, upper) = self.still.input.as_ref().expect("the input moves");
+                let (lower, upper) = self.fixed.input.as_ref().expect("the input moves");
                 let u = slot.expect("the input moves");
                 vectorized!(|| {
                     for (row, &s) in samples.iter().enumerate() {
@@ -71,7 +71,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
                     }
                 });
             }
-            Step::Affine(affine) => match (&affine.window, terrain.space.parameters) {
+            Step::Affine(affine) => match (&affine.window, problem.space.parameters) {
                 (Some(window), _) => self.forward_conv(index, (affine, window), point, samples, &mut out),
                 (None, Parameters::Fixed | Parameters::Neurons) => {
                     self.forward_neurons(index, affine, point, samples, &mut out);
@@ -82,11 +82,11 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
                 self.forward_join(index, samples, &mut out);
             }
             Step::Scale { .. } | Step::Activation(_) | Step::Reshape => {
-                let (input, moving) = terrain.input_of(index);
-                let (z, offset) = (&self.values[input], terrain.radii.activation());
+                let (input, moving) = problem.input_of(index);
+                let (z, offset) = (&self.values[input], problem.radii.activation());
                 vectorized!(|| {
                     for (row, &s) in samples.iter().enumerate() {
-                        let z = if moving { z.row(row) } else { self.still.values[input].row(s) };
+                        let z = if moving { z.row(row) } else { self.fixed.values[input].row(s) };
                         elementwise(out.row_mut(row), z, step);
                         if let Some(u) = slot {
                             add_scaled(out.row_mut(row), u.row(row), offset);
@@ -101,10 +101,10 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
     /// The value of node `index` in row `row`, which is of sample `s`.
     #[inline(always)]
     pub fn value(&self, index: usize, row: usize, s: usize) -> &[T] {
-        if self.terrain.space.moving[index] {
+        if self.problem.space.moving[index] {
             self.values[index].row(row)
         } else {
-            self.still.values[index].row(s)
+            self.fixed.values[index].row(s)
         }
     }
 
@@ -112,7 +112,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
     pub fn take_gradient(&mut self, index: usize, rows: usize) -> Matrix<T> {
         let mut back = std::mem::take(&mut self.gradients[index]);
         if !self.written[index] {
-            back.reshape_scratch(rows, self.terrain.model.width(index));
+            back.reshape_scratch(rows, self.problem.model.width(index));
             back.as_mut_slice().fill(T::zero());
         }
         self.written[index] = true;
@@ -120,14 +120,14 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
     }
 
     fn backward_elementwise(&mut self, index: usize, rows: &Rows, smoothing: T) {
-        let terrain = self.terrain;
-        let (input, moving) = terrain.input_of(index);
+        let problem = self.problem;
+        let (input, moving) = problem.input_of(index);
         if !moving {
             return;
         }
         let mut back = self.take_gradient(input, rows.samples.len());
-        let (g, p, clean) = (&self.gradients[index], &self.values[input], &self.still.values[input]);
-        let step = &terrain.model.steps[index];
+        let (g, p, clean) = (&self.gradients[index], &self.values[input], &self.fixed.values[input]);
+        let step = &problem.model.steps[index];
         vectorized!(|| {
             for (row, &s) in rows.samples.iter().enumerate() {
                 let (back, g, p) = (back.row_mut(row), g.row(row), p.row(row));
@@ -191,12 +191,12 @@ impl<T: Scalar> Kink<T> {
 
 impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
     fn space(&self) -> &Space {
-        &self.terrain.space
+        &self.problem.space
     }
 
     fn outputs(&mut self, point: &Point<T>, samples: &[usize]) -> &Matrix<T> {
         for index in 0..self.values.len() {
-            if self.terrain.space.moving[index] {
+            if self.problem.space.moving[index] {
                 self.forward_node(index, point, samples);
             }
         }
@@ -204,11 +204,11 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
     }
 
     fn backward(&mut self, point: &Point<T>, rows: &Rows, smoothing: T) {
-        let terrain = self.terrain;
+        let problem = self.problem;
         self.written.fill(false);
-        let output = terrain.model.steps.len() - 1;
+        let output = problem.model.steps.len() - 1;
         let seed = &mut self.gradients[output];
-        seed.reshape_scratch(rows.samples.len(), terrain.model.width(output));
+        seed.reshape_scratch(rows.samples.len(), problem.model.width(output));
         seed.as_mut_slice().fill(T::zero());
         for (row, goal) in rows.goals.iter().enumerate() {
             let seed = seed.row_mut(row);
@@ -220,13 +220,13 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
             }
         }
         self.written[output] = true;
-        for (index, step) in terrain.model.steps.iter().enumerate().rev() {
-            if !self.written[index] || !terrain.space.moving[index] {
+        for (index, step) in problem.model.steps.iter().enumerate().rev() {
+            if !self.written[index] || !problem.space.moving[index] {
                 continue;
             }
             match step {
                 Step::Input => {}
-                Step::Affine(affine) => match (&affine.window, terrain.space.parameters) {
+                Step::Affine(affine) => match (&affine.window, problem.space.parameters) {
                     (Some(window), _) => self.backward_conv(index, (affine, window), point, rows),
                     (None, Parameters::Fixed | Parameters::Neurons) => {
                         self.backward_neurons(index, &affine.weight, point);
@@ -244,7 +244,7 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
     }
 
     fn gradient(&self, slot: usize) -> Option<&Matrix<T>> {
-        let (space, model) = (&self.terrain.space, &self.terrain.model);
+        let (space, model) = (&self.problem.space, &self.problem.model);
         let node = space.slots[slot].node;
         let slots = space.nodes[node];
         // A dense layer has one output element for each bias, a convolution has many.

@@ -37,10 +37,10 @@ impl Attacker<'_> {
             let Some(shared) = Shared::new(self.network, &self.set, &parameters, &changed) else { continue };
             blocks.par_iter().zip(&mut best).for_each(|(block, best)| {
                 let objective = block.objective();
-                let found = shared.evaluate(block, &objective, |terrain, _| {
+                let found = shared.evaluate(block, &objective, |problem, _| {
                     let units = |stream| {
                         let mut rng = generator(self.options.seed, stream, draw);
-                        Some(draw_units(&terrain.space, distribution, &mut rng))
+                        Some(draw_units(&problem.space, distribution, &mut rng))
                     };
                     block.streams().into_iter().map(units).collect()
                 });

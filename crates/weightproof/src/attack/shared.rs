@@ -4,8 +4,8 @@ use super::check::{Block, breaks};
 use super::descent::Landscape;
 use super::objective::Objective;
 use super::pass::Pass;
+use super::problem::{FixedValues, SearchProblem};
 use super::space::{Parameters, Space};
-use super::terrain::{Still, Terrain};
 use super::witness::{materialize, unpack};
 use crate::kernels::Matrix;
 use crate::network::Network;
@@ -17,7 +17,7 @@ pub(super) type Units = Vec<Vec<f32>>;
 /// A perturbed network; only its input and its activations may still move, for each sample on its own.
 pub(super) struct Shared<'a> {
     parameters: &'a Perturbation,
-    terrain: Terrain<'a, f64>,
+    problem: SearchProblem<'a, f64>,
 }
 
 /// A point that was found for a sample: margin, rival, and the input and activation variables.
@@ -33,8 +33,8 @@ impl<'a> Shared<'a> {
         changed: &'a Network,
     ) -> Option<Self> {
         set.contains(network, &[], parameters).ok()?;
-        let terrain = Terrain::new(changed, set, Space::new(changed, set, Parameters::Fixed));
-        Some(Shared { parameters, terrain })
+        let problem = SearchProblem::new(changed, set, Space::new(changed, set, Parameters::Fixed));
+        Some(Shared { parameters, problem })
     }
 
     /// Margins of a block under this perturbation, where finite. Inputs and activations go where `find` says.
@@ -45,22 +45,22 @@ impl<'a> Shared<'a> {
         &self,
         block: &Block<'_>,
         objective: &Objective<f64>,
-        find: impl Fn(&Terrain<'_, f64>, &Still<f64>) -> Vec<Option<Units>>,
+        find: impl Fn(&SearchProblem<'_, f64>, &FixedValues<f64>) -> Vec<Option<Units>>,
     ) -> Vec<SharedPoint> {
         let count = block.clean.len();
         let inputs = Matrix::from_vec(count, block.network.input_width(), block.inputs.to_vec());
-        let mut values = self.terrain.model.forward(inputs);
-        let space = &self.terrain.space;
+        let mut values = self.problem.model.forward(inputs);
+        let space = &self.problem.space;
         let (units, outputs): (Vec<Option<Units>>, Matrix<f64>) = if space.slots.is_empty() {
             (vec![Some(Vec::new()); count], values.pop().expect("a network has nodes"))
         } else {
-            let still = Still::new(&self.terrain, &values);
-            let units = find(&self.terrain, &still);
+            let fixed = FixedValues::new(&self.problem, &values);
+            let units = find(&self.problem, &fixed);
             let centre: Units = space.slots.iter().map(|slot| vec![0.0; slot.width]).collect();
             let rows: Vec<&[Vec<f32>]> =
                 units.iter().map(|u| u.as_ref().unwrap_or(&centre).as_slice()).collect();
             let samples: Vec<usize> = (0..count).collect();
-            let outputs = Pass::new(&self.terrain, &still).outputs(&unpack(space, &rows), &samples).clone();
+            let outputs = Pass::new(&self.problem, &fixed).outputs(&unpack(space, &rows), &samples).clone();
             (units, outputs)
         };
         let mut whole = None;
@@ -86,7 +86,7 @@ impl<'a> Shared<'a> {
         whole: &mut Perturbation,
     ) -> Option<(f64, usize)> {
         let x = block.input(s);
-        let own = materialize(block.network, block.set, &self.terrain.space, units, x);
+        let own = materialize(block.network, block.set, &self.problem.space, units, x);
         block.set.contains(block.network, x, &own).ok()?;
         (whole.input, whole.activations) = (own.input, own.activations);
         Some(objective.worst(s, &block.network.forward_perturbed(x, whole)))

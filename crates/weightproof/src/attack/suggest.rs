@@ -8,8 +8,8 @@ use super::check::Block;
 use super::descent::Landscape;
 use super::objective::Objective;
 use super::pass::Pass;
+use super::problem::{FixedValues, SearchProblem};
 use super::space::{Geometry, Parameters, Point, Slot, Space};
-use super::terrain::{Still, Terrain};
 use super::{Attacker, SampleAttack};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Step;
@@ -19,22 +19,22 @@ use crate::threat::PerturbationSet;
 use crate::verdict::Samples;
 
 /// A network and a set, in the precision of the bounds.
-pub(crate) struct Ground<'n, T>(Terrain<'n, T>);
+pub(crate) struct BoundProblem<'n, T>(SearchProblem<'n, T>);
 
-impl<'n, T: Scalar> Ground<'n, T> {
+impl<'n, T: Scalar> BoundProblem<'n, T> {
     /// Casts the network and the set once.
     pub fn new(network: &'n Network, set: &PerturbationSet) -> Self {
-        Ground(Terrain::new(network, set, Space::new(network, set, Parameters::Neurons)))
+        BoundProblem(SearchProblem::new(network, set, Space::new(network, set, Parameters::Neurons)))
     }
 }
 
 /// Tries suggestions for a block of samples.
 pub(crate) struct Suggestions<'a, 'n, T> {
     attacker: &'a Attacker<'n>,
-    ground: &'a Ground<'n, T>,
+    problem: &'a BoundProblem<'n, T>,
     block: Block<'a>,
-    exact: Still<f64>,
-    still: Still<T>,
+    exact: FixedValues<f64>,
+    fixed: FixedValues<T>,
     objective: Objective<T>,
 }
 
@@ -48,21 +48,21 @@ pub(crate) struct Tried<T> {
 
 impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
     /// Runs the unperturbed network on `samples`.
-    pub fn new(attacker: &'a Attacker<'n>, ground: &'a Ground<'n, T>, samples: Samples<'a>) -> Self
+    pub fn new(attacker: &'a Attacker<'n>, problem: &'a BoundProblem<'n, T>, samples: Samples<'a>) -> Self
     where
         'n: 'a,
     {
         let identity = |s: usize| (samples.first + s, samples.labels.map(|l| l[s]));
         let (block, values) =
             Block::new(&attacker.exact.model, &attacker.set, &attacker.options, samples.inputs, identity);
-        let exact = Still::new(&attacker.exact, &values);
-        Suggestions { attacker, ground, still: exact.cast(), exact, objective: block.objective(), block }
+        let exact = FixedValues::new(&attacker.exact, &values);
+        Suggestions { attacker, problem, fixed: exact.cast(), exact, objective: block.objective(), block }
     }
 
     /// Margins at the vertices that rows of coefficients point to: `tape` has the coefficients by node, and for sample
     /// `of[k].0` the row `of[k].1`, which bounds `of[k].2`.
     pub fn follow(&self, tape: &[Option<Matrix<T>>], of: &[(usize, usize, SpecRow)]) -> Vec<Tried<T>> {
-        let space = &self.ground.0.space;
+        let space = &self.problem.0.space;
         let samples: Vec<usize> = of.iter().map(|(s, _, _)| *s).collect();
         let mut point = Point::zeros(space, of.len());
         for (slot, units) in space.slots.iter().zip(&mut point.0) {
@@ -86,7 +86,7 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
                 }
             }
         }
-        let mut pass = Pass::new(&self.ground.0, &self.still);
+        let mut pass = Pass::new(&self.problem.0, &self.fixed);
         let outputs = pass.outputs(&point, &samples);
         let tried = |(k, &s): (usize, &usize)| {
             let f = outputs.row(k);
@@ -98,7 +98,7 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
 
     /// The variables that carry the moving nodes of sample `s` to `values`, as far as they reach.
     pub fn towards(&self, s: usize, values: &[Vec<f64>]) -> Vec<Vec<f32>> {
-        let terrain = &self.attacker.exact;
+        let problem = &self.attacker.exact;
         let units = |slot: &Slot| match self.reach(s, slot, values) {
             Some((centre, reach)) => {
                 let unit = |j: usize| (values[slot.node][j] - centre[(0, j)]) / reach[(0, j)];
@@ -108,17 +108,17 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
             }
             None => vec![0.0; slot.width],
         };
-        terrain.space.slots.iter().map(units).collect()
+        problem.space.slots.iter().map(units).collect()
     }
 
     /// Centre and reach of the elements that a slot moves, one by one, when the nodes before have `values`.
     fn reach(&self, s: usize, slot: &Slot, values: &[Vec<f64>]) -> Option<(Matrix<f64>, Matrix<f64>)> {
-        let terrain = &self.attacker.exact;
+        let problem = &self.attacker.exact;
         let input = || {
-            let z = &values[terrain.model.input_of(slot.node)];
+            let z = &values[problem.model.input_of(slot.node)];
             Matrix::from_vec(1, z.len(), z.clone())
         };
-        match &terrain.model.steps[slot.node] {
+        match &problem.model.steps[slot.node] {
             Step::Input => {
                 let (low, high) = self.exact.input.as_ref()?;
                 let of = |f: fn(f64, f64) -> f64| {
@@ -130,11 +130,11 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
                 let z = input();
                 let mut centre = Matrix::default();
                 layer.apply(&mut centre, &z);
-                Some((centre, terrain.reach_at(slot.node, &z)))
+                Some((centre, problem.reach_at(slot.node, &z)))
             }
             Step::Activation(f) => {
                 let z = input().map(|p| f.apply(p));
-                let reach = z.map(|_| terrain.radii.activation());
+                let reach = z.map(|_| problem.radii.activation());
                 Some((z, reach))
             }
             Step::Affine(_)

@@ -17,10 +17,10 @@ use super::ascent::Ascent;
 use super::check::Block;
 use super::descent::Schedule;
 use super::pass::Pass;
+use super::problem::{FixedValues, SearchProblem};
 use super::search::{Search, search};
 use super::shared::{Shared, SharedPoint, changed};
 use super::space::{Parameters, Space};
-use super::terrain::{Still, Terrain};
 use super::witness::{CompactWitness, Source, materialize};
 use crate::model::Model;
 use crate::network::Network;
@@ -123,8 +123,8 @@ impl<'n> UniversalAttack<'n> {
         let settings = Search { schedule, restarts: self.options.restarts, seed: self.options.seed };
         let blocks = Block::all(&self.clean, &self.set, &self.options, samples, |block, _| {
             let objective = block.objective();
-            let find = |terrain: &Terrain<'_, f64>, still: &Still<f64>| {
-                search(&mut Pass::new(terrain, still), &objective, &block.streams(), settings).compact()
+            let find = |problem: &SearchProblem<'_, f64>, fixed: &FixedValues<f64>| {
+                search(&mut Pass::new(problem, fixed), &objective, &block.streams(), settings).compact()
             };
             let found = match &shared {
                 Some(shared) => shared.evaluate(&block, &objective, find),

@@ -10,8 +10,8 @@
 use super::descent::Rows;
 use super::kernels::{add, add_products, add_scaled, dot3, length};
 use super::pass::Pass;
+use super::problem::{FixedValues, SearchProblem};
 use super::space::{Point, Space};
-use super::terrain::{Still, Terrain};
 use crate::kernels::rows::{dot, vectorized};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Affine;
@@ -39,19 +39,19 @@ impl<T: Scalar> Pass<'_, '_, T> {
         samples: &[usize],
         out: &mut Matrix<T>,
     ) {
-        let terrain = self.terrain;
-        let (input, moving) = terrain.input_of(index);
-        let (slots, set) = (terrain.space.nodes[index], terrain.weights(index));
-        let radius = &terrain.radii.layer(index).bias;
+        let problem = self.problem;
+        let (input, moving) = problem.input_of(index);
+        let (slots, set) = (problem.space.nodes[index], problem.weights(index));
+        let radius = &problem.radii.layer(index).bias;
         vectorized!(|| {
             for (row, &s) in samples.iter().enumerate() {
-                let z = if moving { self.values[input].row(row) } else { self.still.values[input].row(s) };
+                let z = if moving { self.values[input].row(row) } else { self.fixed.values[input].row(s) };
                 let out = out.row_mut(row);
                 if moving {
                     out.iter_mut().enumerate().for_each(|(i, p)| *p = dot(affine.weight.row(i), z));
                     add(out, &affine.bias);
                 } else {
-                    out.copy_from_slice(self.still.values[index].row(s));
+                    out.copy_from_slice(self.fixed.values[index].row(s));
                 }
                 if let Some(slot) = slots.weights {
                     let u = point.0[slot].row(row).chunks_exact(z.len());
@@ -72,9 +72,9 @@ impl<T: Scalar> Pass<'_, '_, T> {
         point: &Point<T>,
         rows: &Rows,
     ) {
-        let terrain = self.terrain;
-        let (input, moving) = terrain.input_of(index);
-        let (slot, set) = (terrain.space.nodes[index].weights, terrain.weights(index));
+        let problem = self.problem;
+        let (input, moving) = problem.input_of(index);
+        let (slot, set) = (problem.space.nodes[index].weights, problem.weights(index));
         let count = rows.samples.len();
         let mut back = if moving { self.take_gradient(input, count) } else { Matrix::default() };
         let mut gradient =
@@ -82,7 +82,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
         gradient.reshape_scratch(count, if slot.is_some() { weight.as_slice().len() } else { 0 });
         vectorized!(|| {
             for (row, &s) in rows.samples.iter().enumerate() {
-                let z = if moving { self.values[input].row(row) } else { self.still.values[input].row(s) };
+                let z = if moving { self.values[input].row(row) } else { self.fixed.values[input].row(s) };
                 let g = self.gradients[index].row(row);
                 for (gradient, &g) in gradient.row_mut(row).chunks_exact_mut(z.len()).zip(g) {
                     gradient.iter_mut().zip(z).for_each(|(gradient, &z)| *gradient = g * z);
@@ -129,11 +129,11 @@ pub(super) fn fold<T: Scalar>(
     samples: &[usize],
     row: usize,
 ) -> Vec<Vec<f32>> {
-    let (terrain, still): (&Terrain<'_, T>, &Still<T>) = (pass.terrain, pass.still);
+    let (problem, fixed): (&SearchProblem<'_, T>, &FixedValues<T>) = (pass.problem, pass.fixed);
     let single = |slot: usize| point.0[slot].row(row);
     let fold = |slot: usize| {
         let node = neurons.slots[slot].node;
-        let of_node = terrain.space.nodes[node];
+        let of_node = problem.space.nodes[node];
         let to_node = neurons.nodes[node];
         if to_node.neurons != Some(slot) {
             let pairs = [
@@ -144,9 +144,9 @@ pub(super) fn fold<T: Scalar>(
             let same = pairs.into_iter().find(|(to, _)| *to == Some(slot)).and_then(|(_, of)| of);
             return single(same.expect("both spaces move the same")).to_vec();
         }
-        let (input, moving) = terrain.input_of(node);
-        let z = if moving { pass.values[input].row(row) } else { still.values[input].row(samples[row]) };
-        let (set, radius) = (terrain.weights(node), &terrain.radii.layer(node).bias);
+        let (input, moving) = problem.input_of(node);
+        let z = if moving { pass.values[input].row(row) } else { fixed.values[input].row(samples[row]) };
+        let (set, radius) = (problem.weights(node), &problem.radii.layer(node).bias);
         let u = of_node.weights.map(single);
         let moved =
             |i: usize| u.map_or(T::zero(), |u| carried(set, i, &u[i * z.len()..(i + 1) * z.len()], z));
@@ -154,7 +154,7 @@ pub(super) fn fold<T: Scalar>(
             let norm = *r * length(z);
             return (0..radius.len()).map(|i| share(moved(i), norm)).collect();
         }
-        let reached = terrain.reach_at(node, &Matrix::from_vec(1, z.len(), z.to_vec()));
+        let reached = problem.reach_at(node, &Matrix::from_vec(1, z.len(), z.to_vec()));
         let v = of_node.bias.map(single);
         let with_bias = |i: usize| moved(i) + v.map_or(T::zero(), |v| v[i] * radius[i]);
         (0..radius.len()).map(|i| share(with_bias(i), reached[(0, i)])).collect()

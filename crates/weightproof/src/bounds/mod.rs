@@ -11,7 +11,7 @@ mod state;
 
 pub use intersect::intersect;
 pub use interval::Interval;
-pub(crate) use linear::{Bounded, Domain, Domains, Open, Part, Root};
+pub(crate) use linear::{Bounded, Domain, Domains, OpenRow, Root, SubDomain};
 pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized};
 pub use norm_product::NormProduct;
 pub use state::{Bounds, Norms, Prepared, Split, State, States};

@@ -4,9 +4,9 @@
 //! smaller one, and boxes stay valid: so only the domains that a scale left open are bounded again at the next, from the boxes,
 //! slopes and multipliers that they have.
 
-use super::search::{Answer, Left};
+use super::search::{Answer, Paused};
 use super::{ExactOptions, FIRST, Start, searched};
-use crate::attack::{AttackOptions, Attacker, Ground, Suggestions};
+use crate::attack::{AttackOptions, Attacker, BoundProblem, Suggestions};
 use crate::bounds::{Block, Prepared, method};
 use crate::certify::CleanBlock;
 use crate::gathered::Gathered;
@@ -44,8 +44,8 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
     pub fn settle(
         &self,
         set: &PerturbationSet,
-        left: Option<Left<T>>,
-    ) -> (Verdict, Option<Reason>, Option<Left<T>>) {
+        left: Option<Paused<T>>,
+    ) -> (Verdict, Option<Reason>, Option<Paused<T>>) {
         let radii = Radii::new(set, self.network.nodes().len());
         let prepared = Prepared::new(self.model, &radii);
         let first = method::<T>(FIRST).expect("the first method exists");
@@ -56,8 +56,8 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
             return (verdict, reason, None);
         }
         let attacker = Attacker::new(self.network, set, self.attack.clone());
-        let ground = Ground::new(self.network, set);
-        let suggestions = Suggestions::new(&attacker, &ground, self.gathered.samples());
+        let problem = BoundProblem::new(self.network, set);
+        let suggestions = Suggestions::new(&attacker, &problem, self.gathered.samples());
         let starts = vec![Start { found: suggestions.unperturbed(0), left }];
         let of = (&prepared, &self.clean);
         let (certificate, Answer { found, left, .. }) =

@@ -9,7 +9,9 @@ pub mod program;
 mod rows;
 mod search;
 
-use crate::attack::{AttackKind, AttackOptions, Attacker, CompactWitness, Ground, SampleAttack, Suggestions};
+use crate::attack::{
+    AttackKind, AttackOptions, Attacker, BoundProblem, CompactWitness, SampleAttack, Suggestions,
+};
 use crate::bounds::{Block, Branching, LowerBounds, Prepared, method};
 use crate::certify::{CertifyOptions, CleanBlock};
 use crate::gathered::Gathered;
@@ -21,7 +23,7 @@ use crate::threat::{Perturbation, PerturbationSet};
 use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
 pub(crate) use descent::Descent;
 use rayon::prelude::*;
-pub(crate) use search::Left;
+pub(crate) use search::Paused;
 use search::{Answer, Question, Search};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -101,8 +103,8 @@ pub struct ExactCertifier<'n> {
 
 /// The engine in one of its two precisions.
 enum Engine<'n> {
-    F32(Typed<'n, f32>),
-    F64(Typed<'n, f64>),
+    F32(EngineOf<'n, f32>),
+    F64(EngineOf<'n, f64>),
 }
 
 /// A sample that the attack left open.
@@ -112,19 +114,19 @@ struct Attacked {
     found: SampleAttack,
 }
 
-struct Typed<'n, T> {
+struct EngineOf<'n, T> {
     model: Model<'n, T>,
     /// Of each set.
     radii: Vec<Radii<T>>,
-    grounds: Vec<Ground<'n, T>>,
+    problems: Vec<BoundProblem<'n, T>>,
 }
 
-impl<'n, T: Scalar> Typed<'n, T> {
+impl<'n, T: Scalar> EngineOf<'n, T> {
     fn new(network: &'n Network, sets: &[PerturbationSet]) -> Self {
-        Typed {
+        EngineOf {
             model: Model::new(network),
             radii: sets.iter().map(|set| Radii::new(set, network.nodes().len())).collect(),
-            grounds: sets.iter().map(|set| Ground::new(network, set)).collect(),
+            problems: sets.iter().map(|set| BoundProblem::new(network, set)).collect(),
         }
     }
 }
@@ -161,8 +163,8 @@ impl<'n> ExactCertifier<'n> {
     /// Casts the network and the sets once.
     pub fn new(network: &'n Network, sets: &[PerturbationSet], options: ExactOptions) -> Self {
         let engine = match options.certify.precision {
-            Precision::F32 => Engine::F32(Typed::new(network, sets)),
-            Precision::F64 => Engine::F64(Typed::new(network, sets)),
+            Precision::F32 => Engine::F32(EngineOf::new(network, sets)),
+            Precision::F64 => Engine::F64(EngineOf::new(network, sets)),
         };
         let attack = AttackOptions { stop_when_broken: options.gap.is_none(), ..options.attack.clone() };
         let attackers = sets.iter().map(|set| Attacker::new(network, set, attack.clone())).collect();
@@ -204,7 +206,7 @@ impl<'n> ExactCertifier<'n> {
         self.attackers[k].witness(x, witness)
     }
 
-    fn run<T: Scalar>(&self, engine: &Typed<'_, T>, k: usize, samples: Samples<'_>, keep: Keep<'_>) {
+    fn run<T: Scalar>(&self, engine: &EngineOf<'_, T>, k: usize, samples: Samples<'_>, keep: Keep<'_>) {
         let prepared = Prepared::new(&engine.model, &engine.radii[k]);
         let all: Vec<usize> = (0..samples.count(self.network.input_width())).collect();
         let open = self.bound(&prepared, samples, &all, keep);
@@ -215,7 +217,7 @@ impl<'n> ExactCertifier<'n> {
         let open = self.attack(k, samples, open, keep);
         let group = Estimate::new::<T>(self.network).block(GROUP);
         open.par_chunks(group)
-            .for_each(|open| self.search(&prepared, (k, &engine.grounds[k]), samples, open, keep));
+            .for_each(|open| self.search(&prepared, (k, &engine.problems[k]), samples, open, keep));
     }
 
     /// Whether there is more to find out about a sample: always when a gap is to be closed, and bounds are not void.
@@ -284,7 +286,7 @@ impl<'n> ExactCertifier<'n> {
     fn search<T: Scalar>(
         &self,
         prepared: &Prepared<'_, T>,
-        (k, ground): (usize, &Ground<'_, T>),
+        (k, problem): (usize, &BoundProblem<'_, T>),
         samples: Samples<'_>,
         open: &[Attacked],
         keep: Keep<'_>,
@@ -299,7 +301,7 @@ impl<'n> ExactCertifier<'n> {
         let clean = gathered.clean(prepared.model, options);
         let method = method::<T>(FIRST).expect("the first method exists");
         let mut bounds = method.lower_bounds(&Block { prepared, values: &clean.values }, &clean.spec);
-        let suggestions = Suggestions::new(&self.attackers[k], ground, gathered.samples());
+        let suggestions = Suggestions::new(&self.attackers[k], problem, gathered.samples());
         let starts = open.iter().map(|open| Start { found: open.found.clone(), left: None }).collect();
         let answers = searched((prepared, &clean), &mut bounds, suggestions, &self.options, (starts, false));
         let of = |(Attacked { s, known, .. }, (certificate, answer)): (&Attacked, (_, Answer<T>))| {
@@ -317,7 +319,7 @@ struct Start<T> {
     /// The worst that was found.
     found: SampleAttack,
     /// What the search of a larger set left.
-    left: Option<Left<T>>,
+    left: Option<Paused<T>>,
 }
 
 /// Branch and bound for the samples of a block, whose `bounds` are known and become those that are proved. `keep`: as

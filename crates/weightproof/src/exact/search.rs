@@ -10,7 +10,7 @@ use super::leaf::{self, Solution};
 use super::program::Program;
 use super::{Budget, ExactOptions};
 use crate::attack::{SampleAttack, Suggestions};
-use crate::bounds::{Bounded, Domain, Domains, Open, Part, Prepared, Root};
+use crate::bounds::{Bounded, Domain, Domains, OpenRow, Prepared, Root, SubDomain};
 use crate::kernels::{Matrix, Scalar};
 use crate::property::SpecRow;
 use crate::verdict::{Reason, Verdict};
@@ -35,12 +35,12 @@ pub(super) struct Question<T> {
     /// What the attack found.
     pub found: SampleAttack,
     /// Where the search of a set that contains this one ended; without it the search starts from a root.
-    pub left: Option<Left<T>>,
+    pub left: Option<Paused<T>>,
 }
 
 /// What a search that was stopped has proved, and the domains that it has not. Both hold in every smaller set.
 #[derive(Clone)]
-pub(crate) struct Left<T> {
+pub(crate) struct Paused<T> {
     /// Proved lower bound of every row outside of the open domains.
     lower: Vec<T>,
     open: Vec<Domain<T>>,
@@ -59,7 +59,7 @@ pub(super) struct Answer<T> {
     /// Its share of the time.
     pub time: Duration,
     /// Where it was stopped, if that was asked for and every part of the set is proved or in an open domain.
-    pub left: Option<Left<T>>,
+    pub left: Option<Paused<T>>,
 }
 
 /// The tree of one sample.
@@ -111,7 +111,7 @@ impl<T: Scalar> Tree<T> {
             self.answer.reason = self.answer.reason.or(reason);
         }
         if keep {
-            self.answer.left = Some(Left { lower, open });
+            self.answer.left = Some(Paused { lower, open });
         }
         self.bytes = 0;
     }
@@ -156,10 +156,10 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             let answer =
                 Answer { lower: unknown, found, reason: None, nodes: 0, time: Duration::ZERO, left: None };
             let mut tree = Tree { open: Vec::new(), bytes: 0, shifts, answer };
-            if let Some(Left { lower, open }) = left {
+            if let Some(Paused { lower, open }) = left {
                 tree.answer.lower = lower;
                 let root = search.domains.roots(vec![(s, Vec::new())]).swap_remove(0);
-                search.domains.again(&root, open).into_iter().for_each(|domain| tree.push(domain));
+                search.domains.reopened(&root, open).into_iter().for_each(|domain| tree.push(domain));
                 search.trees.push(tree);
                 continue;
             }
@@ -169,7 +169,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 if lower + tree.shifts[k] > level {
                     tree.count(k, lower);
                 } else {
-                    unproved.push(Open { k, row, lower });
+                    unproved.push(OpenRow { k, row, lower });
                 }
             }
             search.trees.push(tree);
@@ -189,7 +189,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             .map(|chunk| {
                 timed(|| {
                     let roots = self.domains.roots(chunk.to_vec());
-                    let parts: Vec<Part<'_, T>> = roots.iter().map(|of| Part { of, side: None }).collect();
+                    let parts: Vec<SubDomain<'_, T>> =
+                        roots.iter().map(|of| SubDomain { of, side: None }).collect();
                     self.domains.bound(&parts, |s, k| self.aim(s, k))
                 })
             })
@@ -207,17 +208,17 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 return self.trees.into_iter().map(|tree| tree.answer).collect();
             }
             self.solve(leaves);
-            let parts: Vec<Part<'_, T>> = picked
+            let parts: Vec<SubDomain<'_, T>> = picked
                 .iter()
                 .flat_map(|of| match of.branch {
                     Some(branch) => vec![
-                        Part { of, side: Some((branch, false)) },
-                        Part { of, side: Some((branch, true)) },
+                        SubDomain { of, side: Some((branch, false)) },
+                        SubDomain { of, side: Some((branch, true)) },
                     ],
-                    None => vec![Part { of, side: None }],
+                    None => vec![SubDomain { of, side: None }],
                 })
                 .collect();
-            let chunks: Vec<&[Part<'_, T>]> = parts.chunks(self.domains.together()).collect();
+            let chunks: Vec<&[SubDomain<'_, T>]> = parts.chunks(self.domains.together()).collect();
             let bounded = chunks
                 .par_iter()
                 .map(|chunk| timed(|| self.domains.bound(chunk, |s, k| self.aim(s, k))))

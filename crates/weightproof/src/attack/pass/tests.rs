@@ -31,26 +31,26 @@ fn inner_point(space: &Space, seed: u64) -> Point<f64> {
 
 /// What [`Landscape::gradient`] leaves out of the derivative with respect to variable `i` of a slot.
 fn factor(pass: &Pass<'_, '_, f64>, slot: usize, i: usize, row: usize) -> f64 {
-    let (terrain, node) = (pass.terrain, pass.terrain.space.slots[slot].node);
-    let slots = terrain.space.nodes[node];
+    let (problem, node) = (pass.problem, pass.problem.space.slots[slot].node);
+    let slots = problem.space.nodes[node];
     if slots.bias == Some(slot) {
-        return terrain.radii.layer(node).bias[i];
+        return problem.radii.layer(node).bias[i];
     }
-    match &terrain.model.steps[node] {
+    match &problem.model.steps[node] {
         Step::Input => {
-            let (lower, upper) = pass.still.input.as_ref().unwrap();
+            let (lower, upper) = pass.fixed.input.as_ref().unwrap();
             (upper[(SAMPLES[row], i)] - lower[(SAMPLES[row], i)]) / 2.0
         }
         Step::Affine(affine) if slots.weights == Some(slot) => {
             let cols = affine.weight.cols();
-            terrain.weights(node).at(i / cols, i % cols)
+            problem.weights(node).at(i / cols, i % cols)
         }
         Step::Affine(affine) => {
-            let z = pass.value(terrain.model.input_of(node), row, SAMPLES[row]).to_vec();
-            let reach = terrain.reach_at(node, &Matrix::from_vec(1, affine.weight.cols(), z));
+            let z = pass.value(problem.model.input_of(node), row, SAMPLES[row]).to_vec();
+            let reach = problem.reach_at(node, &Matrix::from_vec(1, affine.weight.cols(), z));
             reach[(0, i.min(reach.cols() - 1))]
         }
-        Step::Activation(_) => terrain.radii.activation(),
+        Step::Activation(_) => problem.radii.activation(),
         Step::Scale { .. }
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
@@ -67,19 +67,19 @@ fn gradients_match_differences_in_both_spaces() {
         let x = inputs(&network, 2);
         for (case, (set_name, set)) in sets(&network).iter().enumerate() {
             for parameters in SPACES {
-                let terrain = Terrain::new(&network, set, Space::new(&network, set, parameters));
-                let still = Still::new(&terrain, &terrain.model.forward(x.clone()));
-                let mut pass = Pass::new(&terrain, &still);
-                let mut point = inner_point(&terrain.space, case as u64);
+                let problem = SearchProblem::new(&network, set, Space::new(&network, set, parameters));
+                let fixed = FixedValues::new(&problem, &problem.model.forward(x.clone()));
+                let mut pass = Pass::new(&problem, &fixed);
+                let mut point = inner_point(&problem.space, case as u64);
                 let count = SAMPLES.len();
                 let rows =
                     Rows { samples: SAMPLES.to_vec(), goals: vec![goal; count], smoothing: vec![0.0; count] };
                 pass.outputs(&point, &SAMPLES);
                 pass.backward(&point, &rows, 0.0);
                 let gradient = |slot| pass.gradient(slot).unwrap().clone();
-                let gradients: Vec<Matrix<f64>> = (0..terrain.space.slots.len()).map(gradient).collect();
+                let gradients: Vec<Matrix<f64>> = (0..problem.space.slots.len()).map(gradient).collect();
                 for (slot, gradient) in gradients.iter().enumerate() {
-                    assert_eq!((gradient.rows(), gradient.cols()), (count, terrain.space.slots[slot].width));
+                    assert_eq!((gradient.rows(), gradient.cols()), (count, problem.space.slots[slot].width));
                     for i in 0..gradient.cols() {
                         let mut values = |offset: f64| -> Vec<f64> {
                             (0..count).for_each(|row| point.0[slot][(row, i)] += offset);
@@ -96,7 +96,7 @@ fn gradients_match_differences_in_both_spaces() {
                                 (exact - difference).abs() < TOLERANCE * (1.0 + exact.abs()),
                                 "{name}, {set_name}, {parameters:?}, {:?}, variable {i}, row {row}: \
                                  {exact} and {difference}",
-                                terrain.space.slots[slot]
+                                problem.space.slots[slot]
                             );
                         }
                     }
@@ -113,21 +113,21 @@ fn rows_do_not_depend_on_each_other() {
         let x = inputs(&network, 2);
         for (case, (set_name, set)) in sets(&network).iter().enumerate() {
             for parameters in SPACES {
-                let terrain = Terrain::new(&network, set, Space::new(&network, set, parameters));
-                let still = Still::new(&terrain, &terrain.model.forward(x.clone()));
-                let point = inner_point(&terrain.space, case as u64);
+                let problem = SearchProblem::new(&network, set, Space::new(&network, set, parameters));
+                let fixed = FixedValues::new(&problem, &problem.model.forward(x.clone()));
+                let point = inner_point(&problem.space, case as u64);
                 let evaluate = |of: &[usize]| {
-                    let mut own = Point::zeros(&terrain.space, of.len());
+                    let mut own = Point::zeros(&problem.space, of.len());
                     of.iter().enumerate().for_each(|(to, &row)| own.copy_row(to, &point, row));
                     let rows = Rows {
                         samples: of.iter().map(|&row| SAMPLES[row]).collect(),
                         goals: of.iter().map(|&row| goals[row]).collect(),
                         smoothing: vec![1.0; of.len()],
                     };
-                    let mut pass = Pass::new(&terrain, &still);
+                    let mut pass = Pass::new(&problem, &fixed);
                     let mut found = vec![pass.outputs(&own, &rows.samples).clone()];
                     pass.backward(&own, &rows, 0.5);
-                    let slots = 0..terrain.space.slots.len();
+                    let slots = 0..problem.space.slots.len();
                     found.extend(slots.map(|slot| pass.gradient(slot).unwrap().clone()));
                     found
                 };
@@ -152,11 +152,11 @@ fn the_centre_is_the_unperturbed_network() {
             // The centre of the interval of an input that is clipped is not the input.
             let set = crate::threat::PerturbationSet { input_range: None, ..set };
             for parameters in SPACES {
-                let terrain = Terrain::new(&network, &set, Space::new(&network, &set, parameters));
-                let values = terrain.model.forward(x.clone());
-                let still = Still::new(&terrain, &values);
-                let centre = Point::zeros(&terrain.space, SAMPLES.len());
-                let mut pass = Pass::new(&terrain, &still);
+                let problem = SearchProblem::new(&network, &set, Space::new(&network, &set, parameters));
+                let values = problem.model.forward(x.clone());
+                let fixed = FixedValues::new(&problem, &values);
+                let centre = Point::zeros(&problem.space, SAMPLES.len());
+                let mut pass = Pass::new(&problem, &fixed);
                 let outputs = pass.outputs(&centre, &SAMPLES);
                 for (row, &s) in SAMPLES.iter().enumerate() {
                     for (a, b) in outputs.row(row).iter().zip(network.forward(x.row(s))) {
@@ -173,11 +173,11 @@ fn weight_space_folds_into_neuron_space() {
     for (name, network) in networks() {
         let x = inputs(&network, 2);
         for (case, (set_name, set)) in sets(&network).iter().enumerate() {
-            let weights = Terrain::new(&network, set, Space::new(&network, set, Parameters::Weights));
-            let neurons = Terrain::new(&network, set, Space::new(&network, set, Parameters::Neurons));
+            let weights = SearchProblem::new(&network, set, Space::new(&network, set, Parameters::Weights));
+            let neurons = SearchProblem::new(&network, set, Space::new(&network, set, Parameters::Neurons));
             let values = weights.model.forward(x.clone());
             let (still_weights, still_neurons) =
-                (Still::new(&weights, &values), Still::new(&neurons, &values));
+                (FixedValues::new(&weights, &values), FixedValues::new(&neurons, &values));
             let mut rng = generator(7, case as u64, 0);
             let mut point = inner_point(&weights.space, case as u64);
             for values in &mut point.0 {

@@ -1,7 +1,7 @@
 //! Adam on what is free in the bounds of rows: slopes stay in `[0, 1]`, multipliers stop at zero before they change their end.
 
 use super::optimized::Optimized;
-use super::slopes::{Free, Tape};
+use super::slopes::{FreeVariables, Tape};
 use crate::kernels::rows::{l1, vectorized};
 use crate::kernels::{Matrix, Scalar};
 
@@ -17,21 +17,21 @@ const SQUARE_DECAY: f64 = 0.95;
 
 /// The state of an ascent: Adam on all that is free in the bounds of every row.
 pub(super) struct Ascent<T> {
-    pub free: Free<T>,
+    pub free: FreeVariables<T>,
     /// Means of gradients and of their squares.
-    mean: Free<T>,
-    square: Free<T>,
+    mean: FreeVariables<T>,
+    square: FreeVariables<T>,
 }
 
 impl<T: Scalar> Ascent<T> {
-    pub fn new(free: Free<T>) -> Self {
+    pub fn new(free: FreeVariables<T>) -> Self {
         let zeros = || free.map(|m| Matrix::zeros(m.rows(), m.cols()));
         Ascent { mean: zeros(), square: zeros(), free }
     }
 
     /// Moves slopes along their gradients and back into `[0, 1]`, and multipliers along theirs, in units of the mean
     /// coefficient; a multiplier that changes its end stops at zero.
-    pub fn step(&mut self, gradients: &Free<T>, tape: &Tape<T>, step: (usize, usize)) {
+    pub fn step(&mut self, gradients: &FreeVariables<T>, tape: &Tape<T>, step: (usize, usize)) {
         let adam = Adam::at(step);
         let Ascent { free, mean, square } = self;
         let means = mean.slopes.iter_mut().zip(&mut square.slopes);

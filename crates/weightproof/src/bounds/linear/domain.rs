@@ -16,7 +16,7 @@ use super::super::{Block, Bounds, Prepared, State, States};
 use super::branching::{self, Branch, Branching};
 use super::optimized::Optimized;
 use super::propagate::{Backward, Reach, Row, Sharing};
-use super::slopes::{Ending, Free, Tape};
+use super::slopes::{Ending, FreeVariables, Tape};
 use super::{Analysis, analysed, analysed_by, is_exact, meet, sharings, tighten, tighten_by, uncross};
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
@@ -33,7 +33,7 @@ const TOGETHER: usize = 32;
 
 /// A row of the specification that a domain has not proved.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Open<T> {
+pub(crate) struct OpenRow<T> {
     /// Its place among the rows of its sample.
     pub k: usize,
     pub row: SpecRow,
@@ -42,7 +42,7 @@ pub(crate) struct Open<T> {
 }
 
 /// A sample and its rows that are to be proved.
-pub(crate) type Root<T> = (usize, Vec<Open<T>>);
+pub(crate) type Root<T> = (usize, Vec<OpenRow<T>>);
 
 /// A domain that was bounded and is not proved.
 #[derive(Clone, Debug)]
@@ -52,52 +52,52 @@ pub(crate) struct Domain<T> {
     /// Whether its bounds were driven to their limit.
     pub converged: bool,
     /// Whether it is of a larger set: its boxes and bounds hold, but are to be improved before it is split.
-    again: bool,
+    reopened: bool,
     /// Rows that are not proved.
-    pub open: Vec<Open<T>>,
+    pub open: Vec<OpenRow<T>>,
     /// Where to split it, if anywhere.
     pub branch: Option<Branch<T>>,
     /// Lower and upper ends of the boxes of [`Domains::nodes`], one after the other.
     boxes: Vec<T>,
     /// What the ascent ended with; a row for each of `open`. `None` of a root.
-    free: Option<Free<T>>,
+    free: Option<FreeVariables<T>>,
 }
 
 impl<T: Scalar> Domain<T> {
     /// The row with the least bound.
-    pub fn worst(&self) -> Open<T> {
-        let worse = |a: Open<T>, b: &Open<T>| if b.lower < a.lower { *b } else { a };
+    pub fn worst(&self) -> OpenRow<T> {
+        let worse = |a: OpenRow<T>, b: &OpenRow<T>| if b.lower < a.lower { *b } else { a };
         self.open[1..].iter().fold(self.open[0], worse)
     }
 
     /// Memory that it takes.
     pub fn bytes(&self) -> usize {
-        let free = self.free.as_ref().map_or(0, Free::len);
+        let free = self.free.as_ref().map_or(0, FreeVariables::len);
         size_of::<Self>()
             + size_of::<T>() * (self.boxes.len() + free)
-            + size_of::<Open<T>>() * self.open.len()
+            + size_of::<OpenRow<T>>() * self.open.len()
     }
 }
 
 /// A domain to be bounded: one side of the split of another one, or a root itself.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part<'d, T> {
+pub(crate) struct SubDomain<'d, T> {
     pub of: &'d Domain<T>,
     /// Where it is clipped, and whether it is the part above.
     pub side: Option<(Branch<T>, bool)>,
 }
 
-impl<T: Scalar> Part<'_, T> {
+impl<T: Scalar> SubDomain<'_, T> {
     /// Whether the domain itself is bounded once more, until its bounds are at their limit.
     fn converges(&self) -> bool {
-        self.side.is_none() && self.of.free.is_some() && !self.of.again
+        self.side.is_none() && self.of.free.is_some() && !self.of.reopened
     }
 
     /// The node after which boxes may become better.
     fn changed(&self) -> usize {
         match self.side {
             Some((branch, _)) => branch.node,
-            None if self.of.again => 0,
+            None if self.of.reopened => 0,
             None => usize::MAX,
         }
     }
@@ -107,7 +107,7 @@ impl<T: Scalar> Part<'_, T> {
         match self.side {
             Some(_) => STEPS,
             None if self.converges() => CONVERGING_STEPS,
-            None if self.of.again => STEPS,
+            None if self.of.reopened => STEPS,
             None => Optimized::DEFAULT.steps,
         }
     }
@@ -120,13 +120,13 @@ struct Place<T> {
     part: usize,
     /// Its place among the open rows of the part.
     row: usize,
-    open: Open<T>,
+    open: OpenRow<T>,
 }
 
 impl<T: Scalar> Place<T> {
     /// All rows of `parts`, part after part.
-    fn all(parts: &[Part<'_, T>]) -> Vec<Self> {
-        let of = |(part, p): (usize, &Part<'_, T>)| {
+    fn all(parts: &[SubDomain<'_, T>]) -> Vec<Self> {
+        let of = |(part, p): (usize, &SubDomain<'_, T>)| {
             let rows = p.of.open.iter().enumerate();
             rows.map(|(row, &open)| Place { part, row, open }).collect::<Vec<_>>()
         };
@@ -199,13 +199,13 @@ impl<'a, T: Scalar> Domains<'a, T> {
         });
         let root = |(d, (sample, open)): (usize, Root<T>)| {
             let boxes = self.boxes(&states, d);
-            Domain { sample, converged: false, again: false, open, branch: None, boxes, free: None }
+            Domain { sample, converged: false, reopened: false, open, branch: None, boxes, free: None }
         };
         samples.into_iter().enumerate().map(root).collect()
     }
 
     /// Domains of a larger set as parts of this one, whose root is `root`: clipped at its boxes.
-    pub fn again(&self, root: &Domain<T>, domains: Vec<Domain<T>>) -> Vec<Domain<T>> {
+    pub fn reopened(&self, root: &Domain<T>, domains: Vec<Domain<T>>) -> Vec<Domain<T>> {
         let again = |mut domain: Domain<T>| {
             let mut from = 0;
             for width in self.nodes.iter().map(|&n| self.prepared.model.width(n)) {
@@ -221,13 +221,13 @@ impl<'a, T: Scalar> Domains<'a, T> {
                     .for_each(|(u, &k)| *u = if k < *u { k } else { *u });
                 from += 2 * width;
             }
-            Domain { sample: root.sample, converged: false, again: true, branch: None, ..domain }
+            Domain { sample: root.sample, converged: false, reopened: true, branch: None, ..domain }
         };
         domains.into_iter().map(again).collect()
     }
 
     /// Bounds `parts`; a row `k` of sample `s` is proved above `aim(s, k)`.
-    pub fn bound(&self, parts: &[Part<'_, T>], aim: impl Fn(usize, usize) -> T) -> Bounded<T> {
+    pub fn bound(&self, parts: &[SubDomain<'_, T>], aim: impl Fn(usize, usize) -> T) -> Bounded<T> {
         let values = self.values_of(parts.iter().map(|part| part.of.sample));
         let block = Block { prepared: self.prepared, values: &values };
         let (states, relaxed) = self.analyse(&block, parts);
@@ -290,7 +290,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
     pub fn boxes_of(&self, domain: &Domain<T>) -> Vec<(Vec<T>, Vec<T>)> {
         let values = self.values_of([domain.sample].into_iter());
         let block = Block { prepared: self.prepared, values: &values };
-        let (states, _) = self.analyse(&block, &[Part { of: domain, side: None }]);
+        let (states, _) = self.analyse(&block, &[SubDomain { of: domain, side: None }]);
         (0..values.len())
             .map(|n| (states.lower(n).row(0).to_vec(), states.upper(n).row(0).to_vec()))
             .collect()
@@ -306,7 +306,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
     fn collect(
         &self,
         pass: &Backward<'_, T>,
-        parts: &[Part<'_, T>],
+        parts: &[SubDomain<'_, T>],
         (places, best): (&[Place<T>], &[T]),
         ending: Ending<T>,
         bounded: &mut Bounded<T>,
@@ -315,9 +315,9 @@ impl<'a, T: Scalar> Domains<'a, T> {
         for same in ranges_by(&ending.at, |r| places[r].part) {
             let d = places[ending.at[same.start]].part;
             let (part, keep): (_, Vec<usize>) = (parts[d], same.clone().collect());
-            let open: Vec<Open<T>> = keep
+            let open: Vec<OpenRow<T>> = keep
                 .iter()
-                .map(|&r| Open { lower: best[ending.at[r]], ..places[ending.at[r]].open })
+                .map(|&r| OpenRow { lower: best[ending.at[r]], ..places[ending.at[r]].open })
                 .collect();
             let least = keep
                 .iter()
@@ -330,7 +330,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
                 sample: part.of.sample,
                 open,
                 converged: part.converges(),
-                again: false,
+                reopened: false,
                 branch: branching.choose(pass, &ending, least, d),
                 boxes: self.boxes(pass.states, d),
                 free: Some(ending.free.map(|m| m.rows_at(&keep))),
@@ -341,7 +341,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
     }
 
     /// States of the parts: their boxes, better ones after the split, and intervals of the other nodes.
-    fn analyse<'v>(&self, block: &Block<'v, T>, parts: &[Part<'_, T>]) -> Analysis<'v, T> {
+    fn analyse<'v>(&self, block: &Block<'v, T>, parts: &[SubDomain<'_, T>]) -> Analysis<'v, T> {
         let model = self.prepared.model;
         let mut from = 0;
         analysed_by(block, |states, relaxed, index| {
@@ -370,7 +370,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
     }
 
     /// The boxes of node `index`, which start at `from` in each domain, clipped at the splits.
-    fn restored(&self, parts: &[Part<'_, T>], index: usize, from: usize) -> Bounds<T> {
+    fn restored(&self, parts: &[SubDomain<'_, T>], index: usize, from: usize) -> Bounds<T> {
         let width = self.prepared.model.width(index);
         let end = |from: usize| {
             let data = parts.iter().flat_map(|part| &part.of.boxes[from..from + width]).copied();
@@ -440,9 +440,9 @@ pub(super) fn has_chord<T: Scalar>(prepared: &Prepared<'_, T>, n: usize) -> bool
 fn warm<T: Scalar>(
     pass: &Backward<'_, T>,
     start: usize,
-    parts: &[Part<'_, T>],
+    parts: &[SubDomain<'_, T>],
     places: impl Iterator<Item = Place<T>>,
-) -> Free<T> {
+) -> FreeVariables<T> {
     let places: Vec<Place<T>> = places.collect();
     let own: Vec<Row> = places.iter().map(|place| (place.part, place.open.row)).collect();
     let mut free = pass.first_free(start, &own);

@@ -19,7 +19,7 @@ mod relax;
 mod slopes;
 
 pub use branching::Branching;
-pub(crate) use domain::{Bounded, Domain, Domains, Open, Part, Root};
+pub(crate) use domain::{Bounded, Domain, Domains, OpenRow, Root, SubDomain};
 pub use optimized::Optimized;
 pub use propagate::{Backward, COEFFICIENTS, Reach, Sharing};
 pub use relax::Relaxed;

@@ -6,7 +6,7 @@
 use super::super::{Block, LowerBounds, States};
 use super::concretize::concretize;
 use super::relax::{AbsoluteLines, Relaxed};
-use super::slopes::{Free, Tape};
+use super::slopes::{FreeVariables, Tape};
 use crate::kernels::rows::{
     concretized, l1, relax, subtract_products, subtract_scaled, vectorized, weighted_l1,
 };
@@ -120,7 +120,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         &self,
         start: usize,
         rows: &[Row],
-        free: Option<&Free<T>>,
+        free: Option<&FreeVariables<T>>,
         mut tape: Option<&mut Tape<T>>,
     ) -> Vec<T> {
         let mut offset = vec![T::zero(); rows.len()];
@@ -174,7 +174,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         mut c: Coefficients<T>,
         node: usize,
         rows: &[Row],
-        free: Option<&Free<T>>,
+        free: Option<&FreeVariables<T>>,
         offset: &mut [T],
     ) -> Vec<(usize, Coefficients<T>)> {
         let model = self.block.prepared.model;

@@ -33,7 +33,7 @@ pub(super) type ByNode<T> = Vec<Option<Matrix<T>>>;
 
 /// What is free in the bounds of some rows, by node.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Free<T> {
+pub(super) struct FreeVariables<T> {
     /// Lower slopes of ReLUs, in `[0, 1]`.
     pub slopes: ByNode<T>,
     /// Multipliers of the boxes that activations read: of the lower end where negative, of the upper end where positive.
@@ -48,7 +48,7 @@ pub(super) struct Ending<T> {
     /// Their places among the rows that it was given.
     pub at: Vec<usize>,
     /// What is free in their bounds, as it was in the last pass.
-    pub free: Free<T>,
+    pub free: FreeVariables<T>,
     /// Coefficients of the last pass.
     pub tape: Tape<T>,
     /// Its worst points.
@@ -69,7 +69,7 @@ impl<T: Scalar> Backward<'_, T> {
         for (rows, best) in rows.chunks(together).zip(best.chunks_mut(together)) {
             let first = |at: &[usize]| {
                 let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
-                Free { multipliers: vec![None; start + 1], ..self.first_free(start, &own) }
+                FreeVariables { multipliers: vec![None; start + 1], ..self.first_free(start, &own) }
             };
             self.climb((start, rows), best, steps, |_, best| !(best > enough), first);
         }
@@ -91,7 +91,7 @@ impl<T: Scalar> Backward<'_, T> {
         best: &mut [T],
         steps: usize,
         is_open: impl Fn(usize, T) -> bool,
-        first: impl Fn(&[usize]) -> Free<T>,
+        first: impl Fn(&[usize]) -> FreeVariables<T>,
     ) -> Option<Ending<T>> {
         let (at, free, tape) = self.climb((start, rows), best, steps, is_open, first)?;
         let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
@@ -107,8 +107,8 @@ impl<T: Scalar> Backward<'_, T> {
         best: &mut [T],
         steps: usize,
         is_open: impl Fn(usize, T) -> bool,
-        first: impl Fn(&[usize]) -> Free<T>,
-    ) -> Option<(Vec<usize>, Free<T>, Tape<T>)> {
+        first: impl Fn(&[usize]) -> FreeVariables<T>,
+    ) -> Option<(Vec<usize>, FreeVariables<T>, Tape<T>)> {
         // Rows at work, by their place in `best`.
         let mut at: Vec<usize> = (0..rows.len()).filter(|&k| is_open(k, best[k])).collect();
         let mut own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
@@ -144,7 +144,7 @@ impl<T: Scalar> Backward<'_, T> {
     }
 
     /// The slopes that the plain pass uses, and multipliers of zero.
-    pub(super) fn first_free(&self, start: usize, rows: &[Row]) -> Free<T> {
+    pub(super) fn first_free(&self, start: usize, rows: &[Row]) -> FreeVariables<T> {
         let model = self.block.prepared.model;
         let slopes = |node: usize| match (&model.steps[node], self.relaxed(node)) {
             // The lower lines of other activations have offsets that belong to their slopes.
@@ -166,11 +166,17 @@ impl<T: Scalar> Backward<'_, T> {
         };
         let multipliers = (0..start).map(multipliers).chain([None]).collect();
         // The start itself is not passed.
-        Free { slopes: (0..start).map(slopes).chain([None]).collect(), multipliers }
+        FreeVariables { slopes: (0..start).map(slopes).chain([None]).collect(), multipliers }
     }
 
     /// Derivatives of the bounds of all rows by what is free; `points` are their worst points.
-    fn gradients(&self, tape: &Tape<T>, points: &ByNode<T>, rows: &[Row], free: &Free<T>) -> Free<T> {
+    fn gradients(
+        &self,
+        tape: &Tape<T>,
+        points: &ByNode<T>,
+        rows: &[Row],
+        free: &FreeVariables<T>,
+    ) -> FreeVariables<T> {
         let by_slope = |node: usize| {
             let (a, _) = (tape[node].as_ref()?, free.slopes[node].as_ref()?);
             let input = self.block.prepared.model.input_of(node);
@@ -183,7 +189,7 @@ impl<T: Scalar> Backward<'_, T> {
             let (m, v) = (free.multipliers[node].as_ref()?, points[node].as_ref()?);
             Some(self.by_multiplier(node, m, v, rows))
         };
-        Free {
+        FreeVariables {
             slopes: (0..tape.len()).map(by_slope).collect(),
             multipliers: (0..tape.len()).map(by_multiplier).collect(),
         }
@@ -227,15 +233,15 @@ impl<T: Scalar> Backward<'_, T> {
     }
 }
 
-impl<T: Scalar> Free<T> {
+impl<T: Scalar> FreeVariables<T> {
     /// Replaces every matrix.
     pub(super) fn map(&self, f: impl Fn(&Matrix<T>) -> Matrix<T>) -> Self {
         let all = |nodes: &ByNode<T>| nodes.iter().map(|m| m.as_ref().map(&f)).collect();
-        Free { slopes: all(&self.slopes), multipliers: all(&self.multipliers) }
+        FreeVariables { slopes: all(&self.slopes), multipliers: all(&self.multipliers) }
     }
 
     /// Replaces row `row` by row `from` of `other`.
-    pub(super) fn copy_row(&mut self, row: usize, other: &Free<T>, from: usize) {
+    pub(super) fn copy_row(&mut self, row: usize, other: &FreeVariables<T>, from: usize) {
         let own = self.slopes.iter_mut().chain(&mut self.multipliers);
         for (own, other) in own.zip(other.slopes.iter().chain(&other.multipliers)) {
             if let (Some(own), Some(other)) = (own, other) {
@@ -332,7 +338,7 @@ mod tests {
     }
 
     /// Something free in every bound, away from the kinks, so that a difference to both sides exists.
-    fn somewhere(pass: &Backward<'_, f64>, start: usize, rows: &[Row]) -> Free<f64> {
+    fn somewhere(pass: &Backward<'_, f64>, start: usize, rows: &[Row]) -> FreeVariables<f64> {
         let mut free = pass.first_free(start, rows);
         for slopes in free.slopes.iter_mut().flatten() {
             slopes.as_mut_slice().iter_mut().for_each(|a| *a = 0.3 + 0.4 * *a);
@@ -348,7 +354,7 @@ mod tests {
     fn check_gradient(
         pass: &Backward<'_, f64>,
         (start, rows): (usize, &[Row]),
-        part: fn(&mut Free<f64>) -> &mut ByNode<f64>,
+        part: fn(&mut FreeVariables<f64>) -> &mut ByNode<f64>,
         is_free: impl Fn(usize, usize) -> bool,
     ) -> usize {
         let free = somewhere(pass, start, rows);

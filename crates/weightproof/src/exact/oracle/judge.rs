@@ -2,7 +2,7 @@
 
 use super::milp::{Boxes, Milp};
 use super::{OracleError, OracleOptions, Outcome};
-use crate::attack::{AttackKind, AttackOptions, Attacker, Ground, SampleAttack, Suggestions};
+use crate::attack::{AttackKind, AttackOptions, Attacker, BoundProblem, SampleAttack, Suggestions};
 use crate::exact::program::ProgramError;
 use crate::network::Network;
 use crate::property::{Property, SpecRow};
@@ -17,7 +17,7 @@ pub struct Judge<'n> {
     property: Property,
     options: OracleOptions,
     attacker: Attacker<'n>,
-    ground: Ground<'n, f64>,
+    problem: BoundProblem<'n, f64>,
 }
 
 /// What the solver says about a sample.
@@ -28,7 +28,7 @@ pub enum Judgement {
     /// The solver's point, taken into the set and checked by the plain forward pass, breaks the property.
     Broken(SampleAttack),
     /// Neither within the time.
-    Open,
+    OpenRow,
 }
 
 impl<'n> Judge<'n> {
@@ -48,7 +48,7 @@ impl<'n> Judge<'n> {
             ..AttackOptions::new(AttackKind::NeuronSpace, property)
         };
         let attacker = Attacker::new(network, set, attack);
-        Judge { network, set, property, options, attacker, ground: Ground::new(network, set) }
+        Judge { network, set, property, options, attacker, problem: BoundProblem::new(network, set) }
     }
 
     /// Settles the sample `x` by one feasibility problem for each rival class:
@@ -77,12 +77,12 @@ impl<'n> Judge<'n> {
         let milp = Milp::new(self.network, self.set, x, Boxes::Narrowed(end))?;
         let labels = label.map(|label| [label]);
         let samples = Samples { first: 0, inputs: x, labels: labels.as_ref().map(<[u32; 1]>::as_slice) };
-        let suggestions = Suggestions::new(&self.attacker, &self.ground, samples);
+        let suggestions = Suggestions::new(&self.attacker, &self.problem, samples);
         let mut proved = true;
         for rival in rivals {
             let time = self.options.time.map(|time| time.saturating_sub(start.elapsed()));
             if time.is_some_and(|time| time.is_zero()) {
-                return Ok(Judgement::Open);
+                return Ok(Judgement::OpenRow);
             }
             let row = SpecRow::difference(target, rival);
             let answer = milp.minimise(row, true, &OracleOptions { time, ..self.options })?;
@@ -97,6 +97,6 @@ impl<'n> Judge<'n> {
                 }
             }
         }
-        Ok(if proved { Judgement::Proved } else { Judgement::Open })
+        Ok(if proved { Judgement::Proved } else { Judgement::OpenRow })
     }
 }

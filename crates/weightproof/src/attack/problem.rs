@@ -9,16 +9,16 @@ use crate::network::Network;
 use crate::threat::{PerturbationSet, WeightSet};
 
 /// A network and a set, in the form that both passes read; shared by all blocks.
-pub(super) struct Terrain<'n, T> {
+pub(super) struct SearchProblem<'n, T> {
     pub model: Model<'n, T>,
     pub radii: Radii<T>,
     pub space: Space,
 }
 
-impl<'n, T: Scalar> Terrain<'n, T> {
+impl<'n, T: Scalar> SearchProblem<'n, T> {
     pub fn new(network: &'n Network, set: &PerturbationSet, space: Space) -> Self {
         let (model, radii) = (Model::new(network), Radii::new(set, network.nodes().len()));
-        Terrain { model, radii, space }
+        SearchProblem { model, radii, space }
     }
 
     /// Where the weights of node `index` move.
@@ -61,39 +61,39 @@ impl<'n, T: Scalar> Terrain<'n, T> {
 
 /// What no variable moves, for a block of samples; computed once in f64.
 #[derive(Clone, Debug)]
-pub(super) struct Still<T> {
+pub(super) struct FixedValues<T> {
     /// Clean values of nodes, (samples, width); nodes that no pass reads are empty.
     pub values: Vec<Matrix<T>>,
-    /// [`Terrain::reach_at`] of dense nodes whose neurons have variables and that read a node that does not move.
+    /// [`SearchProblem::reach_at`] of dense nodes whose neurons have variables and that read a node that does not move.
     pub reach: Vec<Matrix<T>>,
     /// Ends of the intervals of the input, when it moves.
     pub input: Option<(Matrix<T>, Matrix<T>)>,
 }
 
-impl Still<f64> {
+impl FixedValues<f64> {
     /// Reads it off the clean values of all nodes.
-    pub fn new(terrain: &Terrain<'_, f64>, values: &[Matrix<f64>]) -> Self {
-        let (space, set) = (&terrain.space, &terrain.radii.set);
-        let steps = &terrain.model.steps;
-        let reads_still = |k: usize| matches!(steps[k], Step::Affine(_)) && !terrain.input_of(k).1;
+    pub fn new(problem: &SearchProblem<'_, f64>, values: &[Matrix<f64>]) -> Self {
+        let (space, set) = (&problem.space, &problem.radii.set);
+        let steps = &problem.model.steps;
+        let reads_fixed = |k: usize| matches!(steps[k], Step::Affine(_)) && !problem.input_of(k).1;
         // What activations read: the descent compares it with the perturbed values.
         let activated: Vec<usize> = (0..steps.len())
             .filter(|&k| matches!(steps[k], Step::Activation(_)))
-            .map(|k| terrain.model.input_of(k))
+            .map(|k| problem.model.input_of(k))
             .collect();
         let value = |k: usize| {
-            let read = !space.moving[k] || reads_still(k) || activated.contains(&k);
+            let read = !space.moving[k] || reads_fixed(k) || activated.contains(&k);
             if read { values[k].clone() } else { Matrix::default() }
         };
         let reach = |k: usize| {
-            let read = space.nodes[k].neurons.is_some() && reads_still(k);
-            if read { terrain.reach_at(k, &values[terrain.input_of(k).0]) } else { Matrix::default() }
+            let read = space.nodes[k].neurons.is_some() && reads_fixed(k);
+            if read { problem.reach_at(k, &values[problem.input_of(k).0]) } else { Matrix::default() }
         };
         let input = space.nodes[0].values.map(|_| {
             let x = &values[0];
             (x.map(|x| set.input_interval(x).0), x.map(|x| set.input_interval(x).1))
         });
-        Still {
+        FixedValues {
             values: (0..values.len()).map(value).collect(),
             reach: (0..values.len()).map(reach).collect(),
             input,
@@ -101,8 +101,8 @@ impl Still<f64> {
     }
 
     /// The same in the precision of the engine.
-    pub fn cast<T: Scalar>(&self) -> Still<T> {
-        Still {
+    pub fn cast<T: Scalar>(&self) -> FixedValues<T> {
+        FixedValues {
             values: self.values.iter().map(Matrix::cast).collect(),
             reach: self.reach.iter().map(Matrix::cast).collect(),
             input: self.input.as_ref().map(|(l, u)| (l.cast(), u.cast())),
