@@ -288,14 +288,14 @@ mod tests {
         assert_eq!(at.radius, Some(0.002));
         let Some(RadiusValue::One(a)) = at.layer["a"].radius else { panic!("one radius") };
         let Some(RadiusValue::PerRow(b)) = &at.layer["b"].radius else { panic!("radii of rows") };
-        assert!(a >= 0.02 && a < 0.02 * (1.0 + 1e-12), "{a}");
+        assert!((0.02..0.02 * (1.0 + 1e-12)).contains(&a), "{a}");
         assert!(b[0] >= 0.004 && b[0] < 0.004 * (1.0 + 1e-12) && b[1] == 0.0, "{b:?}");
         assert_eq!(at.layer["a"].bias_radius, Some(0.5));
         // Only one layer moves: the others stay whatever the factor.
         let still = ThreatModel { radius: Some(0.0), ..model.clone() };
         assert_eq!(still.at(3.0).radius, Some(0.0));
         let Some(RadiusValue::One(a)) = still.at(3.0).layer["a"].radius else { panic!("one radius") };
-        assert!(a >= 0.03 && a < 0.03 * (1.0 + 1e-12), "{a}");
+        assert!((0.03..0.03 * (1.0 + 1e-12)).contains(&a), "{a}");
     }
 
     #[test]
