@@ -28,7 +28,7 @@ pub enum Judgement {
     /// The solver's point, taken into the set and checked by the plain forward pass, breaks the property.
     Broken(SampleAttack),
     /// Neither within the time.
-    OpenRow,
+    Open,
 }
 
 impl<'n> Judge<'n> {
@@ -82,7 +82,7 @@ impl<'n> Judge<'n> {
         for rival in rivals {
             let time = self.options.time.map(|time| time.saturating_sub(start.elapsed()));
             if time.is_some_and(|time| time.is_zero()) {
-                return Ok(Judgement::OpenRow);
+                return Ok(Judgement::Open);
             }
             let row = SpecRow::difference(target, rival);
             let answer = milp.minimise(row, true, &OracleOptions { time, ..self.options })?;
@@ -97,6 +97,6 @@ impl<'n> Judge<'n> {
                 }
             }
         }
-        Ok(if proved { Judgement::Proved } else { Judgement::OpenRow })
+        Ok(if proved { Judgement::Proved } else { Judgement::Open })
     }
 }
