@@ -66,7 +66,7 @@ pub struct ThreatModel {
 #[derive(Debug, Error, PartialEq)]
 pub enum ThreatError {
     /// The kind is not one we know.
-    #[error("threat kind: expected one of {known}, found {found}")]
+    #[error("threat kind: expected {known}, found {found}")]
     UnknownKind {
         /// What was written.
         found: String,
