@@ -104,6 +104,18 @@ pub fn concretized<T: Scalar>(a: &[T], lower: &[T], upper: &[T]) -> T {
     sum3(a, lower, upper, |a, l, u| positive(a) * l + negative(a) * u)
 }
 
+/// `Σ |a_i| max(|l_i|, |u_i|)`: what a relative error of every term of [`concretized`] is a part of.
+#[inline(always)]
+pub fn magnitudes<T: Scalar>(a: &[T], lower: &[T], upper: &[T]) -> T {
+    sum3(a, lower, upper, |a, l, u| a.abs() * larger(l.abs(), u.abs()))
+}
+
+/// The larger of two numbers; the first one when one is NaN.
+#[inline(always)]
+pub fn larger<T: Scalar>(a: T, b: T) -> T {
+    if b > a { b } else { a }
+}
+
 /// `out_i ← f(of_i)`, element by element of some rows.
 ///
 /// # Panics

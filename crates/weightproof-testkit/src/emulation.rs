@@ -5,7 +5,7 @@
 
 use crate::networks::{Design, input, rng};
 use crate::oracle::margin;
-use crate::suite::{certificates, rounding};
+use crate::suite::{FORWARD_ROUNDING, certificates};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use weightproof::bounds::METHODS;
@@ -62,7 +62,7 @@ pub fn contradiction(network: &Network, x: &[f64], rng: &mut impl Rng) -> Result
                 let emulated = margin(f, found.clean.target);
                 let size = 1.0 + f.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
                 let kept = found.verdict != Verdict::Verified || emulated > 0.0;
-                if !(emulated >= found.margin_lower - size * rounding(Precision::F64) && kept) {
+                if !(emulated >= found.margin_lower - size * FORWARD_ROUNDING && kept) {
                     let lower = found.margin_lower;
                     return Err(format!("{} {format:?} {order:?}: {emulated} < {lower}", method.name));
                 }

@@ -1,6 +1,7 @@
 //! Certification of batches: forward passes, a bound method for each perturbation set, verdicts.
 
-use crate::bounds::{Block, BoundMethod, LowerBounds, METHODS, Prepared, method};
+use crate::bounds::{Block, BoundMethod, Bounds, LowerBounds, METHODS, Prepared, method};
+use crate::gathered::Gathered;
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
 use crate::model::{Model, Radii};
@@ -8,8 +9,10 @@ use crate::network::Network;
 use crate::property::{Property, Specification};
 use crate::stop::Stop;
 use crate::threat::PerturbationSet;
-use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict, nan_min};
+use crate::verdict::{Clean, Guarantee, Precision, Reason, SampleCertificate, Samples, Verdict, nan_min};
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::OnceLock;
 use thiserror::Error;
 
 /// How samples are certified.
@@ -23,6 +26,8 @@ pub struct CertifyOptions {
     pub tolerance: f64,
     /// Floating-point type of the bounds.
     pub precision: Precision,
+    /// What the bounds rest on.
+    pub guarantee: Guarantee,
     /// Most samples in one block of work; large networks take fewer.
     pub block: usize,
     /// Ends the work: blocks that were not begun are left out.
@@ -33,7 +38,7 @@ impl CertifyOptions {
     /// Samples of a block: enough for the products to share their weights, few enough for the cache.
     pub const BLOCK: usize = 64;
 
-    /// The default engine for a method and a property: f32, blocks of [`CertifyOptions::BLOCK`].
+    /// The default engine for a method and a property: f32, rigorous, blocks of [`CertifyOptions::BLOCK`].
     pub fn new(method: &str, property: Property) -> Self {
         let (method, precision) = (method.into(), Precision::F32);
         CertifyOptions {
@@ -41,14 +46,12 @@ impl CertifyOptions {
             property,
             tolerance: 0.0,
             precision,
+            guarantee: Guarantee::Rigorous,
             block: CertifyOptions::BLOCK,
             stop: Stop::default(),
         }
     }
 }
-
-/// What f32 may add to outputs that are not ill-conditioned, as a part of the largest.
-const ROUNDING: f64 = 1e-3;
 
 /// The method's name is not in [`METHODS`].
 #[derive(Debug, Error, PartialEq)]
@@ -67,7 +70,8 @@ pub struct Certifier<'n> {
 
 /// The engine in one of its two precisions.
 enum Engine<'n> {
-    F32(EngineOf<'n, f32>),
+    /// With the one in f64 for the samples that f32 leaves open by rounding, made when there are some.
+    F32(EngineOf<'n, f32>, OnceLock<EngineOf<'n, f64>>),
     F64(EngineOf<'n, f64>),
 }
 
@@ -97,7 +101,7 @@ impl<'n> Certifier<'n> {
             return Err(UnknownMethod { found: options.method });
         }
         let engine = match options.precision {
-            Precision::F32 => Engine::F32(EngineOf::new(network, sets)),
+            Precision::F32 => Engine::F32(EngineOf::new(network, sets), OnceLock::new()),
             Precision::F64 => Engine::F64(EngineOf::new(network, sets)),
         };
         Ok(Certifier { network, options, engine })
@@ -109,20 +113,54 @@ impl<'n> Certifier<'n> {
     /// # Panics
     /// When the inputs are not whole samples, or [`Property::Label`] comes without labels: callers check their data.
     pub fn certify(&self, samples: Samples<'_>) -> Vec<Vec<SampleCertificate>> {
-        match &self.engine {
-            Engine::F32(engine) => self.run(engine, samples),
-            Engine::F64(engine) => self.run(engine, samples),
-        }
-    }
-
-    fn run<T: Scalar>(&self, engine: &EngineOf<'_, T>, samples: Samples<'_>) -> Vec<Vec<SampleCertificate>> {
-        let method = method::<T>(&self.options.method).expect("checked when built");
-        let prepared: Vec<Prepared<'_, T>> =
-            engine.radii.iter().map(|radii| Prepared::new(&engine.model, radii)).collect();
         let width = self.network.input_width();
         assert_eq!(samples.inputs.len() % width, 0, "inputs are whole samples");
+        let all = 0..match &self.engine {
+            Engine::F32(engine, _) => engine.radii.len(),
+            Engine::F64(engine) => engine.radii.len(),
+        };
+        let (f32, f64) = match &self.engine {
+            Engine::F64(engine) => {
+                let found = self.run(engine, all, samples);
+                return found
+                    .into_iter()
+                    .map(|of_set| of_set.into_iter().map(|(c, _)| c).collect())
+                    .collect();
+            }
+            Engine::F32(engine, f64) => (engine, f64),
+        };
+        let again = |(set, found): (usize, Vec<(SampleCertificate, bool)>)| {
+            let open: Vec<usize> = (0..found.len()).filter(|&s| found[s].1).collect();
+            let mut found: Vec<SampleCertificate> = found.into_iter().map(|(c, _)| c).collect();
+            if !open.is_empty() {
+                let gathered = Gathered::new(samples, &open, width);
+                let sets = || f32.radii.iter().map(|radii| radii.set.clone()).collect::<Vec<_>>();
+                let engine = f64.get_or_init(|| EngineOf::new(self.network, &sets()));
+                let better = self.run(engine, set..set + 1, gathered.samples()).swap_remove(0);
+                for (&s, (mut certificate, _)) in open.iter().zip(better) {
+                    certificate.clean.index = found[s].clean.index;
+                    found[s] = certificate;
+                }
+            }
+            found
+        };
+        self.run(f32, all, samples).into_iter().enumerate().map(again).collect()
+    }
+
+    /// Certificates for some of the sets, and whether a sample is open by rounding.
+    fn run<T: Scalar>(
+        &self,
+        engine: &EngineOf<'_, T>,
+        sets: Range<usize>,
+        samples: Samples<'_>,
+    ) -> Vec<Vec<(SampleCertificate, bool)>> {
+        let method = method::<T>(&self.options.method).expect("checked when built");
+        let radii = &engine.radii[sets];
+        let prepared: Vec<Prepared<'_, T>> =
+            radii.iter().map(|radii| Prepared::new(&engine.model, radii, self.options.guarantee)).collect();
+        let width = self.network.input_width();
         let block = Estimate::new::<T>(self.network).block(self.options.block);
-        let blocks: Vec<Vec<Vec<SampleCertificate>>> = samples
+        let blocks: Vec<Vec<Vec<(SampleCertificate, bool)>>> = samples
             .inputs
             .par_chunks(width * block)
             .enumerate()
@@ -145,11 +183,14 @@ impl<'n> Certifier<'n> {
 
 /// A block of samples with the values of the unperturbed network, shared by all perturbation sets.
 pub(crate) struct CleanBlock<T> {
+    /// To the nearest number, by node.
     pub(crate) values: Vec<Matrix<T>>,
     pub(crate) clean: Vec<Clean>,
     pub(crate) spec: Specification,
-    /// Outputs in f64, (samples, outputs).
-    in_f64: Matrix<f64>,
+    /// The same values in f64.
+    in_f64: Vec<Matrix<f64>>,
+    /// For each sample how far its outputs in f64 may be from those in real arithmetic, where that is asked.
+    errors: Vec<f64>,
 }
 
 impl<T: Scalar> CleanBlock<T> {
@@ -162,18 +203,14 @@ impl<T: Scalar> CleanBlock<T> {
     ) -> Self {
         let width = model.network.input_width();
         let count = inputs.len() / width;
-        let x = Matrix::from_vec(count, width, inputs.iter().map(|&v| T::from_f64(v)).collect());
-        let values = model.forward(x);
-        let outputs = values.last().expect("a network has nodes");
         // What the unperturbed network says is read in f64, whatever bounds are computed in.
-        let in_f64 = match options.precision {
-            Precision::F32 => model.outputs_in_f64(inputs),
-            Precision::F64 => outputs.map(|v| Scalar::to_f64(v)),
-        };
+        let in_f64 = model.values_in_f64(inputs);
+        let values = in_f64.iter().map(Matrix::cast).collect();
+        let outputs = in_f64.last().expect("a network has nodes");
         let clean: Vec<Clean> = (0..count)
             .map(|s| {
                 let (index, label) = identity(s);
-                Clean::of(in_f64.row(s), index, label, options.property, options.tolerance)
+                Clean::of(outputs.row(s), index, label, options.property, options.tolerance)
             })
             .collect();
         let classes = outputs.cols();
@@ -183,18 +220,41 @@ impl<T: Scalar> CleanBlock<T> {
             }
             Property::Deviation => Specification::outputs(count, classes),
         };
-        CleanBlock { values, clean, spec, in_f64 }
+        let asked =
+            |c: &Clean| options.property == Property::Deviation || is_misclassified(c, options.property);
+        let error = |(s, c): (usize, &Clean)| {
+            let charged = options.guarantee == Guarantee::Rigorous && asked(c);
+            let values: Vec<&[f64]> = in_f64.iter().map(|m| m.row(s)).collect();
+            if charged { model.network.output_error(&values, |_| None, |_| false) } else { 0.0 }
+        };
+        let errors = clean.iter().enumerate().map(error).collect();
+        CleanBlock { values, clean, spec, in_f64, errors }
     }
 
-    /// Bounds and verdicts against one perturbation set.
+    /// What bounds against one perturbation set start from, for [`Block::fixed`].
+    pub(crate) fn enclosed(&self, prepared: &Prepared<'_, T>) -> Vec<Option<Bounds<T>>> {
+        prepared.enclosed(&self.in_f64)
+    }
+
+    /// Bounds of the specification against one perturbation set.
+    pub(crate) fn bounds(&self, prepared: &Prepared<'_, T>, method: &dyn BoundMethod<T>) -> LowerBounds<T> {
+        let fixed = self.enclosed(prepared);
+        method.lower_bounds(&Block { prepared, values: &self.values, fixed: &fixed }, &self.spec)
+    }
+
+    /// Bounds and verdicts against one perturbation set, and whether a sample is open by rounding.
     pub(crate) fn certify(
         &self,
         prepared: &Prepared<'_, T>,
         method: &dyn BoundMethod<T>,
         options: &CertifyOptions,
-    ) -> Vec<SampleCertificate> {
-        let bounds = method.lower_bounds(&Block { prepared, values: &self.values }, &self.spec);
-        (0..self.clean.len()).map(|s| self.verdict(&bounds, s, options)).collect()
+    ) -> Vec<(SampleCertificate, bool)> {
+        let bounds = self.bounds(prepared, method);
+        let of_sample = |s: usize| {
+            let certificate = self.verdict(&bounds, s, options);
+            (certificate, self.is_open_by_rounding(&bounds, s, &certificate, options))
+        };
+        (0..self.clean.len()).map(of_sample).collect()
     }
 
     /// What is proved about sample `s` of the block by bounds of all of its rows.
@@ -208,7 +268,7 @@ impl<T: Scalar> CleanBlock<T> {
         let lower = &bounds.lower[s * self.spec.count..(s + 1) * self.spec.count];
         let mut worst = (f64::INFINITY, 0);
         for (k, &bound) in lower.iter().enumerate() {
-            let slack = bound.to_f64() + self.shift(s, k, options.property);
+            let slack = self.slack(s, k, bound, options.property);
             let rival = match options.property {
                 Property::Label | Property::Prediction => Specification::rival(clean.target, k),
                 Property::Deviation => k / 2,
@@ -219,16 +279,16 @@ impl<T: Scalar> CleanBlock<T> {
             }
         }
         let void = bounds.void[s].or((!worst.0.is_finite()).then_some(Reason::Overflow));
-        let void = void.or(self.contradicted(lower, s, options.property).then_some(Reason::Precision));
         let margin_lower = if void.is_some() { f64::NEG_INFINITY } else { worst.0 };
-        let misclassified = match options.property {
-            Property::Label => clean.predicted != clean.target || clean.margin <= 0.0,
-            Property::Prediction | Property::Deviation => false,
-        };
-        let (verdict, reason) = if misclassified {
+        // A margin that rounding in f64 may have pushed below zero breaks nothing.
+        let misclassified = is_misclassified(&clean, options.property);
+        let is_certain = clean.margin + 2.0 * self.errors[s] <= 0.0 || self.errors[s] == 0.0;
+        let (verdict, reason) = if misclassified && is_certain {
             (Verdict::Falsified, Some(Reason::Misclassified))
         } else if proved(margin_lower, options.property) {
             (Verdict::Verified, None)
+        } else if misclassified {
+            (Verdict::Unknown, Some(Reason::Precision))
         } else {
             (Verdict::Unknown, Some(void.unwrap_or(Reason::BoundTooLoose)))
         };
@@ -243,6 +303,25 @@ impl<T: Scalar> CleanBlock<T> {
         };
         SampleCertificate { clean, margin_lower, runner_up: worst.1, deviation_upper, verdict, reason }
     }
+
+    /// Whether rows of sample `s` are not proved only because of what was charged for rounding, or of the range of the type.
+    pub(crate) fn is_open_by_rounding(
+        &self,
+        bounds: &LowerBounds<T>,
+        s: usize,
+        certificate: &SampleCertificate,
+        options: &CertifyOptions,
+    ) -> bool {
+        let may_hold = |r: usize| {
+            let slack = self.slack(s, r - s * self.spec.count, bounds.lower[r], options.property);
+            // NaN may be anything.
+            !(slack + CHARGES * bounds.charge[r].to_f64() <= 0.0)
+        };
+        options.guarantee == Guarantee::Rigorous
+            && certificate.verdict == Verdict::Unknown
+            && certificate.reason != Some(Reason::FormatRange)
+            && (bounds.void[s].is_some() || (s * self.spec.count..(s + 1) * self.spec.count).all(may_hold))
+    }
 }
 
 impl<T: Scalar> CleanBlock<T> {
@@ -251,26 +330,35 @@ impl<T: Scalar> CleanBlock<T> {
     pub(crate) fn shift(&self, s: usize, k: usize, property: Property) -> f64 {
         match property {
             Property::Label | Property::Prediction => 0.0,
-            Property::Deviation => self.clean[s].margin - self.unperturbed(s, k),
+            Property::Deviation => (self.clean[s].margin - self.unperturbed(s, k)).next_down(),
         }
     }
 
-    /// Whether lower bounds of the rows of sample `s` are above what the unperturbed network, which is in every set, has in f64.
-    /// They may be by rounding in f32, but not when they prove a margin that is not there.
-    fn contradicted(&self, lower: &[T], s: usize, property: Property) -> bool {
-        let outputs = self.in_f64.row(s);
-        let rounding = ROUNDING * outputs.iter().fold(0.0, |most: f64, f| most.max(f.abs()));
-        lower.iter().zip(&self.spec.rows[s * self.spec.count..]).any(|(bound, row)| {
-            let (bound, value) = (Scalar::to_f64(*bound), row.apply(outputs));
-            let is_margin = property != Property::Deviation;
-            bound > value + rounding || (is_margin && bound > 0.0 && !(value > 0.0))
-        })
+    /// The bound of the margin that a bound of row `k` of sample `s` gives.
+    fn slack(&self, s: usize, k: usize, bound: T, property: Property) -> f64 {
+        match property {
+            Property::Label | Property::Prediction => bound.to_f64(),
+            Property::Deviation => (bound.to_f64() + self.shift(s, k, property)).next_down(),
+        }
     }
 
-    /// Row `k` of the specification of sample `s` for the unperturbed network.
+    /// Row `k` of the specification of sample `s` for the unperturbed network: at most this.
     fn unperturbed(&self, s: usize, k: usize) -> f64 {
-        let outputs = self.values.last().expect("a network has nodes").row(s);
-        self.spec.rows[s * self.spec.count + k].apply(outputs).to_f64()
+        let outputs = self.in_f64.last().expect("a network has nodes").row(s);
+        let value = self.spec.rows[s * self.spec.count + k].apply(outputs);
+        if self.errors[s] == 0.0 { value } else { (value + self.errors[s]).next_up() }
+    }
+}
+
+/// Bounds that are below what they must reach by less than this many times what was charged for rounding are computed again in
+/// f64: charges also widened the boxes that they were computed from.
+const CHARGES: f64 = 4.0;
+
+/// Whether the unperturbed network, read in f64, breaks the property.
+fn is_misclassified(clean: &Clean, property: Property) -> bool {
+    match property {
+        Property::Label => clean.predicted != clean.target || clean.margin <= 0.0,
+        Property::Prediction | Property::Deviation => false,
     }
 }
 

@@ -79,16 +79,16 @@ impl<'n, T: Scalar> Model<'n, T> {
         Model { network, steps: cast(network), in_f64: OnceLock::new() }
     }
 
-    /// Outputs of the unperturbed network in f64, whatever the precision of the engine.
+    /// Values of every node of the unperturbed network in f64, whatever the precision of the engine.
     ///
     /// # Shapes
-    /// `inputs`: rows of the input width; returns (samples, output width).
-    pub fn outputs_in_f64(&self, inputs: &[f64]) -> Matrix<f64> {
+    /// `inputs`: rows of the input width; returns one (samples, width) matrix for each node.
+    pub fn values_in_f64(&self, inputs: &[f64]) -> Vec<Matrix<f64>> {
         let width = self.network.input_width();
         let mut values = vec![Matrix::from_vec(inputs.len() / width, width, inputs.to_vec())];
         let steps = self.in_f64.get_or_init(|| cast(self.network));
         forward(self.network, steps, &mut values);
-        values.pop().expect("a network has nodes")
+        values
     }
 
     /// The first node that node `index` reads.

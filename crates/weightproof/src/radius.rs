@@ -13,8 +13,9 @@ use crate::kernels::Scalar;
 use crate::model::{Model, Radii};
 use crate::network::Network;
 use crate::threat::PerturbationSet;
-use crate::verdict::{Clean, Precision, Reason, Samples, Verdict};
+use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 use thiserror::Error;
 
 /// Largest ratio of two scales between which a tree is kept.
@@ -240,12 +241,20 @@ impl<'n> RadiusSearch<'n> {
     /// For every sample, how many lattice points are at most its certified radius.
     fn certified<T: Scalar>(&self, samples: Samples<'_>) -> (Vec<Clean>, Vec<usize>) {
         let model = Model::<T>::new(self.network);
+        let in_f64 = OnceLock::new();
         let options = &self.options.certify;
         let bound = method::<T>(&options.method).expect("checked when built");
-        let gather = |chosen: &[usize]| {
-            Gathered::new(samples, chosen, self.network.input_width()).clean(&model, options)
+        let width = self.network.input_width();
+        let gather = |chosen: &[usize]| Gathered::new(samples, chosen, width).clean(&model, options);
+        // What f32 leaves open by rounding is certified again.
+        let certify_in_f64 = |chosen: &[usize], set: &PerturbationSet| {
+            let model = in_f64.get_or_init(|| Model::<f64>::new(self.network));
+            let radii = Radii::new(set, self.network.nodes().len());
+            let prepared = Prepared::new(model, &radii, options.guarantee);
+            let bound = method::<f64>(&options.method).expect("checked when built");
+            Gathered::new(samples, chosen, width).clean(model, options).certify(&prepared, bound, options)
         };
-        let count = samples.count(self.network.input_width());
+        let count = samples.count(width);
         let all: Vec<usize> = (0..count).collect();
         let cleans: Vec<Clean> = all.par_chunks(options.block).flat_map_iter(|c| gather(c).clean).collect();
         let mut brackets = vec![Bracket { low: 0, high: self.lattice.len() }; count];
@@ -256,10 +265,18 @@ impl<'n> RadiusSearch<'n> {
                 .flat_map_iter(|(middle, chosen)| {
                     let set = self.unit.scaled(self.lattice[*middle]);
                     let radii = Radii::new(&set, self.network.nodes().len());
-                    let prepared = Prepared::new(&model, &radii);
+                    let prepared = Prepared::new(&model, &radii, options.guarantee);
                     let found = gather(chosen).certify(&prepared, bound, options);
-                    let verified = found.iter().map(|c| c.verdict == Verdict::Verified).collect::<Vec<_>>();
-                    chosen.iter().copied().zip(verified).collect::<Vec<_>>()
+                    let is_verified = |c: &SampleCertificate| c.verdict == Verdict::Verified;
+                    let mut verified: Vec<(usize, bool)> =
+                        chosen.iter().zip(&found).map(|(&s, (c, _))| (s, is_verified(c))).collect();
+                    let open: Vec<usize> = (0..found.len()).filter(|&k| found[k].1).collect();
+                    if options.precision == Precision::F32 && !open.is_empty() {
+                        let of: Vec<usize> = open.iter().map(|&k| chosen[k]).collect();
+                        let better = certify_in_f64(&of, &set);
+                        open.iter().zip(&better).for_each(|(&k, (c, _))| verified[k].1 = is_verified(c));
+                    }
+                    verified
                 })
                 .collect();
             narrow(&mut brackets, &answers);

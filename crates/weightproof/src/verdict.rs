@@ -24,6 +24,27 @@ impl Precision {
     }
 }
 
+/// What a proved number rests on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guarantee {
+    /// It holds although it was computed in floating point: everything that rounding may have taken is charged to it.
+    #[default]
+    Rigorous,
+    /// It holds if floating point were exact. For comparisons.
+    RealArithmetic,
+}
+
+impl Guarantee {
+    /// Name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Guarantee::Rigorous => "rigorous",
+            Guarantee::RealArithmetic => "real-arithmetic",
+        }
+    }
+}
+
 /// Answer for one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -48,7 +69,7 @@ pub enum Reason {
     Overflow,
     /// A value may leave the range of the number format of the threat model.
     FormatRange,
-    /// The unperturbed network in f64 contradicts the bound, which rounding has made worthless.
+    /// Too close to call: the margin that was found is smaller than what rounding in f64 may have done to it.
     Precision,
     /// The attack found a witness.
     Attacked,

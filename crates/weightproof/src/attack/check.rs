@@ -24,6 +24,8 @@ pub(super) struct Block<'a> {
     pub clean: Vec<Clean>,
     /// Outputs of the unperturbed network, (samples, outputs).
     pub outputs: Matrix<f64>,
+    /// For each sample how far these may be from those in real arithmetic, where it is asked.
+    errors: Vec<f64>,
 }
 
 impl<'a> Block<'a> {
@@ -43,8 +45,16 @@ impl<'a> Block<'a> {
             let (index, label) = identity(s);
             Clean::of(outputs.row(s), index, label, options.property, options.tolerance)
         });
-        let clean = clean.collect();
-        (Block { network: model.network, set, options, inputs, clean, outputs }, values)
+        let clean: Vec<Clean> = clean.collect();
+        let error = |(s, clean): (usize, &Clean)| {
+            if options.property != Property::Deviation && !breaks(clean.margin, options.property) {
+                return 0.0;
+            }
+            let values: Vec<&[f64]> = values.iter().map(|m| m.row(s)).collect();
+            model.network.output_error(&values, |_| None, |_| false)
+        };
+        let errors = clean.iter().enumerate().map(error).collect();
+        (Block { network: model.network, set, options, inputs, clean, outputs, errors }, values)
     }
 
     /// Cuts `samples` into blocks and runs `f` on each, in parallel; also passed are the clean values of every node.
@@ -135,17 +145,49 @@ impl<'a> Block<'a> {
         result
     }
 
-    /// The margin of a concrete perturbation by the plain forward pass, if it lies in the set and is finite.
+    /// The margin of a concrete perturbation, if it lies in the set and the margin is finite.
+    ///
+    /// # Guarantee
+    /// As [`Block::found_margin`].
     pub fn margin(
         &self,
         objective: &Objective<f64>,
         s: usize,
         perturbation: &Perturbation,
     ) -> Option<(f64, usize)> {
-        let x = self.input(s);
-        self.set.contains(self.network, x, perturbation).ok()?;
-        let (margin, rival) = objective.worst(s, &self.network.forward_perturbed(x, perturbation));
+        self.set.contains(self.network, self.input(s), perturbation).ok()?;
+        let (margin, rival) = self.found_margin(objective, s, perturbation);
         margin.is_finite().then_some((margin, rival))
+    }
+
+    /// The margin of a concrete perturbation by the plain forward pass.
+    ///
+    /// # Guarantee
+    /// Where it breaks the property, it is an upper bound on the margin in real arithmetic: what rounding may have taken is
+    /// added, so that the property is broken by more than rounding, or not at all.
+    pub fn found_margin(
+        &self,
+        objective: &Objective<f64>,
+        s: usize,
+        perturbation: &Perturbation,
+    ) -> (f64, usize) {
+        let (outputs, error) = self.network.enclosed_perturbed(self.input(s), perturbation);
+        let (margin, rival) = objective.worst(s, &outputs);
+        (self.raised(s, margin, error), rival)
+    }
+
+    /// A margin of outputs that are off by at most `error`, raised by that where it breaks the property.
+    fn raised(&self, s: usize, margin: f64, error: f64) -> f64 {
+        // A margin is a difference of two outputs; for deviations one of them is unperturbed.
+        let error = match self.options.property {
+            Property::Label | Property::Prediction => 2.0 * error,
+            Property::Deviation => error + self.errors[s],
+        };
+        if breaks(margin, self.options.property) && error != 0.0 {
+            (margin + error).next_up()
+        } else {
+            margin
+        }
     }
 
     /// The answer for sample `s` whose best checked point is `best`; the unperturbed network counts as a point, too.
@@ -156,20 +198,20 @@ impl<'a> Block<'a> {
         best: Option<(f64, usize, CompactWitness)>,
     ) -> SampleAttack {
         let clean = self.clean[s];
-        let fixed = objective.worst(s, self.outputs.row(s));
+        let (fixed, rival) = objective.worst(s, self.outputs.row(s));
+        let fixed = (self.raised(s, fixed, self.errors[s]), rival);
         let (worst_margin, runner_up, witness) = match best {
             Some((margin, rival, witness)) if !(margin > fixed.0) => (margin, rival, Some(witness)),
             Some(_) | None => (fixed.0, fixed.1, None),
         };
         let property = self.options.property;
-        let (verdict, reason) =
-            if property == Property::Label && (clean.predicted != clean.target || clean.margin <= 0.0) {
-                (Verdict::Falsified, Some(Reason::Misclassified))
-            } else if breaks(worst_margin, property) {
-                (Verdict::Falsified, Some(Reason::Attacked))
-            } else {
-                (Verdict::Unknown, Some(Reason::NotBroken))
-            };
+        let (verdict, reason) = if property == Property::Label && breaks(fixed.0, property) {
+            (Verdict::Falsified, Some(Reason::Misclassified))
+        } else if breaks(worst_margin, property) {
+            (Verdict::Falsified, Some(Reason::Attacked))
+        } else {
+            (Verdict::Unknown, Some(Reason::NotBroken))
+        };
         let deviation = (property == Property::Deviation).then_some(self.options.tolerance - worst_margin);
         SampleAttack { clean, worst_margin, runner_up, verdict, reason, deviation, witness }
     }

@@ -89,7 +89,7 @@ impl<'a> Shared<'a> {
         let own = materialize(block.network, block.set, &self.problem.space, units, x);
         block.set.contains(block.network, x, &own).ok()?;
         (whole.input, whole.activations) = (own.input, own.activations);
-        Some(objective.worst(s, &block.network.forward_perturbed(x, whole)))
+        Some(block.found_margin(objective, s, whole))
     }
 }
 

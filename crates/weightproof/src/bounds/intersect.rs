@@ -5,10 +5,12 @@ use crate::kernels::Scalar;
 
 /// Row by row the larger lower bound; a row is void only where both are.
 pub fn intersect<T: Scalar>(a: LowerBounds<T>, b: &LowerBounds<T>) -> LowerBounds<T> {
-    let larger = |a: T, b: T| if b > a || a.is_nan() { b } else { a };
-    let lower = a.lower.into_iter().zip(&b.lower).map(|(a, &b)| larger(a, b)).collect();
+    let of_a = a.lower.into_iter().zip(a.charge);
+    let of_b = b.lower.iter().copied().zip(b.charge.iter().copied());
+    let larger = |(a, b): ((T, T), (T, T))| if b.0 > a.0 || a.0.is_nan() { b } else { a };
+    let (lower, charge) = of_a.zip(of_b).map(larger).unzip();
     let void = a.void.into_iter().zip(&b.void).map(|(a, b)| a.and(*b)).collect();
-    LowerBounds { lower, void }
+    LowerBounds { lower, charge, void }
 }
 
 #[cfg(test)]
@@ -18,8 +20,13 @@ mod tests {
 
     #[test]
     fn the_larger_bound_wins_and_nan_loses() {
-        let a = LowerBounds { lower: vec![1.0, f64::NAN, -3.0], void: vec![Some(Reason::Overflow)] };
-        let b = LowerBounds { lower: vec![0.0, 2.0, f64::NAN], void: vec![None] };
+        let charge = vec![0.0; 3];
+        let a = LowerBounds {
+            lower: vec![1.0, f64::NAN, -3.0],
+            charge: charge.clone(),
+            void: vec![Some(Reason::Overflow)],
+        };
+        let b = LowerBounds { lower: vec![0.0, 2.0, f64::NAN], charge, void: vec![None] };
         let both = intersect(a, &b);
         assert_eq!(both.lower, vec![1.0, 2.0, -3.0]);
         assert_eq!(both.void, vec![None]);

@@ -10,6 +10,7 @@
 //! Sums that a number format rounds (residual addition, average pooling) move every summand by `ρ |z|`.
 
 use super::linear::{Backward, Reach, Sharing};
+use super::rounding::{self, Arithmetic, FEW};
 use super::{Block, BoundMethod, Bounds, LowerBounds, Prepared, State, States};
 use crate::kernels::rows::{l1, squares, vectorized};
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
@@ -41,12 +42,19 @@ pub fn propagate<'a, T: Scalar>(block: &Block<'a, T>) -> States<'a, T> {
     states
 }
 
+/// Largest sum that an fp32 accumulator holds, less what computing the sum may lose.
+const ACCUMULATOR_LIMIT: f64 = f32::MAX as f64 * (1.0 - 1.0 / 64.0);
+
 /// Voids samples for which a value read by a product or a sum at node `index` may leave the range of the number format.
 pub(super) fn check_format_range<T: Scalar>(block: &Block<'_, T>, states: &mut States<'_, T>, index: usize) {
     let Some(limit) = block.prepared.radii.set.value_limit else { return };
     match &block.prepared.model.steps[index] {
         Step::Affine(_) | Step::Add | Step::AveragePool { .. } => {
             block.prepared.model.inputs_of(index).iter().for_each(|&input| states.check_range(input, limit));
+            // Accumulators hold the partial sums, whatever the order.
+            if let Some(terms) = rounding::terms(block, states, index) {
+                states.check_sums(&terms, ACCUMULATOR_LIMIT);
+            }
         }
         Step::Input
         | Step::Scale { .. }
@@ -66,11 +74,11 @@ pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
     if still && !moves_by_itself(prepared, index) {
         return State::Fixed;
     }
-    match &prepared.model.steps[index] {
+    let mut state = match &prepared.model.steps[index] {
         Step::Input => input_box(block),
         Step::Affine(_) => affine(prepared, states, index, inputs[0]),
         Step::Scale { scale, shift } => scale_box(states, inputs[0], scale, shift),
-        Step::Activation(f) => activation(*f, states, inputs[0], prepared.radii.activation()),
+        Step::Activation(f) => activation(*f, prepared, states, inputs[0]),
         Step::MaxPool(window) => ends(states, inputs[0], |m| max_pool(m, window)),
         Step::AveragePool { window, factor } => average_box(states, inputs[0], window, factor, rounding),
         Step::Add => sum_box(states, inputs, rounding),
@@ -80,7 +88,9 @@ pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
             State::Box(Bounds { lower, upper: pick(inputs.iter().map(|&i| states.upper(i)).collect()) })
         }
         Step::Reshape => ends(states, inputs[0], Matrix::clone),
-    }
+    };
+    rounding::widen(block, states, index, &mut state);
+    state
 }
 
 /// For each node whether it can move: [`State::Fixed`] is what cannot.
@@ -164,18 +174,27 @@ fn affine<T: Scalar>(
     let layer = prepared.model.affine(index);
     let radii = prepared.radii.layer(index);
     if states.is_fixed(input) {
-        let center = states.value(index);
-        let mut deviation = weight_deviation(&radii.weight, states.value(input), layer);
+        let center = states.fixed(index);
+        let mut deviation = weight_deviation(&radii.weight, &states.magnitude(input), layer);
         add_by_row(&mut deviation, &radii.bias);
-        let moved = |sign: T| {
-            Matrix::from_fn(center.rows(), center.cols(), |s, i| center[(s, i)] + sign * deviation[(s, i)])
+        // The deviation is a sum of numbers of one sign.
+        let n = layer.weight.cols() + FEW;
+        let part = T::one() + prepared.arithmetic.gamma(n);
+        let least = prepared.arithmetic.underflow(n);
+        deviation.as_mut_slice().iter_mut().for_each(|d| *d = *d * part + least);
+        let single = Rounded::new(prepared.arithmetic);
+        let moved = |center: &Matrix<T>, end: &dyn Fn(T, T) -> T| {
+            Matrix::from_fn(center.rows(), center.cols(), |s, i| end(center[(s, i)], deviation[(s, i)]))
         };
-        return State::Box(Bounds { lower: moved(-T::one()), upper: moved(T::one()) });
+        let lower = moved(&center.lower, &|c, d| single.down(c - d));
+        return State::Box(Bounds { lower, upper: moved(&center.upper, &|c, d| single.up(c + d)) });
     }
     let (l, u) = (states.lower(input), states.upper(input));
-    let mixed = l.as_slice().iter().any(|l| *l < T::zero());
-    let (mut lower, mut upper) =
-        if mixed { mixed_products(prepared, index, l, u) } else { products(prepared, index, l, u) };
+    let (mut lower, mut upper) = if states.has_negative(input) {
+        mixed_products(prepared, index, l, u)
+    } else {
+        products(prepared, index, l, u)
+    };
     if radii.weight.is_ball() {
         let ball = weight_deviation(&radii.weight, &largest_magnitude(l, u), layer);
         upper.add_assign(&ball);
@@ -361,19 +380,51 @@ fn scale_box<T: Scalar>(states: &States<'_, T>, input: usize, scale: &[T], shift
     })
 }
 
-fn activation<T: Scalar>(f: Activation, states: &States<'_, T>, input: usize, radius: T) -> State<T> {
+fn activation<T: Scalar>(
+    f: Activation,
+    prepared: &Prepared<'_, T>,
+    states: &States<'_, T>,
+    input: usize,
+) -> State<T> {
     let (mut lower, mut upper) = (states.lower(input).clone(), states.upper(input).clone());
+    let radius = prepared.radii.activation();
+    let single = Rounded::new(prepared.arithmetic);
     for (l, u) in lower.as_mut_slice().iter_mut().zip(upper.as_mut_slice()) {
         if f == Activation::Relu {
             (*l, *u) = (f.apply_scalar(*l), f.apply_scalar(*u));
-        } else {
+        } else if prepared.arithmetic.is_exact() {
             let (low, high) = f.range(l.to_f64(), u.to_f64());
             (*l, *u) = (T::from_f64(low), T::from_f64(high));
+        } else {
+            let (low, high) = f.enclosed_range(l.to_f64(), u.to_f64());
+            (*l, *u) = (T::from_f64_down(low), T::from_f64_up(high));
         }
-        *l -= radius;
-        *u += radius;
+        if radius != T::zero() {
+            (*l, *u) = (single.down(*l - radius), single.up(*u + radius));
+        }
     }
     State::Box(Bounds { lower, upper })
+}
+
+/// Outward rounding of the result of one operation.
+#[derive(Clone, Copy)]
+struct Rounded<T> {
+    part: T,
+    least: T,
+}
+
+impl<T: Scalar> Rounded<T> {
+    fn new(arithmetic: Arithmetic<T>) -> Self {
+        Rounded { part: arithmetic.gamma(2), least: arithmetic.underflow(2) }
+    }
+
+    fn down(self, value: T) -> T {
+        value - (self.part * value.abs() + self.least)
+    }
+
+    fn up(self, value: T) -> T {
+        -self.down(-value)
+    }
 }
 
 #[cfg(test)]
@@ -382,6 +433,7 @@ mod tests {
     use crate::model::{Model, Radii};
     use crate::network::NetworkBuilder;
     use crate::threat::{Kind, ThreatModel};
+    use crate::verdict::Guarantee;
 
     /// Every entry on its own: the worst of the four corners of (weight interval) × (input interval).
     fn corners(w: f64, e: f64, l: f64, u: f64) -> (f64, f64) {
@@ -405,10 +457,12 @@ mod tests {
                 let set = threat.resolve(&network).unwrap();
                 let model = Model::<f64>::new(&network);
                 let radii = Radii::new(&set, network.nodes().len());
-                let prepared = Prepared::new(&model, &radii);
+                let prepared = Prepared::new(&model, &radii, Guarantee::RealArithmetic);
                 let x = Matrix::from_fn(1, 5, |_, j| shift + wave(j, 0.4));
                 let values = model.forward(x.clone());
-                let states = propagate(&Block { prepared: &prepared, values: &values });
+                let fixed = prepared.enclosed(&values);
+                let block = Block { prepared: &prepared, values: &values, fixed: &fixed };
+                let states = propagate(&block);
                 for i in 0..6 {
                     let (mut lower, mut upper) =
                         (bias[i] - set.layers[0].bias[i], bias[i] + set.layers[0].bias[i]);

@@ -3,10 +3,12 @@
 //! A method is one file and one line in [`METHODS`]. All share [`Block`]: a block of samples, the clean values of every
 //! node, the model and the radii. Methods return lower bounds only, so the better of two is [`intersect`].
 
+mod enclosure;
 mod intersect;
 mod interval;
 mod linear;
 mod norm_product;
+mod rounding;
 mod state;
 
 pub use intersect::intersect;
@@ -14,18 +16,22 @@ pub use interval::Interval;
 pub(crate) use linear::{Bounded, Domain, Domains, OpenRow, Root, SubDomain};
 pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized};
 pub use norm_product::NormProduct;
+pub use rounding::Arithmetic;
 pub use state::{Bounds, Norms, Prepared, Split, State, States};
 
 use crate::kernels::{Matrix, Scalar};
 use crate::property::Specification;
-use crate::verdict::Reason;
+use crate::verdict::{Guarantee, Reason};
 
 /// A block of samples against one perturbation set.
+#[derive(Clone, Copy)]
 pub struct Block<'a, T> {
     /// Model, radii and what is derived from them.
     pub prepared: &'a Prepared<'a, T>,
-    /// Clean values of every node, (samples, width).
+    /// Clean values of every node, to the nearest number, (samples, width).
     pub values: &'a [Matrix<T>],
+    /// By node: boxes around the clean values, from [`Prepared::enclosed`].
+    pub fixed: &'a [Option<Bounds<T>>],
 }
 
 /// Lower bounds of a block.
@@ -33,6 +39,8 @@ pub struct Block<'a, T> {
 pub struct LowerBounds<T> {
     /// One for each specification row; −∞ or NaN prove nothing.
     pub lower: Vec<T>,
+    /// How much of each was taken for rounding.
+    pub charge: Vec<T>,
     /// One for each sample: why its bounds are void, if they are.
     pub void: Vec<Option<Reason>>,
 }
@@ -63,35 +71,35 @@ pub const METHODS: &[MethodInfo] = &[
     MethodInfo {
         name: "norm-product",
         summary: "induced norms of the layers, in the l-infinity and the l1 form, the better of both",
-        guarantee: "real-arithmetic",
+        guarantee: Guarantee::Rigorous.name(),
         cost: "one forward pass and one interval pass",
         source: "theory.md §4.1; Tsai et al., arXiv 2103.02200",
     },
     MethodInfo {
         name: "interval",
         summary: "an interval for every neuron, exact for each neuron on its own",
-        guarantee: "real-arithmetic",
+        guarantee: Guarantee::Rigorous.name(),
         cost: "four products per layer",
         source: "theory.md §4.2",
     },
     MethodInfo {
         name: "linear-interval",
         summary: "backward linear bounds over intervals, intersected with `interval`",
-        guarantee: "real-arithmetic",
+        guarantee: Guarantee::Rigorous.name(),
         cost: "one backward pass over the specification",
         source: "theory.md §4.3; CROWN-IBP: Zhang et al., arXiv 1906.06316",
     },
     MethodInfo {
         name: "linear",
         summary: "backward linear bounds at every layer, intersected with `interval`",
-        guarantee: "real-arithmetic",
+        guarantee: Guarantee::Rigorous.name(),
         cost: "one backward pass over every unstable neuron",
         source: "theory.md §3, §4.3; CROWN: Zhang et al., arXiv 1811.00866",
     },
     MethodInfo {
         name: "optimized",
         summary: "`linear`, and where it decides nothing, ascent on the lower slopes of ReLUs for every bound",
-        guarantee: "real-arithmetic",
+        guarantee: Guarantee::Rigorous.name(),
         cost: "up to twenty times `linear`, for samples that it leaves open",
         source: "theory.md §4.4; Xu et al., arXiv 2011.13824",
     },
@@ -101,7 +109,7 @@ pub const METHODS: &[MethodInfo] = &[
 pub const EXACT: MethodInfo = MethodInfo {
     name: "exact",
     summary: "every sample proved or broken: linear bounds, attack, then branch and bound",
-    guarantee: "real-arithmetic",
+    guarantee: Guarantee::Rigorous.name(),
     cost: "depends on the sample; see the budgets",
     source: "theory.md §6; Bunel et al. 2020 JMLR; Wang et al., arXiv 2103.06624",
 };

@@ -16,11 +16,13 @@
 //! when later weights are negative (`raising_all_weights_does_not_dominate` below), so `m` comes from interval bounds.
 
 use super::interval::{largest_magnitude, propagate, weight_deviation};
+use super::rounding::FEW;
 use super::state::largest as maximum;
 use super::{Block, BoundMethod, LowerBounds, States};
 use crate::kernels::rows::{l1, squares};
 use crate::kernels::{Matrix, Scalar, Window, add_window_sums_transposed, average_pool};
 use crate::model::Step;
+use crate::network::{Affine, Read};
 use crate::property::{SpecRow, Specification};
 use crate::threat::WeightSet;
 
@@ -39,19 +41,58 @@ struct Deviation<T> {
 impl<T: Scalar> BoundMethod<T> for NormProduct {
     fn lower_bounds(&self, block: &Block<'_, T>, spec: &Specification) -> LowerBounds<T> {
         let states = propagate(block);
+        let errors = clean_errors(block);
         let mut deviations: Vec<Deviation<T>> = Vec::with_capacity(block.values.len());
         for index in 0..block.values.len() {
-            let next = step(block, &states, &deviations, index);
+            let next = step(block, &states, &deviations, &errors, index);
             deviations.push(next);
         }
-        LowerBounds { lower: margins(block, &states, &deviations, spec), void: states.void.clone() }
+        let (lower, charge) = margins(block, &states, &deviations, &errors, spec).into_iter().unzip();
+        LowerBounds { lower, charge, void: states.void.clone() }
     }
+}
+
+/// By node and sample how far any clean value may be from that of the network in real arithmetic; nothing where rounding is
+/// neglected.
+type Errors<T> = Vec<Vec<T>>;
+
+fn clean_errors<T: Scalar>(block: &Block<'_, T>) -> Errors<T> {
+    let prepared = block.prepared;
+    let (nodes, samples) = (block.values.len(), block.values[0].rows());
+    let mut largest = vec![vec![T::zero(); samples]; nodes];
+    if prepared.arithmetic.is_exact() {
+        return largest;
+    }
+    let by_norms = |n: usize, own: &Affine, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
+        Read { weight: &own.weight, bias: &own.bias, window, values, errors }.by_norms(prepared.lengths(n))
+    };
+    for s in 0..samples {
+        let values: Vec<Vec<f64>> =
+            block.values.iter().map(|m| m.row(s).iter().map(|v| Scalar::to_f64(*v)).collect()).collect();
+        let values: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+        let errors = prepared.model.network.errors(&values, |_| true, by_norms, |_| false);
+        for (n, errors) in errors.into_iter().enumerate() {
+            let most = maximum(errors.expect("all are wanted").into_iter());
+            // Of the value in f64, and of its cast.
+            let cast = prepared.arithmetic.gamma(2) * maximum(block.values[n].row(s).iter().map(|v| v.abs()));
+            largest[n][s] = T::from_f64_up(most) + cast;
+        }
+    }
+    largest
+}
+
+/// Roundings in the deviations of node `index`, all of them sums and products of numbers of one sign.
+fn roundings<T: Scalar>(block: &Block<'_, T>, index: usize) -> usize {
+    let model = block.prepared.model;
+    let read: usize = model.inputs_of(index).iter().map(|&i| model.width(i)).sum();
+    2 * (model.width(index) + read + FEW)
 }
 
 fn step<T: Scalar>(
     block: &Block<'_, T>,
     states: &States<'_, T>,
     deviations: &[Deviation<T>],
+    errors: &Errors<T>,
     index: usize,
 ) -> Deviation<T> {
     let (model, radii) = (block.prepared.model, block.prepared.radii);
@@ -60,6 +101,9 @@ fn step<T: Scalar>(
     let inputs = model.inputs_of(index);
     let magnitude = |i: usize| largest_magnitude(states.lower(i), states.upper(i));
     let is_sum = matches!(model.steps[index], Step::Add);
+    let n = roundings(block, index);
+    let (part, least) =
+        (T::one() + block.prepared.arithmetic.gamma(n), block.prepared.arithmetic.underflow(n));
     // Deviations through a matrix with these norms, and what every element moves on its own.
     let through = |row: T, column: T, own: &dyn Fn(usize) -> Option<Vec<T>>| {
         let of = |s: usize| {
@@ -70,6 +114,7 @@ fn step<T: Scalar>(
             let farthest = if is_sum { farthest.sum::<T>() } else { maximum(farthest) };
             let largest = row * farthest + maximum(own.iter().copied());
             let total = column * input(|d| &d.total).sum::<T>() + own.iter().copied().sum::<T>();
+            let (largest, total) = (largest * part + least, total * part + least);
             (largest, minimum(total, width * largest))
         };
         let (largest, total) = (0..samples).map(of).unzip();
@@ -78,12 +123,12 @@ fn step<T: Scalar>(
     let nothing = |_: usize| None;
     match &model.steps[index] {
         Step::Input => {
-            let radius = T::from_f64(radii.set.input_radius);
+            let radius = T::from_f64_up(radii.set.input_radius);
             Deviation { largest: vec![radius; samples], total: vec![width * radius; samples] }
         }
         Step::Reshape => through(T::one(), T::one(), &nothing),
         Step::Activation(f) => {
-            let (lipschitz, radius) = (T::from_f64(f.lipschitz()), radii.activation());
+            let (lipschitz, radius) = (T::from_f64_up(f.lipschitz()), radii.activation());
             through(lipschitz, lipschitz, &|_| Some(vec![radius; model.width(index)]))
         }
         Step::Scale { scale, .. } => {
@@ -91,7 +136,7 @@ fn step<T: Scalar>(
             through(factor, factor, &nothing)
         }
         Step::Affine(layer) => {
-            let moved = row_terms(block, states, deviations, index);
+            let moved = row_terms(block, states, deviations, errors, index);
             let (norms, positions) = (block.prepared.norms(index), layer.positions());
             let e = &radii.layer(index).bias;
             let own = |s: usize| {
@@ -144,6 +189,7 @@ fn row_terms<T: Scalar>(
     block: &Block<'_, T>,
     states: &States<'_, T>,
     deviations: &[Deviation<T>],
+    errors: &Errors<T>,
     index: usize,
 ) -> Matrix<T> {
     let model = block.prepared.model;
@@ -154,7 +200,9 @@ fn row_terms<T: Scalar>(
     let Deviation { largest, total } = &deviations[input];
     let magnitude = largest_magnitude(states.lower(input), states.upper(input));
     let reachable = weight_deviation(set, &magnitude, layer);
-    let clean = weight_deviation(set, states.value(input), layer);
+    let value = states.value(input);
+    let at_most = Matrix::from_fn(value.rows(), value.cols(), |s, j| value[(s, j)].abs() + errors[input][s]);
+    let clean = weight_deviation(set, &at_most, layer);
     let of_row = |i: usize| match set {
         WeightSet::Entries(e) => (maximum(e.row(i).iter().copied()), l1(e.row(i))),
         WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Ball(_) | WeightSet::RowBalls(_) => {
@@ -179,14 +227,15 @@ fn margins<T: Scalar>(
     block: &Block<'_, T>,
     states: &States<'_, T>,
     deviations: &[Deviation<T>],
+    errors: &Errors<T>,
     spec: &Specification,
-) -> Vec<T> {
+) -> Vec<(T, T)> {
     let model = block.prepared.model;
     let output = model.steps.len() - 1;
     let two = T::one() + T::one();
     // A dense output: the rows of its specification are merged.
     let dense = model.affine_of(output).filter(|layer| layer.window.is_none());
-    let dense = dense.map(|layer| (&layer.weight, row_terms(block, states, deviations, output)));
+    let dense = dense.map(|layer| (&layer.weight, row_terms(block, states, deviations, errors, output)));
     let loss = |s: usize, row: SpecRow| match &dense {
         Some((weight, terms)) => {
             let input = &deviations[model.input_of(output)];
@@ -217,12 +266,25 @@ fn margins<T: Scalar>(
             minimum(ends * d.largest[s], d.total[s])
         }
     };
-    let value = |s: usize, row: SpecRow| row.apply(states.value(output).row(s));
-    spec.rows
-        .iter()
-        .enumerate()
-        .map(|(r, &row)| value(r / spec.count, row) - loss(r / spec.count, row))
-        .collect()
+    let arithmetic = block.prepared.arithmetic;
+    let part = arithmetic.gamma(roundings(block, output));
+    let bound = |(r, row): (usize, &SpecRow)| {
+        let s = r / spec.count;
+        let outputs = states.value(output).row(s);
+        let (value, loss) = (row.apply(outputs), loss(s, *row));
+        if arithmetic.is_exact() {
+            return (value - loss, T::zero());
+        }
+        let ends: T = [row.plus, row.minus].into_iter().flatten().map(|i| outputs[i].abs()).sum();
+        // Rows of weights are subtracted as they were cast.
+        let cast = model.affine_of(output).map_or(T::zero(), |_| {
+            let norms = block.prepared.norms(output);
+            two * norms.row * deviations[model.input_of(output)].largest[s]
+        });
+        let charge = part * (ends + loss + cast) + two * errors[output][s];
+        (arithmetic.down(value - loss - charge, 2), charge)
+    };
+    spec.rows.iter().enumerate().map(bound).collect()
 }
 
 /// The smaller of two numbers; NaN when one is NaN.

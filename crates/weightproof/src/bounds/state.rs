@@ -1,11 +1,13 @@
 //! What is known about the nodes of a block: fixed values, or a box.
 
 use super::Block;
+use super::interval::largest_magnitude;
+use super::rounding::{Arithmetic, Sums, sums};
 use crate::kernels::{Matrix, Scalar};
 use crate::kernels::{add_linear_transposed, rows};
 use crate::model::{Affine, Model, Radii};
 use crate::threat::WeightSet;
-use crate::verdict::Reason;
+use crate::verdict::{Guarantee, Reason};
 use std::sync::OnceLock;
 
 /// A model with one perturbation set, and sign splits of its weights made on first use.
@@ -14,8 +16,12 @@ pub struct Prepared<'m, T> {
     pub model: &'m Model<'m, T>,
     /// The set.
     pub radii: &'m Radii<T>,
+    /// How the bounds' arithmetic rounds.
+    pub arithmetic: Arithmetic<T>,
     splits: Vec<OnceLock<Split<T>>>,
+    absolute: Vec<OnceLock<Matrix<T>>>,
     norms: Vec<OnceLock<Norms<T>>>,
+    lengths: Vec<OnceLock<Vec<f64>>>,
 }
 
 /// Induced norms of an affine layer.
@@ -40,14 +46,17 @@ pub struct Split<T> {
 }
 
 impl<'m, T: Scalar> Prepared<'m, T> {
-    /// Pairs a model with radii.
-    pub fn new(model: &'m Model<'m, T>, radii: &'m Radii<T>) -> Self {
+    /// Pairs a model with radii, for bounds with this guarantee.
+    pub fn new(model: &'m Model<'m, T>, radii: &'m Radii<T>, guarantee: Guarantee) -> Self {
         let nodes = model.steps.len();
         Prepared {
             model,
             radii,
+            arithmetic: Arithmetic::new(guarantee),
             splits: (0..nodes).map(|_| OnceLock::new()).collect(),
+            absolute: (0..nodes).map(|_| OnceLock::new()).collect(),
             norms: (0..nodes).map(|_| OnceLock::new()).collect(),
+            lengths: (0..nodes).map(|_| OnceLock::new()).collect(),
         }
     }
 
@@ -55,6 +64,22 @@ impl<'m, T: Scalar> Prepared<'m, T> {
     pub fn split(&self, index: usize) -> &Split<T> {
         self.splits[index]
             .get_or_init(|| Split::new(&self.model.affine(index).weight, &self.radii.layer(index).weight))
+    }
+
+    /// `|W| + E` of the affine node `index`, a ball left out.
+    pub fn absolute(&self, index: usize) -> &Matrix<T> {
+        self.absolute[index].get_or_init(|| {
+            let (weight, set) = (&self.model.affine(index).weight, &self.radii.layer(index).weight);
+            Matrix::from_fn(weight.rows(), weight.cols(), |i, j| weight[(i, j)].abs() + set.box_radius(i, j))
+        })
+    }
+
+    /// ℓ2 norms of the rows of the affine node `index`, in f64.
+    pub(crate) fn lengths(&self, index: usize) -> &[f64] {
+        self.lengths[index].get_or_init(|| {
+            let layer = self.model.network.nodes()[index].layer.affine().expect("an affine node");
+            (0..layer.weight.rows()).map(|i| rows::squares(layer.weight.row(i)).sqrt()).collect()
+        })
     }
 
     /// Norms of the affine node `index`.
@@ -115,7 +140,7 @@ pub struct Bounds<T> {
 /// What is known about one node.
 #[derive(Clone, Debug)]
 pub enum State<T> {
-    /// Nothing before it moves: its value is the clean one.
+    /// Nothing before it moves: its value is the clean one, which [`Block::fixed`] encloses.
     Fixed,
     /// Its value lies in a box.
     Box(Bounds<T>),
@@ -123,8 +148,10 @@ pub enum State<T> {
 
 /// States of the nodes of a block, filled in node order.
 pub struct States<'a, T> {
-    values: &'a [Matrix<T>],
+    block: Block<'a, T>,
     states: Vec<State<T>>,
+    /// What rounding is charged by; of the next node, too.
+    sums: Vec<Option<Sums<T>>>,
     /// One for each sample: why its bounds are void.
     pub void: Vec<Option<Reason>>,
 }
@@ -132,22 +159,30 @@ pub struct States<'a, T> {
 impl<'a, T: Scalar> States<'a, T> {
     /// Nothing known yet.
     pub fn new(block: &Block<'a, T>) -> Self {
-        let samples = block.values[0].rows();
-        States {
-            values: block.values,
-            states: Vec::with_capacity(block.values.len()),
-            void: vec![None; samples],
-        }
+        let nodes = block.values.len();
+        let mut states = States {
+            block: *block,
+            states: Vec::with_capacity(nodes),
+            sums: Vec::with_capacity(nodes),
+            void: vec![None; block.values[0].rows()],
+        };
+        states.sums.push(sums(block, &states, 0));
+        states
     }
 
     /// Number of samples.
     pub fn samples(&self) -> usize {
-        self.values[0].rows()
+        self.block.values[0].rows()
     }
 
     /// Whether node `index` is known not to move.
     pub fn is_fixed(&self, index: usize) -> bool {
         matches!(self.states.get(index), Some(State::Fixed))
+    }
+
+    /// Whether node `index` has a state already.
+    pub fn is_known(&self, index: usize) -> bool {
+        index < self.states.len()
     }
 
     /// What is known about node `index`.
@@ -158,7 +193,7 @@ impl<'a, T: Scalar> States<'a, T> {
     /// Lower bounds of node `index`.
     pub fn lower(&self, index: usize) -> &Matrix<T> {
         match &self.states[index] {
-            State::Fixed => &self.values[index],
+            State::Fixed => &self.fixed(index).lower,
             State::Box(bounds) => &bounds.lower,
         }
     }
@@ -166,14 +201,34 @@ impl<'a, T: Scalar> States<'a, T> {
     /// Upper bounds of node `index`.
     pub fn upper(&self, index: usize) -> &Matrix<T> {
         match &self.states[index] {
-            State::Fixed => &self.values[index],
+            State::Fixed => &self.fixed(index).upper,
             State::Box(bounds) => &bounds.upper,
         }
     }
 
-    /// Clean values of node `index`.
+    /// Clean values of node `index`, to the nearest number.
     pub fn value(&self, index: usize) -> &Matrix<T> {
-        &self.values[index]
+        &self.block.values[index]
+    }
+
+    /// Enclosure of the clean values of node `index`, which does not move or reads what does not.
+    pub fn fixed(&self, index: usize) -> &'a Bounds<T> {
+        self.block.fixed[index].as_ref().expect("what does not move is enclosed")
+    }
+
+    /// `max(|l|, |u|)` of every element of node `index`.
+    pub fn magnitude(&self, index: usize) -> Matrix<T> {
+        largest_magnitude(self.lower(index), self.upper(index))
+    }
+
+    /// Whether an element of node `index` may be negative.
+    pub fn has_negative(&self, index: usize) -> bool {
+        self.lower(index).as_slice().iter().any(|l| *l < T::zero())
+    }
+
+    /// What rounding in the step through node `index` is charged by, where it is.
+    pub(crate) fn sums(&self, index: usize) -> Option<&Sums<T>> {
+        self.sums[index].as_ref()
     }
 
     /// Adds the state of the next node; bounds that are NaN, infinite or too large for products void their sample.
@@ -185,6 +240,19 @@ impl<'a, T: Scalar> States<'a, T> {
             let within = |m: &Matrix<T>| m.row(s).iter().all(|v| v.abs() < limit);
             if !(within(self.lower(index)) && within(self.upper(index))) {
                 self.void[s] = Some(Reason::Overflow);
+            }
+        }
+        if index + 1 < self.block.values.len() {
+            self.sums.push(sums(&self.block, self, index + 1));
+        }
+    }
+
+    /// Voids samples where one of these sums may exceed `limit`.
+    pub fn check_sums(&mut self, sums: &Matrix<T>, limit: f64) {
+        let limit = T::from_f64(limit);
+        for s in 0..self.samples() {
+            if self.void[s].is_none() && !sums.row(s).iter().all(|v| *v <= limit) {
+                self.void[s] = Some(Reason::FormatRange);
             }
         }
     }

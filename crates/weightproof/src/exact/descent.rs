@@ -7,7 +7,7 @@
 use super::search::{Answer, Paused};
 use super::{ExactOptions, FIRST, Start, searched};
 use crate::attack::{AttackOptions, Attacker, BoundProblem, Suggestions};
-use crate::bounds::{Block, Prepared, method};
+use crate::bounds::{Prepared, method};
 use crate::certify::CleanBlock;
 use crate::gathered::Gathered;
 use crate::kernels::Scalar;
@@ -47,10 +47,9 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
         left: Option<Paused<T>>,
     ) -> (Verdict, Option<Reason>, Option<Paused<T>>) {
         let radii = Radii::new(set, self.network.nodes().len());
-        let prepared = Prepared::new(self.model, &radii);
+        let prepared = Prepared::new(self.model, &radii, self.options.certify.guarantee);
         let first = method::<T>(FIRST).expect("the first method exists");
-        let block = Block { prepared: &prepared, values: &self.clean.values };
-        let mut bounds = first.lower_bounds(&block, &self.clean.spec);
+        let mut bounds = self.clean.bounds(&prepared, first);
         let SampleCertificate { verdict, reason, .. } = self.clean.verdict(&bounds, 0, &self.options.certify);
         if verdict != Verdict::Unknown || bounds.void[0].is_some() {
             return (verdict, reason, None);

@@ -168,22 +168,27 @@ impl Encoder {
         bounds: (f64, f64),
     ) -> Result<Element, ProgramError> {
         let (l, u) = self.range(p);
+        let radius = place.set.activation_radius;
+        let (low, high) = f.enclosed_range(l, u);
+        // A split of the activation's sign is in its box.
+        let range = if radius == 0.0 { (low.max(bounds.0), high.min(bounds.1)) } else { (low, high) };
         let clean = match f {
             Activation::Relu => self.rectified(p),
             // ρ(p) = s p + (1 − s) max(p, 0)
             Activation::LeakyRelu { slope } => {
                 let r = self.rectified(p);
-                self.sum(vec![still(p, slope), still(r, 1.0 - slope)], 0.0, 0.0, f.range(l, u))
+                self.sum(vec![still(p, slope), still(r, 1.0 - slope)], 0.0, 0.0, range)
             }
             // ρ(p) = low + max(p − low, 0) − max(p − high, 0)
             Activation::Clip { low, high } => {
                 let mut above = |end: f64| {
-                    let shifted = self.sum(vec![still(p, 1.0)], -end, 0.0, (l - end, u - end));
+                    let range = ((l - end).next_down(), (u - end).next_up());
+                    let shifted = self.sum(vec![still(p, 1.0)], -end, 0.0, range);
                     self.rectified(shifted)
                 };
                 let (base, first) = if low.is_finite() { (low, above(low)) } else { (0.0, p) };
                 let second = if high.is_finite() { above(high) } else { Element::Constant(0.0) };
-                self.sum(vec![still(first, 1.0), still(second, -1.0)], base, 0.0, f.range(l, u))
+                self.sum(vec![still(first, 1.0), still(second, -1.0)], base, 0.0, range)
             }
             Activation::Sigmoid
             | Activation::Tanh
@@ -191,7 +196,6 @@ impl Encoder {
             | Activation::Gelu
             | Activation::GeluTanh => return Err(place.unsupported(f.name())),
         };
-        let radius = place.set.activation_radius;
         Ok(if radius == 0.0 { clean } else { self.sum(vec![still(clean, 1.0)], 0.0, radius, bounds) })
     }
 }

@@ -84,8 +84,8 @@ mod tests {
             bounds: vec![(0.0, 4.0); 2],
             integer: vec![false; 2],
             rows: vec![
-                Row { terms: vec![(0, 1.0), (1, 1.0)], lower: f64::NEG_INFINITY, upper: 3.0 },
-                Row { terms: vec![(0, 1.0), (1, -1.0)], lower: 1.0, upper: 1.0 },
+                Row { terms: vec![(0, 1.0), (1, 1.0)], lower: f64::NEG_INFINITY, upper: 3.0, slack: 0.0 },
+                Row { terms: vec![(0, 1.0), (1, -1.0)], lower: 1.0, upper: 1.0, slack: 0.0 },
             ],
             elements: Vec::new(),
         };
@@ -94,6 +94,7 @@ mod tests {
         for y in [[0.0, 0.0], [-1.0, 0.5], [-1.5, -0.5], [2.0, 7.0], [-30.0, 4.0]] {
             assert!(program.dual_bound(&y) <= 6.0 + 1e-12, "{y:?}");
         }
-        assert_eq!(program.dual_bound(&[-1.5, 0.5]), 6.0);
+        let best = program.dual_bound(&[-1.5, 0.5]);
+        assert!(best <= 6.0 && best > 6.0 - 1e-12, "{best}");
     }
 }

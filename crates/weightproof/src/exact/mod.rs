@@ -12,7 +12,7 @@ mod search;
 use crate::attack::{
     AttackKind, AttackOptions, Attacker, BoundProblem, CompactWitness, SampleAttack, Suggestions,
 };
-use crate::bounds::{Block, Branching, LowerBounds, Prepared, method};
+use crate::bounds::{Branching, LowerBounds, Prepared, method};
 use crate::certify::{CertifyOptions, CleanBlock};
 use crate::gathered::Gathered;
 use crate::kernels::Scalar;
@@ -25,7 +25,7 @@ pub(crate) use descent::Descent;
 use rayon::prelude::*;
 pub(crate) use search::Paused;
 use search::{Answer, Question, Search};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The bound that every sample gets first.
@@ -103,9 +103,36 @@ pub struct ExactCertifier<'n> {
 
 /// The engine in one of its two precisions.
 enum Engine<'n> {
-    F32(EngineOf<'n, f32>),
+    /// With the one in f64 for the samples that f32 leaves open by rounding, made when there are some.
+    F32(EngineOf<'n, f32>, OnceLock<EngineOf<'n, f64>>),
     F64(EngineOf<'n, f64>),
 }
+
+/// What is done with samples that are open by rounding.
+#[derive(Clone, Copy)]
+enum Close<'c> {
+    /// They are listed, to be settled in f64.
+    Again(&'c Mutex<Vec<usize>>),
+    /// They are searched like others.
+    Here,
+}
+
+impl Close<'_> {
+    /// Lists sample `s`, if samples are listed.
+    fn lists(self, s: usize) -> bool {
+        match self {
+            Close::Again(list) => {
+                list.lock().expect("nothing panics with it").push(s);
+                true
+            }
+            Close::Here => false,
+        }
+    }
+}
+
+/// A sample whose bound stays below zero by less than this part of its unperturbed margin, with nothing left to split, is settled
+/// in f64.
+const NEARLY: f64 = 1e-3;
 
 /// A sample that the attack left open.
 struct Attacked {
@@ -163,7 +190,7 @@ impl<'n> ExactCertifier<'n> {
     /// Casts the network and the sets once.
     pub fn new(network: &'n Network, sets: &[PerturbationSet], options: ExactOptions) -> Self {
         let engine = match options.certify.precision {
-            Precision::F32 => Engine::F32(EngineOf::new(network, sets)),
+            Precision::F32 => Engine::F32(EngineOf::new(network, sets), OnceLock::new()),
             Precision::F64 => Engine::F64(EngineOf::new(network, sets)),
         };
         let attack = AttackOptions { stop_when_broken: options.gap.is_none(), ..options.attack.clone() };
@@ -195,9 +222,19 @@ impl<'n> ExactCertifier<'n> {
     /// # Panics
     /// As [`ExactCertifier::certify`].
     pub fn settle(&self, k: usize, samples: Samples<'_>, keep: Keep<'_>) {
-        match &self.engine {
-            Engine::F32(engine) => self.run(engine, k, samples, keep),
-            Engine::F64(engine) => self.run(engine, k, samples, keep),
+        let all: Vec<usize> = (0..samples.count(self.network.input_width())).collect();
+        let (f32, f64) = match &self.engine {
+            Engine::F64(engine) => return self.run(engine, (k, &all), samples, keep, Close::Here),
+            Engine::F32(engine, f64) => (engine, f64),
+        };
+        let list = Mutex::new(Vec::new());
+        self.run(f32, (k, &all), samples, keep, Close::Again(&list));
+        let mut open = list.into_inner().expect("nothing panics with it");
+        if !open.is_empty() {
+            open.sort_unstable();
+            let sets = || f32.radii.iter().map(|radii| radii.set.clone()).collect::<Vec<_>>();
+            let engine = f64.get_or_init(|| EngineOf::new(self.network, &sets()));
+            self.run(engine, (k, &open), samples, keep, Close::Here);
         }
     }
 
@@ -206,10 +243,17 @@ impl<'n> ExactCertifier<'n> {
         self.attackers[k].witness(x, witness)
     }
 
-    fn run<T: Scalar>(&self, engine: &EngineOf<'_, T>, k: usize, samples: Samples<'_>, keep: Keep<'_>) {
-        let prepared = Prepared::new(&engine.model, &engine.radii[k]);
-        let all: Vec<usize> = (0..samples.count(self.network.input_width())).collect();
-        let open = self.bound(&prepared, samples, &all, keep);
+    /// Settles the samples `chosen` for set `k`.
+    fn run<T: Scalar>(
+        &self,
+        engine: &EngineOf<'_, T>,
+        (k, chosen): (usize, &[usize]),
+        samples: Samples<'_>,
+        keep: Keep<'_>,
+        close: Close<'_>,
+    ) {
+        let prepared = Prepared::new(&engine.model, &engine.radii[k], self.options.certify.guarantee);
+        let open = self.bound(&prepared, samples, chosen, (keep, close));
         if let Some(reason) = self.options.ended() {
             open.into_iter().for_each(|(s, known)| keep(s, known.given_up(reason)));
             return;
@@ -217,7 +261,7 @@ impl<'n> ExactCertifier<'n> {
         let open = self.attack(k, samples, open, keep);
         let group = Estimate::new::<T>(self.network).block(GROUP);
         open.par_chunks(group)
-            .for_each(|open| self.search(&prepared, (k, &engine.problems[k]), samples, open, keep));
+            .for_each(|open| self.search(&prepared, (k, &engine.problems[k]), samples, open, (keep, close)));
     }
 
     /// Whether there is more to find out about a sample: always when a gap is to be closed, and bounds are not void.
@@ -232,7 +276,7 @@ impl<'n> ExactCertifier<'n> {
         prepared: &Prepared<'_, T>,
         samples: Samples<'_>,
         all: &[usize],
-        keep: Keep<'_>,
+        (keep, close): (Keep<'_>, Close<'_>),
     ) -> Vec<(usize, ExactCertificate)> {
         let method = method::<T>(FIRST).expect("the first method exists");
         let block = Estimate::new::<T>(self.network).block(self.options.certify.block);
@@ -249,9 +293,14 @@ impl<'n> ExactCertifier<'n> {
                 nodes: 0,
                 time,
             };
-            let found = found.into_iter().map(certificate);
+            let here = chosen
+                .iter()
+                .copied()
+                .zip(found)
+                .filter(|(s, (_, by_rounding))| !(*by_rounding && close.lists(*s)));
+            let found = here.map(|(s, (found, _))| (s, certificate(found)));
             let (open, settled): (Vec<_>, Vec<_>) =
-                chosen.iter().copied().zip(found).partition(|(_, found)| self.is_open(&found.certificate));
+                found.partition(|(_, found)| self.is_open(&found.certificate));
             settled.into_par_iter().for_each(|(s, found)| keep(s, found));
             open
         };
@@ -289,7 +338,7 @@ impl<'n> ExactCertifier<'n> {
         (k, problem): (usize, &BoundProblem<'_, T>),
         samples: Samples<'_>,
         open: &[Attacked],
-        keep: Keep<'_>,
+        (keep, close): (Keep<'_>, Close<'_>),
     ) {
         if let Some(reason) = self.options.ended() {
             open.iter().for_each(|open| keep(open.s, open.known.clone().given_up(reason)));
@@ -300,7 +349,7 @@ impl<'n> ExactCertifier<'n> {
         let gathered = Gathered::new(samples, &chosen, self.network.input_width());
         let clean = gathered.clean(prepared.model, options);
         let method = method::<T>(FIRST).expect("the first method exists");
-        let mut bounds = method.lower_bounds(&Block { prepared, values: &clean.values }, &clean.spec);
+        let mut bounds = clean.bounds(prepared, method);
         let suggestions = Suggestions::new(&self.attackers[k], problem, gathered.samples());
         let starts = open.iter().map(|open| Start { found: open.found.clone(), left: None }).collect();
         let answers = searched((prepared, &clean), &mut bounds, suggestions, &self.options, (starts, false));
@@ -309,7 +358,17 @@ impl<'n> ExactCertifier<'n> {
             let certificate = ExactCertificate { certificate, nodes, time, ..known.clone() };
             (*s, certificate.attacked(&answer.found))
         };
-        let searched: Vec<(usize, ExactCertificate)> = open.iter().zip(answers).map(of).collect();
+        let by_rounding = |found: &SampleCertificate| {
+            found.reason == Some(Reason::Incomplete)
+                && found.verdict == Verdict::Unknown
+                && found.margin_lower >= -NEARLY * found.clean.margin.abs()
+        };
+        let searched: Vec<(usize, ExactCertificate)> = open
+            .iter()
+            .zip(answers)
+            .map(of)
+            .filter(|(s, found)| !(by_rounding(&found.certificate) && close.lists(*s)))
+            .collect();
         searched.into_par_iter().for_each(|(s, found)| keep(s, found));
     }
 }
@@ -335,13 +394,13 @@ fn searched<T: Scalar>(
     let rows = |s: usize| s * count..(s + 1) * count;
     let question = |(s, Start { found, left })| Question {
         rows: clean.spec.rows[rows(s)].to_vec(),
-        shifts: (0..count).map(|r| T::from_f64(clean.shift(s, r, certify.property))).collect(),
+        shifts: (0..count).map(|r| T::from_f64_down(clean.shift(s, r, certify.property))).collect(),
         lower: bounds.lower[rows(s)].to_vec(),
         found,
         left,
     };
     let questions = starts.into_iter().enumerate().map(question).collect();
-    let answers = Search::new(prepared, &clean.values, suggestions, options, (questions, keep)).run();
+    let answers = Search::new(prepared, clean, suggestions, options, (questions, keep)).run();
     let certificate = |(s, answer): (usize, Answer<T>)| {
         bounds.lower[rows(s)].copy_from_slice(&answer.lower);
         let proved = clean.verdict(bounds, s, certify);

@@ -15,9 +15,11 @@
 
 use super::encode::Place;
 use super::rows::Encoder;
+use crate::bounds::Arithmetic;
 use crate::network::Network;
 use crate::property::SpecRow;
 use crate::threat::PerturbationSet;
+use crate::verdict::Guarantee;
 use thiserror::Error;
 
 /// `minimise objective·v + constant` over the variables `v` within `bounds` and `rows`.
@@ -46,6 +48,8 @@ pub struct Row {
     pub lower: f64,
     /// Largest value, may be ∞.
     pub upper: f64,
+    /// How far rounding may have moved the sum and its ends, for every point within the bounds.
+    pub slack: f64,
 }
 
 /// An element of a node.
@@ -144,22 +148,38 @@ impl Program {
     /// c·v ≥ Σ_r y_r⁺ lower_r + y_r⁻ upper_r + min over the bounds of (c − Aᵀ y)·v
     /// ```
     /// # Guarantee
-    /// Holds for all multipliers, of the relaxed program and so of the mixed one; with the best ones it is the relaxed minimum.
+    /// Rigorous: holds for all multipliers, of the relaxed program and so of the mixed one, whatever rounding did to the program and
+    /// to this bound; with the best multipliers it is the relaxed minimum, but for what is charged for that.
     /// # Source
     /// Weak duality. Every variable has bounds, so multipliers need not be feasible.
     pub fn dual_bound(&self, multipliers: &[f64]) -> f64 {
         let mut reduced = self.objective.clone();
         let mut bound = self.constant;
+        // What every number that is added up is a part of, and what encoding may have lost.
+        let (mut magnitudes, mut lost): (Vec<f64>, f64) = (reduced.iter().map(|c| c.abs()).collect(), 0.0);
+        let mut size = bound.abs();
         for (row, &y) in self.rows.iter().zip(multipliers) {
             let end = if y > 0.0 { row.lower } else { row.upper };
             if y == 0.0 || !end.is_finite() {
                 continue;
             }
             bound += y * end;
-            row.terms.iter().for_each(|&(v, a)| reduced[v] -= y * a);
+            size += (y * end).abs();
+            lost += y.abs() * row.slack;
+            for &(v, a) in &row.terms {
+                reduced[v] -= y * a;
+                magnitudes[v] += (y * a).abs();
+            }
         }
         let least = |(&c, &(lower, upper)): (&f64, &(f64, f64))| if c > 0.0 { c * lower } else { c * upper };
-        bound + reduced.iter().zip(&self.bounds).map(least).sum::<f64>()
+        bound += reduced.iter().zip(&self.bounds).map(least).sum::<f64>();
+        let largest = |(m, (lower, upper)): (&f64, &(f64, f64))| m * lower.abs().max(upper.abs());
+        size += magnitudes.iter().zip(&self.bounds).map(largest).sum::<f64>();
+        // A sum has at most one term for each row and each variable.
+        let arithmetic = Arithmetic::<f64>::new(Guarantee::Rigorous);
+        let n = 2 * (self.rows.len() + self.bounds.len()) + 8;
+        let charge = arithmetic.gamma(n) * (size + lost) + lost + arithmetic.underflow(n) * (1.0 + size);
+        arithmetic.down(bound - charge, 1)
     }
 
     /// Values of all nodes at the point `v`.
@@ -221,7 +241,11 @@ mod tests {
 
     #[test]
     fn what_does_not_move_is_constant() {
-        let program = program(Activation::Relu, Kind::Absolute, 0.0, 1.0).unwrap();
+        let network = neuron(Activation::Relu);
+        let set = ThreatModel::new(Kind::Absolute, 0.0).resolve(&network).unwrap();
+        let values = network.forward_all(&[1.0]);
+        let point = |node: usize, k: usize| (values[node][k], values[node][k]);
+        let program = Program::new(&network, &set, &[1.0], point, SpecRow::difference(0, 1)).unwrap();
         assert_eq!((program.bounds.len(), program.rows.len(), program.constant), (0, 0, 5.0));
         assert_eq!(program.values(&[]), [vec![1.0], vec![2.5], vec![2.5], vec![2.5, -2.5]]);
     }
@@ -231,9 +255,13 @@ mod tests {
     fn a_stable_neuron_is_its_input() {
         let program = program(Activation::Relu, Kind::Absolute, 0.1, 1.0).unwrap();
         assert_eq!(program.elements[2], program.elements[1]);
-        assert_eq!(program.bounds, [(2.3, 2.7), WIDE, WIDE]);
+        let (lower, upper) = program.bounds[0];
+        assert!(2.3 - 1e-13 < lower && lower < 2.3 && 2.7 < upper && upper < 2.7 + 1e-13, "outward");
+        assert_eq!(program.bounds[1..], [WIDE, WIDE]);
         assert_eq!(program.objective, [0.0, 1.0, -1.0]);
-        let row = |terms: &[(usize, f64)], lower, upper| Row { terms: terms.to_vec(), lower, upper };
+        let slack = program.rows[0].slack;
+        assert!(slack > 0.0 && slack < 1e-13, "{slack}");
+        let row = |terms: &[(usize, f64)], lower, upper| Row { terms: terms.to_vec(), lower, upper, slack };
         let (inf, e) = (f64::INFINITY, 0.1);
         assert_eq!(program.rows[0], row(&[(0, -1.0 + e), (1, 1.0)], -e, inf));
         assert_eq!(program.rows[1], row(&[(0, -1.0 - e), (1, 1.0)], -inf, e));

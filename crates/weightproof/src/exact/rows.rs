@@ -1,6 +1,8 @@
 //! The sums and rectifiers of which programs are made, see [`super::program`] for the formulas.
 
 use super::program::{Element, Program, Row};
+use crate::bounds::Arithmetic;
+use crate::verdict::Guarantee;
 use std::collections::HashMap;
 
 /// `weight · z`, which moves by up to `radius · |z|`.
@@ -28,13 +30,17 @@ impl Encoder {
     pub fn sum(&mut self, terms: Vec<Term>, constant: f64, slack: f64, bounds: (f64, f64)) -> Element {
         let (mut low, mut high) = (constant - slack, constant + slack);
         let (mut center, mut spread) = (Vec::new(), Vec::new());
+        let (count, mut size) = (terms.len() + 4, constant.abs() + slack);
         for Term { z, weight, radius } in terms {
             match z {
                 Element::Constant(z) => {
                     low += weight * z - radius * z.abs();
                     high += weight * z + radius * z.abs();
+                    size += (weight.abs() + radius) * z.abs();
                 }
                 Element::Variable(v) => {
+                    let (lower, upper) = self.program.bounds[v];
+                    size += (weight.abs() + 4.0 * radius) * lower.abs().max(upper.abs());
                     center.push((v, weight));
                     if radius != 0.0 {
                         let (sign, positive) = self.magnitude(v);
@@ -44,11 +50,14 @@ impl Encoder {
                 }
             }
         }
+        let arithmetic = Arithmetic::<f64>::new(Guarantee::Rigorous);
+        let lost = arithmetic.gamma(4 * count) * size + arithmetic.underflow(4 * count);
         if center.is_empty() {
-            if low == high {
-                return Element::Constant(low);
+            // A box of one point is exact.
+            if bounds.0 == bounds.1 {
+                return Element::Constant(bounds.0);
             }
-            return Element::Variable(self.variable(low.max(bounds.0), high.min(bounds.1)));
+            return Element::Variable(self.variable((low - lost).max(bounds.0), (high + lost).min(bounds.1)));
         }
         let p = self.variable(bounds.0, bounds.1);
         // p − Σ weight · z + side · Σ radius · |z|
@@ -58,11 +67,11 @@ impl Encoder {
             moved.chain([(p, 1.0)]).collect()
         };
         if low == high && spread.is_empty() {
-            self.row(side(0.0), low, high);
+            self.row(side(0.0), (low, high), lost);
         } else {
             let (above, below) = (side(1.0), side(-1.0));
-            self.row(above, low, f64::INFINITY);
-            self.row(below, f64::NEG_INFINITY, high);
+            self.row(above, (low, f64::INFINITY), lost);
+            self.row(below, (f64::NEG_INFINITY, high), lost);
         }
         Element::Variable(p)
     }
@@ -89,9 +98,9 @@ impl Encoder {
         }
         let (r, d) = (self.variable(0.0, u), self.variable(0.0, 1.0));
         self.program.integer[d] = true;
-        self.row(vec![(r, 1.0), (p, -1.0)], 0.0, f64::INFINITY);
-        self.row(vec![(r, 1.0), (p, -1.0), (d, -l)], f64::NEG_INFINITY, -l);
-        self.row(vec![(r, 1.0), (d, -u)], f64::NEG_INFINITY, 0.0);
+        self.row(vec![(r, 1.0), (p, -1.0)], (0.0, f64::INFINITY), 0.0);
+        self.row(vec![(r, 1.0), (p, -1.0), (d, -l)], (f64::NEG_INFINITY, -l), 0.0);
+        self.row(vec![(r, 1.0), (d, -u)], (f64::NEG_INFINITY, 0.0), 0.0);
         self.positive.insert(p, r);
         Element::Variable(r)
     }
@@ -109,8 +118,8 @@ impl Encoder {
         self.program.bounds.len() - 1
     }
 
-    /// Adds a constraint; terms of one variable are added up.
-    fn row(&mut self, mut terms: Vec<(usize, f64)>, lower: f64, upper: f64) {
+    /// Adds a constraint, which rounding may have moved by `slack`; terms of one variable are added up.
+    fn row(&mut self, mut terms: Vec<(usize, f64)>, (lower, upper): (f64, f64), slack: f64) {
         terms.sort_by_key(|term| term.0);
         terms.dedup_by(|next, term| {
             let same = next.0 == term.0;
@@ -120,6 +129,6 @@ impl Encoder {
             same
         });
         terms.retain(|term| term.1 != 0.0);
-        self.program.rows.push(Row { terms, lower, upper });
+        self.program.rows.push(Row { terms, lower, upper, slack });
     }
 }

@@ -11,7 +11,8 @@ use super::program::Program;
 use super::{Budget, ExactOptions};
 use crate::attack::{SampleAttack, Suggestions};
 use crate::bounds::{Bounded, Domain, Domains, OpenRow, Prepared, Root, SubDomain};
-use crate::kernels::{Matrix, Scalar};
+use crate::certify::CleanBlock;
+use crate::kernels::Scalar;
 use crate::property::SpecRow;
 use crate::verdict::{Reason, Verdict};
 use rayon::prelude::*;
@@ -139,16 +140,16 @@ pub(super) struct Search<'a, 'n, T> {
 }
 
 impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
-    /// `values`: the unperturbed network on the samples of `questions`, which `suggestions` attacks; `keep`: whether answers
+    /// `clean`: the unperturbed network on the samples of `questions`, which `suggestions` attacks; `keep`: whether answers
     /// tell where the search was stopped.
     pub fn new(
         prepared: &'a Prepared<'a, T>,
-        values: &'a [Matrix<T>],
+        clean: &'a CleanBlock<T>,
         suggestions: Suggestions<'a, 'n, T>,
         options: &'a ExactOptions,
         (questions, keep): (Vec<Question<T>>, bool),
     ) -> Self {
-        let domains = Domains::new(prepared, values, options.branching);
+        let domains = Domains::new(prepared, &clean.values, clean.enclosed(prepared), options.branching);
         let mut search = Search { domains, suggestions, options, keep, trees: Vec::new() };
         let mut open = Vec::new();
         for (s, Question { rows, shifts, lower, found, left }) in questions.into_iter().enumerate() {
@@ -342,8 +343,9 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             let program =
                 Program::new(prepared.model.network, &prepared.radii.set, x, ends, open.row).ok()?;
             let Solution { lower, values } = leaf::solve(&program)?;
-            if T::from_f64(lower) > open.lower {
-                open.lower = T::from_f64(lower);
+            let proved = T::from_f64_down(lower);
+            if proved > open.lower {
+                open.lower = proved;
             }
             if least.as_ref().is_none_or(|(least, _)| lower < *least) {
                 least = Some((lower, values));

@@ -37,6 +37,8 @@ pub enum Activation {
 const GELU_MINIMUM: (f64, f64) = (-0.751_791_524_693_564_4, -0.169_971_207_624_651);
 /// The same for the hyperbolic-tangent approximation.
 const GELU_TANH_MINIMUM: (f64, f64) = (-0.752_461_420_716_246_5, -0.170_040_750_571_254_5);
+/// What evaluating an activation in f64 may lose, as a part of its value: the tails of GELU, whose exponents are large, lose most.
+pub(crate) const FUNCTION_ROUNDING: f64 = 1.0 / (1_u64 << 40) as f64;
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 const GELU_CUBIC: f64 = 0.044_715;
 
@@ -166,6 +168,39 @@ impl Activation {
                 let low = if lower <= argmin && argmin <= upper { min } else { at_lower.min(at_upper) };
                 (low, at_lower.max(at_upper))
             }
+        }
+    }
+
+    /// [`Activation::range`] rounded outward: it holds the values of the function in real arithmetic.
+    ///
+    /// # Guarantee
+    /// For a mathematical library whose results are within two units of the last place.
+    pub fn enclosed_range(self, lower: f64, upper: f64) -> (f64, f64) {
+        let (low, high) = self.range(lower, upper);
+        let lost = |value: f64| {
+            // Only an end of the interval is zero without rounding.
+            let at_zero = value == 0.0 && (lower == 0.0 || upper == 0.0);
+            if at_zero { self.rounding(0.0, value) } else { self.rounding(f64::NAN, value) }
+        };
+        let (low, high) = (low - lost(low), high + lost(high));
+        (if self.is_non_negative() && low < 0.0 { 0.0 } else { low }, high)
+    }
+
+    /// What [`Activation::apply`] may be off by at `p`, where it gives `value`.
+    pub fn rounding(self, p: f64, value: f64) -> f64 {
+        match self {
+            Activation::Relu | Activation::Clip { .. } => 0.0,
+            Activation::LeakyRelu { .. } | Activation::Tanh | Activation::Gelu | Activation::GeluTanh
+                if p == 0.0 =>
+            {
+                0.0
+            }
+            Activation::LeakyRelu { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh => FUNCTION_ROUNDING * value.abs() + f64::MIN_POSITIVE,
         }
     }
 

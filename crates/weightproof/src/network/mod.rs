@@ -5,8 +5,11 @@ mod check;
 pub(crate) mod forward;
 mod graph;
 mod layer;
+mod rounding;
 
 pub use crate::kernels::Window;
 pub use activation::Activation;
+pub(crate) use activation::FUNCTION_ROUNDING;
 pub use graph::{Network, NetworkBuilder, NetworkError, Node};
 pub use layer::{Affine, AveragePool, Conv, Gather, Layer, Scale};
+pub(crate) use rounding::Read;

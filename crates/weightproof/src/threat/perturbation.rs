@@ -49,16 +49,37 @@ impl Perturbation {
 impl Network {
     /// Outputs of the perturbed network, by the definition; `x` is the unperturbed input.
     pub fn forward_perturbed(&self, x: &[f64], perturbation: &Perturbation) -> Vec<f64> {
-        let parameters = |index: usize| {
-            let layer = perturbation.layers.iter().find(|l| l.node == index)?;
-            Some((&layer.weight, layer.bias.as_slice()))
-        };
+        self.values_perturbed(x, perturbation).pop().expect("a network has nodes")
+    }
+
+    /// Outputs of the perturbed network as [`Network::forward_perturbed`], and how far any of them may be from the perturbed
+    /// network in real arithmetic.
+    pub(crate) fn enclosed_perturbed(&self, x: &[f64], perturbation: &Perturbation) -> (Vec<f64>, f64) {
+        let mut values = self.values_perturbed(x, perturbation);
+        let rows: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+        let is_moved = |n: usize| perturbation.activations.iter().any(|added| added.node == n);
+        let error = self.output_error(&rows, |n| perturbation.parameters(n), is_moved);
+        (values.pop().expect("a network has nodes"), error)
+    }
+
+    fn values_perturbed(&self, x: &[f64], perturbation: &Perturbation) -> Vec<Vec<f64>> {
         let x = perturbation.input.as_deref().unwrap_or(x);
-        let mut values = self.evaluate(x, parameters, |index, value| {
-            for added in perturbation.activations.iter().filter(|a| a.node == index) {
-                value.iter_mut().zip(&added.offset).for_each(|(z, d)| *z += d);
-            }
-        });
-        values.pop().expect("a network has nodes")
+        self.evaluate(
+            x,
+            |index| perturbation.parameters(index),
+            |index, value| {
+                for added in perturbation.activations.iter().filter(|a| a.node == index) {
+                    value.iter_mut().zip(&added.offset).for_each(|(z, d)| *z += d);
+                }
+            },
+        )
+    }
+}
+
+impl Perturbation {
+    /// Weights and biases of node `index`, where they move.
+    fn parameters(&self, index: usize) -> Option<(&Matrix<f64>, &[f64])> {
+        let layer = self.layers.iter().find(|l| l.node == index)?;
+        Some((&layer.weight, layer.bias.as_slice()))
     }
 }

@@ -345,12 +345,12 @@ fn overflow_is_unknown_never_verified() {
     }
 }
 
-/// Bounds that are still finite but too large for further products are overflow too.
+/// Bounds that leave the range of f64, in which those that leave that of f32 are computed again, are overflow.
 #[test]
 fn nearly_infinite_bounds_count_as_overflow() {
     let network = Blueprint::new(&[3, 4, 3], Activation::Relu, 5).build();
     let threat =
-        ThreatModel { layers: Some(vec!["dense0".into()]), ..ThreatModel::new(Kind::Absolute, 1e32) };
+        ThreatModel { layers: Some(vec!["dense0".into()]), ..ThreatModel::new(Kind::Absolute, 1e210) };
     let set = threat.resolve(&network).unwrap();
     for method in METHODS {
         let options = CertifyOptions::new(method.name, Property::Prediction);

@@ -1,14 +1,15 @@
 //! Where a domain is split.
 
-use super::super::Prepared;
+use super::super::{Arithmetic, Prepared};
 use super::domain::has_chord;
 use super::propagate::Backward;
-use super::relax::{Relaxed, chord};
+use super::relax::{Relaxed, Slack, chord};
 use super::slopes::Ending;
 use crate::kernels::Scalar;
 use crate::model::Step;
 use crate::network::Activation;
 use crate::threat::WeightSet;
+use crate::verdict::Guarantee;
 
 /// One side of a split says `v ≤ value` of an element, the other one `v ≥ value`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -155,7 +156,7 @@ pub(super) fn violated<T: Scalar>(
     for node in (0..values.len()).filter(|&node| has_chord(prepared, node)) {
         for (element, &z) in values[node].iter().enumerate() {
             let (l, u) = (boxes[node].0[element].to_f64(), boxes[node].1[element].to_f64());
-            let (slope, offset) = chord(l, u);
+            let (slope, offset) = chord(l, u, Slack::new(Arithmetic::new(Guarantee::RealArithmetic)));
             let distance = slope * z + offset - z.abs();
             if l < 0.0 && u > 0.0 && distance > farthest.0 {
                 farthest = (distance, Some(Branch { node, element, value: T::zero() }));

@@ -1,46 +1,64 @@
 //! The end of a backward pass: the worst case of `a·v` over a set for which it is known in closed form.
 
+use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row};
 use crate::kernels::Scalar;
-use crate::kernels::rows::{centered, concretized, dot, squares, vectorized};
+use crate::kernels::rows::{concretized, magnitudes, squares, vectorized, weighted_l1};
 use crate::model::Affine;
 use crate::threat::WeightSet;
 
 /// Adds the least value of every row over what is known of `node`.
 ///
 /// ```text
-/// fixed v:                               a·v
 /// box [l, u]:                            Σ a⁺ l + a⁻ u
 /// ball p = Wz + b, z fixed:              a·p − r ‖a‖₂ ‖z‖₂ − |a|·e
 /// convolution, z fixed, uses shared:     a·p − Σ_w E_w |S_w| − Σ_o e_o |Σ_p a_op|
 /// ```
 /// # Guarantee
-/// Exact for each of these sets.
+/// Exact for each of these sets, but for what rounding is charged: all terms are parts of the box of `node`.
 pub(super) fn concretize<T: Scalar>(
     pass: &Backward<'_, T>,
     c: &Coefficients<T>,
     node: usize,
     rows: &[Row],
-    offset: &mut [T],
+    offset: &mut Offsets<T>,
 ) {
     let states = pass.states;
-    let end = match End::of_layer(pass, node) {
-        Some(end) => end,
-        None if states.is_fixed(node) => End::Fixed,
-        None => End::Box,
+    let end = End::of_layer(pass, node).unwrap_or(End::Box);
+    let (lower, upper) = (states.lower(node), states.upper(node));
+    let (width, layer) = (c.a.cols(), pass.block.prepared.model.affine_of(node));
+    let n = match (&end, layer) {
+        (End::Shared(window), Some(layer)) => {
+            let weights = layer.weight.as_slice().len();
+            Roundings::of_row(width) + Roundings::of_uses(window.positions(), weights)
+        }
+        (End::Ball { .. }, Some(layer)) => Roundings::of_row(width + layer.weight.cols()),
+        (End::Box | End::Ball { .. } | End::Shared(_), _) => Roundings::of_row(width),
     };
+    let part = pass.block.prepared.arithmetic.gamma(n);
     vectorized!(|| {
         for (r, (s, _)) in rows.iter().enumerate() {
-            let a = c.a.row(r);
-            offset[r] += match &end {
-                End::Fixed | End::Shared(_) => dot(a, states.value(node).row(*s)),
-                End::Box => concretized(a, states.lower(node).row(*s), states.upper(node).row(*s)),
-                End::Ball { radius, length, bias } => {
-                    centered(a, states.value(node).row(*s), bias) - *radius * squares(a).sqrt() * length[*s]
-                }
+            let (a, lower, upper) = (c.a.row(r), lower.row(*s), upper.row(*s));
+            let centre = || {
+                let fixed = states.fixed(node);
+                concretized(a, fixed.lower.row(*s), fixed.upper.row(*s))
             };
+            offset.add(
+                r,
+                match &end {
+                    End::Box => concretized(a, lower, upper),
+                    End::Shared(_) => centre(),
+                    End::Ball { radius, length, bias } => {
+                        centre() - weighted_l1(a, bias) - *radius * squares(a).sqrt() * length[*s]
+                    }
+                },
+            );
+            if part > T::zero() {
+                offset.charge(r, part * magnitudes(a, lower, upper));
+            }
         }
     });
+    pass.charge_underflow(node, rows, offset);
     if let End::Shared(window) = end {
         pass.subtract_fixed_input(node, window, &c.a, rows, offset);
     }
@@ -48,7 +66,6 @@ pub(super) fn concretize<T: Scalar>(
 
 /// The sets whose worst case is known.
 pub(super) enum End<'a, T> {
-    Fixed,
     Box,
     Ball { radius: T, length: Vec<T>, bias: &'a [T] },
     Shared(&'a crate::kernels::Window),
@@ -69,7 +86,7 @@ impl<'a, T: Scalar> End<'a, T> {
         }
         match radii.weight {
             WeightSet::Ball(radius) => {
-                let z = pass.states.value(pass.block.prepared.model.input_of(node));
+                let z = pass.states.magnitude(pass.block.prepared.model.input_of(node));
                 let length = (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect();
                 End::Ball { radius, length, bias: &radii.bias }
             }

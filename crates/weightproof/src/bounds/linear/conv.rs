@@ -17,8 +17,9 @@
 //! theory.md §4.3.
 
 use super::super::interval::{largest_magnitude, patch_l2};
+use super::super::rounding::Offsets;
 use super::propagate::{Backward, Coefficients, Row, Sharing};
-use super::relax::chord;
+use super::relax::{Slack, chord};
 use crate::kernels::rows::{l1, sum, vectorized};
 use crate::kernels::{
     ConvScratch, Factor, Matrix, Patches, Region, Scalar, Window, add_linear_transposed,
@@ -41,12 +42,12 @@ impl<T: Scalar> Backward<'_, T> {
         node: usize,
         window: &Window,
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) -> Coefficients<T> {
         let layer = self.block.prepared.model.affine(node);
         let radii = self.block.prepared.radii.layer(node);
         let input = self.block.prepared.model.input_of(node);
-        vectorized!(|| (0..rows.len()).for_each(|r| offset[r] += bias_term(c.a.row(r), &layer.bias, radii)));
+        vectorized!(|| (0..rows.len()).for_each(|r| offset.add(r, bias_term(c.a.row(r), &layer.bias, radii))));
         let mut out = Matrix::zeros(rows.len(), window.input_width());
         if self.sharing == Sharing::Shared && is_shared(radii) {
             self.shared(&c.a, (node, window), &mut out, rows, offset);
@@ -79,7 +80,7 @@ impl<T: Scalar> Backward<'_, T> {
         (node, window): (usize, &Window),
         out: &mut Matrix<T>,
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) {
         let weight = &self.block.prepared.model.affine(node).weight;
         let set = &self.block.prepared.radii.layer(node).weight;
@@ -88,6 +89,7 @@ impl<T: Scalar> Backward<'_, T> {
         let mut uses = Uses::default();
         let mut scratch = ConvScratch::default();
         let mut kernel = weight.clone();
+        let slack = Slack::new(self.block.prepared.arithmetic);
         let size = weight.as_slice().len();
         for (s, run) in runs(rows) {
             let of_run = a.row_range(run.start, run.end);
@@ -98,13 +100,14 @@ impl<T: Scalar> Backward<'_, T> {
                 if set.is_ball() {
                     let largest = |(m, d): (&T, &T)| m.abs() + *d;
                     let reach: Vec<T> = middle.iter().zip(half).map(largest).collect();
-                    offset[r] -= set.support(&reach);
+                    offset.add(r, -(set.support(&reach)));
                     scratch.add_transposed(out.row_mut(r), a.row(r), weight.as_slice(), window);
                     continue;
                 }
                 let lines = (middle, half, e.as_slice());
-                offset[r] -=
-                    vectorized!(|| kernel_of_chords(kernel.as_mut_slice(), weight.as_slice(), lines));
+                let lost =
+                    vectorized!(|| kernel_of_chords(kernel.as_mut_slice(), weight.as_slice(), lines, slack));
+                offset.add(r, -lost);
                 scratch.add_transposed(out.row_mut(r), a.row(r), kernel.as_slice(), window);
             }
         }
@@ -117,7 +120,7 @@ impl<T: Scalar> Backward<'_, T> {
         a: &Matrix<T>,
         (input, window): (usize, &Window),
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) {
         let z = largest_magnitude(self.states.lower(input), self.states.upper(input));
         let patches = patch_l2(&z, Some(window));
@@ -129,7 +132,7 @@ impl<T: Scalar> Backward<'_, T> {
                 for (p, &length) in patches.iter().enumerate() {
                     channels.clear();
                     channels.extend(a.iter().skip(p).step_by(positions));
-                    offset[r] -= set.factor(group * window.group_outputs(), &channels) * length;
+                    offset.add(r, -(set.factor(group * window.group_outputs(), &channels) * length));
                 }
             }
         }
@@ -142,7 +145,7 @@ impl<T: Scalar> Backward<'_, T> {
         window: &Window,
         a: &Matrix<T>,
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) {
         let radii = self.block.prepared.radii.layer(node);
         let z = self.states.value(self.block.prepared.model.input_of(node));
@@ -155,7 +158,7 @@ impl<T: Scalar> Backward<'_, T> {
             for (r, uses) in run.zip(uses.middle.chunks_exact(size)) {
                 let weights = radii.weight.support(uses);
                 let sums = a.row(r).chunks_exact(window.positions()).map(sum);
-                offset[r] -= weights + sums.zip(&radii.bias).map(|(sum, &e)| sum.abs() * e).sum::<T>();
+                offset.add(r, -(weights + sums.zip(&radii.bias).map(|(sum, &e)| sum.abs() * e).sum::<T>()));
             }
         }
     }
@@ -177,10 +180,15 @@ pub(super) fn is_shared<T: Scalar>(radii: &LayerSet<T>) -> bool {
 
 /// `k_w = w − e_w s_w` with the chords `|S_w| ≤ s_w S_w + t_w` on `middle ± half`; returns `Σ e_w t_w`.
 #[inline(always)]
-fn kernel_of_chords<T: Scalar>(kernel: &mut [T], weight: &[T], (middle, half, e): (&[T], &[T], &[T])) -> T {
+fn kernel_of_chords<T: Scalar>(
+    kernel: &mut [T],
+    weight: &[T],
+    (middle, half, e): (&[T], &[T], &[T]),
+    slack: Slack<T>,
+) -> T {
     const LANES: usize = 16;
     let one = |k: &mut T, w: T, m: T, h: T, e: T| {
-        let (slope, height) = chord(m - h, m + h);
+        let (slope, height) = chord(m - h, m + h, slack);
         *k = w - e * slope;
         e * height
     };

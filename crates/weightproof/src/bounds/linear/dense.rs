@@ -1,6 +1,7 @@
 //! Steps through dense layers.
 
 use super::super::interval::largest_magnitude;
+use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row};
 use crate::kernels::rows::{centered, squares, vectorized};
 use crate::kernels::{Matrix, Scalar, product};
@@ -14,7 +15,7 @@ impl<T: Scalar> Backward<'_, T> {
     /// ```text
     /// (e_i − e_j)·p ≥ (W_i − W_j) z − (E_i + E_j)|z| + b_i − b_j − e_i − e_j
     /// ```
-    pub(super) fn gather(&self, start: usize, rows: &[Row], offset: &mut [T]) -> Coefficients<T> {
+    pub(super) fn gather(&self, start: usize, rows: &[Row], offset: &mut Offsets<T>) -> Coefficients<T> {
         let Affine { weight, bias, .. } = self.block.prepared.model.affine(start);
         let input = self.block.prepared.model.input_of(start);
         let radii = self.block.prepared.radii.layer(start);
@@ -24,15 +25,22 @@ impl<T: Scalar> Backward<'_, T> {
                 let out = a.row_mut(r);
                 if let Some(i) = row.plus {
                     out.copy_from_slice(weight.row(i));
-                    offset[r] += bias[i] - radii.bias[i];
+                    offset.add(r, bias[i] - radii.bias[i]);
                 }
                 if let Some(i) = row.minus {
                     out.iter_mut().zip(weight.row(i)).for_each(|(a, &w)| *a -= w);
-                    offset[r] += -bias[i] - radii.bias[i];
+                    offset.add(r, -bias[i] - radii.bias[i]);
                 }
             }
         });
         let ends = |row: &SpecRow| [row.plus, row.minus].into_iter().flatten();
+        if let Some(sums) = self.states.sums(start) {
+            let part = self.block.prepared.arithmetic.gamma(Roundings::of_row(weight.cols()));
+            for (r, (s, row)) in rows.iter().enumerate() {
+                let terms: T = ends(row).map(|i| sums.terms[(*s, i)]).sum();
+                offset.charge(r, part * terms + sums.underflow[*s]);
+            }
+        }
         match &radii.weight {
             WeightSet::Fixed => Coefficients::new(a),
             WeightSet::RowBalls(e) => {
@@ -76,7 +84,7 @@ impl<T: Scalar> Backward<'_, T> {
         c: Coefficients<T>,
         node: usize,
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) -> Coefficients<T> {
         let Affine { weight, bias, .. } = self.block.prepared.model.affine(node);
         let input = self.block.prepared.model.input_of(node);
@@ -85,7 +93,7 @@ impl<T: Scalar> Backward<'_, T> {
         let factors: Vec<T> = vectorized!(|| {
             (0..a.rows())
                 .map(|r| {
-                    offset[r] += centered(a.row(r), bias, &radii.bias);
+                    offset.add(r, centered(a.row(r), bias, &radii.bias));
                     radii.weight.factor(0, a.row(r))
                 })
                 .collect()
@@ -109,11 +117,11 @@ impl<T: Scalar> Backward<'_, T> {
     }
 
     /// Subtracts what a ball takes: [`WeightSet::factor`] of every row times `max ‖z‖₂`.
-    fn subtract_ball(&self, factors: &[T], input: usize, rows: &[Row], offset: &mut [T]) {
+    fn subtract_ball(&self, factors: &[T], input: usize, rows: &[Row], offset: &mut Offsets<T>) {
         let z = largest_magnitude(self.states.lower(input), self.states.upper(input));
         let lengths: Vec<T> = (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect();
         for (r, (s, _)) in rows.iter().enumerate() {
-            offset[r] -= factors[r] * lengths[*s];
+            offset.add(r, -(factors[r] * lengths[*s]));
         }
     }
 }

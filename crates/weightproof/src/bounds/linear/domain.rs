@@ -155,8 +155,9 @@ impl<T> Bounded<T> {
 /// Bounds domains of the samples of a block.
 pub(crate) struct Domains<'a, T> {
     prepared: &'a Prepared<'a, T>,
-    /// Clean values of the samples.
+    /// Clean values of the samples, and what bounds start from.
     values: &'a [Matrix<T>],
+    fixed: Vec<Option<Bounds<T>>>,
     /// Nodes with boxes of their own: those that nonlinear nodes read, and those whose sign matters to a moving weight.
     nodes: Vec<usize>,
     branching: Branching,
@@ -164,8 +165,13 @@ pub(crate) struct Domains<'a, T> {
 }
 
 impl<'a, T: Scalar> Domains<'a, T> {
-    /// Trees over the samples whose unperturbed values are `values`.
-    pub fn new(prepared: &'a Prepared<'a, T>, values: &'a [Matrix<T>], branching: Branching) -> Self {
+    /// Trees over the samples whose unperturbed values are `values`, enclosed by `fixed`.
+    pub fn new(
+        prepared: &'a Prepared<'a, T>,
+        values: &'a [Matrix<T>],
+        fixed: Vec<Option<Bounds<T>>>,
+        branching: Branching,
+    ) -> Self {
         let network = prepared.model.network;
         let nonlinear = |n: usize| network.nodes()[n].layer.is_nonlinear();
         let read = |n: usize| {
@@ -175,7 +181,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
         let split = |n: &usize| (!nonlinear(*n) && *n != 0 && read(*n)) || has_chord(prepared, *n);
         let nodes = (0..moving.len()).filter(|&n| moving[n]).filter(split).collect();
         let together = Estimate::new::<T>(network).block(TOGETHER);
-        Domains { prepared, values, nodes, branching, together }
+        Domains { prepared, values, fixed, nodes, branching, together }
     }
 
     /// The network and the set.
@@ -190,8 +196,8 @@ impl<'a, T: Scalar> Domains<'a, T> {
 
     /// The whole set of samples, with the rows that are to be proved: boxes are as tight as method `optimized` makes them.
     pub fn roots(&self, samples: Vec<Root<T>>) -> Vec<Domain<T>> {
-        let values = self.values_of(samples.iter().map(|(s, _)| *s));
-        let block = Block { prepared: self.prepared, values: &values };
+        let (values, fixed) = self.values_of(samples.iter().map(|(s, _)| *s));
+        let block = Block { prepared: self.prepared, values: &values, fixed: &fixed };
         let open = vec![true; samples.len()];
         let (states, _) = analysed(&block, |states, relaxed, index, state| {
             tighten(&block, states, relaxed, index, state);
@@ -228,8 +234,8 @@ impl<'a, T: Scalar> Domains<'a, T> {
 
     /// Bounds `parts`; a row `k` of sample `s` is proved above `aim(s, k)`.
     pub fn bound(&self, parts: &[SubDomain<'_, T>], aim: impl Fn(usize, usize) -> T) -> Bounded<T> {
-        let values = self.values_of(parts.iter().map(|part| part.of.sample));
-        let block = Block { prepared: self.prepared, values: &values };
+        let (values, fixed) = self.values_of(parts.iter().map(|part| part.of.sample));
+        let block = Block { prepared: self.prepared, values: &values, fixed: &fixed };
         let (states, relaxed) = self.analyse(&block, parts);
         let output = values.len() - 1;
         let places = Place::all(parts);
@@ -288,8 +294,8 @@ impl<'a, T: Scalar> Domains<'a, T> {
 
     /// The boxes of all nodes in a domain: lower and upper ends.
     pub fn boxes_of(&self, domain: &Domain<T>) -> Vec<(Vec<T>, Vec<T>)> {
-        let values = self.values_of([domain.sample].into_iter());
-        let block = Block { prepared: self.prepared, values: &values };
+        let (values, fixed) = self.values_of([domain.sample].into_iter());
+        let block = Block { prepared: self.prepared, values: &values, fixed: &fixed };
         let (states, _) = self.analyse(&block, &[SubDomain { of: domain, side: None }]);
         (0..values.len())
             .map(|n| (states.lower(n).row(0).to_vec(), states.upper(n).row(0).to_vec()))
@@ -398,9 +404,13 @@ impl<'a, T: Scalar> Domains<'a, T> {
         self.nodes.iter().flat_map(ends).collect()
     }
 
-    fn values_of(&self, samples: impl Iterator<Item = usize>) -> Vec<Matrix<T>> {
+    /// Clean values of samples, and what bounds start from.
+    fn values_of(&self, samples: impl Iterator<Item = usize>) -> (Vec<Matrix<T>>, Vec<Option<Bounds<T>>>) {
         let samples: Vec<usize> = samples.collect();
-        self.values.iter().map(|m| m.rows_at(&samples)).collect()
+        let rows =
+            |b: &Bounds<T>| Bounds { lower: b.lower.rows_at(&samples), upper: b.upper.rows_at(&samples) };
+        let fixed = self.fixed.iter().map(|b| b.as_ref().map(rows)).collect();
+        (self.values.iter().map(|m| m.rows_at(&samples)).collect(), fixed)
     }
 }
 

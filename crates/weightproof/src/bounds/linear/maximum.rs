@@ -13,6 +13,8 @@
 //! theory.md §4.3 (the constant line); the sum of chords is ours.
 
 use super::super::States;
+use super::relax::Slack;
+use crate::kernels::rows::larger;
 use crate::kernels::{Matrix, Scalar, Window};
 
 /// Lines of all windows of one node, for a block of samples.
@@ -25,11 +27,13 @@ pub struct MaxRelaxation<T> {
     slope: Matrix<T>,
     /// Offsets of the upper lines, (samples, output width).
     offset: Matrix<T>,
+    /// For a unit of an output's coefficient the magnitudes of what it is made into, (samples, output width).
+    magnitude: Matrix<T>,
 }
 
 impl<T: Scalar> MaxRelaxation<T> {
     /// Relaxes the maxima of `window` on the boxes of node `input`.
-    pub fn new(window: &Window, states: &States<'_, T>, input: usize) -> Self {
+    pub fn new(window: &Window, states: &States<'_, T>, input: usize, slack: Slack<T>) -> Self {
         let (l, u) = (states.lower(input), states.upper(input));
         let (width, taps) = (window.output_width(), window.taps());
         let mut relaxation = MaxRelaxation {
@@ -37,6 +41,7 @@ impl<T: Scalar> MaxRelaxation<T> {
             below: Matrix::zeros(l.rows(), width),
             slope: Matrix::zeros(l.rows(), width * taps),
             offset: Matrix::zeros(l.rows(), width),
+            magnitude: Matrix::zeros(l.rows(), width),
         };
         let sources: Vec<Option<usize>> = (0..window.positions())
             .flat_map(|p| (0..taps).map(move |tap| (p, tap)))
@@ -49,16 +54,28 @@ impl<T: Scalar> MaxRelaxation<T> {
                 let of_window = &sources[position * taps..(position + 1) * taps];
                 let slope = &mut relaxation.slope.row_mut(s)[k * taps..(k + 1) * taps];
                 let at = |source: usize| (l[(s, first + source)], u[(s, first + source)]);
-                (relaxation.below[(s, k)], relaxation.offset[(s, k)]) = lines(of_window, at, slope);
+                let (below, offset) = lines(of_window, at, slope, slack);
+                (relaxation.below[(s, k)], relaxation.offset[(s, k)]) = (below, offset);
+                let size = |(&slope, source): (&T, &Option<usize>)| {
+                    let (l, u) = source.map_or((T::zero(), T::zero()), at);
+                    slope * larger(l.abs(), u.abs())
+                };
+                let (l, u) = at(of_window[below].expect("the lower line is an element"));
+                let above = slope.iter().zip(of_window).map(size).sum::<T>() + offset.abs();
+                relaxation.magnitude[(s, k)] = larger(above, larger(l.abs(), u.abs()));
             }
         }
         relaxation
     }
 
-    /// Adds what coefficients `a` of the maxima of sample `s` become to `out`, and returns the constant.
-    pub fn add_backward(&self, s: usize, a: &[T], out: &mut [T]) -> T {
+    /// For each maximum of sample `s` what rounding is a part of, for a unit of its coefficient.
+    pub fn magnitude(&self, s: usize) -> &[T] {
+        self.magnitude.row(s)
+    }
+
+    /// Adds what coefficients `a` of the maxima of sample `s` become to `out`, and gives `constant` each constant.
+    pub fn add_backward(&self, s: usize, a: &[T], out: &mut [T], mut constant: impl FnMut(T)) {
         let (window, taps) = (&self.window, self.window.taps());
-        let mut constant = T::zero();
         for (k, &a) in a.iter().enumerate() {
             if a == T::zero() {
                 continue;
@@ -70,7 +87,7 @@ impl<T: Scalar> MaxRelaxation<T> {
                 out[first + source] += a;
             } else {
                 // Also NaN: it must reach the bound.
-                constant += a * self.offset[(s, k)];
+                constant(a * self.offset[(s, k)]);
                 for (tap, &slope) in self.slope.row(s)[k * taps..(k + 1) * taps].iter().enumerate() {
                     if let Some(source) = window.source(position, tap) {
                         out[first + source] += a * slope;
@@ -78,13 +95,17 @@ impl<T: Scalar> MaxRelaxation<T> {
                 }
             }
         }
-        constant
     }
 }
 
 /// Writes the slopes of the upper line of one maximum; returns the tap of the lower line and the offset of the upper one.
 /// `at` gives the box of an element.
-fn lines<T: Scalar>(sources: &[Option<usize>], at: impl Fn(usize) -> (T, T), slope: &mut [T]) -> (usize, T) {
+fn lines<T: Scalar>(
+    sources: &[Option<usize>],
+    at: impl Fn(usize) -> (T, T),
+    slope: &mut [T],
+    slack: Slack<T>,
+) -> (usize, T) {
     let elements = || sources.iter().enumerate().filter_map(|(tap, source)| source.map(|k| (tap, at(k))));
     let mut best: Option<(usize, T)> = None;
     for (tap, (l, _)) in elements() {
@@ -93,7 +114,7 @@ fn lines<T: Scalar>(sources: &[Option<usize>], at: impl Fn(usize) -> (T, T), slo
         }
     }
     let (below, m) = best.expect("a window holds an element");
-    let half = T::from_f64(0.5);
+    let (half, four) = (T::from_f64(0.5), T::from_f64(4.0));
     let mut most = m;
     // The sum of chords: its offset, and its value in the middle of the box.
     let (mut offset, mut middle) = (T::zero(), T::zero());
@@ -109,7 +130,8 @@ fn lines<T: Scalar>(sources: &[Option<usize>], at: impl Fn(usize) -> (T, T), slo
         if tap == below {
             middle += half * (l + u);
         } else {
-            offset -= slope[tap] * l;
+            // Raised for each element: for its slope as it is stored, and for this sum.
+            offset += four * slack.of(offset, larger(l.abs(), u.abs()) + m.abs()) - slope[tap] * l;
             middle += slope[tap] * half * (u - l);
         }
     }
@@ -122,9 +144,15 @@ fn lines<T: Scalar>(sources: &[Option<usize>], at: impl Fn(usize) -> (T, T), slo
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::rounding::Arithmetic;
     use super::*;
+    use crate::verdict::Guarantee;
 
     const ROUNDING: f64 = 1e-12;
+
+    fn exact() -> Slack<f64> {
+        Slack::new(Arithmetic::new(Guarantee::RealArithmetic))
+    }
 
     #[test]
     fn lines_enclose_the_maximum_at_every_corner_and_inside() {
@@ -135,7 +163,7 @@ mod tests {
                 .collect();
             let sources: Vec<Option<usize>> = (0..4).map(|j| (j != case % 5).then_some(j)).collect();
             let mut slope = vec![0.0; 4];
-            let (below, offset) = lines(&sources, |j| boxes[j], &mut slope);
+            let (below, offset) = lines(&sources, |j| boxes[j], &mut slope, exact());
             for point in 0..81 {
                 let z: Vec<f64> = (0..4)
                     .map(|j| {
@@ -155,7 +183,7 @@ mod tests {
     fn a_dominating_element_is_the_maximum() {
         let boxes = [(0.0, 1.0), (2.0, 3.0), (-1.0, 2.0)];
         let mut slope = vec![9.0; 3];
-        let found = lines(&[Some(0), Some(1), Some(2)], |j| boxes[j], &mut slope);
+        let found = lines(&[Some(0), Some(1), Some(2)], |j| boxes[j], &mut slope, exact());
         assert_eq!((found, slope), ((1, 0.0), vec![0.0, 1.0, 0.0]));
     }
 }

@@ -85,12 +85,11 @@ fn analysed_by<'a, T: Scalar>(
 ) -> Analysis<'a, T> {
     let mut states = States::new(block);
     let mut relaxed: Vec<Option<Relaxed<T>>> = Vec::new();
-    let model = block.prepared.model;
     for index in 0..block.values.len() {
         let found = state(&states, &relaxed, index);
         states.push(found);
         check_format_range(block, &mut states, index);
-        relaxed.push(Relaxed::new(&model.steps[index], &states, || model.input_of(index)));
+        relaxed.push(Relaxed::new(block, &states, index));
     }
     (states, relaxed)
 }

@@ -3,12 +3,13 @@
 //! Nodes are visited against their order, so that a node which several others read has all its coefficients when it is
 //! reached: joins of a residual network add up there. Affine layers are in [`super::dense`] and [`super::conv`].
 
+use super::super::rounding::{FEW, Offsets, Roundings};
 use super::super::{Block, LowerBounds, States};
 use super::concretize::concretize;
 use super::relax::{AbsoluteLines, Relaxed};
 use super::slopes::{FreeVariables, Tape};
 use crate::kernels::rows::{
-    concretized, l1, relax, subtract_products, subtract_scaled, vectorized, weighted_l1,
+    concretized, dot, l1, magnitudes, relax, subtract_products, subtract_scaled, vectorized, weighted_l1,
 };
 use crate::kernels::{Matrix, Scalar, Window, add_average_pool_transposed};
 use crate::model::Step;
@@ -99,12 +100,19 @@ impl<'a, T: Scalar> Backward<'a, T> {
     pub fn specification(&self, spec: &Specification) -> LowerBounds<T> {
         let rows: Vec<Row> = spec.rows.iter().enumerate().map(|(r, row)| (r / spec.count, *row)).collect();
         let output = self.block.values.len() - 1;
-        LowerBounds { lower: self.rows(output, &rows), void: self.states.void.clone() }
+        let (mut lower, mut charge) = (Vec::new(), Vec::new());
+        for chunk in rows.chunks(self.rows_together(output)) {
+            let (of_chunk, charged) = self.pass(output, chunk, None, None).finish();
+            lower.extend(of_chunk);
+            charge.extend(charged);
+        }
+        LowerBounds { lower, charge, void: self.states.void.clone() }
     }
 
     /// Lower bounds of rows `(sample, linear function)` of node `start`.
     pub fn rows(&self, start: usize, rows: &[Row]) -> Vec<T> {
-        rows.chunks(self.rows_together(start)).flat_map(|chunk| self.pass(start, chunk, None, None)).collect()
+        let of_chunk = |chunk| self.pass(start, chunk, None, None).finish().0;
+        rows.chunks(self.rows_together(start)).flat_map(of_chunk).collect()
     }
 
     /// How many rows of node `start` are moved together.
@@ -122,8 +130,8 @@ impl<'a, T: Scalar> Backward<'a, T> {
         rows: &[Row],
         free: Option<&FreeVariables<T>>,
         mut tape: Option<&mut Tape<T>>,
-    ) -> Vec<T> {
-        let mut offset = vec![T::zero(); rows.len()];
+    ) -> Offsets<T> {
+        let mut offset = Offsets::new(rows.len(), self.block.prepared.arithmetic);
         let mut work: Vec<Option<Coefficients<T>>> = (0..=start).map(|_| None).collect();
         let model = self.block.prepared.model;
         match &model.steps[start] {
@@ -161,7 +169,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 let moved = Coefficients { crossed, ..moved };
                 work[input] = Some(match work[input].take() {
                     None => moved,
-                    Some(other) => self.joined(other, moved, rows, &mut offset),
+                    Some(other) => self.joined(input, (other, moved), rows, &mut offset),
                 });
             }
         }
@@ -175,7 +183,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         node: usize,
         rows: &[Row],
         free: Option<&FreeVariables<T>>,
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) -> Vec<(usize, Coefficients<T>)> {
         let model = self.block.prepared.model;
         let inputs = model.inputs_of(node);
@@ -184,6 +192,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         if !matches!(step, Step::Reshape | Step::Activation(_)) {
             self.resolve(&mut c, rows, offset);
         }
+        self.charge_step(&c, node, rows, offset);
         let moved = match step {
             Step::Input => unreachable!("a pass ends at the input"),
             Step::Affine(layer) => match &layer.window {
@@ -213,17 +222,79 @@ impl<'a, T: Scalar> Backward<'a, T> {
         multipliers: &Matrix<T>,
         node: usize,
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) {
         let (lower, upper) = (self.states.lower(node), self.states.upper(node));
+        let part = self.block.prepared.arithmetic.gamma(Roundings::of_row(a.cols()));
         vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
-                let m = multipliers.row(r);
+                let (m, lower, upper) = (multipliers.row(r), lower.row(*s), upper.row(*s));
                 a.row_mut(r).iter_mut().zip(m).for_each(|(a, &m)| *a += m);
                 // The most is the least of the opposite.
-                offset[r] -= concretized(m, upper.row(*s), lower.row(*s));
+                offset.add(r, -concretized(m, upper, lower));
+                if part > T::zero() {
+                    offset
+                        .charge(r, part * (magnitudes(m, lower, upper) + magnitudes(a.row(r), lower, upper)));
+                }
             }
         });
+        self.charge_underflow(node, rows, offset);
+    }
+
+    /// Charges rounding in the step from the coefficients `c` of `node` to those of what it reads.
+    fn charge_step(&self, c: &Coefficients<T>, node: usize, rows: &[Row], offset: &mut Offsets<T>) {
+        let prepared = self.block.prepared;
+        if prepared.arithmetic.is_exact() {
+            return;
+        }
+        let roundings = Roundings::of(self.block, node);
+        let shared = self.sharing == Sharing::Shared;
+        let part = prepared.arithmetic.gamma(if shared { roundings.shared } else { roundings.backward });
+        if let Some(sums) = self.states.sums(node) {
+            vectorized!(|| {
+                for (r, (s, _)) in rows.iter().enumerate() {
+                    offset.charge(r, part * weighted_l1(c.a.row(r), sums.terms.row(*s)) + sums.underflow[*s]);
+                }
+            });
+        }
+        // The node where a pass starts may have no lines yet.
+        let is_nonlinear = prepared.model.network.nodes()[node].layer.is_nonlinear();
+        let Some(relaxed) = is_nonlinear.then(|| self.relaxed(node)).flatten() else { return };
+        vectorized!(|| {
+            for (r, (s, _)) in rows.iter().enumerate() {
+                let magnitude = relaxed.magnitude(*s);
+                let mut sum = weighted_l1(c.a.row(r), magnitude);
+                if let Some(pending) = &c.pending {
+                    sum += pending.g[r] * l1(magnitude);
+                }
+                offset.charge(r, part * sum);
+            }
+        });
+        self.charge_underflow(node, rows, offset);
+    }
+
+    /// Charges underflow in products with coefficients of `node` and with those of what it reads.
+    pub(super) fn charge_underflow(&self, node: usize, rows: &[Row], offset: &mut Offsets<T>) {
+        let (model, arithmetic) = (self.block.prepared.model, self.block.prepared.arithmetic);
+        if arithmetic.is_exact() {
+            return;
+        }
+        let nodes = || model.inputs_of(node).iter().copied().chain([node]);
+        let size = |node: usize, s: usize| {
+            let known = self.states.is_known(node);
+            let row = |m: &Matrix<T>| l1(m.row(s));
+            if known { row(self.states.lower(node)) + row(self.states.upper(node)) } else { T::zero() }
+        };
+        let least = arithmetic.underflow(2 * model.width(node) + FEW);
+        let mut of_sample: Option<(usize, T)> = None;
+        for (r, (s, _)) in rows.iter().enumerate() {
+            let charge = match of_sample {
+                Some((same, charge)) if same == *s => charge,
+                _ => least * (T::one() + nodes().map(|n| size(n, *s)).sum::<T>()),
+            };
+            of_sample = Some((*s, charge));
+            offset.charge(r, charge);
+        }
     }
 
     /// Whether the worst case over what is known of `node` is taken there.
@@ -249,15 +320,24 @@ impl<'a, T: Scalar> Backward<'a, T> {
     /// The sum of what two readers of one node give.
     fn joined(
         &self,
-        mut c: Coefficients<T>,
-        mut other: Coefficients<T>,
+        node: usize,
+        (mut c, mut other): (Coefficients<T>, Coefficients<T>),
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) -> Coefficients<T> {
         self.resolve(&mut c, rows, offset);
         self.resolve(&mut other, rows, offset);
         c.a.add_assign(&other.a);
         c.crossed |= other.crossed;
+        let part = self.block.prepared.arithmetic.gamma(1);
+        if part > T::zero() {
+            let (lower, upper) = (self.states.lower(node), self.states.upper(node));
+            vectorized!(|| {
+                for (r, (s, _)) in rows.iter().enumerate() {
+                    offset.charge(r, part * magnitudes(c.a.row(r), lower.row(*s), upper.row(*s)));
+                }
+            });
+        }
         c
     }
 
@@ -268,7 +348,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         node: usize,
         rows: &[Row],
         slopes: Option<&Matrix<T>>,
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) -> Coefficients<T> {
         let Some(Relaxed::Activation(relaxation)) = self.relaxed(node) else {
             unreachable!("activations before the start are relaxed")
@@ -287,7 +367,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 if let Some(slopes) = slopes {
                     lines.lower_slope = slopes.row(r);
                 }
-                offset[r] += relax(c.a.row_mut(r), shift, lines, radius);
+                offset.add(r, relax(c.a.row_mut(r), shift, lines, radius));
             }
         });
         c
@@ -300,14 +380,14 @@ impl<'a, T: Scalar> Backward<'a, T> {
         node: usize,
         window: &Window,
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) -> Coefficients<T> {
         let Some(Relaxed::Maximum(relaxation)) = self.relaxed(node) else {
             unreachable!("maxima before the start are relaxed")
         };
         let mut out = Matrix::zeros(rows.len(), window.input_width());
         for (r, (s, _)) in rows.iter().enumerate() {
-            offset[r] += relaxation.add_backward(*s, c.a.row(r), out.row_mut(r));
+            relaxation.add_backward(*s, c.a.row(r), out.row_mut(r), |constant| offset.add(r, constant));
         }
         Coefficients::new(out)
     }
@@ -319,7 +399,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         node: usize,
         (window, factor): (&Window, &[T]),
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) -> Coefficients<T> {
         let rounding = self.block.prepared.radii.roundings[node];
         let mut out = Matrix::zeros(rows.len(), window.input_width());
@@ -330,7 +410,8 @@ impl<'a, T: Scalar> Backward<'a, T> {
             add_average_pool_transposed(&mut g, &loss, window, factor);
             let input = self.block.prepared.model.input_of(node);
             self.subtract_matrix(&mut out, &g, input, rows, offset);
-            (0..rows.len()).for_each(|r| offset[r] -= rounding.absolute * l1(c.a.row(r)));
+            (0..rows.len())
+                .for_each(|r| self.subtract_sum(r, rounding.absolute * l1(c.a.row(r)), &c.a, offset));
         }
         Coefficients::new(out)
     }
@@ -341,10 +422,10 @@ impl<'a, T: Scalar> Backward<'a, T> {
         c: Coefficients<T>,
         node: usize,
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) -> Vec<(usize, Coefficients<T>)> {
         let rounding = self.block.prepared.radii.roundings[node];
-        (0..rows.len()).for_each(|r| offset[r] -= rounding.absolute * l1(c.a.row(r)));
+        (0..rows.len()).for_each(|r| self.subtract_sum(r, rounding.absolute * l1(c.a.row(r)), &c.a, offset));
         let loss = (!rounding.is_zero()).then(|| c.a.map(|a| rounding.relative * a.abs()));
         let summand = |&input: &usize| {
             let mut a = c.a.clone();
@@ -362,7 +443,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         c: &Coefficients<T>,
         node: usize,
         gather: &Gather,
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) -> Vec<(usize, Coefficients<T>)> {
         let model = self.block.prepared.model;
         let (inputs, constant) = (model.inputs_of(node), T::from_f64(gather.constant));
@@ -373,7 +454,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
             for (&a, source) in c.a.row(r).iter().zip(&gather.source) {
                 match source {
                     Some(k) => out[*k] += a,
-                    None => offset[r] += a * constant,
+                    None => offset.add(r, a * constant),
                 }
             }
         }
@@ -398,7 +479,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     }
 
     /// Subtracts the pending loss: `g |z_j| ≤ g (s_j z_j + t_j)`.
-    pub(super) fn resolve(&self, c: &mut Coefficients<T>, rows: &[Row], offset: &mut [T]) {
+    pub(super) fn resolve(&self, c: &mut Coefficients<T>, rows: &[Row], offset: &mut Offsets<T>) {
         let Some(Pending { g, node }) = c.pending.take() else { return };
         let lines = self.absolute_lines(node);
         vectorized!(|| {
@@ -407,7 +488,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
                     None => c.a.row_mut(r).iter_mut().for_each(|a| *a -= g[r]),
                     Some(lines) => {
                         subtract_scaled(c.a.row_mut(r), g[r], lines.slope.row(*s));
-                        offset[r] -= g[r] * l1(lines.offset.row(*s));
+                        self.subtract_sum(r, g[r] * l1(lines.offset.row(*s)), &lines.offset, offset);
                     }
                 }
             }
@@ -421,7 +502,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         g: &Matrix<T>,
         node: usize,
         rows: &[Row],
-        offset: &mut [T],
+        offset: &mut Offsets<T>,
     ) {
         let lines = self.absolute_lines(node);
         vectorized!(|| {
@@ -430,15 +511,23 @@ impl<'a, T: Scalar> Backward<'a, T> {
                     None => a.row_mut(r).iter_mut().zip(g.row(r)).for_each(|(a, &g)| *a -= g),
                     Some(lines) => {
                         subtract_products(a.row_mut(r), g.row(r), lines.slope.row(*s));
-                        offset[r] -= weighted_l1(g.row(r), lines.offset.row(*s));
+                        let sum = weighted_l1(g.row(r), lines.offset.row(*s));
+                        self.subtract_sum(r, sum, &lines.offset, offset);
                     }
                 }
             }
         });
     }
 
+    /// Subtracts a sum of numbers ≥ 0 over a row of `summands`, rounded up.
+    fn subtract_sum(&self, r: usize, sum: T, summands: &Matrix<T>, offset: &mut Offsets<T>) {
+        offset.add(r, -sum);
+        offset.charge(r, self.block.prepared.arithmetic.gamma(Roundings::of_row(summands.cols())) * sum);
+    }
+
     pub(super) fn absolute_lines(&self, node: usize) -> Option<&AbsoluteLines<T>> {
-        self.absolute[node].get_or_init(|| AbsoluteLines::new(self.states, node)).as_ref()
+        let arithmetic = self.block.prepared.arithmetic;
+        self.absolute[node].get_or_init(|| AbsoluteLines::new(self.states, node, arithmetic)).as_ref()
     }
 
     /// Centre and radius of the box of `node`, (samples, width) each.
@@ -457,13 +546,11 @@ fn through_scale<T: Scalar>(
     mut c: Coefficients<T>,
     scale: &[T],
     shift: &[T],
-    offset: &mut [T],
+    offset: &mut Offsets<T>,
 ) -> Coefficients<T> {
     for r in 0..c.a.rows() {
-        for ((a, &scale), &shift) in c.a.row_mut(r).iter_mut().zip(scale).zip(shift) {
-            offset[r] += *a * shift;
-            *a *= scale;
-        }
+        offset.add(r, dot(c.a.row(r), shift));
+        c.a.row_mut(r).iter_mut().zip(scale).for_each(|(a, &scale)| *a *= scale);
     }
     c
 }

@@ -1,11 +1,12 @@
 //! Linear relaxations of single neurons: `α p + a₀ ≤ ρ(p) ≤ β p + b₀` on `[l, u]`.
 
-use super::super::States;
+use super::super::rounding::Arithmetic;
+use super::super::{Block, States};
 use super::maximum::MaxRelaxation;
-use crate::kernels::rows::Lines;
+use crate::kernels::rows::{Lines, larger};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Step;
-use crate::network::Activation;
+use crate::network::{Activation, FUNCTION_ROUNDING};
 
 /// A line `slope · p + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,10 +32,15 @@ pub enum Relaxed<T> {
 
 impl<T: Scalar> Relaxed<T> {
     /// Relaxes node `index` on the boxes of what it reads, if it is nonlinear.
-    pub fn new(step: &Step<T>, states: &States<'_, T>, input: impl Fn() -> usize) -> Option<Self> {
-        match step {
-            Step::Activation(f) => Some(Relaxed::Activation(Relaxation::new(*f, states, input()))),
-            Step::MaxPool(window) => Some(Relaxed::Maximum(MaxRelaxation::new(window, states, input()))),
+    pub fn new(block: &Block<'_, T>, states: &States<'_, T>, index: usize) -> Option<Self> {
+        let model = block.prepared.model;
+        let input = || model.input_of(index);
+        match &model.steps[index] {
+            Step::Activation(f) => Some(Relaxed::Activation(Relaxation::new(block, states, *f, input()))),
+            Step::MaxPool(window) => {
+                let slack = Slack::new(block.prepared.arithmetic);
+                Some(Relaxed::Maximum(MaxRelaxation::new(window, states, input(), slack)))
+            }
             Step::Input
             | Step::Affine(_)
             | Step::Scale { .. }
@@ -46,6 +52,16 @@ impl<T: Scalar> Relaxed<T> {
     }
 }
 
+impl<T: Scalar> Relaxed<T> {
+    /// For each element of sample `s` what rounding is a part of, for a unit of its coefficient.
+    pub fn magnitude(&self, s: usize) -> &[T] {
+        match self {
+            Relaxed::Activation(relaxation) => relaxation.magnitude(s),
+            Relaxed::Maximum(relaxation) => relaxation.magnitude(s),
+        }
+    }
+}
+
 /// Lines of all neurons of one activation node, for a block of samples.
 #[derive(Clone, Debug)]
 pub struct Relaxation<T> {
@@ -53,11 +69,15 @@ pub struct Relaxation<T> {
     lower_offset: Matrix<T>,
     upper_slope: Matrix<T>,
     upper_offset: Matrix<T>,
+    /// For a unit of the activation's coefficient the magnitudes of what it is made into: slope times input and offset, for
+    /// every lower slope of ReLU in `[0, 1]`.
+    magnitude: Matrix<T>,
 }
 
 impl<T: Scalar> Relaxation<T> {
     /// Relaxes `f` on the boxes of node `input`.
-    pub fn new(f: Activation, states: &States<'_, T>, input: usize) -> Self {
+    pub fn new(block: &Block<'_, T>, states: &States<'_, T>, f: Activation, input: usize) -> Self {
+        let (arithmetic, radius) = (block.prepared.arithmetic, block.prepared.radii.activation());
         let (l, u) = (states.lower(input), states.upper(input));
         let zeros = || Matrix::zeros(l.rows(), l.cols());
         let mut r = Relaxation {
@@ -65,11 +85,13 @@ impl<T: Scalar> Relaxation<T> {
             lower_offset: zeros(),
             upper_slope: zeros(),
             upper_offset: zeros(),
+            magnitude: zeros(),
         };
+        let slack = Slack::new(arithmetic);
         for k in 0..l.as_slice().len() {
             let (lower, upper) = (l.as_slice()[k], u.as_slice()[k]);
             let (ls, lo, us, uo) = match f {
-                Activation::Relu => relu(lower, upper),
+                Activation::Relu => relu(lower, upper, slack),
                 Activation::LeakyRelu { .. }
                 | Activation::Clip { .. }
                 | Activation::Sigmoid
@@ -77,11 +99,21 @@ impl<T: Scalar> Relaxation<T> {
                 | Activation::Softplus
                 | Activation::Gelu
                 | Activation::GeluTanh => {
-                    let (low, high) = lines(f, lower.to_f64(), upper.to_f64());
-                    let cast = T::from_f64;
-                    (cast(low.slope), cast(low.offset), cast(high.slope), cast(high.offset))
+                    let (l, u) = (lower.to_f64(), upper.to_f64());
+                    let (low, high) = lines(f, l, u);
+                    let (ls, us) = (T::from_f64(low.slope), T::from_f64(high.slope));
+                    if arithmetic.is_exact() {
+                        (ls, T::from_f64(low.offset), us, T::from_f64(high.offset))
+                    } else {
+                        let below = enclosed_extrema(f, ls.to_f64(), l, u).0;
+                        let above = enclosed_extrema(f, us.to_f64(), l, u).1;
+                        (ls, T::from_f64_down(below), us, T::from_f64_up(above))
+                    }
                 }
             };
+            let slope = larger(T::one(), larger(ls.abs(), us.abs()));
+            r.magnitude.as_mut_slice()[k] =
+                slope * larger(lower.abs(), upper.abs()) + larger(lo.abs(), uo.abs()) + radius;
             r.lower_slope.as_mut_slice()[k] = ls;
             r.lower_offset.as_mut_slice()[k] = lo;
             r.upper_slope.as_mut_slice()[k] = us;
@@ -99,10 +131,36 @@ impl<T: Scalar> Relaxation<T> {
             upper_offset: self.upper_offset.row(s),
         }
     }
+
+    /// For each element of sample `s` what rounding is a part of, for a unit of its coefficient.
+    pub fn magnitude(&self, s: usize) -> &[T] {
+        self.magnitude.row(s)
+    }
 }
 
-/// (lower slope, lower offset, upper slope, upper offset) of ReLU; the lower slope is the adaptive 0 or 1.
-fn relu<T: Scalar>(l: T, u: T) -> (T, T, T, T) {
+/// What intercepts are raised by, so that they hold for slopes as they are stored: a part of the interval's larger end, and
+/// what underflow takes.
+#[derive(Clone, Copy)]
+pub struct Slack<T> {
+    part: T,
+    least: T,
+}
+
+impl<T: Scalar> Slack<T> {
+    pub(super) fn new(arithmetic: Arithmetic<T>) -> Self {
+        Slack { part: arithmetic.gamma(4), least: arithmetic.underflow(4) }
+    }
+
+    /// For a line on `[l, u]`.
+    #[inline(always)]
+    pub(super) fn of(self, l: T, u: T) -> T {
+        self.part * larger(l.abs(), u.abs()) + self.least
+    }
+}
+
+/// (lower slope, lower offset, upper slope, upper offset) of ReLU; the lower slope is the adaptive 0 or 1. The chord is above
+/// the function where it is at both ends of the interval.
+fn relu<T: Scalar>(l: T, u: T, slack: Slack<T>) -> (T, T, T, T) {
     let (zero, one) = (T::zero(), T::one());
     if l >= zero {
         (one, zero, one, zero)
@@ -110,7 +168,8 @@ fn relu<T: Scalar>(l: T, u: T) -> (T, T, T, T) {
         (zero, zero, zero, zero)
     } else {
         let slope = u / (u - l);
-        (if u > -l { one } else { zero }, zero, slope, -slope * l)
+        let chord = larger(-slope * l, u - slope * u) + slack.of(l, u);
+        (if u > -l { one } else { zero }, zero, slope, chord)
     }
 }
 
@@ -151,6 +210,17 @@ fn lines(f: Activation, l: f64, u: f64) -> (Line, Line) {
         }
     }
     (low, high)
+}
+
+/// [`extrema`] rounded outward.
+///
+/// # Guarantee
+/// As [`Activation::enclosed_range`]. Where the derivative is only nearly `m`, the value differs in second order.
+fn enclosed_extrema(f: Activation, m: f64, l: f64, u: f64) -> (f64, f64) {
+    let (least, most) = extrema(f, m, l, u);
+    let size = f.apply(l).abs() + f.apply(u).abs() + least.abs() + most.abs() + m.abs() * (l.abs() + u.abs());
+    let slack = FUNCTION_ROUNDING * size + f64::MIN_POSITIVE;
+    (least - slack, most + slack)
 }
 
 /// Slopes of the lines through an end of the interval and a kink of a clip inside of it, and of its parts.
@@ -256,14 +326,14 @@ fn gelu_tanh_turn() -> f64 {
 
 /// The chord of `|z|` on `[l, u]`: `|z| ≤ s z + t`, exact when the sign is known. NaN gives NaN.
 #[inline(always)]
-pub(super) fn chord<T: Scalar>(l: T, u: T) -> (T, T) {
+pub(super) fn chord<T: Scalar>(l: T, u: T, slack: Slack<T>) -> (T, T) {
     if l >= T::zero() {
         (T::one(), T::zero())
     } else if u <= T::zero() {
         (-T::one(), T::zero())
     } else {
-        let two = T::one() + T::one();
-        ((u + l) / (u - l), -two * u / (u - l) * l)
+        let slope = (u + l) / (u - l);
+        (slope, larger(u - slope * u, -l - slope * l) + slack.of(l, u))
     }
 }
 
@@ -278,12 +348,13 @@ pub struct AbsoluteLines<T> {
 
 impl<T: Scalar> AbsoluteLines<T> {
     /// The chords of node `index`, or `None` when no value there can be negative (then `|z| = z`).
-    pub fn new(states: &States<'_, T>, index: usize) -> Option<Self> {
+    pub fn new(states: &States<'_, T>, index: usize, arithmetic: Arithmetic<T>) -> Option<Self> {
         let (l, u) = (states.lower(index), states.upper(index));
         if l.as_slice().iter().all(|l| *l >= T::zero()) {
             return None;
         }
-        let at = |s: usize, j: usize| chord(l[(s, j)], u[(s, j)]);
+        let slack = Slack::new(arithmetic);
+        let at = |s: usize, j: usize| chord(l[(s, j)], u[(s, j)], slack);
         Some(AbsoluteLines {
             slope: Matrix::from_fn(l.rows(), l.cols(), |s, j| at(s, j).0),
             offset: Matrix::from_fn(l.rows(), l.cols(), |s, j| at(s, j).1),
@@ -294,6 +365,7 @@ impl<T: Scalar> AbsoluteLines<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::Guarantee;
 
     const ALL: [Activation; 11] = [
         Activation::Relu,
@@ -353,9 +425,10 @@ mod tests {
 
     #[test]
     fn relu_lines_by_hand() {
-        assert_eq!(relu(1.0, 2.0), (1.0, 0.0, 1.0, 0.0));
-        assert_eq!(relu(-2.0, -1.0), (0.0, 0.0, 0.0, 0.0));
-        assert_eq!(relu(-1.0, 3.0), (1.0, 0.0, 0.75, 0.75));
-        assert_eq!(relu(-3.0, 1.0), (0.0, 0.0, 0.25, 0.75));
+        let exact = Slack::new(Arithmetic::new(Guarantee::RealArithmetic));
+        assert_eq!(relu(1.0, 2.0, exact), (1.0, 0.0, 1.0, 0.0));
+        assert_eq!(relu(-2.0, -1.0, exact), (0.0, 0.0, 0.0, 0.0));
+        assert_eq!(relu(-1.0, 3.0, exact), (1.0, 0.0, 0.75, 0.75));
+        assert_eq!(relu(-3.0, 1.0, exact), (0.0, 0.0, 0.25, 0.75));
     }
 }

@@ -118,7 +118,7 @@ impl<T: Scalar> Backward<'_, T> {
                 return None;
             }
             let mut tape: Tape<T> = vec![None; start + 1];
-            let found = self.pass(start, &own, Some(&ascent.free), Some(&mut tape));
+            let (found, _) = self.pass(start, &own, Some(&ascent.free), Some(&mut tape)).finish();
             for (&k, &lower) in at.iter().zip(&found) {
                 if lower > best[k] {
                     best[k] = lower;
@@ -272,6 +272,7 @@ mod tests {
     use crate::network::{Network, NetworkBuilder};
     use crate::property::SpecRow;
     use crate::threat::{Kind, ThreatModel};
+    use crate::verdict::Guarantee;
 
     /// Of a finite difference of a bound that is linear between its kinks.
     const TOLERANCE: f64 = 1e-6;
@@ -324,9 +325,10 @@ mod tests {
                 set.layers.iter_mut().for_each(|layer| layer.per_use = true);
                 let model = Model::<f64>::new(&network);
                 let radii = Radii::new(&set, network.nodes().len());
-                let prepared = Prepared::new(&model, &radii);
+                let prepared = Prepared::new(&model, &radii, Guarantee::RealArithmetic);
                 let values = model.forward(Matrix::from_fn(1, 4, |_, j| 0.5 + 0.4 * wave(j, 0.4)));
-                let block = Block { prepared: &prepared, values: &values };
+                let fixed = prepared.enclosed(&values);
+                let block = Block { prepared: &prepared, values: &values, fixed: &fixed };
                 let (states, relaxed) = analysed(&block, |states, relaxed, index, state| {
                     tighten(&block, states, relaxed, index, state);
                 });
@@ -372,7 +374,7 @@ mod tests {
                 let at = |h: f64| {
                     let mut moved = free.clone();
                     part(&mut moved)[node].as_mut().unwrap()[(r, i)] += h;
-                    pass.pass(start, rows, Some(&moved), None)[r]
+                    pass.pass(start, rows, Some(&moved), None).finish().0[r]
                 };
                 let (difference, found) = ((at(1e-5) - at(-1e-5)) / 2e-5, gradient[(r, i)]);
                 assert!((difference - found).abs() < TOLERANCE, "node {node}: {difference} {found}");
@@ -433,9 +435,10 @@ mod tests {
         let set = set.resolve(&network).unwrap();
         let model = Model::<f64>::new(&network);
         let radii = Radii::new(&set, network.nodes().len());
-        let prepared = Prepared::new(&model, &radii);
+        let prepared = Prepared::new(&model, &radii, Guarantee::RealArithmetic);
         let values = model.forward(Matrix::from_vec(1, 1, vec![0.5]));
-        let block = Block { prepared: &prepared, values: &values };
+        let fixed = prepared.enclosed(&values);
+        let block = Block { prepared: &prepared, values: &values, fixed: &fixed };
         let (states, relaxed) = analysed(&block, |_, _, _, _| {});
         let pass = Backward::new(&block, &states, Reach::Input(&relaxed), Sharing::PerUse);
         let rows = [(0, SpecRow::difference(0, 1))];

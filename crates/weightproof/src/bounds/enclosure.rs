@@ -1,0 +1,54 @@
+//! Boxes around the clean values from which bounds start: of nodes that do not move, and of the layers that read them.
+
+use super::interval::moving;
+use super::{Bounds, Prepared};
+use crate::kernels::{Matrix, Scalar, Window};
+use crate::network::{Affine, Read};
+
+impl<T: Scalar> Prepared<'_, T> {
+    /// By node: boxes that contain the values of the unperturbed network in real arithmetic, given what a forward pass in f64
+    /// found; `None` for nodes that move and read what moves. Without charges for rounding the boxes are points.
+    ///
+    /// # Shapes
+    /// `values`: (samples, width) of every node.
+    pub fn enclosed(&self, values: &[Matrix<f64>]) -> Vec<Option<Bounds<T>>> {
+        let network = self.model.network;
+        let moving = moving(self);
+        let still = |n: usize| !moving[n];
+        let wanted = |n: usize| {
+            let node = &network.nodes()[n];
+            still(n) || (node.layer.affine().is_some() && still(node.inputs[0]))
+        };
+        let nodes = 0..network.nodes().len();
+        if self.arithmetic.is_exact() {
+            let point = |n: usize| {
+                let value: Matrix<T> = values[n].cast();
+                wanted(n).then(|| Bounds { lower: value.clone(), upper: value })
+            };
+            return nodes.map(point).collect();
+        }
+        let empty = |n: usize| Matrix::zeros(values[n].rows(), values[n].cols());
+        let mut boxes: Vec<Option<Bounds<T>>> =
+            nodes.map(|n| wanted(n).then(|| Bounds { lower: empty(n), upper: empty(n) })).collect();
+        let by_norms =
+            |n: usize, own: &Affine, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
+                let read = Read { weight: &own.weight, bias: &own.bias, window, values, errors };
+                read.by_norms(self.lengths(n))
+            };
+        for s in 0..values[0].rows() {
+            let of_sample: Vec<&[f64]> = values.iter().map(|m| m.row(s)).collect();
+            let errors = network.errors(&of_sample, wanted, by_norms, |_| false);
+            for (n, bounds) in boxes.iter_mut().enumerate() {
+                let (Some(bounds), Some(errors)) = (bounds, &errors[n]) else { continue };
+                let ends = bounds.lower.row_mut(s).iter_mut().zip(bounds.upper.row_mut(s));
+                for ((l, u), (&value, &error)) in ends.zip(of_sample[n].iter().zip(errors)) {
+                    // An exact value keeps its place.
+                    let outward = |end: f64, next: fn(f64) -> f64| if error == 0.0 { end } else { next(end) };
+                    *l = T::from_f64_down(outward(value - error, f64::next_down));
+                    *u = T::from_f64_up(outward(value + error, f64::next_up));
+                }
+            }
+        }
+        boxes
+    }
+}

@@ -1,0 +1,293 @@
+//! What rounding may take from bounds (theory.md §12).
+//!
+//! Bounds are computed in floating point, to the nearest number. What every operation may have lost is *charged*: boxes are
+//! widened, and a backward pass keeps, beside the constant of each row, a bound on what rounding did to it.
+//!
+//! ```text
+//! a sum of n products, in any order, fused or not      |fl(Σ a_i b_i) − Σ a_i b_i| ≤ γ_n Σ |a_i b_i| + n η       γ_n = n u / (1 − n u)
+//! a stored coefficient that is off by δ_j              costs at most δ_j ζ_j,   ζ_j ≥ |z_j| on the box of the node
+//! a step through p = W z + b                           costs γ_n Σ_i |A_i| v_i,   v = (|W| + E) ζ + |b| + e
+//! ```
+//! `v` is one product for each sample and layer, shared by all rows. Slopes are data: any slope is sound when its intercept is
+//! rounded outward.
+//!
+//! # Guarantee
+//! Holds for IEEE 754 products and sums, rounded to nearest, whether or not subnormal numbers are flushed to zero.
+//! # Source
+//! theory.md §12; Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.
+
+use super::interval::weight_deviation;
+use super::{Block, State, States};
+use crate::kernels::rows::l1;
+use crate::kernels::{Matrix, Scalar, add_by_row, average_pool, linear};
+use crate::model::{Step, gathered};
+use crate::network::Gather;
+use crate::verdict::Guarantee;
+
+/// Factor on every charge for the rounding of the charges themselves.
+const OF_CHARGES: f64 = 1.0 + 1.0 / 64.0;
+/// Sums of more terms are not charged but given up: [`OF_CHARGES`] would not cover their charges.
+const MOST_ROUNDING: f64 = 1.0 / 128.0;
+/// Roundings of single operations around a sum, never more than this many.
+pub(crate) const FEW: usize = 32;
+/// Partial sums that the loops over rows keep: their sums are this much shallower.
+const LANES: usize = 16;
+
+/// How the arithmetic in which bounds are computed rounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arithmetic<T> {
+    /// Unit roundoff `u`; 0 where rounding is neglected.
+    unit: T,
+    /// What underflow may take from one operation `η`: the smallest normal number, in case subnormals are flushed.
+    tiny: T,
+}
+
+impl<T: Scalar> Arithmetic<T> {
+    /// The arithmetic of `T`, charged or not.
+    pub fn new(guarantee: Guarantee) -> Self {
+        match guarantee {
+            Guarantee::Rigorous => {
+                Arithmetic { unit: T::epsilon() * T::from_f64(0.5), tiny: T::min_positive_value() }
+            }
+            Guarantee::RealArithmetic => Arithmetic { unit: T::zero(), tiny: T::zero() },
+        }
+    }
+
+    /// Whether rounding is neglected.
+    pub fn is_exact(self) -> bool {
+        self.unit == T::zero()
+    }
+
+    /// `γ_n`, with room for the rounding of what it is multiplied with.
+    pub fn gamma(self, n: usize) -> T {
+        let part = n as f64 * self.unit.to_f64();
+        if part > MOST_ROUNDING {
+            return T::infinity();
+        }
+        T::from_f64_up(part / (1.0 - part) * OF_CHARGES)
+    }
+
+    /// What underflow may take from `n` operations.
+    pub fn underflow(self, n: usize) -> T {
+        T::from_f64_up(n as f64) * self.tiny
+    }
+
+    /// A number that `value`, computed with `n` roundings of numbers of its size, is not below.
+    #[inline(always)]
+    pub fn down(self, value: T, n: usize) -> T {
+        value - (self.gamma(n + 1) * value.abs() + self.underflow(n + 1))
+    }
+
+    /// A number that `value`, computed with `n` roundings of numbers of its size, is not above.
+    #[inline(always)]
+    pub fn up(self, value: T, n: usize) -> T {
+        -self.down(-value, n)
+    }
+}
+
+/// The constants of the bounds of some rows, and what rounding may have added to the bounds.
+#[derive(Clone, Debug)]
+pub(crate) struct Offsets<T> {
+    value: Vec<T>,
+    charge: Vec<T>,
+    arithmetic: Arithmetic<T>,
+    step: T,
+}
+
+impl<T: Scalar> Offsets<T> {
+    /// Zero for `rows` rows.
+    pub fn new(rows: usize, arithmetic: Arithmetic<T>) -> Self {
+        let zeros = || vec![T::zero(); rows];
+        Offsets { value: zeros(), charge: zeros(), arithmetic, step: arithmetic.gamma(1) }
+    }
+
+    /// Adds a number to the constant of row `r`.
+    #[inline(always)]
+    pub fn add(&mut self, r: usize, term: T) {
+        self.value[r] += term;
+        if self.step > T::zero() {
+            self.charge[r] += self.step * self.value[r].abs();
+        }
+    }
+
+    /// Charges what rounding may have added to the bound of row `r`.
+    #[inline(always)]
+    pub fn charge(&mut self, r: usize, error: T) {
+        self.charge[r] += error;
+    }
+
+    /// Lower bounds of all rows, rounded down, and what was charged to them.
+    pub fn finish(self) -> (Vec<T>, Vec<T>) {
+        let lower = |(&value, &charge): (&T, &T)| {
+            // The charge may be infinite, the value then is no number at all.
+            if charge == T::zero() { value } else { self.arithmetic.down(value - charge, 1) }
+        };
+        (self.value.iter().zip(&self.charge).map(lower).collect(), self.charge)
+    }
+}
+
+/// Roundings in a step through one node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Roundings {
+    /// Of an element of its box.
+    pub forward: usize,
+    /// Of a coefficient of what it reads, and of the constants.
+    pub backward: usize,
+    /// The same for convolutions whose uses of weights move together.
+    pub shared: usize,
+}
+
+impl Roundings {
+    /// Those of node `index`. Sums of node values are charged as parts of [`sums`].
+    pub fn of<T: Scalar>(block: &Block<'_, T>, index: usize) -> Self {
+        let model = block.prepared.model;
+        let both = |n: usize| Roundings { forward: n, backward: n, shared: n };
+        match &model.steps[index] {
+            Step::Affine(layer) => {
+                let (rows, cols) = (layer.weight.rows(), layer.weight.cols());
+                match &layer.window {
+                    None => Roundings { forward: cols + FEW, ..both(rows + cols / LANES + FEW) },
+                    Some(window) => {
+                        let positions = window.positions();
+                        let patches =
+                            if block.prepared.radii.layer(index).weight.is_ball() { cols } else { 0 };
+                        let biases = rows + positions / LANES;
+                        let uses = window.group_outputs() * window.taps() + patches + biases + FEW;
+                        let shared = uses + Roundings::of_uses(positions, rows * cols);
+                        Roundings { forward: cols + FEW, backward: uses, shared }
+                    }
+                }
+            }
+            Step::Scale { .. } => both(Roundings::of_row(model.width(index))),
+            Step::AveragePool { window, .. } => both(2 * window.taps() + FEW),
+            Step::Add => both(2 * model.inputs_of(index).len() + FEW),
+            Step::Gather(gather) => {
+                let width = model.inputs_of(index).iter().map(|&i| model.width(i)).sum();
+                both(most_uses(gather, width) + FEW)
+            }
+            Step::MaxPool(window) => both(2 * window.taps() + FEW),
+            Step::Activation(_) => both(Roundings::of_row(model.width(index))),
+            Step::Input | Step::Reshape => both(0),
+        }
+    }
+
+    /// Of the loss of `weights` that move alike at `positions`: the ends of the interval of each sum over positions may be off,
+    /// and what its chord is above the magnitude changes by twice that.
+    pub fn of_uses(positions: usize, weights: usize) -> usize {
+        2 * positions + weights / LANES + FEW
+    }
+
+    /// Of a sum over a row of `width` elements.
+    pub fn of_row(width: usize) -> usize {
+        width / LANES + FEW
+    }
+}
+
+/// How often `gather` copies one element of `width`, at most.
+fn most_uses(gather: &Gather, width: usize) -> usize {
+    let mut uses = vec![0_usize; width];
+    gather.source.iter().flatten().for_each(|&k| uses[k] += 1);
+    uses.into_iter().max().unwrap_or(0)
+}
+
+/// What rounding in a step through a node is charged by.
+#[derive(Clone, Debug)]
+pub(crate) struct Sums<T> {
+    /// For each element the sum of the magnitudes of all terms that make it, (samples, width).
+    pub terms: Matrix<T>,
+    /// For each sample what underflow of the coefficients of what the node reads may take from a bound.
+    pub underflow: Vec<T>,
+}
+
+/// For each element of node `index` the sum of the magnitudes of all terms that make it, (samples, width); `None` where it is no
+/// sum.
+pub(crate) fn terms<T: Scalar>(
+    block: &Block<'_, T>,
+    states: &States<'_, T>,
+    index: usize,
+) -> Option<Matrix<T>> {
+    let prepared = block.prepared;
+    let inputs = prepared.model.inputs_of(index);
+    let rounding = prepared.radii.roundings[index];
+    let rounded = |v: T| v * (T::one() + rounding.relative) + rounding.absolute;
+    let magnitude = |i: usize| states.magnitude(i);
+    Some(match &prepared.model.steps[index] {
+        Step::Affine(layer) => {
+            let (z, set) = (magnitude(inputs[0]), prepared.radii.layer(index));
+            let mut terms = Matrix::default();
+            linear(&mut terms, &z, prepared.absolute(index), layer.window.as_ref());
+            if set.weight.is_ball() {
+                terms.add_assign(&weight_deviation(&set.weight, &z, layer));
+            }
+            let biases: Vec<T> = layer.bias.iter().zip(&set.bias).map(|(b, &e)| b.abs() + e).collect();
+            add_by_row(&mut terms, &biases);
+            terms
+        }
+        Step::Scale { scale, shift } => {
+            let z = magnitude(inputs[0]);
+            Matrix::from_fn(z.rows(), z.cols(), |s, j| scale[j].abs() * z[(s, j)] + shift[j].abs())
+        }
+        Step::AveragePool { window, factor } => {
+            average_pool(&magnitude(inputs[0]), window, factor).map(rounded)
+        }
+        Step::Add => {
+            let mut sum = magnitude(inputs[0]);
+            inputs[1..].iter().for_each(|&i| sum.add_assign(&magnitude(i)));
+            sum.map(rounded)
+        }
+        Step::Gather(gather) => {
+            let all: Vec<Matrix<T>> = inputs.iter().map(|&i| magnitude(i)).collect();
+            gathered(&all.iter().collect::<Vec<_>>(), gather, T::from_f64(gather.constant.abs()))
+        }
+        Step::Input | Step::Activation(_) | Step::MaxPool(_) | Step::Reshape => return None,
+    })
+}
+
+/// The sums of node `index`, whose inputs have `states`; `None` where no rounding is charged by them.
+pub(crate) fn sums<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usize) -> Option<Sums<T>> {
+    let (model, arithmetic) = (block.prepared.model, block.prepared.arithmetic);
+    let inputs = model.inputs_of(index);
+    if arithmetic.is_exact() || inputs.iter().all(|&i| states.is_fixed(i)) {
+        return None;
+    }
+    let mut terms = terms(block, states, index)?;
+    // Underflow in a term is charged as a part of it.
+    let least = arithmetic.tiny / arithmetic.unit;
+    terms.as_mut_slice().iter_mut().for_each(|v| *v += least);
+    let n = Roundings::of(block, index).shared + model.width(index);
+    let read = |i: usize, s: usize| l1(states.lower(i).row(s)) + l1(states.upper(i).row(s));
+    let of_sample = |s: usize| {
+        let size: T = inputs.iter().map(|&i| read(i, s)).sum();
+        arithmetic.underflow(n) * (T::one() + size)
+    };
+    let underflow = (0..states.samples()).map(of_sample).collect();
+    Some(Sums { terms, underflow })
+}
+
+/// Widens the box of node `index` by what rounding of its elements may hide.
+pub(crate) fn widen<T: Scalar>(
+    block: &Block<'_, T>,
+    states: &States<'_, T>,
+    index: usize,
+    state: &mut State<T>,
+) {
+    let (State::Box(bounds), Some(sums)) = (state, states.sums(index)) else { return };
+    let n = Roundings::of(block, index).forward;
+    // Where the signs of what is read are open, four products make an end, and it is corrected term by term.
+    let mixed = block.prepared.model.inputs_of(index).iter().any(|&i| states.has_negative(i));
+    let part = block.prepared.arithmetic.gamma(if mixed { 4 * n } else { n });
+    let ends = bounds.lower.as_mut_slice().iter_mut().zip(bounds.upper.as_mut_slice());
+    // A sum of numbers that are not negative is none either, however it is rounded.
+    let model = block.prepared.model;
+    let keeps_sign = matches!(model.steps[index], Step::Add | Step::AveragePool { .. } | Step::Gather(_))
+        && block.prepared.radii.roundings[index].absolute == T::zero();
+    let least = if keeps_sign && !mixed { T::zero() } else { T::neg_infinity() };
+    for ((l, u), &terms) in ends.zip(sums.terms.as_slice()) {
+        let floor = if *l >= T::zero() { least } else { T::neg_infinity() };
+        *l -= part * terms;
+        if *l < floor {
+            *l = floor;
+        }
+        *u += part * terms;
+    }
+}
