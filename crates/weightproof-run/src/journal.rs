@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use weightproof::verdict::Reason;
+use weightproof::verdict::{Reason, Verdict};
 use weightproof_formats::FormatError;
 use weightproof_report::ExactRecord;
 
@@ -104,14 +104,15 @@ fn lock(file: &File, path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// Whether solving again would give nothing new: no limit was hit, and the gap is closed where there is one. Numbers that
-/// are not finite cannot be written.
+/// Whether solving again would give nothing new: no limit was hit, the gap is closed and the oracle has judged where there
+/// is one. Numbers that are not finite cannot be written.
 pub fn is_settled(record: &ExactRecord, gap: Option<f64>) -> bool {
     let certify = &record.certify;
     let limited = certify.reason.is_some_and(|reason| LIMITS.contains(&reason));
     let closed = gap.is_none_or(|gap| record.worst_margin - certify.margin_lower <= gap);
+    let judged = record.oracle.is_none_or(|oracle| oracle.verdict != Verdict::Unknown);
     let finite = certify.margin.is_finite() && record.worst_margin.is_finite();
-    !limited && closed && finite
+    !limited && closed && judged && finite
 }
 
 /// The first line.
@@ -198,6 +199,7 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::fs;
+    use weightproof_report::OracleRecord;
     use weightproof_testkit::damage::damaged;
 
     fn record(index: usize, reason: Option<&str>) -> ExactRecord {
@@ -222,6 +224,10 @@ mod tests {
         let mut closed = record(0, None);
         closed.certify.margin_lower = 0.25;
         assert!(is_settled(&closed, Some(0.1)) && !is_settled(&closed, Some(0.01)));
+        let oracle = |verdict| Some(OracleRecord { verdict, seconds: 0.1 });
+        let judged = ExactRecord { oracle: oracle(Verdict::Verified), ..closed.clone() };
+        let unjudged = ExactRecord { oracle: oracle(Verdict::Unknown), ..closed.clone() };
+        assert!(is_settled(&judged, None) && !is_settled(&unjudged, None));
         closed.worst_margin = f64::NAN;
         assert!(!is_settled(&closed, None));
     }

@@ -1,5 +1,6 @@
 //! Witnesses as files: the perturbed parameters, in f64, with what they do in the metadata.
 
+use crate::RunError;
 use crate::threat::SetAt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,6 @@ use weightproof::threat::Perturbation;
 use weightproof::verdict::Clean;
 use weightproof_formats::FormatError;
 use weightproof_formats::network::write_safetensors;
-use weightproof_run::RunError;
 
 /// A folder for witnesses.
 #[derive(Debug)]
@@ -18,12 +18,18 @@ pub struct WitnessFolder {
 
 impl WitnessFolder {
     /// Creates the folder if it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be created.
     pub fn create(folder: &Path) -> Result<Self, RunError> {
         fs::create_dir_all(folder).map_err(FormatError::io(folder))?;
         Ok(WitnessFolder { folder: folder.into() })
     }
 
     /// Writes what breaks one sample at the radius of set `k`, and gives the name of the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn write_sample(
         &self,
         (sets, k): (&[SetAt], usize),
@@ -49,6 +55,9 @@ impl WitnessFolder {
 
     /// Writes `perturbation` as `NAME.safetensors`: tensors `LAYER.weight` and `LAYER.bias`, `input` where the input moves
     /// and `NODE.offset` where activations do. Gives the name of the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn write(
         &self,
         name: &str,
