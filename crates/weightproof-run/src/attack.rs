@@ -5,9 +5,11 @@ use crate::config::{AttackConfig, Config};
 use crate::feed::Feed;
 use crate::run::{BatchSize, Done, Run, Watch};
 use crate::session::Session;
+use crate::store::identity;
 use crate::threat::{self, SetAt};
 use crate::witness::{Broken, WitnessFolder, prefix};
 use serde::Serialize;
+use serde_json::json;
 use std::path::Path;
 use weightproof::attack::{AttackKind, AttackOptions, Attacker, SampleAttack, UniversalAttack};
 use weightproof::network::Network;
@@ -45,7 +47,9 @@ pub fn run<F: Feed, W: Watch>(
     mut run: Run<W>,
 ) -> Result<Report<AttackRecord>, RunError> {
     let options = options(session, attack);
-    let folder = witness.map(WitnessFolder::create).transpose()?;
+    let folder = WitnessFolder::asked(witness, || {
+        identity(session, &json!({ "command": "attack", "attack": attack }))
+    })?;
     let (records, done) = match attack.kind {
         AttackKind::Universal => universal(session, &mut run, sets, &options, folder.as_ref())?,
         AttackKind::NeuronSpace | AttackKind::WeightSpace | AttackKind::Random(_) => {

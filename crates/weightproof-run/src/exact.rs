@@ -96,16 +96,17 @@ pub fn run<F: Feed, W: Watch>(
     mut run: Run<W>,
 ) -> Result<Report<ExactRecord>, RunError> {
     let options = options(session, &config.method, &config.budget);
-    let folder = config.witness.as_deref().map(WitnessFolder::create).transpose()?;
-    let store = Store::open(config.journal.as_deref(), || {
+    let identity = || {
         let AttackOptions { steps, restarts, .. } = options.attack;
         let witness = config.witness.as_ref().map(|folder| folder.to_string_lossy());
         let (gap, oracle) = (options.gap, config.oracle.is_some());
         let method = json!({
-            "method": EXACT.name, "attack": [steps, restarts], "gap": gap, "witness": witness, "oracle": oracle
+            "command": "certify", "method": EXACT.name, "attack": [steps, restarts], "gap": gap, "witness": witness, "oracle": oracle
         });
         identity(session, &method)
-    })?;
+    };
+    let folder = WitnessFolder::asked(config.witness.as_deref(), identity)?;
+    let store = Store::open(config.journal.as_deref(), identity)?;
     let classes = session.classes();
     let Session { network, feed, stop, .. } = session;
     let oracle = config.oracle.map(|kind| oracle(kind, network, sets, &options)).transpose()?;

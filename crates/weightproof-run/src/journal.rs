@@ -187,11 +187,16 @@ fn foreign(header: &str, line: &[u8]) -> Unread {
         let message = "expected a journal of certify --method exact, found another file".into();
         return Unread::Wrong { message, hint: Some("--journal names a file of its own") };
     }
+    let differing = differing(&ours, &theirs);
+    let message = format!("expected the journal of this run, found that of another: {differing}");
+    Unread::Wrong { message, hint: Some("give a new file, or the settings and the version of that run") }
+}
+
+/// The names of what differs between the identities of two runs.
+pub(crate) fn differing(ours: &Value, theirs: &Value) -> String {
     let keys = ours.as_object().into_iter().flat_map(|ours| ours.keys());
     let differing: Vec<&str> = keys.filter(|key| ours[*key] != theirs[*key]).map(String::as_str).collect();
-    let message =
-        format!("expected the journal of this run, found that of another: {}", differing.join(", "));
-    Unread::Wrong { message, hint: Some("give a new file, or the settings of that run") }
+    differing.join(", ")
 }
 
 #[cfg(test)]

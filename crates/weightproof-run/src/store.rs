@@ -46,8 +46,9 @@ impl Store {
     }
 }
 
-/// What must be the same for a journal to go on: all that the results of a sample depend on, but no limits. `method` is an
-/// object with what the session does not know.
+/// What must be the same for a journal to go on, and for witnesses to lie in one folder: the version that computes, the part of
+/// the data, and all that the results of a sample depend on, but no limits. `method` is an object with what the session does
+/// not know.
 ///
 /// # Errors
 /// Data that can no longer be read.
@@ -64,6 +65,8 @@ pub fn identity<F: Feed>(session: &Session<F>, method: &impl Serialize) -> Resul
         data.retain(|key, _| !["path", "offset", "samples", "batch"].contains(&key.as_str()));
     }
     identity["data"]["sha256"] = session.feed.sha256()?.into();
+    identity["offset"] = session.config.data.offset.into();
+    identity["samples"] = session.config.data.samples.into();
     identity["property"] = session.property.name().into();
     if let (Some(all), Value::Object(method)) =
         (identity.as_object_mut(), value(serde_json::to_value(method))?)
