@@ -14,7 +14,7 @@ import weightproof as wp
 Example = tuple[wp.Network, wp.Data]
 
 
-@pytest.mark.parametrize("kind", [wp.FormatError, wp.NetworkError, wp.DataError, wp.ThreatError, wp.SettingError])
+@pytest.mark.parametrize("kind", [wp.FormatError, wp.NetworkError, wp.DataError, wp.ThreatError, wp.SettingError, wp.NotBuiltError])
 def test_hierarchy(kind: type[Exception]) -> None:
     assert issubclass(kind, wp.Error) and issubclass(wp.Error, ValueError)
     assert kind.__module__ == "weightproof"
@@ -63,6 +63,10 @@ def test_settings(mnist: Example) -> None:
         (wp.SettingError, "method: expected one of norm-product", {"method": "magic"}),
         (wp.SettingError, "intermediate: expected the method linear", {"method": "interval", "intermediate": "linear"}),
         (wp.SettingError, "time_limit: expected the method exact, found linear", {"time_limit": 1.0}),
+        (wp.SettingError, "journal: expected the method exact, found linear", {"journal": "j"}),
+        (wp.SettingError, "witness: expected the method exact, found linear", {"witness": "w"}),
+        (wp.SettingError, "oracle: expected the method exact, found linear", {"oracle": "milp"}),
+        (wp.SettingError, "oracle: expected milp, found luck", {"oracle": "luck", "method": "exact"}),
         (wp.SettingError, "gap: expected a finite number above 0, found 0", {"gap": 0}),
         (wp.SettingError, "max_nodes: expected an integer of at least 1, found 1.5", {"max_nodes": 1.5}),
         (wp.SettingError, "threads: expected an integer from 1 to 1024, found 0", {"threads": 0}),

@@ -47,6 +47,26 @@ def test_exact(command_line: str) -> None:
     same(found, command(command_line, "certify", *arguments))
 
 
+def test_journals_are_the_same(command_line: str, tmp_path: pathlib.Path) -> None:
+    """Python goes on from a journal of the command line, and the other way round."""
+    network, data = wp.examples.mnist(samples=8, offset=36)
+    arguments = ["certify", "--method", "exact", "--samples", "8", "--offset", "36", "--radius", "0.001"]
+    for first in ("command", "python"):
+        journal = tmp_path / first
+        more = ["--journal", journal, "--witness", tmp_path / "witness"]
+
+        def ask(journal: pathlib.Path = journal) -> wp.Result:
+            return wp.certify(network, data, radius=0.001, method="exact", journal=journal, witness=tmp_path / "witness")
+
+        expected = command(command_line, *arguments, *more) if first == "command" else ask().to_dict()
+        lines = journal.read_text().splitlines(keepends=True)
+        journal.write_text("".join([lines[0], *(line.replace('"nodes":', '"nodes":12345') for line in lines[1:])]))
+        found = ask() if first == "command" else command(command_line, *arguments, *more)
+        samples = found.to_dict()["samples"] if isinstance(found, wp.Result) else found["samples"]
+        assert all(sample["nodes"] > 10000 for sample in samples)
+        assert [s["witness"] for s in samples] == [s["witness"] for s in expected["samples"]]
+
+
 @pytest.mark.parametrize("kind", ["neuron-space", "weight-space", "universal", "random-vertex"])
 def test_attacks(command_line: str, kind: str) -> None:
     network, data = wp.examples.mnist(samples=40)

@@ -222,3 +222,54 @@ def test_pages(mnist: Example, tmp_path: pathlib.Path) -> None:
         found.save(tmp_path / "page.html")
         page = (tmp_path / "page.html").read_text()
         assert page.startswith("<!DOCTYPE html>") and word in page.lower()
+
+
+def test_exact_runs_keep_a_journal(mnist: Example, tmp_path: pathlib.Path) -> None:
+    network, data = mnist
+    assert data.y is not None
+    x, y, journal = data.x[36:44], data.y[36:44], tmp_path / "run.jsonl"
+
+    def ask(**settings: object) -> wp.Result:
+        return wp.certify(network, x, y, radius=[0.0005, 0.001], method="exact", journal=journal, **settings)  # type: ignore[arg-type]
+
+    whole = ask()
+    lines = journal.read_text().splitlines(keepends=True)
+    assert len(lines) == 1 + 2 * len(x)
+    # What is in the journal is not solved again, the rest is.
+    marked = [lines[0], lines[1].replace('"nodes":', '"nodes":12345'), *lines[2:9]]
+    journal.write_text("".join(marked))
+    resumed = ask(time_limit=1000.0)
+    assert (resumed.nodes > 10000).sum() == 1
+    assert np.array_equal(resumed.verdict, whole.verdict)
+    assert len(journal.read_text().splitlines()) == len(lines)
+    # Arrays are told apart by their numbers.
+    with pytest.raises(wp.Error, match="found that of another: data\n"):
+        wp.certify(network, x * 0.5, y, radius=[0.0005, 0.001], method="exact", journal=journal)
+    with pytest.raises(wp.Error, match="found that of another: seed"):
+        ask(seed=3)
+
+
+def test_witnesses_are_files(mnist: Example, tmp_path: pathlib.Path) -> None:
+    network, data = mnist
+    assert data.y is not None
+    x, y = data.x[36:44], data.y[36:44]
+    for ask, settings in ((wp.certify, {"method": "exact"}), (wp.attack, {"steps": 20})):
+        folder = tmp_path / ask.__name__
+        result = ask(network, x, y, radius=[0.001, 0.002], witness=folder, **settings)  # type: ignore[operator]
+        broken = result.verdict == "falsified"
+        assert broken.any() and np.array_equal(result.witness != "", broken & (result.margin > 0))
+        assert {name for name in result.witness.ravel() if name} == {path.name for path in folder.glob("*.safetensors")}
+        assert "witness" in result.columns and "oracle" not in result.columns
+        assert "witness" not in ask(network, x, y, radius=0.001, **settings).columns  # type: ignore[operator]
+
+
+def test_the_oracle(mnist: Example) -> None:
+    network, data = mnist
+    assert data.y is not None
+    try:
+        result = wp.certify(network, data.x[36:38], data.y[36:38], radius=0.0005, method="exact", oracle="milp")
+    except wp.NotBuiltError as error:
+        assert "oracle: expected a build with the feature milp" in str(error) and "hint: pip install" in str(error)
+    else:
+        assert np.array_equal(result.oracle, result.verdict) and (result.oracle_seconds > 0).all()
+        assert result.summary["oracle"]["contradicted"] == 0

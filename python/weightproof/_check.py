@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,6 +69,11 @@ def seconds(name: str, value: Any) -> float:
     if found > _MOST_SECONDS:
         raise SettingError(f"{name}: expected at most {_MOST_SECONDS:.0f} seconds, found {_shown(value)}")
     return found
+
+
+def path(value: str | os.PathLike[str] | None) -> str | None:
+    """A path as text."""
+    return None if value is None else os.fspath(value)
 
 
 def threads(value: Any) -> int:

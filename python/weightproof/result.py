@@ -21,9 +21,11 @@ __all__ = ["Result"]
 #: Columns that are the same for every radius.
 _CLEAN = ("index", "label", "predicted", "margin")
 _INTEGERS = ("index", "label", "predicted", "runner_up", "nodes")
-_WORDS = ("verdict", "reason")
-#: Columns that a run from Python does not fill, and one that `seconds` would hide.
-_LEFT_OUT = ("seconds", "witness", "oracle", "oracle_seconds")
+_WORDS = ("verdict", "reason", "witness", "oracle")
+#: A column that `seconds` would hide.
+_HIDDEN = "seconds"
+#: Columns that only some runs fill, by the word that tells which.
+_OPTIONAL = {"witness": "witness", "oracle": "oracle", "oracle_seconds": "oracle"}
 
 
 class Result:
@@ -45,6 +47,8 @@ class Result:
     ``worst_margin``    smallest margin that was found: an estimate from above of the true minimum
     ``deviation``       largest change of an output that was found
     ``nodes``           domains that branch and bound looked at
+    ``witness``         name of the file with the weights that break the sample, empty where there is none (``witness=``)
+    ``oracle``          verdict of the second solver (``oracle=``), and the seconds it took, ``oracle_seconds``
     ``certified_radius``  largest radius that was proved, 0 where none was
     ``attacked_radius`` smallest radius at which the property was broken, NaN where none was
     ==================  ==========================================================================================
@@ -57,6 +61,7 @@ class Result:
         # For the fingerprint, which takes longer than some proofs and not every result needs.
         self._x: npt.NDArray[Any] | None = x
         self._cache: dict[str, npt.NDArray[Any]] = {}
+        self._columns: tuple[str, ...] | None = None
 
     @property
     def command(self) -> str:
@@ -80,8 +85,14 @@ class Result:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns."""
-        return tuple(name for name in self._report.columns if name not in _LEFT_OUT)
+        """Names of the columns; those of witnesses and of the oracle are there when a sample has one."""
+        if self._columns is None:
+            names = [name for name in self._report.columns if name != _HIDDEN]
+            self._columns = tuple(name for name in names if name not in _OPTIONAL or self._fills(_OPTIONAL[name]))
+        return self._columns
+
+    def _fills(self, word: str) -> bool:
+        return any(any(self._report.words(word, k)) for k in range(len(self.radii)))
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -154,7 +165,7 @@ class Result:
                 columns = {"radius": np.full(len(self), radius), **columns}
             tables.append(pandas.DataFrame(columns))
         table = pandas.concat(tables, ignore_index=True)
-        words = [name for name in _WORDS if name in table]
+        words = [name for name in _WORDS if name in table and name != "witness"]
         return table.astype(dict.fromkeys(words, "category")).set_index("index")
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -202,7 +213,8 @@ class Result:
 
     def _at(self, name: str, k: int) -> npt.NDArray[Any]:
         if name in _WORDS:
-            return np.array(self._report.words(name, k), dtype="U16")
+            # Names of files have any length.
+            return np.array(self._report.words(name, k), dtype="U" if name == "witness" else "U16")
         numbers = self._report.numbers(name, k)
         if name == "margin_lower":
             # No bound is the least one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,6 +39,9 @@ def certify(
     max_nodes: int | None = None,
     max_memory: int | None = None,
     gap: float | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    witness: str | os.PathLike[str] | None = None,
+    oracle: str | None = None,
     precision: str | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -71,6 +75,12 @@ def certify(
         max_nodes: For ``exact``, most domains bounded for each sample at each radius.
         max_memory: For ``exact``, most bytes of open domains (4 GiB by default).
         gap: For ``exact``, close the smallest margin to this width instead of stopping at its sign.
+        journal: For ``exact``, a file that keeps each sample as soon as it is settled. A call that was interrupted goes on from it
+            when it is made again; samples that hit a limit are tried again. The command line reads and writes the same journals.
+        witness: For ``exact``, a folder for the weights that break samples: one .safetensors file for each falsified sample, whose
+            name is in the result's column ``witness``.
+        oracle: For ``exact``, ``milp``: HiGHS settles every sample a second time, and columns ``oracle`` and ``oracle_seconds`` say
+            what it found. Only in builds with the feature ``milp``.
         precision: ``f32`` or ``f64``; by default that of the network.
         seed: Of everything random.
         threads: Number of threads; all processors by default. Results do not depend on it.
@@ -87,13 +97,15 @@ def certify(
         rounding. ``falsified`` samples are misclassified, or have a checked witness (``exact``).
 
     Raises:
-        Error: One of its kinds, with what is wrong and where.
-        KeyboardInterrupt: After Ctrl-C; nothing is kept.
+        Error: One of its kinds, with what is wrong and where; also when search and oracle contradict each other.
+        NotBuiltError: ``oracle`` in a build without it.
+        KeyboardInterrupt: After Ctrl-C; only the journal and the witnesses are kept.
     """
     settings = shared_settings(
         threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
     )
     settings |= method_settings(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, gap)
+    settings |= {"journal": _check.path(journal), "witness": _check.path(witness), "oracle": oracle}
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
 
@@ -108,6 +120,7 @@ def attack(
     steps: int = 100,
     restarts: int = 4,
     step_size: float | None = None,
+    witness: str | os.PathLike[str] | None = None,
     property: str | None = None,
     tolerance: float | None = None,
     logits: bool = False,
@@ -129,6 +142,8 @@ def attack(
         steps: Steps of the search.
         restarts: Starts of the search, or draws of a random attack.
         step_size: Length of a step of the universal attack, a fraction of the radius.
+        witness: A folder for the weights that break samples: one .safetensors file for each broken sample, whose name is in the
+            result's column ``witness``, or one for the universal attack.
 
     The other arguments are those of :func:`certify`.
 
@@ -139,7 +154,7 @@ def attack(
     settings = shared_settings(
         threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
     )
-    settings |= _search(attack, steps, restarts, step_size)
+    settings |= _search(attack, steps, restarts, step_size) | {"witness": _check.path(witness)}
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
 

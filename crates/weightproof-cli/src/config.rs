@@ -4,7 +4,7 @@ pub use weightproof_run::config::*;
 
 use crate::args::{
     BatchNormArg, DataArgs, EngineArgs, ExactArgs, HeaderArg, IntermediateArg, LayoutArg, LimitArgs,
-    MethodArgs, ModelArgs, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs, SplitArg,
+    MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};
@@ -12,6 +12,8 @@ use weightproof::property::Property;
 use weightproof::verdict::Precision;
 use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
+use weightproof_run::exact::ExactConfig;
+use weightproof_run::oracle::OracleKind;
 
 /// The network that the arguments name.
 pub fn model(args: &ModelArgs) -> ModelConfig {
@@ -103,17 +105,20 @@ pub fn limits(args: &LimitArgs, method: &MethodConfig) -> Result<BudgetReport, F
     })
 }
 
-/// Limits and gap of complete verification; an error when another method has any of its arguments.
-pub fn budget(args: &ExactArgs, method: &MethodConfig) -> Result<BudgetReport, Failure> {
-    let limits = limits(&args.limits, method)?;
-    method.only_exact(&[
-        ("gap", args.gap.is_some()),
-        ("witness", args.witness.is_some()),
-        ("journal", args.journal.is_some()),
-        ("oracle", args.oracle.is_some()),
-    ])?;
+/// What complete verification is asked for; an error when another method has any of its arguments.
+pub fn exact(args: &ExactArgs, method: MethodConfig) -> Result<ExactConfig, Failure> {
+    let limits = limits(&args.limits, &method)?;
+    method.only_exact(&[("gap", args.gap.is_some())])?;
     let gap = args.gap.as_ref().map(|t| number::one("gap", t, Range::Positive)).transpose()?;
-    Ok(BudgetReport { gap, ..limits })
+    let config = ExactConfig {
+        method,
+        budget: BudgetReport { gap, ..limits },
+        journal: args.journal.clone(),
+        witness: args.witness.clone(),
+        oracle: args.oracle.map(|OracleArg::Milp| OracleKind::Milp),
+    };
+    config.check()?;
+    Ok(config)
 }
 
 /// The search that the arguments ask for.

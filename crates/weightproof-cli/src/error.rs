@@ -96,6 +96,7 @@ impl From<RunError> for Failure {
             RunError::DroppedHead { .. } => Failure::new(error.to_string()).hint(
                 "--logits, if the tolerance is meant for the outputs before it; else --property prediction, which it does not change",
             ),
+            RunError::NotBuilt(error) => Failure::from(error),
             RunError::Network(_)
             | RunError::ThreatText { .. }
             | RunError::Shape { .. }
@@ -121,6 +122,7 @@ fn hint(name: &str, error: &RunError) -> Option<String> {
         (_, RunError::Setting { expected, .. }) if expected == "the method exact" => {
             Some(format!("--method exact, or leave out --{name}"))
         }
+        ("oracle", _) => Some("leave out --oracle".into()),
         _ => None,
     }
 }

@@ -24,11 +24,6 @@ pub fn watch() -> Result<(), Failure> {
     .map_err(|error| Failure::new(format!("cannot listen for Ctrl-C: {error}")))
 }
 
-/// Ends the run as a Ctrl-C would.
-pub fn request() {
-    INTERRUPTS.fetch_add(1, Ordering::SeqCst);
-}
-
 /// Whether the user wants the run to end.
 pub fn requested() -> bool {
     INTERRUPTS.load(Ordering::SeqCst) > 0

@@ -8,14 +8,12 @@ mod config;
 mod error;
 mod interrupt;
 mod number;
-mod oracle;
 mod output;
 mod pictures;
 mod run;
 mod session;
 mod threat;
 mod train;
-mod witness;
 
 use args::{Cli, Command};
 use clap::Parser;

@@ -4,6 +4,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use weightproof_formats::FormatError as CoreFormatError;
+use weightproof_report::features::NotBuilt;
 use weightproof_run::RunError;
 
 create_exception!(
@@ -22,6 +23,7 @@ create_exception!(
     "A threat model that is none, or does not fit the network."
 );
 create_exception!(weightproof, SettingError, Error, "A setting with a value that it must not have.");
+create_exception!(weightproof, NotBuiltError, Error, "A part of the package that this build does not have.");
 
 /// An error of the library as an exception, the hint on a line of its own.
 pub fn raise(error: RunError) -> PyErr {
@@ -44,6 +46,9 @@ pub fn raise(error: RunError) -> PyErr {
         )),
         RunError::ImageOutput { .. } => NetworkError::new_err(format!(
             "{message}\nhint: property=\"deviation\", or a network that ends with one number for each class"
+        )),
+        RunError::NotBuilt(NotBuilt { feature, .. }) => NotBuiltError::new_err(format!(
+            "{message}\nhint: pip install --config-settings=build-args=\"--features {feature}\" ."
         )),
         RunError::Misfit { .. } | RunError::Interrupted => Error::new_err(message),
     }

@@ -24,7 +24,9 @@ mod _weightproof {
     #[pymodule_export]
     use super::data::{Origin, load_data};
     #[pymodule_export]
-    use super::error::{DataError, Error, FormatError, NetworkError, SettingError, ThreatError};
+    use super::error::{
+        DataError, Error, FormatError, NetworkError, NotBuiltError, SettingError, ThreatError,
+    };
     #[pymodule_export]
     use super::network::Network;
     #[pymodule_export]

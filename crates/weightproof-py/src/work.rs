@@ -13,6 +13,7 @@ use crate::report::{Measures, Report, fingerprint};
 use crate::settings::{self, Attack, Method, Shared};
 use pyo3::prelude::*;
 use serde::Deserialize;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -21,12 +22,15 @@ use weightproof::stop::Stop;
 use weightproof_measure::Effort;
 use weightproof_report::DataReport;
 use weightproof_run::config::{DataConfig, ModelConfig};
+use weightproof_run::exact::ExactConfig;
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
 use weightproof_run::radius::{RadiusConfig, RadiusRun};
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
 use weightproof_run::scale::ChosenScale;
 use weightproof_run::session::Session;
-use weightproof_run::{RunError, attack as attacks, certify as certificates, exact, radius as radii};
+use weightproof_run::{
+    RunError, attack as attacks, certify as certificates, exact as exacts, radius as radii,
+};
 
 /// How often signals and progress are looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -199,6 +203,9 @@ struct CertifySettings {
     shared: Shared,
     #[serde(flatten)]
     method: Method,
+    journal: Option<PathBuf>,
+    witness: Option<PathBuf>,
+    oracle: Option<String>,
 }
 
 /// Certifies samples.
@@ -213,18 +220,22 @@ pub fn certify(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let CertifySettings { shared, method } = settings::parse(settings)?;
+    let CertifySettings { shared, method, journal, witness, oracle } = settings::parse(settings)?;
     let (method, budget) = method.config().map_err(raise)?;
-    weightproof_run::config::check_budget(&budget, &method).map_err(raise)?;
+    let oracle = oracle.as_deref().map(str::parse).transpose().map_err(raise)?;
+    let exact = ExactConfig { method, budget, journal, witness, oracle };
+    exact.check().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
-        if method.is_exact() {
-            let run = starter.start(session, exact::BATCH)?;
-            return exact::run(session, &sets, (&method, &budget), run).map(Report::exact);
+        if exact.method.is_exact() {
+            let run = starter.start(session, exacts::BATCH)?;
+            let report = exacts::run(session, &sets, &exact, run)?;
+            exacts::check_oracle(&report)?;
+            return Ok(Report::exact(report));
         }
         let run = starter.start(session, certificates::BATCH)?;
-        certificates::run(session, &sets, &method, run).map(Report::certify)
+        certificates::run(session, &sets, &exact.method, run).map(Report::certify)
     })
 }
 
@@ -234,6 +245,7 @@ struct AttackSettings {
     shared: Shared,
     #[serde(flatten)]
     attack: Attack,
+    witness: Option<PathBuf>,
 }
 
 /// Attacks samples.
@@ -248,13 +260,13 @@ pub fn attack(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let AttackSettings { shared, attack } = settings::parse(settings)?;
+    let AttackSettings { shared, attack, witness } = settings::parse(settings)?;
     let attack = attack.config().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
         let run = starter.start(session, attacks::batch(&attack))?;
-        attacks::run(session, &sets, &attack, run, &mut ()).map(Report::attack)
+        attacks::run(session, &sets, &attack, witness.as_deref(), run).map(Report::attack)
     })
 }
 

@@ -5,48 +5,16 @@ use crate::config::{AttackConfig, Config};
 use crate::feed::Feed;
 use crate::run::{BatchSize, Done, Run, Watch};
 use crate::session::Session;
+use crate::store::identity;
 use crate::threat::{self, SetAt};
+use crate::witness::{Broken, WitnessFolder, prefix};
 use serde::Serialize;
+use serde_json::json;
+use std::path::Path;
 use weightproof::attack::{AttackKind, AttackOptions, Attacker, SampleAttack, UniversalAttack};
 use weightproof::network::Network;
-use weightproof::threat::Perturbation;
-use weightproof::verdict::Samples;
+use weightproof::verdict::{Reason, Samples, Verdict};
 use weightproof_report::{AttackRecord, AttackSummary, MethodReport, Report, RunResult};
-
-/// What a front end does with the perturbations that an attack finds.
-pub trait Keep {
-    /// The samples of a batch against set `k`: the name of the file where the perturbation of each is, if it is in one.
-    ///
-    /// # Errors
-    /// The perturbation cannot be kept.
-    fn samples(
-        &mut self,
-        _k: usize,
-        _network: &Network,
-        _attacker: &Attacker<'_>,
-        _batch: Samples<'_>,
-        found: &[SampleAttack],
-    ) -> Result<Vec<Option<String>>, RunError> {
-        Ok(vec![None; found.len()])
-    }
-
-    /// The one perturbation for all samples of set `k`.
-    ///
-    /// # Errors
-    /// The perturbation cannot be kept.
-    fn universal(
-        &mut self,
-        _k: usize,
-        _network: &Network,
-        _perturbation: &Perturbation,
-        _summary: &AttackSummary,
-    ) -> Result<(), RunError> {
-        Ok(())
-    }
-}
-
-/// Keeps nothing.
-impl Keep for () {}
 
 /// Settings, as the report echoes them.
 #[derive(Serialize)]
@@ -67,22 +35,25 @@ pub fn batch(attack: &AttackConfig) -> BatchSize {
     }
 }
 
-/// Attacks every sample within every set.
+/// Attacks every sample within every set; `witness` is a folder for what breaks samples.
 ///
 /// # Errors
-/// Those of the feed and of the front end.
+/// Those of the feed and of the front end; a witness that cannot be written.
 pub fn run<F: Feed, W: Watch>(
     session: &mut Session<F>,
     sets: &[SetAt],
     attack: &AttackConfig,
+    witness: Option<&Path>,
     mut run: Run<W>,
-    keep: &mut impl Keep,
 ) -> Result<Report<AttackRecord>, RunError> {
     let options = options(session, attack);
+    let folder = WitnessFolder::asked(witness, || {
+        identity(session, &json!({ "command": "attack", "attack": attack }))
+    })?;
     let (records, done) = match attack.kind {
-        AttackKind::Universal => universal(session, &mut run, sets, &options, keep)?,
+        AttackKind::Universal => universal(session, &mut run, sets, &options, folder.as_ref())?,
         AttackKind::NeuronSpace | AttackKind::WeightSpace | AttackKind::Random(_) => {
-            by_sample(session, &mut run, sets, &options, keep)?
+            by_sample(session, &mut run, sets, &options, folder.as_ref())?
         }
     };
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
@@ -105,7 +76,7 @@ fn by_sample<F: Feed, W: Watch>(
     run: &mut Run<W>,
     sets: &[SetAt],
     options: &AttackOptions,
-    keep: &mut impl Keep,
+    folder: Option<&WitnessFolder>,
 ) -> Result<Found, RunError> {
     let classes = session.classes();
     let Session { network, feed, .. } = session;
@@ -118,7 +89,12 @@ fn by_sample<F: Feed, W: Watch>(
         |batch| Ok(attackers.iter().map(|a| a.attack(batch)).collect::<Vec<_>>()),
         |batch, found| {
             for (k, found) in found.iter().enumerate() {
-                let files = keep.samples(k, network, &attackers[k], batch, found)?;
+                let files = match folder {
+                    None => vec![None; found.len()],
+                    Some(folder) => {
+                        write_witnesses(folder, (sets, k), (network, &attackers[k]), batch, found)?
+                    }
+                };
                 let record = |(found, file): (&SampleAttack, Option<String>)| AttackRecord {
                     witness: file.map(String::into_boxed_str),
                     ..AttackRecord::from(found)
@@ -137,7 +113,7 @@ fn universal<F: Feed, W: Watch>(
     run: &mut Run<W>,
     sets: &[SetAt],
     options: &AttackOptions,
-    keep: &mut impl Keep,
+    folder: Option<&WitnessFolder>,
 ) -> Result<Found, RunError> {
     let classes = session.classes();
     let Session { network, feed, .. } = session;
@@ -175,9 +151,32 @@ fn universal<F: Feed, W: Watch>(
         },
     )?;
     for (k, (attack, records)) in attacks.iter().zip(&records).enumerate() {
-        keep.universal(k, network, &attack.perturbation(), &AttackSummary::new(records))?;
+        let Some(folder) = folder else { break };
+        let summary = AttackSummary::new(records);
+        let metadata = [("samples", summary.samples.to_string()), ("robust", summary.robust.to_string())];
+        let name = format!("{}universal", prefix(sets, k));
+        folder.write(&name, network, &attack.perturbation(), &metadata)?;
     }
     Ok((records, Done { partial: done.partial || cut, ..done }))
+}
+
+/// One file for each sample that the attack broke at the radius of set `k`; the names of the files.
+fn write_witnesses(
+    folder: &WitnessFolder,
+    at: (&[SetAt], usize),
+    (network, attacker): (&Network, &Attacker<'_>),
+    batch: Samples<'_>,
+    found: &[SampleAttack],
+) -> Result<Vec<Option<String>>, RunError> {
+    let inputs = batch.inputs.chunks_exact(network.input_width());
+    let write = |(x, found): (&[f64], &SampleAttack)| {
+        let attacked = found.verdict == Verdict::Falsified && found.reason == Some(Reason::Attacked);
+        let Some(witness) = found.witness.as_ref().filter(|_| attacked) else { return Ok(None) };
+        let (runner_up, worst_margin) = (Some(found.runner_up), found.worst_margin);
+        let broken = Broken { clean: &found.clean, runner_up, worst_margin };
+        folder.write_sample(at, network, &broken, &attacker.witness(x, witness)).map(Some)
+    };
+    inputs.zip(found).map(write).collect()
 }
 
 fn result(radius: Option<f64>, samples: Vec<AttackRecord>) -> RunResult<AttackRecord> {

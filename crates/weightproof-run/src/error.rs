@@ -6,6 +6,7 @@ use weightproof::network::NetworkError;
 use weightproof::property::Property;
 use weightproof::threat::ThreatError;
 use weightproof_formats::FormatError;
+use weightproof_report::features::NotBuilt;
 
 /// Why a run cannot be done.
 #[derive(Debug, Error)]
@@ -98,6 +99,9 @@ pub enum RunError {
         /// How to fix it, where that is the same for every front end.
         hint: Option<&'static str>,
     },
+    /// A part that this build does not have.
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
     /// The front end ended the run.
     #[error("interrupted")]
     Interrupted,
@@ -130,6 +134,7 @@ impl RunError {
             | RunError::FewOutputs { .. }
             | RunError::DroppedHead { .. }
             | RunError::ImageOutput { .. }
+            | RunError::NotBuilt(_)
             | RunError::Interrupted => None,
         }
     }

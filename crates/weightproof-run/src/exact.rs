@@ -2,23 +2,62 @@
 
 use crate::RunError;
 use crate::certify;
-use crate::config::{Config, MethodConfig};
+use crate::config::{Config, MethodConfig, check_budget};
 use crate::feed::Feed;
+use crate::journal;
+use crate::oracle::{Oracle, OracleKind, oracle};
 use crate::run::{BatchSize, Done, MOST_BATCH, Run, Watch};
 use crate::session::Session;
+use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
+use crate::witness::{Broken, WitnessFolder};
 use serde::Serialize;
+use serde_json::json;
+use std::path::PathBuf;
 use std::slice;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use weightproof::attack::AttackOptions;
 use weightproof::bounds::EXACT;
-use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
-use weightproof::verdict::Reason;
+use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions};
+use weightproof::network::Network;
+use weightproof::stop::Stop;
+use weightproof::verdict::{Reason, Samples, Verdict};
 use weightproof_report::{BudgetReport, ExactRecord, ExactSummary, MethodReport, Report, RunResult};
 
 /// Size of a batch when the user does not say: the solver groups the samples of a batch, so batches are large, and do not
 /// depend on time.
 pub const BATCH: BatchSize = BatchSize::Fixed(MOST_BATCH);
+
+/// How samples are settled, and what is kept of it.
+#[derive(Clone, Debug)]
+pub struct ExactConfig {
+    /// The method, as the user calls it.
+    pub method: MethodConfig,
+    /// Limits and gap.
+    pub budget: BudgetReport,
+    /// A file that keeps each sample as soon as it is settled; a run that was killed goes on from it.
+    pub journal: Option<PathBuf>,
+    /// A folder for what breaks each falsified sample.
+    pub witness: Option<PathBuf>,
+    /// Who settles every sample a second time.
+    pub oracle: Option<OracleKind>,
+}
+
+impl ExactConfig {
+    /// An error when another method than exact has a setting that only exact takes.
+    ///
+    /// # Errors
+    /// The first setting that was given.
+    pub fn check(&self) -> Result<(), RunError> {
+        check_budget(&self.budget, &self.method)?;
+        self.method.only_exact(&[
+            ("witness", self.witness.is_some()),
+            ("journal", self.journal.is_some()),
+            ("oracle", self.oracle.is_some()),
+        ])
+    }
+}
 
 /// Settings, as the report echoes them.
 #[derive(Serialize)]
@@ -49,45 +88,155 @@ impl<'a> Exact<'a> {
 /// Settles every sample against every set.
 ///
 /// # Errors
-/// Those of the feed and of the front end.
+/// Those of the feed and of the front end; a journal, a witness or an oracle that fails.
 pub fn run<F: Feed, W: Watch>(
     session: &mut Session<F>,
     sets: &[SetAt],
-    (method, budget): (&MethodConfig, &BudgetReport),
+    config: &ExactConfig,
     mut run: Run<W>,
 ) -> Result<Report<ExactRecord>, RunError> {
-    let options = options(session, method, budget);
+    let options = options(session, &config.method, &config.budget);
+    let identity = || {
+        let AttackOptions { steps, restarts, .. } = options.attack;
+        let witness = config.witness.as_ref().map(|folder| folder.to_string_lossy());
+        let (gap, oracle) = (options.gap, config.oracle.is_some());
+        let method = json!({
+            "command": "certify", "method": EXACT.name, "attack": [steps, restarts], "gap": gap, "witness": witness, "oracle": oracle
+        });
+        identity(session, &method)
+    };
+    let folder = WitnessFolder::asked(config.witness.as_deref(), identity)?;
+    let store = Store::open(config.journal.as_deref(), identity)?;
     let classes = session.classes();
-    let Session { network, feed, .. } = session;
-    // One for each set, because the solver groups the samples that a set leaves open.
+    let Session { network, feed, stop, .. } = session;
+    let oracle = config.oracle.map(|kind| oracle(kind, network, sets, &options)).transpose()?;
     let certifier = |at: &SetAt| ExactCertifier::new(network, slice::from_ref(&at.set), options.clone());
-    let certifiers: Vec<ExactCertifier<'_>> = sets.iter().map(certifier).collect();
+    let certifiers = sets.iter().map(certifier).collect();
+    let solver = Solver { network, sets, certifiers, oracle, folder, store, stop, gap: options.gap };
     let mut records: Vec<Vec<ExactRecord>> = vec![Vec::new(); sets.len()];
     let done = run.over(
         feed,
         classes,
-        |batch| Ok(certifiers.iter().map(|c| c.certify(batch).swap_remove(0)).collect::<Vec<_>>()),
+        |batch| (0..sets.len()).map(|k| solver.solve(k, batch)).collect::<Result<Vec<_>, RunError>>(),
         |_, found| {
-            let pairs = records.iter_mut().zip(&found);
-            pairs.for_each(|(all, found)| all.extend(found.iter().map(|f| ExactRecord::new(f, None, None))));
-            Ok::<_, RunError>(())
+            records.iter_mut().zip(found).for_each(|(records, found)| records.extend(found));
+            Ok(())
         },
     )?;
-    drop(certifiers);
-    report(session, sets, (method, budget, &options), (&done, records), &run)
+    drop(solver);
+    report(session, sets, (config, &options), (&done, records), &run)
+}
+
+/// An error when search and oracle contradict each other; the report has both answers.
+///
+/// # Errors
+/// The first sample where they do.
+pub fn check_oracle(report: &Report<ExactRecord>) -> Result<(), RunError> {
+    match report.results.iter().flat_map(|r| &r.samples).find(|r| r.is_contradicted()) {
+        None => Ok(()),
+        Some(record) => Err(RunError::Misfit {
+            message: format!(
+                "oracle: search and HiGHS contradict each other at sample {}",
+                record.certify.index
+            ),
+            hint: Some(
+                "one of the two is wrong, or its smallest margin is 0 within rounding: please report the sample",
+            ),
+        }),
+    }
+}
+
+/// Settles batches, without the samples that the store has.
+struct Solver<'a> {
+    network: &'a Network,
+    sets: &'a [SetAt],
+    /// One for each set, because a sample may be settled at one radius and open at another.
+    certifiers: Vec<ExactCertifier<'a>>,
+    oracle: Option<Oracle<'a>>,
+    folder: Option<WitnessFolder>,
+    store: Store,
+    /// Ends the search.
+    stop: &'a Stop,
+    gap: Option<f64>,
+}
+
+impl Solver<'_> {
+    /// Records of all samples of the batch for set `k`: from the store, or settled now.
+    fn solve(&self, k: usize, batch: Samples<'_>) -> Result<Vec<ExactRecord>, RunError> {
+        let count = batch.count(self.network.input_width());
+        let known = |s| self.store.known(k, batch.first + s, label(batch, s)).cloned();
+        let mut records: Vec<Option<ExactRecord>> = (0..count).map(known).collect();
+        let open: Vec<usize> = (0..count).filter(|&s| records[s].is_none()).collect();
+        let inputs: Vec<f64> = open.iter().flat_map(|&s| self.input(batch, s)).copied().collect();
+        let labels = batch.labels.map(|labels| open.iter().map(|&s| labels[s]).collect::<Vec<_>>());
+        let samples = Samples { first: batch.first, inputs: &inputs, labels: labels.as_deref() };
+        let fresh = Mutex::new(Vec::new());
+        self.certifiers[k].settle(0, samples, &|o, certificate| {
+            let record = self.keep(k, batch, open[o], certificate);
+            if record.is_err() {
+                // What cannot be kept is not worth more time.
+                self.stop.set();
+            }
+            fresh.lock().unwrap_or_else(PoisonError::into_inner).push((open[o], record));
+        });
+        for (s, record) in fresh.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            records[s] = Some(record?);
+        }
+        Ok(records.into_iter().flatten().collect())
+    }
+
+    fn input<'b>(&self, batch: Samples<'b>, s: usize) -> &'b [f64] {
+        let width = self.network.input_width();
+        &batch.inputs[s * width..(s + 1) * width]
+    }
+
+    /// The record of sample `s` of the batch, with its witness in a file and its line in the journal.
+    fn keep(
+        &self,
+        k: usize,
+        batch: Samples<'_>,
+        s: usize,
+        mut found: ExactCertificate,
+    ) -> Result<ExactRecord, RunError> {
+        // The solver counts the samples that it is given.
+        found.certificate.clean.index = batch.first + s;
+        let x = self.input(batch, s);
+        let oracle = self.oracle.as_ref().map(|oracle| oracle(k, x, label(batch, s))).transpose()?;
+        let record = ExactRecord::new(&found, self.write(k, x, &found)?, oracle);
+        if journal::is_settled(&record, self.gap) {
+            self.store.keep(k, &record)?;
+        }
+        Ok(record)
+    }
+
+    /// A file with what breaks the sample `x`, where a folder is wanted. Gives its name.
+    fn write(&self, k: usize, x: &[f64], found: &ExactCertificate) -> Result<Option<String>, RunError> {
+        let certificate = &found.certificate;
+        let broken =
+            certificate.verdict == Verdict::Falsified && certificate.reason != Some(Reason::Misclassified);
+        let (Some(folder), Some(witness)) = (&self.folder, found.witness.as_ref().filter(|_| broken)) else {
+            return Ok(None);
+        };
+        let perturbation = self.certifiers[k].witness(0, x, witness);
+        // The class of the bound need not be the class that the witness reaches.
+        let broken = Broken { clean: &certificate.clean, runner_up: None, worst_margin: found.worst_margin };
+        folder.write_sample((self.sets, k), self.network, &broken, &perturbation).map(Some)
+    }
+}
+
+fn label(batch: Samples<'_>, s: usize) -> Option<u32> {
+    batch.labels.map(|labels| labels[s])
 }
 
 /// The report on the records of every set.
-///
-/// # Errors
-/// Data that can no longer be read.
-pub fn report<F: Feed, W: Watch>(
+fn report<F: Feed, W: Watch>(
     session: &Session<F>,
     sets: &[SetAt],
-    (method, budget, options): (&MethodConfig, &BudgetReport, &ExactOptions),
+    (config, options): (&ExactConfig, &ExactOptions),
     (done, records): (&Done, Vec<Vec<ExactRecord>>),
     run: &Run<W>,
 ) -> Result<Report<ExactRecord>, RunError> {
+    let ExactConfig { method, budget, .. } = config;
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method, exact: Exact::new(options, budget) };
     let described = (describe(session, options, budget), EXACT.guarantee);

@@ -37,6 +37,12 @@ pub trait Feed: Send {
     /// Data that can no longer be read.
     fn rewind(&mut self) -> Result<(), RunError>;
 
+    /// SHA-256 of the samples: of their file, or of the numbers of an array.
+    ///
+    /// # Errors
+    /// Data that can no longer be read.
+    fn sha256(&self) -> Result<String, RunError>;
+
     /// The data's block of a report about `samples` of them from `offset` on.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use weightproof::verdict::Reason;
+use weightproof::verdict::{Reason, Verdict};
 use weightproof_formats::FormatError;
 use weightproof_report::ExactRecord;
 
@@ -104,14 +104,15 @@ fn lock(file: &File, path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// Whether solving again would give nothing new: no limit was hit, and the gap is closed where there is one. Numbers that
-/// are not finite cannot be written.
+/// Whether solving again would give nothing new: no limit was hit, the gap is closed and the oracle has judged where there
+/// is one. Numbers that are not finite cannot be written.
 pub fn is_settled(record: &ExactRecord, gap: Option<f64>) -> bool {
     let certify = &record.certify;
     let limited = certify.reason.is_some_and(|reason| LIMITS.contains(&reason));
     let closed = gap.is_none_or(|gap| record.worst_margin - certify.margin_lower <= gap);
+    let judged = record.oracle.is_none_or(|oracle| oracle.verdict != Verdict::Unknown);
     let finite = certify.margin.is_finite() && record.worst_margin.is_finite();
-    !limited && closed && finite
+    !limited && closed && judged && finite
 }
 
 /// The first line.
@@ -186,11 +187,16 @@ fn foreign(header: &str, line: &[u8]) -> Unread {
         let message = "expected a journal of certify --method exact, found another file".into();
         return Unread::Wrong { message, hint: Some("--journal names a file of its own") };
     }
+    let differing = differing(&ours, &theirs);
+    let message = format!("expected the journal of this run, found that of another: {differing}");
+    Unread::Wrong { message, hint: Some("give a new file, or the settings and the version of that run") }
+}
+
+/// The names of what differs between the identities of two runs.
+pub(crate) fn differing(ours: &Value, theirs: &Value) -> String {
     let keys = ours.as_object().into_iter().flat_map(|ours| ours.keys());
     let differing: Vec<&str> = keys.filter(|key| ours[*key] != theirs[*key]).map(String::as_str).collect();
-    let message =
-        format!("expected the journal of this run, found that of another: {}", differing.join(", "));
-    Unread::Wrong { message, hint: Some("give a new file, or the settings of that run") }
+    differing.join(", ")
 }
 
 #[cfg(test)]
@@ -198,6 +204,7 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::fs;
+    use weightproof_report::OracleRecord;
     use weightproof_testkit::damage::damaged;
 
     fn record(index: usize, reason: Option<&str>) -> ExactRecord {
@@ -222,6 +229,10 @@ mod tests {
         let mut closed = record(0, None);
         closed.certify.margin_lower = 0.25;
         assert!(is_settled(&closed, Some(0.1)) && !is_settled(&closed, Some(0.01)));
+        let oracle = |verdict| Some(OracleRecord { verdict, seconds: 0.1 });
+        let judged = ExactRecord { oracle: oracle(Verdict::Verified), ..closed.clone() };
+        let unjudged = ExactRecord { oracle: oracle(Verdict::Unknown), ..closed.clone() };
+        assert!(is_settled(&judged, None) && !is_settled(&unjudged, None));
         closed.worst_margin = f64::NAN;
         assert!(!is_settled(&closed, None));
     }

@@ -5,7 +5,8 @@
 //! ```
 //! A front end turns what its users write into a [`Config`](config::Config) and brings a [`Feed`](feed::Feed) of samples and a
 //! [`Watch`](run::Watch) for progress and interrupts; settings, options of the engines, sizes of batches and the blocks of a
-//! report are the same for all of them, and so are the results. [`journal`] keeps what exact verification has settled.
+//! report are the same for all of them, and so are the results. [`journal`] keeps what exact verification has settled, [`witness`]
+//! what breaks samples.
 
 pub mod attack;
 pub mod certify;
@@ -15,11 +16,14 @@ pub mod exact;
 pub mod feed;
 pub mod journal;
 pub mod measure;
+pub mod oracle;
 pub mod radius;
 pub mod run;
 pub mod scale;
 pub mod session;
 pub mod source;
+pub mod store;
 pub mod threat;
+pub mod witness;
 
 pub use error::RunError;

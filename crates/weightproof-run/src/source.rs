@@ -171,14 +171,6 @@ impl Source {
         self.data.info()
     }
 
-    /// SHA-256 of the bytes with the samples.
-    ///
-    /// # Errors
-    /// A file that can no longer be read.
-    pub fn sha256(&self) -> Result<String, RunError> {
-        Ok(self.data.sha256()?)
-    }
-
     /// The next samples, at most `most`; labels are checked against `classes` unless that is `None`.
     ///
     /// # Errors
@@ -209,6 +201,10 @@ impl Feed for Source {
         self.data = data(&self.config)?;
         self.data.set_scale(self.scale.scale);
         Ok(())
+    }
+
+    fn sha256(&self) -> Result<String, RunError> {
+        Ok(self.data.sha256()?)
     }
 
     fn report(&self, samples: usize, offset: usize) -> Result<DataReport, RunError> {

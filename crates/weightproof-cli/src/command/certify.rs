@@ -1,18 +1,16 @@
 //! `certify`: a verdict and a margin bound for every sample.
 
 use super::Status;
-use super::exact;
 use crate::args::CertifyArgs;
 use crate::error::Failure;
 use crate::session::Arguments;
 use crate::{config, output};
-use weightproof_report::Record;
-use weightproof_run::certify::{self, BATCH};
+use weightproof_report::{Record, Report};
+use weightproof_run::{certify, exact};
 
 /// Runs the command.
 pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
-    let method = config::method(&args.method)?;
-    let budget = config::budget(&args.exact, &method)?;
+    let exact = config::exact(&args.exact, config::method(&args.method)?)?;
     let arguments = Arguments {
         model: &args.model,
         data: &args.data,
@@ -23,11 +21,19 @@ pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
     };
     let mut session = arguments.open()?;
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
-    if method.is_exact() {
-        return exact::run(args, &arguments, session, &sets, (&method, &budget));
+    if exact.method.is_exact() {
+        let run = arguments.start(&session, exact::BATCH)?;
+        let report = exact::run(&mut session, &sets, &exact, run)?;
+        let status = write(args, &report)?;
+        exact::check_oracle(&report)?;
+        return Ok(status);
     }
-    let run = arguments.start(&session, BATCH)?;
-    let report = certify::run(&mut session, &sets, &method, run)?;
+    let run = arguments.start(&session, certify::BATCH)?;
+    write(args, &certify::run(&mut session, &sets, &exact.method, run)?)
+}
+
+/// Writes the report, and says whether the property holds for all samples.
+fn write<R: Record>(args: &CertifyArgs, report: &Report<R>) -> Result<Status, Failure> {
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
     Ok(Status::of(holds && !report.partial))

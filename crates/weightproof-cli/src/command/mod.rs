@@ -2,7 +2,6 @@
 
 pub mod attack;
 pub mod certify;
-pub mod exact;
 pub mod experiment;
 pub mod generate;
 pub mod inspect;

@@ -134,10 +134,36 @@ fn witnesses_are_named_by_the_report() {
     let mut files: Vec<String> = fs::read_dir(folder.path().join("w"))
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "run.json")
         .collect();
     files.sort();
     named.sort();
     assert_eq!(files, named);
+}
+
+#[test]
+fn a_folder_has_the_witnesses_of_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |more: &[&str]| few(&[&["--witness", "w"], more].concat()).within(folder.path());
+    assert_eq!(run(&["--radius", "0.002"]).output().code, Some(1));
+    let names = || {
+        let files = fs::read_dir(folder.path().join("w")).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    assert!(before.len() > 1);
+    check("witness-radius", &run(&["--radius", "0.001"]));
+    // Limits do not change what is asked.
+    assert_eq!(run(&["--radius", "0.002", "--time-limit", "1000"]).output().code, Some(1));
+    let attack = ["attack", "--offset", "36", "--samples", "4", "--radius", "0.002", "--witness", "w"];
+    let output = Run::new(attack).within(folder.path()).output();
+    assert!(
+        output.code == Some(2) && output.stderr.contains("found those of another: attack, command"),
+        "{output:?}"
+    );
+    assert_eq!(names(), before);
 }
 
 /// A run over two radii with a journal in `folder`; the report without what differs between runs.
@@ -243,6 +269,24 @@ fn a_journal_of_another_run_is_refused() {
         assert!(output.code == Some(2) && output.stderr.contains(&expected), "{output:?}");
     }
     assert_eq!(fs::read(folder.path().join("journal")).unwrap(), before);
+    for (offset, samples, differs) in [("37", "4", "offset"), ("36", "5", "samples")] {
+        let args =
+            ["certify", "--method", "exact", "--offset", offset, "--samples", samples, "--radius", "0.001"];
+        let output =
+            Run::new(args.iter().chain(&["--journal", "journal"]).copied()).within(folder.path()).output();
+        let expected = format!("found that of another: {differs}\n");
+        assert!(output.code == Some(2) && output.stderr.contains(&expected), "{output:?}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let older = String::from_utf8(before)
+        .unwrap()
+        .replace(&format!("\"version\":\"{version}\""), "\"version\":\"0.0.1\"");
+    fs::write(folder.path().join("journal"), older).unwrap();
+    let output = run(&["--radius", "0.001"]).output();
+    assert!(
+        output.code == Some(2) && output.stderr.contains("found that of another: version\n"),
+        "{output:?}"
+    );
     fs::write(folder.path().join("journal"), "radius,index\n0.001,5\n").unwrap();
     check("journal-garbage", &run(&["--radius", "0.001"]));
     fs::create_dir(folder.path().join("folder")).unwrap();

@@ -1,0 +1,78 @@
+//! Samples that are settled: those of a journal, and what a run adds to it.
+
+use crate::RunError;
+use crate::feed::Feed;
+use crate::journal::{Journal, Settled};
+use crate::session::Session;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use weightproof_report::ExactRecord;
+
+/// The settled samples of a journal; without one, none, and nothing is kept.
+#[derive(Debug)]
+pub struct Store {
+    settled: Settled,
+    journal: Option<Mutex<Journal>>,
+}
+
+impl Store {
+    /// Reads the journal, or starts it; `identity` is asked only where there is one.
+    ///
+    /// # Errors
+    /// Those of `identity` and of [`Journal::open`].
+    pub fn open(
+        journal: Option<&Path>,
+        identity: impl FnOnce() -> Result<Value, RunError>,
+    ) -> Result<Self, RunError> {
+        let Some(path) = journal else { return Ok(Store { settled: Settled::new(), journal: None }) };
+        let (settled, journal) = Journal::open(path, &identity()?)?;
+        Ok(Store { settled, journal: Some(Mutex::new(journal)) })
+    }
+
+    /// What the journal has about sample `index` for set `k`. A sample with another label is another sample.
+    pub fn known(&self, k: usize, index: usize, label: Option<u32>) -> Option<&ExactRecord> {
+        self.settled.get(&(k, index)).filter(|record| record.certify.label == label)
+    }
+
+    /// Adds a sample that is settled for set `k` to the journal, from any thread.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn keep(&self, k: usize, record: &ExactRecord) -> Result<(), RunError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        journal.lock().unwrap_or_else(PoisonError::into_inner).append(k, record)
+    }
+}
+
+/// What must be the same for a journal to go on, and for witnesses to lie in one folder: the version that computes, the part of
+/// the data, and all that the results of a sample depend on, but no limits. `method` is an object with what the session does
+/// not know.
+///
+/// # Errors
+/// Data that can no longer be read.
+pub fn identity<F: Feed>(session: &Session<F>, method: &impl Serialize) -> Result<Value, RunError> {
+    let value = |settings: Result<Value, serde_json::Error>| {
+        settings.map_err(|error| RunError::misfit(format!("settings: {error}")))
+    };
+    let mut identity = value(serde_json::to_value(&session.config))?;
+    let network = &session.network;
+    // The outputs stand for all that is not in the file: architecture, normalization.
+    let outputs = network.forward(&vec![0.5; network.input_width()]);
+    identity["model"] = json!({ "sha256": session.model_sha256(), "outputs": outputs });
+    if let Some(data) = identity["data"].as_object_mut() {
+        data.retain(|key, _| !["path", "offset", "samples", "batch"].contains(&key.as_str()));
+    }
+    identity["data"]["sha256"] = session.feed.sha256()?.into();
+    identity["offset"] = session.config.data.offset.into();
+    identity["samples"] = session.config.data.samples.into();
+    identity["property"] = session.property.name().into();
+    if let (Some(all), Value::Object(method)) =
+        (identity.as_object_mut(), value(serde_json::to_value(method))?)
+    {
+        all.extend(method);
+    }
+    identity["version"] = env!("CARGO_PKG_VERSION").into();
+    Ok(identity)
+}
