@@ -17,7 +17,7 @@ Example = tuple[wp.Network, wp.Data]
 def test_results_are_arrays(mnist: Example) -> None:
     network, data = mnist
     result = wp.certify(network, data, radius=0.001)
-    assert result.guarantee == "real-arithmetic"
+    assert result.guarantee == "rigorous"
     assert result.margin_lower.shape == (100,) and result.margin_lower.dtype == np.float64
     assert set(result.verdict) <= {"verified", "falsified", "unknown"}
     assert np.array_equal(result.verdict == "verified", result.margin_lower > 0)
@@ -178,8 +178,8 @@ def test_html_and_text(mnist: Example) -> None:
     network, data = mnist
     result = wp.certify(network, data, radius=[0.001, 0.002])
     shown = result._repr_html_()
-    assert shown.startswith("<table>") and f"{result.certified_accuracy[0]:.2%}" in shown and "real-arithmetic" in shown
-    assert "real-arithmetic" in str(result) and "100 samples" in repr(result)
+    assert shown.startswith("<table>") and f"{result.certified_accuracy[0]:.2%}" in shown and "rigorous" in shown
+    assert "rigorous" in str(result) and "100 samples" in repr(result)
 
 
 def test_the_fingerprint_is_that_of_the_bytes(mnist: Example) -> None:

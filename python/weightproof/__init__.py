@@ -4,7 +4,7 @@
 >>> network, data = weightproof.examples.mnist()
 >>> result = weightproof.certify(network, data, radius=0.001)
 >>> result.guarantee
-'real-arithmetic'
+'rigorous'
 >>> print(f"{result.certified_accuracy:.1%} of {len(result)} samples keep their class")
 89.0% of 1000 samples keep their class
 

@@ -85,7 +85,7 @@ def measure(
     settings = shared_settings(
         threat, radius, None, None, False, precision, seed, threads, None, layout, scale, mean, std
     )
-    settings |= method_settings(method, intermediate, None, None, None, None, None)
+    settings |= method_settings(method, intermediate, "rigorous", None, None, None, None, None)
     settings |= {
         "delta": _check.number("delta", delta, "positive"),
         "search": {

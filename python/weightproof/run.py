@@ -31,6 +31,7 @@ def certify(
     radius: float | Sequence[float] | None = None,
     method: str = "linear",
     intermediate: str | None = None,
+    guarantee: str = "rigorous",
     property: str | None = None,
     tolerance: float | None = None,
     logits: bool = False,
@@ -66,6 +67,8 @@ def certify(
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``: every sample
             proved or broken by branch and bound, within the limits below.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
+        guarantee: What bounds rest on: ``rigorous``, they hold although they are computed in floating point, or
+            ``real-arithmetic``, they would if floating point were exact.
         property: What must hold: ``label`` (default where there are labels) keeps the largest output, the network's own
             ``prediction`` does, or no output moves by more than ``tolerance`` (``deviation``).
         tolerance: Largest allowed change of an output, in its unit.
@@ -93,8 +96,9 @@ def certify(
         progress: ``True`` for a bar, or a function of (samples done, samples in all).
 
     Returns:
-        Margins, bounds and verdicts of every sample. Bounds are ``real-arithmetic``: proofs for bounds evaluated without
-        rounding. ``falsified`` samples are misclassified, or have a checked witness (``exact``).
+        Margins, bounds and verdicts of every sample. Bounds are ``rigorous``, unless ``guarantee`` says otherwise:
+        all that rounding may have taken is charged to them. ``falsified`` samples are misclassified, or have a checked witness
+        (``exact``), by more than the rounding of their forward pass.
 
     Raises:
         Error: One of its kinds, with what is wrong and where; also when search and oracle contradict each other.
@@ -104,7 +108,9 @@ def certify(
     settings = shared_settings(
         threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
     )
-    settings |= method_settings(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, gap)
+    settings |= method_settings(
+        method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, gap
+    )
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness), "oracle": oracle}
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
@@ -167,6 +173,7 @@ def radius(
     radius: float | Sequence[float] | None = None,
     method: str = "linear",
     intermediate: str | None = None,
+    guarantee: str = "rigorous",
     width: float = 0.01,
     by_layer: bool = False,
     attack: str | None = "neuron-space",
@@ -207,7 +214,9 @@ def radius(
     settings = shared_settings(
         threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
     )
-    settings |= method_settings(method, intermediate, time_limit, time_limit_total, max_nodes, max_memory, None)
+    settings |= method_settings(
+        method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, None
+    )
     settings |= {"width": _check.number("width", width, "positive"), "by_layer": bool(by_layer)}
     if attack is not None:
         settings |= _search(attack, steps, restarts, None)
@@ -270,6 +279,7 @@ def shared_settings(
 def method_settings(
     method: str,
     intermediate: str | None,
+    guarantee: str,
     time_limit: float | None,
     time_limit_total: float | None,
     max_nodes: int | None,
@@ -280,6 +290,7 @@ def method_settings(
     return {
         "method": method,
         "intermediate": intermediate,
+        "guarantee": guarantee,
         "time_limit": None if time_limit is None else _check.seconds("time_limit", time_limit),
         "time_limit_total": None if time_limit_total is None else _check.seconds("time_limit_total", time_limit_total),
         "max_nodes": None if max_nodes is None else _check.integer("max_nodes", max_nodes),

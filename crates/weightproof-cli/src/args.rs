@@ -282,6 +282,9 @@ pub struct MethodArgs {
     /// Bounds of hidden neurons that the method linear starts from [default: linear]
     #[arg(long, value_name = "NAME")]
     pub intermediate: Option<IntermediateArg>,
+    /// What bounds rest on
+    #[arg(long, value_name = "WORD", default_value = "rigorous")]
+    pub guarantee: GuaranteeArg,
 }
 
 /// Limits of complete verification.
@@ -406,6 +409,15 @@ pub enum IntermediateArg {
     Linear,
     /// Cheap
     Interval,
+}
+
+/// Values of `--guarantee`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum GuaranteeArg {
+    /// They hold although they are computed in floating point
+    Rigorous,
+    /// They hold if floating point were exact; for comparisons
+    RealArithmetic,
 }
 
 /// Values of `--precision`.

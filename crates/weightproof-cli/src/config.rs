@@ -3,13 +3,14 @@
 pub use weightproof_run::config::*;
 
 use crate::args::{
-    BatchNormArg, DataArgs, EngineArgs, ExactArgs, HeaderArg, IntermediateArg, LayoutArg, LimitArgs,
-    MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs, SplitArg,
+    BatchNormArg, DataArgs, EngineArgs, ExactArgs, GuaranteeArg, HeaderArg, IntermediateArg, LayoutArg,
+    LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs,
+    SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};
 use weightproof::property::Property;
-use weightproof::verdict::Precision;
+use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
 use weightproof_run::exact::ExactConfig;
@@ -83,7 +84,11 @@ pub fn method(args: &MethodArgs) -> Result<MethodConfig, Failure> {
         IntermediateArg::Linear => "linear",
         IntermediateArg::Interval => "interval",
     });
-    Ok(MethodConfig::new(&args.method, intermediate)?)
+    let guarantee = match args.guarantee {
+        GuaranteeArg::Rigorous => Guarantee::Rigorous,
+        GuaranteeArg::RealArithmetic => Guarantee::RealArithmetic,
+    };
+    Ok(MethodConfig { guarantee, ..MethodConfig::new(&args.method, intermediate)? })
 }
 
 /// Limits of complete verification; an error when another method has any of them.

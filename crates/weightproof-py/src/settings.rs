@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use weightproof::property::Property;
 use weightproof::threat::ThreatModel;
-use weightproof::verdict::Precision;
+use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
 use weightproof_run::RunError;
@@ -39,6 +39,8 @@ pub struct Shared {
 pub struct Method {
     method: String,
     intermediate: Option<String>,
+    #[serde(default)]
+    guarantee: Option<String>,
     time_limit: Option<f64>,
     time_limit_total: Option<f64>,
     max_nodes: Option<usize>,
@@ -109,7 +111,15 @@ impl Shared {
 impl Method {
     /// The method and its limits.
     pub fn config(&self) -> Result<(MethodConfig, BudgetReport), RunError> {
+        let guarantee = match self.guarantee.as_deref() {
+            None | Some("rigorous") => Guarantee::Rigorous,
+            Some("real-arithmetic") => Guarantee::RealArithmetic,
+            Some(other) => {
+                return Err(RunError::setting("guarantee", "rigorous or real-arithmetic", other));
+            }
+        };
         let method = MethodConfig::new(&self.method, self.intermediate.as_deref())?;
+        let method = MethodConfig { guarantee, ..method };
         let budget = BudgetReport {
             time_limit: self.time_limit,
             time_limit_total: self.time_limit_total,

@@ -242,6 +242,9 @@ pub struct MethodReport {
     /// Limits of complete verification.
     #[serde(flatten)]
     pub budget: Option<BudgetReport>,
+    /// What a proof takes for granted about the arithmetic.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub assumptions: Vec<&'static str>,
 }
 
 /// Time, memory and host: what differs between two runs of the same work.

@@ -47,6 +47,8 @@ fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
         table.push(line);
     }
     table.push(["method".into(), method(&header.method)]);
+    let assumptions = header.method.assumptions.iter();
+    assumptions.for_each(|assumption| table.push([String::new(), format!("assumes: {assumption}")]));
     table.push(["property".into(), property(&header.method)]);
     for note in header.model.notes.iter().chain(&image_outputs(&header.model)) {
         table.push(["note", note]);

@@ -7,7 +7,6 @@ use crate::run::{BatchSize, Run, Watch};
 use crate::session::Session;
 use crate::threat::{self, SetAt};
 use serde::Serialize;
-use weightproof::bounds::METHODS;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof_report::{CertifyRecord, CertifySummary, MethodReport, Report, RunResult};
 
@@ -52,7 +51,7 @@ pub fn run<F: Feed, W: Watch>(
     )?;
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method };
-    let described = (describe(session, method), guarantee(method));
+    let described = (describe(session, method), method.guarantee.name());
     Ok(Report {
         header: session.header(&done, &known, threat::moving(sets), described, &settings)?,
         partial: done.partial,
@@ -70,6 +69,7 @@ pub fn options<F: Feed>(session: &Session<F>, method: &MethodConfig) -> CertifyO
     CertifyOptions {
         tolerance: session.tolerance(),
         precision: session.precision,
+        guarantee: method.guarantee,
         stop: session.stop.clone(),
         ..CertifyOptions::new(&method.entry, session.property)
     }
@@ -78,10 +78,6 @@ pub fn options<F: Feed>(session: &Session<F>, method: &MethodConfig) -> CertifyO
 /// The method's block of the report.
 pub fn describe<F: Feed>(session: &Session<F>, method: &MethodConfig) -> MethodReport {
     let intermediate = method.intermediate.map(str::to_owned);
-    MethodReport { intermediate, ..session.method(&method.name) }
-}
-
-/// What the method's numbers are worth.
-pub fn guarantee(method: &MethodConfig) -> &'static str {
-    METHODS.iter().find(|m| m.name == method.entry).map_or("estimate", |m| m.guarantee)
+    let assumptions = session.assumptions(method.guarantee);
+    MethodReport { intermediate, assumptions, ..session.method(&method.name) }
 }

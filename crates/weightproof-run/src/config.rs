@@ -10,7 +10,7 @@ use weightproof::attack::{AttackKind, UnknownAttack};
 use weightproof::bounds::{EXACT, METHODS};
 use weightproof::network::Network;
 use weightproof::property::Property;
-use weightproof::verdict::Precision;
+use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
 
@@ -118,16 +118,19 @@ pub struct MethodConfig {
     pub name: String,
     /// Where intervals of hidden neurons come from, for the method linear.
     pub intermediate: Option<&'static str>,
+    /// What its bounds rest on.
+    pub guarantee: Guarantee,
 }
 
 impl MethodConfig {
-    /// Joins the name of a method and where intervals of hidden neurons come from (`linear` or `interval`).
+    /// Joins the name of a method and where intervals of hidden neurons come from (`linear` or `interval`); its bounds are rigorous.
     ///
     /// # Errors
     /// An unknown method; an intermediate for another method than linear.
     pub fn new(method: &str, intermediate: Option<&str>) -> Result<Self, RunError> {
         let config = |entry: &str, name: &str, intermediate| {
-            Ok(MethodConfig { entry: entry.into(), name: name.into(), intermediate })
+            let guarantee = Guarantee::Rigorous;
+            Ok(MethodConfig { entry: entry.into(), name: name.into(), intermediate, guarantee })
         };
         let names: Vec<&str> = METHODS.iter().chain([&EXACT]).map(|m| m.name).collect();
         if !names.contains(&method) {

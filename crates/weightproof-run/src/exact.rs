@@ -239,7 +239,8 @@ fn report<F: Feed, W: Watch>(
     let ExactConfig { method, budget, .. } = config;
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method, exact: Exact::new(options, budget) };
-    let described = (describe(session, options, budget), EXACT.guarantee);
+    let guarantee = options.certify.guarantee.name();
+    let described = (describe(session, options, budget), guarantee);
     let interrupted = |r: &ExactRecord| r.certify.reason == Some(Reason::Interrupted);
     let partial = done.partial || records.iter().flatten().any(interrupted);
     Ok(Report {
@@ -280,6 +281,7 @@ fn describe<F: Feed>(session: &Session<F>, options: &ExactOptions, budget: &Budg
         restarts: Some(attack.restarts),
         seed: Some(attack.seed),
         budget: Some(budget.clone()),
+        assumptions: session.assumptions(options.certify.guarantee),
         ..session.method(EXACT.name)
     }
 }

@@ -224,6 +224,7 @@ fn measure(
         let mut context = Context::new(network, samples, &at.set, &config.method.entry)
             .map_err(|error| RunError::misfit(error.to_string()))?;
         context.certify.precision = precision;
+        context.certify.guarantee = config.method.guarantee;
         context.held_out = train.map(|_| data.samples());
         context.initial = initial;
         context.delta = config.delta;

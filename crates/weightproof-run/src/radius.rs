@@ -9,7 +9,6 @@ use crate::session::Session;
 use crate::{attack, certify};
 use serde::Serialize;
 use std::iter;
-use weightproof::bounds::EXACT;
 use weightproof::network::Network;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
 use weightproof::threat::PerturbationSet;
@@ -146,13 +145,9 @@ pub fn run<F: Feed, W: Watch>(
         attack: attack.as_ref(),
         exact: exact.as_ref().map(|options| Exact::new(options, budget)),
     };
-    let (described, guarantee) = match method.is_exact() {
-        true => {
-            (MethodReport { budget: Some(budget.clone()), ..describe(session, &settings) }, EXACT.guarantee)
-        }
-        false => (describe(session, &settings), certify::guarantee(method)),
-    };
-    let header = session.header(&done, &[], &set, (described, guarantee), &settings)?;
+    let limits = method.is_exact().then(|| budget.clone());
+    let described = MethodReport { budget: limits, ..describe(session, &settings) };
+    let header = session.header(&done, &[], &set, (described, method.guarantee.name()), &settings)?;
     let given = &session.config.threat.radii;
     let radii = if given.is_empty() { curve_radii(&records) } else { given.clone() };
     let attacked = attack.is_some();

@@ -10,7 +10,7 @@ use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::stop::Stop;
 use weightproof::threat::PerturbationSet;
-use weightproof::verdict::Precision;
+use weightproof::verdict::{Guarantee, Precision};
 use weightproof_report::{Header, MethodReport, ModelReport, ThreatReport};
 
 /// A network, its data and the property, ready to run.
@@ -103,6 +103,17 @@ impl<F: Feed> Session<F> {
         &self.model.sha256
     }
 
+    /// What a proof with this guarantee takes for granted about the arithmetic.
+    pub fn assumptions(&self, guarantee: Guarantee) -> Vec<&'static str> {
+        match guarantee {
+            Guarantee::RealArithmetic => vec!["floating point is exact: a bound may be wrong by rounding"],
+            Guarantee::Rigorous => {
+                let functions = self.network.has_functions().then_some(FUNCTIONS);
+                [ARITHMETIC].into_iter().chain(functions).collect()
+            }
+        }
+    }
+
     /// A method's block of the report, with what every method has.
     pub fn method(&self, name: &str) -> MethodReport {
         MethodReport {
@@ -139,6 +150,10 @@ impl<F: Feed> Session<F> {
         })
     }
 }
+
+/// What rigorous bounds assume of products and sums, and of exponentials and the like.
+const ARITHMETIC: &str = "IEEE 754 products and sums, rounded to nearest, in any order";
+const FUNCTIONS: &str = "mathematical functions within two units of the last place";
 
 /// The property, by default the label where there are labels.
 fn decide(

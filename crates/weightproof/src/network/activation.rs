@@ -214,6 +214,18 @@ impl Activation {
         }
     }
 
+    /// Whether a mathematical library evaluates the function.
+    pub fn is_library_function(self) -> bool {
+        match self {
+            Activation::Relu | Activation::LeakyRelu { .. } | Activation::Clip { .. } => false,
+            Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh => true,
+        }
+    }
+
     /// Whether the function is linear on both sides of zero (which a clip, with its two kinks, is not).
     pub fn is_piecewise_linear(self) -> bool {
         match self {

@@ -145,6 +145,22 @@ impl Network {
         Ok(Network { nodes: builder.finish()?.nodes, ..self.clone() })
     }
 
+    /// Whether an activation is a function that a mathematical library evaluates, such as tanh.
+    pub fn has_functions(&self) -> bool {
+        self.nodes.iter().any(|node| match &node.layer {
+            Layer::Activation(f) => f.is_library_function(),
+            Layer::Input
+            | Layer::Dense(_)
+            | Layer::Conv(_)
+            | Layer::Scale(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Add
+            | Layer::Gather(_)
+            | Layer::Reshape => false,
+        })
+    }
+
     /// Whether the file computes in float64: f32 has not its parameters, and a bound that is computed with others is about another
     /// network.
     pub fn is_float64(&self) -> bool {

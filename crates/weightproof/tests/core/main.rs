@@ -5,5 +5,6 @@ mod exact;
 mod exact_milp;
 mod milp;
 mod radius;
+mod rounding;
 mod shared_weights;
 mod suite;

@@ -1,0 +1,189 @@
+//! Rigorous bounds against exact arithmetic (theory.md §12, §13).
+//!
+//! `WEIGHTPROOF_CASES=100000 cargo test -p weightproof --test core rounding:: -- --nocapture` runs as many cases as it says, and prints
+//! how often bounds of `real-arithmetic` are wrong on them.
+
+use std::collections::BTreeMap;
+use weightproof::attack::CompactWitness;
+use weightproof::bounds::METHODS;
+use weightproof::certify::CertifyOptions;
+use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
+use weightproof::network::Network;
+use weightproof::property::Property;
+use weightproof::threat::{Kind, PerturbationSet, ThreatModel, WeightSet};
+use weightproof::verdict::{Guarantee, Precision, Reason, Samples, Verdict};
+use weightproof_testkit::cancelling::{Case, TRICKS, bias, case, margin, set, weight};
+use weightproof_testkit::dyadic::{Dyadic, forward};
+use weightproof_testkit::suite::certificates;
+
+/// Cases of each trick when the environment does not say.
+const CASES: u64 = 60;
+/// Vertices of each set whose margin is computed exactly.
+const VERTICES: usize = 3;
+
+fn cases() -> u64 {
+    let asked = std::env::var("WEIGHTPROOF_CASES").ok().map(|n| n.parse::<u64>().expect("a number"));
+    asked.map_or(CASES, |n| n.div_ceil(TRICKS.len() as u64))
+}
+
+/// The margin of class 0 at a point of the set, in exact arithmetic: at its centre for `pick` 0, else at a random vertex of its
+/// boxes, or with one weight of a ball at its end.
+fn exact_at(network: &Network, set: &PerturbationSet, x: &[f64], pick: usize, seed: u64) -> Dyadic {
+    let sign = |node: usize, i: usize, j: usize| {
+        let mixed = (seed ^ 0x9e37_79b9)
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add((node as u64) << 40 ^ (i as u64) << 20 ^ j as u64 ^ (pick as u64) << 56);
+        if (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 63 == 0 { 1.0 } else { -1.0 }
+    };
+    let moved = |value: Dyadic, radius: f64, sign: f64| {
+        if pick == 0 { value } else { &value + &(&Dyadic::new(radius) * &Dyadic::new(sign)) }
+    };
+    let outputs = forward(
+        network,
+        x,
+        |n, i, j| {
+            let layer = set.layer(n).expect("a set of the layer");
+            let radius = match &layer.weight {
+                WeightSet::Ball(r) if (i, j) == (0, 0) => *r,
+                WeightSet::RowBalls(rows)
+                    if j == i % network.nodes()[n].layer.affine().expect("affine").weight.cols() =>
+                {
+                    rows[i]
+                }
+                WeightSet::Ball(_) | WeightSet::RowBalls(_) | WeightSet::Fixed => 0.0,
+                WeightSet::Rows(_) | WeightSet::Entries(_) => layer.weight.box_radius(i, j),
+            };
+            moved(weight(network, n, i, j), radius, sign(n, i, j))
+        },
+        |n, i| {
+            moved(bias(network, n, i), set.layer(n).expect("a set of the layer").bias[i], sign(n, i, 1 << 19))
+        },
+    );
+    margin(&outputs)
+}
+
+/// No bound of any method and precision is above the margin in exact arithmetic, at the centre of the set or at its vertices.
+#[test]
+fn no_bound_is_above_an_exact_margin() {
+    let mut wrong: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut checked, mut verified) = (0, 0);
+    for trick in TRICKS {
+        for seed in 0..cases() {
+            let Case { network, x } = case(trick, seed);
+            let set = set(&network, seed);
+            let margins: Vec<Dyadic> =
+                (0..=VERTICES).map(|pick| exact_at(&network, &set, &x, pick, seed)).collect();
+            let least = margins.into_iter().min().expect("a margin");
+            for info in METHODS {
+                for precision in [Precision::F32, Precision::F64] {
+                    for guarantee in [Guarantee::Rigorous, Guarantee::RealArithmetic] {
+                        let options = CertifyOptions {
+                            precision,
+                            guarantee,
+                            ..CertifyOptions::new(info.name, Property::Label)
+                        };
+                        let found = certificates(&network, &set, &x, 0, &options);
+                        let bound = found.margin_lower;
+                        assert!(!bound.is_nan() && bound < f64::INFINITY, "{trick:?} {seed} {}", info.name);
+                        let is_above = bound > f64::NEG_INFINITY && Dyadic::new(bound) > least;
+                        let is_false =
+                            found.verdict == Verdict::Verified && (least.is_negative() || least.is_zero());
+                        if guarantee == Guarantee::RealArithmetic {
+                            let name = format!("{trick:?} {}", precision.name());
+                            *wrong.entry(name).or_default() += usize::from(is_false);
+                            continue;
+                        }
+                        checked += 1;
+                        verified += usize::from(found.verdict == Verdict::Verified);
+                        assert!(
+                            !is_above && !is_false,
+                            "{trick:?} {seed} {} {}: bound {bound} above the exact margin {}, {:?}",
+                            info.name,
+                            precision.name(),
+                            least.near(),
+                            found.verdict
+                        );
+                        let misclassified = found.reason == Some(Reason::Misclassified);
+                        let clean = exact_at(&network, &set, &x, 0, seed);
+                        assert!(
+                            !misclassified || clean.is_negative() || clean.is_zero(),
+                            "{trick:?} {seed}: misclassified with margin {}",
+                            clean.near()
+                        );
+                    }
+                }
+            }
+        }
+    }
+    println!("{checked} rigorous bounds, {verified} of them verified, none wrong");
+    println!("false `verified` of real-arithmetic: {wrong:?}");
+    assert!(wrong.values().sum::<usize>() > 0, "the cases fool bounds that neglect rounding");
+}
+
+/// What branch and bound says holds in exact arithmetic: bounds, and the margins of witnesses.
+#[test]
+fn no_verdict_of_a_search_is_wrong_in_exact_arithmetic() {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for trick in TRICKS {
+        for seed in 0..cases().div_ceil(4) {
+            let Case { network, x } = case(trick, seed);
+            let mut set = set(&network, seed);
+            if set.layers.iter().any(|layer| layer.weight.is_ball()) {
+                set = ThreatModel::new(Kind::Relative, 1e-9).resolve(&network).expect("a set");
+            }
+            for precision in [Precision::F32, Precision::F64] {
+                let certify = CertifyOptions { precision, ..CertifyOptions::new("linear", Property::Label) };
+                let budget = Budget { nodes: Some(60), ..Budget::default() };
+                let options = ExactOptions { budget, ..ExactOptions::new(certify) };
+                let certifier = ExactCertifier::new(&network, std::slice::from_ref(&set), options);
+                let samples = Samples { first: 0, inputs: &x, labels: Some(&[0]) };
+                let found = certifier.certify(samples).remove(0).remove(0);
+                let least = (0..=VERTICES)
+                    .map(|pick| exact_at(&network, &set, &x, pick, seed))
+                    .min()
+                    .expect("a margin");
+                let bound = found.certificate.margin_lower;
+                *counts
+                    .entry(match found.certificate.verdict {
+                        Verdict::Verified => "verified",
+                        Verdict::Falsified => "falsified",
+                        Verdict::Unknown => "unknown",
+                    })
+                    .or_default() += 1;
+                assert!(
+                    bound == f64::NEG_INFINITY || Dyadic::new(bound) <= least,
+                    "{trick:?} {seed}: bound {bound} above {}",
+                    least.near()
+                );
+                let attacked = found.certificate.reason == Some(Reason::Attacked);
+                if let (true, Some(witness)) = (attacked, &found.witness) {
+                    let worst = witnessed(&certifier, &network, &x, witness);
+                    assert!(
+                        worst.is_negative() || worst.is_zero(),
+                        "{trick:?} {seed}: the witness has margin {}",
+                        worst.near()
+                    );
+                }
+            }
+        }
+    }
+    println!("{counts:?}");
+}
+
+/// The margin of a witness in exact arithmetic.
+fn witnessed(
+    certifier: &ExactCertifier<'_>,
+    network: &Network,
+    x: &[f64],
+    witness: &CompactWitness,
+) -> Dyadic {
+    let found = certifier.witness(0, x, witness);
+    let layer = |n: usize| found.layers.iter().find(|layer| layer.node == n);
+    let outputs = forward(
+        network,
+        found.input.as_deref().unwrap_or(x),
+        |n, i, j| layer(n).map_or_else(|| weight(network, n, i, j), |l| Dyadic::new(l.weight[(i, j)])),
+        |n, i| layer(n).map_or_else(|| bias(network, n, i), |l| Dyadic::new(l.bias[i])),
+    );
+    margin(&outputs)
+}
