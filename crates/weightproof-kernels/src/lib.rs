@@ -59,6 +59,9 @@ pub trait Scalar:
     fn from_f64_down(value: f64) -> Self {
         -Self::from_f64_up(-value)
     }
+    /// Numbers of this type around `value`, no more than two units of the last place from it: without branches, so that loops
+    /// over it become vectors. Zero stays zero.
+    fn around(value: f64) -> (Self, Self);
     /// Exact conversion.
     fn to_f64(self) -> f64;
 }
@@ -73,6 +76,13 @@ impl Scalar for f32 {
         let nearest = value as f32;
         if f64::from(nearest) < value { nearest.next_up() } else { nearest }
     }
+    #[inline(always)]
+    fn around(value: f64) -> (Self, Self) {
+        let nearest = value as f32;
+        let least = if value == 0.0 { 0.0 } else { f32::MIN_POSITIVE };
+        let away = nearest.abs() * f32::EPSILON + least;
+        (nearest - away, nearest + away)
+    }
     fn to_f64(self) -> f64 {
         f64::from(self)
     }
@@ -86,6 +96,10 @@ impl Scalar for f64 {
     }
     fn from_f64_up(value: f64) -> Self {
         value
+    }
+    #[inline(always)]
+    fn around(value: f64) -> (Self, Self) {
+        (value, value)
     }
     fn to_f64(self) -> f64 {
         self
@@ -102,7 +116,15 @@ mod tests {
             let value = (f64::from(k) * 0.37).sin() * 2.0_f64.powi(k % 40 - 20);
             let (down, up) = (f32::from_f64_down(value), f32::from_f64_up(value));
             assert!(f64::from(down) <= value && value <= f64::from(up) && up <= down.next_up(), "{value}");
+            let (below, above) = f32::around(value);
+            assert!(f64::from(below) <= value && value <= f64::from(above), "{value}");
+            assert!(
+                f64::from(above - below) <= 4.0 * f64::from(f32::EPSILON) * value.abs() + 1e-37,
+                "{value}"
+            );
         }
+        assert_eq!((f32::around(0.0), f64::around(0.1)), ((0.0, 0.0), (0.1, 0.1)));
+        assert!(f32::around(1e-60).1 > 0.0 && f32::around(-1e-60).0 < 0.0);
         assert_eq!(f32::from_f64_up(0.5), 0.5);
         assert_eq!(f32::from_f64_up(1e-60), f32::from_bits(1));
         assert_eq!(f32::from_f64_up(1e60), f32::INFINITY);

@@ -2,6 +2,7 @@
 
 use super::interval::moving;
 use super::{Bounds, Prepared};
+use crate::kernels::rows::vectorized;
 use crate::kernels::{Matrix, Scalar, Window};
 use crate::network::{Affine, Read};
 
@@ -35,18 +36,20 @@ impl<T: Scalar> Prepared<'_, T> {
                 let read = Read { weight: &own.weight, bias: &own.bias, window, values, errors };
                 read.by_norms(self.lengths(n))
             };
+        /// What the sum of a value and its error may lose of the error.
+        const ENDS: f64 = 1.0 + 4.0 * f64::EPSILON;
         for s in 0..values[0].rows() {
             let of_sample: Vec<&[f64]> = values.iter().map(|m| m.row(s)).collect();
             let errors = network.errors(&of_sample, wanted, by_norms, |_| false);
             for (n, bounds) in boxes.iter_mut().enumerate() {
                 let (Some(bounds), Some(errors)) = (bounds, &errors[n]) else { continue };
                 let ends = bounds.lower.row_mut(s).iter_mut().zip(bounds.upper.row_mut(s));
-                for ((l, u), (&value, &error)) in ends.zip(of_sample[n].iter().zip(errors)) {
-                    // An exact value keeps its place.
-                    let outward = |end: f64, next: fn(f64) -> f64| if error == 0.0 { end } else { next(end) };
-                    *l = T::from_f64_down(outward(value - error, f64::next_down));
-                    *u = T::from_f64_up(outward(value + error, f64::next_up));
-                }
+                let of = ends.zip(of_sample[n].iter().zip(errors));
+                vectorized!(|| for ((l, u), (&value, &error)) in of {
+                    // For the rounding of the ends; an exact value keeps its place.
+                    let error = error * ENDS + value.abs() * if error == 0.0 { 0.0 } else { f64::EPSILON };
+                    (*l, *u) = (T::around(value - error).0, T::around(value + error).1);
+                });
             }
         }
         boxes

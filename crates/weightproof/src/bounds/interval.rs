@@ -12,7 +12,7 @@
 use super::linear::{Backward, Reach, Sharing};
 use super::rounding::{self, Arithmetic, FEW};
 use super::{Block, BoundMethod, Bounds, LowerBounds, Prepared, State, States};
-use crate::kernels::rows::{l1, squares, vectorized};
+use crate::kernels::rows::{fill, l1, larger, squares, vectorized};
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
 use crate::model::{Affine, Rounding, Step, gathered};
 use crate::network::Activation;
@@ -278,8 +278,10 @@ fn patch_sums<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
 
 /// `max(|l|, |u|)`, elementwise.
 pub(super) fn largest_magnitude<T: Scalar>(l: &Matrix<T>, u: &Matrix<T>) -> Matrix<T> {
-    let larger = |a: T, b: T| if b > a { b } else { a };
-    Matrix::from_fn(l.rows(), l.cols(), |s, j| larger(l[(s, j)].abs(), u[(s, j)].abs()))
+    let mut out = Matrix::default();
+    out.reshape_scratch(l.rows(), l.cols());
+    vectorized!(|| fill(out.as_mut_slice(), [l.as_slice(), u.as_slice()], |[l, u]| larger(l.abs(), u.abs())));
+    out
 }
 
 /// `[a | b]` row by row; for a convolution group by group, so that every group sees the channels of `a`, then those of `b`.

@@ -18,7 +18,6 @@
 
 use super::interval::weight_deviation;
 use super::{Block, State, States};
-use crate::kernels::rows::l1;
 use crate::kernels::{Matrix, Scalar, add_by_row, average_pool, linear};
 use crate::model::{Step, gathered};
 use crate::network::Gather;
@@ -255,9 +254,8 @@ pub(crate) fn sums<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
     let least = arithmetic.tiny / arithmetic.unit;
     terms.as_mut_slice().iter_mut().for_each(|v| *v += least);
     let n = Roundings::of(block, index).shared + model.width(index);
-    let read = |i: usize, s: usize| l1(states.lower(i).row(s)) + l1(states.upper(i).row(s));
     let of_sample = |s: usize| {
-        let size: T = inputs.iter().map(|&i| read(i, s)).sum();
+        let size: T = inputs.iter().map(|&i| states.size(i, s)).sum();
         arithmetic.underflow(n) * (T::one() + size)
     };
     let underflow = (0..states.samples()).map(of_sample).collect();

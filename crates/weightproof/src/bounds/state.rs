@@ -152,6 +152,8 @@ pub struct States<'a, T> {
     states: Vec<State<T>>,
     /// What rounding is charged by; of the next node, too.
     sums: Vec<Option<Sums<T>>>,
+    /// By node and sample `Σ (|l| + |u|)`, where rounding is charged.
+    sizes: Vec<Vec<T>>,
     /// One for each sample: why its bounds are void.
     pub void: Vec<Option<Reason>>,
 }
@@ -164,6 +166,7 @@ impl<'a, T: Scalar> States<'a, T> {
             block: *block,
             states: Vec::with_capacity(nodes),
             sums: Vec::with_capacity(nodes),
+            sizes: Vec::with_capacity(nodes),
             void: vec![None; block.values[0].rows()],
         };
         states.sums.push(sums(block, &states, 0));
@@ -178,11 +181,6 @@ impl<'a, T: Scalar> States<'a, T> {
     /// Whether node `index` is known not to move.
     pub fn is_fixed(&self, index: usize) -> bool {
         matches!(self.states.get(index), Some(State::Fixed))
-    }
-
-    /// Whether node `index` has a state already.
-    pub fn is_known(&self, index: usize) -> bool {
-        index < self.states.len()
     }
 
     /// What is known about node `index`.
@@ -226,6 +224,11 @@ impl<'a, T: Scalar> States<'a, T> {
         self.lower(index).as_slice().iter().any(|l| *l < T::zero())
     }
 
+    /// `Σ (|l| + |u|)` over the elements of node `index`; 0 where the node is not reached yet, or rounding is not charged.
+    pub fn size(&self, index: usize, s: usize) -> T {
+        self.sizes.get(index).and_then(|sizes| sizes.get(s)).copied().unwrap_or_else(T::zero)
+    }
+
     /// What rounding in the step through node `index` is charged by, where it is.
     pub(crate) fn sums(&self, index: usize) -> Option<&Sums<T>> {
         self.sums[index].as_ref()
@@ -241,6 +244,12 @@ impl<'a, T: Scalar> States<'a, T> {
             if !(within(self.lower(index)) && within(self.upper(index))) {
                 self.void[s] = Some(Reason::Overflow);
             }
+        }
+        if !self.block.prepared.arithmetic.is_exact() {
+            let (lower, upper) = (self.lower(index), self.upper(index));
+            let size = |s: usize| rows::l1(lower.row(s)) + rows::l1(upper.row(s));
+            let sizes = rows::vectorized!(|| (0..self.samples()).map(size).collect());
+            self.sizes.push(sizes);
         }
         if index + 1 < self.block.values.len() {
             self.sums.push(sums(&self.block, self, index + 1));

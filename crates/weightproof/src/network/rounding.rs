@@ -8,6 +8,7 @@
 
 use super::{Affine, Layer, Network};
 use crate::kernels::definition::{affine_map, pool};
+use crate::kernels::rows::{squares, vectorized};
 use crate::kernels::{Matrix, Window};
 
 /// Unit roundoff of f64.
@@ -50,7 +51,7 @@ impl Read<'_> {
     /// A coarser bound without a product: Cauchy–Schwarz with the ℓ2 norms of the rows.
     pub fn by_norms(&self, rows: &[f64]) -> Vec<f64> {
         let part = gamma(self.terms());
-        let length = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let length = |values: &[f64]| vectorized!(|| squares(values)).sqrt();
         // A length that underflows to zero is still at most this.
         let least = (self.values.len() as f64).sqrt() * f64::MIN_POSITIVE.sqrt();
         let read = length(self.errors) + part * length(self.values) + least * UNIT;

@@ -280,20 +280,10 @@ impl<'a, T: Scalar> Backward<'a, T> {
             return;
         }
         let nodes = || model.inputs_of(node).iter().copied().chain([node]);
-        let size = |node: usize, s: usize| {
-            let known = self.states.is_known(node);
-            let row = |m: &Matrix<T>| l1(m.row(s));
-            if known { row(self.states.lower(node)) + row(self.states.upper(node)) } else { T::zero() }
-        };
         let least = arithmetic.underflow(2 * model.width(node) + FEW);
-        let mut of_sample: Option<(usize, T)> = None;
         for (r, (s, _)) in rows.iter().enumerate() {
-            let charge = match of_sample {
-                Some((same, charge)) if same == *s => charge,
-                _ => least * (T::one() + nodes().map(|n| size(n, *s)).sum::<T>()),
-            };
-            of_sample = Some((*s, charge));
-            offset.charge(r, charge);
+            let size: T = nodes().map(|n| self.states.size(n, *s)).sum();
+            offset.charge(r, least * (T::one() + size));
         }
     }
 
