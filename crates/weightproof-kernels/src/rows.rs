@@ -98,6 +98,28 @@ pub fn centered<T: Scalar>(a: &[T], b: &[T], e: &[T]) -> T {
     sum3(a, b, e, |a, b, e| a * b - a.abs() * e)
 }
 
+/// [`centered`] and `Σ |a_i| m_i`.
+#[inline(always)]
+pub fn centered_sized<T: Scalar>(a: &[T], b: &[T], e: &[T], m: &[T]) -> (T, T) {
+    let (m, b, e) = (&m[..a.len()], &b[..a.len()], &e[..a.len()]);
+    let ((a, ta), (b, tb)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let ((e, te), (m, tm)) = (e.as_chunks::<LANES>(), m.as_chunks::<LANES>());
+    let (mut values, mut sizes) = ([T::zero(); LANES], [T::zero(); LANES]);
+    for (((a, b), e), m) in a.iter().zip(b).zip(e).zip(m) {
+        for i in 0..LANES {
+            let size = a[i].abs();
+            values[i] += a[i] * b[i] - size * e[i];
+            sizes[i] += size * m[i];
+        }
+    }
+    let (mut value, mut size) = (T::zero(), T::zero());
+    for (((&a, &b), &e), &m) in ta.iter().zip(tb).zip(te).zip(tm) {
+        value += a * b - a.abs() * e;
+        size += a.abs() * m;
+    }
+    (total(values, value), total(sizes, size))
+}
+
 /// `min a·v` for `v` in the box `[l, u]`: `Σ a_i⁺ l_i + a_i⁻ u_i`.
 #[inline(always)]
 pub fn concretized<T: Scalar>(a: &[T], lower: &[T], upper: &[T]) -> T {
@@ -139,37 +161,44 @@ pub struct Lines<'a, T> {
     pub upper_slope: &'a [T],
     /// Offsets of the upper lines.
     pub upper_offset: &'a [T],
+    /// What the second sum of [`relax`] takes for a unit of each coefficient.
+    pub magnitude: &'a [T],
 }
 
 /// Replaces coefficients of activations by coefficients of pre-activations, after subtracting `shift` from each:
 ///
 /// ```text
-/// c_i = a_i − shift      a_i ← c_i⁺ α_i + c_i⁻ β_i      returns Σ c_i⁺ a₀_i + c_i⁻ b₀_i − radius |c_i|
+/// c_i = a_i − shift      a_i ← c_i⁺ α_i + c_i⁻ β_i      returns Σ c_i⁺ a₀_i + c_i⁻ b₀_i − radius |c_i|  and  Σ |c_i| m_i
 /// ```
 #[inline(always)]
-pub fn relax<T: Scalar>(a: &mut [T], shift: T, lines: Lines<'_, T>, radius: T) -> T {
-    let step = |a: &mut T, ls: T, lo: T, us: T, uo: T| {
+pub fn relax<T: Scalar>(a: &mut [T], shift: T, lines: Lines<'_, T>, radius: T) -> (T, T) {
+    let step = |a: &mut T, ls: T, lo: T, us: T, uo: T, m: T| {
         let c = *a - shift;
         let (p, n) = (positive(c), negative(c));
         *a = p * ls + n * us;
-        p * lo + n * uo - radius * (p - n)
+        (p * lo + n * uo - radius * (p - n), (p - n) * m)
     };
     let (a, ta) = a.as_chunks_mut::<LANES>();
     let (ls, tls) = lines.lower_slope.as_chunks::<LANES>();
     let (lo, tlo) = lines.lower_offset.as_chunks::<LANES>();
     let (us, tus) = lines.upper_slope.as_chunks::<LANES>();
     let (uo, tuo) = lines.upper_offset.as_chunks::<LANES>();
-    let mut lanes = [T::zero(); LANES];
-    for ((((a, ls), lo), us), uo) in a.iter_mut().zip(ls).zip(lo).zip(us).zip(uo) {
+    let (m, tm) = lines.magnitude.as_chunks::<LANES>();
+    let (mut constants, mut sizes) = ([T::zero(); LANES], [T::zero(); LANES]);
+    for (((((a, ls), lo), us), uo), m) in a.iter_mut().zip(ls).zip(lo).zip(us).zip(uo).zip(m) {
         for i in 0..LANES {
-            lanes[i] += step(&mut a[i], ls[i], lo[i], us[i], uo[i]);
+            let (constant, size) = step(&mut a[i], ls[i], lo[i], us[i], uo[i], m[i]);
+            constants[i] += constant;
+            sizes[i] += size;
         }
     }
-    let mut tail = T::zero();
-    for ((((a, &ls), &lo), &us), &uo) in ta.iter_mut().zip(tls).zip(tlo).zip(tus).zip(tuo) {
-        tail += step(a, ls, lo, us, uo);
+    let (mut constant, mut size) = (T::zero(), T::zero());
+    for (((((a, &ls), &lo), &us), &uo), &m) in ta.iter_mut().zip(tls).zip(tlo).zip(tus).zip(tuo).zip(tm) {
+        let (of_one, magnitude) = step(a, ls, lo, us, uo, m);
+        constant += of_one;
+        size += magnitude;
     }
-    total(lanes, tail)
+    (total(constants, constant), total(sizes, size))
 }
 
 /// `a_i ← a_i − g_i s_i`.
@@ -207,6 +236,9 @@ mod tests {
             assert!((vectorized!(|| concretized(&a, &l, &u)) - worst).abs() < TOLERANCE);
             let centre: Vec<f64> = l.iter().map(|l| l + 0.15).collect();
             assert!((centered(&a, &centre, &vec![0.15; n]) - worst).abs() < TOLERANCE);
+            let (value, size) = centered_sized(&a, &centre, &vec![0.15; n], &u);
+            assert!((value - worst).abs() < TOLERANCE);
+            assert!((size - (0..n).map(|i| a[i].abs() * u[i]).sum::<f64>()).abs() < TOLERANCE);
         }
     }
 
@@ -229,11 +261,13 @@ mod tests {
             lower_offset: &[-0.1, -0.2, -0.3],
             upper_slope: &[0.5, 0.75, 1.0],
             upper_offset: &[1.0, 2.0, 3.0],
+            magnitude: &[1.0, 10.0, 100.0],
         };
-        let offset = relax(&mut a, shift, lines, radius);
+        let (offset, size) = relax(&mut a, shift, lines, radius);
         assert_eq!(a, vec![0.0, -1.5 * 0.75, -0.25]);
         let expected = 1.5 * -0.1 - 1.5 * 2.0 - 0.25 * 3.0 - radius * (1.5 + 1.5 + 0.25);
         assert!((offset - expected).abs() < TOLERANCE);
+        assert!((size - (1.5 + 15.0 + 25.0)).abs() < TOLERANCE);
     }
 
     #[test]
@@ -242,8 +276,16 @@ mod tests {
         let mut a = ones;
         a[3] = f64::NAN;
         assert!(concretized(&a, &ones, &ones).is_nan());
-        let lines =
-            Lines { lower_slope: &ones, lower_offset: &ones, upper_slope: &ones, upper_offset: &ones };
-        assert!(relax(&mut a, 0.0, lines, 0.0).is_nan());
+        let (size, nan) = (&ones[..], centered_sized(&a, &ones, &ones, &ones));
+        assert!(nan.0.is_nan() && nan.1.is_nan());
+        let lines = Lines {
+            lower_slope: size,
+            lower_offset: size,
+            upper_slope: size,
+            upper_offset: size,
+            magnitude: size,
+        };
+        let (constant, size) = relax(&mut a, 0.0, lines, 0.0);
+        assert!(constant.is_nan() && size.is_nan());
     }
 }

@@ -1,7 +1,8 @@
 //! A network and a perturbation set in the precision of the engine, shared by all blocks of samples.
 
+use crate::kernels::rows::squares;
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
-use crate::network::{Activation, Conv, Gather, Layer, Network};
+use crate::network::{Activation, Affine as Affine64, Conv, Gather, Layer, Network, Read, largest_error};
 use crate::threat::{LayerSet, PerturbationSet};
 use std::sync::OnceLock;
 
@@ -71,12 +72,15 @@ pub struct Model<'n, T> {
     pub steps: Vec<Step<T>>,
     /// The same in f64, made when it is needed.
     in_f64: OnceLock<Vec<Step<f64>>>,
+    /// By node: ℓ2 norms of the rows of its weights in f64, made when they are needed.
+    lengths: Vec<OnceLock<Vec<f64>>>,
 }
 
 impl<'n, T: Scalar> Model<'n, T> {
     /// Casts `network`.
     pub fn new(network: &'n Network) -> Self {
-        Model { network, steps: cast(network), in_f64: OnceLock::new() }
+        let lengths = network.nodes().iter().map(|_| OnceLock::new()).collect();
+        Model { network, steps: cast(network), in_f64: OnceLock::new(), lengths }
     }
 
     /// Values of every node of the unperturbed network in f64, whatever the precision of the engine.
@@ -89,6 +93,26 @@ impl<'n, T: Scalar> Model<'n, T> {
         let steps = self.in_f64.get_or_init(|| cast(self.network));
         forward(self.network, steps, &mut values);
         values
+    }
+
+    /// ℓ2 norms of the rows of the affine node `index`, in f64.
+    pub(crate) fn lengths(&self, index: usize) -> &[f64] {
+        self.lengths[index].get_or_init(|| {
+            let layer = self.network.nodes()[index].layer.affine().expect("an affine node");
+            (0..layer.weight.rows()).map(|i| squares(layer.weight.row(i)).sqrt()).collect()
+        })
+    }
+
+    /// How far any output in f64 may be from that in real arithmetic, for values of all nodes of one sample: a first bound that
+    /// takes no products, and the one by the definition where the first is not below `enough`.
+    pub(crate) fn output_error(&self, values: &[&[f64]], enough: f64) -> f64 {
+        let by_norms =
+            |n: usize, own: &Affine64, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
+                let read = Read { weight: &own.weight, bias: &own.bias, window, values, errors };
+                read.by_norms(self.lengths(n))
+            };
+        let coarse = largest_error(self.network.errors(values, |_| true, by_norms, |_| false));
+        if coarse < enough { coarse } else { self.network.output_error(values, |_| None, |_| false) }
     }
 
     /// The first node that node `index` reads.

@@ -34,7 +34,7 @@ impl<T: Scalar> Prepared<'_, T> {
         let by_norms =
             |n: usize, own: &Affine, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
                 let read = Read { weight: &own.weight, bias: &own.bias, window, values, errors };
-                read.by_norms(self.lengths(n))
+                read.by_norms(self.model.lengths(n))
             };
         /// What the sum of a value and its error may lose of the error.
         const ENDS: f64 = 1.0 + 4.0 * f64::EPSILON;

@@ -64,7 +64,8 @@ fn clean_errors<T: Scalar>(block: &Block<'_, T>) -> Errors<T> {
         return largest;
     }
     let by_norms = |n: usize, own: &Affine, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
-        Read { weight: &own.weight, bias: &own.bias, window, values, errors }.by_norms(prepared.lengths(n))
+        Read { weight: &own.weight, bias: &own.bias, window, values, errors }
+            .by_norms(prepared.model.lengths(n))
     };
     for s in 0..samples {
         let values: Vec<Vec<f64>> =

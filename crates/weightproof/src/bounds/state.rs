@@ -21,7 +21,6 @@ pub struct Prepared<'m, T> {
     splits: Vec<OnceLock<Split<T>>>,
     absolute: Vec<OnceLock<Matrix<T>>>,
     norms: Vec<OnceLock<Norms<T>>>,
-    lengths: Vec<OnceLock<Vec<f64>>>,
 }
 
 /// Induced norms of an affine layer.
@@ -56,7 +55,6 @@ impl<'m, T: Scalar> Prepared<'m, T> {
             splits: (0..nodes).map(|_| OnceLock::new()).collect(),
             absolute: (0..nodes).map(|_| OnceLock::new()).collect(),
             norms: (0..nodes).map(|_| OnceLock::new()).collect(),
-            lengths: (0..nodes).map(|_| OnceLock::new()).collect(),
         }
     }
 
@@ -71,14 +69,6 @@ impl<'m, T: Scalar> Prepared<'m, T> {
         self.absolute[index].get_or_init(|| {
             let (weight, set) = (&self.model.affine(index).weight, &self.radii.layer(index).weight);
             Matrix::from_fn(weight.rows(), weight.cols(), |i, j| weight[(i, j)].abs() + set.box_radius(i, j))
-        })
-    }
-
-    /// ℓ2 norms of the rows of the affine node `index`, in f64.
-    pub(crate) fn lengths(&self, index: usize) -> &[f64] {
-        self.lengths[index].get_or_init(|| {
-            let layer = self.model.network.nodes()[index].layer.affine().expect("an affine node");
-            (0..layer.weight.rows()).map(|i| rows::squares(layer.weight.row(i)).sqrt()).collect()
         })
     }
 

@@ -12,4 +12,4 @@ pub use activation::Activation;
 pub(crate) use activation::FUNCTION_ROUNDING;
 pub use graph::{Network, NetworkBuilder, NetworkError, Node};
 pub use layer::{Affine, AveragePool, Conv, Gather, Layer, Scale};
-pub(crate) use rounding::Read;
+pub(crate) use rounding::{Read, largest_error};

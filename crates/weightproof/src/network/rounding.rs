@@ -99,7 +99,14 @@ impl Network {
             let mut found = match &node.layer {
                 Layer::Dense(own) => affine(index, own, None, read[0]),
                 Layer::Conv(conv) => affine(index, &conv.affine, Some(&conv.window), read[0]),
-                layer => layer.error(&read, values[index]),
+                layer @ (Layer::Input
+                | Layer::Scale(_)
+                | Layer::Activation(_)
+                | Layer::MaxPool(_)
+                | Layer::AveragePool(_)
+                | Layer::Add
+                | Layer::Gather(_)
+                | Layer::Reshape) => layer.error(&read, values[index]),
             };
             if adjusted(index) {
                 found.iter_mut().zip(values[index]).for_each(|(e, z)| *e = (*e + UNIT * z.abs()) * OF_BOUNDS);
@@ -124,11 +131,14 @@ impl Network {
                 let (weight, bias) = parameters(n).unwrap_or((&own.weight, &own.bias));
                 Read { weight, bias, window, values, errors }.by_weights()
             };
-        let mut errors = self.errors(values, |_| true, by_weights, adjusted);
-        let of_output = errors.pop().flatten().unwrap_or_default();
-        // NaN must stay.
-        of_output.into_iter().fold(0.0, |most, e| if e <= most { most } else { e })
+        largest_error(self.errors(values, |_| true, by_weights, adjusted))
     }
+}
+
+/// The largest error of the last node; NaN when one is NaN.
+pub(crate) fn largest_error(mut errors: Vec<Option<Vec<f64>>>) -> f64 {
+    let of_output = errors.pop().flatten().unwrap_or_default();
+    of_output.into_iter().fold(0.0, |most, e| if e <= most { most } else { e })
 }
 
 impl Layer {

@@ -3,7 +3,7 @@
 use super::super::interval::largest_magnitude;
 use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row};
-use crate::kernels::rows::{centered, squares, vectorized};
+use crate::kernels::rows::{centered, centered_sized, squares, vectorized};
 use crate::kernels::{Matrix, Scalar, product};
 use crate::model::Affine;
 use crate::property::SpecRow;
@@ -90,11 +90,20 @@ impl<T: Scalar> Backward<'_, T> {
         let input = self.block.prepared.model.input_of(node);
         let radii = self.block.prepared.radii.layer(node);
         let a = c.a;
+        let charged = self.states.sums(node).map(|sums| (sums, self.charged_part(node)));
         let factors: Vec<T> = vectorized!(|| {
-            (0..a.rows())
-                .map(|r| {
-                    offset.add(r, centered(a.row(r), bias, &radii.bias));
-                    radii.weight.factor(0, a.row(r))
+            rows.iter()
+                .enumerate()
+                .map(|(r, (s, _))| {
+                    let a = a.row(r);
+                    if let Some((sums, part)) = charged {
+                        let (value, size) = centered_sized(a, bias, &radii.bias, sums.terms.row(*s));
+                        offset.add(r, value);
+                        offset.charge(r, part * size + sums.underflow[*s]);
+                    } else {
+                        offset.add(r, centered(a, bias, &radii.bias));
+                    }
+                    radii.weight.factor(0, a)
                 })
                 .collect()
         });

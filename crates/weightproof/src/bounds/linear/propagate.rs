@@ -241,15 +241,25 @@ impl<'a, T: Scalar> Backward<'a, T> {
         self.charge_underflow(node, rows, offset);
     }
 
-    /// Charges rounding in the step from the coefficients `c` of `node` to those of what it reads.
+    /// Charges rounding in the step from the coefficients `c` of `node` to those of what it reads. Activations and dense layers
+    /// charge it where they pass over the coefficients anyway.
     fn charge_step(&self, c: &Coefficients<T>, node: usize, rows: &[Row], offset: &mut Offsets<T>) {
         let prepared = self.block.prepared;
-        if prepared.arithmetic.is_exact() {
+        let charged = match &prepared.model.steps[node] {
+            Step::Activation(_) => false,
+            Step::Affine(layer) => layer.window.is_some(),
+            Step::Input
+            | Step::Scale { .. }
+            | Step::MaxPool(_)
+            | Step::AveragePool { .. }
+            | Step::Add
+            | Step::Gather(_)
+            | Step::Reshape => true,
+        };
+        if prepared.arithmetic.is_exact() || !charged {
             return;
         }
-        let roundings = Roundings::of(self.block, node);
-        let shared = self.sharing == Sharing::Shared;
-        let part = prepared.arithmetic.gamma(if shared { roundings.shared } else { roundings.backward });
+        let part = self.charged_part(node);
         if let Some(sums) = self.states.sums(node) {
             vectorized!(|| {
                 for (r, (s, _)) in rows.iter().enumerate() {
@@ -257,20 +267,21 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 }
             });
         }
-        // The node where a pass starts may have no lines yet.
-        let is_nonlinear = prepared.model.network.nodes()[node].layer.is_nonlinear();
-        let Some(relaxed) = is_nonlinear.then(|| self.relaxed(node)).flatten() else { return };
-        vectorized!(|| {
-            for (r, (s, _)) in rows.iter().enumerate() {
-                let magnitude = relaxed.magnitude(*s);
-                let mut sum = weighted_l1(c.a.row(r), magnitude);
-                if let Some(pending) = &c.pending {
-                    sum += pending.g[r] * l1(magnitude);
-                }
-                offset.charge(r, part * sum);
-            }
-        });
-        self.charge_underflow(node, rows, offset);
+        if let Step::MaxPool(_) = &prepared.model.steps[node] {
+            let Some(Relaxed::Maximum(maximum)) = self.relaxed(node) else {
+                unreachable!("maxima before the start are relaxed")
+            };
+            let sum = |r: usize| weighted_l1(c.a.row(r), maximum.magnitude(rows[r].0));
+            vectorized!(|| (0..rows.len()).for_each(|r| offset.charge(r, part * sum(r))));
+            self.charge_underflow(node, rows, offset);
+        }
+    }
+
+    /// What part of the magnitudes of its terms a step through `node` is charged.
+    pub(super) fn charged_part(&self, node: usize) -> T {
+        let roundings = Roundings::of(self.block, node);
+        let shared = self.sharing == Sharing::Shared;
+        self.block.prepared.arithmetic.gamma(if shared { roundings.shared } else { roundings.backward })
     }
 
     /// Charges underflow in products with coefficients of `node` and with those of what it reads.
@@ -344,6 +355,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
             unreachable!("activations before the start are relaxed")
         };
         let radius = self.block.prepared.radii.activation();
+        let part = self.block.prepared.arithmetic.gamma(Roundings::of(self.block, node).backward);
         let plain = c.pending.as_ref().filter(|p| self.absolute_lines(p.node).is_none());
         let shifts = plain.map(|p| p.g.clone());
         if shifts.is_some() {
@@ -357,9 +369,12 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 if let Some(slopes) = slopes {
                     lines.lower_slope = slopes.row(r);
                 }
-                offset.add(r, relax(c.a.row_mut(r), shift, lines, radius));
+                let (constant, size) = relax(c.a.row_mut(r), shift, lines, radius);
+                offset.add(r, constant);
+                offset.charge(r, part * size);
             }
         });
+        self.charge_underflow(node, rows, offset);
         c
     }
 

@@ -52,16 +52,6 @@ impl<T: Scalar> Relaxed<T> {
     }
 }
 
-impl<T: Scalar> Relaxed<T> {
-    /// For each element of sample `s` what rounding is a part of, for a unit of its coefficient.
-    pub fn magnitude(&self, s: usize) -> &[T] {
-        match self {
-            Relaxed::Activation(relaxation) => relaxation.magnitude(s),
-            Relaxed::Maximum(relaxation) => relaxation.magnitude(s),
-        }
-    }
-}
-
 /// Lines of all neurons of one activation node, for a block of samples.
 #[derive(Clone, Debug)]
 pub struct Relaxation<T> {
@@ -129,12 +119,8 @@ impl<T: Scalar> Relaxation<T> {
             lower_offset: self.lower_offset.row(s),
             upper_slope: self.upper_slope.row(s),
             upper_offset: self.upper_offset.row(s),
+            magnitude: self.magnitude.row(s),
         }
-    }
-
-    /// For each element of sample `s` what rounding is a part of, for a unit of its coefficient.
-    pub fn magnitude(&self, s: usize) -> &[T] {
-        self.magnitude.row(s)
     }
 }
 
