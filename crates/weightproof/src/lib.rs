@@ -32,7 +32,8 @@
 //! let proved = weightproof::certify(&network, samples, &set, linear.clone())?;
 //! // (1 − r)(1 − r) − (1 − r) r is the worst margin for r ≤ 1/2.
 //! assert_eq!(proved[0].verdict, Verdict::Verified);
-//! assert!((proved[0].margin_lower - 0.7 * 0.4).abs() < 1e-6);
+//! // The bound holds in floating point: it is never above that, and hardly below.
+//! assert!(proved[0].margin_lower <= 0.7 * 0.4 && proved[0].margin_lower > 0.7 * 0.4 - 1e-4);
 //!
 //! let gradient = AttackOptions::new(AttackKind::NeuronSpace, Property::Label);
 //! let broken = weightproof::attack(&network, samples, &set.scaled(2.0), gradient.clone())?;

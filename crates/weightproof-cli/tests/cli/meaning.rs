@@ -103,7 +103,7 @@ fn networks_in_float64_are_evaluated_in_it() {
 /// Eight layers of 1e-6 and eight of 1e6, whose products leave f32; and weights of 2^28 that cancel. Both have an unperturbed margin
 /// of −5, and f32 proves a positive one.
 #[test]
-fn bounds_that_the_network_in_f64_contradicts_prove_nothing() {
+fn nothing_is_proved_about_a_class_that_is_not_the_networks() {
     for (model, data, set) in [
         ("under8.onnx", "under8.npz", ["--threat", "relative", "--radius", "0.01"]),
         ("cancel_4096_28.onnx", "ones_4096.npz", ["--threat", "absolute", "--radius", "1e-9"]),
@@ -113,11 +113,10 @@ fn bounds_that_the_network_in_f64_contradicts_prove_nothing() {
             let some =
                 ["certify", &model, &data, "--property", "prediction", "--method", method, "--format", "csv"];
             let found = Run::new(some.iter().chain(&set).copied()).output();
-            assert_eq!(found.code, Some(1), "{method} {found:?}");
-            assert!(
-                column(&found.stdout, "verdict").iter().all(|verdict| verdict != "verified"),
-                "{method} {found:?}"
-            );
+            let verdicts = column(&found.stdout, "verdict");
+            let classes = column(&found.stdout, "predicted");
+            let is_true = |(verdict, class): (&String, &String)| verdict != "verified" || class == "1";
+            assert!(!verdicts.is_empty() && verdicts.iter().zip(&classes).all(is_true), "{method} {found:?}");
         }
     }
 }
@@ -127,5 +126,6 @@ fn bounds_that_the_network_in_f64_contradicts_prove_nothing() {
 fn values_beyond_f32_are_not_falsified() {
     let (model, data) = (network("of.onnx"), network("of.npz"));
     let found = Run::new(["certify", &model, &data, "--radius", "0.1", "--format", "csv"]).output();
-    assert!(column(&found.stdout, "verdict").iter().all(|verdict| verdict == "unknown"), "{found:?}");
+    let verdicts = column(&found.stdout, "verdict");
+    assert!(!verdicts.is_empty() && verdicts.iter().all(|verdict| verdict != "falsified"), "{found:?}");
 }
