@@ -64,7 +64,8 @@ pub fn run<F: Feed, W: Watch>(
         return Err(RunError::setting("journal", "an attack on each sample by itself", attack.name));
     }
     let folder = WitnessFolder::asked(kept.witness, identity)?;
-    let store = Store::open(kept.journal, identity)?;
+    let mut store = Store::open(kept.journal, identity)?;
+    store.require(folder.as_ref(), |record: &AttackRecord| record.witness.as_deref());
     let (records, done) = match attack.kind {
         AttackKind::Universal => universal(session, &mut run, sets, &options, folder.as_ref())?,
         AttackKind::NeuronSpace | AttackKind::WeightSpace | AttackKind::Random(_) => {

@@ -101,7 +101,8 @@ pub fn run<F: Feed, W: Watch>(
         identity(session, &method)
     };
     let folder = WitnessFolder::asked(config.witness.as_deref(), identity)?;
-    let store = Store::open(config.journal.as_deref(), identity)?;
+    let mut store = Store::open(config.journal.as_deref(), identity)?;
+    store.require(folder.as_ref(), |record: &ExactRecord| record.witness.as_deref());
     let classes = session.classes();
     let Session { network, feed, stop, .. } = session;
     let oracle = config.oracle.map(|kind| oracle(kind, network, sets, &options)).transpose()?;

@@ -5,6 +5,7 @@ use crate::entry::Entry;
 use crate::feed::Feed;
 use crate::journal::{Journal, Settled};
 use crate::session::Session;
+use crate::witness::WitnessFolder;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -30,6 +31,12 @@ impl<R: Entry> Store<R> {
         let Some(path) = journal else { return Ok(Store { settled: Settled::new(), journal: None }) };
         let (settled, journal) = Journal::open(path, &identity()?)?;
         Ok(Store { settled, journal: Some(Mutex::new(journal)) })
+    }
+
+    /// Forgets the samples whose witness, the file that `witness` names, is no longer in the folder: they are solved again.
+    pub fn require(&mut self, folder: Option<&WitnessFolder>, witness: impl Fn(&R) -> Option<&str>) {
+        let Some(folder) = folder else { return };
+        self.settled.retain(|_, record| witness(record).is_none_or(|name| folder.has(name)));
     }
 
     /// What the journal has about sample `s` of a batch for set `k`. A sample with another label is another sample.

@@ -166,6 +166,24 @@ fn a_folder_has_the_witnesses_of_one_run() {
     assert_eq!(names(), before);
 }
 
+#[test]
+fn a_witness_that_is_gone_is_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = ["--journal", "journal", "--witness", "w", "--radius", "0.002"];
+    let attack = ["attack", "--offset", "36", "--samples", "4", "--steps", "20"];
+    for args in [&FEW[..], &attack] {
+        let run = Run::new(args.iter().chain(&journal).copied()).within(folder.path());
+        let witness = folder.path().join("w/sample-38.safetensors");
+        assert_eq!(run.output().code, Some(1));
+        let bytes = fs::read(&witness).unwrap();
+        fs::remove_file(&witness).unwrap();
+        assert_eq!(run.output().code, Some(1));
+        assert_eq!(fs::read(&witness).unwrap().len(), bytes.len());
+        fs::remove_file(folder.path().join("journal")).unwrap();
+        fs::remove_dir_all(folder.path().join("w")).unwrap();
+    }
+}
+
 /// A run over two radii with a journal in `folder`; the report without what differs between runs.
 fn journalled(folder: &Path, more: &[&str]) -> Value {
     let some = ["--radius", "0.0005,0.001", "--format", "json", "--batch", "3", "--journal", "journal"];
