@@ -63,7 +63,6 @@ def test_settings(mnist: Example) -> None:
         (wp.SettingError, "method: expected one of norm-product", {"method": "magic"}),
         (wp.SettingError, "intermediate: expected the method linear", {"method": "interval", "intermediate": "linear"}),
         (wp.SettingError, "time_limit: expected the method exact, found linear", {"time_limit": 1.0}),
-        (wp.SettingError, "journal: expected the method exact, found linear", {"journal": "j"}),
         (wp.SettingError, "witness: expected the method exact, found linear", {"witness": "w"}),
         (wp.SettingError, "oracle: expected the method exact, found linear", {"oracle": "milp"}),
         (wp.SettingError, "oracle: expected milp, found luck", {"oracle": "luck", "method": "exact"}),
@@ -91,6 +90,16 @@ def test_settings(mnist: Example) -> None:
     fails(wp.SettingError, "width: expected a number from", network, data, ask=wp.radius, width=5)
     fails(wp.SettingError, "no_attack", network, data, ask=wp.radius, attack=None, method="exact")
     fails(wp.SettingError, "step_size: expected the attack universal", network, data, ask=wp.attack, radius=0.1, step_size=0.1)
+    fails(
+        wp.SettingError,
+        "journal: expected an attack on each sample by itself, found universal",
+        network,
+        data,
+        ask=wp.attack,
+        radius=0.1,
+        attack="universal",
+        journal="j",
+    )
     fails(wp.Error, "attack", network, data, ask=wp.attack, radius=0.1, attack="magic")
     fails(wp.SettingError, "steps: expected an integer", network, data, ask=wp.attack, radius=0.1, steps=0)
     with pytest.raises(TypeError, match="network: expected a weightproof.Network"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -33,6 +35,7 @@ CALLS = {
     "attack": "wp.attack(network, x, y, radius=0.002, steps=1000)",
     "certify": "wp.certify(network, x, y, radius=0.002, method='optimized')",
     "exact": "wp.certify(network, x, y, radius=0.0025, method='exact')",
+    "journal": "wp.certify(network, x[:5000], y[:5000], radius=0.002, method='optimized', journal=sys.argv[1])",
     "radius": "wp.radius(network, x, y, steps=1000)",
     "progress": "wp.attack(network, x, y, radius=0.002, steps=1000, progress=lambda done, total: None)",
 }
@@ -40,12 +43,17 @@ CALLS = {
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of Windows differ")
 @pytest.mark.parametrize("call", CALLS)
-def test_keyboard_interrupt(call: str) -> None:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(call=CALLS[call])], stdout=subprocess.PIPE, text=True)
+def test_keyboard_interrupt(call: str, tmp_path: pathlib.Path) -> None:
+    journal = tmp_path / "run.jsonl"
+    program = [sys.executable, "-c", PROGRAM.format(call=CALLS[call]), str(journal)]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "ready\n"
         time.sleep(1.0)
+        while call == "journal" and (not journal.exists() or journal.read_text().count("\n") < 2):
+            assert process.poll() is None, "the run ended"
+            time.sleep(0.02)
         start = time.perf_counter()
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
@@ -53,6 +61,10 @@ def test_keyboard_interrupt(call: str) -> None:
         assert time.perf_counter() - start < 10
         process.stdout.read()
         assert process.wait(60) == 7
+        if call == "journal":
+            # What was done is kept, and whole.
+            lines = journal.read_text().splitlines()
+            assert 1 < len(lines) < 5000 and all(json.loads(line) for line in lines)
     finally:
         process.kill()
         process.wait()

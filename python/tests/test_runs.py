@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import threading
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,6 +248,31 @@ def test_exact_runs_keep_a_journal(mnist: Example, tmp_path: pathlib.Path) -> No
         wp.certify(network, x * 0.5, y, radius=[0.0005, 0.001], method="exact", journal=journal)
     with pytest.raises(wp.Error, match="found that of another: seed"):
         ask(seed=3)
+
+
+@pytest.mark.parametrize(
+    ("ask", "settings"),
+    [
+        (wp.certify, {"radius": [0.0005, 0.001]}),
+        (wp.certify, {"radius": 0.001, "method": "interval", "batch": 7}),
+        (wp.attack, {"radius": 0.002, "steps": 3, "restarts": 1, "batch": 8}),
+        (wp.radius, {"width": 0.2, "steps": 3, "restarts": 1, "batch": 8}),
+    ],
+)
+def test_every_run_goes_on(ask: Any, settings: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    """A part of a journal and the rest of the work give the JSON of one run."""
+    network, data = wp.examples.mnist(samples=20, offset=36)
+    journal = tmp_path / "run.jsonl"
+    whole = ask(network, data, **settings).to_dict()
+    assert ask(network, data, **settings, journal=journal).to_dict() | {"environment": None} == whole | {"environment": None}
+    lines = journal.read_text().splitlines(keepends=True)
+    for kept in (1, 13, len(lines)):
+        journal.write_text("".join(lines[:kept]) + '{"set":0')
+        resumed = ask(network, data, **settings, journal=journal).to_dict()
+        assert resumed | {"environment": None} == whole | {"environment": None}
+        assert sorted(journal.read_text().splitlines(keepends=True)) == sorted(lines)
+    with pytest.raises(wp.Error, match="found that of another: seed"):
+        ask(network, data, **settings, journal=journal, seed=5)
 
 
 def test_witnesses_are_files(mnist: Example, tmp_path: pathlib.Path) -> None:

@@ -78,8 +78,8 @@ def certify(
         max_nodes: For ``exact``, most domains bounded for each sample at each radius.
         max_memory: For ``exact``, most bytes of open domains (4 GiB by default).
         gap: For ``exact``, close the smallest margin to this width instead of stopping at its sign.
-        journal: For ``exact``, a file that keeps each sample as soon as it is settled. A call that was interrupted goes on from it
-            when it is made again; samples that hit a limit are tried again. The command line reads and writes the same journals.
+        journal: A file that keeps each sample as soon as it is settled. A call that was interrupted goes on from it when it is made
+            again; samples that hit a limit are tried again. The command line reads and writes the same journals.
         witness: For ``exact``, a folder for the weights that break samples: one .safetensors file for each falsified sample, whose
             name is in the result's column ``witness``.
         oracle: For ``exact``, ``milp``: HiGHS settles every sample a second time, and columns ``oracle`` and ``oracle_seconds`` say
@@ -126,6 +126,7 @@ def attack(
     steps: int = 100,
     restarts: int = 4,
     step_size: float | None = None,
+    journal: str | os.PathLike[str] | None = None,
     witness: str | os.PathLike[str] | None = None,
     property: str | None = None,
     tolerance: float | None = None,
@@ -148,6 +149,7 @@ def attack(
         steps: Steps of the search.
         restarts: Starts of the search, or draws of a random attack.
         step_size: Length of a step of the universal attack, a fraction of the radius.
+        journal: As in :func:`certify`; not for ``universal``, whose one change needs all samples.
         witness: A folder for the weights that break samples: one .safetensors file for each broken sample, whose name is in the
             result's column ``witness``, or one for the universal attack.
 
@@ -160,7 +162,8 @@ def attack(
     settings = shared_settings(
         threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
     )
-    settings |= _search(attack, steps, restarts, step_size) | {"witness": _check.path(witness)}
+    settings |= _search(attack, steps, restarts, step_size) 
+    settings |= {"journal": _check.path(journal), "witness": _check.path(witness)}
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
 
@@ -186,6 +189,7 @@ def radius(
     time_limit_total: float | None = None,
     max_nodes: int | None = None,
     max_memory: int | None = None,
+    journal: str | os.PathLike[str] | None = None,
     precision: str | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -218,6 +222,7 @@ def radius(
         method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, None
     )
     settings |= {"width": _check.number("width", width, "positive"), "by_layer": bool(by_layer)}
+    settings |= {"journal": _check.path(journal)}
     if attack is not None:
         settings |= _search(attack, steps, restarts, None)
     return _run(_weightproof.radius, "radius", network, x, y, settings, progress)

@@ -85,6 +85,8 @@ pub struct CertifyArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
+    pub journal: JournalArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -109,6 +111,8 @@ pub struct AttackArgs {
     pub step_size: Option<String>,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub journal: JournalArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -147,6 +151,8 @@ pub struct RadiusArgs {
     pub no_attack: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub journal: JournalArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -317,9 +323,6 @@ pub struct ExactArgs {
     /// Folder for witnesses: one .safetensors file for each falsified sample
     #[arg(long, value_name = "FOLDER")]
     pub witness: Option<PathBuf>,
-    /// File that keeps each sample as soon as it is settled; a run that was killed goes on from it
-    #[arg(long, value_name = "FILE")]
-    pub journal: Option<PathBuf>,
     /// Settle every sample a second time by this solver, and compare
     #[arg(long, value_name = "SOLVER")]
     pub oracle: Option<OracleArg>,
@@ -345,6 +348,15 @@ pub struct EngineArgs {
     /// Floating-point type [default: f32, or f64 where the network is in float64]
     #[arg(long, value_name = "TYPE")]
     pub precision: Option<PrecisionArg>,
+}
+
+/// What lets a run that was killed go on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct JournalArgs {
+    /// File that keeps samples as they are settled; a run that was killed goes on from it
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
 }
 
 /// Where results go.

@@ -3,9 +3,9 @@
 pub use weightproof_run::config::*;
 
 use crate::args::{
-    BatchNormArg, DataArgs, EngineArgs, ExactArgs, GuaranteeArg, HeaderArg, IntermediateArg, LayoutArg,
-    LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs,
-    SplitArg,
+    BatchNormArg, DataArgs, EngineArgs, ExactArgs, GuaranteeArg, HeaderArg, IntermediateArg, JournalArgs,
+    LayoutArg, LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs,
+    SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};
@@ -111,14 +111,14 @@ pub fn limits(args: &LimitArgs, method: &MethodConfig) -> Result<BudgetReport, F
 }
 
 /// What complete verification is asked for; an error when another method has any of its arguments.
-pub fn exact(args: &ExactArgs, method: MethodConfig) -> Result<ExactConfig, Failure> {
+pub fn exact(args: &ExactArgs, method: MethodConfig, journal: &JournalArgs) -> Result<ExactConfig, Failure> {
     let limits = limits(&args.limits, &method)?;
     method.only_exact(&[("gap", args.gap.is_some())])?;
     let gap = args.gap.as_ref().map(|t| number::one("gap", t, Range::Positive)).transpose()?;
     let config = ExactConfig {
         method,
         budget: BudgetReport { gap, ..limits },
-        journal: args.journal.clone(),
+        journal: journal.journal.clone(),
         witness: args.witness.clone(),
         oracle: args.oracle.map(|OracleArg::Milp| OracleKind::Milp),
     };

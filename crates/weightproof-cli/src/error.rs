@@ -122,6 +122,7 @@ fn hint(name: &str, error: &RunError) -> Option<String> {
         (_, RunError::Setting { expected, .. }) if expected == "the method exact" => {
             Some(format!("--method exact, or leave out --{name}"))
         }
+        ("journal", _) => Some("leave out --journal: the one perturbation needs all samples".into()),
         ("oracle", _) => Some("leave out --oracle".into()),
         _ => None,
     }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use weightproof::stop::Stop;
 use weightproof_measure::Effort;
 use weightproof_report::DataReport;
+use weightproof_run::attack::Kept;
 use weightproof_run::config::{DataConfig, ModelConfig};
 use weightproof_run::exact::ExactConfig;
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
@@ -235,7 +236,7 @@ pub fn certify(
             return Ok(Report::exact(report));
         }
         let run = starter.start(session, certificates::BATCH)?;
-        certificates::run(session, &sets, &exact.method, run).map(Report::certify)
+        certificates::run(session, &sets, &exact.method, exact.journal.as_deref(), run).map(Report::certify)
     })
 }
 
@@ -245,6 +246,7 @@ struct AttackSettings {
     shared: Shared,
     #[serde(flatten)]
     attack: Attack,
+    journal: Option<PathBuf>,
     witness: Option<PathBuf>,
 }
 
@@ -260,13 +262,14 @@ pub fn attack(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let AttackSettings { shared, attack, witness } = settings::parse(settings)?;
+    let AttackSettings { shared, attack, journal, witness } = settings::parse(settings)?;
     let attack = attack.config().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
         let run = starter.start(session, attacks::batch(&attack))?;
-        attacks::run(session, &sets, &attack, witness.as_deref(), run).map(Report::attack)
+        let kept = Kept { journal: journal.as_deref(), witness: witness.as_deref() };
+        attacks::run(session, &sets, &attack, kept, run).map(Report::attack)
     })
 }
 
@@ -280,6 +283,7 @@ struct RadiusSettings {
     attack: Option<Attack>,
     width: f64,
     by_layer: bool,
+    journal: Option<PathBuf>,
 }
 
 /// Searches radii of samples.
@@ -294,14 +298,14 @@ pub fn radius(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let RadiusSettings { shared, method, attack, width, by_layer } = settings::parse(settings)?;
+    let RadiusSettings { shared, method, attack, width, by_layer, journal } = settings::parse(settings)?;
     let (method, budget) = method.config().map_err(raise)?;
     let attack = attack.map(|attack| attack.config()).transpose().map_err(raise)?;
     let config = RadiusConfig::new(method, budget, width, attack).map_err(raise)?.by_layer(by_layer);
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let run = starter.start(session, radii::BATCH)?;
-        Ok(match radii::run(session, &config, run)? {
+        Ok(match radii::run(session, &config, journal.as_deref(), run)? {
             RadiusRun::Bound(report) => Report::radius(report),
             RadiusRun::Exact(report) => Report::exact_radius(report),
         })

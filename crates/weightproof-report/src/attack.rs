@@ -6,12 +6,12 @@ use crate::certify::{
 use crate::column::{Cell, Column};
 use crate::number::{percent, percent_or_dash, value};
 use crate::report::{ListSide, Record};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use weightproof::attack::SampleAttack;
 use weightproof::verdict::{Reason, Verdict};
 
 /// What an attack found for one sample.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AttackRecord {
     /// Index in the data set.
     pub index: usize,

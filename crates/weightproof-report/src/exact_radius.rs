@@ -4,12 +4,12 @@ use crate::certify::reason;
 use crate::column::{Cell, Column};
 use crate::radius::{RadiusRecord, RadiusSummary};
 use crate::report::{ListSide, Record};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use weightproof::radius::SampleRadius;
 use weightproof::verdict::Reason;
 
 /// Radii of one sample, neighbours unless there is a reason.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExactRadiusRecord {
     /// The radii.
     #[serde(flatten)]

@@ -5,11 +5,11 @@ use crate::column::{Cell, Column};
 use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use weightproof::radius::SampleRadius;
 
 /// Radii of one sample.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RadiusRecord {
     /// Index in the data set.
     pub index: usize,
@@ -24,10 +24,10 @@ pub struct RadiusRecord {
     /// Smallest radius at which the attack broke the property; `null` when no attack ran or none succeeded.
     pub attacked_radius: Option<f64>,
     /// The same with one layer perturbed, in the order of [`RadiusSummary::layers`]; empty when that was not asked for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layer_certified_radius: Vec<f64>,
     /// As `attacked_radius`, for each layer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layer_attacked_radius: Vec<Option<f64>>,
 }
 

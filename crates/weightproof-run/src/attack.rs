@@ -5,7 +5,7 @@ use crate::config::{AttackConfig, Config};
 use crate::feed::Feed;
 use crate::run::{BatchSize, Done, Run, Watch};
 use crate::session::Session;
-use crate::store::identity;
+use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
 use crate::witness::{Broken, WitnessFolder, prefix};
 use serde::Serialize;
@@ -35,25 +35,41 @@ pub fn batch(attack: &AttackConfig) -> BatchSize {
     }
 }
 
-/// Attacks every sample within every set; `witness` is a folder for what breaks samples.
+/// Where an attack keeps what it finds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kept<'a> {
+    /// A file that keeps what is found for each sample; not for the attack universal, whose one perturbation needs all samples.
+    pub journal: Option<&'a Path>,
+    /// A folder for what breaks samples.
+    pub witness: Option<&'a Path>,
+}
+
+/// Attacks every sample within every set.
 ///
 /// # Errors
-/// Those of the feed and of the front end; a witness that cannot be written.
+/// Those of the feed and of the front end; a journal or a witness that fails, a journal for the attack universal.
 pub fn run<F: Feed, W: Watch>(
     session: &mut Session<F>,
     sets: &[SetAt],
     attack: &AttackConfig,
-    witness: Option<&Path>,
+    kept: Kept<'_>,
     mut run: Run<W>,
 ) -> Result<Report<AttackRecord>, RunError> {
     let options = options(session, attack);
-    let folder = WitnessFolder::asked(witness, || {
-        identity(session, &json!({ "command": "attack", "attack": attack }))
-    })?;
+    let identity = || {
+        let witness = kept.witness.map(|folder| folder.to_string_lossy());
+        identity(session, &json!({ "command": "attack", "attack": attack, "witness": witness }))
+    };
+    if kept.journal.is_some() && attack.kind == AttackKind::Universal {
+        return Err(RunError::setting("journal", "an attack on each sample by itself", attack.name));
+    }
+    let folder = WitnessFolder::asked(kept.witness, identity)?;
+    let mut store = Store::open(kept.journal, identity)?;
+    store.require(folder.as_ref(), |record: &AttackRecord| record.witness.as_deref());
     let (records, done) = match attack.kind {
         AttackKind::Universal => universal(session, &mut run, sets, &options, folder.as_ref())?,
         AttackKind::NeuronSpace | AttackKind::WeightSpace | AttackKind::Random(_) => {
-            by_sample(session, &mut run, sets, &options, folder.as_ref())?
+            by_sample(session, &mut run, sets, &options, (&store, folder.as_ref()))?
         }
     };
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
@@ -70,41 +86,36 @@ pub fn run<F: Feed, W: Watch>(
 /// Records for each set, and how many samples there were.
 type Found = (Vec<Vec<AttackRecord>>, Done);
 
-/// Attacks every sample as it is read.
+/// Attacks every sample as it is read, but those in the store.
 fn by_sample<F: Feed, W: Watch>(
     session: &mut Session<F>,
     run: &mut Run<W>,
     sets: &[SetAt],
     options: &AttackOptions,
-    folder: Option<&WitnessFolder>,
+    (store, folder): (&Store<AttackRecord>, Option<&WitnessFolder>),
 ) -> Result<Found, RunError> {
     let classes = session.classes();
     let Session { network, feed, .. } = session;
     let attackers: Vec<Attacker<'_>> =
         sets.iter().map(|at| Attacker::new(network, &at.set, options.clone())).collect();
-    let mut records: Vec<Vec<AttackRecord>> = vec![Vec::new(); sets.len()];
-    let done = run.over(
+    let records = |k: usize, batch: Samples<'_>, found: &[SampleAttack]| {
+        let files = match folder {
+            None => vec![None; found.len()],
+            Some(folder) => write_witnesses(folder, (sets, k), (network, &attackers[k]), batch, found)?,
+        };
+        let record = |(found, file): (&SampleAttack, Option<String>)| AttackRecord {
+            witness: file.map(String::into_boxed_str),
+            ..AttackRecord::from(found)
+        };
+        Ok(found.iter().zip(files).map(record).collect())
+    };
+    run.settle(
         feed,
         classes,
+        (store, sets.len()),
         |batch| Ok(attackers.iter().map(|a| a.attack(batch)).collect::<Vec<_>>()),
-        |batch, found| {
-            for (k, found) in found.iter().enumerate() {
-                let files = match folder {
-                    None => vec![None; found.len()],
-                    Some(folder) => {
-                        write_witnesses(folder, (sets, k), (network, &attackers[k]), batch, found)?
-                    }
-                };
-                let record = |(found, file): (&SampleAttack, Option<String>)| AttackRecord {
-                    witness: file.map(String::into_boxed_str),
-                    ..AttackRecord::from(found)
-                };
-                records[k].extend(found.iter().zip(files).map(record));
-            }
-            Ok::<_, RunError>(())
-        },
-    )?;
-    Ok((records, done))
+        |batch, found| found.iter().enumerate().map(|(k, found)| records(k, batch, found)).collect(),
+    )
 }
 
 /// Trains one perturbation for each set over as many passes as the steps need, then looks what it does to every sample.
@@ -128,7 +139,7 @@ fn universal<F: Feed, W: Watch>(
                 attacks.iter_mut().for_each(|attack| {
                     attack.observe(batch);
                 });
-                Ok::<_, RunError>(())
+                Ok(())
             },
             |_, ()| Ok(()),
         )?;
@@ -147,7 +158,7 @@ fn universal<F: Feed, W: Watch>(
         |_, found| {
             let pairs = records.iter_mut().zip(&found);
             pairs.for_each(|(records, found)| records.extend(found.iter().map(AttackRecord::from)));
-            Ok::<_, RunError>(())
+            Ok(())
         },
     )?;
     for (k, (attack, records)) in attacks.iter().zip(&records).enumerate() {

@@ -5,8 +5,11 @@ use crate::config::{Config, MethodConfig};
 use crate::feed::Feed;
 use crate::run::{BatchSize, Run, Watch};
 use crate::session::Session;
+use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
 use serde::Serialize;
+use serde_json::json;
+use std::path::Path;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof_report::{CertifyRecord, CertifySummary, MethodReport, Report, RunResult};
 
@@ -21,33 +24,31 @@ struct Settings<'a> {
     method: &'a MethodConfig,
 }
 
-/// Certifies every sample against every set by a bound method.
+/// Certifies every sample against every set by a bound method; a `journal` keeps what is certified.
 ///
 /// # Errors
-/// Those of the feed and of the front end.
+/// Those of the feed and of the front end; a journal that fails.
 pub fn run<F: Feed, W: Watch>(
     session: &mut Session<F>,
     sets: &[SetAt],
     method: &MethodConfig,
+    journal: Option<&Path>,
     mut run: Run<W>,
 ) -> Result<Report<CertifyRecord>, RunError> {
     let options = options(session, method);
+    let store =
+        Store::open(journal, || identity(session, &json!({ "command": "certify", "method": method })))?;
     let all: Vec<_> = sets.iter().map(|at| at.set.clone()).collect();
     let classes = session.classes();
     let Session { network, feed, .. } = session;
     let certifier = Certifier::new(network, &all, options);
     let certifier = certifier.map_err(|error| RunError::misfit(error.to_string()))?;
-    let mut records: Vec<Vec<CertifyRecord>> = vec![Vec::new(); sets.len()];
-    let done = run.over(
+    let (records, done) = run.settle(
         feed,
         classes,
+        (&store, sets.len()),
         |batch| Ok(certifier.certify(batch)),
-        |_, certificates| {
-            for (records, certificates) in records.iter_mut().zip(certificates) {
-                records.extend(certificates.iter().map(CertifyRecord::from));
-            }
-            Ok::<_, RunError>(())
-        },
+        |_, found| Ok(found.iter().map(|found| found.iter().map(CertifyRecord::from).collect()).collect()),
     )?;
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method };

@@ -4,7 +4,6 @@ use crate::RunError;
 use crate::certify;
 use crate::config::{Config, MethodConfig, check_budget};
 use crate::feed::Feed;
-use crate::journal;
 use crate::oracle::{Oracle, OracleKind, oracle};
 use crate::run::{BatchSize, Done, MOST_BATCH, Run, Watch};
 use crate::session::Session;
@@ -51,11 +50,7 @@ impl ExactConfig {
     /// The first setting that was given.
     pub fn check(&self) -> Result<(), RunError> {
         check_budget(&self.budget, &self.method)?;
-        self.method.only_exact(&[
-            ("witness", self.witness.is_some()),
-            ("journal", self.journal.is_some()),
-            ("oracle", self.oracle.is_some()),
-        ])
+        self.method.only_exact(&[("witness", self.witness.is_some()), ("oracle", self.oracle.is_some())])
     }
 }
 
@@ -100,13 +95,15 @@ pub fn run<F: Feed, W: Watch>(
         let AttackOptions { steps, restarts, .. } = options.attack;
         let witness = config.witness.as_ref().map(|folder| folder.to_string_lossy());
         let (gap, oracle) = (options.gap, config.oracle.is_some());
+        let guarantee = options.certify.guarantee;
         let method = json!({
-            "command": "certify", "method": EXACT.name, "attack": [steps, restarts], "gap": gap, "witness": witness, "oracle": oracle
+            "command": "certify", "method": EXACT.name, "guarantee": guarantee, "attack": [steps, restarts], "gap": gap, "witness": witness, "oracle": oracle
         });
         identity(session, &method)
     };
     let folder = WitnessFolder::asked(config.witness.as_deref(), identity)?;
-    let store = Store::open(config.journal.as_deref(), identity)?;
+    let mut store = Store::open(config.journal.as_deref(), identity)?;
+    store.require(folder.as_ref(), |record: &ExactRecord| record.witness.as_deref());
     let classes = session.classes();
     let Session { network, feed, stop, .. } = session;
     let oracle = config.oracle.map(|kind| oracle(kind, network, sets, &options)).transpose()?;
@@ -117,7 +114,7 @@ pub fn run<F: Feed, W: Watch>(
     let done = run.over(
         feed,
         classes,
-        |batch| (0..sets.len()).map(|k| solver.solve(k, batch)).collect::<Result<Vec<_>, RunError>>(),
+        |batch| (0..sets.len()).map(|k| solver.solve(k, batch)).collect::<Result<Vec<_>, _>>(),
         |_, found| {
             records.iter_mut().zip(found).for_each(|(records, found)| records.extend(found));
             Ok(())
@@ -154,7 +151,7 @@ struct Solver<'a> {
     certifiers: Vec<ExactCertifier<'a>>,
     oracle: Option<Oracle<'a>>,
     folder: Option<WitnessFolder>,
-    store: Store,
+    store: Store<ExactRecord>,
     /// Ends the search.
     stop: &'a Stop,
     gap: Option<f64>,
@@ -164,7 +161,7 @@ impl Solver<'_> {
     /// Records of all samples of the batch for set `k`: from the store, or settled now.
     fn solve(&self, k: usize, batch: Samples<'_>) -> Result<Vec<ExactRecord>, RunError> {
         let count = batch.count(self.network.input_width());
-        let known = |s| self.store.known(k, batch.first + s, label(batch, s)).cloned();
+        let known = |s| self.store.known(k, batch, s).cloned();
         let mut records: Vec<Option<ExactRecord>> = (0..count).map(known).collect();
         let open: Vec<usize> = (0..count).filter(|&s| records[s].is_none()).collect();
         let inputs: Vec<f64> = open.iter().flat_map(|&s| self.input(batch, s)).copied().collect();
@@ -201,10 +198,11 @@ impl Solver<'_> {
         // The solver counts the samples that it is given.
         found.certificate.clean.index = batch.first + s;
         let x = self.input(batch, s);
-        let oracle = self.oracle.as_ref().map(|oracle| oracle(k, x, label(batch, s))).transpose()?;
+        let label = batch.labels.map(|labels| labels[s]);
+        let oracle = self.oracle.as_ref().map(|oracle| oracle(k, x, label)).transpose()?;
         let record = ExactRecord::new(&found, self.write(k, x, &found)?, oracle);
-        if journal::is_settled(&record, self.gap) {
-            self.store.keep(k, &record)?;
+        if is_closed(&record, self.gap) {
+            self.store.keep(k, [&record])?;
         }
         Ok(record)
     }
@@ -224,8 +222,10 @@ impl Solver<'_> {
     }
 }
 
-fn label(batch: Samples<'_>, s: usize) -> Option<u32> {
-    batch.labels.map(|labels| labels[s])
+/// Whether the gap is closed where there is one, and the oracle has judged where there is one.
+fn is_closed(record: &ExactRecord, gap: Option<f64>) -> bool {
+    let closed = gap.is_none_or(|gap| record.worst_margin - record.certify.margin_lower <= gap);
+    closed && record.oracle.is_none_or(|oracle| oracle.verdict != Verdict::Unknown)
 }
 
 /// The report on the records of every set.
@@ -283,5 +283,27 @@ fn describe<F: Feed>(session: &Session<F>, options: &ExactOptions, budget: &Budg
         budget: Some(budget.clone()),
         assumptions: session.assumptions(options.certify.guarantee),
         ..session.method(EXACT.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn open_gaps_and_open_oracles_are_tried_again() {
+        let record = |margin_lower: Option<f64>, oracle: Option<&str>| -> ExactRecord {
+            serde_json::from_value(json!({
+                "index": 0, "label": 3, "predicted": 3, "margin": 0.5, "margin_lower": margin_lower, "runner_up": 1,
+                "verdict": "verified", "reason": null, "worst_margin": 0.3, "nodes": 7, "seconds": 0.5, "witness": null,
+                "oracle": oracle.map(|verdict| json!({ "verdict": verdict, "seconds": 0.1 }))
+            }))
+            .unwrap()
+        };
+        assert!(is_closed(&record(None, None), None) && !is_closed(&record(None, None), Some(0.1)));
+        let bounded = record(Some(0.25), Some("verified"));
+        assert!(is_closed(&bounded, Some(0.1)) && !is_closed(&bounded, Some(0.01)));
+        assert!(!is_closed(&record(Some(0.25), Some("unknown")), None));
     }
 }

@@ -9,15 +9,14 @@
 //! Lines are believed as they are: a journal is as trustworthy as whoever can write to it.
 
 use crate::RunError;
+use crate::entry::Entry;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::collections::HashMap;
+use serde_json::{Map, Value};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use weightproof::verdict::{Reason, Verdict};
 use weightproof_formats::FormatError;
-use weightproof_report::ExactRecord;
 
 /// What the first line of a journal names.
 const SCHEMA: &str = "weightproof/journal/1";
@@ -25,11 +24,8 @@ const SCHEMA: &str = "weightproof/journal/1";
 /// The longest line that is read.
 const MOST_BYTES: u64 = 1 << 24;
 
-/// Why a sample is left open that more time or memory may settle.
-const LIMITS: [Reason; 4] = [Reason::TimeLimit, Reason::NodeLimit, Reason::MemoryLimit, Reason::Interrupted];
-
 /// Records by set and index of the sample.
-pub type Settled = HashMap<(usize, usize), ExactRecord>;
+pub type Settled<R> = HashMap<(usize, usize), R>;
 
 /// The end of the file, where lines are added.
 #[derive(Debug)]
@@ -53,7 +49,7 @@ impl Journal {
     /// # Errors
     /// The file cannot be read or written, another run writes it, or it is no journal of this run; then nothing in it is
     /// changed.
-    pub fn open(path: &Path, identity: &Value) -> Result<(Settled, Journal), RunError> {
+    pub fn open<R: Entry>(path: &Path, identity: &Value) -> Result<(Settled<R>, Journal), RunError> {
         let header = header(identity);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path);
@@ -72,15 +68,17 @@ impl Journal {
         Ok((settled, journal))
     }
 
-    /// Adds a sample that is settled for set `set`.
+    /// Adds samples that are settled for set `set`, without those whose numbers are not all finite: JSON has no others.
     ///
     /// # Errors
-    /// The line cannot be written.
-    pub fn append(&mut self, set: usize, record: &ExactRecord) -> Result<(), RunError> {
-        self.write(|out| {
-            serde_json::to_writer(&mut *out, &Line { set, record })?;
-            out.write_all(b"\n")
-        })
+    /// A line cannot be written.
+    pub fn append<'r, R: Entry + 'r>(
+        &mut self,
+        set: usize,
+        records: impl IntoIterator<Item = &'r R>,
+    ) -> Result<(), RunError> {
+        let mut lines = records.into_iter().filter_map(|record| line(set, record));
+        self.write(|out| lines.try_for_each(|line| out.write_all(line.as_bytes())))
     }
 
     fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), RunError> {
@@ -104,15 +102,11 @@ fn lock(file: &File, path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// Whether solving again would give nothing new: no limit was hit, the gap is closed and the oracle has judged where there
-/// is one. Numbers that are not finite cannot be written.
-pub fn is_settled(record: &ExactRecord, gap: Option<f64>) -> bool {
-    let certify = &record.certify;
-    let limited = certify.reason.is_some_and(|reason| LIMITS.contains(&reason));
-    let closed = gap.is_none_or(|gap| record.worst_margin - certify.margin_lower <= gap);
-    let judged = record.oracle.is_none_or(|oracle| oracle.verdict != Verdict::Unknown);
-    let finite = certify.margin.is_finite() && record.worst_margin.is_finite();
-    !limited && closed && judged && finite
+/// The line of a record; none where it would not read back as it is, because a number in it is not finite.
+fn line<R: Entry>(set: usize, record: &R) -> Option<String> {
+    let line = serde_json::to_string(&Line { set, record }).ok()?;
+    let read: Line<R> = serde_json::from_str(&line).ok()?;
+    (serde_json::to_string(&read).ok()? == line).then(|| line + "\n")
 }
 
 /// The first line.
@@ -144,13 +138,13 @@ impl Unread {
 ///
 /// # Errors
 /// What is wrong, and where: the text is no journal, or that of another run, or a line is no settled sample.
-pub fn parse(text: &[u8], identity: &Value) -> Result<Settled, RunError> {
+pub fn parse<R: Entry>(text: &[u8], identity: &Value) -> Result<Settled<R>, RunError> {
     let found = read(text, &header(identity)).map_err(|error| error.in_file(Path::new("journal")))?;
     Ok(found.0)
 }
 
 /// Samples of the journal, and where its last whole line ends.
-fn read(source: impl Read, header: &str) -> Result<(Settled, u64), Unread> {
+fn read<R: Entry>(source: impl Read, header: &str) -> Result<(Settled<R>, u64), Unread> {
     let mut reader = BufReader::new(source);
     let mut line = Vec::new();
     let mut next = |line: &mut Vec<u8>| {
@@ -169,11 +163,11 @@ fn read(source: impl Read, header: &str) -> Result<(Settled, u64), Unread> {
         if line.last() != Some(&b'\n') && length < MOST_BYTES {
             break;
         }
-        let Line { set, record } = serde_json::from_slice::<Line<ExactRecord>>(&line).map_err(|error| {
+        let Line { set, record } = serde_json::from_slice::<Line<R>>(&line).map_err(|error| {
             let message = format!("line {number}: expected a settled sample: {error}");
             Unread::Wrong { message, hint: None }
         })?;
-        settled.insert((set, record.certify.index), record);
+        settled.insert((set, record.index()), record);
         end += length;
     }
     Ok((settled, end))
@@ -184,8 +178,8 @@ fn foreign(header: &str, line: &[u8]) -> Unread {
     let parse = |line: &[u8]| serde_json::from_slice::<Value>(line).unwrap_or_default();
     let (ours, theirs) = (parse(header.as_bytes()), parse(line));
     if theirs["schema"] != SCHEMA {
-        let message = "expected a journal of certify --method exact, found another file".into();
-        return Unread::Wrong { message, hint: Some("--journal names a file of its own") };
+        let message = "expected a journal, found another file".into();
+        return Unread::Wrong { message, hint: Some("a journal is a file of its own: give another name") };
     }
     let differing = differing(&ours, &theirs);
     let message = format!("expected the journal of this run, found that of another: {differing}");
@@ -194,8 +188,10 @@ fn foreign(header: &str, line: &[u8]) -> Unread {
 
 /// The names of what differs between the identities of two runs.
 pub(crate) fn differing(ours: &Value, theirs: &Value) -> String {
-    let keys = ours.as_object().into_iter().flat_map(|ours| ours.keys());
-    let differing: Vec<&str> = keys.filter(|key| ours[*key] != theirs[*key]).map(String::as_str).collect();
+    let keys: BTreeSet<&String> =
+        [ours, theirs].iter().filter_map(|run| run.as_object()).flat_map(Map::keys).collect();
+    let differing: Vec<&str> =
+        keys.into_iter().filter(|key| ours[*key] != theirs[*key]).map(String::as_str).collect();
     differing.join(", ")
 }
 
@@ -204,7 +200,7 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::fs;
-    use weightproof_report::OracleRecord;
+    use weightproof_report::ExactRecord;
     use weightproof_testkit::damage::damaged;
 
     fn record(index: usize, reason: Option<&str>) -> ExactRecord {
@@ -217,36 +213,41 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_open_gaps_are_tried_again() {
-        let settled = |reason, gap| is_settled(&record(0, reason), gap);
-        assert!(settled(None, None) && settled(Some("incomplete"), None));
+    fn limits_are_tried_again() {
+        let settled = |reason| record(0, reason).is_settled();
+        assert!(settled(None) && settled(Some("incomplete")));
         assert!(
             ["time-limit", "node-limit", "memory-limit", "interrupted"]
                 .iter()
-                .all(|limit| !settled(Some(limit), None))
+                .all(|limit| !settled(Some(limit)))
         );
-        assert!(!settled(None, Some(0.1)));
-        let mut closed = record(0, None);
-        closed.certify.margin_lower = 0.25;
-        assert!(is_settled(&closed, Some(0.1)) && !is_settled(&closed, Some(0.01)));
-        let oracle = |verdict| Some(OracleRecord { verdict, seconds: 0.1 });
-        let judged = ExactRecord { oracle: oracle(Verdict::Verified), ..closed.clone() };
-        let unjudged = ExactRecord { oracle: oracle(Verdict::Unknown), ..closed.clone() };
-        assert!(is_settled(&judged, None) && !is_settled(&unjudged, None));
-        closed.worst_margin = f64::NAN;
-        assert!(!is_settled(&closed, None));
+    }
+
+    #[test]
+    fn numbers_that_json_lacks_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (_, mut journal) = Journal::open::<ExactRecord>(&path, &json!({})).unwrap();
+        let mut infinite = record(1, None);
+        infinite.certify.deviation_upper = Some(f64::INFINITY);
+        let mut unknown = record(2, None);
+        unknown.worst_margin = f64::NAN;
+        journal.append(0, [&infinite, &unknown, &record(3, None)]).unwrap();
+        drop(journal);
+        let (settled, _) = Journal::open::<ExactRecord>(&path, &json!({})).unwrap();
+        assert_eq!(settled.keys().collect::<Vec<_>>(), [&(0, 3)]);
     }
 
     #[test]
     fn lines_read_back_and_a_torn_one_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let open = || Journal::open(&path, &json!({ "seed": 1 }));
+        let open = || Journal::open::<ExactRecord>(&path, &json!({ "seed": 1 }));
         let (settled, mut journal) = open().unwrap();
         assert!(settled.is_empty());
         let (mut odd, plain) = (record(5, None), record(6, None));
         (odd.certify.margin, odd.worst_margin) = (0.1 + 0.2, 5e-324);
-        [&odd, &plain].into_iter().for_each(|record| journal.append(1, record).unwrap());
+        [&odd, &plain].into_iter().for_each(|record| journal.append(1, [record]).unwrap());
         let whole = fs::read(&path).unwrap();
         drop(journal);
         for cut in 0..=whole.len() {
@@ -255,7 +256,7 @@ mod tests {
             let lines = whole[..cut].iter().filter(|b| **b == b'\n').count();
             assert_eq!(settled.len(), lines.saturating_sub(1), "{cut}");
             let missing = [&odd, &plain].into_iter().skip(settled.len());
-            missing.for_each(|record| journal.append(1, record).unwrap());
+            missing.for_each(|record| journal.append(1, [record]).unwrap());
             assert_eq!(fs::read(&path).unwrap(), whole, "{cut}");
         }
         let (settled, _) = open().unwrap();
@@ -268,16 +269,16 @@ mod tests {
     fn a_second_run_is_refused_until_the_first_ends() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let open = || Journal::open(&path, &json!({ "seed": 1 }));
+        let open = || Journal::open::<ExactRecord>(&path, &json!({ "seed": 1 }));
         let (_, mut first) = open().unwrap();
-        first.append(0, &record(5, None)).unwrap();
+        first.append(0, [&record(5, None)]).unwrap();
         let error = open().unwrap_err();
         let expected =
             format!("{}: expected a journal that no run is using, found it locked", path.display());
         assert_eq!(error.to_string(), expected);
         assert!(error.hint().is_some_and(|hint| hint.contains("a file of its own")));
         // The first run is not disturbed.
-        first.append(0, &record(6, None)).unwrap();
+        first.append(0, [&record(6, None)]).unwrap();
         drop(first);
         assert_eq!(open().unwrap().0.len(), 2);
     }
@@ -286,7 +287,8 @@ mod tests {
     fn other_files_are_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let open = |seed| Journal::open(&path, &json!({ "seed": seed, "gap": null })).map(|_| ());
+        let open =
+            |seed| Journal::open::<ExactRecord>(&path, &json!({ "seed": seed, "gap": null })).map(|_| ());
         for garbage in ["hello", "hello\n", "{}\n", "\n", "\0\0", "[1]\n", "{\"gap\":null,\"seed\":1}\n"] {
             fs::write(&path, garbage).unwrap();
             let error = open(1).unwrap_err().to_string();
@@ -301,21 +303,20 @@ mod tests {
         fs::write(&path, &text).unwrap();
         assert!(open(1).unwrap_err().to_string().contains("line 2: expected a settled sample"));
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
-        assert!(Journal::open(folder.path(), &json!({})).is_err());
+        assert!(Journal::open::<ExactRecord>(folder.path(), &json!({})).is_err());
     }
 
     /// A short fuzz: damaged bytes give samples or an error, never a panic; `parse` sees what `open` sees.
     #[test]
     fn mutated_journals_never_panic() {
         let identity = json!({ "seed": 1 });
-        let line =
-            |index| serde_json::to_string(&Line { set: 0, record: record(index, None) }).unwrap() + "\n";
+        let line = |index| line(0, &record(index, None)).unwrap();
         let whole = header(&identity) + &line(5) + &line(6);
-        assert_eq!(parse(whole.as_bytes(), &identity).unwrap().len(), 2);
+        assert_eq!(parse::<ExactRecord>(whole.as_bytes(), &identity).unwrap().len(), 2);
         let mut errors = 0;
         let mut samples = 0;
         for damaged in damaged(&whole, 4000) {
-            match parse(&damaged, &identity) {
+            match parse::<ExactRecord>(&damaged, &identity) {
                 Ok(settled) => samples += settled.len(),
                 Err(error) => {
                     assert!(!error.to_string().is_empty());

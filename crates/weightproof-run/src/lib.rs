@@ -5,12 +5,13 @@
 //! ```
 //! A front end turns what its users write into a [`Config`](config::Config) and brings a [`Feed`](feed::Feed) of samples and a
 //! [`Watch`](run::Watch) for progress and interrupts; settings, options of the engines, sizes of batches and the blocks of a
-//! report are the same for all of them, and so are the results. [`journal`] keeps what exact verification has settled, [`witness`]
+//! report are the same for all of them, and so are the results. [`journal`] keeps what is settled, [`witness`]
 //! what breaks samples.
 
 pub mod attack;
 pub mod certify;
 pub mod config;
+pub mod entry;
 pub mod error;
 pub mod exact;
 pub mod feed;

@@ -2,13 +2,18 @@
 
 use crate::RunError;
 use crate::config::{AttackConfig, Config, MethodConfig, check_budget};
+use crate::entry::{Entry, is_limit};
 use crate::exact::{self, Exact};
 use crate::feed::Feed;
-use crate::run::{BatchSize, Run, Watch};
+use crate::run::{BatchSize, Run, Watch, part};
 use crate::session::Session;
+use crate::store::{Store, identity};
 use crate::{attack, certify};
-use serde::Serialize;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::iter;
+use std::path::Path;
 use weightproof::network::Network;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
 use weightproof::threat::PerturbationSet;
@@ -90,13 +95,50 @@ impl RadiusConfig {
     }
 }
 
-/// Searches the radii of every sample.
+/// Radii of a sample, as a journal keeps them.
+#[derive(Clone, Serialize, Deserialize)]
+struct Radii {
+    #[serde(flatten)]
+    record: ExactRadiusRecord,
+    /// Whether a limit ended the search of a layer.
+    #[serde(skip)]
+    layer_limited: bool,
+}
+
+impl Radii {
+    fn new<'a>(found: &SampleRadius, layers: impl Iterator<Item = &'a SampleRadius> + Clone) -> Self {
+        let radius = RadiusRecord::from(found).by_layer(layers.clone());
+        let layer_limited = layers.map(|layer| layer.reason).any(is_limit);
+        Radii { record: ExactRadiusRecord { radius, reason: found.reason }, layer_limited }
+    }
+}
+
+impl Entry for Radii {
+    fn index(&self) -> usize {
+        self.record.radius.index
+    }
+
+    fn label(&self) -> Option<u32> {
+        self.record.radius.label
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        self.record.reason
+    }
+
+    fn is_settled(&self) -> bool {
+        !is_limit(self.reason()) && !self.layer_limited
+    }
+}
+
+/// Searches the radii of every sample; a `journal` keeps those that are found.
 ///
 /// # Errors
-/// Those of the feed and of the front end; a proof and a witness that contradict each other.
+/// Those of the feed and of the front end; a proof and a witness that contradict each other; a journal that fails.
 pub fn run<F: Feed, W: Watch>(
     session: &mut Session<F>,
     radius: &RadiusConfig,
+    journal: Option<&Path>,
     mut run: Run<W>,
 ) -> Result<RadiusRun, RunError> {
     let RadiusConfig { method, budget, width, by_layer, attack } = radius;
@@ -110,33 +152,54 @@ pub fn run<F: Feed, W: Watch>(
             attack.as_ref().map(|a| attack::options(session, a)),
         )
     };
+    let store = Store::open(journal, || {
+        let exact = exact.as_ref().map(|exact| [exact.attack.steps, exact.attack.restarts]);
+        let method = json!({
+            "command": "radius", "method": method, "width": width, "by_layer": by_layer, "attack": attack, "exact": exact
+        });
+        identity(session, &method)
+    })?;
     let (layers, parts) = if *by_layer { parts(&session.network, &set) } else { Default::default() };
     let classes = session.classes();
     let Session { network, feed, .. } = session;
+    let inputs = network.input_width();
     let new = |set: &PerturbationSet| {
         let search = RadiusSearch::new(network, set, options.clone());
         search.map_err(|error| RunError::misfit(error.to_string()))
     };
     let searches = iter::once(&set).chain(&parts).map(new).collect::<Result<Vec<_>, _>>()?;
-    let mut found: Vec<SampleRadius> = Vec::new();
-    let mut records: Vec<RadiusRecord> = Vec::new();
-    let done = run.over(
+    let (found, done) = run.settle(
         feed,
         classes,
+        (&store, 1),
         |batch| {
-            let found = searches.iter().map(|search| search.search(batch)).collect::<Result<Vec<_>, _>>();
-            found.map_err(|error| RunError::misfit(error.to_string()))
+            // Branch and bound takes long and leaves single samples open. A bound method searches a batch anew as a whole, in the
+            // same groups, so that nothing is rounded otherwise.
+            let all = 0..batch.count(inputs);
+            let known = |s: usize| method.is_exact() && store.known(0, batch, s).is_some();
+            let open: Vec<usize> = all.filter(|&s| !known(s)).collect();
+            let runs: Vec<&[usize]> = open.chunk_by(|a, b| a + 1 == *b).collect();
+            let search = |run: &&[usize]| {
+                let samples = part(batch, &(run[0]..run[0] + run.len()), inputs);
+                searches.iter().map(|search| search.search(samples)).collect::<Result<Vec<_>, _>>()
+            };
+            let found: Result<Vec<Vec<Vec<SampleRadius>>>, _> = runs.par_iter().map(search).collect();
+            Ok((open.clone(), found.map_err(|error| RunError::misfit(error.to_string()))?))
         },
-        |_, radii| {
-            let Some((all, layers)) = radii.split_first() else { return Ok(()) };
-            let of_layers = |k: usize| layers.iter().map(move |layer: &Vec<SampleRadius>| &layer[k]);
-            let record = |(k, r): (usize, &SampleRadius)| RadiusRecord::from(r).by_layer(of_layers(k));
-            records.extend(all.iter().enumerate().map(record));
-            found.extend(all);
-            Ok(())
+        |batch, (open, found)| {
+            let known = |s| store.known(0, batch, s).cloned();
+            let mut records: Vec<Option<Radii>> = (0..batch.count(inputs)).map(known).collect();
+            let fresh = found.iter().filter_map(|run| run.split_first()).flat_map(|(all, layers)| {
+                let of_layers = move |k: usize| layers.iter().map(move |layer| &layer[k]);
+                all.iter().enumerate().map(move |(k, found)| Radii::new(found, of_layers(k)))
+            });
+            open.into_iter().zip(fresh).for_each(|(s, radii)| records[s] = Some(radii));
+            Ok(vec![records.into_iter().flatten().collect()])
         },
     )?;
     drop(searches);
+    let found: Vec<ExactRadiusRecord> = found.into_iter().flatten().map(|radii| radii.record).collect();
+    let records: Vec<RadiusRecord> = found.iter().map(|found| found.radius.clone()).collect();
     let settings = Settings {
         shared: &session.config,
         method,
@@ -152,17 +215,12 @@ pub fn run<F: Feed, W: Watch>(
     let radii = if given.is_empty() { curve_radii(&records) } else { given.clone() };
     let attacked = attack.is_some();
     let summary = RadiusSummary::new(&records, &radii, attacked).by_layer(&layers, &records, attacked);
-    let interrupted = |radius: &SampleRadius| radius.reason == Some(Reason::Interrupted);
+    let interrupted = |radius: &ExactRadiusRecord| radius.reason == Some(Reason::Interrupted);
     let partial = done.partial || found.iter().any(interrupted);
     let environment = run.environment();
     Ok(if method.is_exact() {
-        let reason = |(radius, found): (RadiusRecord, &SampleRadius)| {
-            let reason = found.reason;
-            ExactRadiusRecord { radius, reason }
-        };
-        let records: Vec<_> = records.into_iter().zip(&found).map(reason).collect();
-        let summary = ExactRadiusSummary::new(summary, &records);
-        RadiusRun::Exact(Report { header, partial, results: result(summary, records), environment })
+        let summary = ExactRadiusSummary::new(summary, &found);
+        RadiusRun::Exact(Report { header, partial, results: result(summary, found), environment })
     } else {
         RadiusRun::Bound(Report { header, partial, results: result(summary, records), environment })
     })

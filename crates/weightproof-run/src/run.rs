@@ -1,7 +1,10 @@
 //! The loop over samples: batches that adapt to the method's speed, threads, interrupts, time.
 
 use crate::RunError;
+use crate::entry::Entry;
 use crate::feed::Feed;
+use crate::store::Store;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use weightproof::verdict::{Precision, Samples};
 use weightproof_report::Environment;
@@ -66,28 +69,95 @@ impl<W: Watch> Run<W> {
     ///
     /// # Errors
     /// Those of `feed`, `work`, `keep` and of the front end.
-    pub fn over<T: Send, E: From<RunError> + Send>(
+    pub fn over<T: Send>(
         &mut self,
         feed: &mut impl Feed,
         classes: Option<usize>,
-        mut work: impl FnMut(Samples<'_>) -> Result<T, E> + Send,
-        mut keep: impl FnMut(Samples<'_>, T) -> Result<(), E>,
-    ) -> Result<Done, E> {
+        work: impl FnMut(Samples<'_>) -> Result<T, RunError> + Send,
+        mut keep: impl FnMut(Samples<'_>, T) -> Result<(), RunError>,
+    ) -> Result<Done, RunError> {
+        let all = |batch: Batch<'_>, _| 0..batch.count;
+        self.over_open(feed, classes, all, work, |batch, _, found| match found {
+            None => Ok(()),
+            Some(found) => keep(batch.samples, found),
+        })
+    }
+
+    /// Settles all samples of `feed` for `sets` sets, without those that `store` has, and adds them to it batch by batch: `work`
+    /// runs on the threads, and `keep` makes its records, outside of the time, a list for each set. Gives the records of all
+    /// samples. Samples are solved in the same blocks whatever the store has, so its records are those of a run without it.
+    ///
+    /// # Errors
+    /// As [`Run::over`]; a store that cannot be written.
+    pub fn settle<R: Entry, T: Send>(
+        &mut self,
+        feed: &mut impl Feed,
+        classes: Option<usize>,
+        (store, sets): (&Store<R>, usize),
+        work: impl FnMut(Samples<'_>) -> Result<T, RunError> + Send,
+        mut keep: impl FnMut(Samples<'_>, T) -> Result<Vec<Vec<R>>, RunError>,
+    ) -> Result<(Vec<Vec<R>>, Done), RunError> {
+        let mut records: Vec<Vec<R>> = vec![Vec::new(); sets];
+        let open = |batch: Batch<'_>, block: usize| {
+            let is_open = |s: &usize| (0..sets).any(|k| store.known(k, batch.samples, *s).is_none());
+            let (first, last) = ((0..batch.count).find(is_open), (0..batch.count).rfind(is_open));
+            match (first, last) {
+                (Some(first), Some(last)) => {
+                    first / block * block..batch.count.min((last / block + 1) * block)
+                }
+                (None, _) | (_, None) => 0..0,
+            }
+        };
+        let done = self.over_open(feed, classes, open, work, |batch, range, found| {
+            let fresh = found.map(|found| keep(batch.part(&range), found)).transpose()?;
+            let mut fresh = fresh.into_iter().flatten();
+            for (k, records) in records.iter_mut().enumerate() {
+                let fresh = fresh.next().unwrap_or_default();
+                let known = |s| store.known(k, batch.samples, s).cloned();
+                store.keep(
+                    k,
+                    range.clone().zip(&fresh).filter(|(s, _)| known(*s).is_none()).map(|(_, r)| r),
+                )?;
+                records.extend((0..range.start).filter_map(known));
+                records.extend(fresh);
+                records.extend((range.end..batch.count).filter_map(known));
+            }
+            Ok(())
+        })?;
+        Ok((records, done))
+    }
+
+    /// The loop of [`Run::over`] and [`Run::settle`]: `open` gives the part of a batch that is worked on, in whole blocks where
+    /// batches adapt; no work is done, and nothing is learned about its speed, where that is empty.
+    fn over_open<T: Send>(
+        &mut self,
+        feed: &mut impl Feed,
+        classes: Option<usize>,
+        open: impl Fn(Batch<'_>, usize) -> Range<usize>,
+        mut work: impl FnMut(Samples<'_>) -> Result<T, RunError> + Send,
+        mut keep: impl FnMut(Batch<'_>, Range<usize>, Option<T>) -> Result<(), RunError>,
+    ) -> Result<Done, RunError> {
         let mut done = Done { samples: 0, partial: false };
         let width = feed.info().width;
         self.watch.begin();
         let mut size = self.batch.first(self.pool.current_num_threads());
-        while let Some(batch) = feed.advance(size, classes)? {
-            let start = Instant::now();
-            let result = self.pool.install(|| work(batch));
-            let spent = start.elapsed();
-            self.spent += spent;
-            let count = batch.count(width);
-            keep(batch, result?)?;
-            done.samples += count;
-            self.watch.advanced(count);
-            size = self.batch.next(size, spent.as_secs_f64());
-            if self.watch.stop()? {
+        while let Some(samples) = feed.advance(size, classes)? {
+            let batch = Batch { samples, count: samples.count(width), width };
+            let range = open(batch, self.batch.block());
+            let mut found = None;
+            if !range.is_empty() {
+                let (start, part) = (Instant::now(), batch.part(&range));
+                found = Some(self.pool.install(|| work(part))?);
+                let spent = start.elapsed();
+                self.spent += spent;
+                size = self.batch.next(range.len(), spent.as_secs_f64());
+            }
+            // Before anything is kept: work that the front end ended is incomplete.
+            let stop = self.watch.stop()?;
+            keep(batch, range, found)?;
+            done.samples += batch.count;
+            self.watch.advanced(batch.count);
+            if stop {
                 done.partial = feed.advance(1, classes)?.is_some();
                 break;
             }
@@ -110,6 +180,30 @@ impl<W: Watch> Run<W> {
     }
 }
 
+/// Samples that were read at once.
+#[derive(Clone, Copy)]
+struct Batch<'a> {
+    samples: Samples<'a>,
+    count: usize,
+    /// Of an input.
+    width: usize,
+}
+
+impl<'a> Batch<'a> {
+    fn part(self, range: &Range<usize>) -> Samples<'a> {
+        part(self.samples, range, self.width)
+    }
+}
+
+/// The samples at these places of a batch, with inputs of `width` elements.
+pub fn part<'a>(batch: Samples<'a>, range: &Range<usize>, width: usize) -> Samples<'a> {
+    Samples {
+        first: batch.first + range.start,
+        inputs: &batch.inputs[range.start * width..range.end * width],
+        labels: batch.labels.map(|labels| &labels[range.clone()]),
+    }
+}
+
 /// How many samples are read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchSize {
@@ -128,13 +222,20 @@ impl BatchSize {
         }
     }
 
+    /// Samples that must be worked on together, so that results do not depend on what a run finds in a journal.
+    fn block(self) -> usize {
+        match self {
+            BatchSize::Fixed(size) | BatchSize::Adaptive(size) => size,
+        }
+    }
+
     /// At most four times more samples, while that stays within the time of a batch; fewer when it does not.
-    fn next(self, size: usize, seconds: f64) -> usize {
+    fn next(self, done: usize, seconds: f64) -> usize {
         match self {
             BatchSize::Fixed(size) => size,
             BatchSize::Adaptive(block) => {
-                let fitting = size as f64 * BATCH_SECONDS / seconds.max(1e-9);
-                let most = (4 * size).min(MOST_BATCH).max(block);
+                let fitting = done as f64 * BATCH_SECONDS / seconds.max(1e-9);
+                let most = (4 * done).min(MOST_BATCH).max(block);
                 fitting.clamp(block as f64, most as f64) as usize / block * block
             }
         }

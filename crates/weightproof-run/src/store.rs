@@ -1,23 +1,25 @@
 //! Samples that are settled: those of a journal, and what a run adds to it.
 
 use crate::RunError;
+use crate::entry::Entry;
 use crate::feed::Feed;
 use crate::journal::{Journal, Settled};
 use crate::session::Session;
+use crate::witness::WitnessFolder;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use weightproof_report::ExactRecord;
+use weightproof::verdict::Samples;
 
 /// The settled samples of a journal; without one, none, and nothing is kept.
 #[derive(Debug)]
-pub struct Store {
-    settled: Settled,
+pub struct Store<R> {
+    settled: Settled<R>,
     journal: Option<Mutex<Journal>>,
 }
 
-impl Store {
+impl<R: Entry> Store<R> {
     /// Reads the journal, or starts it; `identity` is asked only where there is one.
     ///
     /// # Errors
@@ -31,18 +33,29 @@ impl Store {
         Ok(Store { settled, journal: Some(Mutex::new(journal)) })
     }
 
-    /// What the journal has about sample `index` for set `k`. A sample with another label is another sample.
-    pub fn known(&self, k: usize, index: usize, label: Option<u32>) -> Option<&ExactRecord> {
-        self.settled.get(&(k, index)).filter(|record| record.certify.label == label)
+    /// Forgets the samples whose witness, the file that `witness` names, is no longer in the folder: they are solved again.
+    pub fn require(&mut self, folder: Option<&WitnessFolder>, witness: impl Fn(&R) -> Option<&str>) {
+        let Some(folder) = folder else { return };
+        self.settled.retain(|_, record| witness(record).is_none_or(|name| folder.has(name)));
     }
 
-    /// Adds a sample that is settled for set `k` to the journal, from any thread.
+    /// What the journal has about sample `s` of a batch for set `k`. A sample with another label is another sample.
+    pub fn known(&self, k: usize, batch: Samples<'_>, s: usize) -> Option<&R> {
+        let label = batch.labels.map(|labels| labels[s]);
+        self.settled.get(&(k, batch.first + s)).filter(|record| record.label() == label)
+    }
+
+    /// Adds samples that are settled for set `k` to the journal, from any thread; others are left out.
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub fn keep(&self, k: usize, record: &ExactRecord) -> Result<(), RunError> {
+    pub fn keep<'r>(&self, k: usize, records: impl IntoIterator<Item = &'r R>) -> Result<(), RunError>
+    where
+        R: 'r,
+    {
         let Some(journal) = &self.journal else { return Ok(()) };
-        journal.lock().unwrap_or_else(PoisonError::into_inner).append(k, record)
+        let settled = records.into_iter().filter(|record| record.is_settled());
+        journal.lock().unwrap_or_else(PoisonError::into_inner).append(k, settled)
     }
 }
 

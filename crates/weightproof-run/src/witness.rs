@@ -81,6 +81,11 @@ impl WitnessFolder {
         folder.map(|folder| Self::open(folder, &identity()?)).transpose()
     }
 
+    /// Whether it has a file of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.folder.join(name).is_file()
+    }
+
     /// Writes what breaks one sample at the radius of set `k`, and gives the name of the file.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use weightproof_run::{certify, exact};
 
 /// Runs the command.
 pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
-    let exact = config::exact(&args.exact, config::method(&args.method)?)?;
+    let exact = config::exact(&args.exact, config::method(&args.method)?, &args.journal)?;
     let arguments = Arguments {
         model: &args.model,
         data: &args.data,
@@ -29,7 +29,7 @@ pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
         return Ok(status);
     }
     let run = arguments.start(&session, certify::BATCH)?;
-    write(args, &certify::run(&mut session, &sets, &exact.method, run)?)
+    write(args, &certify::run(&mut session, &sets, &exact.method, exact.journal.as_deref(), run)?)
 }
 
 /// Writes the report, and says whether the property holds for all samples.

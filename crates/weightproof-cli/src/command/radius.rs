@@ -25,7 +25,7 @@ pub fn run(args: &RadiusArgs) -> Result<Status, Failure> {
     };
     let mut session = arguments.open()?;
     let run = arguments.start(&session, BATCH)?;
-    let report = radius::run(&mut session, &radius, run)?;
+    let report = radius::run(&mut session, &radius, args.journal.journal.as_deref(), run)?;
     let format = args.output.format();
     output::write(args.output.output.as_deref(), |out| match &report {
         RadiusRun::Bound(report) => report.write(format, out),

@@ -41,7 +41,6 @@ fn arguments_that_are_wrong() {
         ("max-memory", "1K"),
         ("gap", "0.1"),
         ("witness", "w"),
-        ("journal", "j"),
         ("oracle", "milp"),
     ] {
         let run = Run::new(of_linear.iter().copied().chain([format!("--{flag}").as_str(), value])).output();
@@ -77,7 +76,7 @@ fn arguments_that_are_wrong() {
         let start = format!("error: {flag}: expected the method exact, found linear\nhint: ");
         assert!(run.code == Some(2) && run.stderr.starts_with(&start), "{run:?}");
     }
-    for flag in ["--gap", "--witness", "--journal"] {
+    for flag in ["--gap", "--witness", "--oracle"] {
         assert_eq!(radius(&["--method", "exact", flag, "1"]).output().code, Some(2));
     }
 }
@@ -160,10 +159,29 @@ fn a_folder_has_the_witnesses_of_one_run() {
     let attack = ["attack", "--offset", "36", "--samples", "4", "--radius", "0.002", "--witness", "w"];
     let output = Run::new(attack).within(folder.path()).output();
     assert!(
-        output.code == Some(2) && output.stderr.contains("found those of another: attack, command"),
+        output.code == Some(2)
+            && output.stderr.contains("found those of another: attack, command, method, oracle\n"),
         "{output:?}"
     );
     assert_eq!(names(), before);
+}
+
+#[test]
+fn a_witness_that_is_gone_is_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = ["--journal", "journal", "--witness", "w", "--radius", "0.002"];
+    let attack = ["attack", "--offset", "36", "--samples", "4", "--steps", "20"];
+    for args in [&FEW[..], &attack] {
+        let run = Run::new(args.iter().chain(&journal).copied()).within(folder.path());
+        let witness = folder.path().join("w/sample-38.safetensors");
+        assert_eq!(run.output().code, Some(1));
+        let bytes = fs::read(&witness).unwrap();
+        fs::remove_file(&witness).unwrap();
+        assert_eq!(run.output().code, Some(1));
+        assert_eq!(fs::read(&witness).unwrap().len(), bytes.len());
+        fs::remove_file(folder.path().join("journal")).unwrap();
+        fs::remove_dir_all(folder.path().join("w")).unwrap();
+    }
 }
 
 /// A run over two radii with a journal in `folder`; the report without what differs between runs.

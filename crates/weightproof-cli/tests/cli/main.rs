@@ -7,6 +7,7 @@ mod docs;
 mod exact;
 mod experiments;
 mod input;
+mod journal;
 mod meaning;
 mod measure;
 mod oracle;
