@@ -1,0 +1,222 @@
+//! Linear maps whose coefficients are known up to an interval, as integers with an exponent for each row.
+//!
+//! ```text
+//! p_o = Σ_(c, j) of o   w_rc z_j + b_r      r the row of output o,   low_rc ≤ w_rc ≤ high_rc   for the whole set
+//! ```
+//! For non-negative z, a positive multiple of `p_o` is least at `low`, a negative one at `high`: Lemma 1 of theory.md §3.
+
+use crate::network::{Affine, Network, Op, Window};
+use crate::number::{Dyadic, Number};
+use crate::set::{Layer, Set, Weights};
+use num_bigint::BigInt;
+
+/// Bits of the coefficients of a row of a backward pass.
+pub const COEFFICIENT_BITS: u32 = 57;
+
+/// A linear map.
+#[derive(Debug)]
+pub struct Map {
+    /// Number of inputs.
+    pub inputs: usize,
+    /// Number of coefficients of a row.
+    columns: usize,
+    /// Power of two of the coefficients of each row.
+    pub exponent: Vec<i32>,
+    low: Vec<i64>,
+    high: Vec<i64>,
+    /// Least and largest bias of each row; empty when there is none.
+    pub bias: Vec<(Number, Number)>,
+    uses: Uses,
+    /// What a ball adds.
+    pub ball: Ball,
+}
+
+/// A ball of weights, beside the box of the map.
+#[derive(Clone, Debug)]
+pub enum Ball {
+    /// There is none.
+    None,
+    /// One for the whole matrix.
+    Whole(Number),
+    /// One for each row.
+    Rows(Vec<Number>),
+}
+
+/// Where rows are used.
+#[derive(Debug)]
+enum Uses {
+    /// Output o reads row o, column j meets input j.
+    Dense,
+    /// Output o is row o times input o.
+    Diagonal,
+    /// A window: number of groups, positions and channels; taps `(column, input)` by group and position. Pooling has a row for
+    /// each position, a convolution one for each channel.
+    Windows { groups: usize, positions: usize, channels: usize, pools: bool, taps: Vec<Vec<(usize, usize)>> },
+}
+
+/// The maps of a network, and which of its nodes move.
+#[derive(Debug)]
+pub struct Model {
+    /// The network.
+    pub network: Network,
+    /// The set.
+    pub set: Set,
+    /// By node; `None` for what is not linear, and for sums.
+    pub maps: Vec<Option<Map>>,
+    /// By node, whether its value depends on the perturbation.
+    pub moves: Vec<bool>,
+}
+
+impl Model {
+    /// Prepares a network and a set for all samples.
+    ///
+    /// # Errors
+    /// Names a convolution whose kernels move in a ball.
+    pub fn new(network: Network, set: Set) -> Result<Model, String> {
+        for (node, layer) in network.nodes.iter().zip(&set.layers) {
+            let is_ball = |l: &Layer| matches!(l.weights, Weights::Ball(_) | Weights::RowBalls(_));
+            let is_conv = matches!(&node.op, Op::Affine(Affine { window: Some(_), .. }));
+            if is_conv && layer.as_ref().is_some_and(is_ball) {
+                return Err(format!("node {}: balls of the kernels of a convolution", node.name));
+            }
+        }
+        let mut moves: Vec<bool> = Vec::new();
+        let moving = |r: Number| r != Number::ZERO;
+        for (index, node) in network.nodes.iter().enumerate() {
+            let own = match &node.op {
+                Op::Input => moving(set.input_radius),
+                Op::Activation(_) => moving(set.activation_radius),
+                Op::Affine(_) => set.layers[index].as_ref().is_some_and(|layer| !layer.is_fixed()),
+                Op::Scale { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::Sum => false,
+            };
+            moves.push(own || node.inputs.iter().any(|&i| moves[i]));
+        }
+        let map = |(node, layer): (_, &Option<Layer>)| Map::new(&network, node, layer.as_ref());
+        let maps = (0..network.nodes.len()).zip(&set.layers).map(map).collect();
+        Ok(Model { network, set, maps, moves })
+    }
+}
+
+impl Map {
+    fn new(network: &Network, index: usize, set: Option<&Layer>) -> Option<Map> {
+        let node = &network.nodes[index];
+        let inputs = node.inputs.first().map_or(0, |&i| network.nodes[i].width);
+        let exact = |x: &Number| (Dyadic::from(*x), Dyadic::from(*x));
+        match &node.op {
+            Op::Affine(affine) => Some(Self::affine(affine, set?, inputs)),
+            Op::Scale { scale, shift } => {
+                let bias = shift.iter().map(|s| (*s, *s)).collect();
+                Some(Map::of(inputs, 1, scale.iter().map(exact), 1, (bias, Uses::Diagonal)))
+            }
+            Op::AveragePool { window, counts } => {
+                let mean = |&count: &usize| {
+                    let below = Dyadic::new(BigInt::from((1_i64 << 62) / count as i64), -62);
+                    let is_exact = count.is_power_of_two();
+                    let above =
+                        if is_exact { below.clone() } else { below.plus(&Dyadic::new(1.into(), -62)) };
+                    (below, above)
+                };
+                let uses = Uses::windows(window, true);
+                Some(Map::of(inputs, 1, counts.iter().map(mean), window.positions(), (vec![], uses)))
+            }
+            Op::Input | Op::Activation(_) | Op::MaxPool(_) | Op::Sum => None,
+        }
+    }
+
+    fn affine(affine: &Affine, set: &Layer, inputs: usize) -> Map {
+        let bounds = (0..affine.weight.len()).map(|k| {
+            let (weight, radius) =
+                (Dyadic::from(affine.weight[k]), set.radius(affine, k / affine.columns, k % affine.columns));
+            (weight.minus(&radius), weight.plus(&radius))
+        });
+        let bias = |i: usize| {
+            let (bias, radius) =
+                (affine.bias.as_ref().map_or(Number::ZERO, |b| b[i]), Dyadic::from(set.bias[i]));
+            (Dyadic::from(bias).minus(&radius).down(), Dyadic::from(bias).plus(&radius).up())
+        };
+        let (uses, terms) = match &affine.window {
+            None => (Uses::Dense, affine.rows),
+            Some(window) => (Uses::windows(window, false), affine.rows * window.kernel[0] * window.kernel[1]),
+        };
+        let bias = (0..affine.rows).map(bias).collect();
+        let ball = match &set.weights {
+            Weights::Ball(r) => Ball::Whole(*r),
+            Weights::RowBalls(rows) => Ball::Rows(rows.clone()),
+            Weights::Fixed | Weights::Rows(_) | Weights::Relative(_) | Weights::Entries(_) => Ball::None,
+        };
+        Map { ball, ..Map::of(inputs, affine.columns, bounds, terms, (bias, uses)) }
+    }
+
+    /// A map with these coefficients. At most `terms` of them meet one input, so that no sum of 128 bits overflows.
+    fn of(
+        inputs: usize,
+        columns: usize,
+        coefficients: impl Iterator<Item = (Dyadic, Dyadic)>,
+        terms: usize,
+        (bias, uses): (Vec<(Number, Number)>, Uses),
+    ) -> Map {
+        let all: Vec<(Dyadic, Dyadic)> = coefficients.collect();
+        let bits = (126 - COEFFICIENT_BITS - (usize::BITS - terms.leading_zeros())).min(60);
+        let size = |(low, high): &(Dyadic, Dyadic)| low.magnitude_bits().max(high.magnitude_bits());
+        let size_of = |row: &[(Dyadic, Dyadic)]| row.iter().map(size).max().unwrap_or(0);
+        let largest = size_of(&all);
+        let (mut exponent, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
+        for row in all.chunks(columns) {
+            // Rows of about the same size have the same exponent, which spares a conversion. A row of zeros has any.
+            let own = size_of(row);
+            let common = own > largest - 8 || own <= i64::from(i32::MIN);
+            let size = if common { largest } else { own };
+            let e = if size <= i64::from(i32::MIN) { 0 } else { size } - i64::from(bits);
+            exponent.push(e as i32);
+            let floor = |x: &Dyadic| i64::try_from(x.floor_at(e)).expect("coefficients fit");
+            low.extend(row.iter().map(|(low, _)| floor(low)));
+            high.extend(row.iter().map(|(_, high)| -floor(&high.negated())));
+        }
+        Map { inputs, columns, exponent, low, high, bias, uses, ball: Ball::None }
+    }
+
+    /// The row of an output.
+    pub fn row(&self, output: usize) -> usize {
+        match &self.uses {
+            Uses::Dense | Uses::Diagonal => output,
+            Uses::Windows { positions, pools: true, .. } => output % positions,
+            Uses::Windows { positions, .. } => output / positions,
+        }
+    }
+
+    /// Adds `a` times an output to coefficients of the inputs: `least` where the inputs are not negative, `most` where they are
+    /// not positive.
+    pub fn add(&self, a: i64, output: usize, least: &mut [i128], most: Option<&mut [i128]>) {
+        let (small, large) = if a > 0 { (&self.low, &self.high) } else { (&self.high, &self.low) };
+        self.add_side(a, output, small, least);
+        if let Some(most) = most {
+            self.add_side(a, output, large, most);
+        }
+    }
+
+    fn add_side(&self, a: i64, output: usize, side: &[i64], sums: &mut [i128]) {
+        let row = &side[self.row(output) * self.columns..][..self.columns];
+        // A product of 64 bits by 64 bits fits into 128; sums are checked.
+        let product = |w: i64| i128::from(a).wrapping_mul(i128::from(w));
+        match &self.uses {
+            Uses::Dense => sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum += product(w)),
+            Uses::Diagonal => sums[output] += product(row[0]),
+            Uses::Windows { groups, positions, channels, pools, taps } => {
+                let (channel, position) = (output / positions, output % positions);
+                let group = channel / (channels / groups);
+                for &(column, input) in &taps[group * positions + position] {
+                    sums[input] += product(row[if *pools { 0 } else { column }]);
+                }
+            }
+        }
+    }
+}
+
+impl Uses {
+    fn windows(window: &Window, pools: bool) -> Uses {
+        let (groups, positions) = (window.groups, window.positions());
+        let place = |g: usize| (0..positions).map(move |p| window.taps(g, p));
+        let taps = (0..groups).flat_map(place).collect();
+        Uses::Windows { groups, positions, channels: window.channels, pools, taps }
+    }
+}

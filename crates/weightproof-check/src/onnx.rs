@@ -1,0 +1,531 @@
+//! A minimal reader of ONNX: piecewise linear networks whose parameters are stored in the file. Everything else is refused.
+
+use crate::network::{Activation, Affine, Network, Op, WIDEST, Window};
+use crate::number::Number;
+use crate::protobuf::{Field, fields};
+use std::collections::HashMap;
+
+/// A tensor of the file: its numbers, or its integers (shapes).
+#[derive(Clone, Debug, Default)]
+struct Tensor {
+    dims: Vec<usize>,
+    numbers: Vec<Number>,
+    integers: Vec<i64>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+enum Value {
+    Constant(Tensor),
+    /// The elements of a node under a shape whose first dimension is the batch.
+    Computed {
+        node: usize,
+        dims: Vec<usize>,
+    },
+}
+
+/// A node of the file.
+#[derive(Debug, Default)]
+struct Operation {
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    name: String,
+    kind: String,
+    attributes: HashMap<String, Attribute>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Attribute {
+    single: Option<u32>,
+    integer: Option<i64>,
+    text: Vec<u8>,
+    tensor: Option<Tensor>,
+    integers: Vec<i64>,
+}
+
+/// Reads a network.
+///
+/// # Errors
+/// Names what is damaged or not supported.
+pub fn read(bytes: &[u8]) -> Result<Network, String> {
+    let (mut graph, mut domains) = (None, Vec::new());
+    for (number, field) in fields(bytes)? {
+        match number {
+            7 => graph = Some(field.bytes()?),
+            8 => domains.push(field.bytes()?),
+            _ => {}
+        }
+    }
+    let (mut operations, mut values, mut inputs, mut outputs) = (Vec::new(), HashMap::new(), vec![], vec![]);
+    for (number, field) in fields(graph.ok_or("no graph")?)? {
+        match number {
+            1 => operations.push(operation(field.bytes()?)?),
+            5 => {
+                let (name, tensor) = tensor(field.bytes()?)?;
+                if values.insert(name.clone(), Value::Constant(tensor)).is_some() {
+                    return Err(format!("tensor {name}: stored twice"));
+                }
+            }
+            11 => inputs.push(value_info(field.bytes()?)?),
+            12 => outputs.push(value_info(field.bytes()?)?.0),
+            15 => return Err("sparse tensors are not supported".into()),
+            _ => {}
+        }
+    }
+    inputs.retain(|(name, _)| !values.contains_key(name));
+    let ([(input, dims)], [output]) = (&inputs[..], &outputs[..]) else {
+        return Err(format!(
+            "expected one input and one output, found {} and {}",
+            inputs.len(),
+            outputs.len()
+        ));
+    };
+    let mut reader = Reader { network: Network::default(), values, uses: HashMap::new() };
+    for name in operations.iter().flat_map(|op| &op.inputs).chain([output]) {
+        *reader.uses.entry(name.clone()).or_default() += 1;
+    }
+    let dims = input_dims(dims)?;
+    reader.network.input(input, dims.iter().product())?;
+    reader.values.insert(input.clone(), Value::Computed { node: 0, dims });
+    for op in &operations {
+        let value = reader.value(op).map_err(|what| format!("node {} ({}): {what}", op.name, op.kind))?;
+        let name = op.outputs.first().cloned().unwrap_or_default();
+        if reader.values.insert(name.clone(), value).is_some() {
+            return Err(format!("value {name}: computed twice"));
+        }
+    }
+    match reader.values.get(output) {
+        Some(Value::Computed { node, .. }) if *node == reader.network.output() => Ok(reader.network),
+        Some(Value::Computed { .. }) => Err("the output is not the last node".into()),
+        Some(Value::Constant(_)) | None => Err(format!("output {output}: does not depend on the input")),
+    }
+}
+
+/// The first dimension is the batch; every other one must be a number.
+fn input_dims(dims: &[Option<i64>]) -> Result<Vec<usize>, String> {
+    let mut sizes = vec![1];
+    match dims.first() {
+        Some(None | Some(0 | 1)) => {}
+        _ => return Err("input: expected a batch dimension that is 1 or has a name".into()),
+    }
+    for dim in &dims[1..] {
+        let size = dim.and_then(|d| usize::try_from(d).ok()).filter(|d| (1..=WIDEST).contains(d));
+        sizes.push(size.ok_or("input: expected dimensions that are numbers")?);
+    }
+    product(&sizes).map(|_| sizes)
+}
+
+fn product(dims: &[usize]) -> Result<usize, String> {
+    let all = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+    all.ok_or_else(|| "a shape that is too large".into())
+}
+
+fn value_info(bytes: &[u8]) -> Result<(String, Vec<Option<i64>>), String> {
+    let (mut name, mut dims) = (String::new(), Vec::new());
+    for (number, field) in fields(bytes)? {
+        match number {
+            1 => name = field.text()?,
+            // TypeProto.tensor_type.shape.dim.dim_value
+            2 => {
+                for (_, tensor_type) in fields(field.bytes()?)?.into_iter().filter(|(n, _)| *n == 1) {
+                    for (_, shape) in fields(tensor_type.bytes()?)?.into_iter().filter(|(n, _)| *n == 2) {
+                        for (_, dim) in fields(shape.bytes()?)? {
+                            let value = fields(dim.bytes()?)?.into_iter().find(|(n, _)| *n == 1);
+                            dims.push(value.map(|(_, value)| value.integer()).transpose()?);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((name, dims))
+}
+
+fn operation(bytes: &[u8]) -> Result<Operation, String> {
+    let mut op = Operation::default();
+    for (number, field) in fields(bytes)? {
+        match number {
+            1 => op.inputs.push(field.text()?),
+            2 => op.outputs.push(field.text()?),
+            3 => op.name = field.text()?,
+            4 => op.kind = field.text()?,
+            5 => {
+                let (name, attribute) = attribute(field.bytes()?)?;
+                op.attributes.insert(name, attribute);
+            }
+            7 if !matches!(field.text()?.as_str(), "" | "ai.onnx") => {
+                return Err("an operator that is not ONNX's".into());
+            }
+            _ => {}
+        }
+    }
+    Ok(op)
+}
+
+fn attribute(bytes: &[u8]) -> Result<(String, Attribute), String> {
+    let (mut name, mut attribute) = (String::new(), Attribute::default());
+    for (number, field) in fields(bytes)? {
+        match (number, field) {
+            (1, field) => name = field.text()?,
+            (2, Field::Four(bits)) => attribute.single = Some(bits),
+            (3, field) => attribute.integer = Some(field.integer()?),
+            (4, field) => attribute.text = field.bytes()?.to_vec(),
+            (5, field) => attribute.tensor = Some(tensor(field.bytes()?)?.1),
+            (8, field) => field.integers(&mut attribute.integers)?,
+            _ => {}
+        }
+    }
+    Ok((name, attribute))
+}
+
+fn tensor(bytes: &[u8]) -> Result<(String, Tensor), String> {
+    let (mut name, mut kind, mut dims) = (String::new(), 0, Vec::new());
+    let (mut data, mut integers) = (Vec::new(), Vec::new());
+    for (number, field) in fields(bytes)? {
+        match number {
+            1 => field.integers(&mut dims)?,
+            2 => kind = field.integer()?,
+            4 | 9 | 10 => field.bits(&mut data),
+            5 | 7 => field.integers(&mut integers)?,
+            8 => name = field.text()?,
+            13 => return Err("a tensor in another file is not supported".into()),
+            _ => {}
+        }
+    }
+    let fail = |what: &str| format!("tensor {name}: {what}");
+    let size = |&d: &i64| usize::try_from(d).map_err(|_| fail("a negative dimension"));
+    let dims: Vec<usize> = dims.iter().map(size).collect::<Result<_, _>>()?;
+    let count = product(&dims)?;
+    let width = match kind {
+        1 | 6 => 4,
+        7 | 11 => 8,
+        _ => return Err(fail(&format!("type {kind} is not supported"))),
+    };
+    let length = if integers.is_empty() { data.len() } else { integers.len().saturating_mul(width) };
+    if count.checked_mul(width) != Some(length) {
+        return Err(fail(&format!("expected {count} numbers of {width} bytes, found {length} bytes")));
+    }
+    let words = data.chunks(width).map(|word| {
+        let mut bytes = [0; 8];
+        bytes[..width].copy_from_slice(word);
+        u64::from_le_bytes(bytes)
+    });
+    let mut numbers = Vec::new();
+    match kind {
+        6 => integers.extend(words.map(|word| i64::from(word as u32 as i32))),
+        7 => integers.extend(words.map(|word| word as i64)),
+        _ => {
+            let number =
+                |word| if kind == 1 { Number::from_single(word as u32) } else { Number::from_double(word) };
+            numbers = words.map(number).collect::<Option<_>>().ok_or_else(|| fail("NaN or infinite"))?;
+        }
+    }
+    Ok((name, Tensor { dims, numbers, integers }))
+}
+
+struct Reader {
+    network: Network,
+    values: HashMap<String, Value>,
+    uses: HashMap<String, usize>,
+}
+
+impl Reader {
+    fn value(&mut self, op: &Operation) -> Result<Value, String> {
+        if op.kind == "Constant" {
+            let tensor = op.attributes.get("value").and_then(|a| a.tensor.clone());
+            return tensor.map(Value::Constant).ok_or_else(|| "expected a tensor as its value".into());
+        }
+        if op.kind == "Gemm" || op.kind == "MatMul" {
+            return self.product(op);
+        }
+        if matches!(op.kind.as_str(), "Add" | "Sub" | "Mul" | "Div") {
+            return self.arithmetic(op);
+        }
+        let (node, dims) = self.computed(op, 0)?;
+        let (act, mut shape) = (|f| Some(Op::Activation(f)), dims.clone());
+        let same = match op.kind.as_str() {
+            "Identity" => None,
+            "Flatten" if op.integer("axis", 1) == 1 => {
+                shape = vec![1, product(&dims)?];
+                None
+            }
+            "Reshape" => {
+                shape = reshaped(&dims, &self.constant(op, 1)?.integers)?;
+                None
+            }
+            "Relu" => act(Activation::Relu),
+            "LeakyRelu" => {
+                // 0.01 in single precision.
+                act(Activation::LeakyRelu(op.single("alpha", 0x3c23_d70a)?))
+            }
+            "Clip" => {
+                let end = |name: &str, place: usize| match op.attributes.get(name) {
+                    Some(attribute) => Ok(attribute.single.and_then(Number::from_single)),
+                    None if op.inputs.get(place).is_none_or(String::is_empty) => Ok(None),
+                    None => match &self.constant(op, place)?.numbers[..] {
+                        [end] => Ok(Some(*end)),
+                        _ => Err("expected one number for each end".to_owned()),
+                    },
+                };
+                let is_end =
+                    |x: &Number| x.magnitude() < Number::from_single(0x7f7f_ffff).expect("it is finite");
+                match (end("min", 1)?.filter(is_end), end("max", 2)?.filter(is_end)) {
+                    (None, None) => None,
+                    (Some(Number::ZERO), None) => act(Activation::Relu),
+                    (low, high) => act(Activation::Clip(low, high)),
+                }
+            }
+            "Conv" | "MaxPool" | "AveragePool" => return self.windowed(op, node, &dims),
+            "GlobalAveragePool" | "GlobalMaxPool" => {
+                let image = image(&dims)?;
+                let window = op.window(image, [image[1], image[2]], image[0], image[0])?;
+                return self.pool(op, node, window, dims.len());
+            }
+            _ => return Err("this operator is not supported".into()),
+        };
+        match same {
+            Some(layer) => self.push(op, layer, vec![node], shape),
+            None => Ok(Value::Computed { node, dims: shape }),
+        }
+    }
+
+    fn push(
+        &mut self,
+        op: &Operation,
+        layer: Op,
+        inputs: Vec<usize>,
+        dims: Vec<usize>,
+    ) -> Result<Value, String> {
+        Ok(Value::Computed { node: self.network.push(&op.name, layer, inputs)?, dims })
+    }
+
+    fn computed(&self, op: &Operation, place: usize) -> Result<(usize, Vec<usize>), String> {
+        match op.inputs.get(place).and_then(|name| self.values.get(name)) {
+            Some(Value::Computed { node, dims }) => Ok((*node, dims.clone())),
+            _ => Err(format!("operand {place}: expected one that depends on the input")),
+        }
+    }
+
+    fn constant(&self, op: &Operation, place: usize) -> Result<&Tensor, String> {
+        match op.inputs.get(place).and_then(|name| self.values.get(name)) {
+            Some(Value::Constant(tensor)) => Ok(tensor),
+            _ => Err(format!("operand {place}: expected a constant")),
+        }
+    }
+
+    /// Gemm and MatMul: one row times a constant matrix.
+    fn product(&mut self, op: &Operation) -> Result<Value, String> {
+        let (node, dims) = self.computed(op, 0)?;
+        let matrix = self.constant(op, 1)?;
+        let one = 0x3f80_0000;
+        let plain = |name| op.single(name, one).map(|x| x == Number::new(1, 0));
+        if op.kind == "Gemm" && !(plain("alpha")? && plain("beta")? && op.integer("transA", 0) == 0) {
+            return Err("expected alpha = beta = 1 and transA = 0".into());
+        }
+        let &[height, width] = &matrix.dims[..] else {
+            return Err("expected weights of two dimensions".into());
+        };
+        let transposed = op.kind == "Gemm" && op.integer("transB", 0) != 0;
+        let (rows, columns) = if transposed { (height, width) } else { (width, height) };
+        if dims.last() != Some(&columns)
+            || product(&dims)? != columns
+            || matrix.numbers.len() != rows * columns
+        {
+            return Err(format!("weights {height}×{width} do not fit the input"));
+        }
+        let at = |k: usize| if transposed { k } else { k % columns * rows + k / columns };
+        let weight = (0..rows * columns).map(|k| matrix.numbers[at(k)]).collect();
+        let bias = if op.inputs.get(2).is_some_and(|name| !name.is_empty()) {
+            Some(spread(self.constant(op, 2)?, &[1, rows])?)
+        } else {
+            None
+        };
+        let affine = Affine { rows, columns, weight, bias, window: None };
+        self.push(op, Op::Affine(affine), vec![node], vec![1, rows])
+    }
+
+    /// Add, Sub, Mul and Div: a bias, constants for each element, or the sum of two nodes.
+    fn arithmetic(&mut self, op: &Operation) -> Result<Value, String> {
+        if let (Ok((a, dims)), Ok((b, other))) = (self.computed(op, 0), self.computed(op, 1)) {
+            if op.kind != "Add" || dims != other {
+                return Err("of two computed values only sums of the same shape are supported".into());
+            }
+            return self.push(op, Op::Sum, vec![a, b], dims);
+        }
+        let place = usize::from(self.computed(op, 0).is_err());
+        let (node, dims) = self.computed(op, place)?;
+        let constants = spread(self.constant(op, 1 - place)?, &dims)?;
+        let negated = |all: &[Number]| all.iter().map(|x| x.negated()).collect::<Vec<_>>();
+        let (one, count) = (Number::new(1, 0), constants.len());
+        let (scale, shift) = match (op.kind.as_str(), place) {
+            ("Add", _) => (vec![one; count], constants),
+            ("Sub", 0) => (vec![one; count], negated(&constants)),
+            ("Sub", _) => (vec![one.negated(); count], constants),
+            ("Mul", _) => (constants, vec![Number::ZERO; count]),
+            ("Div", 0) => {
+                let inverse = constants.iter().map(|x| exact_inverse(*x)).collect::<Option<Vec<_>>>();
+                let inverse = inverse.ok_or("a division by anything but powers of two is not exact")?;
+                (inverse, vec![Number::ZERO; count])
+            }
+            _ => return Err("a constant divided by a computed value is not supported".into()),
+        };
+        // The sum of a product that nothing else reads is its bias, where every position of a channel has the same.
+        let read_once = self.uses.get(&op.inputs[place]) == Some(&1);
+        let is_bias = op.kind == "Add" || (op.kind == "Sub" && place == 0);
+        if let Op::Affine(affine @ Affine { bias: None, .. }) = &mut self.network.nodes[node].op
+            && is_bias
+            && read_once
+        {
+            let each = shift.len() / affine.rows;
+            if shift.chunks(each).all(|channel| channel.iter().all(|b| *b == channel[0])) {
+                affine.bias = Some(shift.into_iter().step_by(each).collect());
+                return Ok(Value::Computed { node, dims });
+            }
+        }
+        self.push(op, Op::Scale { scale, shift }, vec![node], dims)
+    }
+
+    /// Conv, MaxPool and AveragePool.
+    fn windowed(&mut self, op: &Operation, node: usize, dims: &[usize]) -> Result<Value, String> {
+        let image = image(dims)?;
+        if op.kind != "Conv" {
+            let kernel = op.integers("kernel_shape")?.ok_or("expected the attribute kernel_shape")?;
+            if op.integer("ceil_mode", 0) != 0 || op.integer("storage_order", 0) != 0 {
+                return Err("ceil_mode and storage_order are not supported".into());
+            }
+            let window = op.window(image, on_axes(&kernel, 1)?, image[0], image[0])?;
+            return self.pool(op, node, window, dims.len());
+        }
+        let weight = self.constant(op, 1)?;
+        let &[channels, _, ref kernel @ ..] = &weight.dims[..] else {
+            return Err("expected kernels for every channel".into());
+        };
+        let groups = usize::try_from(op.integer("group", 1)).map_err(|_| "a negative number of groups")?;
+        let window = op.window(image, on_axes(kernel, 1)?, channels, groups)?;
+        let bias = match op.inputs.get(2) {
+            Some(name) if !name.is_empty() => Some(self.constant(op, 2)?.numbers.clone()),
+            _ => None,
+        };
+        let columns = weight.numbers.len() / channels.max(1);
+        let shape = [1, channels, window.extent(0), window.extent(1)];
+        let affine =
+            Affine { rows: channels, columns, weight: weight.numbers.clone(), bias, window: Some(window) };
+        self.push(op, Op::Affine(affine), vec![node], without_height(&shape, dims.len()))
+    }
+
+    fn pool(&mut self, op: &Operation, node: usize, window: Window, axes: usize) -> Result<Value, String> {
+        let shape = [1, window.channels, window.extent(0), window.extent(1)];
+        let taps = window.kernel[0] * window.kernel[1];
+        let counted = op.integer("count_include_pad", 0) != 0;
+        let count = |p| if counted { taps } else { window.taps(0, p).len() };
+        let counts = (0..window.positions()).map(count).collect();
+        let layer = if op.kind.ends_with("MaxPool") {
+            Op::MaxPool(window)
+        } else {
+            Op::AveragePool { window, counts }
+        };
+        self.push(op, layer, vec![node], without_height(&shape, axes))
+    }
+}
+
+impl Operation {
+    fn integer(&self, name: &str, none: i64) -> i64 {
+        self.attributes.get(name).map_or(none, |a| a.integer.unwrap_or(0))
+    }
+
+    fn single(&self, name: &str, none: u32) -> Result<Number, String> {
+        let bits = self.attributes.get(name).map_or(none, |a| a.single.unwrap_or(0));
+        Number::from_single(bits).ok_or_else(|| format!("attribute {name}: NaN or infinite"))
+    }
+
+    fn integers(&self, name: &str) -> Result<Option<Vec<usize>>, String> {
+        let Some(attribute) = self.attributes.get(name) else { return Ok(None) };
+        let size = |&i: &i64| usize::try_from(i).ok().filter(|i| *i <= WIDEST);
+        let sizes = attribute.integers.iter().map(size).collect::<Option<Vec<_>>>();
+        Ok(Some(sizes.ok_or_else(|| format!("attribute {name}: a size out of range"))?))
+    }
+
+    fn window(
+        &self,
+        input: [usize; 3],
+        kernel: [usize; 2],
+        channels: usize,
+        groups: usize,
+    ) -> Result<Window, String> {
+        let auto = self.attributes.get("auto_pad").map_or(&b"NOTSET"[..], |a| &a.text);
+        if !matches!(auto, b"NOTSET" | b"VALID") {
+            return Err("auto_pad is not supported".into());
+        }
+        let axes = |name| self.integers(name).and_then(|sizes| on_axes(&sizes.unwrap_or(vec![1, 1]), 1));
+        let pads = self.integers("pads")?.unwrap_or(vec![0; 4]);
+        let (before, after) = pads.split_at(pads.len() / 2);
+        let (before, after) = (on_axes(before, 0)?, on_axes(after, 0)?);
+        let padding = [[before[0], after[0]], [before[1], after[1]]];
+        let (stride, dilation) = (axes("strides")?, axes("dilations")?);
+        let window = Window { input, channels, groups, kernel, stride, dilation, padding };
+        window.defect().map_or(Ok(window), |defect| Err(defect.into()))
+    }
+}
+
+/// Sizes along height and width; of one axis, the height is `none`.
+fn on_axes(sizes: &[usize], none: usize) -> Result<[usize; 2], String> {
+    match *sizes {
+        [width] => Ok([none, width]),
+        [height, width] => Ok([height, width]),
+        _ => Err("expected one or two axes".into()),
+    }
+}
+
+fn image(dims: &[usize]) -> Result<[usize; 3], String> {
+    match *dims {
+        [1, channels, width] => Ok([channels, 1, width]),
+        [1, channels, height, width] => Ok([channels, height, width]),
+        _ => Err("expected an image of one or two axes".into()),
+    }
+}
+
+fn without_height(shape: &[usize; 4], axes: usize) -> Vec<usize> {
+    if axes == 3 { vec![shape[0], shape[1], shape[3]] } else { shape.to_vec() }
+}
+
+/// The shape that Reshape asks for: 0 keeps a dimension, −1 takes what is left.
+fn reshaped(dims: &[usize], target: &[i64]) -> Result<Vec<usize>, String> {
+    let mut shape = Vec::new();
+    for (axis, &size) in target.iter().enumerate() {
+        shape.push(match size {
+            0 => *dims.get(axis).ok_or("a dimension that is not there")?,
+            -1 => 0,
+            _ => usize::try_from(size).map_err(|_| "a negative dimension")?,
+        });
+    }
+    let known: Vec<usize> = shape.iter().copied().filter(|&d| d != 0).collect();
+    let (all, known) = (product(dims)?, product(&known)?.max(1));
+    shape.iter_mut().filter(|d| **d == 0).for_each(|d| *d = all / known);
+    // A batch that is written as a number other than one does not fit.
+    if product(&shape)? == all { Ok(shape) } else { Err("a shape of another size".into()) }
+}
+
+/// The numbers of a constant that broadcasts to `dims`, one for each element.
+fn spread(tensor: &Tensor, dims: &[usize]) -> Result<Vec<Number>, String> {
+    let fail = || format!("a constant of shape {:?} for the shape {dims:?}", tensor.dims);
+    let missing = dims.len().checked_sub(tensor.dims.len()).ok_or_else(fail)?;
+    let own = |axis: usize| if axis < missing { 1 } else { tensor.dims[axis - missing] };
+    if (0..dims.len()).any(|axis| own(axis) != 1 && own(axis) != dims[axis]) || tensor.numbers.is_empty() {
+        return Err(fail());
+    }
+    let at = |mut k: usize| {
+        let (mut place, mut step) = (0, 1);
+        for axis in (0..dims.len()).rev() {
+            place += if own(axis) == 1 { 0 } else { k % dims[axis] * step };
+            (k, step) = (k / dims[axis], step * own(axis));
+        }
+        tensor.numbers[place]
+    };
+    Ok((0..product(dims)?).map(at).collect())
+}
+
+/// `1/x` for powers of two.
+fn exact_inverse(x: Number) -> Option<Number> {
+    (x.mantissa.abs() == 1 << 52).then(|| Number::new(x.mantissa.signum(), -(x.exponent + 52)))
+}
