@@ -1,0 +1,126 @@
+//! Certificates that are right are accepted, for every operation and set.
+
+mod writer;
+
+use weightproof_check::certificate::{Header, Property, Record};
+use weightproof_check::check::Accepted;
+use weightproof_check::network::Window;
+use weightproof_check::run::{Finding, Opened};
+use writer::*;
+
+fn findings(net: &Net, header: &Header, records: &[Record]) -> Vec<Finding> {
+    let file = compressed(&lines(header, records));
+    let mut opened = Opened::new(&file[..], &net.onnx()).unwrap();
+    let mut all = Vec::new();
+    opened.check(2, |finding| all.push(finding)).unwrap();
+    all
+}
+
+/// Networks with every operation.
+fn networks() -> Vec<(&'static str, Net)> {
+    let stream = &mut Stream(7);
+    let mut all = vec![("dense", Net::layers(&[6, 12, 10, 4], stream))];
+    let mut net = Net::new(&[1, 4, 4]);
+    net.then(Op::Scale { scale: vec![1.0; 16], shift: stream.many(16, 0.5) });
+    net.then(Op::Scale { scale: vec![0.25; 16], shift: vec![0.0; 16] });
+    net.conv(Window { padding: [[1, 1]; 2], stride: [2, 2], ..window([1, 4, 4], 3, [3, 3]) }, stream);
+    net.then(Op::Relu);
+    net.conv(Window { groups: 3, dilation: [1, 1], ..window([3, 2, 2], 6, [2, 1]) }, stream);
+    net.then(Op::Relu);
+    net.then(Op::Reshape(vec![12]));
+    net.dense(3, stream);
+    all.push(("convolutional", net));
+    let mut net = Net::new(&[5]);
+    net.dense(8, stream);
+    let first = net.then(Op::Relu);
+    net.dense(8, stream);
+    net.then(Op::Relu);
+    let second = net.dense(8, stream);
+    net.push(Op::Add, &[second, first]);
+    net.then(Op::Relu);
+    net.dense(3, stream);
+    all.push(("residual", net));
+    let mut net = Net::new(&[2, 4, 4]);
+    net.conv(window([2, 4, 4], 4, [1, 1]), stream);
+    net.then(Op::Relu);
+    net.then(Op::MaxPool(Window { groups: 4, stride: [2, 2], ..window([4, 4, 4], 4, [2, 2]) }));
+    net.then(Op::AveragePool(Window {
+        groups: 4,
+        padding: [[0, 1], [0, 1]],
+        ..window([4, 2, 2], 4, [2, 2])
+    }));
+    net.then(Op::Reshape(vec![16]));
+    net.dense(3, stream);
+    all.push(("pooled", net));
+    let mut net = Net::new(&[6]);
+    net.dense(10, stream);
+    net.then(Op::Leaky(f64::from(0.1_f32)));
+    net.dense(10, stream);
+    net.then(Op::Clip(Some(-0.5), Some(1.0)));
+    net.dense(3, stream);
+    all.push(("leaky", net));
+    all
+}
+
+fn threats(radius: f64) -> Vec<Threat> {
+    let kinds =
+        [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Entries, Kind::Frobenius, Kind::RowBall];
+    let mut all: Vec<Threat> = kinds.into_iter().map(|kind| Threat::new(kind, radius)).collect();
+    all.push(Threat {
+        input_radius: radius,
+        activation_radius: radius,
+        ..Threat::new(Kind::Absolute, radius)
+    });
+    all
+}
+
+#[test]
+fn every_operation_and_set() {
+    let mut verified = 0;
+    for (name, net) in networks() {
+        let has_conv = net.nodes.iter().any(|node| matches!(node.op, Op::Conv { .. }));
+        for threat in threats(0.004) {
+            if has_conv && matches!(threat.kind, Kind::Frobenius | Kind::RowBall) {
+                continue;
+            }
+            let bounder = Bounder::new(&net, &threat);
+            let mut stream = Stream(11);
+            let width = net.nodes[0].width;
+            let inputs: Vec<Vec<f64>> = (0..6).map(|_| stream.many(width, 1.0)).collect();
+            let records: Vec<Record> = inputs
+                .iter()
+                .enumerate()
+                .map(|(sample, input)| bounder.linear_record(sample, input))
+                .collect();
+            let header = header(&net, &threat, Property::Prediction);
+            for finding in findings(&net, &header, &records) {
+                let result = finding.result.unwrap_or_else(|why| panic!("{name}, {:?}, sample {}: {why}", threat, finding.sample));
+                verified += usize::from(matches!(result, Accepted::Verified(..)));
+            }
+        }
+    }
+    assert!(verified > 60, "{verified} samples are verified");
+}
+
+#[test]
+fn trees() {
+    let (mut split, mut verified) = (0, 0);
+    for (name, net) in networks().into_iter().take(3) {
+        let threat = Threat { input_radius: 0.08, ..Threat::new(Kind::Absolute, 0.02) };
+        let bounder = Bounder::new(&net, &threat);
+        let mut stream = Stream(13);
+        let width = net.nodes[0].width;
+        let inputs: Vec<Vec<f64>> = (0..40).map(|_| stream.many(width, 1.0)).collect();
+        let record = |(sample, input): (usize, &Vec<f64>)| bounder.tree_record(sample, input, 400);
+        let records: Vec<Record> = inputs.iter().enumerate().filter_map(record).collect();
+        let header = header(&net, &threat, Property::Label);
+        for finding in findings(&net, &header, &records) {
+            let result = finding.result.unwrap_or_else(|why| panic!("{name}: {why}"));
+            if let Accepted::Verified(_, domains) = result {
+                verified += 1;
+                split += usize::from(domains > 1);
+            }
+        }
+    }
+    assert!(split > 3 && verified > split, "{verified} verified, {split} of them in parts");
+}
