@@ -94,7 +94,9 @@ fn every_operation_and_set() {
                 .collect();
             let header = header(&net, &threat, Property::Prediction);
             for finding in findings(&net, &header, &records) {
-                let result = finding.result.unwrap_or_else(|why| panic!("{name}, {:?}, sample {}: {why}", threat, finding.sample));
+                let result = finding
+                    .result
+                    .unwrap_or_else(|why| panic!("{name}, {:?}, sample {}: {why}", threat, finding.sample));
                 verified += usize::from(matches!(result, Accepted::Verified(..)));
             }
         }
