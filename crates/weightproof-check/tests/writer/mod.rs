@@ -428,13 +428,15 @@ pub type Boxes = Vec<(Vec<f64>, Vec<f64>)>;
 pub struct Bounder<'a> {
     pub net: &'a Net,
     pub threat: &'a Threat,
+    /// [`WIDENING`], or zero where every sum is exact in f64.
+    pub widening: f64,
     linear: Vec<Option<[Vec<Vec<f64>>; 3]>>,
 }
 
 impl<'a> Bounder<'a> {
     pub fn new(net: &'a Net, threat: &'a Threat) -> Self {
         let linear = (0..net.nodes.len()).map(|node| net.linear(node, threat)).collect();
-        Bounder { net, threat, linear }
+        Bounder { net, threat, widening: WIDENING, linear }
     }
 
     pub fn forward(&self, input: &[f64]) -> Vec<f64> {
@@ -588,7 +590,7 @@ impl<'a> Bounder<'a> {
     /// Boxes of all nodes, within `before` and cut by `cuts`: (node, element, lower end, upper end).
     pub fn boxes(&self, input: &[f64], before: Option<&Boxes>) -> Boxes {
         let mut boxes: Boxes = Vec::new();
-        let wide = |x: f64, up: f64| x + up * (WIDENING * (1.0 + x.abs()));
+        let wide = |x: f64, up: f64| x + up * (self.widening * (1.0 + x.abs()));
         for (index, node) in self.net.nodes.iter().enumerate() {
             let r = self.threat.activation_radius;
             let mut found = match &node.op {
@@ -676,6 +678,49 @@ impl<'a> Bounder<'a> {
             Verdict::Unknown("loose bound".into())
         };
         Record { sample, class: Some(class), input: double(input), verdict }
+    }
+
+    /// A falsified record: rows of the layers at the ends of their boxes, if some of them break the sample; as shares, or as weights.
+    pub fn witness_record(&self, sample: usize, input: &[f64], shares: bool) -> Option<Record> {
+        let class = largest(&self.forward(input));
+        let mut stream = Stream(sample as u64);
+        for _ in 0..2000 {
+            let mut moved = self.net.clone();
+            let mut layers = Vec::new();
+            let mut values = input.to_vec();
+            for (index, node) in self.net.nodes.iter().enumerate().skip(1) {
+                let Some((rows, weight, bias)) = self.net.parameters(index) else {
+                    values.iter_mut().for_each(|z| *z = self.net.value(&node.op, *z));
+                    continue;
+                };
+                let (radii, bias_radii) = self.net.radii(index, self.threat);
+                let columns = weight.len() / rows;
+                let t: Vec<f64> = (0..rows).map(|_| stream.next().signum()).collect();
+                // A little inside, because the product of the share is rounded.
+                let inside = 1.0 - 1e-6;
+                let w: Vec<f64> = (0..weight.len())
+                    .map(|k| weight[k] + inside * t[k / columns] * radii[k] * values[k % columns].signum())
+                    .collect();
+                let b: Vec<f64> =
+                    (0..rows).map(|i| bias.unwrap()[i] + inside * t[i] * bias_radii[i]).collect();
+                let to = if shares {
+                    Moved::Rows(single(&t.iter().map(|t| t * inside).collect::<Vec<_>>()))
+                } else {
+                    Moved::Parameters { weight: double(&w), bias: Some(double(&b)) }
+                };
+                layers.push(MovedLayer { node: index, to });
+                let output =
+                    |i: usize| b[i] + (0..columns).map(|j| w[i * columns + j] * values[j]).sum::<f64>();
+                values = (0..rows).map(output).collect();
+                moved.nodes[index].op = Op::Dense { rows, weight: w, bias: Some(b) };
+            }
+            let row = largest(&values);
+            if row != class && values[row] - values[class] > 1e-4 {
+                let verdict = Verdict::Falsified(Witness { row, input: None, layers });
+                return Some(Record { sample, class: Some(class), input: double(input), verdict });
+            }
+        }
+        None
     }
 
     /// A record with a tree: splits at zero of the widest unstable neuron; `None` when `nodes` are not enough.
