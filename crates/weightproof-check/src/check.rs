@@ -1,11 +1,12 @@
 //! The proof of one sample, repeated: boxes in the order of their nodes, splits, and the rows of the specification.
 
-use crate::certificate::{BoxClaim, Domain, NodeNumbers, Property, Record, RowClaim, Verdict};
-use crate::exact;
+use crate::certificate::{BoxClaim, Domain, Element, NodeNumbers, Property, Record, RowClaim, Verdict};
 use crate::layer::Model;
 use crate::network::{Activation, Op, is_share};
-use crate::number::{Dyadic, Number, exactly, one};
+use crate::number::{Dyadic, Number};
 use crate::pass::{Chosen, Pass};
+use crate::point::{Point, broken};
+use crate::relax::pooled;
 use crate::state::{Bounds, State};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub struct Row {
 pub enum Accepted {
     /// The property holds for the whole set; the least lower bound of a row, and the number of domains.
     Verified(Dyadic, usize),
-    /// The witness breaks the property by this margin, at most zero.
+    /// The witness breaks the property: the row is at most this, which is at most zero.
     Falsified(Dyadic),
     /// The record claims nothing.
     Unknown,
@@ -38,34 +39,28 @@ pub type Tell<'a> = &'a mut dyn FnMut(String);
 ///
 /// # Errors
 /// Says where the proof does not follow, and why: node, element, what is claimed and what was recomputed.
-pub fn check(
-    model: &Model,
-    property: &Property,
-    record: &Record,
-    tell: Tell<'_>,
-) -> Result<Accepted, String> {
+pub fn check(model: &Model, property: Property, record: &Record, tell: Tell<'_>) -> Result<Accepted, String> {
     let network = &model.network;
-    let input = exactly(network.nodes[0].width, &record.input).map_err(|error| format!("input: {error}"))?;
+    let input = record.input.exactly(network.nodes[0].width).map_err(|error| format!("input: {error}"))?;
     let outputs = network.nodes[network.output()].width;
     if let Some(class) = record.class.filter(|class| *class >= outputs) {
         return Err(format!("class {class}: there are {outputs} outputs"));
     }
-    let rows = rows(model, property, record.class, &input)?;
+    let rows = rows(model, property, record.class, input)?;
     match &record.verdict {
         Verdict::Unknown(reason) => {
             tell(format!("nothing is claimed: {reason}"));
             Ok(Accepted::Unknown)
         }
         Verdict::Falsified(witness) => {
-            let margin = exact::broken(model, property, (record.class, &rows), &input, witness)?;
-            tell(format!("witness: row {} is {margin} at the moved parameters, exactly", witness.row));
+            let margin = broken(model, property, (record.class, &rows), input, witness)?;
+            tell(format!("witness: row {} is at most {margin} at the moved parameters", witness.row));
             Ok(Accepted::Falsified(margin))
         }
         Verdict::Verified(domains) => {
-            let mut proof = Proof { model, input: &input, domains, least: None, tell };
+            let mut proof = Proof { model, input, domains, least: None, tell };
             proof.check(&rows)?;
-            let least = proof.least.unwrap_or_else(Dyadic::zero);
-            Ok(Accepted::Verified(least, domains.len()))
+            Ok(Accepted::Verified(proof.least.unwrap_or_else(Dyadic::zero), domains.len()))
         }
     }
 }
@@ -73,33 +68,35 @@ pub fn check(
 /// The rows of the specification.
 fn rows(
     model: &Model,
-    property: &Property,
+    property: Property,
     class: Option<usize>,
     input: &[Number],
 ) -> Result<Vec<Row>, String> {
     let count = model.network.nodes[model.network.output()].width;
-    let tolerance = match property {
-        Property::Label | Property::Prediction => {
-            let class = class.ok_or("class: expected one, found none")?;
-            let margin = |number: usize| Row {
-                number,
-                outputs: vec![(class, 1), (number, -1)],
-                constant: Dyadic::zero(),
-            };
-            let rows: Vec<Row> = (0..count).filter(|j| *j != class).map(margin).collect();
-            return if rows.is_empty() { Err("one output has no rival".into()) } else { Ok(rows) };
-        }
-        Property::Deviation { tolerance } => {
-            Dyadic::from(one(tolerance).map_err(|e| format!("tolerance: {e}"))?)
-        }
+    let row = |number, outputs, constant| Row { number, outputs, constant };
+    let Property::Deviation { tolerance } = property else {
+        let class = class.ok_or("class: expected one, found none")?;
+        let margin = |j: usize| row(j, vec![(class, 1), (j, -1)], Dyadic::zero());
+        let rows: Vec<Row> = (0..count).filter(|j| *j != class).map(margin).collect();
+        return if rows.is_empty() { Err("one output has no rival".into()) } else { Ok(rows) };
     };
     // |f̂ − f| < tolerance: tolerance + f − f̂ > 0 and tolerance − f + f̂ > 0.
-    let clean = exact::outputs(model, input, None)?;
-    let sides = clean.iter().enumerate().flat_map(|(j, f)| {
-        let side = |number, sign, constant| Row { number, outputs: vec![(j, sign)], constant };
-        [side(2 * j, -1, tolerance.plus(f)), side(2 * j + 1, 1, tolerance.minus(f))]
-    });
-    Ok(sides.collect())
+    let (clean, tolerance) = (Point::clean(model, input)?, Dyadic::from(tolerance));
+    let sides = |j: usize| {
+        let (below, above) = (clean.below(&[(j, 1)]), clean.above(&[(j, 1)]));
+        let falls = row(2 * j + 1, vec![(j, 1)], tolerance.minus(&above));
+        [row(2 * j, vec![(j, -1)], tolerance.plus(&below)), falls]
+    };
+    Ok((0..count).flat_map(sides).collect())
+}
+
+/// The boxes of all nodes by interval steps alone.
+///
+/// # Errors
+/// When bounds of the input range cross.
+pub fn root(model: &Model, input: &[Number]) -> Result<State, String> {
+    let mut proof = Proof { model, input, domains: &[], least: None, tell: &mut |_| {} };
+    proof.boxes(&Domain::default(), None)?.ok_or_else(|| "an empty set".into())
 }
 
 struct Proof<'a> {
@@ -121,62 +118,53 @@ struct Task {
 
 impl Proof<'_> {
     fn check(&mut self, rows: &[Row]) -> Result<(), String> {
+        let (count, mut visited) = (self.domains.len(), 0);
         let mut tasks = vec![Task { domain: 0, before: None, rows: (0..rows.len()).collect() }];
-        let mut visited = 0;
         while let Some(task) = tasks.pop() {
-            let domains = self.domains;
-            let domain = domains.get(task.domain).ok_or(format!("domain {}: missing", task.domain))?;
-            visited += 1;
             let number = task.domain;
-            if visited > domains.len() {
-                return Err(format!("domain {number} is used twice"));
+            let at = |what: String| if count > 1 { format!("domain {number}: {what}") } else { what };
+            visited += 1;
+            if number >= count || visited > count {
+                return Err(at("missing, or used twice".into()));
             }
-            let children = self.domain(domain, task, rows);
-            let at = |what: String| if domains.len() > 1 { format!("domain {number}: {what}") } else { what };
-            tasks.extend(children.map_err(at)?);
+            tasks.extend(self.domain(task, rows).map_err(at)?);
         }
         // Each domain is a part of one other.
-        if visited == self.domains.len() {
-            Ok(())
-        } else {
-            Err(format!("{visited} domains of {} are in the tree", self.domains.len()))
-        }
+        if visited == count { Ok(()) } else { Err(format!("{visited} domains of {count} are in the tree")) }
     }
 
     /// Checks a domain and returns its parts.
-    fn domain(&mut self, domain: &Domain, task: Task, rows: &[Row]) -> Result<Vec<Task>, String> {
+    fn domain(&mut self, task: Task, rows: &[Row]) -> Result<Vec<Task>, String> {
+        let domain = &self.domains[task.domain];
         let Some(state) = self.boxes(domain, task.before.as_ref())? else {
             return Ok(vec![]);
         };
         let mut open = task.rows;
         for claim in &domain.rows {
+            let at = |what: String| format!("row {}: {what}", claim.row);
             let place = open.iter().position(|&row| rows[row].number == claim.row);
-            let place = place.ok_or(format!("row {}: there is no such row to prove", claim.row))?;
-            let chosen = self.chosen(claim).map_err(|error| format!("row {}: {error}", claim.row))?;
-            self.row(&state, &rows[open.remove(place)], Some(&chosen))?;
+            let row = open.remove(place.ok_or_else(|| at("there is no such row to prove".into()))?);
+            let chosen = self.chosen(claim).map_err(at)?;
+            self.row(&state, &rows[row], Some(&chosen))?;
         }
         let Some(split) = &domain.split else {
             return open.iter().try_for_each(|&row| self.row(&state, &rows[row], None)).map(|()| vec![]);
         };
-        let value = one(&split.value).map_err(|error| format!("split: {error}"))?;
-        let width = self.model.network.nodes.get(split.node).map_or(0, |node| node.width);
-        if split.element >= width {
-            return Err(format!("split: node {} has no element {}", split.node, split.element));
+        let (node, element, value) = (split.node, split.element, split.value);
+        if self.model.network.nodes.get(node).is_none_or(|node| element >= node.width) {
+            return Err(format!("split: node {node} has no element {element}"));
         }
-        (self.tell)(format!("split: node {} element {} at {value}", split.node, split.element));
+        (self.tell)(format!("split: node {node} element {element} at {value}"));
         let part = |number: usize, cut: fn(&mut Bounds, usize, Number)| {
             if number <= task.domain {
                 return Err(format!("split: domain {number} is not behind domain {}", task.domain));
             }
             let mut before = state.clone();
-            let mut bounds = (*state.boxes[split.node]).clone();
-            cut(&mut bounds, split.element, value);
-            before.boxes[split.node] = Arc::new(bounds);
+            cut(Arc::make_mut(&mut before.boxes[node]), element, value);
             Ok(Task { domain: number, before: Some(before), rows: open.clone() })
         };
         let below = part(split.below, |b, j, v| b.upper[j] = b.upper[j].min(v))?;
-        let above = part(split.above, |b, j, v| b.lower[j] = b.lower[j].max(v))?;
-        Ok(vec![above, below])
+        Ok(vec![part(split.above, |b, j, v| b.lower[j] = b.lower[j].max(v))?, below])
     }
 
     /// The boxes of all nodes; `None` when the domain is empty.
@@ -188,22 +176,17 @@ impl Proof<'_> {
             let at = |what: String| format!("node {index} ({}): {what}", node.name);
             let known = before.map(|before| &before.boxes[index]);
             let claim = claims.next_if(|claim| claim.node == index);
-            if domain.empty.is_some_and(|empty| empty.node == index) {
-                let element = domain.empty.map_or(0, |empty| empty.element);
-                return self.crossing(&state, index, element, known).map_err(at).map(|()| None);
+            if let Some(empty) = domain.empty.filter(|empty| empty.node == index) {
+                return self.crossing(&state, empty, known).map_err(at).map(|()| None);
             }
             let mut bounds = self.derived(&state, index, known, claim.is_some());
             if let Some(claim) = claim {
-                self.claimed(&state, index, claim, &mut bounds).map_err(at)?;
+                self.claimed(&state, claim, &mut bounds).map_err(at)?;
             }
             if let Some(j) = (0..node.width).find(|&j| bounds.lower[j] > bounds.upper[j]) {
-                let (l, u) = (bounds.lower[j], bounds.upper[j]);
                 // A part whose bounds cross holds no point of the set; the whole set cannot.
-                return if before.is_some() {
-                    Ok(None)
-                } else {
-                    Err(at(format!("element {j}: {l} above {u}")))
-                };
+                let crossing = at(format!("element {j}: {} above {}", bounds.lower[j], bounds.upper[j]));
+                return if before.is_some() { Ok(None) } else { Err(crossing) };
             }
             let same = known.filter(|known| ***known == bounds).cloned();
             state.push(model, same.unwrap_or_else(|| Arc::new(bounds)), before);
@@ -215,33 +198,55 @@ impl Proof<'_> {
     }
 
     /// The box that follows from those before without a claim: of nonlinear nodes from the box of their input, of others by the
-    /// interval step, where nothing is known. It lies in what is known.
+    /// interval step, where nothing is known. It lies in what is known. Without elements when all are to be claimed.
     fn derived(&self, state: &State, index: usize, known: Option<&Arc<Bounds>>, is_claimed: bool) -> Bounds {
         let (model, node) = (self.model, &self.model.network.nodes[index]);
-        let input = node.inputs.first().map(|&i| &state.boxes[i]);
-        let mut bounds = match (&node.op, input) {
-            (Op::Activation(f), Some(input)) => activated(*f, input, model.set.activation_radius),
-            (Op::MaxPool(window), Some(input)) => {
-                let elements = |k: usize| window.taps(k / window.positions(), k % window.positions());
+        let input = node.inputs.first().map(|&i| &*state.boxes[i]);
+        let by_ends = |low: &dyn Fn(&[Number]) -> Vec<Number>, high: &dyn Fn(&[Number]) -> Vec<Number>| {
+            let (l, u) = input.map_or((self.input, self.input), |input| (&input.lower, &input.upper));
+            Bounds { lower: low(l), upper: high(u) }
+        };
+        let moved = |x: Number, by: Number, up: bool| match (by == Number::ZERO, up) {
+            (true, _) => x,
+            (false, true) => Dyadic::from(x).plus(&by.into()).up(),
+            (false, false) => Dyadic::from(x).minus(&by.into()).down(),
+        };
+        let mut bounds = match &node.op {
+            Op::Input(_) => {
+                let clip = |x: Number| model.set.input_range.map_or(x, |(low, high)| x.max(low).min(high));
+                let all = |up: bool| {
+                    move |side: &[Number]| {
+                        side.iter().map(|x| clip(moved(*x, model.set.input_radius, up))).collect()
+                    }
+                };
+                by_ends(&all(false), &all(true))
+            }
+            Op::Activation(f) => {
+                let error = model.set.activation_radius;
+                let low =
+                    |side: &[Number]| side.iter().map(|z| moved(f.around(*z).0, error, false)).collect();
+                let high =
+                    |side: &[Number]| side.iter().map(|z| moved(f.around(*z).1, error, true)).collect();
+                by_ends(&low, &high)
+            }
+            Op::MaxPool(window) => {
                 let most = |k, side: &[Number]| {
-                    elements(k).iter().map(|(_, j)| side[*j]).max().expect("no window is empty")
+                    pooled(window, k).map(|j| side[j]).max().expect("no window is empty")
                 };
                 let all = |side: &[Number]| (0..node.width).map(|k| most(k, side)).collect();
-                Bounds { lower: all(&input.lower), upper: all(&input.upper) }
+                by_ends(&all, &all)
             }
-            (Op::Sum, Some(input)) if node.inputs.len() == 1 => (**input).clone(),
-            (Op::Input, _) => self.input_box(),
-            _ if known.is_some() => return known.map(|known| (**known).clone()).expect("it is known"),
-            // Every side is claimed, and compared with what is recomputed for it.
-            _ if is_claimed => Bounds { lower: vec![], upper: vec![] },
-            _ => {
-                let pass = Pass { model, state, far: false };
-                let end = |sign: i64| (0..node.width).map(move |j| pass.bound(index, &[(j, sign)], None));
-                Bounds {
-                    lower: end(1).map(|bound| bound.down()).collect(),
-                    upper: end(-1).map(|bound| bound.down().negated()).collect(),
+            Op::Sum if node.inputs.len() == 1 => by_ends(&<[Number]>::to_vec, &<[Number]>::to_vec),
+            Op::Affine(_) | Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => match known {
+                Some(known) => return (**known).clone(),
+                None if is_claimed => return Bounds { lower: vec![], upper: vec![] },
+                None => {
+                    let pass = Pass { model, state, far: false };
+                    let end =
+                        |sign| (0..node.width).map(move |j| pass.bound(index, &[(j, sign)], None).down());
+                    Bounds { lower: end(1).collect(), upper: end(-1).map(Number::negated).collect() }
                 }
-            }
+            },
         };
         if let Some(known) = known {
             bounds.lower.iter_mut().zip(&known.lower).for_each(|(own, &l)| *own = l.max(*own));
@@ -250,34 +255,16 @@ impl Proof<'_> {
         bounds
     }
 
-    fn input_box(&self) -> Bounds {
-        let set = &self.model.set;
-        let radius = Dyadic::from(set.input_radius);
-        let clip = |x: Number| set.input_range.map_or(x, |(low, high)| x.max(low).min(high));
-        Bounds {
-            lower: self.input.iter().map(|x| clip(Dyadic::from(*x).minus(&radius).down())).collect(),
-            upper: self.input.iter().map(|x| clip(Dyadic::from(*x).plus(&radius).up())).collect(),
-        }
-    }
-
     /// Checks a claimed box, element by element, and takes it into `bounds`.
-    fn claimed(
-        &mut self,
-        state: &State,
-        index: usize,
-        claim: &BoxClaim,
-        bounds: &mut Bounds,
-    ) -> Result<(), String> {
-        let width = self.model.network.nodes[index].width;
-        let elements = elements(claim.elements.as_ref(), width)?;
-        let lower = exactly(elements.len(), &claim.lower).map_err(|error| format!("lower ends: {error}"))?;
-        let upper = exactly(elements.len(), &claim.upper).map_err(|error| format!("upper ends: {error}"))?;
-        // Where nothing is known, all elements must be claimed.
+    fn claimed(&mut self, state: &State, claim: &BoxClaim, bounds: &mut Bounds) -> Result<(), String> {
+        let node = &self.model.network.nodes[claim.node];
+        let elements = elements(claim.elements.as_ref(), node.width)?;
+        let (lower, upper) = (claim.lower.exactly(elements.len())?, claim.upper.exactly(elements.len())?);
         let nothing = bounds.lower.is_empty();
-        if nothing && elements.len() != width {
-            return Err(format!("expected boxes of {width} elements, found {}", elements.len()));
+        if nothing && elements.len() != node.width {
+            return Err(format!("expected boxes of {} elements, found {}", node.width, elements.len()));
         }
-        let (mut near, mut far) = (0, 0);
+        let mut shown = [0, 0];
         for (k, &j) in elements.iter().enumerate() {
             let sides = [
                 (1, lower[k], bounds.lower.get(j).copied()),
@@ -287,85 +274,68 @@ impl Proof<'_> {
                 if known.is_some_and(|known| end <= known) {
                     continue;
                 }
-                match self.proves((state, index), (j, sign), end, known) {
-                    Ok(true) => near += 1,
-                    Ok(false) => far += 1,
-                    Err(best) => {
-                        let side = if sign > 0 { "lower" } else { "upper" };
-                        let of = |x: Dyadic| if sign > 0 { x } else { x.negated() };
-                        let (end, best) = (of(end.into()), of(best));
-                        return Err(format!(
-                            "element {j}: the {side} end {end} is claimed, {best} recomputed"
-                        ));
-                    }
+                let end = Dyadic::from(end);
+                // The box of a nonlinear node follows from that of its input, and no better one is shown.
+                let is_shown =
+                    node.inputs.is_empty() || matches!(node.op, Op::Activation(_) | Op::MaxPool(_));
+                let bound = |far| match (is_shown, known) {
+                    (true, Some(known)) => known.into(),
+                    _ => Pass { model: self.model, state, far }.bound(claim.node, &[(j, sign)], None),
+                };
+                let near = bound(false);
+                let far = if near < end { bound(true) } else { near.clone() };
+                if far < end {
+                    let (side, best) = (if sign > 0 { "lower" } else { "upper" }, near.max(far));
+                    let of = |x: Dyadic| if sign > 0 { x } else { x.negated() };
+                    return Err(format!(
+                        "element {j}: the {side} end {} is claimed, {} recomputed",
+                        of(end),
+                        of(best)
+                    ));
                 }
+                shown[usize::from(near < end)] += 1;
             }
         }
-        let name = &self.model.network.nodes[index].name;
+        let [near, far] = shown;
+        let (number, name) = (claim.node, &node.name);
         (self.tell)(format!(
-            "node {index} ({name}): {near} ends by the interval step, {far} by backward passes"
+            "node {number} ({name}): {near} ends by the interval step, {far} by backward passes"
         ));
         if nothing {
-            *bounds = Bounds { lower, upper };
-        } else {
-            for (k, &j) in elements.iter().enumerate() {
-                bounds.lower[j] = bounds.lower[j].max(lower[k]);
-                bounds.upper[j] = bounds.upper[j].min(upper[k]);
-            }
+            *bounds = Bounds { lower: lower.to_vec(), upper: upper.to_vec() };
+        }
+        for (k, &j) in elements.iter().enumerate() {
+            bounds.lower[j] = bounds.lower[j].max(lower[k]);
+            bounds.upper[j] = bounds.upper[j].min(upper[k]);
         }
         Ok(())
     }
 
-    /// Whether the interval step (true) or a backward pass (false) shows `sign · z ≥ end`; else the better bound.
-    fn proves(
-        &self,
-        (state, index): (&State, usize),
-        row: (usize, i64),
-        end: Number,
-        known: Option<Number>,
-    ) -> Result<bool, Dyadic> {
-        let end = Dyadic::from(end);
-        if let Op::Input | Op::Activation(_) | Op::MaxPool(_) = self.model.network.nodes[index].op {
-            // Its box follows from that of its input, and no better one is shown.
-            return Err(known.map_or_else(Dyadic::zero, Dyadic::from));
-        }
-        let bound = |far| Pass { model: self.model, state, far }.bound(index, &[row], None);
-        let near = bound(false);
-        if near >= end {
-            return Ok(true);
-        }
-        let far = bound(true);
-        if far >= end { Ok(false) } else { Err(near.max(far)) }
-    }
-
     /// Whether the bounds of an element cross, so that the domain is empty.
-    fn crossing(
-        &mut self,
-        state: &State,
-        index: usize,
-        element: usize,
-        known: Option<&Arc<Bounds>>,
-    ) -> Result<(), String> {
+    fn crossing(&mut self, state: &State, empty: Element, known: Option<&Arc<Bounds>>) -> Result<(), String> {
+        let Element { node, element } = empty;
         let known = known.ok_or("the whole set is not empty")?;
-        let (Some(&l), Some(&u)) = (known.lower.get(element), known.upper.get(element)) else {
-            return Err(format!("there is no element {element}"));
-        };
-        let bound = |sign, far| Pass { model: self.model, state, far }.bound(index, &[(element, sign)], None);
-        let above = |far: bool| bound(1, far) > Dyadic::from(u);
-        let below = |far: bool| bound(-1, far) > Dyadic::from(l.negated());
-        if above(false) || below(false) || above(true) || below(true) {
-            (self.tell)(format!("node {index} element {element}: nothing is left between {l} and {u}"));
-            return Ok(());
+        if element >= known.lower.len()
+            || !matches!(self.model.network.nodes[node].op, Op::Affine(_) | Op::Sum)
+        {
+            return Err(format!("element {element}: expected one of a layer or a sum"));
         }
-        Err(format!("element {element}: the domain is not empty by its bounds"))
+        let (l, u) = (known.lower[element], known.upper[element]);
+        let bound = |sign, far| Pass { model: self.model, state, far }.bound(node, &[(element, sign)], None);
+        let crosses =
+            |far: bool| bound(1, far) > Dyadic::from(u) || bound(-1, far) > Dyadic::from(l.negated());
+        if !(crosses(false) || crosses(true)) {
+            return Err(format!("element {element}: the domain is not empty by its bounds"));
+        }
+        (self.tell)(format!("node {node} element {element}: nothing is left between {l} and {u}"));
+        Ok(())
     }
 
     /// Checks one row of the specification.
     fn row(&mut self, state: &State, row: &Row, chosen: Option<&Chosen>) -> Result<(), String> {
-        let output = self.model.network.output();
         let bound = |far, chosen| {
             let pass = Pass { model: self.model, state, far };
-            pass.bound(output, &row.outputs, chosen).plus(&row.constant)
+            pass.bound(self.model.network.output(), &row.outputs, chosen).plus(&row.constant)
         };
         let near = bound(false, None);
         let best = if near.is_positive() { near } else { near.max(bound(true, chosen)) };
@@ -381,34 +351,26 @@ impl Proof<'_> {
     fn chosen(&self, claim: &RowClaim) -> Result<Chosen, String> {
         let nodes = &self.model.network.nodes;
         let mut chosen = Chosen { slopes: vec![None; nodes.len()], multipliers: vec![None; nodes.len()] };
-        let parsed = |own: &NodeNumbers| {
-            let width =
-                nodes.get(own.node).map(|node| node.width).ok_or(format!("there is no node {}", own.node))?;
-            let elements = elements(own.elements.as_ref(), width)?;
-            let values = exactly(elements.len(), &own.values)
-                .map_err(|error| format!("node {}: {error}", own.node))?;
-            Ok::<_, String>((elements, values))
+        // One number for each element, zero where there is none.
+        let all = |own: &NodeNumbers| {
+            let at = |what: String| format!("node {}: {what}", own.node);
+            let width = nodes.get(own.node).map(|node| node.width).ok_or_else(|| at("missing".into()))?;
+            let elements = elements(own.elements.as_ref(), width).map_err(at)?;
+            let values = own.values.exactly(elements.len()).map_err(at)?;
+            let mut all = vec![Number::ZERO; width];
+            elements.into_iter().zip(values).for_each(|(j, value)| all[j] = *value);
+            Ok::<_, String>(all)
         };
         for own in &claim.slopes {
-            let (elements, values) = parsed(own)?;
-            if nodes[own.node].op != Op::Activation(Activation::Relu)
-                || elements.len() != nodes[own.node].width
+            let slopes = all(own)?;
+            if nodes[own.node].op != Op::Activation(Activation::Relu) || !slopes.iter().all(|s| is_share(*s))
             {
-                return Err(format!("slopes of node {}: expected one for each element of a ReLU", own.node));
+                return Err(format!("node {}: expected slopes from 0 to 1 of a ReLU", own.node));
             }
-            if let Some(bad) = values.iter().find(|slope| !is_share(**slope)) {
-                return Err(format!(
-                    "slopes of node {}: expected numbers from 0 to 1, found {bad}",
-                    own.node
-                ));
-            }
-            chosen.slopes[own.node] = Some(values.into_iter().map(Number::fraction).collect());
+            chosen.slopes[own.node] = Some(slopes.into_iter().map(Number::fraction).collect());
         }
         for own in &claim.multipliers {
-            let (elements, values) = parsed(own)?;
-            let all =
-                chosen.multipliers[own.node].get_or_insert_with(|| vec![Number::ZERO; nodes[own.node].width]);
-            elements.into_iter().zip(values).for_each(|(j, m)| all[j] = m);
+            chosen.multipliers[own.node] = Some(all(own)?);
         }
         Ok(chosen)
     }
@@ -420,15 +382,4 @@ fn elements(claimed: Option<&Vec<usize>>, width: usize) -> Result<Vec<usize>, St
     let rise = elements.windows(2).all(|pair| pair[0] < pair[1]);
     let fit = elements.last().is_none_or(|last| *last < width);
     if rise && fit { Ok(elements.clone()) } else { Err("elements that do not rise, or do not exist".into()) }
-}
-
-/// The box of an activation.
-fn activated(f: Activation, input: &Bounds, radius: Number) -> Bounds {
-    let error = Dyadic::from(radius);
-    let moves = radius != Number::ZERO;
-    let low =
-        |l: &Number| if moves { Dyadic::from(f.around(*l).0).minus(&error).down() } else { f.around(*l).0 };
-    let high =
-        |u: &Number| if moves { Dyadic::from(f.around(*u).1).plus(&error).up() } else { f.around(*u).1 };
-    Bounds { lower: input.lower.iter().map(low).collect(), upper: input.upper.iter().map(high).collect() }
 }

@@ -5,9 +5,10 @@
 //! ```
 //! For non-negative z, a positive multiple of `p_o` is least at `low`, a negative one at `high`: Lemma 1 of theory.md §3.
 
+use crate::certificate::{LayerSet, WeightSet};
 use crate::network::{Affine, Network, Op, Window};
 use crate::number::{Dyadic, Number};
-use crate::set::{Layer, Set, Weights};
+use crate::set::Set;
 use num_bigint::BigInt;
 
 /// Bits of the coefficients of a row of a backward pass.
@@ -69,82 +70,87 @@ pub struct Model {
 
 impl Model {
     /// Prepares a network and a set for all samples.
-    ///
-    /// # Errors
-    /// Names a convolution whose kernels move in a ball.
-    pub fn new(network: Network, set: Set) -> Result<Model, String> {
-        for (node, layer) in network.nodes.iter().zip(&set.layers) {
-            let is_ball = |l: &Layer| matches!(l.weights, Weights::Ball(_) | Weights::RowBalls(_));
-            let is_conv = matches!(&node.op, Op::Affine(Affine { window: Some(_), .. }));
-            if is_conv && layer.as_ref().is_some_and(is_ball) {
-                return Err(format!("node {}: balls of the kernels of a convolution", node.name));
-            }
-        }
+    pub fn new(network: Network, set: Set) -> Model {
         let mut moves: Vec<bool> = Vec::new();
-        let moving = |r: Number| r != Number::ZERO;
         for (index, node) in network.nodes.iter().enumerate() {
             let own = match &node.op {
-                Op::Input => moving(set.input_radius),
-                Op::Activation(_) => moving(set.activation_radius),
-                Op::Affine(_) => set.layers[index].as_ref().is_some_and(|layer| !layer.is_fixed()),
+                Op::Input(_) => set.input_radius != Number::ZERO,
+                Op::Activation(_) => set.activation_radius != Number::ZERO,
+                Op::Affine(_) => set.layers[index].is_some(),
                 Op::Scale { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::Sum => false,
             };
             moves.push(own || node.inputs.iter().any(|&i| moves[i]));
         }
-        let map = |(node, layer): (_, &Option<Layer>)| Map::new(&network, node, layer.as_ref());
-        let maps = (0..network.nodes.len()).zip(&set.layers).map(map).collect();
-        Ok(Model { network, set, maps, moves })
+        let maps = (0..network.nodes.len())
+            .map(|node| Map::new(&network, node, set.layers[node].as_ref()))
+            .collect();
+        Model { network, set, maps, moves }
     }
 }
 
 impl Map {
-    fn new(network: &Network, index: usize, set: Option<&Layer>) -> Option<Map> {
-        let node = &network.nodes[index];
-        let inputs = node.inputs.first().map_or(0, |&i| network.nodes[i].width);
+    fn new(network: &Network, index: usize, set: Option<&LayerSet>) -> Option<Map> {
+        let inputs = network.read_by(index);
         let exact = |x: &Number| (Dyadic::from(*x), Dyadic::from(*x));
-        match &node.op {
-            Op::Affine(affine) => Some(Self::affine(affine, set?, inputs)),
+        match &network.nodes[index].op {
+            Op::Affine(affine) => {
+                let around = |x: Number, r: Dyadic| (Dyadic::from(x).minus(&r), Dyadic::from(x).plus(&r));
+                let weight = |i: usize, j: usize| {
+                    let radius = set.map_or_else(Dyadic::zero, |set| set.radius(affine, i, j));
+                    around(affine.weight.0[i * affine.columns() + j], radius)
+                };
+                let bias =
+                    |i: usize| around(affine.bias(i), set.map_or(Number::ZERO, |set| set.bias(i)).into());
+                let ball = match set.map(|set| &set.weights) {
+                    Some(WeightSet::Ball(r)) => Ball::Whole(*r),
+                    Some(WeightSet::RowBalls(rows)) => Ball::Rows(rows.0.clone()),
+                    _ => Ball::None,
+                };
+                Some(Map { ball, ..Map::between(affine, inputs, weight, bias) })
+            }
             Op::Scale { scale, shift } => {
-                let bias = shift.iter().map(|s| (*s, *s)).collect();
-                Some(Map::of(inputs, 1, scale.iter().map(exact), 1, (bias, Uses::Diagonal)))
+                let bias = shift.0.iter().map(|s| (*s, *s)).collect();
+                Some(Map::of(inputs, 1, scale.0.iter().map(exact), 1, (bias, Uses::Diagonal)))
             }
             Op::AveragePool { window, counts } => {
                 let mean = |&count: &usize| {
                     let below = Dyadic::new(BigInt::from((1_i64 << 62) / count as i64), -62);
-                    let is_exact = count.is_power_of_two();
-                    let above =
-                        if is_exact { below.clone() } else { below.plus(&Dyadic::new(1.into(), -62)) };
-                    (below, above)
+                    let rest = if count.is_power_of_two() { 0 } else { 1 };
+                    (below.clone(), below.plus(&Dyadic::new(rest.into(), -62)))
                 };
                 let uses = Uses::windows(window, true);
                 Some(Map::of(inputs, 1, counts.iter().map(mean), window.positions(), (vec![], uses)))
             }
-            Op::Input | Op::Activation(_) | Op::MaxPool(_) | Op::Sum => None,
+            Op::Input(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Sum => None,
         }
     }
 
-    fn affine(affine: &Affine, set: &Layer, inputs: usize) -> Map {
-        let bounds = (0..affine.weight.len()).map(|k| {
-            let (weight, radius) =
-                (Dyadic::from(affine.weight[k]), set.radius(affine, k / affine.columns, k % affine.columns));
-            (weight.minus(&radius), weight.plus(&radius))
-        });
-        let bias = |i: usize| {
-            let (bias, radius) =
-                (affine.bias.as_ref().map_or(Number::ZERO, |b| b[i]), Dyadic::from(set.bias[i]));
-            (Dyadic::from(bias).minus(&radius).down(), Dyadic::from(bias).plus(&radius).up())
+    /// A layer with these parameters, exactly up to the rounding of integers.
+    pub fn at(
+        affine: &Affine,
+        inputs: usize,
+        weight: impl Fn(usize, usize) -> Dyadic,
+        bias: impl Fn(usize) -> Dyadic,
+    ) -> Map {
+        let twice = |x: Dyadic| (x.clone(), x);
+        Map::between(affine, inputs, |i, j| twice(weight(i, j)), |i| twice(bias(i)))
+    }
+
+    fn between(
+        affine: &Affine,
+        inputs: usize,
+        weight: impl Fn(usize, usize) -> (Dyadic, Dyadic),
+        bias: impl Fn(usize) -> (Dyadic, Dyadic),
+    ) -> Map {
+        let columns = affine.columns();
+        let weights = (0..affine.rows * columns).map(|k| weight(k / columns, k % columns));
+        let (uses, uses_of_weight) = match &affine.window {
+            None => (Uses::Dense, 1),
+            Some(window) => (Uses::windows(window, false), window.kernel[0] * window.kernel[1]),
         };
-        let (uses, terms) = match &affine.window {
-            None => (Uses::Dense, affine.rows),
-            Some(window) => (Uses::windows(window, false), affine.rows * window.kernel[0] * window.kernel[1]),
-        };
-        let bias = (0..affine.rows).map(bias).collect();
-        let ball = match &set.weights {
-            Weights::Ball(r) => Ball::Whole(*r),
-            Weights::RowBalls(rows) => Ball::Rows(rows.clone()),
-            Weights::Fixed | Weights::Rows(_) | Weights::Relative(_) | Weights::Entries(_) => Ball::None,
-        };
-        Map { ball, ..Map::of(inputs, affine.columns, bounds, terms, (bias, uses)) }
+        let ends = |(low, high): (Dyadic, Dyadic)| (low.down(), high.up());
+        let bias = (0..affine.rows).map(|i| ends(bias(i))).collect();
+        Map::of(inputs, columns, weights, affine.rows * uses_of_weight, (bias, uses))
     }
 
     /// A map with these coefficients. At most `terms` of them meet one input, so that no sum of 128 bits overflows.

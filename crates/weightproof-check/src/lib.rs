@@ -9,12 +9,12 @@
 
 pub mod certificate;
 pub mod check;
-pub mod exact;
 pub mod layer;
 pub mod network;
 pub mod number;
 pub mod onnx;
 pub mod pass;
+pub mod point;
 pub mod protobuf;
 pub mod relax;
 pub mod run;

@@ -1,24 +1,26 @@
 //! Networks as a list of nodes, however they were read, and the question whether two are the same.
 
-use crate::number::Number;
+use crate::number::{Number, Numbers};
 use serde::{Deserialize, Serialize};
 
 /// Most elements of one node: with it, no sum of products overflows.
 pub const WIDEST: usize = 1 << 15;
 
 /// What a node computes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Op {
-    /// The input of the network; exactly the first node.
-    Input,
+    /// The input of the network, with its number of elements; exactly the first node.
+    Input(usize),
     /// A dense layer or a convolution.
+    #[serde(alias = "dense", alias = "conv")]
     Affine(Affine),
     /// `scale · z + shift` for every element.
     Scale {
         /// One factor for each element.
-        scale: Vec<Number>,
+        scale: Numbers,
         /// One summand for each element.
-        shift: Vec<Number>,
+        shift: Numbers,
     },
     /// `f(z)` for every element.
     Activation(Activation),
@@ -32,31 +34,32 @@ pub enum Op {
         counts: Vec<usize>,
     },
     /// The sum of the inputs, element by element. Of one input: another shape of it.
+    #[serde(alias = "add", alias = "reshape")]
     Sum,
 }
 
 /// A piecewise linear activation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Activation {
     /// `max(z, 0)`.
     Relu,
     /// `max(z, 0) + slope · min(z, 0)`.
     LeakyRelu(Number),
-    /// `min(max(z, low), high)`; an end that is `None` does not exist.
+    /// `min(max(z, low), high)`: low and high, of which one that is `None` does not exist.
     Clip(Option<Number>, Option<Number>),
 }
 
 /// Weights and biases, and where they are used.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Affine {
     /// Number of rows: outputs of a dense layer, channels of a convolution.
     pub rows: usize,
-    /// Number of weights of each row.
-    pub columns: usize,
     /// Row by row.
-    pub weight: Vec<Number>,
+    pub weight: Numbers,
     /// One for each row; `None` when the layer has none.
-    pub bias: Option<Vec<Number>>,
+    pub bias: Option<Numbers>,
     /// Where a convolution uses its rows.
     pub window: Option<Window>,
 }
@@ -151,7 +154,8 @@ impl Window {
 }
 
 /// A node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Node {
     /// Its name, for messages: no proof rests on it.
     pub name: String,
@@ -159,7 +163,8 @@ pub struct Node {
     pub op: Op,
     /// What it reads, all before it.
     pub inputs: Vec<usize>,
-    /// Number of its elements.
+    /// Number of its elements, which follows from the others.
+    #[serde(skip)]
     pub width: usize,
 }
 
@@ -171,16 +176,16 @@ pub struct Network {
 }
 
 impl Network {
-    /// Adds the input of `width` elements.
+    /// The network of these nodes, whose widths need not be known.
     ///
     /// # Errors
-    /// As [`Network::push`].
-    pub fn input(&mut self, name: &str, width: usize) -> Result<usize, String> {
-        if !self.nodes.is_empty() || width == 0 || width > WIDEST {
-            return Err(format!("node {name}: expected one input of 1 to {WIDEST} elements, found {width}"));
+    /// Names the node whose shape does not fit its inputs.
+    pub fn new(nodes: &[Node]) -> Result<Network, String> {
+        let mut network = Network::default();
+        for node in nodes {
+            network.push(&node.name, node.op.clone(), node.inputs.clone())?;
         }
-        self.nodes.push(Node { name: name.into(), op: Op::Input, inputs: vec![], width });
-        Ok(0)
+        if network.nodes.is_empty() { Err("a network without nodes".into()) } else { Ok(network) }
     }
 
     /// Adds a node, and returns its number.
@@ -188,60 +193,68 @@ impl Network {
     /// # Errors
     /// Names the node when its shape does not fit its inputs.
     pub fn push(&mut self, name: &str, op: Op, inputs: Vec<usize>) -> Result<usize, String> {
-        let fail = |what: String| Err(format!("node {name}: {what}"));
-        if inputs.is_empty() || inputs.iter().any(|&i| i >= self.nodes.len()) {
-            return fail("reads nothing, or a node that is not before it".into());
+        let at = |what: String| format!("node {name}: {what}");
+        let widths: Option<Vec<usize>> = inputs.iter().map(|&i| self.nodes.get(i).map(|n| n.width)).collect();
+        let widths = widths.ok_or_else(|| at("reads a node that is not before it".into()))?;
+        let width = self.width(&op, &widths).map_err(at)?;
+        if width == 0 || width > WIDEST {
+            return Err(at(format!("expected 1 to {WIDEST} elements, found {width}")));
         }
-        let widths: Vec<usize> = inputs.iter().map(|&i| self.nodes[i].width).collect();
-        if widths.iter().any(|&w| w != widths[0]) || (inputs.len() > 1 && op != Op::Sum) {
-            return fail("inputs that do not fit together".into());
+        self.nodes.push(Node { name: name.into(), op, inputs, width });
+        Ok(self.nodes.len() - 1)
+    }
+
+    fn width(&self, op: &Op, inputs: &[usize]) -> Result<usize, String> {
+        let first = inputs.first().copied().unwrap_or(0);
+        let count = if let Op::Input(_) = op { self.nodes.len() } else { 1 };
+        let many = *op == Op::Sum && !inputs.is_empty() && inputs.iter().all(|&width| width == first);
+        if !many && (inputs.len() != count || (self.nodes.is_empty() && count == 1)) {
+            return Err("inputs that do not fit together".into());
         }
         let windowed = |window: &Window| match window.defect() {
-            Some(defect) => Err(defect.to_owned()),
-            None if window.input.iter().product::<usize>() != widths[0] => {
-                Err("another size of image".into())
-            }
+            Some(defect) => Err(defect),
+            None if window.input.iter().product::<usize>() != first => Err("another size of image"),
             None => Ok(window.channels * window.positions()),
         };
         let pooled = |window: &Window| {
             let own = window.groups == window.input[0] && window.channels == window.input[0];
-            if own { windowed(window) } else { Err("pooling across channels".into()) }
+            if own { windowed(window) } else { Err("pooling across channels") }
         };
-        let width = match &op {
-            Op::Input => return fail("a second input".into()),
-            Op::Affine(affine) => affine.width(widths[0], windowed),
-            Op::Scale { scale, shift } if [scale.len(), shift.len()] == [widths[0]; 2] => Ok(widths[0]),
-            Op::Scale { .. } => Err("another number of factors".into()),
-            Op::Activation(Activation::LeakyRelu(slope)) if !is_share(*slope) => {
-                Err("a slope outside of 0 to 1".into())
+        let known = |fits: bool, what| if fits { Ok(first) } else { Err(what) };
+        let width = match op {
+            Op::Input(width) => Ok(*width),
+            Op::Affine(affine) => affine.width(first, windowed),
+            Op::Scale { scale, shift } => {
+                known([scale.0.len(), shift.0.len()] == [first; 2], "another number of factors")
             }
-            Op::Activation(Activation::Clip(Some(low), Some(high))) if low > high => {
-                Err("ends of a clip in the wrong order".into())
+            Op::Activation(Activation::LeakyRelu(slope)) => {
+                known(is_share(*slope), "a slope outside of 0 to 1")
             }
-            Op::Activation(_) | Op::Sum => Ok(widths[0]),
+            Op::Activation(Activation::Clip(Some(low), Some(high))) => {
+                known(low <= high, "ends in the wrong order")
+            }
+            Op::Activation(_) | Op::Sum => Ok(first),
             Op::MaxPool(window) => pooled(window).and_then(|width| {
                 let reads = |p| !window.taps(0, p).is_empty();
-                if (0..window.positions()).all(reads) { Ok(width) } else { Err("an empty window".into()) }
+                if (0..window.positions()).all(reads) { Ok(width) } else { Err("an empty window") }
             }),
             Op::AveragePool { window, counts } => pooled(window).and_then(|width| {
                 let fits =
                     counts.len() == window.positions() && counts.iter().all(|c| (1..=WIDEST).contains(c));
-                if fits { Ok(width) } else { Err("other counts".into()) }
+                if fits { Ok(width) } else { Err("other counts") }
             }),
         };
-        match width {
-            Ok(width) if width <= WIDEST => {
-                self.nodes.push(Node { name: name.into(), op, inputs, width });
-                Ok(self.nodes.len() - 1)
-            }
-            Ok(width) => fail(format!("expected at most {WIDEST} elements, found {width}")),
-            Err(what) => fail(what),
-        }
+        width.map_err(Into::into)
     }
 
     /// The number of the output.
     pub fn output(&self) -> usize {
         self.nodes.len() - 1
+    }
+
+    /// Number of elements that a node reads from its first input.
+    pub fn read_by(&self, node: usize) -> usize {
+        self.nodes[node].inputs.first().map_or(0, |&input| self.nodes[input].width)
     }
 
     /// Where this network is another function than `other`, bit by bit; `None` when it is the same.
@@ -280,25 +293,35 @@ impl Network {
 }
 
 impl Affine {
-    fn width(
+    /// Number of weights of each row.
+    pub fn columns(&self) -> usize {
+        self.weight.0.len() / self.rows.max(1)
+    }
+
+    /// The bias of a row.
+    pub fn bias(&self, row: usize) -> Number {
+        self.bias.as_ref().map_or(Number::ZERO, |bias| bias.0[row])
+    }
+
+    fn width<'e>(
         &self,
         input: usize,
-        windowed: impl Fn(&Window) -> Result<usize, String>,
-    ) -> Result<usize, String> {
-        if self.rows == 0 || Some(self.weight.len()) != self.rows.checked_mul(self.columns) {
-            return Err("another number of weights".into());
-        }
-        if self.bias.as_ref().is_some_and(|bias| bias.len() != self.rows) {
-            return Err("another number of biases".into());
-        }
-        match &self.window {
-            None if self.columns == input => Ok(self.rows),
+        windowed: impl Fn(&Window) -> Result<usize, &'e str>,
+    ) -> Result<usize, &'e str> {
+        let (columns, width) = match &self.window {
+            None => (input, self.rows),
+            Some(window) if window.channels != self.rows => return Err("another number of channels"),
             Some(window) => {
                 let width = windowed(window)?;
-                let fits = window.columns() == self.columns && window.channels == self.rows;
-                if fits { Ok(width) } else { Err("kernels of another size".into()) }
+                (window.columns(), width)
             }
-            None => Err(format!("expected {} inputs, found {input}", self.columns)),
+        };
+        let fits = Some(self.weight.0.len()) == self.rows.checked_mul(columns);
+        let biases = self.bias.as_ref().map_or(self.rows, |bias| bias.0.len());
+        match (fits, biases == self.rows) {
+            (true, true) => Ok(width),
+            (false, _) => Err("weights that do not fit the input"),
+            (true, false) => Err("another number of biases"),
         }
     }
 }
@@ -312,13 +335,14 @@ fn op_difference(a: &Op, b: &Op) -> String {
     let (Op::Affine(a), Op::Affine(b)) = (a, b) else {
         return "another operation, or other constants".into();
     };
-    if (a.rows, a.columns, &a.window) != (b.rows, b.columns, &b.window) {
+    if (a.rows, a.columns(), &a.window) != (b.rows, b.columns(), &b.window) {
         return "another shape".into();
     }
-    match (0..a.weight.len()).find(|&k| a.weight[k] != b.weight[k]) {
+    let (own, other) = (&a.weight.0, &b.weight.0);
+    match (0..own.len()).find(|&k| own[k] != other[k]) {
         Some(k) => {
-            let (row, column) = (k / a.columns, k % a.columns);
-            format!("weight ({row}, {column}) is {}, not {}", a.weight[k], b.weight[k])
+            let (row, column) = (k / a.columns(), k % a.columns());
+            format!("weight ({row}, {column}) is {}, not {}", own[k], other[k])
         }
         None => "other biases".into(),
     }

@@ -1,6 +1,7 @@
 //! Numbers without rounding: the bits of IEEE 754 as integers, sums of products, and dyadic rationals of any size.
 
 use num_bigint::{BigInt, BigUint, Sign};
+use serde::Deserialize;
 use std::cmp::Ordering;
 
 /// Bits of the mantissa of a [`Number`].
@@ -13,7 +14,8 @@ pub const FRACTION: i64 = 1 << FRACTION_BITS;
 /// `mantissa · 2^exponent`: every finite number of IEEE 754 single and double precision.
 ///
 /// The mantissa is 0, then the exponent is 0, too, or its magnitude is in [2⁵², 2⁵³): equal numbers have equal fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Number {
     /// Signed mantissa.
     pub mantissa: i64,
@@ -354,52 +356,53 @@ impl std::fmt::Display for Number {
     }
 }
 
-/// Numbers in a certificate: `s` and 8 hexadecimal digits for each in single precision, or `d` and 16 for each in double.
-///
-/// # Errors
-/// Says what is wrong: another letter, another digit, a length that does not fit, NaN or an infinity.
-pub fn numbers(text: &str) -> Result<Vec<Number>, String> {
-    let size = match text.as_bytes().first() {
-        Some(b's') => 8,
-        Some(b'd') => 16,
-        _ => return Err(r#"expected numbers that begin with "s" or "d""#.into()),
-    };
-    let digits = &text.as_bytes()[1..];
-    if !digits.len().is_multiple_of(size) {
-        return Err(format!(
-            "expected {size} hexadecimal digits for each number, found {} in all",
-            digits.len()
-        ));
-    }
-    let read = |(place, digits): (usize, &[u8])| {
-        let mut bits = 0_u64;
-        for &digit in digits {
-            let value = char::from(digit).to_digit(16);
-            let value = value.ok_or_else(|| format!("number {place}: not a hexadecimal digit"))?;
-            bits = bits << 4 | u64::from(value);
+/// Numbers of a certificate: `s` and 8 hexadecimal digits for each in single precision, or `d` and 16 for each in double.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Numbers(pub Vec<Number>);
+
+impl TryFrom<String> for Numbers {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Numbers, String> {
+        let size = match text.as_bytes().first() {
+            Some(b's') => 8,
+            Some(b'd') => 16,
+            _ => return Err(r#"expected numbers that begin with "s" or "d""#.into()),
+        };
+        let digits = &text.as_bytes()[1..];
+        if !digits.len().is_multiple_of(size) {
+            return Err(format!("expected {size} digits for each number, found {} in all", digits.len()));
         }
-        let number = if size == 8 { Number::from_single(bits as u32) } else { Number::from_double(bits) };
-        number.ok_or_else(|| format!("number {place} is NaN or infinite"))
-    };
-    digits.chunks(size).enumerate().map(read).collect()
-}
-
-/// As [`numbers`], when there must be `expected` of them.
-///
-/// # Errors
-/// As there, and when there are more or fewer.
-pub fn exactly(expected: usize, text: &str) -> Result<Vec<Number>, String> {
-    let found = numbers(text)?;
-    if found.len() != expected {
-        return Err(format!("expected {expected} numbers, found {}", found.len()));
+        let read = |(place, digits): (usize, &[u8])| {
+            let value = |bits: u64, &digit: &u8| Some(bits << 4 | u64::from(char::from(digit).to_digit(16)?));
+            let bits = digits.iter().try_fold(0, value);
+            let bits = bits.ok_or_else(|| format!("number {place}: not a hexadecimal digit"))?;
+            let number = if size == 8 { Number::from_single(bits as u32) } else { Number::from_double(bits) };
+            number.ok_or_else(|| format!("number {place} is NaN or infinite"))
+        };
+        digits.chunks(size).enumerate().map(read).collect::<Result<_, _>>().map(Numbers)
     }
-    Ok(found)
 }
 
-/// The one number in `text`.
-///
-/// # Errors
-/// As [`exactly`].
-pub fn one(text: &str) -> Result<Number, String> {
-    Ok(exactly(1, text)?[0])
+impl Numbers {
+    /// The numbers, when there are `count` of them.
+    ///
+    /// # Errors
+    /// When there are more or fewer.
+    pub fn exactly(&self, count: usize) -> Result<&[Number], String> {
+        if self.0.len() == count {
+            Ok(&self.0)
+        } else {
+            Err(format!("expected {count} numbers, found {}", self.0.len()))
+        }
+    }
+}
+
+impl TryFrom<String> for Number {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Number, String> {
+        Ok(Numbers::try_from(text)?.exactly(1)?[0])
+    }
 }

@@ -1,7 +1,7 @@
 //! A minimal reader of ONNX: piecewise linear networks whose parameters are stored in the file. Everything else is refused.
 
 use crate::network::{Activation, Affine, Network, Op, WIDEST, Window};
-use crate::number::Number;
+use crate::number::{Number, Numbers};
 use crate::protobuf::{Field, fields};
 use std::collections::HashMap;
 
@@ -85,7 +85,7 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
         *reader.uses.entry(name.clone()).or_default() += 1;
     }
     let dims = input_dims(dims)?;
-    reader.network.input(input, dims.iter().product())?;
+    reader.network.push(input, Op::Input(dims.iter().product()), vec![])?;
     reader.values.insert(input.clone(), Value::Computed { node: 0, dims });
     for op in &operations {
         let value = reader.value(op).map_err(|what| format!("node {} ({}): {what}", op.name, op.kind))?;
@@ -341,7 +341,7 @@ impl Reader {
         } else {
             None
         };
-        let affine = Affine { rows, columns, weight, bias, window: None };
+        let affine = Affine { rows, weight: Numbers(weight), bias: bias.map(Numbers), window: None };
         self.push(op, Op::Affine(affine), vec![node], vec![1, rows])
     }
 
@@ -379,11 +379,11 @@ impl Reader {
         {
             let each = shift.len() / affine.rows;
             if shift.chunks(each).all(|channel| channel.iter().all(|b| *b == channel[0])) {
-                affine.bias = Some(shift.into_iter().step_by(each).collect());
+                affine.bias = Some(Numbers(shift.into_iter().step_by(each).collect()));
                 return Ok(Value::Computed { node, dims });
             }
         }
-        self.push(op, Op::Scale { scale, shift }, vec![node], dims)
+        self.push(op, Op::Scale { scale: Numbers(scale), shift: Numbers(shift) }, vec![node], dims)
     }
 
     /// Conv, MaxPool and AveragePool.
@@ -404,13 +404,12 @@ impl Reader {
         let groups = usize::try_from(op.integer("group", 1)).map_err(|_| "a negative number of groups")?;
         let window = op.window(image, on_axes(kernel, 1)?, channels, groups)?;
         let bias = match op.inputs.get(2) {
-            Some(name) if !name.is_empty() => Some(self.constant(op, 2)?.numbers.clone()),
+            Some(name) if !name.is_empty() => Some(Numbers(self.constant(op, 2)?.numbers.clone())),
             _ => None,
         };
-        let columns = weight.numbers.len() / channels.max(1);
         let shape = [1, channels, window.extent(0), window.extent(1)];
-        let affine =
-            Affine { rows: channels, columns, weight: weight.numbers.clone(), bias, window: Some(window) };
+        let weight = Numbers(weight.numbers.clone());
+        let affine = Affine { rows: channels, weight, bias, window: Some(window) };
         self.push(op, Op::Affine(affine), vec![node], without_height(&shape, dims.len()))
     }
 

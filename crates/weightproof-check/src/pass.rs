@@ -93,7 +93,7 @@ impl Pass<'_> {
         let is_box = || matches!(&self.model.maps[node], Some(Map { ball: Ball::None | Ball::Rows(_), .. }));
         !self.model.moves[node]
             || match &this.op {
-                Op::Input => true,
+                Op::Input(_) => true,
                 // Where the input is fixed, the set of a layer is a box.
                 Op::Affine(_) => (!input_moves() && is_box()) || (!self.far && crossed),
                 Op::Activation(_) | Op::MaxPool(_) => !self.far,

@@ -159,16 +159,6 @@ impl Maximum {
         Maximum { top, others: (!constant).then_some(others), least, most }
     }
 
-    /// Of all windows of a node.
-    pub fn all(window: &Window, bounds: &Bounds) -> Vec<Maximum> {
-        let output = |k: usize| (k / window.positions(), k % window.positions());
-        let inputs = |(channel, position)| {
-            window.taps(channel, position).into_iter().map(|(_, j)| j).collect::<Vec<_>>()
-        };
-        let count = window.channels * window.positions();
-        (0..count).map(|k| Maximum::new(&inputs(output(k)), bounds)).collect()
-    }
-
     /// Adds a line below `a max(z)` to coefficients of the inputs and its offset to the sum.
     ///
     /// ```text
@@ -213,8 +203,16 @@ impl Relaxation {
                 let lines = |(&l, &u)| f.lines(l, u);
                 Some(Relaxation::Activation(input.lower.iter().zip(&input.upper).map(lines).collect()))
             }
-            Op::MaxPool(window) => Some(Relaxation::Maximum(Maximum::all(window, input))),
-            Op::Input | Op::Affine(_) | Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => None,
+            Op::MaxPool(window) => {
+                let maximum = |k| Maximum::new(&pooled(window, k).collect::<Vec<_>>(), input);
+                Some(Relaxation::Maximum((0..model.network.nodes[index].width).map(maximum).collect()))
+            }
+            Op::Input(_) | Op::Affine(_) | Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => None,
         }
     }
+}
+
+/// The elements that output `k` of a pooling node reads.
+pub fn pooled(window: &Window, k: usize) -> impl Iterator<Item = usize> {
+    window.taps(k / window.positions(), k % window.positions()).into_iter().map(|(_, j)| j)
 }

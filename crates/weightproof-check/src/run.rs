@@ -1,9 +1,9 @@
 //! Checking a whole certificate: header, network, set, and all records on all threads.
 
-use crate::certificate::{Header, Lines, Property, Record, hexadecimal, network};
+use crate::certificate::{Header, Kind, Lines, Property, Record, hexadecimal};
 use crate::check::{Accepted, check};
 use crate::layer::Model;
-use crate::number::one;
+use crate::network::Network;
 use crate::set::Set;
 use sha2::{Digest, Sha256};
 use std::io::BufRead;
@@ -62,17 +62,13 @@ impl<R: BufRead> Opened<R> {
             )));
         }
         let own = crate::onnx::read(model).map_err(|error| Problem::Input(format!("model: {error}")))?;
-        let claimed =
-            network(&header.network).map_err(|error| Problem::Rejected(format!("network: {error}")))?;
+        let rejected = |error| Problem::Rejected(format!("network: {error}"));
+        let claimed = Network::new(&header.network).map_err(rejected)?;
         if let Some(difference) = claimed.difference(&own) {
             return Err(Problem::Rejected(format!("network: {difference}")));
         }
         let set = Set::new(&header, &claimed).map_err(Problem::Rejected)?;
-        if let Property::Deviation { tolerance } = &header.property {
-            one(tolerance).map_err(|error| Problem::Rejected(format!("tolerance: {error}")))?;
-        }
-        let model =
-            Model::new(claimed, set).map_err(|error| Problem::Input(format!("not checkable: {error}")))?;
+        let model = Model::new(claimed, set);
         Ok(Opened { header, model, lines, last: None })
     }
 
@@ -109,7 +105,7 @@ impl<R: BufRead> Opened<R> {
                 }
             }
             let (next, findings) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-            let (model, property) = (&self.model, &self.header.property);
+            let (model, property) = (&self.model, self.header.property);
             let work = || {
                 while let Some(record) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let finding = finding(model, property, record, &mut |_| {});
@@ -130,11 +126,11 @@ impl<R: BufRead> Opened<R> {
 
     /// Checks one record, and tells the steps of its proof.
     pub fn one(&self, record: &Record, tell: &mut dyn FnMut(String)) -> Finding {
-        finding(&self.model, &self.header.property, record, tell)
+        finding(&self.model, self.header.property, record, tell)
     }
 }
 
-fn finding(model: &Model, property: &Property, record: &Record, tell: &mut dyn FnMut(String)) -> Finding {
+fn finding(model: &Model, property: Property, record: &Record, tell: &mut dyn FnMut(String)) -> Finding {
     // Integers that do not fit are an error, and an error is no proof.
     let result = catch_unwind(AssertUnwindSafe(|| check(model, property, record, tell)));
     let result = result.unwrap_or_else(|_| Err("numbers too large for the checker".into()));
@@ -149,26 +145,25 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// What a header claims, in words.
 pub fn claim(header: &Header) -> String {
     let threat = &header.threat;
-    let number = |text: &String| one(text).map_or_else(|_| "?".to_owned(), |x| x.to_string());
     let property = match &header.property {
         Property::Label => "the class of the record keeps the largest output".to_owned(),
         Property::Prediction => "the network keeps the class that it says without perturbation".to_owned(),
-        Property::Deviation { tolerance } => format!("no output moves by {} or more", number(tolerance)),
+        Property::Deviation { tolerance } => format!("no output moves by {tolerance} or more"),
     };
-    let mut set = match (threat.kind.as_str(), &threat.radius) {
-        ("explicit", _) => {
+    let mut set = match (threat.kind, threat.radius) {
+        (Kind::Explicit, _) | (_, None) => {
             let name = threat.name.as_deref().unwrap_or("no name");
             format!("the radii that the header lists (called {name}; that they mean it is not checked)")
         }
-        (kind, radius) => format!("{kind}, radius {}", radius.as_ref().map_or("?".into(), number)),
+        (kind, Some(radius)) => format!("{kind:?}, radius {radius}"),
     };
     if let Some(bias) = &threat.bias_radius {
-        set += &format!(", radius of biases {}", number(bias));
+        set += &format!(", radius of biases {bias}");
     }
     if let Some(layers) = &threat.layers {
         set += &format!(", layers {}", layers.join(", "));
     }
-    let (input, activation) = (number(&threat.input_radius), number(&threat.activation_radius));
+    let (input, activation) = (threat.input_radius, threat.activation_radius);
     format!(
         "{property}; set: {set}; input radius {input}; activation radius {activation}; method {}",
         header.method

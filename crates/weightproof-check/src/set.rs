@@ -1,40 +1,14 @@
 //! The set of perturbations: exact radii of every parameter, and whether they are at least what the threat model says.
 
-use crate::certificate::{Header, LayerSet, Threat, WeightSet};
+use crate::certificate::{Header, Kind, LayerSet, Threat, WeightSet};
 use crate::network::{Affine, Network, Op};
-use crate::number::{Dyadic, Number, exactly, one};
-
-/// Where the weights of one layer move.
-#[derive(Clone, Debug)]
-pub enum Weights {
-    /// Nowhere.
-    Fixed,
-    /// `|Δ_ij| ≤ r_i`.
-    Rows(Vec<Number>),
-    /// `|Δ_ij| ≤ r |W_ij|`.
-    Relative(Number),
-    /// `|Δ_ij| ≤ E_ij`.
-    Entries(Vec<Number>),
-    /// `‖Δ‖_F ≤ r`.
-    Ball(Number),
-    /// `‖Δ_i‖₂ ≤ r_i`.
-    RowBalls(Vec<Number>),
-}
-
-/// The set of one layer.
-#[derive(Clone, Debug)]
-pub struct Layer {
-    /// Of its weights.
-    pub weights: Weights,
-    /// Radii of its biases, one for each row.
-    pub bias: Vec<Number>,
-}
+use crate::number::{Dyadic, Number};
 
 /// The set of a network.
 #[derive(Clone, Debug)]
 pub struct Set {
-    /// By node; `None` where there are no parameters.
-    pub layers: Vec<Option<Layer>>,
+    /// By node; `None` where nothing moves.
+    pub layers: Vec<Option<LayerSet>>,
     /// Radius of each element of the input.
     pub input_radius: Number,
     /// What the moved input is clipped to.
@@ -43,28 +17,54 @@ pub struct Set {
     pub activation_radius: Number,
 }
 
-impl Layer {
-    /// Whether nothing moves.
-    pub fn is_fixed(&self) -> bool {
-        let is_zero = |r: &Number| *r == Number::ZERO;
-        self.bias.iter().all(is_zero)
-            && match &self.weights {
-                Weights::Fixed => true,
-                Weights::Relative(r) | Weights::Ball(r) => is_zero(r),
-                Weights::Rows(all) | Weights::Entries(all) | Weights::RowBalls(all) => {
-                    all.iter().all(is_zero)
-                }
-            }
+impl LayerSet {
+    /// All radii of its weights.
+    fn radii(&self) -> &[Number] {
+        match &self.weights {
+            WeightSet::Uniform(r) | WeightSet::Relative(r) | WeightSet::Ball(r) => std::slice::from_ref(r),
+            WeightSet::Rows(all) | WeightSet::Entries(all) | WeightSet::RowBalls(all) => &all.0,
+        }
+    }
+
+    /// Radius of the bias of a row.
+    pub fn bias(&self, row: usize) -> Number {
+        self.bias.as_ref().map_or(Number::ZERO, |bias| bias.0[row])
+    }
+
+    /// Whether its weights move together, in balls.
+    pub fn is_ball(&self) -> bool {
+        matches!(self.weights, WeightSet::Ball(_) | WeightSet::RowBalls(_))
     }
 
     /// Largest `|Δ_ij|` of a box; zero in a ball.
     pub fn radius(&self, affine: &Affine, row: usize, column: usize) -> Dyadic {
-        let place = row * affine.columns + column;
+        let place = row * affine.columns() + column;
         match &self.weights {
-            Weights::Fixed | Weights::Ball(_) | Weights::RowBalls(_) => Dyadic::zero(),
-            Weights::Rows(rows) => rows[row].into(),
-            Weights::Relative(r) => Dyadic::from(*r).times(&affine.weight[place].magnitude().into()),
-            Weights::Entries(entries) => entries[place].into(),
+            WeightSet::Ball(_) | WeightSet::RowBalls(_) => Dyadic::zero(),
+            WeightSet::Uniform(r) => (*r).into(),
+            WeightSet::Rows(rows) => rows.0[row].into(),
+            WeightSet::Relative(r) => Dyadic::from(*r).times(&affine.weight.0[place].magnitude().into()),
+            WeightSet::Entries(entries) => entries.0[place].into(),
+        }
+    }
+
+    fn check(&self, affine: &Affine) -> Result<(), String> {
+        let count = match &self.weights {
+            WeightSet::Uniform(_) | WeightSet::Relative(_) | WeightSet::Ball(_) => 1,
+            WeightSet::Rows(_) | WeightSet::RowBalls(_) => affine.rows,
+            WeightSet::Entries(_) => affine.weight.0.len(),
+        };
+        let (radii, biases) = (self.radii(), self.bias.as_ref().map_or(&[][..], |bias| &bias.0));
+        if radii.len() != count || (self.bias.is_some() && biases.len() != affine.rows) {
+            return Err("another number of radii".into());
+        }
+        if radii.iter().chain(biases).any(|r| r.is_negative()) {
+            return Err("a negative radius".into());
+        }
+        if self.is_ball() && affine.window.is_some() {
+            Err("kernels in a ball are not supported".into())
+        } else {
+            Ok(())
         }
     }
 }
@@ -73,72 +73,87 @@ impl Set {
     /// The set that a header describes.
     ///
     /// # Errors
-    /// When a radius is missing, negative, no number, or less than what the threat model says.
+    /// When a radius is missing, negative, or less than what the threat model says.
     pub fn new(header: &Header, network: &Network) -> Result<Set, String> {
         let threat = &header.threat;
-        let radius = |what: &str, text: &str| {
-            let radius = one(text).map_err(|error| format!("{what}: {error}"))?;
-            if radius.is_negative() { Err(format!("{what}: negative")) } else { Ok(radius) }
-        };
-        let mut set = Set {
-            layers: network.nodes.iter().map(|node| unmoved(&node.op)).collect(),
-            input_radius: radius("input radius", &threat.input_radius)?,
-            input_range: None,
-            activation_radius: radius("activation radius", &threat.activation_radius)?,
-        };
-        if let Some(range) = &threat.input_range {
-            let range = exactly(2, range).map_err(|error| format!("input range: {error}"))?;
-            set.input_range = Some((range[0], range[1]));
+        if threat.input_radius.is_negative() || threat.activation_radius.is_negative() {
+            return Err("threat: a negative radius".into());
         }
+        let range = |range: &crate::number::Numbers| range.exactly(2).map(|range| (range[0], range[1]));
+        let mut layers = vec![None; network.nodes.len()];
         for layer in &header.set {
-            let name = network.nodes.get(layer.node).map_or("?", |node| &node.name);
-            let at = |what: String| format!("set of node {} ({name}): {what}", layer.node);
-            let (Some(Op::Affine(affine)), Some(Some(own))) =
-                (network.nodes.get(layer.node).map(|n| &n.op), set.layers.get_mut(layer.node))
-            else {
+            let at = |what: String| format!("set of node {}: {what}", layer.node);
+            let Some(Op::Affine(affine)) = network.nodes.get(layer.node).map(|node| &node.op) else {
                 return Err(at("the node has no parameters".into()));
             };
-            if !matches!(own.weights, Weights::Fixed) {
+            layer.check(affine).map_err(at)?;
+            if layers[layer.node].replace(layer.clone()).is_some() {
                 return Err(at("listed twice".into()));
             }
-            *own = parsed(layer, affine).map_err(at)?;
         }
-        set.check_threat(threat, network)?;
+        let set = Set {
+            layers,
+            input_radius: threat.input_radius,
+            input_range: threat.input_range.as_ref().map(range).transpose()?,
+            activation_radius: threat.activation_radius,
+        };
+        if threat.kind != Kind::Explicit {
+            set.covers(threat, network)?;
+        }
         Ok(set)
     }
 
     /// Whether every radius is at least what the threat model says.
-    fn check_threat(&self, threat: &Threat, network: &Network) -> Result<(), String> {
-        if threat.kind == "explicit" {
-            return Ok(());
-        }
-        let parse = |text: &Option<String>| text.as_ref().map(|text| one(text)).transpose();
-        let fail = |error| format!("threat: {error}");
-        let radius = parse(&threat.radius).map_err(fail)?.ok_or("threat: expected a radius, found none")?;
-        let bias_radius = parse(&threat.bias_radius).map_err(fail)?.unwrap_or(radius);
-        let names = threat.layers.as_ref();
-        let known =
+    fn covers(&self, threat: &Threat, network: &Network) -> Result<(), String> {
+        let radius = threat.radius.ok_or("threat: expected a radius, found none")?;
+        let bias_radius = threat.bias_radius.unwrap_or(radius);
+        let is_layer =
             |name: &String| network.nodes.iter().any(|n| n.name == *name && matches!(n.op, Op::Affine(_)));
-        if let Some(unknown) = names.and_then(|names| names.iter().find(|name| !known(name))) {
+        if let Some(unknown) = threat.layers.iter().flatten().find(|name| !is_layer(name)) {
             return Err(format!("threat: there is no layer {unknown}"));
         }
         for (node, layer) in network.nodes.iter().zip(&self.layers) {
-            let (Op::Affine(affine), Some(layer)) = (&node.op, layer) else { continue };
-            if names.is_some_and(|names| !names.contains(&node.name)) {
+            let Op::Affine(affine) = &node.op else { continue };
+            if threat.layers.as_ref().is_some_and(|names| !names.contains(&node.name)) {
                 continue;
             }
-            let at = |what: String| format!("set of node {}: {what}", node.name);
-            covers(layer, affine, &threat.kind, radius).map_err(at)?;
-            for (i, bias) in affine.bias.iter().flatten().enumerate() {
-                let needed = match threat.kind.as_str() {
-                    "relative" => Dyadic::from(bias_radius).times(&bias.magnitude().into()),
-                    "per-channel" => Dyadic::from(bias_radius).times(&largest(affine, i).into()),
-                    _ => bias_radius.into(),
+            let at = |what: &str| format!("set of node {}: {what}", node.name);
+            let layer = layer.as_ref().ok_or_else(|| at("the layer does not move"))?;
+            let columns = affine.columns();
+            for (k, weight) in affine.weight.0.iter().enumerate() {
+                let (needed, own) = match (threat.kind, &layer.weights) {
+                    (Kind::Relative, _) => {
+                        (product(radius, *weight), layer.radius(affine, k / columns, k % columns))
+                    }
+                    // The other kinds have one radius for each row.
+                    _ if k % columns > 0 => continue,
+                    (Kind::RowBall, WeightSet::RowBalls(rows)) => (radius.into(), rows.0[k / columns].into()),
+                    (Kind::Frobenius, WeightSet::Ball(r)) => (radius.into(), (*r).into()),
+                    (Kind::Absolute | Kind::PerChannel, WeightSet::Uniform(_) | WeightSet::Rows(_)) => {
+                        let largest = threat.kind == Kind::PerChannel;
+                        let needed = if largest {
+                            product(radius, affine.largest(k / columns))
+                        } else {
+                            radius.into()
+                        };
+                        (needed, layer.radius(affine, k / columns, 0))
+                    }
+                    _ => return Err(at("another shape of set than the threat model's")),
                 };
-                if Dyadic::from(layer.bias[i]) < needed {
-                    return Err(at(format!(
+                if own < needed {
+                    return Err(at(&format!("radius of weight {k}: expected {needed}, found {own}")));
+                }
+            }
+            for (i, bias) in affine.bias.iter().flat_map(|bias| &bias.0).enumerate() {
+                let needed = match threat.kind {
+                    Kind::Relative => product(bias_radius, *bias),
+                    Kind::PerChannel => product(bias_radius, affine.largest(i)),
+                    Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => bias_radius.into(),
+                };
+                if Dyadic::from(layer.bias(i)) < needed {
+                    return Err(at(&format!(
                         "radius of bias {i}: expected {needed}, found {}",
-                        layer.bias[i]
+                        layer.bias(i)
                     )));
                 }
             }
@@ -147,80 +162,14 @@ impl Set {
     }
 }
 
-/// Whether the set of the weights of a layer holds all that the kind means at `radius`.
-fn covers(layer: &Layer, affine: &Affine, kind: &str, radius: Number) -> Result<(), String> {
-    let enough = |row: usize| {
-        let needed = match kind {
-            "per-channel" => Dyadic::from(radius).times(&largest(affine, row).into()),
-            _ => radius.into(),
-        };
-        let own = match (kind, &layer.weights) {
-            ("absolute" | "per-channel", Weights::Rows(rows)) | ("row-ball", Weights::RowBalls(rows)) => {
-                rows[row]
-            }
-            ("frobenius", Weights::Ball(r)) => *r,
-            (_, Weights::Fixed) => Number::ZERO,
-            _ => return Err(format!("another shape of set than {kind}")),
-        };
-        if Dyadic::from(own) < needed {
-            Err(format!("radius of row {row}: expected {needed}, found {own}"))
-        } else {
-            Ok(())
-        }
-    };
-    match kind {
-        "absolute" | "per-channel" | "row-ball" | "frobenius" => (0..affine.rows).try_for_each(enough),
-        "relative" => {
-            for k in 0..affine.weight.len() {
-                let needed = Dyadic::from(radius).times(&affine.weight[k].magnitude().into());
-                let own = layer.radius(affine, k / affine.columns, k % affine.columns);
-                if own < needed {
-                    return Err(format!("radius of weight {k}: expected {needed}, found {own}"));
-                }
-            }
-            Ok(())
-        }
-        other => Err(format!("the kind of threat {other} is not known")),
+/// `r |w|`, exactly.
+fn product(r: Number, w: Number) -> Dyadic {
+    Dyadic::from(r).times(&w.magnitude().into())
+}
+
+impl Affine {
+    fn largest(&self, row: usize) -> Number {
+        let row = self.weight.0.chunks(self.columns()).nth(row).expect("the row is there");
+        row.iter().map(|w| w.magnitude()).max().unwrap_or(Number::ZERO)
     }
-}
-
-fn largest(affine: &Affine, row: usize) -> Number {
-    let row = &affine.weight[row * affine.columns..(row + 1) * affine.columns];
-    row.iter().map(|w| w.magnitude()).max().unwrap_or(Number::ZERO)
-}
-
-fn unmoved(op: &Op) -> Option<Layer> {
-    match op {
-        Op::Affine(affine) => Some(Layer { weights: Weights::Fixed, bias: vec![Number::ZERO; affine.rows] }),
-        Op::Input
-        | Op::Scale { .. }
-        | Op::Activation(_)
-        | Op::MaxPool(_)
-        | Op::AveragePool { .. }
-        | Op::Sum => None,
-    }
-}
-
-fn parsed(layer: &LayerSet, affine: &Affine) -> Result<Layer, String> {
-    let of_rows = |text: &str| exactly(affine.rows, text);
-    let weights = match &layer.weights {
-        WeightSet::Uniform(r) => Weights::Rows(vec![one(r)?; affine.rows]),
-        WeightSet::Rows(rows) => Weights::Rows(of_rows(rows)?),
-        WeightSet::Relative(r) => Weights::Relative(one(r)?),
-        WeightSet::Entries(entries) => Weights::Entries(exactly(affine.weight.len(), entries)?),
-        WeightSet::Ball(r) => Weights::Ball(one(r)?),
-        WeightSet::RowBalls(rows) => Weights::RowBalls(of_rows(rows)?),
-    };
-    let bias = match &layer.bias {
-        None => vec![Number::ZERO; affine.rows],
-        Some(bias) => of_rows(bias)?,
-    };
-    let negative = |all: &[Number]| all.iter().any(|r| r.is_negative());
-    let is_negative = negative(&bias)
-        || match &weights {
-            Weights::Fixed => false,
-            Weights::Relative(r) | Weights::Ball(r) => r.is_negative(),
-            Weights::Rows(all) | Weights::Entries(all) | Weights::RowBalls(all) => negative(all),
-        };
-    if is_negative { Err("a negative radius".into()) } else { Ok(Layer { weights, bias }) }
 }

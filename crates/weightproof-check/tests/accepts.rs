@@ -2,10 +2,10 @@
 
 mod writer;
 
-use weightproof_check::certificate::{Header, Property, Record};
 use weightproof_check::check::Accepted;
 use weightproof_check::network::Window;
 use weightproof_check::run::{Finding, Opened};
+use writer::format::{Header, Property, Record};
 use writer::*;
 
 fn findings(net: &Net, header: &Header, records: &[Record]) -> Vec<Finding> {

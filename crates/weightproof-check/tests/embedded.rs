@@ -7,11 +7,11 @@ mod writer;
 use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
-use weightproof_check::certificate::Property;
 use weightproof_check::check::Accepted;
 use weightproof_check::number::Number;
 use weightproof_check::run::{Opened, sha256};
 use weightproof_check::{network, onnx};
+use writer::format::Property;
 use writer::*;
 
 fn float(x: &Number) -> f64 {
@@ -27,8 +27,8 @@ fn embedded_network() {
         net.then(match &node.op {
             network::Op::Affine(affine) => Op::Dense {
                 rows: affine.rows,
-                weight: affine.weight.iter().map(float).collect(),
-                bias: affine.bias.as_ref().map(|bias| bias.iter().map(float).collect()),
+                weight: affine.weight.0.iter().map(float).collect(),
+                bias: affine.bias.as_ref().map(|bias| bias.0.iter().map(float).collect()),
             },
             network::Op::Activation(_) => Op::Relu,
             other => panic!("{other:?}"),

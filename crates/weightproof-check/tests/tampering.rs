@@ -2,9 +2,9 @@
 
 mod writer;
 
-use weightproof_check::certificate::*;
 use weightproof_check::network::Window;
 use weightproof_check::run::Opened;
+use writer::format::*;
 use writer::{Bounder, Kind, Net, Op, Stream, compressed, double, finished, header, window};
 
 /// A certificate in parts, and its model.
@@ -423,7 +423,7 @@ fn tampering_is_rejected() {
                 (window.stride, window.dilation) = ([1, 1], [2, 2]);
             }),
             ("another slope of the network", |c| {
-                c.header.network[2].op = OpText::LeakyRelu(double(&[0.0625]))
+                c.header.network[2].op = OpText::Activation(ActivationText::LeakyRelu(double(&[0.0625])))
             }),
             ("other counts of a mean", |c| {
                 let OpText::AveragePool { counts, .. } = &mut c.header.network[4].op else { panic!() };

@@ -1,10 +1,16 @@
 //! Writes certificates for the tests, in plain f64: a second implementation of the bounds, which shares nothing with the checker.
 #![allow(dead_code)]
 
+pub mod format;
+
 use flate2::{Compression, write::GzEncoder};
+use format::{
+    ActivationText, BoxClaim, Domain, Header, LayerSet, Line, Moved, MovedLayer, NodeText, OpText, Property,
+    Record, SCHEMA, Split, Verdict, WeightSet, Witness,
+};
 use sha2::{Digest, Sha256};
 use std::io::Write;
-use weightproof_check::certificate::*;
+use weightproof_check::certificate::hexadecimal;
 use weightproof_check::network::Window;
 
 /// What is added to every end of a box, relatively and absolutely.
@@ -205,16 +211,18 @@ impl Net {
                     bias: bias.as_ref().map(|b| single(b)),
                 },
                 Op::Conv { window, weight, bias } => OpText::Conv {
+                    rows: window.channels,
                     window: window.clone(),
                     weight: single(weight),
                     bias: bias.as_ref().map(|b| single(b)),
                 },
                 Op::Scale { scale, shift } => OpText::Scale { scale: double(scale), shift: single(shift) },
-                Op::Relu => OpText::Relu,
-                Op::Leaky(slope) => OpText::LeakyRelu(single(&[*slope])),
-                Op::Clip(low, high) => {
-                    OpText::Clip { low: low.map(|x| single(&[x])), high: high.map(|x| double(&[x])) }
-                }
+                Op::Relu => OpText::Activation(ActivationText::Relu),
+                Op::Leaky(slope) => OpText::Activation(ActivationText::LeakyRelu(single(&[*slope]))),
+                Op::Clip(low, high) => OpText::Activation(ActivationText::Clip(
+                    low.map(|x| single(&[x])),
+                    high.map(|x| double(&[x])),
+                )),
                 Op::MaxPool(window) => OpText::MaxPool(window.clone()),
                 Op::AveragePool(window) => {
                     OpText::AveragePool { window: window.clone(), counts: counts(window) }
@@ -793,7 +801,7 @@ pub fn header(net: &Net, threat: &Threat, property: Property) -> Header {
         settings_sha256: None,
         method: "linear".into(),
         property,
-        threat: weightproof_check::certificate::Threat {
+        threat: format::Threat {
             kind: kind.into(),
             name: None,
             radius: (threat.kind != Kind::Entries).then(|| double(&[threat.radius])),
