@@ -1,0 +1,184 @@
+//! There is no floating-point arithmetic in the checker, and what it computes is right: against rationals, at points of the set.
+
+mod writer;
+
+use num_bigint::BigInt;
+use std::path::Path;
+use weightproof_check::certificate::{Header, Property};
+use weightproof_check::check::root;
+use weightproof_check::layer::Model;
+use weightproof_check::network::Network;
+use weightproof_check::number::{Dyadic, Number, Sum, share};
+use weightproof_check::onnx;
+use weightproof_check::pass::Pass;
+use weightproof_check::set::Set;
+use writer::*;
+
+#[test]
+fn no_floating_point() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        for word in words {
+            let is_float = word.contains("f32") || word.contains("f64") || word == "f16" || word == "f128";
+            assert!(!is_float, "{}: {word}", path.display());
+        }
+        // Numbers such as 1.5 in the code, not in comments or texts.
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//") && !line.contains('"')) {
+            let literal = line
+                .as_bytes()
+                .windows(3)
+                .any(|w| w[0].is_ascii_digit() && w[1] == b'.' && w[2].is_ascii_digit());
+            assert!(!literal, "{}: {line}", path.display());
+        }
+    }
+}
+
+fn rational(x: f64) -> Dyadic {
+    Number::from_double(x.to_bits()).unwrap().into()
+}
+
+#[test]
+fn numbers_are_those_of_ieee() {
+    let mut stream = Stream(5);
+    for k in 0..2000 {
+        let x = stream.next() * 2_f64.powi((k % 600) - 300);
+        let single = x as f32;
+        assert_eq!(Number::from_single(single.to_bits()), Number::from_double(f64::from(single).to_bits()));
+        let number = Number::from_double(x.to_bits()).unwrap();
+        assert_eq!(number.mantissa as f64 * 2_f64.powi(number.exponent), x);
+        let y = stream.next() * 2_f64.powi((k % 7) * 20 - 60);
+        let other = Number::from_double(y.to_bits()).unwrap();
+        assert_eq!(number.cmp(&other), x.partial_cmp(&y).unwrap());
+        // Rounded to the nearest in f64, to both sides here.
+        let sum = Dyadic::from(number).plus(&other.into());
+        assert!(sum.down() <= sum.up() && Dyadic::from(sum.down()) <= sum && sum <= Dyadic::from(sum.up()));
+        assert!(rational(x + y) == sum.down().into() || rational(x + y) == sum.up().into());
+        let root = sum.magnitude().root_up();
+        assert!(root.times(&root) >= sum.magnitude());
+        let (a, b) = (number.magnitude(), other.magnitude());
+        let exact = x.abs() / (x.abs() + y.abs());
+        assert!((share(a, b) as f64 / 2_f64.powi(60) - exact).abs() < 1e-12, "{x} {y}");
+    }
+    for bits in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(f64::to_bits) {
+        assert_eq!(Number::from_double(bits), None);
+    }
+    for bits in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(f32::to_bits) {
+        assert_eq!(Number::from_single(bits), None);
+    }
+    let tiny = Number::from_double(1).unwrap();
+    assert_eq!((tiny.mantissa, tiny.exponent), (1 << 52, -1074 - 52));
+    assert_eq!(Number::from_single(0x8000_0000), Some(Number::ZERO));
+    let texts = [
+        (1.0, "1.00000"),
+        (-0.001, "-0.00100000"),
+        (123456.0, "1.23456e5"),
+        (0.0, "0"),
+        (1e-9, "1.00000e-9"),
+    ];
+    for (x, text) in texts {
+        assert_eq!(rational(x).text(), text);
+    }
+}
+
+/// Sums of the checker are below the exact sum, and near it.
+#[test]
+fn sums_are_rounded_down() {
+    let mut stream = Stream(6);
+    for _ in 0..500 {
+        let (mut sum, mut exact) = (Sum::default(), Dyadic::zero());
+        for k in 0..40 {
+            let (a, x) =
+                ((stream.next() * 2_f64.powi(56)) as i64, stream.next() * 2_f64.powi((k * 7) % 90 - 45));
+            let x = Number::from_double(x.to_bits()).unwrap();
+            sum.add_product(a, -50, x);
+            exact = exact.plus(&Dyadic::new(BigInt::from(a), -50).times(&x.into()));
+        }
+        let lost = exact.minus(&sum.total());
+        assert!(!lost.is_negative() && lost < rational(2_f64.powi(-40)), "{lost}");
+    }
+}
+
+/// Parameters over many powers of two, so that rows, columns and layers have exponents of their own.
+fn wild(widths: &[usize], stream: &mut Stream) -> Net {
+    let mut net = Net::layers(widths, stream);
+    for node in &mut net.nodes {
+        if let Op::Dense { weight, .. } = &mut node.op {
+            for w in weight {
+                *w = f64::from((*w * 2_f64.powi((stream.next() * 12.0) as i32)) as f32);
+            }
+        }
+    }
+    net
+}
+
+/// The value of a network at rows moved by shares of their radii, in rationals.
+fn exact(net: &Net, threat: &writer::Threat, input: &[f64], shares: &mut Stream) -> Vec<Dyadic> {
+    let mut z: Vec<Dyadic> = input.iter().map(|x| rational(*x)).collect();
+    for (index, node) in net.nodes.iter().enumerate().skip(1) {
+        let Some((rows, weight, bias)) = net.parameters(index) else {
+            z.iter_mut().for_each(|z| *z = z.clone().max(Dyadic::zero()));
+            continue;
+        };
+        let (radii, bias_radii) = net.radii(index, threat);
+        let row = |i: usize| {
+            let t = rational(shares.next().signum());
+            let mut sum = rational(bias.unwrap()[i]).plus(&t.times(&rational(bias_radii[i])));
+            for (j, z) in z.iter().enumerate() {
+                let k = i * z_len(weight, rows) + j;
+                let sign = if z.is_negative() { rational(-1.0) } else { rational(1.0) };
+                let moved = rational(weight[k]).plus(&t.times(&sign).times(&rational(radii[k])));
+                sum = sum.plus(&moved.times(z));
+            }
+            sum
+        };
+        z = (0..rows).map(row).collect();
+        assert_eq!(node.width, z.len());
+    }
+    z
+}
+
+fn z_len(weight: &[f64], rows: usize) -> usize {
+    weight.len() / rows
+}
+
+#[test]
+fn no_point_of_the_set_is_below_a_bound() {
+    let mut stream = Stream(41);
+    let mut tight = 0;
+    for round in 0..60 {
+        let net = if round % 2 == 0 {
+            wild(&[4, 8, 7, 3], &mut stream)
+        } else {
+            Net::layers(&[4, 8, 7, 3], &mut stream)
+        };
+        let kind = [Kind::Absolute, Kind::Entries][round / 2 % 2];
+        let threat = writer::Threat::new(kind, [0.0, 0.01, 0.1][round % 3]);
+        let file = compressed(&lines(&header(&net, &threat, format::Property::Label), &[]));
+        let header: Header = weightproof_check::certificate::Lines::new(&file[..]).header().unwrap();
+        assert_eq!(header.property, Property::Label);
+        let network = Network::new(&header.network).unwrap();
+        assert_eq!(network.difference(&onnx::read(&net.onnx()).unwrap()), None);
+        let model = Model::new(network.clone(), Set::new(&header, &network).unwrap());
+        let input = stream.many(4, 1.0);
+        let numbers: Vec<Number> = input.iter().map(|x| Number::from_double(x.to_bits()).unwrap()).collect();
+        let state = root(&model, &numbers).unwrap();
+        for row in [vec![(0, 1)], vec![(1, -1)], vec![(0, 1), (2, -1)]] {
+            let bound =
+                [true, false].map(|far| Pass { model: &model, state: &state, far }.bound(5, &row, None));
+            for _ in 0..12 {
+                let outputs = exact(&net, &threat, &input, &mut stream);
+                let value = row.iter().fold(Dyadic::zero(), |sum, &(j, sign)| {
+                    if sign > 0 { sum.plus(&outputs[j]) } else { sum.minus(&outputs[j]) }
+                });
+                assert!(bound.iter().all(|bound| *bound <= value), "{bound:?} {value}");
+                // Without radii only rounding is between them.
+                let rest = value.minus(&bound[0]);
+                tight += usize::from(rest < rational(1e-9).times(&value.magnitude().max(rational(1.0))));
+            }
+        }
+    }
+    assert!(tight > 500, "{tight}");
+}
