@@ -2,7 +2,7 @@
 
 use crate::network::{Activation, Affine, Network, Op, WIDEST, Window};
 use crate::number::{Number, Numbers};
-use crate::protobuf::{Field, fields};
+use crate::protobuf::Message;
 use std::collections::HashMap;
 
 /// A tensor of the file: its numbers, or its integers (shapes).
@@ -25,22 +25,12 @@ enum Value {
 }
 
 /// A node of the file.
-#[derive(Debug, Default)]
-struct Operation {
+#[derive(Debug)]
+struct Operation<'a> {
     inputs: Vec<String>,
-    outputs: Vec<String>,
     name: String,
     kind: String,
-    attributes: HashMap<String, Attribute>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Attribute {
-    single: Option<u32>,
-    integer: Option<i64>,
-    text: Vec<u8>,
-    tensor: Option<Tensor>,
-    integers: Vec<i64>,
+    attributes: HashMap<String, Message<'a>>,
 }
 
 /// Reads a network.
@@ -48,71 +38,70 @@ struct Attribute {
 /// # Errors
 /// Names what is damaged or not supported.
 pub fn read(bytes: &[u8]) -> Result<Network, String> {
-    let (mut graph, mut domains) = (None, Vec::new());
-    for (number, field) in fields(bytes)? {
-        match number {
-            7 => graph = Some(field.bytes()?),
-            8 => domains.push(field.bytes()?),
-            _ => {}
-        }
+    let graph = Message::new(bytes)?.messages(7)?.pop().ok_or("no graph")?;
+    if graph.has(15) {
+        return Err("sparse tensors are not supported".into());
     }
-    let (mut operations, mut values, mut inputs, mut outputs) = (Vec::new(), HashMap::new(), vec![], vec![]);
-    for (number, field) in fields(graph.ok_or("no graph")?)? {
-        match number {
-            1 => operations.push(operation(field.bytes()?)?),
-            5 => {
-                let (name, tensor) = tensor(field.bytes()?)?;
-                if values.insert(name.clone(), Value::Constant(tensor)).is_some() {
-                    return Err(format!("tensor {name}: stored twice"));
-                }
-            }
-            11 => inputs.push(value_info(field.bytes()?)?),
-            12 => outputs.push(value_info(field.bytes()?)?.0),
-            15 => return Err("sparse tensors are not supported".into()),
-            _ => {}
-        }
+    let mut reader = Reader { network: Network::default(), values: HashMap::new(), uses: HashMap::new() };
+    for message in graph.messages(5)? {
+        let name = message.text(8);
+        let tensor = tensor(&message).map_err(|what| format!("tensor {name}: {what}"))?;
+        reader.define(name, Value::Constant(tensor))?;
     }
-    inputs.retain(|(name, _)| !values.contains_key(name));
-    let ([(input, dims)], [output]) = (&inputs[..], &outputs[..]) else {
+    let nodes = graph.messages(1)?;
+    let (mut inputs, outputs) = (graph.messages(11)?, graph.messages(12)?);
+    inputs.retain(|input| !reader.values.contains_key(&input.text(1)));
+    let ([input], [output]) = (&inputs[..], &outputs[..]) else {
         return Err(format!(
             "expected one input and one output, found {} and {}",
             inputs.len(),
             outputs.len()
         ));
     };
-    let mut reader = Reader { network: Network::default(), values, uses: HashMap::new() };
-    for name in operations.iter().flat_map(|op| &op.inputs).chain([output]) {
-        *reader.uses.entry(name.clone()).or_default() += 1;
+    let output = output.text(1);
+    for name in nodes.iter().flat_map(|node| node.texts(1)).chain([output.clone()]) {
+        *reader.uses.entry(name).or_default() += 1;
     }
-    let dims = input_dims(dims)?;
-    reader.network.push(input, Op::Input(dims.iter().product()), vec![])?;
-    reader.values.insert(input.clone(), Value::Computed { node: 0, dims });
-    for op in &operations {
-        let value = reader.value(op).map_err(|what| format!("node {} ({}): {what}", op.name, op.kind))?;
-        let name = op.outputs.first().cloned().unwrap_or_default();
-        if reader.values.insert(name.clone(), value).is_some() {
-            return Err(format!("value {name}: computed twice"));
+    let dims = input_dims(input)?;
+    reader.network.push(&input.text(1), Op::Input(dims.iter().product()), vec![])?;
+    reader.define(input.text(1), Value::Computed { node: 0, dims })?;
+    for node in &nodes {
+        let attributes =
+            node.messages(5)?.into_iter().map(|attribute| (attribute.text(1), attribute)).collect();
+        let op = Operation { inputs: node.texts(1), name: node.text(3), kind: node.text(4), attributes };
+        let at = |what: String| format!("node {} ({}): {what}", op.name, op.kind);
+        if !matches!(node.text(7).as_str(), "" | "ai.onnx") {
+            return Err(at("not an operator of ONNX".into()));
         }
+        let value = reader.value(&op).map_err(at)?;
+        reader.define(node.texts(2).into_iter().next().unwrap_or_default(), value)?;
     }
-    match reader.values.get(output) {
+    match reader.values.get(&output) {
         Some(Value::Computed { node, .. }) if *node == reader.network.output() => Ok(reader.network),
-        Some(Value::Computed { .. }) => Err("the output is not the last node".into()),
-        Some(Value::Constant(_)) | None => Err(format!("output {output}: does not depend on the input")),
+        _ => Err(format!("output {output}: not the last node")),
     }
 }
 
 /// The first dimension is the batch; every other one must be a number.
-fn input_dims(dims: &[Option<i64>]) -> Result<Vec<usize>, String> {
-    let mut sizes = vec![1];
-    match dims.first() {
-        Some(None | Some(0 | 1)) => {}
-        _ => return Err("input: expected a batch dimension that is 1 or has a name".into()),
+fn input_dims(input: &Message<'_>) -> Result<Vec<usize>, String> {
+    let mut dims = Vec::new();
+    // Type, its tensor type, and the shape of it.
+    let (mut messages, path) = (vec![input.clone()], [2, 1, 2, 1]);
+    for field in path {
+        messages = messages.iter().map(|m| m.messages(field)).collect::<Result<Vec<_>, _>>()?.concat();
     }
-    for dim in &dims[1..] {
-        let size = dim.and_then(|d| usize::try_from(d).ok()).filter(|d| (1..=WIDEST).contains(d));
-        sizes.push(size.ok_or("input: expected dimensions that are numbers")?);
+    for dim in messages {
+        dims.push(dim.integers(1)?.pop().unwrap_or(0));
     }
-    product(&sizes).map(|_| sizes)
+    let sizes: Option<Vec<usize>> =
+        dims.iter().map(|&d| usize::try_from(d).ok().filter(|d| *d <= WIDEST)).collect();
+    match sizes {
+        Some(mut sizes) if matches!(sizes.first(), Some(0 | 1)) && !sizes[1..].contains(&0) => {
+            sizes[0] = 1;
+            product(&sizes).map(|_| sizes)
+        }
+        _ => Err("input: expected a batch of 1 or with a name, and dimensions that are numbers".into()),
+    }
 }
 
 fn product(dims: &[usize]) -> Result<usize, String> {
@@ -120,108 +109,33 @@ fn product(dims: &[usize]) -> Result<usize, String> {
     all.ok_or_else(|| "a shape that is too large".into())
 }
 
-fn value_info(bytes: &[u8]) -> Result<(String, Vec<Option<i64>>), String> {
-    let (mut name, mut dims) = (String::new(), Vec::new());
-    for (number, field) in fields(bytes)? {
-        match number {
-            1 => name = field.text()?,
-            // TypeProto.tensor_type.shape.dim.dim_value
-            2 => {
-                for (_, tensor_type) in fields(field.bytes()?)?.into_iter().filter(|(n, _)| *n == 1) {
-                    for (_, shape) in fields(tensor_type.bytes()?)?.into_iter().filter(|(n, _)| *n == 2) {
-                        for (_, dim) in fields(shape.bytes()?)? {
-                            let value = fields(dim.bytes()?)?.into_iter().find(|(n, _)| *n == 1);
-                            dims.push(value.map(|(_, value)| value.integer()).transpose()?);
-                        }
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok((name, dims))
-}
-
-fn operation(bytes: &[u8]) -> Result<Operation, String> {
-    let mut op = Operation::default();
-    for (number, field) in fields(bytes)? {
-        match number {
-            1 => op.inputs.push(field.text()?),
-            2 => op.outputs.push(field.text()?),
-            3 => op.name = field.text()?,
-            4 => op.kind = field.text()?,
-            5 => {
-                let (name, attribute) = attribute(field.bytes()?)?;
-                op.attributes.insert(name, attribute);
-            }
-            7 if !matches!(field.text()?.as_str(), "" | "ai.onnx") => {
-                return Err("an operator that is not ONNX's".into());
-            }
-            _ => {}
-        }
-    }
-    Ok(op)
-}
-
-fn attribute(bytes: &[u8]) -> Result<(String, Attribute), String> {
-    let (mut name, mut attribute) = (String::new(), Attribute::default());
-    for (number, field) in fields(bytes)? {
-        match (number, field) {
-            (1, field) => name = field.text()?,
-            (2, Field::Four(bits)) => attribute.single = Some(bits),
-            (3, field) => attribute.integer = Some(field.integer()?),
-            (4, field) => attribute.text = field.bytes()?.to_vec(),
-            (5, field) => attribute.tensor = Some(tensor(field.bytes()?)?.1),
-            (8, field) => field.integers(&mut attribute.integers)?,
-            _ => {}
-        }
-    }
-    Ok((name, attribute))
-}
-
-fn tensor(bytes: &[u8]) -> Result<(String, Tensor), String> {
-    let (mut name, mut kind, mut dims) = (String::new(), 0, Vec::new());
-    let (mut data, mut integers) = (Vec::new(), Vec::new());
-    for (number, field) in fields(bytes)? {
-        match number {
-            1 => field.integers(&mut dims)?,
-            2 => kind = field.integer()?,
-            4 | 9 | 10 => field.bits(&mut data),
-            5 | 7 => field.integers(&mut integers)?,
-            8 => name = field.text()?,
-            13 => return Err("a tensor in another file is not supported".into()),
-            _ => {}
-        }
-    }
-    let fail = |what: &str| format!("tensor {name}: {what}");
-    let size = |&d: &i64| usize::try_from(d).map_err(|_| fail("a negative dimension"));
-    let dims: Vec<usize> = dims.iter().map(size).collect::<Result<_, _>>()?;
-    let count = product(&dims)?;
-    let width = match kind {
+fn tensor(message: &Message<'_>) -> Result<Tensor, String> {
+    let (kind, data) =
+        (message.integers(2)?.pop().unwrap_or(0), [4, 9, 10].map(|n| message.numbers(n)).concat());
+    let mut integers = [message.integers(5)?, message.integers(7)?].concat();
+    let dims =
+        message.integers(1)?.into_iter().map(|d| usize::try_from(d).map_err(|_| "a negative dimension"));
+    let dims: Vec<usize> = dims.collect::<Result<_, _>>()?;
+    let size = match kind {
         1 | 6 => 4,
         7 | 11 => 8,
-        _ => return Err(fail(&format!("type {kind} is not supported"))),
+        _ => return Err(format!("type {kind} is not supported")),
     };
-    let length = if integers.is_empty() { data.len() } else { integers.len().saturating_mul(width) };
-    if count.checked_mul(width) != Some(length) {
-        return Err(fail(&format!("expected {count} numbers of {width} bytes, found {length} bytes")));
+    let (count, length) =
+        (product(&dims)?, if integers.is_empty() { data.len() } else { integers.len().saturating_mul(size) });
+    if count.checked_mul(size) != Some(length) || message.has(13) {
+        return Err(format!("expected {count} numbers of {size} bytes in the file, found {length} bytes"));
     }
-    let words = data.chunks(width).map(|word| {
-        let mut bytes = [0; 8];
-        bytes[..width].copy_from_slice(word);
-        u64::from_le_bytes(bytes)
-    });
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    let words = data.chunks(size).map(word);
+    let number = |word| if kind == 1 { Number::from_single(word as u32) } else { Number::from_double(word) };
     let mut numbers = Vec::new();
     match kind {
         6 => integers.extend(words.map(|word| i64::from(word as u32 as i32))),
         7 => integers.extend(words.map(|word| word as i64)),
-        _ => {
-            let number =
-                |word| if kind == 1 { Number::from_single(word as u32) } else { Number::from_double(word) };
-            numbers = words.map(number).collect::<Option<_>>().ok_or_else(|| fail("NaN or infinite"))?;
-        }
+        _ => numbers = words.map(number).collect::<Option<_>>().ok_or("NaN or infinite")?,
     }
-    Ok((name, Tensor { dims, numbers, integers }))
+    Ok(Tensor { dims, numbers, integers })
 }
 
 struct Reader {
@@ -231,10 +145,18 @@ struct Reader {
 }
 
 impl Reader {
-    fn value(&mut self, op: &Operation) -> Result<Value, String> {
+    fn define(&mut self, name: String, value: Value) -> Result<(), String> {
+        match self.values.insert(name.clone(), value) {
+            None => Ok(()),
+            Some(_) => Err(format!("value {name}: defined twice")),
+        }
+    }
+
+    fn value(&mut self, op: &Operation<'_>) -> Result<Value, String> {
         if op.kind == "Constant" {
-            let tensor = op.attributes.get("value").and_then(|a| a.tensor.clone());
-            return tensor.map(Value::Constant).ok_or_else(|| "expected a tensor as its value".into());
+            let value =
+                op.attributes.get("value").ok_or("expected a tensor as its value")?.messages(5)?.pop();
+            return tensor(&value.unwrap_or_default()).map(Value::Constant);
         }
         if op.kind == "Gemm" || op.kind == "MatMul" {
             return self.product(op);
@@ -246,7 +168,7 @@ impl Reader {
         let (act, mut shape) = (|f| Some(Op::Activation(f)), dims.clone());
         let same = match op.kind.as_str() {
             "Identity" => None,
-            "Flatten" if op.integer("axis", 1) == 1 => {
+            "Flatten" if op.integer("axis", 1)? == 1 => {
                 shape = vec![1, product(&dims)?];
                 None
             }
@@ -255,18 +177,13 @@ impl Reader {
                 None
             }
             "Relu" => act(Activation::Relu),
-            "LeakyRelu" => {
-                // 0.01 in single precision.
-                act(Activation::LeakyRelu(op.single("alpha", 0x3c23_d70a)?))
-            }
+            "LeakyRelu" if !op.attributes.contains_key("alpha") => Err("expected the attribute alpha")?,
+            "LeakyRelu" => act(Activation::LeakyRelu(op.single("alpha").ok_or("alpha: NaN or infinite")?)),
             "Clip" => {
-                let end = |name: &str, place: usize| match op.attributes.get(name) {
-                    Some(attribute) => Ok(attribute.single.and_then(Number::from_single)),
+                let end = |name: &str, place: usize| match op.single(name) {
+                    Some(end) => Ok(Some(end)),
                     None if op.inputs.get(place).is_none_or(String::is_empty) => Ok(None),
-                    None => match &self.constant(op, place)?.numbers[..] {
-                        [end] => Ok(Some(*end)),
-                        _ => Err("expected one number for each end".to_owned()),
-                    },
+                    None => Ok::<_, String>(self.constant(op, place)?.numbers.first().copied()),
                 };
                 let is_end =
                     |x: &Number| x.magnitude() < Number::from_single(0x7f7f_ffff).expect("it is finite");
@@ -292,7 +209,7 @@ impl Reader {
 
     fn push(
         &mut self,
-        op: &Operation,
+        op: &Operation<'_>,
         layer: Op,
         inputs: Vec<usize>,
         dims: Vec<usize>,
@@ -300,14 +217,14 @@ impl Reader {
         Ok(Value::Computed { node: self.network.push(&op.name, layer, inputs)?, dims })
     }
 
-    fn computed(&self, op: &Operation, place: usize) -> Result<(usize, Vec<usize>), String> {
+    fn computed(&self, op: &Operation<'_>, place: usize) -> Result<(usize, Vec<usize>), String> {
         match op.inputs.get(place).and_then(|name| self.values.get(name)) {
             Some(Value::Computed { node, dims }) => Ok((*node, dims.clone())),
             _ => Err(format!("operand {place}: expected one that depends on the input")),
         }
     }
 
-    fn constant(&self, op: &Operation, place: usize) -> Result<&Tensor, String> {
+    fn constant(&self, op: &Operation<'_>, place: usize) -> Result<&Tensor, String> {
         match op.inputs.get(place).and_then(|name| self.values.get(name)) {
             Some(Value::Constant(tensor)) => Ok(tensor),
             _ => Err(format!("operand {place}: expected a constant")),
@@ -315,18 +232,17 @@ impl Reader {
     }
 
     /// Gemm and MatMul: one row times a constant matrix.
-    fn product(&mut self, op: &Operation) -> Result<Value, String> {
+    fn product(&mut self, op: &Operation<'_>) -> Result<Value, String> {
         let (node, dims) = self.computed(op, 0)?;
         let matrix = self.constant(op, 1)?;
-        let one = 0x3f80_0000;
-        let plain = |name| op.single(name, one).map(|x| x == Number::new(1, 0));
-        if op.kind == "Gemm" && !(plain("alpha")? && plain("beta")? && op.integer("transA", 0) == 0) {
+        let plain = |name| !op.attributes.contains_key(name) || op.single(name) == Some(Number::new(1, 0));
+        if op.kind == "Gemm" && !(plain("alpha") && plain("beta") && op.integer("transA", 0)? == 0) {
             return Err("expected alpha = beta = 1 and transA = 0".into());
         }
         let &[height, width] = &matrix.dims[..] else {
             return Err("expected weights of two dimensions".into());
         };
-        let transposed = op.kind == "Gemm" && op.integer("transB", 0) != 0;
+        let transposed = op.kind == "Gemm" && op.integer("transB", 0)? != 0;
         let (rows, columns) = if transposed { (height, width) } else { (width, height) };
         if dims.last() != Some(&columns)
             || product(&dims)? != columns
@@ -346,7 +262,7 @@ impl Reader {
     }
 
     /// Add, Sub, Mul and Div: a bias, constants for each element, or the sum of two nodes.
-    fn arithmetic(&mut self, op: &Operation) -> Result<Value, String> {
+    fn arithmetic(&mut self, op: &Operation<'_>) -> Result<Value, String> {
         if let (Ok((a, dims)), Ok((b, other))) = (self.computed(op, 0), self.computed(op, 1)) {
             if op.kind != "Add" || dims != other {
                 return Err("of two computed values only sums of the same shape are supported".into());
@@ -387,11 +303,11 @@ impl Reader {
     }
 
     /// Conv, MaxPool and AveragePool.
-    fn windowed(&mut self, op: &Operation, node: usize, dims: &[usize]) -> Result<Value, String> {
+    fn windowed(&mut self, op: &Operation<'_>, node: usize, dims: &[usize]) -> Result<Value, String> {
         let image = image(dims)?;
         if op.kind != "Conv" {
             let kernel = op.integers("kernel_shape")?.ok_or("expected the attribute kernel_shape")?;
-            if op.integer("ceil_mode", 0) != 0 || op.integer("storage_order", 0) != 0 {
+            if op.integer("ceil_mode", 0)? != 0 || op.integer("storage_order", 0)? != 0 {
                 return Err("ceil_mode and storage_order are not supported".into());
             }
             let window = op.window(image, on_axes(&kernel, 1)?, image[0], image[0])?;
@@ -401,7 +317,7 @@ impl Reader {
         let &[channels, _, ref kernel @ ..] = &weight.dims[..] else {
             return Err("expected kernels for every channel".into());
         };
-        let groups = usize::try_from(op.integer("group", 1)).map_err(|_| "a negative number of groups")?;
+        let groups = usize::try_from(op.integer("group", 1)?).map_err(|_| "a negative number of groups")?;
         let window = op.window(image, on_axes(kernel, 1)?, channels, groups)?;
         let bias = match op.inputs.get(2) {
             Some(name) if !name.is_empty() => Some(Numbers(self.constant(op, 2)?.numbers.clone())),
@@ -413,10 +329,16 @@ impl Reader {
         self.push(op, Op::Affine(affine), vec![node], without_height(&shape, dims.len()))
     }
 
-    fn pool(&mut self, op: &Operation, node: usize, window: Window, axes: usize) -> Result<Value, String> {
+    fn pool(
+        &mut self,
+        op: &Operation<'_>,
+        node: usize,
+        window: Window,
+        axes: usize,
+    ) -> Result<Value, String> {
         let shape = [1, window.channels, window.extent(0), window.extent(1)];
         let taps = window.kernel[0] * window.kernel[1];
-        let counted = op.integer("count_include_pad", 0) != 0;
+        let counted = op.integer("count_include_pad", 0)? != 0;
         let count = |p| if counted { taps } else { window.taps(0, p).len() };
         let counts = (0..window.positions()).map(count).collect();
         let layer = if op.kind.ends_with("MaxPool") {
@@ -428,21 +350,23 @@ impl Reader {
     }
 }
 
-impl Operation {
-    fn integer(&self, name: &str, none: i64) -> i64 {
-        self.attributes.get(name).map_or(none, |a| a.integer.unwrap_or(0))
+impl Operation<'_> {
+    fn integer(&self, name: &str, none: i64) -> Result<i64, String> {
+        self.attributes.get(name).map_or(Ok(none), |a| Ok(a.integers(3)?.pop().unwrap_or(0)))
     }
 
-    fn single(&self, name: &str, none: u32) -> Result<Number, String> {
-        let bits = self.attributes.get(name).map_or(none, |a| a.single.unwrap_or(0));
-        Number::from_single(bits).ok_or_else(|| format!("attribute {name}: NaN or infinite"))
+    /// A number in single precision; zero when the attribute is there without one.
+    fn single(&self, name: &str) -> Option<Number> {
+        let bytes = self.attributes.get(name)?.numbers(2);
+        let bits = bytes.try_into().map_or(0, u32::from_le_bytes);
+        Number::from_single(bits)
     }
 
     fn integers(&self, name: &str) -> Result<Option<Vec<usize>>, String> {
         let Some(attribute) = self.attributes.get(name) else { return Ok(None) };
         let size = |&i: &i64| usize::try_from(i).ok().filter(|i| *i <= WIDEST);
-        let sizes = attribute.integers.iter().map(size).collect::<Option<Vec<_>>>();
-        Ok(Some(sizes.ok_or_else(|| format!("attribute {name}: a size out of range"))?))
+        let sizes: Option<Vec<usize>> = attribute.integers(8)?.iter().map(size).collect();
+        sizes.map(Some).ok_or_else(|| format!("attribute {name}: a size out of range"))
     }
 
     fn window(
@@ -452,8 +376,8 @@ impl Operation {
         channels: usize,
         groups: usize,
     ) -> Result<Window, String> {
-        let auto = self.attributes.get("auto_pad").map_or(&b"NOTSET"[..], |a| &a.text);
-        if !matches!(auto, b"NOTSET" | b"VALID") {
+        let auto = self.attributes.get("auto_pad").map_or("NOTSET".into(), |a| a.text(4));
+        if !matches!(auto.as_str(), "NOTSET" | "VALID") {
             return Err("auto_pad is not supported".into());
         }
         let axes = |name| self.integers(name).and_then(|sizes| on_axes(&sizes.unwrap_or(vec![1, 1]), 1));

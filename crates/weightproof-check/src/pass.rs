@@ -273,7 +273,7 @@ impl Wide {
                 ceil
             } else {
                 // min(floor z, ceil z) is concave: a line that is below at both ends is below.
-                let c = ceil + ((floor - ceil) * i128::from(share(u, l.negated())) >> FRACTION_BITS);
+                let c = ceil + (((floor - ceil) * i128::from(share(u, l.negated()))) >> FRACTION_BITS);
                 let at =
                     |slope: i128, z: Number| ((slope - c) * i128::from(z.mantissa), exponent + z.exponent);
                 sum.add_least([at(ceil, l), at(floor, u)].into_iter());

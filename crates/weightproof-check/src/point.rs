@@ -143,7 +143,9 @@ fn moved_to(
         let (length, radius) = match &set.weights {
             WeightSet::Ball(r) => (&all, *r),
             WeightSet::RowBalls(rows) => (&squares, rows.0[i]),
-            _ => (&squares, Number::ZERO),
+            WeightSet::Uniform(_) | WeightSet::Rows(_) | WeightSet::Relative(_) | WeightSet::Entries(_) => {
+                (&squares, Number::ZERO)
+            }
         };
         let moved = Dyadic::from(bias(i)).minus(&affine.bias(i).into()).magnitude();
         let is_out = set.is_ball() && *length > Dyadic::from(radius).times(&radius.into());

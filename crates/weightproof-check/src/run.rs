@@ -113,7 +113,7 @@ impl<R: BufRead> Opened<R> {
                 }
             };
             scope(|threads_of| {
-                (0..threads.min(records.len())).for_each(|_| drop(threads_of.spawn(&work)));
+                (0..threads.min(records.len())).for_each(|_| drop(threads_of.spawn(work)));
             });
             let mut findings = findings.into_inner().expect("no thread panics");
             findings.sort_by_key(|finding| finding.sample);
