@@ -1,11 +1,11 @@
 //! `weightproof-check CERTIFICATE --model network.onnx`: exit code 0 when every record is accepted, 1 when not, 2 for input errors.
 
+use std::collections::HashMap;
 use std::fs::{File, read};
 use std::io::{BufReader, Write, stdout};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
-use weightproof_check::check::Accepted;
-use weightproof_check::run::{Finding, Opened, Problem, claim, sha256};
+use weightproof_check::run::{Opened, Problem, claim, sha256};
 
 const USAGE: &str =
     "usage: weightproof-check CERTIFICATE --model network.onnx [--data FILE] [--explain SAMPLE] [--threads N]
@@ -19,72 +19,54 @@ Repeats every proof of a certificate in exact integer arithmetic.
 
 exit codes: 0 every record is accepted, 1 something is rejected, 2 a file cannot be read or is not supported";
 
-#[derive(Default)]
-struct Arguments {
-    certificate: Option<String>,
-    model: Option<String>,
-    data: Option<String>,
-    explain: Option<usize>,
-    threads: Option<usize>,
-}
-
-fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments::default();
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word}: expected a value"));
-        let number = |text: String| text.parse().map_err(|_| format!("expected a number, found {text}"));
-        match word.as_str() {
-            "--model" => arguments.model = Some(value()?),
-            "--data" => arguments.data = Some(value()?),
-            "--explain" => arguments.explain = Some(number(value()?)?),
-            "--threads" => arguments.threads = Some(number(value()?)?),
-            _ if word.starts_with('-') || arguments.certificate.is_some() => {
-                return Err(format!("{word}: not expected"));
-            }
-            _ => arguments.certificate = Some(word),
-        }
-    }
-    Ok(arguments)
-}
-
 fn main() -> ExitCode {
     if std::env::args().skip(1).any(|word| word == "--help" || word == "-h") {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }
-    let arguments = match arguments() {
-        Ok(arguments @ Arguments { certificate: Some(_), model: Some(_), .. }) => arguments,
-        Ok(_) => return usage("expected a certificate and --model"),
-        Err(error) => return usage(&error),
-    };
-    match run(&arguments) {
+    match run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(problem @ Problem::Rejected(_)) => {
             println!("{problem}");
             ExitCode::from(1)
         }
-        Err(problem @ Problem::Input(_)) => {
-            eprintln!("error: {problem}");
+        Err(Problem::Input(error)) => {
+            eprintln!("error: {error}");
             ExitCode::from(2)
         }
     }
 }
 
-fn usage(error: &str) -> ExitCode {
-    eprintln!("error: {error}\n\n{USAGE}");
-    ExitCode::from(2)
+/// Values of the options by their names; that of the certificate by "".
+fn arguments() -> Result<HashMap<String, String>, String> {
+    let mut arguments = HashMap::new();
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let is_option = ["--model", "--data", "--explain", "--threads"].contains(&word.as_str());
+        let (name, value) = if is_option { (word, words.next()) } else { (String::new(), Some(word)) };
+        let value =
+            value.filter(|value| !value.starts_with('-')).ok_or(format!("{name}: not expected here"))?;
+        if arguments.insert(name.clone(), value).is_some() {
+            return Err(format!("{name}: given twice"));
+        }
+    }
+    let is_complete = arguments.contains_key("") && arguments.contains_key("--model");
+    if is_complete { Ok(arguments) } else { Err("expected a certificate and --model".into()) }
 }
 
 /// Whether every record is accepted.
-fn run(arguments: &Arguments) -> Result<bool, Problem> {
-    let bytes = |path: &str| read(path).map_err(|error| Problem::Input(format!("{path}: {error}")));
-    let path = arguments.certificate.as_deref().unwrap_or_default();
-    let file = File::open(path).map_err(|error| Problem::Input(format!("{path}: {error}")))?;
-    let model = bytes(arguments.model.as_deref().unwrap_or_default())?;
-    let mut opened = Opened::new(BufReader::new(file), &model)?;
-    if let Some(data) = &arguments.data {
+fn run() -> Result<bool, Problem> {
+    let usage = |error| Problem::Input(format!("{error}\n\n{USAGE}"));
+    let arguments = arguments().map_err(usage)?;
+    let number = |name: &str| arguments.get(name).map(|text| text.parse::<usize>()).transpose();
+    let number = |name: &str| number(name).map_err(|error| usage(format!("{name}: {error}")));
+    let (sample, threads) = (number("--explain")?, number("--threads")?);
+    let unreadable = |path: &str, error| Problem::Input(format!("{path}: {error}"));
+    let bytes = |path: &str| read(path).map_err(|error| unreadable(path, error));
+    let file = File::open(&arguments[""]).map_err(|error| unreadable(&arguments[""], error))?;
+    let mut opened = Opened::new(BufReader::new(file), &bytes(&arguments["--model"])?)?;
+    if let Some(data) = arguments.get("--data") {
         let found = sha256(&bytes(data)?);
         if opened.header.data_sha256.as_ref() != Some(&found) {
             let expected = opened.header.data_sha256.as_deref().unwrap_or("none");
@@ -98,47 +80,21 @@ fn run(arguments: &Arguments) -> Result<bool, Problem> {
     let mut print = |line: String| drop(writeln!(out, "{line}"));
     print(format!("written by {}; model {}", opened.header.writer, opened.header.model_sha256));
     print(format!("claim: {}", claim(&opened.header)));
-    if let Some(sample) = arguments.explain {
-        while let Some(record) = opened.record()? {
-            if record.sample == sample {
-                let finding = opened.one(&record, &mut print);
-                let is_accepted = finding.result.is_ok();
-                print(line(&finding));
-                return Ok(is_accepted);
-            }
-        }
-        return Err(Problem::Input(format!("there is no sample {sample}")));
+    if let Some(sample) = sample {
+        let record = opened.find(sample)?;
+        let finding = opened.one(&record, &mut print);
+        print(finding.to_string());
+        return Ok(finding.result.is_ok());
     }
-    let threads = arguments.threads.or(available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1);
+    let threads = threads.or(available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1);
     let mut counts = [0; 4];
     let end = opened.check(threads, |finding| {
-        counts[match &finding.result {
-            Ok(Accepted::Verified(..)) => 0,
-            Ok(Accepted::Falsified(_)) => 1,
-            Ok(Accepted::Unknown) => 2,
-            Err(_) => 3,
-        }] += 1;
-        print(line(&finding));
+        counts[finding.kind()] += 1;
+        print(finding.to_string());
     });
-    let [verified, falsified, unknown, rejected] = counts;
+    let ([verified, falsified, unknown, rejected], all) = (counts, counts.iter().sum::<usize>());
     print(format!(
-        "{} records: {verified} verified and {falsified} falsified are accepted, {unknown} claim nothing, {rejected} are rejected",
-        verified + falsified + unknown + rejected
+        "{all} records: {verified} verified and {falsified} falsified are accepted, {unknown} claim nothing, {rejected} are rejected"
     ));
     end.map(|()| rejected == 0)
-}
-
-fn line(finding: &Finding) -> String {
-    let sample = finding.sample;
-    match &finding.result {
-        Ok(Accepted::Verified(least, 1)) => format!("sample {sample}: accepted: verified, at least {least}"),
-        Ok(Accepted::Verified(least, domains)) => {
-            format!("sample {sample}: accepted: verified in {domains} domains, at least {least}")
-        }
-        Ok(Accepted::Falsified(margin)) => {
-            format!("sample {sample}: accepted: falsified, {margin} at the witness")
-        }
-        Ok(Accepted::Unknown) => format!("sample {sample}: claims nothing"),
-        Err(why) => format!("sample {sample}: rejected: {why}"),
-    }
 }

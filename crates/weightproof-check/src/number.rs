@@ -292,27 +292,19 @@ impl Dyadic {
         if self.is_zero() {
             return "0".into();
         }
-        // |self| ≈ 2^magnitude, and log10(2) ≈ 30103/100000.
-        let mut power = (self.magnitude_bits() * 30103).div_euclid(100_000) - 6;
-        loop {
-            let ten = BigInt::from(10).pow(power.unsigned_abs() as u32);
-            let magnitude = self.magnitude().mantissa;
-            let up = |x: BigInt, by: i64| if by > 0 { x << by } else { x };
-            let (top, bottom) = (up(magnitude, self.exponent), up(BigInt::from(1), -self.exponent));
-            let (top, bottom) = if power >= 0 { (top, bottom * ten) } else { (top * ten, bottom) };
-            let digits: BigInt = (top * 2 + &bottom) / (bottom * 2);
-            let digits = digits.to_string();
-            if digits.len() > 6 {
-                power += digits.len() as i64 - 6;
-                continue;
-            }
-            let sign = if self.is_negative() { "-" } else { "" };
-            let point = power + digits.len() as i64;
-            return match point {
-                -3..=0 => format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
-                1..=5 => format!("{sign}{}.{}", &digits[..point as usize], &digits[point as usize..]),
-                _ => format!("{sign}{}.{}e{}", &digits[..1], &digits[1..], point - 1),
-            };
+        // log10(2) is about 30103/100000, so there are six or seven digits.
+        let power = ((self.magnitude_bits() - 1) * 30103).div_euclid(100_000) - 5;
+        let ten = Dyadic::new(BigInt::from(10).pow(power.unsigned_abs() as u32), 0);
+        let (top, bottom) = (self.magnitude(), Dyadic::new(1.into(), 0));
+        let (top, bottom) = if power >= 0 { (top, bottom.times(&ten)) } else { (top.times(&ten), bottom) };
+        let (top, bottom, _) = top.aligned(&bottom);
+        let half: BigInt = &bottom >> 1;
+        let digits = ((top + half) / bottom).to_string();
+        let (point, sign) = (power + digits.len() as i64, if self.is_negative() { "-" } else { "" });
+        match point {
+            -3..=0 => format!("{sign}0.{}{}", "0".repeat(point.unsigned_abs() as usize), &digits[..6]),
+            1..=5 => format!("{sign}{}.{}", &digits[..point as usize], &digits[point as usize..6]),
+            _ => format!("{sign}{}.{}e{}", &digits[..1], &digits[1..6], point - 1),
         }
     }
 }

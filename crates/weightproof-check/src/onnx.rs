@@ -197,7 +197,7 @@ impl Reader {
             "GlobalAveragePool" | "GlobalMaxPool" => {
                 let image = image(&dims)?;
                 let window = op.window(image, [image[1], image[2]], image[0], image[0])?;
-                return self.pool(op, node, window, dims.len());
+                return self.pool(op, node, window);
             }
             _ => return Err("this operator is not supported".into()),
         };
@@ -310,15 +310,15 @@ impl Reader {
             if op.integer("ceil_mode", 0)? != 0 || op.integer("storage_order", 0)? != 0 {
                 return Err("ceil_mode and storage_order are not supported".into());
             }
-            let window = op.window(image, on_axes(&kernel, 1)?, image[0], image[0])?;
-            return self.pool(op, node, window, dims.len());
+            let window = op.window(image, pair(&kernel)?, image[0], image[0])?;
+            return self.pool(op, node, window);
         }
         let weight = self.constant(op, 1)?;
         let &[channels, _, ref kernel @ ..] = &weight.dims[..] else {
             return Err("expected kernels for every channel".into());
         };
         let groups = usize::try_from(op.integer("group", 1)?).map_err(|_| "a negative number of groups")?;
-        let window = op.window(image, on_axes(kernel, 1)?, channels, groups)?;
+        let window = op.window(image, pair(kernel)?, channels, groups)?;
         let bias = match op.inputs.get(2) {
             Some(name) if !name.is_empty() => Some(Numbers(self.constant(op, 2)?.numbers.clone())),
             _ => None,
@@ -326,16 +326,10 @@ impl Reader {
         let shape = [1, channels, window.extent(0), window.extent(1)];
         let weight = Numbers(weight.numbers.clone());
         let affine = Affine { rows: channels, weight, bias, window: Some(window) };
-        self.push(op, Op::Affine(affine), vec![node], without_height(&shape, dims.len()))
+        self.push(op, Op::Affine(affine), vec![node], shape.to_vec())
     }
 
-    fn pool(
-        &mut self,
-        op: &Operation<'_>,
-        node: usize,
-        window: Window,
-        axes: usize,
-    ) -> Result<Value, String> {
+    fn pool(&mut self, op: &Operation<'_>, node: usize, window: Window) -> Result<Value, String> {
         let shape = [1, window.channels, window.extent(0), window.extent(1)];
         let taps = window.kernel[0] * window.kernel[1];
         let counted = op.integer("count_include_pad", 0)? != 0;
@@ -346,7 +340,7 @@ impl Reader {
         } else {
             Op::AveragePool { window, counts }
         };
-        self.push(op, layer, vec![node], without_height(&shape, axes))
+        self.push(op, layer, vec![node], shape.to_vec())
     }
 }
 
@@ -380,10 +374,10 @@ impl Operation<'_> {
         if !matches!(auto.as_str(), "NOTSET" | "VALID") {
             return Err("auto_pad is not supported".into());
         }
-        let axes = |name| self.integers(name).and_then(|sizes| on_axes(&sizes.unwrap_or(vec![1, 1]), 1));
+        let axes = |name| self.integers(name).and_then(|sizes| pair(&sizes.unwrap_or(vec![1, 1])));
         let pads = self.integers("pads")?.unwrap_or(vec![0; 4]);
         let (before, after) = pads.split_at(pads.len() / 2);
-        let (before, after) = (on_axes(before, 0)?, on_axes(after, 0)?);
+        let (before, after) = (pair(before)?, pair(after)?);
         let padding = [[before[0], after[0]], [before[1], after[1]]];
         let (stride, dilation) = (axes("strides")?, axes("dilations")?);
         let window = Window { input, channels, groups, kernel, stride, dilation, padding };
@@ -391,25 +385,17 @@ impl Operation<'_> {
     }
 }
 
-/// Sizes along height and width; of one axis, the height is `none`.
-fn on_axes(sizes: &[usize], none: usize) -> Result<[usize; 2], String> {
-    match *sizes {
-        [width] => Ok([none, width]),
-        [height, width] => Ok([height, width]),
-        _ => Err("expected one or two axes".into()),
-    }
+/// Sizes along height and width.
+fn pair(sizes: &[usize]) -> Result<[usize; 2], String> {
+    sizes.try_into().map_err(|_| "expected two axes".into())
 }
 
 fn image(dims: &[usize]) -> Result<[usize; 3], String> {
-    match *dims {
-        [1, channels, width] => Ok([channels, 1, width]),
-        [1, channels, height, width] => Ok([channels, height, width]),
-        _ => Err("expected an image of one or two axes".into()),
+    if let [1, image @ ..] = dims {
+        image.try_into().map_err(|_| "expected an image".into())
+    } else {
+        Err("expected an image".into())
     }
-}
-
-fn without_height(shape: &[usize; 4], axes: usize) -> Vec<usize> {
-    if axes == 3 { vec![shape[0], shape[1], shape[3]] } else { shape.to_vec() }
 }
 
 /// The shape that Reshape asks for: 0 keeps a dimension, −1 takes what is left.

@@ -6,6 +6,7 @@ use crate::layer::Model;
 use crate::network::Network;
 use crate::set::Set;
 use sha2::{Digest, Sha256};
+use std::fmt;
 use std::io::BufRead;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -44,6 +45,35 @@ pub struct Finding {
     pub sample: usize,
     /// Accepted, or where and why not.
     pub result: Result<Accepted, String>,
+}
+
+impl Finding {
+    /// 0 verified, 1 falsified, 2 nothing claimed, 3 rejected.
+    pub fn kind(&self) -> usize {
+        match &self.result {
+            Ok(Accepted::Verified(..)) => 0,
+            Ok(Accepted::Falsified(_)) => 1,
+            Ok(Accepted::Unknown) => 2,
+            Err(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sample {}: ", self.sample)?;
+        match &self.result {
+            Ok(Accepted::Verified(least, 1)) => write!(f, "accepted: verified, at least {least}"),
+            Ok(Accepted::Verified(least, parts)) => {
+                write!(f, "accepted: verified in {parts} domains, at least {least}")
+            }
+            Ok(Accepted::Falsified(margin)) => {
+                write!(f, "accepted: falsified, at most {margin} at the witness")
+            }
+            Ok(Accepted::Unknown) => write!(f, "claims nothing"),
+            Err(why) => write!(f, "rejected: {why}"),
+        }
+    }
 }
 
 impl<R: BufRead> Opened<R> {
@@ -88,6 +118,19 @@ impl<R: BufRead> Opened<R> {
             self.last = Some(record.sample);
         }
         Ok(record)
+    }
+
+    /// The record of a sample.
+    ///
+    /// # Errors
+    /// As [`Opened::record`], and when there is none.
+    pub fn find(&mut self, sample: usize) -> Result<Box<Record>, Problem> {
+        while let Some(record) = self.record()? {
+            if record.sample == sample {
+                return Ok(record);
+            }
+        }
+        Err(Problem::Input(format!("there is no sample {sample}")))
     }
 
     /// Checks all records on `threads` threads; `found` gets what was found about each, in their order.

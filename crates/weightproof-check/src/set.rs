@@ -119,57 +119,39 @@ impl Set {
             }
             let at = |what: &str| format!("set of node {}: {what}", node.name);
             let layer = layer.as_ref().ok_or_else(|| at("the layer does not move"))?;
-            let columns = affine.columns();
-            for (k, weight) in affine.weight.0.iter().enumerate() {
-                let (needed, own) = match (threat.kind, &layer.weights) {
-                    (Kind::Relative, _) => {
-                        (product(radius, *weight), layer.radius(affine, k / columns, k % columns))
-                    }
-                    // The other kinds have one radius for each row.
-                    _ if k % columns > 0 => continue,
-                    (Kind::RowBall, WeightSet::RowBalls(rows)) => (radius.into(), rows.0[k / columns].into()),
-                    (Kind::Frobenius, WeightSet::Ball(r)) => (radius.into(), (*r).into()),
-                    (Kind::Absolute | Kind::PerChannel, WeightSet::Uniform(_) | WeightSet::Rows(_)) => {
-                        let largest = threat.kind == Kind::PerChannel;
-                        let needed = if largest {
-                            product(radius, affine.largest(k / columns))
-                        } else {
-                            radius.into()
-                        };
-                        (needed, layer.radius(affine, k / columns, 0))
-                    }
-                    _ => return Err(at("another shape of set than the threat model's")),
+            let enough = |what: &str, own: Dyadic, (r, w, largest): (Number, Number, Number)| {
+                let unit = match threat.kind {
+                    Kind::Relative => w.magnitude(),
+                    Kind::PerChannel => largest,
+                    Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => Number::new(1, 0),
                 };
+                let needed = Dyadic::from(r).times(&unit.into());
                 if own < needed {
-                    return Err(at(&format!("radius of weight {k}: expected {needed}, found {own}")));
+                    Err(at(&format!("radius of {what}: expected {needed}, found {own}")))
+                } else {
+                    Ok(())
                 }
-            }
-            for (i, bias) in affine.bias.iter().flat_map(|bias| &bias.0).enumerate() {
-                let needed = match threat.kind {
-                    Kind::Relative => product(bias_radius, *bias),
-                    Kind::PerChannel => product(bias_radius, affine.largest(i)),
-                    Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => bias_radius.into(),
-                };
-                if Dyadic::from(layer.bias(i)) < needed {
-                    return Err(at(&format!(
-                        "radius of bias {i}: expected {needed}, found {}",
-                        layer.bias(i)
-                    )));
+            };
+            for (i, row) in affine.weight.0.chunks(affine.columns()).enumerate() {
+                let largest = row.iter().map(|w| w.magnitude()).max().unwrap_or(Number::ZERO);
+                for (j, &w) in row.iter().enumerate() {
+                    let own = match (threat.kind, &layer.weights) {
+                        (Kind::Frobenius, WeightSet::Ball(r)) => (*r).into(),
+                        (Kind::RowBall, WeightSet::RowBalls(rows)) => rows.0[i].into(),
+                        (Kind::Frobenius | Kind::RowBall, _) => return Err(at("expected balls")),
+                        _ => layer.radius(affine, i, j),
+                    };
+                    enough(&format!("weight ({i}, {j})"), own, (radius, w, largest))?;
+                }
+                if affine.bias.is_some() {
+                    enough(
+                        &format!("bias {i}"),
+                        layer.bias(i).into(),
+                        (bias_radius, affine.bias(i), largest),
+                    )?;
                 }
             }
         }
         Ok(())
-    }
-}
-
-/// `r |w|`, exactly.
-fn product(r: Number, w: Number) -> Dyadic {
-    Dyadic::from(r).times(&w.magnitude().into())
-}
-
-impl Affine {
-    fn largest(&self, row: usize) -> Number {
-        let row = self.weight.0.chunks(self.columns()).nth(row).expect("the row is there");
-        row.iter().map(|w| w.magnitude()).max().unwrap_or(Number::ZERO)
     }
 }
