@@ -202,9 +202,11 @@ impl Proof<'_> {
     fn derived(&self, state: &State, index: usize, known: Option<&Arc<Bounds>>, is_claimed: bool) -> Bounds {
         let (model, node) = (self.model, &self.model.network.nodes[index]);
         let input = node.inputs.first().map(|&i| &*state.boxes[i]);
-        let by_ends = |low: &dyn Fn(&[Number]) -> Vec<Number>, high: &dyn Fn(&[Number]) -> Vec<Number>| {
+        // Both ends of all elements, by a function of an end of the input and of whether it is the upper one.
+        let each = |f: &dyn Fn(Number, bool) -> Number| {
             let (l, u) = input.map_or((self.input, self.input), |input| (&input.lower, &input.upper));
-            Bounds { lower: low(l), upper: high(u) }
+            let all = |side: &[Number], up: bool| side.iter().map(|z| f(*z, up)).collect();
+            Bounds { lower: all(l, false), upper: all(u, true) }
         };
         let moved = |x: Number, by: Number, up: bool| match (by == Number::ZERO, up) {
             (true, _) => x,
@@ -214,29 +216,21 @@ impl Proof<'_> {
         let mut bounds = match &node.op {
             Op::Input(_) => {
                 let clip = |x: Number| model.set.input_range.map_or(x, |(low, high)| x.max(low).min(high));
-                let all = |up: bool| {
-                    move |side: &[Number]| {
-                        side.iter().map(|x| clip(moved(*x, model.set.input_radius, up))).collect()
-                    }
-                };
-                by_ends(&all(false), &all(true))
+                each(&|x, up| clip(moved(x, model.set.input_radius, up)))
             }
-            Op::Activation(f) => {
-                let error = model.set.activation_radius;
-                let low =
-                    |side: &[Number]| side.iter().map(|z| moved(f.around(*z).0, error, false)).collect();
-                let high =
-                    |side: &[Number]| side.iter().map(|z| moved(f.around(*z).1, error, true)).collect();
-                by_ends(&low, &high)
-            }
+            Op::Activation(f) => each(&|z, up| {
+                let (below, above) = f.around(z);
+                moved(if up { above } else { below }, model.set.activation_radius, up)
+            }),
             Op::MaxPool(window) => {
+                let input = input.expect("pooling reads a node");
                 let most = |k, side: &[Number]| {
                     pooled(window, k).map(|j| side[j]).max().expect("no window is empty")
                 };
                 let all = |side: &[Number]| (0..node.width).map(|k| most(k, side)).collect();
-                by_ends(&all, &all)
+                Bounds { lower: all(&input.lower), upper: all(&input.upper) }
             }
-            Op::Sum if node.inputs.len() == 1 => by_ends(&<[Number]>::to_vec, &<[Number]>::to_vec),
+            Op::Sum if node.inputs.len() == 1 => each(&|z, _| z),
             Op::Affine(_) | Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => match known {
                 Some(known) => return (**known).clone(),
                 None if is_claimed => return Bounds { lower: vec![], upper: vec![] },

@@ -48,11 +48,8 @@ pub enum Ball {
 enum Uses {
     /// Output o reads row o, column j meets input j.
     Dense,
-    /// Output o is row o times input o.
-    Diagonal,
-    /// A window: number of groups, positions and channels; taps `(column, input)` by group and position. Pooling has a row for
-    /// each position, a convolution one for each channel.
-    Windows { groups: usize, positions: usize, channels: usize, pools: bool, taps: Vec<Vec<(usize, usize)>> },
+    /// For each output its row, and the list of what it reads: `(column, input)`.
+    Sparse { outputs: Vec<(usize, usize)>, lists: Vec<Vec<(usize, usize)>> },
 }
 
 /// The maps of a network, and which of its nodes move.
@@ -110,7 +107,19 @@ impl Map {
             }
             Op::Scale { scale, shift } => {
                 let bias = shift.0.iter().map(|s| (*s, *s)).collect();
-                Some(Map::of(inputs, 1, scale.0.iter().map(exact), 1, (bias, Uses::Diagonal)))
+                Some(Map::of(
+                    inputs,
+                    1,
+                    scale.0.iter().map(exact),
+                    1,
+                    (
+                        bias,
+                        Uses::Sparse {
+                            outputs: (0..inputs).map(|j| (j, j)).collect(),
+                            lists: (0..inputs).map(|j| vec![(0, j)]).collect(),
+                        },
+                    ),
+                ))
             }
             Op::AveragePool { window, counts } => {
                 let mean = |&count: &usize| {
@@ -184,9 +193,8 @@ impl Map {
     /// The row of an output.
     pub fn row(&self, output: usize) -> usize {
         match &self.uses {
-            Uses::Dense | Uses::Diagonal => output,
-            Uses::Windows { positions, pools: true, .. } => output % positions,
-            Uses::Windows { positions, .. } => output / positions,
+            Uses::Dense => output,
+            Uses::Sparse { outputs, .. } => outputs[output].0,
         }
     }
 
@@ -206,23 +214,29 @@ impl Map {
         let product = |w: i64| i128::from(a).wrapping_mul(i128::from(w));
         match &self.uses {
             Uses::Dense => sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum += product(w)),
-            Uses::Diagonal => sums[output] += product(row[0]),
-            Uses::Windows { groups, positions, channels, pools, taps } => {
-                let (channel, position) = (output / positions, output % positions);
-                let group = channel / (channels / groups);
-                for &(column, input) in &taps[group * positions + position] {
-                    sums[input] += product(row[if *pools { 0 } else { column }]);
-                }
+            Uses::Sparse { outputs, lists } => {
+                lists[outputs[output].1]
+                    .iter()
+                    .for_each(|&(column, input)| sums[input] += product(row[column]));
             }
         }
     }
 }
 
 impl Uses {
+    /// Of a convolution, or of pooling, which has a row of one coefficient for each position.
     fn windows(window: &Window, pools: bool) -> Uses {
         let (groups, positions) = (window.groups, window.positions());
-        let place = |g: usize| (0..positions).map(move |p| window.taps(g, p));
-        let taps = (0..groups).flat_map(place).collect();
-        Uses::Windows { groups, positions, channels: window.channels, pools, taps }
+        let list = |k: usize| {
+            let taps = window.taps(k / positions, k % positions).into_iter();
+            taps.map(|(column, input)| (if pools { 0 } else { column }, input)).collect()
+        };
+        let output = |o: usize| {
+            let (channel, position) = (o / positions, o % positions);
+            let group = channel / (window.channels / groups);
+            (if pools { position } else { channel }, group * positions + position)
+        };
+        let outputs = (0..window.channels * positions).map(output).collect();
+        Uses::Sparse { outputs, lists: (0..groups * positions).map(list).collect() }
     }
 }

@@ -104,7 +104,8 @@ impl Window {
         if !(fits(0) && fits(1)) {
             return Some("a kernel larger than the image");
         }
-        (!small(self.input) || !small([self.channels, self.extent(0), self.extent(1)]))
+        let reads = self.positions() * self.columns() * self.groups;
+        (!small(self.input) || !small([self.channels, self.extent(0), self.extent(1)]) || reads > 1 << 26)
             .then_some("an image with too many elements")
     }
 
