@@ -38,7 +38,14 @@ struct Operation<'a> {
 /// # Errors
 /// Names what is damaged or not supported.
 pub fn read(bytes: &[u8]) -> Result<Network, String> {
-    let graph = Message::new(bytes)?.messages(7)?.pop().ok_or("no graph")?;
+    let file = Message::new(bytes)?;
+    let graph = file.messages(7)?.pop().ok_or("no graph")?;
+    let is_onnx = |domain: &str| matches!(domain, "" | "ai.onnx");
+    let sets = file.messages(8)?.into_iter().filter(|set| is_onnx(&set.text(1)));
+    let versions = sets.map(|set| set.integers(2)).collect::<Result<Vec<_>, _>>()?.concat();
+    if !matches!(versions[..], [7..=22]) {
+        return Err(format!("expected one operator set from 7 to 22, found {versions:?}"));
+    }
     if graph.has(15) {
         return Err("sparse tensors are not supported".into());
     }
@@ -70,7 +77,7 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
             node.messages(5)?.into_iter().map(|attribute| (attribute.text(1), attribute)).collect();
         let op = Operation { inputs: node.texts(1), name: node.text(3), kind: node.text(4), attributes };
         let at = |what: String| format!("node {} ({}): {what}", op.name, op.kind);
-        if !matches!(node.text(7).as_str(), "" | "ai.onnx") {
+        if !is_onnx(&node.text(7)) {
             return Err(at("not an operator of ONNX".into()));
         }
         let value = reader.value(&op).map_err(at)?;
