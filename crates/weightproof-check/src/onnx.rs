@@ -5,6 +5,27 @@ use crate::number::{Number, Numbers};
 use crate::protobuf::Message;
 use std::collections::HashMap;
 
+/// Attributes that are looked at; another one must be zero.
+const ATTRIBUTES: [&str; 17] = [
+    "alpha",
+    "auto_pad",
+    "axis",
+    "beta",
+    "ceil_mode",
+    "count_include_pad",
+    "dilations",
+    "group",
+    "kernel_shape",
+    "max",
+    "min",
+    "pads",
+    "storage_order",
+    "strides",
+    "transA",
+    "transB",
+    "value",
+];
+
 /// A tensor of the file: its numbers, or its integers (shapes).
 #[derive(Clone, Debug, Default)]
 struct Tensor {
@@ -160,6 +181,11 @@ impl Reader {
     }
 
     fn value(&mut self, op: &Operation<'_>) -> Result<Value, String> {
+        for name in op.attributes.keys().filter(|name| !ATTRIBUTES.contains(&name.as_str())) {
+            if op.integer(name, 0)? != 0 || !op.attributes[name].has(3) {
+                return Err(format!("attribute {name} is not supported"));
+            }
+        }
         if op.kind == "Constant" {
             let value =
                 op.attributes.get("value").ok_or("expected a tensor as its value")?.messages(5)?.pop();
@@ -327,9 +353,14 @@ impl Reader {
         let groups = usize::try_from(op.integer("group", 1)?).map_err(|_| "a negative number of groups")?;
         let window = op.window(image, pair(kernel)?, channels, groups)?;
         let bias = match op.inputs.get(2) {
-            Some(name) if !name.is_empty() => Some(Numbers(self.constant(op, 2)?.numbers.clone())),
+            Some(name) if !name.is_empty() => Some(self.constant(op, 2)?),
             _ => None,
         };
+        let given = op.integers("kernel_shape")?;
+        if given.is_some_and(|given| given != kernel) || bias.is_some_and(|bias| bias.dims != [channels]) {
+            return Err("kernel_shape or biases that do not fit the kernels".into());
+        }
+        let bias = bias.map(|bias| Numbers(bias.numbers.clone()));
         let shape = [1, channels, window.extent(0), window.extent(1)];
         let weight = Numbers(weight.numbers.clone());
         let affine = Affine { rows: channels, weight, bias, window: Some(window) };
