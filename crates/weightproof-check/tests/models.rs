@@ -73,10 +73,12 @@ fn bad_files_are_refused() {
     let is_harmless = |path: &PathBuf| harmless.contains(&path.file_stem().unwrap().to_str().unwrap());
     let accepted = models("onnx-bad").into_iter().filter(|path| is_read(path) && !is_harmless(path));
     assert_eq!(accepted.collect::<Vec<_>>(), Vec::<PathBuf>::new());
-    let good =
-        std::fs::read(models("onnx").into_iter().find(|path| path.ends_with("clip-low.onnx")).unwrap())
-            .unwrap();
-    assert!(read(&good).is_ok());
+    let good = models("onnx")
+        .into_iter()
+        .filter(is_read)
+        .map(|path| std::fs::read(path).unwrap())
+        .min_by_key(Vec::len);
+    let good = good.unwrap();
     // No cut or flipped bit makes the reader stop.
     for place in 0..good.len() {
         drop(read(&good[..place]));
