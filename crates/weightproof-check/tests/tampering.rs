@@ -477,3 +477,38 @@ fn damaged_files_are_rejected() {
     assert!(opened.check(1, |finding| found += usize::from(finding.result.is_ok())).is_err());
     assert_eq!(found, 3);
 }
+
+/// Writes the header and the model that `fuzz/fuzz_targets/certificate.rs` puts in front of its bytes; run it when the format changes:
+/// `cargo test -p weightproof-check --test tampering -- --ignored`.
+#[test]
+#[ignore = "writes files"]
+fn write_fuzz_files() {
+    let net = Net::layers(&[2, 3, 2], &mut Stream(1));
+    let case = Case::new(&net, &writer::Threat::new(Kind::Absolute, 0.01), Property::Label, vec![]);
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
+    std::fs::write(folder.join("certificate.onnx"), &case.model).unwrap();
+    std::fs::write(folder.join("certificate.json"), &case.lines()[0]).unwrap();
+}
+
+/// Bytes of lines are changed at random, the hash of the lines is right: an answer, whatever it is, and no end of the program.
+#[test]
+fn damaged_records_have_an_answer() {
+    let mut stream = Stream(37);
+    let mut answers = [0, 0];
+    for case in [exact(), tree(), falsified(true), falsified(false), images()] {
+        let lines = case.lines();
+        for _ in 0..300 {
+            let mut changed = lines[..lines.len() - 1].to_vec();
+            let line = changed.len() - 1 - (stream.next().abs() * 1.2) as usize % changed.len();
+            let mut bytes = changed[line].clone().into_bytes();
+            for _ in 0..3 {
+                let place = (stream.next().abs() * bytes.len() as f64) as usize;
+                bytes[place] = b"0123456789abcdef\"[]{},:-nul"[(stream.next().abs() * 27.0) as usize];
+            }
+            changed[line] = String::from_utf8(bytes).unwrap();
+            let is_rejected = complaint(&compressed(&finished(changed)), &case.model).is_some();
+            answers[usize::from(is_rejected)] += 1;
+        }
+    }
+    assert!(answers[1] > 10 * answers[0], "accepted and rejected: {answers:?}");
+}
