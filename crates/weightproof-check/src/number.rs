@@ -292,14 +292,14 @@ impl Dyadic {
         if self.is_zero() {
             return "0".into();
         }
-        // log10(2) is about 30103/100000, so there are six or seven digits.
-        let power = ((self.magnitude_bits() - 1) * 30103).div_euclid(100_000) - 5;
+        // log10(2) is about 30103/100000, so there are seven or eight digits, of which six are printed.
+        let power = ((self.magnitude_bits() - 1) * 30103).div_euclid(100_000) - 6;
         let ten = Dyadic::new(BigInt::from(10).pow(power.unsigned_abs() as u32), 0);
         let (top, bottom) = (self.magnitude(), Dyadic::new(1.into(), 0));
         let (top, bottom) = if power >= 0 { (top, bottom.times(&ten)) } else { (top.times(&ten), bottom) };
         let (top, bottom, _) = top.aligned(&bottom);
-        let half: BigInt = &bottom >> 1;
-        let digits = ((top + half) / bottom).to_string();
+        let digits: BigInt = top / bottom;
+        let digits = digits.to_string();
         let (point, sign) = (power + digits.len() as i64, if self.is_negative() { "-" } else { "" });
         match point {
             -3..=0 => format!("{sign}0.{}{}", "0".repeat(point.unsigned_abs() as usize), &digits[..6]),
