@@ -95,7 +95,7 @@ pub enum Kind {
 
 /// Where the parameters of one layer move.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LayerSet {
     /// Number of the node.
     pub node: usize,
@@ -103,6 +103,9 @@ pub struct LayerSet {
     pub weights: WeightSet,
     /// Radii of its biases, one for each row; none moves when there is none.
     pub bias: Option<Numbers>,
+    /// Whether each use of a weight of a convolution moves on its own.
+    #[serde(default)]
+    pub per_use: bool,
 }
 
 /// Where the weights of one layer move.

@@ -7,8 +7,9 @@
 
 use crate::certificate::{LayerSet, WeightSet};
 use crate::network::{Affine, Network, Op, Window};
-use crate::number::{Dyadic, Number};
+use crate::number::{Dyadic, Number, Sum};
 use crate::set::Set;
+use crate::state::Bounds;
 use num_bigint::BigInt;
 
 /// Bits of the coefficients of a row of a backward pass.
@@ -196,6 +197,39 @@ impl Map {
             Uses::Dense => output,
             Uses::Sparse { outputs, .. } => outputs[output].0,
         }
+    }
+
+    /// Least sum of `a` times the outputs over all weights and biases, for an input `z` that is known up to `bounds`, where a
+    /// weight is the same at all its uses: each weight has its worst value for the sum of what it meets.
+    pub fn least(&self, a: &[i64], exponent: i32, bounds: &Bounds, sum: &mut Sum) {
+        let Uses::Sparse { outputs, lists } = &self.uses else {
+            unreachable!("dense layers use a weight once")
+        };
+        // Lower bounds of the sums that each weight and each bias meets, and of their opposites.
+        let mut met = vec![[Sum::default(); 2]; self.low.len()];
+        let mut uses = vec![[Sum::default(); 2]; self.bias.len()];
+        let one = Number::new(1, 0);
+        for (&a, &(row, list)) in a.iter().zip(outputs).filter(|(a, _)| **a != 0) {
+            for (side, a) in [a, -a].into_iter().enumerate() {
+                uses[row][side].add_product(a, exponent, one);
+                for &(column, input) in &lists[list] {
+                    let end = if a > 0 { bounds.lower[input] } else { bounds.upper[input] };
+                    met[row * self.columns + column][side].add_product(a, exponent, end);
+                }
+            }
+        }
+        let mut add = |sums: &[Sum; 2], ends: [Number; 2]| {
+            let (low, high) = (sums[0].total().down(), sums[1].total().down().negated());
+            let corner = |x: Number, y: Number| {
+                (i128::from(x.mantissa) * i128::from(y.mantissa), x.exponent + y.exponent)
+            };
+            sum.add_least(ends.into_iter().flat_map(|w| [corner(w, low), corner(w, high)]));
+        };
+        for (k, sums) in met.iter().enumerate() {
+            let end = |w: i64| Dyadic::new(w.into(), self.exponent[k / self.columns].into());
+            add(sums, [end(self.low[k]).down(), end(self.high[k]).up()]);
+        }
+        uses.iter().zip(&self.bias).for_each(|(sums, bias)| add(sums, [bias.0, bias.1]));
     }
 
     /// Adds `a` times an output to coefficients of the inputs: `least` where the inputs are not negative, `most` where they are

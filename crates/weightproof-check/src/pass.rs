@@ -63,8 +63,15 @@ impl Pass<'_> {
                 row = self.with_multipliers(row, node, multipliers, &mut sum);
             }
             if node != start && self.ends_at(node, row.crossed) {
-                concretize(&row, &self.state.boxes[node], &mut sum);
-                offset = offset.plus(&sum.total());
+                let mut ends = sum;
+                concretize(&row, &self.state.boxes[node], &mut ends);
+                let mut least = ends.total();
+                if let (true, Some(map)) = (self.shares(node), &self.model.maps[node]) {
+                    let input = &self.state.boxes[nodes[node].inputs[0]];
+                    map.least(&row.a, row.exponent, input, &mut sum);
+                    least = least.max(sum.total());
+                }
+                offset = offset.plus(&least);
                 continue;
             }
             let inputs = &nodes[node].inputs;
@@ -84,6 +91,14 @@ impl Pass<'_> {
             offset = offset.plus(&sum.total());
         }
         offset
+    }
+
+    /// Whether a node is a convolution of a fixed input whose weights move alike at all their uses: a smaller set than its box.
+    fn shares(&self, node: usize) -> bool {
+        let this = &self.model.network.nodes[node];
+        let is_shared = self.model.set.layers[node].as_ref().is_some_and(|layer| !layer.per_use);
+        let is_conv = matches!(&this.op, Op::Affine(affine) if affine.window.is_some());
+        is_shared && is_conv && !self.model.moves[this.inputs[0]]
     }
 
     /// Whether the worst case over the box of a node is taken there.

@@ -7,11 +7,12 @@ use std::path::Path;
 use weightproof_check::certificate::{Header, Property};
 use weightproof_check::check::root;
 use weightproof_check::layer::Model;
-use weightproof_check::network::Network;
+use weightproof_check::network::{Network, Window};
 use weightproof_check::number::{Dyadic, Number, Sum, share};
 use weightproof_check::onnx;
 use weightproof_check::pass::Pass;
 use weightproof_check::set::Set;
+use weightproof_check::state::State;
 use writer::*;
 
 #[test]
@@ -144,6 +145,75 @@ fn z_len(weight: &[f64], rows: usize) -> usize {
     weight.len() / rows
 }
 
+/// The model of a network, and its boxes without claims at an input.
+fn prepared(net: &Net, threat: &writer::Threat, input: &[f64], per_use: bool) -> (Model, State) {
+    let mut text = header(net, threat, format::Property::Label);
+    text.set.iter_mut().for_each(|layer| layer.per_use = per_use);
+    let file = compressed(&lines(&text, &[]));
+    let header: Header = weightproof_check::certificate::Lines::new(&file[..]).header().unwrap();
+    assert_eq!(header.property, Property::Label);
+    let network = Network::new(&header.network).unwrap();
+    assert_eq!(network.difference(&onnx::read(&net.onnx()).unwrap()), None);
+    let model = Model::new(network.clone(), Set::new(&header, &network).unwrap());
+    let state = root(&model, &bits(input)).unwrap();
+    (model, state)
+}
+
+fn bits(input: &[f64]) -> Vec<Number> {
+    input.iter().map(|x| Number::from_double(x.to_bits()).unwrap()).collect()
+}
+
+/// Kernels that move alike at all positions: no vertex is below a bound, the worst one is the bound where nothing is nonlinear, and
+/// uses that move on their own have a lower one.
+#[test]
+fn shared_kernels() {
+    let mut stream = Stream(43);
+    let mut gained = 0;
+    for round in 0..20 {
+        let mut net = Net::new(&[1, 3, 3]);
+        net.conv(Window { padding: [[1, 0], [0, 1]], ..window([1, 3, 3], 2, [2, 2]) }, &mut stream);
+        if round % 2 == 0 {
+            net.then(Op::Relu);
+        }
+        net.then(Op::Reshape(vec![18]));
+        net.dense(2, &mut stream);
+        let threat = writer::Threat::new(Kind::Absolute, 0.05);
+        let input = stream.many(9, 1.0);
+        let output = net.nodes.len() - 1;
+        let bound = |per_use: bool| {
+            let (model, state) = prepared(&net, &threat, &input, per_use);
+            Pass { model: &model, state: &state, far: true }.bound(output, &[(0, 1), (1, -1)], None)
+        };
+        let (shared, apart) = (bound(false), bound(true));
+        assert!(shared >= apart);
+        gained += usize::from(shared > apart);
+        let mut least: Option<Dyadic> = None;
+        for vertex in 0..1 << 10 {
+            let mut moved = net.clone();
+            let mut bit = 0;
+            let mut sign = |x: f64| {
+                bit += 1;
+                x + if vertex >> (bit - 1) & 1 == 1 { 0.05 } else { -0.05 }
+            };
+            if let Op::Conv { weight, bias: Some(bias), .. } = &mut moved.nodes[1].op {
+                weight.iter_mut().chain(bias).for_each(|w| *w = sign(*w));
+            }
+            // The dense layer at its worst for the activations at this vertex; both rows move on their own.
+            let plain = writer::Threat::new(Kind::Absolute, 0.0);
+            let z: Vec<f64> =
+                Bounder::new(&Net { nodes: moved.nodes[..output].to_vec() }, &plain).forward(&input);
+            let Some((_, weight, Some(bias))) = moved.parameters(output) else { panic!("dense") };
+            let reach = 0.05 + z.iter().map(|z| 0.05 * z.abs()).sum::<f64>();
+            let row = |i: usize| bias[i] + (0..18).map(|j| weight[18 * i + j] * z[j]).sum::<f64>();
+            let value = rational(row(0) - row(1) - 2.0 * reach);
+            least = Some(least.map_or(value.clone(), |least| least.min(value)));
+        }
+        let least = least.unwrap();
+        assert!(shared <= least.plus(&rational(1e-9)), "{shared} {least}");
+    }
+    assert!(gained > 15, "{gained}");
+}
+
 #[test]
 fn no_point_of_the_set_is_below_a_bound() {
     let mut stream = Stream(41);
@@ -156,15 +226,8 @@ fn no_point_of_the_set_is_below_a_bound() {
         };
         let kind = [Kind::Absolute, Kind::Entries][round / 2 % 2];
         let threat = writer::Threat::new(kind, [0.0, 0.01, 0.1][round % 3]);
-        let file = compressed(&lines(&header(&net, &threat, format::Property::Label), &[]));
-        let header: Header = weightproof_check::certificate::Lines::new(&file[..]).header().unwrap();
-        assert_eq!(header.property, Property::Label);
-        let network = Network::new(&header.network).unwrap();
-        assert_eq!(network.difference(&onnx::read(&net.onnx()).unwrap()), None);
-        let model = Model::new(network.clone(), Set::new(&header, &network).unwrap());
         let input = stream.many(4, 1.0);
-        let numbers: Vec<Number> = input.iter().map(|x| Number::from_double(x.to_bits()).unwrap()).collect();
-        let state = root(&model, &numbers).unwrap();
+        let (model, state) = prepared(&net, &threat, &input, false);
         for row in [vec![(0, 1)], vec![(1, -1)], vec![(0, 1), (2, -1)]] {
             let bound =
                 [true, false].map(|far| Pass { model: &model, state: &state, far }.bound(5, &row, None));

@@ -54,6 +54,7 @@ pub struct LayerSet {
     pub node: usize,
     pub weights: WeightSet,
     pub bias: Option<String>,
+    pub per_use: bool,
 }
 
 /// Where the weights of one layer move.

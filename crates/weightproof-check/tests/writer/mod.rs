@@ -196,7 +196,7 @@ impl Net {
                 Kind::Frobenius => WeightSet::Ball(double(&[threat.radius])),
                 Kind::RowBall => WeightSet::RowBalls(double(&vec![threat.radius; rows])),
             };
-            Some(LayerSet { node, weights, bias: bias.map(|_| double(&bias_radii)) })
+            Some(LayerSet { node, weights, bias: bias.map(|_| double(&bias_radii)), per_use: false })
         };
         (0..self.nodes.len()).filter_map(layer).collect()
     }
