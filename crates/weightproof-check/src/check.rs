@@ -4,7 +4,7 @@ use crate::certificate::{BoxClaim, Domain, Element, NodeNumbers, Property, Recor
 use crate::layer::Model;
 use crate::network::{Activation, Op, is_share};
 use crate::number::{Dyadic, Number};
-use crate::pass::{Chosen, Pass};
+use crate::pass::{Chosen, Pass, Reach};
 use crate::point::{Point, broken};
 use crate::relax::pooled;
 use crate::state::{Bounds, State};
@@ -235,7 +235,7 @@ impl Proof<'_> {
                 Some(known) => return (**known).clone(),
                 None if is_claimed => return Bounds { lower: vec![], upper: vec![] },
                 None => {
-                    let pass = Pass { model, state, far: false };
+                    let pass = Pass { model, state, reach: Reach::Near };
                     let end =
                         |sign| (0..node.width).map(move |j| pass.bound(index, &[(j, sign)], None).down());
                     Bounds { lower: end(1).collect(), upper: end(-1).map(Number::negated).collect() }
@@ -272,12 +272,12 @@ impl Proof<'_> {
                 // The box of a nonlinear node follows from that of its input, and no better one is shown.
                 let is_shown =
                     node.inputs.is_empty() || matches!(node.op, Op::Activation(_) | Op::MaxPool(_));
-                let bound = |far| match (is_shown, known) {
+                let bound = |reach| match (is_shown, known) {
                     (true, Some(known)) => known.into(),
-                    _ => Pass { model: self.model, state, far }.bound(claim.node, &[(j, sign)], None),
+                    _ => Pass { model: self.model, state, reach }.bound(claim.node, &[(j, sign)], None),
                 };
-                let near = bound(false);
-                let far = if near < end { bound(true) } else { near.clone() };
+                let near = bound(Reach::Near);
+                let far = if near < end { self.far(|far| *far >= end, bound) } else { near.clone() };
                 if far < end {
                     let (side, best) = (if sign > 0 { "lower" } else { "upper" }, near.max(far));
                     let of = |x: Dyadic| if sign > 0 { x } else { x.negated() };
@@ -305,6 +305,13 @@ impl Proof<'_> {
         Ok(())
     }
 
+    /// The bound of a backward pass; the second kind of it where there is one and the first is not enough.
+    fn far(&self, is_enough: impl Fn(&Dyadic) -> bool, bound: impl Fn(Reach) -> Dyadic) -> Dyadic {
+        let first = bound(Reach::PerUse);
+        let more = self.model.shares.contains(&true) && !is_enough(&first);
+        if more { first.max(bound(Reach::Shared)) } else { first }
+    }
+
     /// Whether the bounds of an element cross, so that the domain is empty.
     fn crossing(&mut self, state: &State, empty: Element, known: Option<&Arc<Bounds>>) -> Result<(), String> {
         let Element { node, element } = empty;
@@ -315,10 +322,11 @@ impl Proof<'_> {
             return Err(format!("element {element}: expected one of a layer or a sum"));
         }
         let (l, u) = (known.lower[element], known.upper[element]);
-        let bound = |sign, far| Pass { model: self.model, state, far }.bound(node, &[(element, sign)], None);
-        let crosses =
-            |far: bool| bound(1, far) > Dyadic::from(u) || bound(-1, far) > Dyadic::from(l.negated());
-        if !(crosses(false) || crosses(true)) {
+        let bound =
+            |sign, reach| Pass { model: self.model, state, reach }.bound(node, &[(element, sign)], None);
+        let (u_end, l_end) = (Dyadic::from(u), Dyadic::from(l.negated()));
+        let crosses = |reach| bound(1, reach) > u_end || bound(-1, reach) > l_end;
+        if ![Reach::Near, Reach::PerUse, Reach::Shared].into_iter().any(crosses) {
             return Err(format!("element {element}: the domain is not empty by its bounds"));
         }
         (self.tell)(format!("node {node} element {element}: nothing is left between {l} and {u}"));
@@ -327,12 +335,13 @@ impl Proof<'_> {
 
     /// Checks one row of the specification.
     fn row(&mut self, state: &State, row: &Row, chosen: Option<&Chosen>) -> Result<(), String> {
-        let bound = |far, chosen| {
-            let pass = Pass { model: self.model, state, far };
+        let bound = |reach, chosen| {
+            let pass = Pass { model: self.model, state, reach };
             pass.bound(self.model.network.output(), &row.outputs, chosen).plus(&row.constant)
         };
-        let near = bound(false, None);
-        let best = if near.is_positive() { near } else { near.max(bound(true, chosen)) };
+        let near = bound(Reach::Near, None);
+        let far = |reach| bound(reach, chosen);
+        let best = if near.is_positive() { near } else { near.max(self.far(Dyadic::is_positive, far)) };
         (self.tell)(format!("row {}: at least {best}", row.number));
         if !best.is_positive() {
             return Err(format!("row {}: expected a bound above 0, recomputed {best}", row.number));

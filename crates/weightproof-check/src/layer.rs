@@ -6,8 +6,8 @@
 //! For non-negative z, a positive multiple of `p_o` is least at `low`, a negative one at `high`: Lemma 1 of theory.md §3.
 
 use crate::certificate::{LayerSet, WeightSet};
-use crate::network::{Affine, Network, Op, Window};
-use crate::number::{Dyadic, Number, Sum};
+use crate::network::{Affine, Network, Node, Op, Window};
+use crate::number::{Dyadic, FRACTION_BITS, Number, Sum, share};
 use crate::set::Set;
 use crate::state::Bounds;
 use num_bigint::BigInt;
@@ -64,6 +64,8 @@ pub struct Model {
     pub maps: Vec<Option<Map>>,
     /// By node, whether its value depends on the perturbation.
     pub moves: Vec<bool>,
+    /// By node, whether it is a convolution whose weights move alike at all their uses.
+    pub shares: Vec<bool>,
 }
 
 impl Model {
@@ -82,7 +84,12 @@ impl Model {
         let maps = (0..network.nodes.len())
             .map(|node| Map::new(&network, node, set.layers[node].as_ref()))
             .collect();
-        Model { network, set, maps, moves }
+        let shares = |(node, layer): (&Node, &Option<LayerSet>)| {
+            let is_conv = matches!(&node.op, Op::Affine(affine) if affine.window.is_some());
+            is_conv && layer.as_ref().is_some_and(|layer| !layer.per_use)
+        };
+        let shares = network.nodes.iter().zip(&set.layers).map(shares).collect();
+        Model { network, set, maps, moves, shares }
     }
 }
 
@@ -172,7 +179,7 @@ impl Map {
         (bias, uses): (Vec<(Number, Number)>, Uses),
     ) -> Map {
         let all: Vec<(Dyadic, Dyadic)> = coefficients.collect();
-        let bits = (126 - COEFFICIENT_BITS - (usize::BITS - terms.leading_zeros())).min(60);
+        let bits = (124 - COEFFICIENT_BITS - (usize::BITS - terms.leading_zeros())).min(60);
         let size = |(low, high): &(Dyadic, Dyadic)| low.magnitude_bits().max(high.magnitude_bits());
         let size_of = |row: &[(Dyadic, Dyadic)]| row.iter().map(size).max().unwrap_or(0);
         let largest = size_of(&all);
@@ -202,34 +209,66 @@ impl Map {
     /// Least sum of `a` times the outputs over all weights and biases, for an input `z` that is known up to `bounds`, where a
     /// weight is the same at all its uses: each weight has its worst value for the sum of what it meets.
     pub fn least(&self, a: &[i64], exponent: i32, bounds: &Bounds, sum: &mut Sum) {
+        let (met, uses) = self.met(a, |_| exponent, bounds);
+        for (k, ends) in met.into_iter().enumerate() {
+            let end = |w: i64| Dyadic::new(w.into(), self.exponent[k / self.columns].into());
+            add_corners(ends, [end(self.low[k]).down(), end(self.high[k]).up()], sum);
+        }
+        uses.into_iter().zip(&self.bias).for_each(|(ends, bias)| add_corners(ends, [bias.0, bias.1], sum));
+    }
+
+    /// Coefficients of the inputs, twice as large, for weights that are the same at all their uses, and their biases. With S the
+    /// sum that a weight meets, `c S − r |S|` is concave in S: a line that is below at both ends of S is below. Rows of outputs
+    /// have the power of two `exponent` with their weights.
+    pub fn add_shared(&self, a: &[i64], exponent: i32, bounds: &Bounds, sum: &mut Sum) -> Vec<i128> {
+        let (met, uses) = self.met(a, |row| exponent - self.exponent[row], bounds);
+        let line = |(k, [low, high]): (usize, [Number; 2])| {
+            let (twice, r) = (self.low[k] + self.high[k], self.high[k] - self.low[k]);
+            let (below, above) = (low.negated().max(Number::ZERO), high.max(Number::ZERO));
+            // From −r, where S is positive, to r, where it is negative.
+            let slope = r - ((i128::from(share(above, below)) * 2 * i128::from(r)) >> FRACTION_BITS) as i64;
+            let e = self.exponent[k / self.columns] - 1;
+            let at = |s: Number| {
+                let factor = if s.is_negative() { r - slope } else { -r - slope };
+                (i128::from(factor) * i128::from(s.mantissa), e + s.exponent)
+            };
+            sum.add_least([at(low), at(high)].into_iter());
+            twice + slope
+        };
+        let kernels: Vec<i64> = met.into_iter().enumerate().map(line).collect();
+        uses.into_iter().zip(&self.bias).for_each(|(ends, bias)| add_corners(ends, [bias.0, bias.1], sum));
+        let mut sums = vec![0; self.inputs];
+        for (output, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
+            self.add_side(a, output, &kernels, &mut sums);
+        }
+        sums
+    }
+
+    /// Ends of the sums of `a` times the inputs that each weight meets, and of `a` alone, which each bias meets.
+    fn met(
+        &self,
+        a: &[i64],
+        exponent: impl Fn(usize) -> i32,
+        bounds: &Bounds,
+    ) -> (Vec<[Number; 2]>, Vec<[Number; 2]>) {
         let Uses::Sparse { outputs, lists } = &self.uses else {
             unreachable!("dense layers use a weight once")
         };
-        // Lower bounds of the sums that each weight and each bias meets, and of their opposites.
+        // Lower bounds of the sums and of their opposites.
         let mut met = vec![[Sum::default(); 2]; self.low.len()];
         let mut uses = vec![[Sum::default(); 2]; self.bias.len()];
         let one = Number::new(1, 0);
         for (&a, &(row, list)) in a.iter().zip(outputs).filter(|(a, _)| **a != 0) {
             for (side, a) in [a, -a].into_iter().enumerate() {
-                uses[row][side].add_product(a, exponent, one);
+                uses[row][side].add_product(a, exponent(row), one);
                 for &(column, input) in &lists[list] {
                     let end = if a > 0 { bounds.lower[input] } else { bounds.upper[input] };
-                    met[row * self.columns + column][side].add_product(a, exponent, end);
+                    met[row * self.columns + column][side].add_product(a, exponent(row), end);
                 }
             }
         }
-        let mut add = |sums: &[Sum; 2], ends: [Number; 2]| {
-            let (low, high) = (sums[0].total().down(), sums[1].total().down().negated());
-            let corner = |x: Number, y: Number| {
-                (i128::from(x.mantissa) * i128::from(y.mantissa), x.exponent + y.exponent)
-            };
-            sum.add_least(ends.into_iter().flat_map(|w| [corner(w, low), corner(w, high)]));
-        };
-        for (k, sums) in met.iter().enumerate() {
-            let end = |w: i64| Dyadic::new(w.into(), self.exponent[k / self.columns].into());
-            add(sums, [end(self.low[k]).down(), end(self.high[k]).up()]);
-        }
-        uses.iter().zip(&self.bias).for_each(|(sums, bias)| add(sums, [bias.0, bias.1]));
+        let ends = |[low, high]: [Sum; 2]| [low.total().down(), high.total().down().negated()];
+        (met.into_iter().map(ends).collect(), uses.into_iter().map(ends).collect())
     }
 
     /// Adds `a` times an output to coefficients of the inputs: `least` where the inputs are not negative, `most` where they are
@@ -255,6 +294,13 @@ impl Map {
             }
         }
     }
+}
+
+/// Adds the least product of two numbers that lie between ends.
+fn add_corners(x: [Number; 2], y: [Number; 2], sum: &mut Sum) {
+    let corner =
+        |x: Number, y: Number| (i128::from(x.mantissa) * i128::from(y.mantissa), x.exponent + y.exponent);
+    sum.add_least(x.into_iter().flat_map(|x| y.map(|y| corner(x, y))));
 }
 
 impl Uses {

@@ -18,8 +18,19 @@ pub struct Pass<'a> {
     pub model: &'a Model,
     /// Boxes of all nodes before the one that a pass starts at; with more than one coefficient also its own.
     pub state: &'a State,
-    /// Whether to go to the input; else only through one layer with parameters: the interval bound.
-    pub far: bool,
+    /// How far it goes.
+    pub reach: Reach,
+}
+
+/// How far a pass goes, and what it pays for the weights of convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Through one layer with parameters: the interval bound.
+    Near,
+    /// To the input; each use of a weight is charged on its own.
+    PerUse,
+    /// To the input; all uses of a weight are charged together, where they move alike.
+    Shared,
 }
 
 /// What a certificate chooses for one row.
@@ -66,7 +77,7 @@ impl Pass<'_> {
                 let mut ends = sum;
                 concretize(&row, &self.state.boxes[node], &mut ends);
                 let mut least = ends.total();
-                if let (true, Some(map)) = (self.shares(node), &self.model.maps[node]) {
+                if let (true, Some(map)) = (self.model.shares[node], &self.model.maps[node]) {
                     let input = &self.state.boxes[nodes[node].inputs[0]];
                     map.least(&row.a, row.exponent, input, &mut sum);
                     least = least.max(sum.total());
@@ -93,14 +104,6 @@ impl Pass<'_> {
         offset
     }
 
-    /// Whether a node is a convolution of a fixed input whose weights move alike at all their uses: a smaller set than its box.
-    fn shares(&self, node: usize) -> bool {
-        let this = &self.model.network.nodes[node];
-        let is_shared = self.model.set.layers[node].as_ref().is_some_and(|layer| !layer.per_use);
-        let is_conv = matches!(&this.op, Op::Affine(affine) if affine.window.is_some());
-        is_shared && is_conv && !self.model.moves[this.inputs[0]]
-    }
-
     /// Whether the worst case over the box of a node is taken there.
     fn ends_at(&self, node: usize, crossed: bool) -> bool {
         let this = &self.model.network.nodes[node];
@@ -110,8 +113,8 @@ impl Pass<'_> {
             || match &this.op {
                 Op::Input(_) => true,
                 // Where the input is fixed, the set of a layer is a box.
-                Op::Affine(_) => (!input_moves() && is_box()) || (!self.far && crossed),
-                Op::Activation(_) | Op::MaxPool(_) => !self.far,
+                Op::Affine(_) => (!input_moves() && is_box()) || (self.reach == Reach::Near && crossed),
+                Op::Activation(_) | Op::MaxPool(_) => self.reach == Reach::Near,
                 Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => false,
             }
     }
@@ -120,6 +123,12 @@ impl Pass<'_> {
     fn through_map(&self, row: &Row, node: usize, map: &Map, sum: &mut Sum, offset: &mut Dyadic) -> Row {
         let bounds = &self.state.boxes[self.model.network.nodes[node].inputs[0]];
         let (scaled, exponent) = self.scaled(row, node, map, sum);
+        let crossed = row.crossed || matches!(self.model.network.nodes[node].op, Op::Affine(_));
+        if self.model.shares[node] && self.reach == Reach::Shared {
+            let least = map.add_shared(&scaled, row.exponent + exponent, bounds, sum);
+            let wide = Wide { least, most: None, exponent: row.exponent + exponent - 1 };
+            return Row { crossed, ..wide.settled(bounds, sum) };
+        }
         let signed = bounds.lower.iter().any(|l| l.is_negative());
         let mut wide = Wide {
             least: vec![0; map.inputs],

@@ -8,7 +8,7 @@ use crate::check::{Row, root};
 use crate::layer::{Map, Model};
 use crate::network::{Affine, Op, is_share};
 use crate::number::{Dyadic, Number, Numbers};
-use crate::pass::Pass;
+use crate::pass::{Pass, Reach};
 use crate::set::Set;
 use crate::state::State;
 
@@ -68,7 +68,7 @@ impl Point {
 
     /// A number that is at most the sum of outputs with signs.
     pub fn below(&self, outputs: &[(usize, i64)]) -> Dyadic {
-        let pass = Pass { model: &self.model, state: &self.state, far: true };
+        let pass = Pass { model: &self.model, state: &self.state, reach: Reach::PerUse };
         pass.bound(self.model.network.output(), outputs, None)
     }
 

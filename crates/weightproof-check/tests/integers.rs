@@ -10,7 +10,7 @@ use weightproof_check::layer::Model;
 use weightproof_check::network::{Network, Window};
 use weightproof_check::number::{Dyadic, Number, Sum, share};
 use weightproof_check::onnx;
-use weightproof_check::pass::Pass;
+use weightproof_check::pass::{Pass, Reach};
 use weightproof_check::set::Set;
 use weightproof_check::state::State;
 use writer::*;
@@ -175,6 +175,10 @@ fn shared_kernels() {
         if round % 2 == 0 {
             net.then(Op::Relu);
         }
+        if round % 4 < 2 {
+            // Two kernels of one weight over all channels, at nine positions.
+            net.conv(window([2, 3, 3], 2, [1, 1]), &mut stream);
+        }
         net.then(Op::Reshape(vec![18]));
         net.dense(2, &mut stream);
         let threat = writer::Threat::new(Kind::Absolute, 0.05);
@@ -182,21 +186,22 @@ fn shared_kernels() {
         let output = net.nodes.len() - 1;
         let bound = |per_use: bool| {
             let (model, state) = prepared(&net, &threat, &input, per_use);
-            Pass { model: &model, state: &state, far: true }.bound(output, &[(0, 1), (1, -1)], None)
+            let bound =
+                |reach| Pass { model: &model, state: &state, reach }.bound(output, &[(0, 1), (1, -1)], None);
+            let (apart, shared) = (bound(Reach::PerUse), bound(Reach::Shared));
+            // A pass that charges uses together knows their sums on a box only, so neither is the better one.
+            if per_use { apart } else { apart.max(shared) }
         };
         let (shared, apart) = (bound(false), bound(true));
         assert!(shared >= apart);
         gained += usize::from(shared > apart);
         let mut least: Option<Dyadic> = None;
-        for vertex in 0..1 << 10 {
+        for _ in 0..1 << 10 {
             let mut moved = net.clone();
-            let mut bit = 0;
-            let mut sign = |x: f64| {
-                bit += 1;
-                x + if vertex >> (bit - 1) & 1 == 1 { 0.05 } else { -0.05 }
-            };
-            if let Op::Conv { weight, bias: Some(bias), .. } = &mut moved.nodes[1].op {
-                weight.iter_mut().chain(bias).for_each(|w| *w = sign(*w));
+            for node in &mut moved.nodes {
+                if let Op::Conv { weight, bias: Some(bias), .. } = &mut node.op {
+                    weight.iter_mut().chain(bias).for_each(|w| *w += 0.05 * stream.next().signum());
+                }
             }
             // The dense layer at its worst for the activations at this vertex; both rows move on their own.
             let plain = writer::Threat::new(Kind::Absolute, 0.0);
@@ -229,8 +234,8 @@ fn no_point_of_the_set_is_below_a_bound() {
         let input = stream.many(4, 1.0);
         let (model, state) = prepared(&net, &threat, &input, false);
         for row in [vec![(0, 1)], vec![(1, -1)], vec![(0, 1), (2, -1)]] {
-            let bound =
-                [true, false].map(|far| Pass { model: &model, state: &state, far }.bound(5, &row, None));
+            let bound = [Reach::PerUse, Reach::Near]
+                .map(|reach| Pass { model: &model, state: &state, reach }.bound(5, &row, None));
             for _ in 0..12 {
                 let outputs = exact(&net, &threat, &input, &mut stream);
                 let value = row.iter().fold(Dyadic::zero(), |sum, &(j, sign)| {
