@@ -3,7 +3,6 @@
 mod writer;
 
 use weightproof_check::check::Accepted;
-use weightproof_check::network::Window;
 use weightproof_check::run::{Finding, Opened};
 use writer::format::{Header, Property, Record};
 use writer::*;
@@ -13,52 +12,6 @@ fn findings(net: &Net, header: &Header, records: &[Record]) -> Vec<Finding> {
     let mut opened = Opened::new(&file[..], &net.onnx()).unwrap();
     let mut all = Vec::new();
     opened.check(2, |finding| all.push(finding)).unwrap();
-    all
-}
-
-/// Networks with every operation.
-fn networks() -> Vec<(&'static str, Net)> {
-    let stream = &mut Stream(7);
-    let mut all = vec![("dense", Net::layers(&[6, 12, 10, 4], stream))];
-    let mut net = Net::new(&[1, 4, 4]);
-    net.then(Op::Scale { scale: vec![1.0; 16], shift: stream.many(16, 0.5) });
-    net.then(Op::Scale { scale: vec![0.25; 16], shift: vec![0.0; 16] });
-    net.conv(Window { padding: [[1, 1]; 2], stride: [2, 2], ..window([1, 4, 4], 3, [3, 3]) }, stream);
-    net.then(Op::Relu);
-    net.conv(Window { groups: 3, dilation: [1, 1], ..window([3, 2, 2], 6, [2, 1]) }, stream);
-    net.then(Op::Relu);
-    net.then(Op::Reshape(vec![12]));
-    net.dense(3, stream);
-    all.push(("convolutional", net));
-    let mut net = Net::new(&[5]);
-    net.dense(8, stream);
-    let first = net.then(Op::Relu);
-    net.dense(8, stream);
-    net.then(Op::Relu);
-    let second = net.dense(8, stream);
-    net.push(Op::Add, &[second, first]);
-    net.then(Op::Relu);
-    net.dense(3, stream);
-    all.push(("residual", net));
-    let mut net = Net::new(&[2, 4, 4]);
-    net.conv(window([2, 4, 4], 4, [1, 1]), stream);
-    net.then(Op::Relu);
-    net.then(Op::MaxPool(Window { groups: 4, stride: [2, 2], ..window([4, 4, 4], 4, [2, 2]) }));
-    net.then(Op::AveragePool(Window {
-        groups: 4,
-        padding: [[0, 1], [0, 1]],
-        ..window([4, 2, 2], 4, [2, 2])
-    }));
-    net.then(Op::Reshape(vec![16]));
-    net.dense(3, stream);
-    all.push(("pooled", net));
-    let mut net = Net::new(&[6]);
-    net.dense(10, stream);
-    net.then(Op::Leaky(f64::from(0.1_f32)));
-    net.dense(10, stream);
-    net.then(Op::Clip(Some(-0.5), Some(1.0)));
-    net.dense(3, stream);
-    all.push(("leaky", net));
     all
 }
 

@@ -1,5 +1,7 @@
 //! There is no floating-point arithmetic in the checker, and what it computes is right: against rationals, at points of the set.
 
+#![allow(clippy::wildcard_enum_match_arm)]
+
 mod writer;
 
 use num_bigint::BigInt;
@@ -10,7 +12,7 @@ use weightproof_check::layer::Model;
 use weightproof_check::network::{Network, Window};
 use weightproof_check::number::{Dyadic, Number, Sum, share};
 use weightproof_check::onnx;
-use weightproof_check::pass::{Pass, Reach};
+use weightproof_check::pass::{Chosen, Pass, Reach};
 use weightproof_check::set::Set;
 use weightproof_check::state::State;
 use writer::*;
@@ -249,4 +251,135 @@ fn no_point_of_the_set_is_below_a_bound() {
         }
     }
     assert!(tight > 500, "{tight}");
+}
+
+/// A member of the set: parameters at ends of their boxes or on the sphere of their ball, inputs at ends, every activation with an
+/// error of full size; the last layer at its worst for the row.
+fn member(net: &Net, threat: &writer::Threat, input: &[f64], row: &[f64], stream: &mut Stream) -> f64 {
+    let mut values: Vec<Vec<f64>> = Vec::new();
+    let last = net.nodes.len() - 1;
+    for (index, node) in net.nodes.iter().enumerate() {
+        let z = node.inputs.first().map(|&i| values[i].clone()).unwrap_or_default();
+        let mut moved = net.clone();
+        if let (Some((rows, weight, bias)), Op::Dense { .. } | Op::Conv { .. }) =
+            (net.parameters(index), &node.op)
+        {
+            let (radii, bias_radii) = net.radii(index, threat);
+            let columns = weight.len() / rows;
+            // Directions of rows: against the row of the specification at the end, else any.
+            let t: Vec<f64> =
+                (0..rows).map(|i| if index == last { -row[i] } else { stream.next().signum() }).collect();
+            let norm = |v: &[f64]| v.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-300);
+            let dense = columns == z.len();
+            let change = |k: usize| {
+                let (i, z) = (k / columns, if dense { z[k % columns] } else { 1.0 });
+                match threat.kind {
+                    Kind::Frobenius => threat.radius * t[i] / norm(&t) * z / norm(&values[node.inputs[0]]),
+                    Kind::RowBall => threat.radius * t[i] * z / norm(&values[node.inputs[0]]),
+                    _ => radii[k] * t[i] * z.signum(),
+                }
+            };
+            let w = (0..weight.len()).map(|k| weight[k] + change(k)).collect();
+            let b = bias.map(|bias| (0..rows).map(|i| bias[i] + bias_radii[i] * t[i]).collect());
+            match &mut moved.nodes[index].op {
+                Op::Dense { weight, bias, .. } | Op::Conv { weight, bias, .. } => (*weight, *bias) = (w, b),
+                _ => unreachable!(),
+            }
+        }
+        let plain = writer::Threat::new(Kind::Absolute, 0.0);
+        let mut value = match &node.op {
+            Op::Input(_) => input.iter().map(|x| x + threat.input_radius * stream.next().signum()).collect(),
+            Op::Add => (0..node.width).map(|j| node.inputs.iter().map(|&i| values[i][j]).sum()).collect(),
+            _ => {
+                // The node alone.
+                let mut one = Net::new(&net.nodes[node.inputs[0]].shape);
+                one.push(moved.nodes[index].op.clone(), &[0]);
+                Bounder::new(&one, &plain).forward(&z)
+            }
+        };
+        if matches!(node.op, Op::Relu | Op::Leaky(_) | Op::Clip(..)) {
+            value.iter_mut().for_each(|z| *z += threat.activation_radius * stream.next().signum());
+        }
+        values.push(value);
+    }
+    values[last].iter().zip(row).map(|(z, c)| z * c).sum()
+}
+
+#[test]
+fn no_member_is_below_a_bound_with_any_choice() {
+    let mut stream = Stream(47);
+    let kinds =
+        [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Entries, Kind::Frobenius, Kind::RowBall];
+    for (name, net) in networks() {
+        let has_conv = net.nodes.iter().any(|node| matches!(node.op, Op::Conv { .. }));
+        for (place, kind) in kinds.into_iter().enumerate() {
+            if has_conv && place >= 4 {
+                continue;
+            }
+            for round in 0..6 {
+                let (input_radius, activation_radius) =
+                    ([0.0, 0.3, 0.0][round % 3], [0.0, 0.0, 0.1][round % 3]);
+                let threat =
+                    writer::Threat { kind, radius: [0.2, 0.01][round / 3], input_radius, activation_radius };
+                let input = stream.many(net.nodes[0].width, 1.0);
+                let (model, state) = prepared(&net, &threat, &input, false);
+                let output = net.nodes.len() - 1;
+                let row = [1.0, -1.0];
+                let mut least = f64::MAX;
+                for _ in 0..40 {
+                    let all: Vec<f64> =
+                        (0..net.nodes[output].width).map(|j| row.get(j).copied().unwrap_or(0.0)).collect();
+                    least = least.min(member(&net, &threat, &input, &all, &mut stream));
+                }
+                for choice in 0..6 {
+                    let number = |x: f64| Number::from_double(x.to_bits()).unwrap();
+                    let mut chosen =
+                        Chosen { slopes: vec![None; output + 1], multipliers: vec![None; output + 1] };
+                    for (index, node) in net.nodes.iter().enumerate().take(output).filter(|_| choice > 0) {
+                        if matches!(node.op, Op::Relu) {
+                            let slopes = (0..node.width).map(|_| number(stream.next().abs()).fraction());
+                            chosen.slopes[index] = Some(slopes.collect());
+                        }
+                        let multipliers = (0..node.width).map(|_| number(stream.next() * f64::from(choice)));
+                        chosen.multipliers[index] = (choice % 2 == 0).then(|| multipliers.collect());
+                    }
+                    for reach in [Reach::Near, Reach::PerUse, Reach::Shared] {
+                        let pass = Pass { model: &model, state: &state, reach };
+                        let bound = pass.bound(output, &[(0, 1), (1, -1)], Some(&chosen));
+                        let room = rational(1e-9 * (1.0 + least.abs()));
+                        let what = format!("{name}, {threat:?}, {reach:?}, choice {choice}");
+                        assert!(bound <= rational(least).plus(&room), "{what}: {bound}, {least} found");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One layer of a fixed input, and an activation with an error: bounds that can be written down.
+#[test]
+fn bounds_by_hand() {
+    let mut net = Net::new(&[2]);
+    net.push(Op::Dense { rows: 2, weight: vec![1.0, 2.0, 3.0, -1.0], bias: Some(vec![0.0, 0.0]) }, &[0]);
+    let bound = |net: &Net, threat: &writer::Threat, row: &[(usize, i64)]| {
+        let (model, state) = prepared(net, threat, &[3.0, 4.0], false);
+        Pass { model: &model, state: &state, reach: Reach::PerUse }.bound(net.nodes.len() - 1, row, None)
+    };
+    let near = |x: Dyadic, y: f64| {
+        let apart = rational(y).minus(&x);
+        !apart.is_negative() && apart < rational(1e-12)
+    };
+    // p = (11, 5), and the norm of the input is 5.
+    assert!(near(
+        bound(&net, &writer::Threat::new(Kind::RowBall, 0.25), &[(0, 1)]),
+        11.0 - 0.25 * 5.0 - 0.25
+    ));
+    let ball = writer::Threat::new(Kind::Frobenius, 0.25);
+    let expected = 6.0 - 0.25 * 2_f64.sqrt() * 5.0 - 0.5;
+    let found = bound(&net, &ball, &[(0, 1), (1, -1)]);
+    assert!(found <= rational(expected + 1e-12) && found >= rational(expected - 1e-12), "{found}");
+    net.then(Op::Relu);
+    net.push(Op::Dense { rows: 1, weight: vec![2.0, -1.0], bias: None }, &[2]);
+    let noisy = writer::Threat { activation_radius: 0.125, ..writer::Threat::new(Kind::Absolute, 0.0) };
+    assert!(near(bound(&net, &noisy, &[(0, 1)]), 17.0 - 3.0 * 0.125));
 }
