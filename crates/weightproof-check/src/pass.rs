@@ -63,9 +63,11 @@ impl Pass<'_> {
     pub fn bound(&self, start: usize, row: &[(usize, i64)], chosen: Option<&Chosen>) -> Dyadic {
         let nodes = &self.model.network.nodes;
         let mut a = vec![0; nodes[start].width];
-        row.iter().for_each(|&(j, sign)| a[j] += sign);
+        // With all bits, because slopes are multiplied to them.
+        let bits = COEFFICIENT_BITS as i32 - 2;
+        row.iter().for_each(|&(j, sign)| a[j] += sign << bits);
         let mut work: Vec<Option<Row>> = vec![None; start + 1];
-        work[start] = Some(Row { exponent: 0, a, crossed: false });
+        work[start] = Some(Row { exponent: -bits, a, crossed: false });
         let mut offset = Dyadic::zero();
         for node in (0..=start).rev() {
             let Some(mut row) = work[node].take() else { continue };

@@ -382,4 +382,30 @@ fn bounds_by_hand() {
     net.push(Op::Dense { rows: 1, weight: vec![2.0, -1.0], bias: None }, &[2]);
     let noisy = writer::Threat { activation_radius: 0.125, ..writer::Threat::new(Kind::Absolute, 0.0) };
     assert!(near(bound(&net, &noisy, &[(0, 1)]), 17.0 - 3.0 * 0.125));
+
+    // max(z, w) for z in [−1, 1], w in [−1.75, 0.25]: at most z + 0.625 (w + 1.75), which is less than 1 in the middle.
+    let mut net = Net::new(&[1, 1, 2]);
+    net.then(Op::MaxPool(window([1, 1, 2], 1, [1, 2])));
+    net.then(Op::Reshape(vec![1]));
+    let threat = writer::Threat { input_radius: 1.0, ..writer::Threat::new(Kind::Absolute, 0.0) };
+    let (model, state) = prepared(&net, &threat, &[0.0, -0.75], false);
+    let bound =
+        |sign| Pass { model: &model, state: &state, reach: Reach::PerUse }.bound(2, &[(0, sign)], None);
+    assert!(near(bound(-1), -2.25) && near(bound(1), -1.0));
+    // One kernel of two weights at two positions, whose sums meet: p = (w + 2 v, 2 w + 3 v) + (b, b).
+    let mut net = Net::new(&[1, 1, 3]);
+    let conv = window([1, 1, 3], 1, [1, 2]);
+    net.push(Op::Conv { window: conv, weight: vec![1.0, 1.0], bias: Some(vec![0.5]) }, &[0]);
+    net.then(Op::Reshape(vec![2]));
+    let threat = writer::Threat::new(Kind::Absolute, 0.25);
+    let (model, state) = prepared(&net, &threat, &[1.0, 2.0, 3.0], false);
+    let bound =
+        |start, reach| Pass { model: &model, state: &state, reach }.bound(start, &[(0, 1), (1, -1)], None);
+    // p₀ − p₁ = −w − v, and the biases cancel.
+    let (together, apart) = (-2.0 - 0.25 * 2.0, -2.0 - 0.25 * (3.0 + 5.0 + 2.0));
+    assert!(near(bound(1, Reach::PerUse), apart) && near(bound(1, Reach::Shared), together));
+    assert!(near(bound(2, Reach::PerUse), together) && near(bound(2, Reach::Near), together));
+    let opposite =
+        Pass { model: &model, state: &state, reach: Reach::Shared }.bound(1, &[(0, -1), (1, 1)], None);
+    assert!(near(opposite, 2.0 - 0.25 * 2.0));
 }
