@@ -408,4 +408,11 @@ fn bounds_by_hand() {
     let opposite =
         Pass { model: &model, state: &state, reach: Reach::Shared }.bound(1, &[(0, -1), (1, 1)], None);
     assert!(near(opposite, 2.0 - 0.25 * 2.0));
+    // Each pixel moves by 1: the sums that w and v meet are in [−3, 1], and −|S|/4 ≥ (S − 3)/8 there.
+    let threat = writer::Threat { input_radius: 1.0, ..threat };
+    let (model, state) = prepared(&net, &threat, &[1.0, 2.0, 3.0], false);
+    let moving =
+        Pass { model: &model, state: &state, reach: Reach::Shared }.bound(1, &[(0, 1), (1, -1)], None);
+    let text = moving.to_string();
+    assert!(near(moving, 1.125 * (0.0 - 4.0) - 0.75), "{text}");
 }
