@@ -1,0 +1,22 @@
+//! Checks certificates of weightproof: proofs of what a neural network does when its weights change.
+//!
+//! ```text
+//! certificate + network.onnx → Header, Network, Set → Model → for each record: boxes → rows → accepted | rejected: where and why
+//! ```
+//! Nothing here is shared with the program that wrote the certificate, and there is no floating-point arithmetic: numbers are
+//! integers with an exponent, sums of products are exact or rounded to the safe side. Read [`pass`] first: the mathematics is
+//! there, 300 lines. The format is docs/reference/certificate.md, the proofs are docs/theory.md §2–§6 and §12b.
+
+pub mod certificate;
+pub mod check;
+pub mod layer;
+pub mod network;
+pub mod number;
+pub mod onnx;
+pub mod pass;
+pub mod point;
+pub mod protobuf;
+pub mod relax;
+pub mod run;
+pub mod set;
+pub mod state;

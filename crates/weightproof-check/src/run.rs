@@ -1,0 +1,214 @@
+//! Checking a whole certificate: header, network, set, and all records on all threads.
+
+use crate::certificate::{Header, Kind, Lines, Property, Record, hexadecimal};
+use crate::check::{Accepted, check};
+use crate::layer::Model;
+use crate::network::Network;
+use crate::set::Set;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::io::BufRead;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::scope;
+use thiserror::Error;
+
+/// Records in memory at one time.
+const TOGETHER: usize = 256;
+
+/// Why a certificate as a whole is not accepted.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Problem {
+    /// A file cannot be read, is damaged or is not supported: nothing was checked.
+    #[error("{0}")]
+    Input(String),
+    /// The certificate contradicts the model or itself.
+    #[error("rejected: {0}")]
+    Rejected(String),
+}
+
+/// A certificate whose header was checked.
+pub struct Opened<R> {
+    /// The header.
+    pub header: Header,
+    /// Network and set.
+    pub model: Model,
+    lines: Lines<R>,
+    last: Option<usize>,
+}
+
+/// What was found about one record.
+#[derive(Debug)]
+pub struct Finding {
+    /// Number of the sample.
+    pub sample: usize,
+    /// Accepted, or where and why not.
+    pub result: Result<Accepted, String>,
+}
+
+impl Finding {
+    /// 0 verified, 1 falsified, 2 nothing claimed, 3 rejected.
+    pub fn kind(&self) -> usize {
+        match &self.result {
+            Ok(Accepted::Verified(..)) => 0,
+            Ok(Accepted::Falsified(_)) => 1,
+            Ok(Accepted::Unknown) => 2,
+            Err(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sample {}: ", self.sample)?;
+        match &self.result {
+            Ok(Accepted::Verified(least, 1)) => write!(f, "accepted: verified, at least {least}"),
+            Ok(Accepted::Verified(least, parts)) => {
+                write!(f, "accepted: verified in {parts} domains, at least {least}")
+            }
+            Ok(Accepted::Falsified(margin)) => {
+                write!(f, "accepted: falsified, at most {margin} at the witness")
+            }
+            Ok(Accepted::Unknown) => write!(f, "claims nothing"),
+            Err(why) => write!(f, "rejected: {why}"),
+        }
+    }
+}
+
+impl<R: BufRead> Opened<R> {
+    /// Reads the header of `certificate`, and checks it against the bytes of the model.
+    ///
+    /// # Errors
+    /// [`Problem::Input`] when one of them cannot be read, [`Problem::Rejected`] when they do not belong together.
+    pub fn new(certificate: R, model: &[u8]) -> Result<Self, Problem> {
+        let mut lines = Lines::new(certificate);
+        let header = lines.header().map_err(|error| Problem::Input(format!("certificate: {error}")))?;
+        let sha256 = sha256(model);
+        if header.model_sha256 != sha256 {
+            let expected = &header.model_sha256;
+            return Err(Problem::Rejected(format!(
+                "SHA-256 of the model: expected {expected}, found {sha256}"
+            )));
+        }
+        let own = crate::onnx::read(model).map_err(|error| Problem::Input(format!("model: {error}")))?;
+        let rejected = |error| Problem::Rejected(format!("network: {error}"));
+        let claimed = Network::new(&header.network).map_err(rejected)?;
+        if let Some(difference) = claimed.difference(&own) {
+            return Err(Problem::Rejected(format!("network: {difference}")));
+        }
+        let set = Set::new(&header, &claimed).map_err(Problem::Rejected)?;
+        let model = Model::new(claimed, set);
+        Ok(Opened { header, model, lines, last: None })
+    }
+
+    /// The next record; `None` behind the last one.
+    ///
+    /// # Errors
+    /// [`Problem::Rejected`] when the file is damaged or cut off, or numbers of samples do not rise.
+    pub fn record(&mut self) -> Result<Option<Box<Record>>, Problem> {
+        let record = self.lines.record().map_err(Problem::Rejected)?;
+        if let Some(record) = &record {
+            if self.last.is_some_and(|last| record.sample <= last) {
+                return Err(Problem::Rejected(format!(
+                    "sample {}: numbers of samples do not rise",
+                    record.sample
+                )));
+            }
+            self.last = Some(record.sample);
+        }
+        Ok(record)
+    }
+
+    /// The record of a sample.
+    ///
+    /// # Errors
+    /// As [`Opened::record`], and when there is none.
+    pub fn find(&mut self, sample: usize) -> Result<Box<Record>, Problem> {
+        while let Some(record) = self.record()? {
+            if record.sample == sample {
+                return Ok(record);
+            }
+        }
+        Err(Problem::Input(format!("there is no sample {sample}")))
+    }
+
+    /// Checks all records on `threads` threads; `found` gets what was found about each, in their order.
+    ///
+    /// # Errors
+    /// As [`Opened::record`]; records before are checked and reported.
+    pub fn check(&mut self, threads: usize, mut found: impl FnMut(Finding)) -> Result<(), Problem> {
+        loop {
+            let (mut records, mut end) = (Vec::new(), None);
+            while records.len() < TOGETHER && end.is_none() {
+                match self.record() {
+                    Ok(Some(record)) => records.push(record),
+                    Ok(None) => end = Some(Ok(())),
+                    Err(problem) => end = Some(Err(problem)),
+                }
+            }
+            let (next, findings) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+            let (model, property) = (&self.model, self.header.property);
+            let work = || {
+                while let Some(record) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let finding = finding(model, property, record, &mut |_| {});
+                    findings.lock().expect("no thread panics").push(finding);
+                }
+            };
+            scope(|threads_of| {
+                (0..threads.min(records.len())).for_each(|_| drop(threads_of.spawn(work)));
+            });
+            let mut findings = findings.into_inner().expect("no thread panics");
+            findings.sort_by_key(|finding| finding.sample);
+            findings.into_iter().for_each(&mut found);
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Checks one record, and tells the steps of its proof.
+    pub fn one(&self, record: &Record, tell: &mut dyn FnMut(String)) -> Finding {
+        finding(&self.model, self.header.property, record, tell)
+    }
+}
+
+fn finding(model: &Model, property: Property, record: &Record, tell: &mut dyn FnMut(String)) -> Finding {
+    // Integers that do not fit are an error, and an error is no proof.
+    let result = catch_unwind(AssertUnwindSafe(|| check(model, property, record, tell)));
+    let result = result.unwrap_or_else(|_| Err("numbers too large for the checker".into()));
+    Finding { sample: record.sample, result }
+}
+
+/// SHA-256 of bytes, in hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// What a header claims, in words.
+pub fn claim(header: &Header) -> String {
+    let threat = &header.threat;
+    let property = match &header.property {
+        Property::Label => "the class of the record keeps the largest output".to_owned(),
+        Property::Prediction => "the network keeps the class that it says without perturbation".to_owned(),
+        Property::Deviation { tolerance } => format!("no output moves by {tolerance} or more"),
+    };
+    let mut set = match (threat.kind, threat.radius) {
+        (Kind::Explicit, _) | (_, None) => {
+            let name = threat.name.as_deref().unwrap_or("no name");
+            format!("the radii that the header lists (called {name}; that they mean it is not checked)")
+        }
+        (kind, Some(radius)) => format!("{kind:?}, radius {radius}"),
+    };
+    if let Some(bias) = &threat.bias_radius {
+        set += &format!(", radius of biases {bias}");
+    }
+    if let Some(layers) = &threat.layers {
+        set += &format!(", layers {}", layers.join(", "));
+    }
+    let (input, activation) = (threat.input_radius, threat.activation_radius);
+    format!(
+        "{property}; set: {set}; input radius {input}; activation radius {activation}; method {}",
+        header.method
+    )
+}

@@ -1,0 +1,81 @@
+//! Certificates that are right are accepted, for every operation and set.
+
+mod writer;
+
+use weightproof_check::check::Accepted;
+use weightproof_check::run::{Finding, Opened};
+use writer::format::{Header, Property, Record};
+use writer::*;
+
+fn findings(net: &Net, header: &Header, records: &[Record]) -> Vec<Finding> {
+    let file = compressed(&lines(header, records));
+    let mut opened = Opened::new(&file[..], &net.onnx()).unwrap();
+    let mut all = Vec::new();
+    opened.check(2, |finding| all.push(finding)).unwrap();
+    all
+}
+
+fn threats(radius: f64) -> Vec<Threat> {
+    let kinds =
+        [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Entries, Kind::Frobenius, Kind::RowBall];
+    let mut all: Vec<Threat> = kinds.into_iter().map(|kind| Threat::new(kind, radius)).collect();
+    all.push(Threat {
+        input_radius: radius,
+        activation_radius: radius,
+        ..Threat::new(Kind::Absolute, radius)
+    });
+    all
+}
+
+#[test]
+fn every_operation_and_set() {
+    let mut verified = 0;
+    for (name, net) in networks() {
+        let has_conv = net.nodes.iter().any(|node| matches!(node.op, Op::Conv { .. }));
+        for threat in threats(0.004) {
+            if has_conv && matches!(threat.kind, Kind::Frobenius | Kind::RowBall) {
+                continue;
+            }
+            let bounder = Bounder::new(&net, &threat);
+            let mut stream = Stream(11);
+            let width = net.nodes[0].width;
+            let inputs: Vec<Vec<f64>> = (0..6).map(|_| stream.many(width, 1.0)).collect();
+            let records: Vec<Record> = inputs
+                .iter()
+                .enumerate()
+                .map(|(sample, input)| bounder.linear_record(sample, input))
+                .collect();
+            let header = header(&net, &threat, Property::Prediction);
+            for finding in findings(&net, &header, &records) {
+                let result = finding
+                    .result
+                    .unwrap_or_else(|why| panic!("{name}, {:?}, sample {}: {why}", threat, finding.sample));
+                verified += usize::from(matches!(result, Accepted::Verified(..)));
+            }
+        }
+    }
+    assert!(verified > 60, "{verified} samples are verified");
+}
+
+#[test]
+fn trees() {
+    let (mut split, mut verified) = (0, 0);
+    for (name, net) in networks().into_iter().take(3) {
+        let threat = Threat { input_radius: 0.08, ..Threat::new(Kind::Absolute, 0.02) };
+        let bounder = Bounder::new(&net, &threat);
+        let mut stream = Stream(13);
+        let width = net.nodes[0].width;
+        let inputs: Vec<Vec<f64>> = (0..40).map(|_| stream.many(width, 1.0)).collect();
+        let record = |(sample, input): (usize, &Vec<f64>)| bounder.tree_record(sample, input, 400);
+        let records: Vec<Record> = inputs.iter().enumerate().filter_map(record).collect();
+        let header = header(&net, &threat, Property::Label);
+        for finding in findings(&net, &header, &records) {
+            let result = finding.result.unwrap_or_else(|why| panic!("{name}: {why}"));
+            if let Accepted::Verified(_, domains) = result {
+                verified += 1;
+                split += usize::from(domains > 1);
+            }
+        }
+    }
+    assert!(split > 3 && verified > split, "{verified} verified, {split} of them in parts");
+}

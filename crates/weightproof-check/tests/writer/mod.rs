@@ -1,0 +1,890 @@
+//! Writes certificates for the tests, in plain f64: a second implementation of the bounds, which shares nothing with the checker.
+#![allow(dead_code, clippy::wildcard_enum_match_arm, clippy::type_complexity)]
+
+pub mod format;
+
+use flate2::{Compression, write::GzEncoder};
+use format::{
+    ActivationText, BoxClaim, Domain, Header, LayerSet, Line, Moved, MovedLayer, NodeText, OpText, Property,
+    Record, SCHEMA, Split, Verdict, WeightSet, Witness,
+};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use weightproof_check::certificate::hexadecimal;
+use weightproof_check::network::Window;
+
+/// What is added to every end of a box, relatively and absolutely.
+pub const WIDENING: f64 = 1e-9;
+
+/// A stream of numbers in [−1, 1).
+pub struct Stream(pub u64);
+
+impl Stream {
+    pub fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    }
+
+    pub fn many(&mut self, count: usize, scale: f64) -> Vec<f64> {
+        // Parameters of single precision.
+        (0..count).map(|_| f64::from((self.next() * scale) as f32)).collect()
+    }
+}
+
+pub fn double(values: &[f64]) -> String {
+    values.iter().fold("d".to_owned(), |text, v| text + &format!("{:016x}", v.to_bits()))
+}
+
+pub fn single(values: &[f64]) -> String {
+    values.iter().fold("s".to_owned(), |text, v| text + &format!("{:08x}", (*v as f32).to_bits()))
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Input(usize),
+    Dense { rows: usize, weight: Vec<f64>, bias: Option<Vec<f64>> },
+    Conv { window: Window, weight: Vec<f64>, bias: Option<Vec<f64>> },
+    Scale { scale: Vec<f64>, shift: Vec<f64> },
+    Relu,
+    Leaky(f64),
+    Clip(Option<f64>, Option<f64>),
+    MaxPool(Window),
+    AveragePool(Window),
+    Add,
+    Reshape(Vec<usize>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub op: Op,
+    pub inputs: Vec<usize>,
+    pub width: usize,
+    pub shape: Vec<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Net {
+    pub nodes: Vec<Node>,
+}
+
+/// Where the weights of all layers move.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Absolute,
+    Relative,
+    PerChannel,
+    Entries,
+    Frobenius,
+    RowBall,
+}
+
+#[derive(Clone, Debug)]
+pub struct Threat {
+    pub kind: Kind,
+    pub radius: f64,
+    pub input_radius: f64,
+    pub activation_radius: f64,
+}
+
+impl Threat {
+    pub fn new(kind: Kind, radius: f64) -> Self {
+        Threat { kind, radius, input_radius: 0.0, activation_radius: 0.0 }
+    }
+}
+
+pub fn window(input: [usize; 3], channels: usize, kernel: [usize; 2]) -> Window {
+    Window { input, channels, groups: 1, kernel, stride: [1; 2], dilation: [1; 2], padding: [[0; 2]; 2] }
+}
+
+impl Net {
+    pub fn new(shape: &[usize]) -> Net {
+        let width = shape.iter().product();
+        Net { nodes: vec![Node { op: Op::Input(width), inputs: vec![], width, shape: shape.to_vec() }] }
+    }
+
+    pub fn push(&mut self, op: Op, inputs: &[usize]) -> usize {
+        let input = self.nodes[inputs[0]].clone();
+        let windowed = |w: &Window| vec![w.channels, w.extent(0), w.extent(1)];
+        let shape = match &op {
+            Op::Input(_) => unreachable!(),
+            Op::Dense { rows, .. } => vec![*rows],
+            Op::Conv { window, .. } | Op::MaxPool(window) | Op::AveragePool(window) => windowed(window),
+            Op::Reshape(shape) => shape.clone(),
+            Op::Scale { .. } | Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Add => input.shape.clone(),
+        };
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), width: shape.iter().product(), shape });
+        self.nodes.len() - 1
+    }
+
+    pub fn dense(&mut self, rows: usize, stream: &mut Stream) -> usize {
+        let last = self.nodes.len() - 1;
+        let columns = self.nodes[last].width;
+        let weight = stream.many(rows * columns, 1.5 / (columns as f64).sqrt());
+        let bias = Some(stream.many(rows, 0.3));
+        self.push(Op::Dense { rows, weight, bias }, &[last])
+    }
+
+    pub fn conv(&mut self, window: Window, stream: &mut Stream) -> usize {
+        let last = self.nodes.len() - 1;
+        let columns = window.columns();
+        let weight = stream.many(window.channels * columns, 1.5 / (columns as f64).sqrt());
+        let bias = Some(stream.many(window.channels, 0.3));
+        self.push(Op::Conv { window, weight, bias }, &[last])
+    }
+
+    pub fn then(&mut self, op: Op) -> usize {
+        let last = self.nodes.len() - 1;
+        self.push(op, &[last])
+    }
+
+    /// A dense network with ReLUs between its layers.
+    pub fn layers(widths: &[usize], stream: &mut Stream) -> Net {
+        let mut net = Net::new(&widths[..1]);
+        for (place, &width) in widths[1..].iter().enumerate() {
+            net.dense(width, stream);
+            if place + 2 < widths.len() {
+                net.then(Op::Relu);
+            }
+        }
+        net
+    }
+
+    /// Rows, weights, biases of a layer that moves.
+    pub fn parameters(&self, node: usize) -> Option<(usize, &[f64], Option<&Vec<f64>>)> {
+        match &self.nodes[node].op {
+            Op::Dense { rows, weight, bias } => Some((*rows, weight, bias.as_ref())),
+            Op::Conv { window, weight, bias } => Some((window.channels, weight, bias.as_ref())),
+            _ => None,
+        }
+    }
+
+    /// Radii of the weights and biases of a layer.
+    pub fn radii(&self, node: usize, threat: &Threat) -> (Vec<f64>, Vec<f64>) {
+        let (rows, weight, bias) = self.parameters(node).unwrap();
+        let columns = weight.len() / rows;
+        let largest: Vec<f64> =
+            weight.chunks(columns).map(|row| row.iter().fold(0.0, |m: f64, w| m.max(w.abs()))).collect();
+        let r = threat.radius;
+        let e = |k: usize| match threat.kind {
+            Kind::Absolute => r,
+            Kind::Relative => r * weight[k].abs(),
+            Kind::PerChannel => r * largest[k / columns] * (1.0 + 1e-15),
+            Kind::Entries => r * (1.0 + (k % 3) as f64),
+            Kind::Frobenius | Kind::RowBall => 0.0,
+        };
+        let of_bias = |i: usize| match (threat.kind, bias) {
+            (_, None) => 0.0,
+            (Kind::Relative, Some(bias)) => r * bias[i].abs() * (1.0 + 1e-15),
+            (Kind::PerChannel, Some(_)) => r * largest[i] * (1.0 + 1e-15),
+            (_, Some(_)) => r,
+        };
+        ((0..weight.len()).map(e).collect(), (0..rows).map(of_bias).collect())
+    }
+
+    pub fn set(&self, threat: &Threat) -> Vec<LayerSet> {
+        let layer = |node: usize| {
+            let (rows, weight, bias) = self.parameters(node)?;
+            let columns = weight.len() / rows;
+            let (radii, bias_radii) = self.radii(node, threat);
+            let weights = match threat.kind {
+                Kind::Absolute => WeightSet::Uniform(double(&[threat.radius])),
+                Kind::Relative => WeightSet::Relative(double(&[threat.radius])),
+                Kind::PerChannel => {
+                    WeightSet::Rows(double(&radii.chunks(columns).map(|row| row[0]).collect::<Vec<_>>()))
+                }
+                Kind::Entries => WeightSet::Entries(double(&radii)),
+                Kind::Frobenius => WeightSet::Ball(double(&[threat.radius])),
+                Kind::RowBall => WeightSet::RowBalls(double(&vec![threat.radius; rows])),
+            };
+            Some(LayerSet { node, weights, bias: bias.map(|_| double(&bias_radii)), per_use: false })
+        };
+        (0..self.nodes.len()).filter_map(layer).collect()
+    }
+
+    pub fn texts(&self) -> Vec<NodeText> {
+        let text = |(index, node): (usize, &Node)| {
+            let op = match &node.op {
+                Op::Input(width) => OpText::Input(*width),
+                Op::Dense { rows, weight, bias } => OpText::Dense {
+                    rows: *rows,
+                    weight: single(weight),
+                    bias: bias.as_ref().map(|b| single(b)),
+                },
+                Op::Conv { window, weight, bias } => OpText::Conv {
+                    rows: window.channels,
+                    window: window.clone(),
+                    weight: single(weight),
+                    bias: bias.as_ref().map(|b| single(b)),
+                },
+                Op::Scale { scale, shift } => OpText::Scale { scale: double(scale), shift: single(shift) },
+                Op::Relu => OpText::Activation(ActivationText::Relu),
+                Op::Leaky(slope) => OpText::Activation(ActivationText::LeakyRelu(single(&[*slope]))),
+                Op::Clip(low, high) => OpText::Activation(ActivationText::Clip(
+                    low.map(|x| single(&[x])),
+                    high.map(|x| double(&[x])),
+                )),
+                Op::MaxPool(window) => OpText::MaxPool(window.clone()),
+                Op::AveragePool(window) => {
+                    OpText::AveragePool { window: window.clone(), counts: counts(window) }
+                }
+                Op::Add => OpText::Add,
+                Op::Reshape(_) => OpText::Reshape,
+            };
+            NodeText { name: format!("n{index}"), inputs: node.inputs.clone(), op }
+        };
+        self.nodes.iter().enumerate().map(text).collect()
+    }
+
+    /// `(matrix, radii, bias, bias radii)` of a linear node, uses of a kernel one by one.
+    fn linear(&self, node: usize, threat: &Threat) -> Option<[Vec<Vec<f64>>; 3]> {
+        let this = &self.nodes[node];
+        let inputs = self.nodes[*this.inputs.first()?].width;
+        let (mut w, mut e) = (vec![vec![0.0; inputs]; this.width], vec![vec![0.0; inputs]; this.width]);
+        let mut b = vec![vec![0.0, 0.0]; this.width];
+        match &this.op {
+            Op::Dense { .. } | Op::Conv { .. } => {
+                let (rows, weight, bias) = self.parameters(node)?;
+                let (radii, bias_radii) = self.radii(node, threat);
+                let columns = weight.len() / rows;
+                for o in 0..this.width {
+                    let (row, taps) = match &this.op {
+                        Op::Conv { window, .. } => {
+                            let positions = window.positions();
+                            let group = o / positions / (window.channels / window.groups);
+                            (o / positions, window.taps(group, o % positions))
+                        }
+                        _ => (o, (0..columns).map(|j| (j, j)).collect()),
+                    };
+                    for (column, j) in taps {
+                        w[o][j] = weight[row * columns + column];
+                        e[o][j] = radii[row * columns + column];
+                    }
+                    b[o] = vec![bias.map_or(0.0, |b| b[row]), bias_radii[row]];
+                }
+            }
+            Op::Scale { scale, shift } => {
+                for o in 0..this.width {
+                    w[o][o] = scale[o];
+                    b[o][0] = shift[o];
+                }
+            }
+            Op::AveragePool(window) => {
+                for o in 0..this.width {
+                    let (channel, position) = (o / window.positions(), o % window.positions());
+                    for (_, j) in window.taps(channel, position) {
+                        w[o][j] = 1.0 / counts(window)[position] as f64;
+                    }
+                }
+            }
+            _ => return None,
+        }
+        Some([w, e, b])
+    }
+
+    pub fn value(&self, op: &Op, z: f64) -> f64 {
+        match op {
+            Op::Relu => z.max(0.0),
+            Op::Leaky(slope) => z.max(0.0) + slope * z.min(0.0),
+            Op::Clip(low, high) => z.max(low.unwrap_or(f64::MIN)).min(high.unwrap_or(f64::MAX)),
+            _ => unreachable!(),
+        }
+    }
+
+    /// The file of the network.
+    pub fn onnx(&self) -> Vec<u8> {
+        let mut graph = Vec::new();
+        let name = |index: usize| format!("v{index}");
+        for (index, node) in self.nodes.iter().enumerate().skip(1) {
+            let mut inputs: Vec<String> = node.inputs.iter().map(|&i| name(i)).collect();
+            let mut constant = |suffix: &str, dims: &[usize], values: &[f64]| {
+                let name = format!("c{index}{suffix}");
+                graph.extend(message(5, &tensor(&name, dims, values)));
+                inputs.push(name);
+            };
+            let mut attributes = Vec::new();
+            let shape = |i: usize| self.nodes[node.inputs[i]].shape.clone();
+            let kind = match &node.op {
+                Op::Input(_) => unreachable!(),
+                Op::Dense { rows, weight, bias } => {
+                    constant("w", &[*rows, weight.len() / rows], weight);
+                    if let Some(bias) = bias {
+                        constant("b", &[*rows], bias);
+                    }
+                    attributes.push(integers("transB", &[1]));
+                    "Gemm"
+                }
+                Op::Conv { window: w, weight, bias } => {
+                    let dims = [w.channels, w.input[0] / w.groups, w.kernel[0], w.kernel[1]];
+                    constant("w", &dims, weight);
+                    if let Some(bias) = bias {
+                        constant("b", &[w.channels], bias);
+                    }
+                    attributes.extend(slide(w));
+                    attributes.push(integers("group", &[w.groups]));
+                    "Conv"
+                }
+                Op::Scale { scale, shift } if scale.iter().all(|s| *s == 1.0) => {
+                    constant(
+                        "c",
+                        &[&[1], &shape(0)[..]].concat(),
+                        &shift.iter().map(|s| -s).collect::<Vec<_>>(),
+                    );
+                    "Sub"
+                }
+                Op::Scale { scale, .. } => {
+                    constant("c", &[], &[1.0 / scale[0]]);
+                    "Div"
+                }
+                Op::Relu => "Relu",
+                Op::Leaky(slope) => {
+                    attributes.push(float("alpha", *slope));
+                    "LeakyRelu"
+                }
+                Op::Clip(low, high) => {
+                    constant("l", &[], &[low.unwrap_or(f64::from(f32::MIN))]);
+                    constant("h", &[], &[high.unwrap_or(f64::from(f32::MAX))]);
+                    "Clip"
+                }
+                Op::MaxPool(window) => {
+                    attributes.extend(slide(window));
+                    "MaxPool"
+                }
+                Op::AveragePool(window) => {
+                    attributes.extend(slide(window));
+                    attributes.push(integers("count_include_pad", &[0]));
+                    "AveragePool"
+                }
+                Op::Add => "Add",
+                Op::Reshape(_) => "Flatten",
+            };
+            let mut text = Vec::new();
+            inputs.iter().for_each(|input| text.extend(message(1, input.as_bytes())));
+            text.extend(message(2, name(index).as_bytes()));
+            text.extend(message(3, format!("n{index}").as_bytes()));
+            text.extend(message(4, kind.as_bytes()));
+            attributes.iter().for_each(|attribute| text.extend(message(5, attribute)));
+            graph.extend(message(1, &text));
+        }
+        let info = |index: usize, shape: &[usize]| {
+            let dims: Vec<u8> =
+                shape.iter().flat_map(|&d| message(1, &[&[8][..], &varint(d as u64)].concat())).collect();
+            let tensor = [vec![8, 1], message(2, &dims)].concat();
+            [message(1, name(index).as_bytes()), message(2, &message(1, &tensor))].concat()
+        };
+        let input = [&[1], &self.nodes[0].shape[..]].concat();
+        graph.extend(message(11, &info(0, &input)));
+        graph.extend(message(12, &info(self.nodes.len() - 1, &[1])));
+        let opset = message(8, &[&[16][..], &varint(13)].concat());
+        [message(7, &graph), opset].concat()
+    }
+}
+
+pub fn counts(window: &Window) -> Vec<usize> {
+    (0..window.positions()).map(|p| window.taps(0, p).len()).collect()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 128 {
+        bytes.push(value as u8 | 128);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+pub fn message(field: u64, bytes: &[u8]) -> Vec<u8> {
+    [varint(field << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
+}
+
+fn tensor(name: &str, dims: &[usize], values: &[f64]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = dims.iter().flat_map(|&d| [vec![8], varint(d as u64)].concat()).collect();
+    bytes.extend([16, 1]);
+    bytes.extend(message(8, name.as_bytes()));
+    let raw: Vec<u8> = values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect();
+    bytes.extend(message(9, &raw));
+    bytes
+}
+
+fn integers(name: &str, values: &[usize]) -> Vec<u8> {
+    let mut bytes = message(1, name.as_bytes());
+    match values {
+        [value] => bytes.extend([vec![24], varint(*value as u64)].concat()),
+        values => values.iter().for_each(|&v| bytes.extend([vec![64], varint(v as u64)].concat())),
+    }
+    bytes
+}
+
+fn float(name: &str, value: f64) -> Vec<u8> {
+    [message(1, name.as_bytes()), vec![21], (value as f32).to_le_bytes().to_vec()].concat()
+}
+
+fn slide(w: &Window) -> Vec<Vec<u8>> {
+    let pads = [w.padding[0][0], w.padding[1][0], w.padding[0][1], w.padding[1][1]];
+    vec![
+        integers("kernel_shape", &w.kernel),
+        integers("strides", &w.stride),
+        integers("dilations", &w.dilation),
+        integers("pads", &pads),
+    ]
+}
+
+/// Boxes of all nodes: lower and upper ends.
+pub type Boxes = Vec<(Vec<f64>, Vec<f64>)>;
+
+/// Bounds in f64.
+pub struct Bounder<'a> {
+    pub net: &'a Net,
+    pub threat: &'a Threat,
+    /// [`WIDENING`], or zero where every sum is exact in f64.
+    pub widening: f64,
+    linear: Vec<Option<[Vec<Vec<f64>>; 3]>>,
+}
+
+impl<'a> Bounder<'a> {
+    pub fn new(net: &'a Net, threat: &'a Threat) -> Self {
+        let linear = (0..net.nodes.len()).map(|node| net.linear(node, threat)).collect();
+        Bounder { net, threat, widening: WIDENING, linear }
+    }
+
+    pub fn forward(&self, input: &[f64]) -> Vec<f64> {
+        let mut values: Vec<Vec<f64>> = Vec::new();
+        for (index, node) in self.net.nodes.iter().enumerate() {
+            let z = node.inputs.first().map(|&i| values[i].clone()).unwrap_or_default();
+            values.push(match (&node.op, &self.linear[index]) {
+                (Op::Input(_), _) => input.to_vec(),
+                (_, Some([w, _, b])) => (0..node.width)
+                    .map(|o| b[o][0] + w[o].iter().zip(&z).map(|(w, z)| w * z).sum::<f64>())
+                    .collect(),
+                (Op::Add, _) => {
+                    (0..node.width).map(|j| node.inputs.iter().map(|&i| values[i][j]).sum()).collect()
+                }
+                (Op::Reshape(_), _) => z,
+                (Op::MaxPool(window), _) => (0..node.width)
+                    .map(|k| taps(window, k).iter().map(|&j| z[j]).fold(f64::MIN, f64::max))
+                    .collect(),
+                (op, _) => z.iter().map(|z| self.net.value(op, *z)).collect(),
+            });
+        }
+        values.pop().unwrap()
+    }
+
+    /// A lower bound of `c·z` of node `start`.
+    pub fn bound(&self, start: usize, c: &[f64], boxes: &Boxes, far: bool) -> f64 {
+        let net = self.net;
+        let mut work: Vec<Option<Vec<f64>>> = vec![None; start + 1];
+        work[start] = Some(c.to_vec());
+        let (mut offset, mut crossed) = (0.0, false);
+        for index in (0..=start).rev() {
+            let Some(a) = work[index].take() else { continue };
+            let node = &net.nodes[index];
+            let at_box = |a: &[f64]| {
+                let (l, u) = &boxes[index];
+                a.iter().enumerate().map(|(j, &a)| if a > 0.0 { a * l[j] } else { a * u[j] }).sum::<f64>()
+            };
+            let nonlinear = matches!(node.op, Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::MaxPool(_));
+            let ends = matches!(node.op, Op::Input(_)) || (index != start && self.is_box(index));
+            if ends || (!far && crossed && index != start && nonlinear) {
+                offset += at_box(&a);
+                continue;
+            }
+            let input = node.inputs[0];
+            let mut moved = vec![0.0; net.nodes[input].width];
+            if let Some([w, e, b]) = &self.linear[index] {
+                crossed |= net.parameters(index).is_some();
+                let (l, u) = &boxes[input];
+                let mut g = vec![0.0; moved.len()];
+                for (o, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0.0) {
+                    offset += a * b[o][0] - a.abs() * b[o][1];
+                    for j in 0..moved.len() {
+                        moved[j] += a * w[o][j];
+                        g[j] += a.abs() * e[o][j];
+                    }
+                }
+                for j in 0..moved.len() {
+                    if l[j] >= 0.0 {
+                        moved[j] -= g[j];
+                    } else if u[j] <= 0.0 {
+                        moved[j] += g[j];
+                    } else {
+                        let slope = (u[j] + l[j]) / (u[j] - l[j]);
+                        moved[j] -= g[j] * slope;
+                        offset -= g[j] * (u[j] - slope * u[j]);
+                    }
+                }
+                if net.parameters(index).is_some() {
+                    let norm = l.iter().zip(u).map(|(l, u)| l.abs().max(u.abs()).powi(2)).sum::<f64>().sqrt();
+                    let length = match self.threat.kind {
+                        Kind::Frobenius => a.iter().map(|a| a * a).sum::<f64>().sqrt(),
+                        Kind::RowBall => a.iter().map(|a| a.abs()).sum(),
+                        _ => 0.0,
+                    };
+                    offset -= self.threat.radius * norm * length;
+                }
+            } else if let Op::MaxPool(window) = &node.op {
+                let (l, u) = &boxes[input];
+                for (k, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0.0) {
+                    let taps = taps(window, k);
+                    let top = taps.iter().copied().fold(taps[0], |t, j| if l[j] > l[t] { j } else { t });
+                    let dominates = taps.iter().all(|&j| j == top || u[j] <= l[top]);
+                    if a > 0.0 || dominates {
+                        moved[top] += a;
+                    } else {
+                        offset += a * taps.iter().map(|&j| u[j]).fold(f64::MIN, f64::max);
+                    }
+                }
+            } else if nonlinear {
+                let (l, u) = &boxes[input];
+                for (j, &a) in a.iter().enumerate() {
+                    offset -= a.abs() * self.threat.activation_radius;
+                    let (slope, t) = self.line(&node.op, a, l[j], u[j]);
+                    moved[j] = slope;
+                    offset += t;
+                }
+            } else {
+                for &i in &node.inputs {
+                    match &mut work[i] {
+                        Some(all) => all.iter_mut().zip(&a).for_each(|(all, a)| *all += a),
+                        None => work[i] = Some(a.clone()),
+                    }
+                }
+                continue;
+            }
+            match &mut work[input] {
+                Some(all) => all.iter_mut().zip(&moved).for_each(|(all, a)| *all += a),
+                None => work[input] = Some(moved),
+            }
+        }
+        offset
+    }
+
+    /// Whether nothing before a node moves, or only its own parameters, in a box.
+    fn is_box(&self, index: usize) -> bool {
+        let moves = |index: usize| self.moves(index);
+        let own = self.net.parameters(index).is_some() && self.threat.kind != Kind::Frobenius;
+        !moves(index) || (own && !moves(self.net.nodes[index].inputs[0]))
+    }
+
+    fn moves(&self, index: usize) -> bool {
+        let node = &self.net.nodes[index];
+        let own = match node.op {
+            Op::Input(_) => self.threat.input_radius > 0.0,
+            Op::Relu | Op::Leaky(_) | Op::Clip(..) => self.threat.activation_radius > 0.0,
+            _ => self.net.parameters(index).is_some(),
+        };
+        own || node.inputs.iter().any(|&i| self.moves(i))
+    }
+
+    /// A line below `a f`.
+    fn line(&self, op: &Op, a: f64, l: f64, u: f64) -> (f64, f64) {
+        let f = |z| self.net.value(op, z);
+        let chord = if u > l { (f(u) - f(l)) / (u - l) } else { 0.0 };
+        let slope = match op {
+            Op::Relu if l >= 0.0 => 1.0,
+            Op::Relu if u <= 0.0 => 0.0,
+            Op::Relu if a > 0.0 => f64::from(u > -l),
+            _ => chord,
+        };
+        let mut points = vec![l, u];
+        let corners = match op {
+            Op::Clip(low, high) => [*low, *high],
+            _ => [Some(0.0), None],
+        };
+        points.extend(corners.into_iter().flatten().filter(|x| l < *x && *x < u));
+        let t = points.iter().map(|&z| a * f(z) - a * slope * z).fold(f64::MAX, f64::min);
+        (a * slope, t)
+    }
+
+    /// Boxes of all nodes, within `before` and cut by `cuts`: (node, element, lower end, upper end).
+    pub fn boxes(&self, input: &[f64], before: Option<&Boxes>) -> Boxes {
+        let mut boxes: Boxes = Vec::new();
+        let wide = |x: f64, up: f64| x + up * (self.widening * (1.0 + x.abs()));
+        for (index, node) in self.net.nodes.iter().enumerate() {
+            let r = self.threat.activation_radius;
+            let mut found = match &node.op {
+                Op::Input(_) => {
+                    let r = self.threat.input_radius;
+                    (input.iter().map(|x| x - r).collect(), input.iter().map(|x| x + r).collect())
+                }
+                Op::Relu | Op::Leaky(_) | Op::Clip(..) => {
+                    let (l, u): &(Vec<f64>, Vec<f64>) = &boxes[node.inputs[0]];
+                    let f = |z: &f64| self.net.value(&node.op, *z);
+                    (l.iter().map(|z| f(z) - r).collect(), u.iter().map(|z| f(z) + r).collect())
+                }
+                Op::MaxPool(window) => {
+                    let (l, u) = &boxes[node.inputs[0]];
+                    let most = |z: &[f64]| {
+                        (0..node.width)
+                            .map(|k| taps(window, k).iter().map(|&j| z[j]).fold(f64::MIN, f64::max))
+                            .collect()
+                    };
+                    (most(l), most(u))
+                }
+                Op::Reshape(_) => boxes[node.inputs[0]].clone(),
+                _ => {
+                    let side = |sign: f64| -> Vec<f64> {
+                        let one = |j: usize| {
+                            let mut c = vec![0.0; node.width];
+                            c[j] = sign;
+                            let far = self.bound(index, &c, &boxes, true);
+                            sign * wide(far.max(self.bound(index, &c, &boxes, false)), -1.0)
+                        };
+                        (0..node.width).map(one).collect()
+                    };
+                    (side(1.0), side(-1.0))
+                }
+            };
+            if let Some(before) = before {
+                found.0.iter_mut().zip(&before[index].0).for_each(|(own, l)| *own = own.max(*l));
+                found.1.iter_mut().zip(&before[index].1).for_each(|(own, u)| *own = own.min(*u));
+            }
+            boxes.push(found);
+        }
+        boxes
+    }
+
+    /// Claims for the nodes whose boxes do not follow from others; the last one has none.
+    pub fn claims(&self, boxes: &Boxes) -> Vec<BoxClaim> {
+        let is_claimed = |index: &usize| {
+            let op = &self.net.nodes[*index].op;
+            *index + 1 < boxes.len()
+                && matches!(
+                    op,
+                    Op::Dense { .. } | Op::Conv { .. } | Op::Add | Op::Scale { .. } | Op::AveragePool(_)
+                )
+        };
+        let claim = |node| BoxClaim {
+            node,
+            elements: None,
+            lower: double(&boxes[node].0),
+            upper: double(&boxes[node].1),
+        };
+        (0..boxes.len()).filter(is_claimed).map(claim).collect()
+    }
+
+    pub fn margin(&self, class: usize, rival: usize, boxes: &Boxes) -> f64 {
+        let output = self.net.nodes.len() - 1;
+        let mut c = vec![0.0; self.net.nodes[output].width];
+        c[class] = 1.0;
+        c[rival] = -1.0;
+        self.bound(output, &c, boxes, true).max(self.bound(output, &c, boxes, false))
+    }
+
+    /// The least margin.
+    pub fn least(&self, class: usize, boxes: &Boxes) -> f64 {
+        let count = self.net.nodes.last().unwrap().width;
+        (0..count).filter(|j| *j != class).map(|j| self.margin(class, j, boxes)).fold(f64::MAX, f64::min)
+    }
+
+    /// A record of one domain: verified, if the bounds say so.
+    pub fn linear_record(&self, sample: usize, input: &[f64]) -> Record {
+        let class = largest(&self.forward(input));
+        let boxes = self.boxes(input, None);
+        let verdict = if self.least(class, &boxes) > WIDENING {
+            Verdict::Verified(vec![Domain { boxes: self.claims(&boxes), ..Domain::default() }])
+        } else {
+            Verdict::Unknown("loose bound".into())
+        };
+        Record { sample, class: Some(class), input: double(input), verdict }
+    }
+
+    /// A falsified record: rows of the layers at the ends of their boxes, if some of them break the sample; as shares, or as weights.
+    pub fn witness_record(&self, sample: usize, input: &[f64], shares: bool) -> Option<Record> {
+        let class = largest(&self.forward(input));
+        let mut stream = Stream(sample as u64);
+        for _ in 0..2000 {
+            let mut moved = self.net.clone();
+            let mut layers = Vec::new();
+            let mut values = input.to_vec();
+            for (index, node) in self.net.nodes.iter().enumerate().skip(1) {
+                let Some((rows, weight, bias)) = self.net.parameters(index) else {
+                    values.iter_mut().for_each(|z| *z = self.net.value(&node.op, *z));
+                    continue;
+                };
+                let (radii, bias_radii) = self.net.radii(index, self.threat);
+                let columns = weight.len() / rows;
+                let t: Vec<f64> = (0..rows).map(|_| stream.next().signum()).collect();
+                // A little inside, because the product of the share is rounded.
+                let inside = 1.0 - 1e-6;
+                let w: Vec<f64> = (0..weight.len())
+                    .map(|k| weight[k] + inside * t[k / columns] * radii[k] * values[k % columns].signum())
+                    .collect();
+                let b: Vec<f64> =
+                    (0..rows).map(|i| bias.unwrap()[i] + inside * t[i] * bias_radii[i]).collect();
+                let to = if shares {
+                    Moved::Rows(single(&t.iter().map(|t| t * inside).collect::<Vec<_>>()))
+                } else {
+                    Moved::Parameters { weight: double(&w), bias: Some(double(&b)) }
+                };
+                layers.push(MovedLayer { node: index, to });
+                let output =
+                    |i: usize| b[i] + (0..columns).map(|j| w[i * columns + j] * values[j]).sum::<f64>();
+                values = (0..rows).map(output).collect();
+                moved.nodes[index].op = Op::Dense { rows, weight: w, bias: Some(b) };
+            }
+            let row = largest(&values);
+            if row != class && values[row] - values[class] > 1e-4 {
+                let verdict = Verdict::Falsified(Witness { row, input: None, layers });
+                return Some(Record { sample, class: Some(class), input: double(input), verdict });
+            }
+        }
+        None
+    }
+
+    /// A record with a tree: splits at zero of the widest unstable neuron; `None` when `nodes` are not enough.
+    pub fn tree_record(&self, sample: usize, input: &[f64], nodes: usize) -> Option<Record> {
+        let class = largest(&self.forward(input));
+        let mut domains = vec![Domain::default()];
+        let mut open = vec![(0, self.boxes(input, None))];
+        while let Some((number, boxes)) = open.pop() {
+            let crosses = boxes.iter().any(|(l, u)| l.iter().zip(u).any(|(l, u)| l > u));
+            domains[number].boxes = self.claims(&boxes);
+            if crosses || self.least(class, &boxes) > WIDENING {
+                if crosses {
+                    domains[number].boxes.clear();
+                }
+                continue;
+            }
+            if domains.len() >= nodes {
+                return None;
+            }
+            let mut widest: Option<(f64, usize, usize)> = None;
+            for (index, node) in self.net.nodes.iter().enumerate().filter(|(_, n)| matches!(n.op, Op::Relu)) {
+                let (l, u) = &boxes[node.inputs[0]];
+                for j in 0..l.len() {
+                    let size = u[j].min(-l[j]);
+                    if size > 0.0 && widest.is_none_or(|(most, ..)| size > most) {
+                        widest = Some((size, self.net.nodes[index].inputs[0], j));
+                    }
+                }
+            }
+            let (_, node, element) = widest?;
+            let (below, above) = (domains.len(), domains.len() + 1);
+            domains[number].split = Some(Split { node, element, value: double(&[0.0]), below, above });
+            for (part, side) in [(below, 0), (above, 1)] {
+                let mut before = boxes.clone();
+                if side == 0 {
+                    before[node].1[element] = 0.0
+                } else {
+                    before[node].0[element] = 0.0
+                }
+                domains.push(Domain::default());
+                open.push((part, self.boxes(input, Some(&before))));
+            }
+        }
+        Some(Record { sample, class: Some(class), input: double(input), verdict: Verdict::Verified(domains) })
+    }
+}
+
+fn taps(window: &Window, k: usize) -> Vec<usize> {
+    window.taps(k / window.positions(), k % window.positions()).iter().map(|(_, j)| *j).collect()
+}
+
+pub fn largest(values: &[f64]) -> usize {
+    (0..values.len()).fold(0, |best, j| if values[j] > values[best] { j } else { best })
+}
+
+pub fn header(net: &Net, threat: &Threat, property: Property) -> Header {
+    let kind = match threat.kind {
+        Kind::Absolute => "absolute",
+        Kind::Relative => "relative",
+        Kind::PerChannel => "per-channel",
+        Kind::Entries => "explicit",
+        Kind::Frobenius => "frobenius",
+        Kind::RowBall => "row-ball",
+    };
+    Header {
+        schema: SCHEMA,
+        writer: "test".into(),
+        model_sha256: hexadecimal(&Sha256::digest(net.onnx())),
+        data_sha256: None,
+        settings_sha256: None,
+        method: "linear".into(),
+        property,
+        threat: format::Threat {
+            kind: kind.into(),
+            name: None,
+            radius: (threat.kind != Kind::Entries).then(|| double(&[threat.radius])),
+            bias_radius: None,
+            layers: None,
+            input_radius: double(&[threat.input_radius]),
+            input_range: None,
+            activation_radius: double(&[threat.activation_radius]),
+        },
+        set: net.set(threat),
+        network: net.texts(),
+    }
+}
+
+/// The lines of a certificate.
+pub fn lines(header: &Header, records: &[Record]) -> Vec<String> {
+    let mut lines = vec![serde_json::to_string(header).unwrap()];
+    lines.extend(records.iter().map(|r| serde_json::to_string(&Line::Record(Box::new(r.clone()))).unwrap()));
+    finished(lines)
+}
+
+/// Adds the last line.
+pub fn finished(mut lines: Vec<String>) -> Vec<String> {
+    let mut digest = Sha256::new();
+    lines.iter().for_each(|line| digest.update(format!("{line}\n")));
+    let end = Line::End { records: lines.len() - 1, sha256: hexadecimal(&digest.finalize()) };
+    lines.push(serde_json::to_string(&end).unwrap());
+    lines
+}
+
+/// One gzip member for each line.
+pub fn compressed(lines: &[String]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for line in lines {
+        let mut member = GzEncoder::new(&mut file, Compression::default());
+        writeln!(member, "{line}").unwrap();
+        member.finish().unwrap();
+    }
+    file
+}
+
+/// Networks with every operation.
+pub fn networks() -> Vec<(&'static str, Net)> {
+    let stream = &mut Stream(7);
+    let mut all = vec![("dense", Net::layers(&[6, 12, 10, 4], stream))];
+    let mut net = Net::new(&[1, 4, 4]);
+    net.then(Op::Scale { scale: vec![1.0; 16], shift: stream.many(16, 0.5) });
+    net.then(Op::Scale { scale: vec![0.25; 16], shift: vec![0.0; 16] });
+    net.conv(Window { padding: [[1, 1]; 2], stride: [2, 2], ..window([1, 4, 4], 3, [3, 3]) }, stream);
+    net.then(Op::Relu);
+    net.conv(Window { groups: 3, dilation: [1, 1], ..window([3, 2, 2], 6, [2, 1]) }, stream);
+    net.then(Op::Relu);
+    net.then(Op::Reshape(vec![12]));
+    net.dense(3, stream);
+    all.push(("convolutional", net));
+    let mut net = Net::new(&[5]);
+    net.dense(8, stream);
+    let first = net.then(Op::Relu);
+    net.dense(8, stream);
+    net.then(Op::Relu);
+    let second = net.dense(8, stream);
+    net.push(Op::Add, &[second, first]);
+    net.then(Op::Relu);
+    net.dense(3, stream);
+    all.push(("residual", net));
+    let mut net = Net::new(&[2, 4, 4]);
+    net.conv(window([2, 4, 4], 4, [1, 1]), stream);
+    net.then(Op::Relu);
+    net.then(Op::MaxPool(Window { groups: 4, stride: [2, 2], ..window([4, 4, 4], 4, [2, 2]) }));
+    net.then(Op::AveragePool(Window {
+        groups: 4,
+        padding: [[0, 1], [0, 1]],
+        ..window([4, 2, 2], 4, [2, 2])
+    }));
+    net.then(Op::Reshape(vec![16]));
+    net.dense(3, stream);
+    all.push(("pooled", net));
+    let mut net = Net::new(&[6]);
+    net.dense(10, stream);
+    net.then(Op::Leaky(f64::from(0.1_f32)));
+    net.dense(10, stream);
+    net.then(Op::Clip(Some(-0.5), Some(1.0)));
+    net.dense(3, stream);
+    all.push(("leaky", net));
+    all
+}
