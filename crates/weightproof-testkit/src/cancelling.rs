@@ -25,11 +25,13 @@ pub enum Trick {
     Subnormal,
     /// Hundreds of terms in one sum.
     Wide,
+    /// Many small terms, each of which a sum that begins with a large one loses.
+    Lost,
 }
 
 /// All of them.
-pub const TRICKS: [Trick; 6] =
-    [Trick::Cancel, Trick::Scales, Trick::Wild, Trick::Deep, Trick::Subnormal, Trick::Wide];
+pub const TRICKS: [Trick; 7] =
+    [Trick::Cancel, Trick::Scales, Trick::Wild, Trick::Deep, Trick::Subnormal, Trick::Wide, Trick::Lost];
 
 /// A network, an input, and the margin of class 0 in exact arithmetic, which is below zero or not far above.
 #[derive(Debug)]
@@ -42,6 +44,9 @@ pub struct Case {
 
 /// Case `seed` of a trick.
 pub fn case(trick: Trick, seed: u64) -> Case {
+    if trick == Trick::Lost {
+        return lost(seed);
+    }
     let mut rng = rng(seed.wrapping_mul(6).wrapping_add(trick as u64));
     let single = rng.random_bool(0.7);
     let round = |w: f64| if single { f64::from(w as f32) } else { w };
@@ -104,11 +109,16 @@ pub fn bias(network: &Network, node: usize, i: usize) -> Dyadic {
 }
 
 /// A small set of a random kind around the weights of a case.
-pub fn set(network: &Network, seed: u64) -> PerturbationSet {
+pub fn set(trick: Trick, network: &Network, seed: u64) -> PerturbationSet {
     let mut rng = rng(seed ^ 0xabcd);
+    if trick == Trick::Lost {
+        // So small that it hides nothing.
+        let radius = 10.0_f64.powf(rng.random_range(-20.0..-12.0));
+        return ThreatModel::new(Kind::Relative, radius).resolve(network).expect("a set");
+    }
     let kinds = [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius, Kind::RowBall];
     let kind = kinds[rng.random_range(0..kinds.len())];
-    let radius = if rng.random_bool(0.2) { 0.0 } else { 10.0_f64.powf(rng.random_range(-14.0..-2.0)) };
+    let radius = if rng.random_bool(0.2) { 0.0 } else { 10.0_f64.powf(rng.random_range(-20.0..-2.0)) };
     let mut threat = ThreatModel::new(kind, radius);
     if rng.random_bool(0.2) {
         threat.input_radius = 10.0_f64.powf(rng.random_range(-12.0..-3.0));
@@ -119,6 +129,59 @@ pub fn set(network: &Network, seed: u64) -> PerturbationSet {
     }
     threat.resolve(network).expect("a set")
 }
+
+/// `B ± 1 ± 1 …`, with `B` so large that every 1 is lost: in a sum over the neurons of a layer, which a backward pass makes, or in
+/// one over the inputs of a neuron. The last bias puts the margin in exact arithmetic on one side of zero, and what is left
+/// of it on the other.
+fn lost(seed: u64) -> Case {
+    let mut rng = rng(seed ^ 0x1057);
+    let bit = |k: u64| seed >> k & 1 == 1;
+    let sign = |k: u64| if bit(k) { 1.0 } else { -1.0 };
+    let (n, sign, side) = (rng.random_range(250..400_usize), sign(0), sign(1));
+    let large = 2.0_f64.powi(if bit(2) { 25 } else { 54 });
+    let over_neurons = bit(3);
+    // A sum over inputs keeps sixteen totals: all terms are to meet in one of them. One over neurons keeps one, for several rows.
+    let (stride, outputs) = if over_neurons { (1, 12) } else { (16, 2) };
+    let width = n * stride + 1;
+    let term = |k: usize, small: f64| match k {
+        0 => large,
+        k if k % stride == 0 => small,
+        _ => 0.0,
+    };
+    let hidden = if over_neurons {
+        vec![
+            Matrix::from_fn(1, 1, |_, _| 1.0),
+            Matrix::from_fn(width, 1, |i, _| term(i, 1.0)),
+            Matrix::from_fn(outputs, width, |k, i| match (k, i) {
+                (0, 0) => side,
+                (0, _) => side * sign,
+                (_, _) => 0.0,
+            }),
+        ]
+    } else {
+        vec![
+            Matrix::from_fn(width, 1, |_, _| 1.0),
+            Matrix::from_fn(1, width, |_, j| term(j, sign)),
+            Matrix::from_fn(outputs, 1, |k, _| if k == 0 { side } else { 0.0 }),
+        ]
+    };
+    let mut builder = NetworkBuilder::new(vec![1]);
+    let mut last = 0;
+    for (k, weight) in hidden.iter().enumerate() {
+        let mut own = vec![0.0; weight.rows()];
+        if k == 2 {
+            // Sums that keep several totals lose only some of the terms.
+            let left = [0.02, 0.04, 0.1, 0.3][rng.random_range(0..4_usize)] * n as f64;
+            own[0] = -side * (large + sign * (n as f64 - left).round());
+        }
+        last = builder.dense(&format!("dense{k}"), last, weight.clone(), own).expect("valid");
+        if k < 2 {
+            last = builder.activation(&format!("relu{k}"), last, Activation::Relu).expect("valid");
+        }
+    }
+    Case { network: builder.finish().expect("valid"), x: vec![1.0] }
+}
+
 fn layers(trick: Trick, single: bool, rng: &mut impl Rng) -> Vec<Matrix<f64>> {
     let digits = if single { 24 } else { 53 };
     let mut draw = |low: f64, high: f64| rng.random_range(low..high);
@@ -180,6 +243,7 @@ fn layers(trick: Trick, single: bool, rng: &mut impl Rng) -> Vec<Matrix<f64>> {
             all.push(Matrix::from_fn(2, inputs, |_, _| draw(-1.0, 1.0)));
             all
         }
+        Trick::Lost => unreachable!("a case of its own"),
         Trick::Deep => {
             let width = draw(1.0, 4.0) as usize;
             let mut all = vec![Matrix::from_fn(width, 2, |_, _| draw(0.0, 1.0))];

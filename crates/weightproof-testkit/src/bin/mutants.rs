@@ -198,8 +198,8 @@ const CORE: &[&str] = &["--test", "core"];
 /// The tests of the crate. The suite comes first: it compiles the crate once and catches most mutants, and what it catches
 /// needs no unit tests, which compile the crate a second time.
 const TESTS: [Tests<'static>; 2] = [
-    Tests { target: CORE, module: "suite::", features: None },
     Tests { target: &["--lib"], module: "", features: None },
+    Tests { target: CORE, module: "suite::", features: None },
 ];
 
 /// Runs the tests of a module until one fails, which is all that a mutant needs.

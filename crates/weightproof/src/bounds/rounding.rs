@@ -289,3 +289,82 @@ pub(crate) fn widen<T: Scalar>(
         *u += part * terms;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::interval::propagate;
+    use super::super::{Prepared, method};
+    use super::*;
+    use crate::model::{Model, Radii};
+    use crate::network::{Activation, NetworkBuilder};
+    use crate::property::Specification;
+    use crate::threat::{Kind, ThreatModel};
+
+    /// So large that f32 loses every 1 that is added to it.
+    const LARGE: f64 = 33_554_432.0;
+    const TERMS: usize = 4000;
+    /// The partial sums of a product of one row.
+    const TOTALS: usize = 16;
+
+    /// Runs `f` on the block of the input 1 and the network 1 → relu(`first` z) → relu(`second` z), whose weights hardly move.
+    fn on(
+        first: Matrix<f64>,
+        second: Matrix<f64>,
+        guarantee: Guarantee,
+        f: impl FnOnce(&Block<'_, f32>) -> f64,
+    ) -> f64 {
+        let mut builder = NetworkBuilder::new(vec![1]);
+        let start = builder.dense("start", 0, Matrix::from_vec(1, 1, vec![1.0]), Vec::new()).unwrap();
+        let hidden = builder.dense("first", start, first, Vec::new()).unwrap();
+        let relu = builder.activation("relu", hidden, Activation::Relu).unwrap();
+        builder.dense("second", relu, second, Vec::new()).unwrap();
+        let network = builder.finish().unwrap();
+        let set = ThreatModel::new(Kind::Relative, 1e-18).resolve(&network).unwrap();
+        let (model, radii) = (Model::<f32>::new(&network), Radii::new(&set, network.nodes().len()));
+        let prepared = Prepared::new(&model, &radii, guarantee);
+        let in_f64 = model.values_in_f64(&[1.0]);
+        let values: Vec<Matrix<f32>> = in_f64.iter().map(Matrix::cast).collect();
+        let fixed = prepared.enclosed(&in_f64);
+        f(&Block { prepared: &prepared, values: &values, fixed: &fixed })
+    }
+
+    #[test]
+    fn boxes_hold_what_a_sum_loses() {
+        let width = TERMS * TOTALS + 1;
+        let row = |j: usize| if j == 0 { LARGE } else { f64::from(u8::from(j % TOTALS == 0)) };
+        let exact = LARGE + TERMS as f64;
+        let end = |sign: f64, guarantee: Guarantee| {
+            let (first, second) =
+                (Matrix::from_fn(width, 1, |_, _| 1.0), Matrix::from_fn(1, width, |_, j| sign * row(j)));
+            on(first, second, guarantee, |block| {
+                let states = propagate(block);
+                let output = block.values.len() - 1;
+                f64::from(if sign > 0.0 {
+                    states.upper(output)[(0, 0)]
+                } else {
+                    -states.lower(output)[(0, 0)]
+                })
+            })
+        };
+        for sign in [1.0, -1.0] {
+            assert!(end(sign, Guarantee::Rigorous) >= exact);
+            assert!(end(sign, Guarantee::RealArithmetic) < exact, "the case loses something");
+        }
+    }
+
+    #[test]
+    fn backward_passes_charge_what_a_sum_over_neurons_loses() {
+        let (width, outputs) = (TERMS + 1, 12);
+        let exact = LARGE - TERMS as f64;
+        let lower = |guarantee: Guarantee| {
+            let first = Matrix::from_fn(width, 1, |i, _| if i == 0 { LARGE } else { 1.0 });
+            let second = Matrix::from_fn(outputs, width, |_, i| if i == 0 { 1.0 } else { -1.0 });
+            on(first, second, guarantee, |block| {
+                let spec = Specification::outputs(1, outputs);
+                f64::from(method::<f32>("linear").unwrap().lower_bounds(block, &spec).lower[0])
+            })
+        };
+        assert!(lower(Guarantee::Rigorous) <= exact);
+        assert!(lower(Guarantee::RealArithmetic) > exact, "the case loses something");
+    }
+}

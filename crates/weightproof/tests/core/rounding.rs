@@ -4,7 +4,7 @@
 //! how often bounds of `real-arithmetic` are wrong on them.
 
 use std::collections::BTreeMap;
-use weightproof::attack::CompactWitness;
+use weightproof::attack::{AttackKind, AttackOptions, Attacker, CompactWitness};
 use weightproof::bounds::METHODS;
 use weightproof::certify::CertifyOptions;
 use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
@@ -70,7 +70,7 @@ fn no_bound_is_above_an_exact_margin() {
     for trick in TRICKS {
         for seed in 0..cases() {
             let Case { network, x } = case(trick, seed);
-            let set = set(&network, seed);
+            let set = set(trick, &network, seed);
             let margins: Vec<Dyadic> =
                 (0..=VERTICES).map(|pick| exact_at(&network, &set, &x, pick, seed)).collect();
             let least = margins.into_iter().min().expect("a margin");
@@ -127,7 +127,7 @@ fn no_verdict_of_a_search_is_wrong_in_exact_arithmetic() {
     for trick in TRICKS {
         for seed in 0..cases().div_ceil(4) {
             let Case { network, x } = case(trick, seed);
-            let mut set = set(&network, seed);
+            let mut set = set(trick, &network, seed);
             if set.layers.iter().any(|layer| layer.weight.is_ball()) {
                 set = ThreatModel::new(Kind::Relative, 1e-9).resolve(&network).expect("a set");
             }
@@ -142,6 +142,17 @@ fn no_verdict_of_a_search_is_wrong_in_exact_arithmetic() {
                     .map(|pick| exact_at(&network, &set, &x, pick, seed))
                     .min()
                     .expect("a margin");
+                let clean = exact_at(&network, &set, &x, 0, seed);
+                let options = AttackOptions {
+                    steps: 4,
+                    ..AttackOptions::new(AttackKind::NeuronSpace, Property::Label)
+                };
+                let attacked = Attacker::new(&network, &set, options).attack(samples).remove(0);
+                assert!(
+                    attacked.reason != Some(Reason::Misclassified) || clean.is_negative() || clean.is_zero(),
+                    "{trick:?} {seed}: misclassified with margin {}",
+                    clean.near()
+                );
                 let bound = found.certificate.margin_lower;
                 *counts
                     .entry(match found.certificate.verdict {
