@@ -30,7 +30,7 @@ struct Mutant {
     file: PathBuf,
     from: String,
     to: String,
-    /// The module of the tests that must notice; by default [`TESTS`].
+    /// The module of the tests that must notice, `lib MODULE` among the unit tests; by default [`TESTS`].
     test: Option<String>,
     /// Features that this test needs. All of them need HiGHS.
     features: Option<String>,
@@ -148,7 +148,9 @@ impl Bench {
             None => self.tests_pass(&TESTS)?,
             Some(module) => {
                 let features = mutant.features.as_deref();
-                self.tests_pass(&[Tests { target: CORE, module, features }])?
+                let (target, module) =
+                    module.strip_prefix("lib ").map_or((CORE, module.as_str()), |unit| (LIB, unit));
+                self.tests_pass(&[Tests { target, module, features }])?
             }
         };
         fs::write(&path, source)?;
@@ -194,12 +196,13 @@ struct Tests<'a> {
 }
 
 const CORE: &[&str] = &["--test", "core"];
+const LIB: &[&str] = &["--lib"];
 
 /// The tests of the crate. The suite comes first: it compiles the crate once and catches most mutants, and what it catches
 /// needs no unit tests, which compile the crate a second time.
 const TESTS: [Tests<'static>; 2] = [
-    Tests { target: &["--lib"], module: "", features: None },
     Tests { target: CORE, module: "suite::", features: None },
+    Tests { target: LIB, module: "", features: None },
 ];
 
 /// Runs the tests of a module until one fails, which is all that a mutant needs.

@@ -306,7 +306,7 @@ mod tests {
     /// The partial sums of a product of one row.
     const TOTALS: usize = 16;
 
-    /// Runs `f` on the block of the input 1 and the network 1 → relu(`first` z) → relu(`second` z), whose weights hardly move.
+    /// Runs `f` on the block of the input 1 and the network z ↦ relu(z), `first` z, `second` z, whose weights hardly move.
     fn on(
         first: Matrix<f64>,
         second: Matrix<f64>,
@@ -315,9 +315,9 @@ mod tests {
     ) -> f64 {
         let mut builder = NetworkBuilder::new(vec![1]);
         let start = builder.dense("start", 0, Matrix::from_vec(1, 1, vec![1.0]), Vec::new()).unwrap();
-        let hidden = builder.dense("first", start, first, Vec::new()).unwrap();
-        let relu = builder.activation("relu", hidden, Activation::Relu).unwrap();
-        builder.dense("second", relu, second, Vec::new()).unwrap();
+        let relu = builder.activation("relu", start, Activation::Relu).unwrap();
+        let hidden = builder.dense("first", relu, first, Vec::new()).unwrap();
+        builder.dense("second", hidden, second, Vec::new()).unwrap();
         let network = builder.finish().unwrap();
         let set = ThreatModel::new(Kind::Relative, 1e-18).resolve(&network).unwrap();
         let (model, radii) = (Model::<f32>::new(&network), Radii::new(&set, network.nodes().len()));
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn boxes_hold_what_a_sum_loses() {
         let width = TERMS * TOTALS + 1;
-        let row = |j: usize| if j == 0 { LARGE } else { f64::from(u8::from(j % TOTALS == 0)) };
+        let row = |j: usize| if j == 0 { LARGE } else { f64::from(u8::from(j.is_multiple_of(TOTALS))) };
         let exact = LARGE + TERMS as f64;
         let end = |sign: f64, guarantee: Guarantee| {
             let (first, second) =
