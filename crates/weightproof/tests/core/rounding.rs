@@ -8,7 +8,8 @@ use weightproof::attack::{AttackKind, AttackOptions, Attacker, CompactWitness};
 use weightproof::bounds::METHODS;
 use weightproof::certify::CertifyOptions;
 use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
-use weightproof::network::Network;
+use weightproof::kernels::Matrix;
+use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel, WeightSet};
 use weightproof::verdict::{Guarantee, Precision, Reason, Samples, Verdict};
@@ -197,4 +198,26 @@ fn witnessed(
         |n, i| layer(n).map_or_else(|| bias(network, n, i), |l| Dyadic::new(l.bias[i])),
     );
     margin(&outputs)
+}
+
+/// Products of 3e38 stay in the range of fp32 and cancel, but accumulators hold their sums on the way.
+#[test]
+fn partial_sums_of_a_number_format_stay_in_the_range_of_its_accumulators() {
+    let network = |large: f64| {
+        let mut builder = NetworkBuilder::new(vec![4]);
+        let weight = Matrix::from_vec(2, 4, vec![large, large, -large, -large, 1.0, 0.0, 0.0, 0.0]);
+        let dense = builder.dense("dense", 0, weight, Vec::new()).expect("valid");
+        builder.activation("relu", dense, Activation::Relu).expect("valid");
+        builder.finish().expect("valid")
+    };
+    let reason = |large: f64| {
+        let network = network(large);
+        let threat = ThreatModel::new("format:bf16".parse::<Kind>().expect("a kind"), None);
+        let set = threat.resolve(&network).expect("a set");
+        let options =
+            CertifyOptions { precision: Precision::F64, ..CertifyOptions::new("linear", Property::Label) };
+        certificates(&network, &set, &[1.0; 4], 1, &options).reason
+    };
+    assert_eq!(reason(3e38), Some(Reason::FormatRange));
+    assert_eq!(reason(3e30), Some(Reason::BoundTooLoose));
 }
