@@ -160,7 +160,7 @@ fn a_folder_has_the_witnesses_of_one_run() {
     let output = Run::new(attack).within(folder.path()).output();
     assert!(
         output.code == Some(2)
-            && output.stderr.contains("found those of another: attack, command, method, oracle\n"),
+            && output.stderr.contains("found those of another: attack, command, guarantee, method, oracle\n"),
         "{output:?}"
     );
     assert_eq!(names(), before);

@@ -184,7 +184,7 @@ fn journals_of_other_runs_are_refused() {
         (["certify", "--radius", "0.0005,0.001", "--samples", "150", "--method", "interval"], "method"),
         (
             ["certify", "--radius", "0.0005,0.001", "--samples", "150", "--method", "exact"],
-            "attack, method, oracle",
+            "attack, guarantee, method, oracle",
         ),
         (["certify", "--radius", "0.0005,0.001", "--samples", "150", "--offset", "1"], "offset"),
         (
