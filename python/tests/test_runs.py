@@ -67,8 +67,9 @@ def test_types_and_layouts_give_the_same(mnist: Example) -> None:
         assert np.array_equal(wp.certify(network, other, data.y, radius=0.001).margin_lower, expected)
     bytes_ = np.round(x * 255).astype(np.uint8)
     assert np.array_equal(wp.certify(network, bytes_, data.y, radius=0.001).margin_lower, expected)
-    # The engine computes in f32, so nothing is lost.
-    assert np.array_equal(wp.certify(network, x.astype(np.float32), data.y, radius=0.001).margin_lower, expected)
+    # Inputs are taken as they are given: those of float32 are others in the last digits.
+    single = wp.certify(network, x.astype(np.float32), data.y, radius=0.001).margin_lower
+    assert np.allclose(single, expected, rtol=0, atol=1e-4)
     for y in (data.y.astype(np.int64), data.y.astype(np.uint8), data.y.tolist()):
         assert np.array_equal(wp.certify(network, x, y, radius=0.001).margin_lower, expected)
 

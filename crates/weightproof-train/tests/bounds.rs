@@ -4,7 +4,7 @@ use rand::RngExt;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::{Activation, Network};
 use weightproof::property::Property;
-use weightproof::verdict::Samples;
+use weightproof::verdict::{Guarantee, Samples};
 use weightproof_testkit::images::{ImageBlueprint, Piece};
 use weightproof_testkit::networks::{self, Blueprint, Design};
 use weightproof_train::bound::{interval, linear, norm_product};
@@ -37,7 +37,9 @@ impl Problem {
 
     fn core(&self, method: &str, threat: &Threat) -> Vec<f64> {
         let set = threat.set(&self.network).unwrap();
-        let options = CertifyOptions::new(method, Property::Label);
+        // The tape charges nothing for rounding.
+        let guarantee = Guarantee::RealArithmetic;
+        let options = CertifyOptions { guarantee, ..CertifyOptions::new(method, Property::Label) };
         let certifier = Certifier::new(&self.network, &[set], options).unwrap();
         let samples = Samples { first: 0, inputs: &self.inputs, labels: Some(&self.labels) };
         certifier.certify(samples)[0].iter().map(|c| c.margin_lower).collect()

@@ -12,6 +12,8 @@ use weightproof_formats::network::read_network;
 
 /// Rounding of f32 bounds on margins of this size.
 const ROUNDING: f64 = 1e-4;
+/// What rigorous bounds in f32 may charge for rounding, on margins of this size.
+const CHARGE: f64 = 1e-2;
 
 fn asset(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets").join(name)
@@ -100,8 +102,12 @@ fn radius_zero_is_the_forward_pass() {
     let samples = Samples { first: 0, inputs: &inputs, labels: Some(&labels) };
     for method in ["norm-product", "interval", "linear-interval", "linear"] {
         for point in certify(&network, &set(&network, Kind::Relative, 0.0), method, samples) {
-            let difference = (point.margin_lower - point.clean.margin).abs();
-            assert!(difference <= ROUNDING * (1.0 + point.clean.margin.abs()), "{method}");
+            // Below it by what is charged for rounding.
+            let charge = point.clean.margin - point.margin_lower;
+            assert!(
+                charge >= 0.0 && charge <= CHARGE * (1.0 + point.clean.margin.abs()),
+                "{method} {charge}"
+            );
         }
     }
 }
