@@ -10,7 +10,7 @@
 //! Sums that a number format rounds (residual addition, average pooling) move every summand by `ρ |z|`.
 
 use super::linear::{Backward, Reach, Sharing};
-use super::rounding::{self, Arithmetic, FEW};
+use super::rounding::{self, FEW};
 use super::{Block, BoundMethod, Bounds, LowerBounds, Prepared, State, States};
 use crate::kernels::rows::{fill, l1, larger, squares, vectorized};
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
@@ -182,7 +182,7 @@ fn affine<T: Scalar>(
         let part = T::one() + prepared.arithmetic.gamma(n);
         let least = prepared.arithmetic.underflow(n);
         deviation.as_mut_slice().iter_mut().for_each(|d| *d = *d * part + least);
-        let single = Rounded::new(prepared.arithmetic);
+        let single = prepared.arithmetic.outward(1);
         let moved = |center: &Matrix<T>, end: &dyn Fn(T, T) -> T| {
             Matrix::from_fn(center.rows(), center.cols(), |s, i| end(center[(s, i)], deviation[(s, i)]))
         };
@@ -390,7 +390,7 @@ fn activation<T: Scalar>(
 ) -> State<T> {
     let (mut lower, mut upper) = (states.lower(input).clone(), states.upper(input).clone());
     let radius = prepared.radii.activation();
-    let single = Rounded::new(prepared.arithmetic);
+    let single = prepared.arithmetic.outward(1);
     for (l, u) in lower.as_mut_slice().iter_mut().zip(upper.as_mut_slice()) {
         if f == Activation::Relu {
             (*l, *u) = (f.apply_scalar(*l), f.apply_scalar(*u));
@@ -406,27 +406,6 @@ fn activation<T: Scalar>(
         }
     }
     State::Box(Bounds { lower, upper })
-}
-
-/// Outward rounding of the result of one operation.
-#[derive(Clone, Copy)]
-struct Rounded<T> {
-    part: T,
-    least: T,
-}
-
-impl<T: Scalar> Rounded<T> {
-    fn new(arithmetic: Arithmetic<T>) -> Self {
-        Rounded { part: arithmetic.gamma(2), least: arithmetic.underflow(2) }
-    }
-
-    fn down(self, value: T) -> T {
-        value - (self.part * value.abs() + self.least)
-    }
-
-    fn up(self, value: T) -> T {
-        -self.down(-value)
-    }
 }
 
 #[cfg(test)]

@@ -71,16 +71,35 @@ impl<T: Scalar> Arithmetic<T> {
         T::from_f64_up(n as f64) * self.tiny
     }
 
-    /// A number that `value`, computed with `n` roundings of numbers of its size, is not below.
-    #[inline(always)]
-    pub fn down(self, value: T, n: usize) -> T {
-        value - (self.gamma(n + 1) * value.abs() + self.underflow(n + 1))
+    /// Outward rounding of what was computed with `n` roundings of numbers of its size.
+    pub(crate) fn outward(self, n: usize) -> Outward<T> {
+        Outward { part: self.gamma(n + 1), least: self.underflow(n + 1) }
     }
 
-    /// A number that `value`, computed with `n` roundings of numbers of its size, is not above.
+    /// [`Outward::down`] of one number.
+    pub fn down(self, value: T, n: usize) -> T {
+        self.outward(n).down(value)
+    }
+}
+
+/// See [`Arithmetic::outward`].
+#[derive(Clone, Copy)]
+pub(crate) struct Outward<T> {
+    part: T,
+    least: T,
+}
+
+impl<T: Scalar> Outward<T> {
+    /// A number that the exact one is not below.
     #[inline(always)]
-    pub fn up(self, value: T, n: usize) -> T {
-        -self.down(-value, n)
+    pub fn down(self, value: T) -> T {
+        value - (self.part * value.abs() + self.least)
+    }
+
+    /// A number that the exact one is not above.
+    #[inline(always)]
+    pub fn up(self, value: T) -> T {
+        -self.down(-value)
     }
 }
 
