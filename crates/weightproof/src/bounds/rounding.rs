@@ -76,7 +76,7 @@ impl<T: Scalar> Arithmetic<T> {
         Outward { part: self.gamma(n + 1), least: self.underflow(n + 1) }
     }
 
-    /// [`Outward::down`] of one number.
+    /// A number that the exact one, of which `value` was computed with `n` roundings, is not below.
     pub fn down(self, value: T, n: usize) -> T {
         self.outward(n).down(value)
     }
