@@ -354,26 +354,28 @@ impl Proof<'_> {
     fn chosen(&self, claim: &RowClaim) -> Result<Chosen, String> {
         let nodes = &self.model.network.nodes;
         let mut chosen = Chosen { slopes: vec![None; nodes.len()], multipliers: vec![None; nodes.len()] };
-        // One number for each element, zero where there is none.
+        // One number for each element, where there is one.
         let all = |own: &NodeNumbers| {
             let at = |what: String| format!("node {}: {what}", own.node);
             let width = nodes.get(own.node).map(|node| node.width).ok_or_else(|| at("missing".into()))?;
             let elements = elements(own.elements.as_ref(), width).map_err(at)?;
             let values = own.values.exactly(elements.len()).map_err(at)?;
-            let mut all = vec![Number::ZERO; width];
-            elements.into_iter().zip(values).for_each(|(j, value)| all[j] = *value);
+            let mut all = vec![None; width];
+            elements.into_iter().zip(values).for_each(|(j, value)| all[j] = Some(*value));
             Ok::<_, String>(all)
         };
         for own in &claim.slopes {
             let slopes = all(own)?;
-            if nodes[own.node].op != Op::Activation(Activation::Relu) || !slopes.iter().all(|s| is_share(*s))
+            if nodes[own.node].op != Op::Activation(Activation::Relu)
+                || !slopes.iter().flatten().all(|s| is_share(*s))
             {
                 return Err(format!("node {}: expected slopes from 0 to 1 of a ReLU", own.node));
             }
-            chosen.slopes[own.node] = Some(slopes.into_iter().map(Number::fraction).collect());
+            chosen.slopes[own.node] = Some(slopes.into_iter().map(|s| s.map(Number::fraction)).collect());
         }
         for own in &claim.multipliers {
-            chosen.multipliers[own.node] = Some(all(own)?);
+            let multipliers = all(own)?.into_iter().map(|m| m.unwrap_or(Number::ZERO));
+            chosen.multipliers[own.node] = Some(multipliers.collect());
         }
         Ok(chosen)
     }

@@ -36,8 +36,8 @@ pub enum Reach {
 /// What a certificate chooses for one row.
 #[derive(Clone, Debug, Default)]
 pub struct Chosen {
-    /// Lower slopes of ReLU nodes, fractions.
-    pub slopes: Vec<Option<Vec<i64>>>,
+    /// Lower slopes of elements of ReLU nodes, fractions.
+    pub slopes: Vec<Option<Vec<Option<i64>>>>,
     /// Multipliers of boxes.
     pub multipliers: Vec<Option<Vec<Number>>>,
 }
@@ -207,7 +207,7 @@ impl Pass<'_> {
                     0 => 0,
                     a => {
                         sum.add_product(-a.abs(), row.exponent, radius);
-                        line.relax(a, slopes.map(|s| s[j]), row.exponent, sum)
+                        line.relax(a, slopes.and_then(|s| s[j]), row.exponent, sum)
                     }
                 });
                 Row { a: a.collect(), ..*row }
@@ -232,7 +232,7 @@ impl Pass<'_> {
         // Multipliers are choices: any rounding will do.
         let exponent = top - 4;
         let integer = |m: &Number| {
-            if m.exponent < exponent - 63 {
+            if *m == Number::ZERO || m.exponent < exponent - 63 {
                 0
             } else {
                 (i128::from(m.mantissa) << 4 >> (top - m.exponent).min(100)) as i64

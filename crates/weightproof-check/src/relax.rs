@@ -102,15 +102,10 @@ fn slope(a: &Point, b: &Point) -> i64 {
 }
 
 impl Lines {
-    /// The slope `c` of a line below `a f`, whose offset is added to the sum. A lower slope of one's own is a fraction.
+    /// The slope `c` of a line below `a f`, whose offset is added to the sum. A lower slope of one's own is a fraction of ReLU:
+    /// where it is the line z, `own z` is below for z ≥ 0, and where it is 0, for z ≤ 0.
     pub fn relax(&self, a: i64, own: Option<i64>, exponent: i32, sum: &mut Sum) -> i64 {
-        let slope = if a < 0 {
-            self.upper
-        } else if self.points.is_empty() {
-            self.lower
-        } else {
-            own.unwrap_or(self.lower)
-        };
+        let slope = if a < 0 { self.upper } else { own.unwrap_or(self.lower) };
         let c = ((i128::from(a) * i128::from(slope)) >> FRACTION_BITS) as i64;
         if !self.points.is_empty() {
             let value = |p: &Point| {

@@ -87,6 +87,8 @@ pub struct CertifyArgs {
     #[command(flatten)]
     pub journal: JournalArgs,
     #[command(flatten)]
+    pub certificate: CertificateArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -357,6 +359,15 @@ pub struct JournalArgs {
     /// File that keeps samples as they are settled; a run that was killed goes on from it
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
+}
+
+/// What lets a stranger repeat the proofs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct CertificateArgs {
+    /// File for the proof or the witness of every sample, which weightproof-check repeats in exact arithmetic
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
 }
 
 /// Where results go.

@@ -3,9 +3,9 @@
 pub use weightproof_run::config::*;
 
 use crate::args::{
-    BatchNormArg, DataArgs, EngineArgs, ExactArgs, GuaranteeArg, HeaderArg, IntermediateArg, JournalArgs,
-    LayoutArg, LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs,
-    SearchArgs, SplitArg,
+    BatchNormArg, CertifyArgs, DataArgs, EngineArgs, GuaranteeArg, HeaderArg, IntermediateArg, LayoutArg,
+    LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs,
+    SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};
@@ -111,7 +111,9 @@ pub fn limits(args: &LimitArgs, method: &MethodConfig) -> Result<BudgetReport, F
 }
 
 /// What complete verification is asked for; an error when another method has any of its arguments.
-pub fn exact(args: &ExactArgs, method: MethodConfig, journal: &JournalArgs) -> Result<ExactConfig, Failure> {
+pub fn exact(args: &CertifyArgs) -> Result<ExactConfig, Failure> {
+    let (args, method, journal, certificate) =
+        (&args.exact, method(&args.method)?, &args.journal, &args.certificate);
     let limits = limits(&args.limits, &method)?;
     method.only_exact(&[("gap", args.gap.is_some())])?;
     let gap = args.gap.as_ref().map(|t| number::one("gap", t, Range::Positive)).transpose()?;
@@ -120,6 +122,7 @@ pub fn exact(args: &ExactArgs, method: MethodConfig, journal: &JournalArgs) -> R
         budget: BudgetReport { gap, ..limits },
         journal: journal.journal.clone(),
         witness: args.witness.clone(),
+        certificate: certificate.certificate.clone(),
         oracle: args.oracle.map(|OracleArg::Milp| OracleKind::Milp),
     };
     config.check()?;

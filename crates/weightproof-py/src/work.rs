@@ -224,19 +224,19 @@ pub fn certify(
     let CertifySettings { shared, method, journal, witness, oracle } = settings::parse(settings)?;
     let (method, budget) = method.config().map_err(raise)?;
     let oracle = oracle.as_deref().map(str::parse).transpose().map_err(raise)?;
-    let exact = ExactConfig { method, budget, journal, witness, oracle };
+    let exact = ExactConfig { method, budget, journal, witness, certificate: None, oracle };
     exact.check().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
         if exact.method.is_exact() {
             let run = starter.start(session, exacts::BATCH)?;
-            let report = exacts::run(session, &sets, &exact, run)?;
+            let (report, _) = exacts::run(session, &sets, &exact, run)?;
             exacts::check_oracle(&report)?;
             return Ok(Report::exact(report));
         }
         let run = starter.start(session, certificates::BATCH)?;
-        certificates::run(session, &sets, &exact.method, exact.journal.as_deref(), run).map(Report::certify)
+        certificates::run(session, &sets, &exact, run).map(|(report, _)| Report::certify(report))
     })
 }
 

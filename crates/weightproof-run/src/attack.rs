@@ -115,6 +115,7 @@ fn by_sample<F: Feed, W: Watch>(
         (store, sets.len()),
         |batch| Ok(attackers.iter().map(|a| a.attack(batch)).collect::<Vec<_>>()),
         |batch, found| found.iter().enumerate().map(|(k, found)| records(k, batch, found)).collect(),
+        |_, _| Ok(()),
     )
 }
 

@@ -1,7 +1,9 @@
 //! `certify`: a verdict and a margin bound for every sample.
 
 use crate::RunError;
+use crate::certificate::{Certificate, Plan, Written};
 use crate::config::{Config, MethodConfig};
+use crate::exact::{self, ExactConfig};
 use crate::feed::Feed;
 use crate::run::{BatchSize, Run, Watch};
 use crate::session::Session;
@@ -9,7 +11,6 @@ use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
 use serde::Serialize;
 use serde_json::json;
-use std::path::Path;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof_report::{CertifyRecord, CertifySummary, MethodReport, Report, RunResult};
 
@@ -24,41 +25,54 @@ struct Settings<'a> {
     method: &'a MethodConfig,
 }
 
-/// Certifies every sample against every set by a bound method; a `journal` keeps what is certified.
+/// Certifies every sample against every set by a bound method.
 ///
 /// # Errors
 /// Those of the feed and of the front end; a journal that fails.
 pub fn run<F: Feed, W: Watch>(
     session: &mut Session<F>,
     sets: &[SetAt],
-    method: &MethodConfig,
-    journal: Option<&Path>,
+    config: &ExactConfig,
     mut run: Run<W>,
-) -> Result<Report<CertifyRecord>, RunError> {
+) -> Result<(Report<CertifyRecord>, Option<Written>), RunError> {
+    let ExactConfig { method, budget, .. } = config;
     let options = options(session, method);
-    let store =
-        Store::open(journal, || identity(session, &json!({ "command": "certify", "method": method })))?;
+    let plan = Plan::new(config.certificate.as_deref(), session, sets, method)?;
+    let proofs = exact::options(session, method, budget);
+    let store = Store::open(config.journal.as_deref(), || {
+        identity(session, &json!({ "command": "certify", "method": method }))
+    })?;
     let all: Vec<_> = sets.iter().map(|at| at.set.clone()).collect();
     let classes = session.classes();
     let Session { network, feed, .. } = session;
     let certifier = Certifier::new(network, &all, options);
     let certifier = certifier.map_err(|error| RunError::misfit(error.to_string()))?;
+    let certificate = plan.map(|plan| plan.start(network, &sets[0], proofs)).transpose()?;
     let (records, done) = run.settle(
         feed,
         classes,
         (&store, sets.len()),
         |batch| Ok(certifier.certify(batch)),
         |_, found| Ok(found.iter().map(|found| found.iter().map(CertifyRecord::from).collect()).collect()),
+        |batch, records| match &certificate {
+            Some(certificate) => {
+                let all: Vec<usize> = (0..records[0].len()).collect();
+                certificate.add(batch, &all, &records[0].iter().collect::<Vec<_>>(), |_| None)
+            }
+            None => Ok(()),
+        },
     )?;
+    let written = certificate.map(Certificate::finish).transpose()?;
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method };
     let described = (describe(session, method), method.guarantee.name());
-    Ok(Report {
+    let report = Report {
         header: session.header(&done, &known, threat::moving(sets), described, &settings)?,
         partial: done.partial,
         results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
         environment: run.environment(),
-    })
+    };
+    Ok((report, written))
 }
 
 fn result(radius: Option<f64>, samples: Vec<CertifyRecord>) -> RunResult<CertifyRecord> {

@@ -1,6 +1,7 @@
 //! `certify --method exact`: every sample proved or broken, within budgets.
 
 use crate::RunError;
+use crate::certificate::{Certificate, Plan, Written};
 use crate::certify;
 use crate::config::{Config, MethodConfig, check_budget};
 use crate::feed::Feed;
@@ -22,7 +23,9 @@ use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions}
 use weightproof::network::Network;
 use weightproof::stop::Stop;
 use weightproof::verdict::{Reason, Samples, Verdict};
-use weightproof_report::{BudgetReport, ExactRecord, ExactSummary, MethodReport, Report, RunResult};
+use weightproof_report::{
+    BudgetReport, CertifyRecord, ExactRecord, ExactSummary, MethodReport, Report, RunResult,
+};
 
 /// Size of a batch when the user does not say: the solver groups the samples of a batch, so batches are large, and do not
 /// depend on time.
@@ -39,6 +42,8 @@ pub struct ExactConfig {
     pub journal: Option<PathBuf>,
     /// A folder for what breaks each falsified sample.
     pub witness: Option<PathBuf>,
+    /// A file for what proves or breaks each sample.
+    pub certificate: Option<PathBuf>,
     /// Who settles every sample a second time.
     pub oracle: Option<OracleKind>,
 }
@@ -89,8 +94,9 @@ pub fn run<F: Feed, W: Watch>(
     sets: &[SetAt],
     config: &ExactConfig,
     mut run: Run<W>,
-) -> Result<Report<ExactRecord>, RunError> {
+) -> Result<(Report<ExactRecord>, Option<Written>), RunError> {
     let options = options(session, &config.method, &config.budget);
+    let plan = Plan::new(config.certificate.as_deref(), session, sets, &config.method)?;
     let identity = || {
         let AttackOptions { steps, restarts, .. } = options.attack;
         let witness = config.witness.as_ref().map(|folder| folder.to_string_lossy());
@@ -104,12 +110,18 @@ pub fn run<F: Feed, W: Watch>(
     let folder = WitnessFolder::asked(config.witness.as_deref(), identity)?;
     let mut store = Store::open(config.journal.as_deref(), identity)?;
     store.require(folder.as_ref(), |record: &ExactRecord| record.witness.as_deref());
+    if plan.is_some() {
+        // Journals do not keep what breaks a sample.
+        store.forget(|record| record.certify.reason == Some(Reason::Attacked));
+    }
     let classes = session.classes();
     let Session { network, feed, stop, .. } = session;
     let oracle = config.oracle.map(|kind| oracle(kind, network, sets, &options)).transpose()?;
     let certifier = |at: &SetAt| ExactCertifier::new(network, slice::from_ref(&at.set), options.clone());
     let certifiers = sets.iter().map(certifier).collect();
-    let solver = Solver { network, sets, certifiers, oracle, folder, store, stop, gap: options.gap };
+    let certificate = plan.map(|plan| plan.start(network, &sets[0], options.clone())).transpose()?;
+    let mut solver =
+        Solver { network, sets, certifiers, oracle, folder, certificate, store, stop, gap: options.gap };
     let mut records: Vec<Vec<ExactRecord>> = vec![Vec::new(); sets.len()];
     let done = run.over(
         feed,
@@ -120,8 +132,10 @@ pub fn run<F: Feed, W: Watch>(
             Ok(())
         },
     )?;
+    let certificate = solver.certificate.take();
     drop(solver);
-    report(session, sets, (config, &options), (&done, records), &run)
+    let written = certificate.map(Certificate::finish).transpose()?;
+    Ok((report(session, sets, (config, &options), (&done, records), &run)?, written))
 }
 
 /// An error when search and oracle contradict each other; the report has both answers.
@@ -151,6 +165,7 @@ struct Solver<'a> {
     certifiers: Vec<ExactCertifier<'a>>,
     oracle: Option<Oracle<'a>>,
     folder: Option<WitnessFolder>,
+    certificate: Option<Certificate<'a>>,
     store: Store<ExactRecord>,
     /// Ends the search.
     stop: &'a Stop,
@@ -163,7 +178,12 @@ impl Solver<'_> {
         let count = batch.count(self.network.input_width());
         let known = |s| self.store.known(k, batch, s).cloned();
         let mut records: Vec<Option<ExactRecord>> = (0..count).map(known).collect();
-        let open: Vec<usize> = (0..count).filter(|&s| records[s].is_none()).collect();
+        let (open, settled): (Vec<usize>, Vec<usize>) = (0..count).partition(|&s| records[s].is_none());
+        if let Some(certificate) = &self.certificate {
+            let records: Vec<&CertifyRecord> =
+                records.iter().flatten().map(|record| &record.certify).collect();
+            certificate.add(batch, &settled, &records, |_| None)?;
+        }
         let inputs: Vec<f64> = open.iter().flat_map(|&s| self.input(batch, s)).copied().collect();
         let labels = batch.labels.map(|labels| open.iter().map(|&s| labels[s]).collect::<Vec<_>>());
         let samples = Samples { first: batch.first, inputs: &inputs, labels: labels.as_deref() };
@@ -201,6 +221,10 @@ impl Solver<'_> {
         let label = batch.labels.map(|labels| labels[s]);
         let oracle = self.oracle.as_ref().map(|oracle| oracle(k, x, label)).transpose()?;
         let record = ExactRecord::new(&found, self.write(k, x, &found)?, oracle);
+        if let Some(certificate) = &self.certificate {
+            let broken = |_| found.witness.as_ref().map(|witness| (&self.certifiers[k], witness));
+            certificate.add(batch, &[s], &[&record.certify], broken)?;
+        }
         if is_closed(&record, self.gap) {
             self.store.keep(k, [&record])?;
         }

@@ -6,9 +6,10 @@
 //! A front end turns what its users write into a [`Config`](config::Config) and brings a [`Feed`](feed::Feed) of samples and a
 //! [`Watch`](run::Watch) for progress and interrupts; settings, options of the engines, sizes of batches and the blocks of a
 //! report are the same for all of them, and so are the results. [`journal`] keeps what is settled, [`witness`]
-//! what breaks samples.
+//! what breaks samples, [`certificate`] what proves or breaks them.
 
 pub mod attack;
+pub mod certificate;
 pub mod certify;
 pub mod config;
 pub mod entry;

@@ -196,6 +196,7 @@ pub fn run<F: Feed, W: Watch>(
             open.into_iter().zip(fresh).for_each(|(s, radii)| records[s] = Some(radii));
             Ok(vec![records.into_iter().flatten().collect()])
         },
+        |_, _| Ok(()),
     )?;
     drop(searches);
     let found: Vec<ExactRadiusRecord> = found.into_iter().flatten().map(|radii| radii.record).collect();

@@ -74,7 +74,7 @@ impl<W: Watch> Run<W> {
         feed: &mut impl Feed,
         classes: Option<usize>,
         work: impl FnMut(Samples<'_>) -> Result<T, RunError> + Send,
-        mut keep: impl FnMut(Samples<'_>, T) -> Result<(), RunError>,
+        mut keep: impl FnMut(Samples<'_>, T) -> Result<(), RunError> + Send,
     ) -> Result<Done, RunError> {
         let all = |batch: Batch<'_>, _| 0..batch.count;
         self.over_open(feed, classes, all, work, |batch, _, found| match found {
@@ -84,18 +84,19 @@ impl<W: Watch> Run<W> {
     }
 
     /// Settles all samples of `feed` for `sets` sets, without those that `store` has, and adds them to it batch by batch: `work`
-    /// runs on the threads, and `keep` makes its records, outside of the time, a list for each set. Gives the records of all
-    /// samples. Samples are solved in the same blocks whatever the store has, so its records are those of a run without it.
+    /// runs on the threads, and `keep` makes its records, outside of the time, a list for each set. `seen` gets every batch with all
+    /// of its records, on the threads and outside of the time. Gives the records of all samples. Samples are solved in the same blocks whatever the store has, so its records are those of a run without it.
     ///
     /// # Errors
     /// As [`Run::over`]; a store that cannot be written.
-    pub fn settle<R: Entry, T: Send>(
+    pub fn settle<R: Entry + Send + Sync, T: Send>(
         &mut self,
         feed: &mut impl Feed,
         classes: Option<usize>,
         (store, sets): (&Store<R>, usize),
         work: impl FnMut(Samples<'_>) -> Result<T, RunError> + Send,
-        mut keep: impl FnMut(Samples<'_>, T) -> Result<Vec<Vec<R>>, RunError>,
+        mut keep: impl FnMut(Samples<'_>, T) -> Result<Vec<Vec<R>>, RunError> + Send,
+        mut seen: impl FnMut(Samples<'_>, &[&[R]]) -> Result<(), RunError> + Send,
     ) -> Result<(Vec<Vec<R>>, Done), RunError> {
         let mut records: Vec<Vec<R>> = vec![Vec::new(); sets];
         let open = |batch: Batch<'_>, block: usize| {
@@ -122,7 +123,8 @@ impl<W: Watch> Run<W> {
                 records.extend(fresh);
                 records.extend((range.end..batch.count).filter_map(known));
             }
-            Ok(())
+            let of_batch: Vec<&[R]> = records.iter().map(|all| &all[all.len() - batch.count..]).collect();
+            seen(batch.samples, &of_batch)
         })?;
         Ok((records, done))
     }
@@ -135,7 +137,7 @@ impl<W: Watch> Run<W> {
         classes: Option<usize>,
         open: impl Fn(Batch<'_>, usize) -> Range<usize>,
         mut work: impl FnMut(Samples<'_>) -> Result<T, RunError> + Send,
-        mut keep: impl FnMut(Batch<'_>, Range<usize>, Option<T>) -> Result<(), RunError>,
+        mut keep: impl FnMut(Batch<'_>, Range<usize>, Option<T>) -> Result<(), RunError> + Send,
     ) -> Result<Done, RunError> {
         let mut done = Done { samples: 0, partial: false };
         let width = feed.info().width;
@@ -154,7 +156,7 @@ impl<W: Watch> Run<W> {
             }
             // Before anything is kept: work that the front end ended is incomplete.
             let stop = self.watch.stop()?;
-            keep(batch, range, found)?;
+            self.pool.install(|| keep(batch, range, found))?;
             done.samples += batch.count;
             self.watch.advanced(batch.count);
             if stop {

@@ -39,6 +39,11 @@ impl<R: Entry> Store<R> {
         self.settled.retain(|_, record| witness(record).is_none_or(|name| folder.has(name)));
     }
 
+    /// Forgets samples with such records: they are solved again.
+    pub fn forget(&mut self, is_wanted_again: impl Fn(&R) -> bool) {
+        self.settled.retain(|_, record| !is_wanted_again(record));
+    }
+
     /// What the journal has about sample `s` of a batch for set `k`. A sample with another label is another sample.
     pub fn known(&self, k: usize, batch: Samples<'_>, s: usize) -> Option<&R> {
         let label = batch.labels.map(|labels| labels[s]);

@@ -53,6 +53,7 @@
 pub mod attack;
 pub mod bounds;
 pub mod certify;
+pub mod evidence;
 pub mod exact;
 mod gathered;
 pub mod memory;

@@ -3,14 +3,16 @@
 use super::Status;
 use crate::args::CertifyArgs;
 use crate::error::Failure;
+use crate::run::remark;
 use crate::session::Arguments;
 use crate::{config, output};
 use weightproof_report::{Record, Report};
+use weightproof_run::certificate::Written;
 use weightproof_run::{certify, exact};
 
 /// Runs the command.
 pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
-    let exact = config::exact(&args.exact, config::method(&args.method)?, &args.journal)?;
+    let exact = config::exact(args)?;
     let arguments = Arguments {
         model: &args.model,
         data: &args.data,
@@ -23,17 +25,31 @@ pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     if exact.method.is_exact() {
         let run = arguments.start(&session, exact::BATCH)?;
-        let report = exact::run(&mut session, &sets, &exact, run)?;
-        let status = write(args, &report)?;
+        let (report, written) = exact::run(&mut session, &sets, &exact, run)?;
+        let status = write(args, &report, written)?;
         exact::check_oracle(&report)?;
         return Ok(status);
     }
     let run = arguments.start(&session, certify::BATCH)?;
-    write(args, &certify::run(&mut session, &sets, &exact.method, exact.journal.as_deref(), run)?)
+    let (report, written) = certify::run(&mut session, &sets, &exact, run)?;
+    write(args, &report, written)
 }
 
-/// Writes the report, and says whether the property holds for all samples.
-fn write<R: Record>(args: &CertifyArgs, report: &Report<R>) -> Result<Status, Failure> {
+/// Writes the report, tells what is in the certificate, and says whether the property holds for all samples.
+fn write<R: Record>(
+    args: &CertifyArgs,
+    report: &Report<R>,
+    certificate: Option<Written>,
+) -> Result<Status, Failure> {
+    if let Some(Written { path, records, without_proof, .. }) = certificate {
+        let missing = match without_proof {
+            0 => String::new(),
+            n => format!(
+                "; of {n} verified ones no proof was found that can be written down, nothing is claimed of them there"
+            ),
+        };
+        remark(&args.output, &format!("certificate: {records} samples in {path}{missing}"));
+    }
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
     Ok(Status::of(holds && !report.partial))

@@ -61,7 +61,7 @@ use descent::{Landscape, Schedule};
 use pass::Pass;
 use problem::{FixedValues, SearchProblem};
 use search::{Search, search};
-use space::{Parameters, Space};
+use space::{NodeSlots, Parameters, Space};
 use std::str::FromStr;
 use thiserror::Error;
 use witness::Source;
@@ -275,6 +275,18 @@ impl<'n> Attacker<'n> {
             }
             (Source::Draw(_) | Source::Universal, _) => panic!("the witness is of another attack"),
         }
+    }
+
+    /// By node the variables `t` of a witness for dense layers whose set is a box: `Δ_ij = t_i E_ij sign(z_j)`, and the bias moves by
+    /// `t_i e_i`. Other layers, and witnesses of other variables, have `None`.
+    pub fn shares(&self, witness: &CompactWitness) -> Vec<Option<Vec<f64>>> {
+        let space = &self.exact.space;
+        let of = |(node, slots): (usize, &NodeSlots)| {
+            let is_box = self.set.layer(node).is_some_and(|layer| !layer.weight.is_ball());
+            let slot = slots.neurons.filter(|_| is_box && witness.parameters == Source::Variables)?;
+            Some(witness.units[slot].iter().map(|&t| f64::from(t).clamp(-1.0, 1.0)).collect())
+        };
+        space.nodes.iter().enumerate().map(of).collect()
     }
 
     fn train(&self, samples: Samples<'_>) -> UniversalAttack<'n> {

@@ -152,10 +152,10 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
         self.block.input(s)
     }
 
-    /// What is known of sample `s` without any attack.
-    pub fn unperturbed(&self, s: usize) -> SampleAttack {
+    /// What is known of every sample without any attack.
+    pub fn unperturbed(&self) -> Vec<SampleAttack> {
         let nothing = vec![None; self.block.clean.len()];
-        self.block.check_variables(&self.attacker.exact, &self.exact, nothing).swap_remove(s)
+        self.block.check_variables(&self.attacker.exact, &self.exact, nothing)
     }
 
     /// What the point `units` does to sample `s`, checked in f64.

@@ -8,7 +8,8 @@ use crate::network::{Affine, Read};
 
 impl<T: Scalar> Prepared<'_, T> {
     /// By node: boxes that contain the values of the unperturbed network in real arithmetic, given what a forward pass in f64
-    /// found; `None` for nodes that move and read what moves. Without charges for rounding the boxes are points.
+    /// found, and of an input that moves what it may be; `None` for other nodes that move and read what moves. Without charges
+    /// for rounding the boxes of what does not move are points.
     ///
     /// # Shapes
     /// `values`: (samples, width) of every node.
@@ -26,7 +27,9 @@ impl<T: Scalar> Prepared<'_, T> {
                 let value: Matrix<T> = values[n].cast();
                 wanted(n).then(|| Bounds { lower: value.clone(), upper: value })
             };
-            return nodes.map(point).collect();
+            let mut points: Vec<Option<Bounds<T>>> = nodes.map(point).collect();
+            self.enclose_input(&values[0], &mut points);
+            return points;
         }
         let empty = |n: usize| Matrix::zeros(values[n].rows(), values[n].cols());
         let mut boxes: Vec<Option<Bounds<T>>> =
@@ -52,6 +55,20 @@ impl<T: Scalar> Prepared<'_, T> {
                 });
             }
         }
+        self.enclose_input(&values[0], &mut boxes);
         boxes
+    }
+
+    /// The box of an input that moves.
+    fn enclose_input(&self, x: &Matrix<f64>, boxes: &mut [Option<Bounds<T>>]) {
+        let set = &self.radii.set;
+        if set.input_radius > 0.0 {
+            let ends = |x: f64| {
+                if self.arithmetic.is_exact() { set.input_interval(x) } else { set.input_enclosure(x) }
+            };
+            let lower = Matrix::from_fn(x.rows(), x.cols(), |s, j| T::from_f64_down(ends(x[(s, j)]).0));
+            let upper = Matrix::from_fn(x.rows(), x.cols(), |s, j| T::from_f64_up(ends(x[(s, j)]).1));
+            boxes[0] = Some(Bounds { lower, upper });
+        }
     }
 }

@@ -155,14 +155,10 @@ fn average_box<T: Scalar>(
 }
 
 fn input_box<T: Scalar>(block: &Block<'_, T>) -> State<T> {
-    let set = &block.prepared.radii.set;
-    if set.input_radius == 0.0 {
-        return State::Fixed;
+    match &block.fixed[0] {
+        Some(moved) if block.prepared.radii.set.input_radius > 0.0 => State::Box(moved.clone()),
+        Some(_) | None => State::Fixed,
     }
-    let x = &block.values[0];
-    let lower = x.map(|x| T::from_f64_down(set.input_interval(x.to_f64()).0));
-    let upper = x.map(|x| T::from_f64_up(set.input_interval(x.to_f64()).1));
-    State::Box(Bounds { lower, upper })
 }
 
 fn affine<T: Scalar>(

@@ -13,7 +13,7 @@ mod state;
 
 pub use intersect::intersect;
 pub use interval::Interval;
-pub(crate) use linear::{Bounded, Domain, Domains, OpenRow, Root, SubDomain};
+pub(crate) use linear::{Bounded, Branch, Domain, Domains, OpenRow, Root, SubDomain};
 pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized};
 pub use norm_product::NormProduct;
 pub use rounding::Arithmetic;

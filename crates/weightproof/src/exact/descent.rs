@@ -4,7 +4,7 @@
 //! smaller one, and boxes stay valid: so only the domains that a scale left open are bounded again at the next, from the boxes,
 //! slopes and multipliers that they have.
 
-use super::search::{Answer, Paused};
+use super::search::{Answer, Paused, Purpose};
 use super::{ExactOptions, FIRST, Start, searched};
 use crate::attack::{AttackOptions, Attacker, BoundProblem, Suggestions};
 use crate::bounds::{Prepared, method};
@@ -57,10 +57,10 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
         let attacker = Attacker::new(self.network, set, self.attack.clone());
         let problem = BoundProblem::new(self.network, set);
         let suggestions = Suggestions::new(&attacker, &problem, self.gathered.samples());
-        let starts = vec![Start { found: suggestions.unperturbed(0), left }];
+        let starts = vec![Start { found: suggestions.unperturbed().swap_remove(0), left }];
         let of = (&prepared, &self.clean);
         let (certificate, Answer { found, left, .. }) =
-            searched(of, &mut bounds, suggestions, self.options, (starts, true)).swap_remove(0);
+            searched(of, &mut bounds, suggestions, self.options, (starts, Purpose::Descend)).swap_remove(0);
         match found.verdict {
             Verdict::Falsified => (Verdict::Falsified, found.reason, left),
             Verdict::Verified | Verdict::Unknown => (certificate.verdict, certificate.reason, left),

@@ -104,7 +104,7 @@ impl Encoder {
         if set.input_radius == 0.0 {
             return Element::Constant(x);
         }
-        let (lower, upper) = set.input_interval(x);
+        let (lower, upper) = set.input_enclosure(x);
         // NaN stays, to be refused.
         let lower = if bounds.0 > lower { bounds.0 } else { lower };
         let upper = if bounds.1 < upper { bounds.1 } else { upper };

@@ -2,6 +2,7 @@
 
 mod descent;
 mod encode;
+mod evidence;
 mod leaf;
 #[cfg(feature = "milp")]
 pub mod oracle;
@@ -24,7 +25,7 @@ use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
 pub(crate) use descent::Descent;
 use rayon::prelude::*;
 pub(crate) use search::Paused;
-use search::{Answer, Question, Search};
+use search::{Answer, Purpose, Question, Search};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -232,10 +233,25 @@ impl<'n> ExactCertifier<'n> {
         let mut open = list.into_inner().expect("nothing panics with it");
         if !open.is_empty() {
             open.sort_unstable();
-            let sets = || f32.radii.iter().map(|radii| radii.set.clone()).collect::<Vec<_>>();
-            let engine = f64.get_or_init(|| EngineOf::new(self.network, &sets()));
+            let engine = f64.get_or_init(|| self.in_f64(f32));
             self.run(engine, (k, &open), samples, keep, Close::Here);
         }
+    }
+
+    /// Whether the work is to end altogether.
+    pub fn is_ended(&self) -> bool {
+        self.options.ended().is_some()
+    }
+
+    /// [`Attacker::shares`] of a witness for set `k`.
+    pub fn shares(&self, k: usize, witness: &CompactWitness) -> Vec<Option<Vec<f64>>> {
+        self.attackers[k].shares(witness)
+    }
+
+    /// The same engine in f64.
+    fn in_f64(&self, engine: &EngineOf<'n, f32>) -> EngineOf<'n, f64> {
+        let sets: Vec<_> = engine.radii.iter().map(|radii| radii.set.clone()).collect();
+        EngineOf::new(self.network, &sets)
     }
 
     /// The perturbation of set `k` that `witness` stands for, at the input `x` of its sample.
@@ -352,7 +368,8 @@ impl<'n> ExactCertifier<'n> {
         let mut bounds = clean.bounds(prepared, method);
         let suggestions = Suggestions::new(&self.attackers[k], problem, gathered.samples());
         let starts = open.iter().map(|open| Start { found: open.found.clone(), left: None }).collect();
-        let answers = searched((prepared, &clean), &mut bounds, suggestions, &self.options, (starts, false));
+        let starts = (starts, Purpose::Settle);
+        let answers = searched((prepared, &clean), &mut bounds, suggestions, &self.options, starts);
         let of = |(Attacked { s, known, .. }, (certificate, answer)): (&Attacked, (_, Answer<T>))| {
             let (nodes, time) = (answer.nodes, known.time + answer.time);
             let certificate = ExactCertificate { certificate, nodes, time, ..known.clone() };
@@ -381,14 +398,13 @@ struct Start<T> {
     left: Option<Paused<T>>,
 }
 
-/// Branch and bound for the samples of a block, whose `bounds` are known and become those that are proved. `keep`: as
-/// [`Search::new`].
+/// Branch and bound for the samples of a block, whose `bounds` are known and become those that are proved.
 fn searched<T: Scalar>(
     (prepared, clean): (&Prepared<'_, T>, &CleanBlock<T>),
     bounds: &mut LowerBounds<T>,
     suggestions: Suggestions<'_, '_, T>,
     options: &ExactOptions,
-    (starts, keep): (Vec<Start<T>>, bool),
+    (starts, purpose): (Vec<Start<T>>, Purpose),
 ) -> Vec<(SampleCertificate, Answer<T>)> {
     let (certify, count) = (&options.certify, clean.spec.count);
     let rows = |s: usize| s * count..(s + 1) * count;
@@ -400,7 +416,7 @@ fn searched<T: Scalar>(
         left,
     };
     let questions = starts.into_iter().enumerate().map(question).collect();
-    let answers = Search::new(prepared, clean, suggestions, options, (questions, keep)).run();
+    let answers = Search::new(prepared, clean, suggestions, options, (questions, purpose)).run();
     let certificate = |(s, answer): (usize, Answer<T>)| {
         bounds.lower[rows(s)].copy_from_slice(&answer.lower);
         let proved = clean.verdict(bounds, s, certify);

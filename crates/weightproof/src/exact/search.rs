@@ -10,8 +10,9 @@ use super::leaf::{self, Solution};
 use super::program::Program;
 use super::{Budget, ExactOptions};
 use crate::attack::{SampleAttack, Suggestions};
-use crate::bounds::{Bounded, Domain, Domains, OpenRow, Prepared, Root, SubDomain};
+use crate::bounds::{Bounded, Branch, Domain, Domains, OpenRow, Prepared, Root, SubDomain};
 use crate::certify::CleanBlock;
+use crate::evidence::{DomainEvidence, SplitEvidence};
 use crate::kernels::Scalar;
 use crate::property::SpecRow;
 use crate::verdict::{Reason, Verdict};
@@ -61,6 +62,19 @@ pub(super) struct Answer<T> {
     pub time: Duration,
     /// Where it was stopped, if that was asked for and every part of the set is proved or in an open domain.
     pub left: Option<Paused<T>>,
+    /// What was shown, if that was asked for; a proof when no row is open.
+    pub evidence: Vec<DomainEvidence>,
+}
+
+/// What a search is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To settle samples.
+    Settle,
+    /// To settle them, and to tell where it was stopped: a smaller set goes on from there.
+    Descend,
+    /// To write down a proof of samples that are settled.
+    Prove,
 }
 
 /// The tree of one sample.
@@ -125,6 +139,36 @@ impl<T: Scalar> Tree<T> {
     fn is_broken(&self) -> bool {
         self.answer.found.verdict == Verdict::Falsified
     }
+
+    /// Writes down what was shown of a part, and gives its number.
+    fn record(&mut self, origin: &Origin<T>, shown: DomainEvidence) -> usize {
+        let evidence = &mut self.answer.evidence;
+        let number = evidence.len();
+        if let Some((Branch { node, element, value }, above)) = origin.side {
+            let split = evidence[origin.record].split.get_or_insert(SplitEvidence {
+                node,
+                element,
+                value: value.to_f64(),
+                parts: [number; 2],
+            });
+            split.parts[usize::from(above)] = number;
+        } else if number > 0 {
+            // The same domain, bounded again.
+            evidence[origin.record].rows.extend(shown.rows);
+            return origin.record;
+        }
+        evidence.push(shown);
+        number
+    }
+}
+
+/// Where a part comes from that was bounded.
+struct Origin<T> {
+    sample: usize,
+    /// The number of its parent in the evidence of the tree.
+    record: usize,
+    /// The split of its parent, and whether it is the part above; of a root and of a domain that is bounded again there is none.
+    side: Option<(Branch<T>, bool)>,
 }
 
 /// Variables of an attack.
@@ -135,27 +179,35 @@ pub(super) struct Search<'a, 'n, T> {
     domains: Domains<'a, T>,
     suggestions: Suggestions<'a, 'n, T>,
     options: &'a ExactOptions,
-    keep: bool,
+    purpose: Purpose,
     trees: Vec<Tree<T>>,
 }
 
 impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
-    /// `clean`: the unperturbed network on the samples of `questions`, which `suggestions` attacks; `keep`: whether answers
-    /// tell where the search was stopped.
+    /// `clean`: the unperturbed network on the samples of `questions`, which `suggestions` attacks.
     pub fn new(
         prepared: &'a Prepared<'a, T>,
         clean: &'a CleanBlock<T>,
         suggestions: Suggestions<'a, 'n, T>,
         options: &'a ExactOptions,
-        (questions, keep): (Vec<Question<T>>, bool),
+        (questions, purpose): (Vec<Question<T>>, Purpose),
     ) -> Self {
-        let domains = Domains::new(prepared, &clean.values, clean.enclosed(prepared), options.branching);
-        let mut search = Search { domains, suggestions, options, keep, trees: Vec::new() };
+        let records = purpose == Purpose::Prove;
+        let fixed = clean.enclosed(prepared);
+        let domains = Domains::new(prepared, &clean.values, fixed, options.branching, records);
+        let mut search = Search { domains, suggestions, options, purpose, trees: Vec::new() };
         let mut open = Vec::new();
         for (s, Question { rows, shifts, lower, found, left }) in questions.into_iter().enumerate() {
             let unknown = vec![T::infinity(); rows.len()];
-            let answer =
-                Answer { lower: unknown, found, reason: None, nodes: 0, time: Duration::ZERO, left: None };
+            let answer = Answer {
+                lower: unknown,
+                found,
+                reason: None,
+                nodes: 0,
+                time: Duration::ZERO,
+                left: None,
+                evidence: Vec::new(),
+            };
             let mut tree = Tree { open: Vec::new(), bytes: 0, shifts, answer };
             if let Some(Paused { lower, open }) = left {
                 tree.answer.lower = lower;
@@ -196,8 +248,9 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 })
             })
             .collect();
-        let samples: Vec<usize> = open.iter().map(|(s, _)| *s).collect();
-        self.take(bounded, &samples);
+        let origins: Vec<Origin<T>> =
+            open.iter().map(|(s, _)| Origin { sample: *s, record: 0, side: None }).collect();
+        self.take(bounded, &origins);
     }
 
     /// Runs until every sample is settled or a limit is reached.
@@ -224,8 +277,13 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 .par_iter()
                 .map(|chunk| timed(|| self.domains.bound(chunk, |s, k| self.aim(s, k))))
                 .collect();
-            let samples: Vec<usize> = parts.iter().map(|part| part.of.sample).collect();
-            self.take(bounded, &samples);
+            let origin = |part: &SubDomain<'_, T>| Origin {
+                sample: part.of.sample,
+                record: part.of.record,
+                side: part.side,
+            };
+            let origins: Vec<Origin<T>> = parts.iter().map(origin).collect();
+            self.take(bounded, &origins);
         }
     }
 
@@ -238,7 +296,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     /// Stops the trees that are settled or at a limit.
     fn check_limits(&mut self) {
         let Budget { time, nodes, bytes, .. } = self.options.budget;
-        let (ended, keep) = (self.options.ended(), self.keep);
+        let (ended, keep) = (self.options.ended(), self.purpose == Purpose::Descend);
         let share = bytes.map(|bytes| bytes / rayon::current_num_threads().max(1));
         for tree in &mut self.trees {
             if tree.is_broken() && self.options.gap.is_none() {
@@ -344,7 +402,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 Program::new(prepared.model.network, &prepared.radii.set, x, ends, open.row).ok()?;
             let Solution { lower, values } = leaf::solve(&program)?;
             let proved = T::from_f64_down(lower);
-            if proved > open.lower {
+            // The multipliers of a program are no evidence: the domain is split.
+            if proved > open.lower && self.purpose != Purpose::Prove {
                 open.lower = proved;
             }
             if least.as_ref().is_none_or(|(least, _)| lower < *least) {
@@ -356,15 +415,24 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         Some(self.suggestions.towards(domain.sample, &values))
     }
 
-    /// Takes what a round gave, and the time of each of its pieces, into the trees; `samples` has the sample of every part that
-    /// was bounded.
-    fn take(&mut self, bounded: Vec<(Bounded<T>, Duration)>, samples: &[usize]) {
+    /// Takes what a round gave, and the time of each of its pieces, into the trees; `origins` are those of all parts that were
+    /// bounded.
+    fn take(&mut self, bounded: Vec<(Bounded<T>, Duration)>, origins: &[Origin<T>]) {
         let spent: Duration = bounded.iter().map(|(_, time)| *time).sum();
-        for &s in samples {
-            self.trees[s].answer.nodes += 1;
-            self.trees[s].answer.time += spent / samples.len() as u32;
+        for origin in origins {
+            let answer = &mut self.trees[origin.sample].answer;
+            answer.nodes += 1;
+            answer.time += spent / origins.len() as u32;
         }
-        for (bounded, _) in bounded {
+        let mut origins = origins.iter();
+        for (mut bounded, _) in bounded {
+            // Evidence is recorded of every part, or of none.
+            let shown = std::mem::take(&mut bounded.evidence).into_iter().zip(origins.by_ref());
+            let records: Vec<usize> =
+                shown.map(|(shown, origin)| self.trees[origin.sample].record(origin, shown)).collect();
+            for (domain, part) in bounded.open.iter_mut().zip(&bounded.parts) {
+                domain.record = records.get(*part).copied().unwrap_or(0);
+            }
             for &(s, k, lower) in &bounded.proved {
                 self.trees[s].count(k, lower);
             }

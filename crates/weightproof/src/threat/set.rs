@@ -134,7 +134,18 @@ impl PerturbationSet {
 
     /// The box of one input element: `[x − r, x + r]`, clipped to the valid range but never excluding `x`.
     pub fn input_interval(&self, x: f64) -> (f64, f64) {
-        let (lower, upper) = (x - self.input_radius, x + self.input_radius);
+        self.clipped(x, (x - self.input_radius, x + self.input_radius))
+    }
+
+    /// A box that holds all of that of one input element: [`PerturbationSet::input_interval`] with its sums rounded outward.
+    pub fn input_enclosure(&self, x: f64) -> (f64, f64) {
+        if self.input_radius == 0.0 {
+            return (x, x);
+        }
+        self.clipped(x, ((x - self.input_radius).next_down(), (x + self.input_radius).next_up()))
+    }
+
+    fn clipped(&self, x: f64, (lower, upper): (f64, f64)) -> (f64, f64) {
         match self.input_range {
             None => (lower, upper),
             Some((least, most)) => (lower.max(least).min(x), upper.min(most).max(x)),

@@ -148,13 +148,24 @@ impl<T: Scalar> Backward<'_, T> {
         offset: &mut Offsets<T>,
     ) {
         let radii = self.block.prepared.radii.layer(node);
-        let z = self.states.value(self.block.prepared.model.input_of(node));
+        let input = self.block.prepared.model.input_of(node);
+        // The input of the network is known up to its cast, which is charged; other values up to the error of a forward pass.
+        let (z, error) = match input {
+            0 => (self.states.value(0), None),
+            _ => {
+                let (centre, width) = self.middle(input);
+                (centre, Some(width))
+            }
+        };
         let size = radii.bias.len() * window.patch();
         let mut uses = Uses::default();
         for (s, run) in runs(rows) {
             let of_run = a.row_range(run.start, run.end);
             let Some(region) = Region::support(window, of_run) else { continue };
-            uses.measure(window, of_run, region, z.row(s), None);
+            uses.measure(window, of_run, region, z.row(s), error.map(|error| error.row(s)));
+            if error.is_some() {
+                uses.middle.iter_mut().zip(&uses.radius).for_each(|(m, &d)| *m = m.abs() + d);
+            }
             for (r, uses) in run.zip(uses.middle.chunks_exact(size)) {
                 let weights = radii.weight.support(uses);
                 let sums = a.row(r).chunks_exact(window.positions()).map(sum);

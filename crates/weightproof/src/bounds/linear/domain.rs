@@ -11,6 +11,8 @@
 //! theory.md §6; Bunel et al., JMLR 21 (2020); Wang et al., *Beta-CROWN*, arXiv 2103.06624. Differences: weights move, all
 //! rivals of a sample share one tree, and every box has a multiplier, not only those of splits.
 
+mod evidence;
+
 use super::super::interval::{moving, step};
 use super::super::{Block, Bounds, Prepared, State, States};
 use super::branching::{self, Branch, Branching};
@@ -18,6 +20,7 @@ use super::optimized::Optimized;
 use super::propagate::{Backward, Reach, Row, Sharing};
 use super::slopes::{Ending, FreeVariables, Tape};
 use super::{Analysis, analysed, analysed_by, is_exact, meet, sharings, tighten, tighten_by, uncross};
+use crate::evidence::DomainEvidence;
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
 use crate::model::Step;
@@ -53,6 +56,8 @@ pub(crate) struct Domain<T> {
     pub converged: bool,
     /// Whether it is of a larger set: its boxes and bounds hold, but are to be improved before it is split.
     reopened: bool,
+    /// Its number in the evidence of its tree, where that is recorded.
+    pub record: usize,
     /// Rows that are not proved.
     pub open: Vec<OpenRow<T>>,
     /// Where to split it, if anywhere.
@@ -140,15 +145,26 @@ pub(crate) struct Bounded<T> {
     pub open: Vec<Domain<T>>,
     /// Sample, place of the row and bound of every row that was proved.
     pub proved: Vec<(usize, usize, T)>,
+    /// For each open domain the part that it is.
+    pub parts: Vec<usize>,
     /// For each open domain its worst row's place in `tape`.
     pub worst: Vec<usize>,
     /// Coefficients of the last pass of all open rows.
     pub tape: Tape<T>,
+    /// For each part what was shown in it, where that is recorded.
+    pub evidence: Vec<DomainEvidence>,
 }
 
 impl<T> Bounded<T> {
     fn nothing() -> Self {
-        Bounded { open: Vec::new(), proved: Vec::new(), worst: Vec::new(), tape: Vec::new() }
+        Bounded {
+            open: Vec::new(),
+            proved: Vec::new(),
+            parts: Vec::new(),
+            worst: Vec::new(),
+            tape: Vec::new(),
+            evidence: Vec::new(),
+        }
     }
 }
 
@@ -161,6 +177,8 @@ pub(crate) struct Domains<'a, T> {
     /// Nodes with boxes of their own: those that nonlinear nodes read, and those whose sign matters to a moving weight.
     nodes: Vec<usize>,
     branching: Branching,
+    /// Whether evidence is recorded. Boxes come from plain slopes then.
+    records: bool,
     together: usize,
 }
 
@@ -171,6 +189,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
         values: &'a [Matrix<T>],
         fixed: Vec<Option<Bounds<T>>>,
         branching: Branching,
+        records: bool,
     ) -> Self {
         let network = prepared.model.network;
         let nonlinear = |n: usize| network.nodes()[n].layer.is_nonlinear();
@@ -181,7 +200,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
         let split = |n: &usize| (!nonlinear(*n) && *n != 0 && read(*n)) || has_chord(prepared, *n);
         let nodes = (0..moving.len()).filter(|&n| moving[n]).filter(split).collect();
         let together = Estimate::new::<T>(network).block(TOGETHER);
-        Domains { prepared, values, fixed, nodes, branching, together }
+        Domains { prepared, values, fixed, nodes, branching, records, together }
     }
 
     /// The network and the set.
@@ -194,18 +213,22 @@ impl<'a, T: Scalar> Domains<'a, T> {
         self.together
     }
 
-    /// The whole set of samples, with the rows that are to be proved: boxes are as tight as method `optimized` makes them.
+    /// The whole set of samples, with the rows that are to be proved: boxes are as tight as method `optimized` makes them, or as
+    /// `linear` where evidence is recorded.
     pub fn roots(&self, samples: Vec<Root<T>>) -> Vec<Domain<T>> {
         let (values, fixed) = self.values_of(samples.iter().map(|(s, _)| *s));
         let block = Block { prepared: self.prepared, values: &values, fixed: &fixed };
         let open = vec![true; samples.len()];
         let (states, _) = analysed(&block, |states, relaxed, index, state| {
             tighten(&block, states, relaxed, index, state);
-            Optimized::DEFAULT.tighten(&block, states, relaxed, (index, &open), state);
+            if !self.records {
+                Optimized::DEFAULT.tighten(&block, states, relaxed, (index, &open), state);
+            }
         });
         let root = |(d, (sample, open)): (usize, Root<T>)| {
             let boxes = self.boxes(&states, d);
-            Domain { sample, converged: false, reopened: false, open, branch: None, boxes, free: None }
+            let [converged, reopened] = [false; 2];
+            Domain { sample, converged, reopened, record: 0, open, branch: None, boxes, free: None }
         };
         samples.into_iter().enumerate().map(root).collect()
     }
@@ -246,6 +269,9 @@ impl<'a, T: Scalar> Domains<'a, T> {
         let is_void = |r: usize| states.void[places[r].part].is_some();
         let is_open = |r: usize, lower: T| is_void(r) || !(lower > aims[r]);
         let mut bounded = Bounded::nothing();
+        if self.records {
+            bounded.evidence = (0..parts.len()).map(|d| self.shown(&states, parts, d)).collect();
+        }
         let all = sharings(&block, output + 1);
         let chunk = Backward::new(&block, &states, Reach::Input(&relaxed), all[0]).ascending_together(output);
         let mut first = 0;
@@ -262,12 +288,19 @@ impl<'a, T: Scalar> Domains<'a, T> {
                 let start = |at: &[usize]| warm(&pass, output, parts, at.iter().map(|r| places[first + r]));
                 let open = |r: usize, lower: T| is_open(first + r, lower);
                 let steps = parts[places[first].part].steps();
+                let mut proved = |r: usize, free: &FreeVariables<T>, own: usize| {
+                    let place = places[first + r];
+                    if let Some(evidence) = bounded.evidence.get_mut(place.part) {
+                        evidence.rows.push(free.evidence(&pass, place.part, place.open.k, own));
+                    }
+                };
                 ending = pass.ascend_from(
                     (output, &rows[range.clone()]),
                     &mut best[range.clone()],
                     steps,
                     open,
                     start,
+                    &mut proved,
                 );
             }
             // Void boxes prove nothing: what is known of the domain before stays.
@@ -337,10 +370,12 @@ impl<'a, T: Scalar> Domains<'a, T> {
                 open,
                 converged: part.converges(),
                 reopened: false,
+                record: part.of.record,
                 branch: branching.choose(pass, &ending, least, d),
                 boxes: self.boxes(pass.states, d),
                 free: Some(ending.free.map(|m| m.rows_at(&keep))),
             });
+            bounded.parts.push(d);
             bounded.worst.push(before + least);
         }
         append(&mut bounded.tape, ending.tape);

@@ -18,6 +18,7 @@ mod propagate;
 mod relax;
 mod slopes;
 
+pub(crate) use branching::Branch;
 pub use branching::Branching;
 pub(crate) use domain::{Bounded, Domain, Domains, OpenRow, Root, SubDomain};
 pub use optimized::Optimized;

@@ -1,0 +1,226 @@
+//! The first line: the network, the set and the question.
+
+use crate::RunError;
+use crate::certificate::text::{
+    Activation, Header, LayerSet, Node, Numbers, Op, Property, SCHEMA, Threat, WeightSet,
+};
+use crate::config::MethodConfig;
+use crate::feed::Feed;
+use crate::session::Session;
+use crate::threat::SetAt;
+use sha2::{Digest, Sha256};
+use weightproof::network::{self, Layer, Network};
+use weightproof::threat::{self, Kind, ThreatModel};
+use weightproof::verdict::Guarantee;
+
+/// Which nodes of a network a certificate has. The network of the file has no normalization: with `--mean` and `--std` its input
+/// is what the normalization makes of the data.
+#[derive(Clone, Copy)]
+pub(super) struct Places {
+    /// The node that is the input of the file's network.
+    pub input: usize,
+}
+
+impl Places {
+    /// The number in the certificate of node `index`.
+    pub fn of(self, index: usize) -> usize {
+        index.saturating_sub(self.input)
+    }
+}
+
+/// An error about what a certificate cannot hold.
+fn unsupported(what: String) -> RunError {
+    RunError::Misfit {
+        message: format!("certificate: {what}"),
+        hint: Some(
+            "certificates hold dense and convolutional networks with ReLU, leaky ReLU, clips and pooling, see docs/reference/certificate.md",
+        ),
+    }
+}
+
+/// The header of a certificate, and which nodes it has.
+///
+/// # Errors
+/// What certificates do not hold, by name.
+pub(super) fn header<F: Feed>(
+    session: &Session<F>,
+    sets: &[SetAt],
+    method: &MethodConfig,
+) -> Result<(Header, Places), RunError> {
+    let [at] = sets else {
+        return Err(RunError::setting("certificate", "one radius", sets.len().to_string()));
+    };
+    if method.guarantee != Guarantee::Rigorous {
+        return Err(RunError::setting("certificate", "the guarantee rigorous", method.guarantee.name()));
+    }
+    let config = &session.config;
+    let is_normalized = config.data.mean.is_some() || config.data.std.is_some();
+    let places = Places { input: usize::from(is_normalized) };
+    if is_normalized && at.set.input_radius > 0.0 {
+        return Err(unsupported(
+            "expected normalized data, found inputs that move before --mean and --std".into(),
+        ));
+    }
+    if !at.set.roundings.is_empty() || at.set.value_limit.is_some() {
+        return Err(unsupported(format!("sums of {} are rounded", config.threat.model.kind)));
+    }
+    let settings =
+        serde_json::to_vec(config).map_err(|error| RunError::misfit(format!("settings: {error}")))?;
+    let tolerance = Numbers::one(session.tolerance());
+    let header = Header {
+        schema: SCHEMA,
+        writer: format!("weightproof {}", env!("CARGO_PKG_VERSION")),
+        model_sha256: session.model_sha256().into(),
+        data_sha256: Some(session.feed.sha256()?),
+        settings_sha256: Some(hexadecimal(&Sha256::digest(settings))),
+        method: method.name.clone(),
+        property: match session.property {
+            weightproof::property::Property::Label => Property::Label,
+            weightproof::property::Property::Prediction => Property::Prediction,
+            weightproof::property::Property::Deviation => Property::Deviation { tolerance },
+        },
+        threat: threat_of(&config.threat.model, at),
+        set: layers(&session.network, &config.threat.model, at, places)?,
+        network: nodes(&session.network, places)?,
+    };
+    Ok((header, places))
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name that the checker knows the set by; `None` where the radii of the layers say all there is.
+fn kind(model: &ThreatModel) -> Option<&'static str> {
+    if !model.layer.is_empty() {
+        return None;
+    }
+    match model.kind {
+        Kind::Absolute => Some("absolute"),
+        Kind::Relative => Some("relative"),
+        Kind::PerChannel => Some("per-channel"),
+        Kind::Frobenius => Some("frobenius"),
+        Kind::RowBall => Some("row-ball"),
+        Kind::Integer(_) | Kind::Format(_) => None,
+    }
+}
+
+fn threat_of(model: &ThreatModel, at: &SetAt) -> Threat {
+    let named = kind(model);
+    Threat {
+        kind: named.unwrap_or("explicit"),
+        name: named.is_none().then(|| model.kind.to_string()),
+        radius: at.radius.filter(|_| named.is_some()).map(Numbers::one),
+        bias_radius: model.bias_radius.filter(|_| named.is_some()).map(Numbers::one),
+        layers: model.layers.clone(),
+        input_radius: Numbers::one(at.set.input_radius),
+        input_range: at.set.input_range.map(|(low, high)| Numbers::new(&[low, high])),
+        activation_radius: Numbers::one(at.set.activation_radius),
+    }
+}
+
+/// The radii of all layers that the threat model names.
+fn layers(
+    network: &Network,
+    model: &ThreatModel,
+    at: &SetAt,
+    places: Places,
+) -> Result<Vec<LayerSet>, RunError> {
+    let named = kind(model);
+    let mut layers = Vec::new();
+    for layer in &at.set.layers {
+        let node = &network.nodes()[layer.node];
+        let affine = node.layer.affine().expect("a layer with parameters");
+        if model.layers.as_ref().is_some_and(|names| !names.contains(&node.name)) {
+            continue;
+        }
+        let is_conv = matches!(node.layer, Layer::Conv(_));
+        if is_conv && layer.weight.is_ball() {
+            return Err(unsupported(format!("layer {}: kernels in a ball", node.name)));
+        }
+        let rows = affine.bias.len();
+        let weights = match (&layer.weight, at.radius) {
+            (threat::WeightSet::Fixed, _) => match named {
+                Some("frobenius") => WeightSet::Ball(Numbers::one(0.0)),
+                Some("row-ball") => WeightSet::RowBalls(Numbers::new(&vec![0.0; rows])),
+                Some(_) | None => WeightSet::Uniform(Numbers::one(0.0)),
+            },
+            (threat::WeightSet::Rows(all), _) if all.windows(2).all(|pair| pair[0] == pair[1]) => {
+                WeightSet::Uniform(Numbers::one(all[0]))
+            }
+            (threat::WeightSet::Rows(all), _) => WeightSet::Rows(Numbers::new(all)),
+            // Kernels of witnesses are rounded, and must be in the set.
+            (threat::WeightSet::Entries(_), Some(radius)) if named == Some("relative") && !is_conv => {
+                WeightSet::Relative(Numbers::one(radius))
+            }
+            (threat::WeightSet::Entries(all), _) => WeightSet::Entries(Numbers::new(all.as_slice())),
+            (threat::WeightSet::Ball(radius), _) => WeightSet::Ball(Numbers::one(*radius)),
+            (threat::WeightSet::RowBalls(all), _) => WeightSet::RowBalls(Numbers::new(all)),
+        };
+        let bias = affine.has_bias.then(|| Numbers::new(&layer.bias));
+        layers.push(LayerSet { node: places.of(layer.node), weights, bias, per_use: layer.per_use });
+    }
+    Ok(layers)
+}
+
+fn nodes(network: &Network, places: Places) -> Result<Vec<Node>, RunError> {
+    let shown = &network.nodes()[places.input..];
+    let node = |(number, node): (usize, &network::Node)| {
+        let is_input = number == 0;
+        let inputs = if is_input { Vec::new() } else { node.inputs.iter().map(|&i| places.of(i)).collect() };
+        let op = if is_input { Op::Input(node.width()) } else { op(node)? };
+        Ok(Node { name: node.name.clone(), inputs, op })
+    };
+    shown.iter().enumerate().map(node).collect()
+}
+
+fn op(node: &network::Node) -> Result<Op, RunError> {
+    let affine = |affine: &network::Affine| {
+        let bias = affine.has_bias.then(|| Numbers::new(&affine.bias));
+        (affine.bias.len(), Numbers::new(affine.weight.as_slice()), bias)
+    };
+    Ok(match &node.layer {
+        Layer::Input => Op::Input(node.width()),
+        Layer::Dense(dense) => {
+            let (rows, weight, bias) = affine(dense);
+            Op::Dense { rows, weight, bias }
+        }
+        Layer::Conv(conv) => {
+            let (rows, weight, bias) = affine(&conv.affine);
+            Op::Conv { rows, window: (&conv.window).into(), weight, bias }
+        }
+        Layer::Scale(scale) => {
+            Op::Scale { scale: Numbers::new(&scale.scale), shift: Numbers::new(&scale.shift) }
+        }
+        Layer::Activation(f) => Op::Activation(activation(node, *f)?),
+        Layer::MaxPool(window) => Op::MaxPool(window.into()),
+        Layer::AveragePool(pool) => Op::AveragePool {
+            window: (&pool.window).into(),
+            counts: pool.factor.iter().map(|factor| (1.0 / factor).round() as usize).collect(),
+        },
+        Layer::Add => Op::Add,
+        Layer::Reshape => Op::Reshape,
+        Layer::Gather(_) => {
+            return Err(unsupported(format!("node {}: elements in another order", node.name)));
+        }
+    })
+}
+
+fn activation(node: &network::Node, f: network::Activation) -> Result<Activation, RunError> {
+    let end = |value: f64| value.is_finite().then(|| Numbers::one(value));
+    match f {
+        network::Activation::Relu => Ok(Activation::Relu),
+        network::Activation::LeakyRelu { slope } if slope <= 1.0 => {
+            Ok(Activation::LeakyRelu(Numbers::one(slope)))
+        }
+        network::Activation::Clip { low, high } => Ok(Activation::Clip(end(low), end(high))),
+        network::Activation::LeakyRelu { .. }
+        | network::Activation::Sigmoid
+        | network::Activation::Tanh
+        | network::Activation::Softplus
+        | network::Activation::Gelu
+        | network::Activation::GeluTanh => {
+            Err(unsupported(format!("node {}: the activation {}", node.name, f.name())))
+        }
+    }
+}

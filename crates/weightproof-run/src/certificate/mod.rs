@@ -1,0 +1,279 @@
+//! `certify --certificate`: a file from which a stranger repeats every proof and every witness (theory.md §12b).
+//!
+//! ```text
+//! batch + records → verified: proof of the exact search | falsified: witness | unknown: reason → lines in the order of samples
+//! ```
+//! Whatever method gave the verdict, the proof is made anew, of boxes, slopes, multipliers and splits alone.
+
+mod file;
+mod header;
+mod text;
+
+use crate::RunError;
+use crate::config::MethodConfig;
+use crate::feed::Feed;
+use crate::session::Session;
+use crate::threat::SetAt;
+use file::{CertificateFile, Packed};
+use header::Places;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::slice;
+use std::sync::{Mutex, PoisonError};
+use text::{Domain, Header, Moved, MovedLayer, Numbers, Record, Verdict, Witness};
+use weightproof::attack::CompactWitness;
+use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
+use weightproof::network::{Layer, Network};
+use weightproof::property::{Property, Specification};
+use weightproof::threat::{Perturbation, PerturbationSet};
+use weightproof::verdict::{self, Reason, Samples};
+use weightproof_report::CertifyRecord;
+
+/// Most domains of the proof of one sample.
+const MOST_DOMAINS: usize = 100_000;
+
+/// A certificate that is to be written: where, and what is known before the first sample.
+pub struct Plan {
+    path: PathBuf,
+    header: Header,
+    places: Places,
+    first: usize,
+}
+
+/// What is in a certificate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Written {
+    /// The file.
+    pub path: String,
+    /// Samples in it.
+    pub records: usize,
+    /// Verified samples for which no proof was found in the form of a certificate; it claims nothing of them.
+    pub without_proof: usize,
+    /// SHA-256 of all lines but the last.
+    pub sha256: String,
+}
+
+/// A certificate that is being written, from any thread.
+pub struct Certificate<'n> {
+    network: &'n Network,
+    set: &'n PerturbationSet,
+    property: Property,
+    prover: ExactCertifier<'n>,
+    places: Places,
+    path: PathBuf,
+    file: Mutex<(CertificateFile, usize)>,
+}
+
+/// What breaks a sample, and the certifier whose witness it is.
+pub type Broken<'w, 'n> = (&'w ExactCertifier<'n>, &'w CompactWitness);
+
+impl Plan {
+    /// The plan for a path, if one is given.
+    ///
+    /// # Errors
+    /// More than one radius, another guarantee than rigorous, and networks and sets that certificates do not hold.
+    pub fn new<F: Feed>(
+        path: Option<&Path>,
+        session: &Session<F>,
+        sets: &[SetAt],
+        method: &MethodConfig,
+    ) -> Result<Option<Plan>, RunError> {
+        let Some(path) = path else { return Ok(None) };
+        let (header, places) = header::header(session, sets, method)?;
+        Ok(Some(Plan { path: path.into(), header, places, first: session.config.data.offset }))
+    }
+
+    /// Starts the file; `options` are those of the search for proofs.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn start<'n>(
+        self,
+        network: &'n Network,
+        at: &'n SetAt,
+        options: ExactOptions,
+    ) -> Result<Certificate<'n>, RunError> {
+        let Plan { path, header, places, first } = self;
+        let property = options.certify.property;
+        let budget = Budget { nodes: Some(MOST_DOMAINS), time: None, deadline: None, ..options.budget };
+        let options = ExactOptions { gap: None, budget, ..options };
+        let prover = ExactCertifier::new(network, slice::from_ref(&at.set), options);
+        let file = Mutex::new((CertificateFile::create(&path, &header, first)?, 0));
+        Ok(Certificate { network, set: &at.set, property, prover, places, path, file })
+    }
+}
+
+impl Certificate<'_> {
+    /// Adds the samples at the places `chosen` of a batch, of which these are the records; `broken` knows what breaks a sample that
+    /// an attack broke. A run that is ended leaves out what it does not reach.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn add<'w, 'n: 'w>(
+        &self,
+        batch: Samples<'_>,
+        chosen: &[usize],
+        records: &[&CertifyRecord],
+        broken: impl Fn(usize) -> Option<Broken<'w, 'n>>,
+    ) -> Result<(), RunError> {
+        let is_verified = |record: &CertifyRecord| record.verdict == verdict::Verdict::Verified;
+        let (places, verified): (Vec<usize>, Vec<usize>) = (0..chosen.len())
+            .filter(|&place| is_verified(records[place]))
+            .map(|place| (place, chosen[place]))
+            .unzip();
+        let mut proofs: Vec<Option<Verdict>> = (0..chosen.len()).map(|_| None).collect();
+        let node = |index| self.places.of(index);
+        let width = |index: usize| self.network.nodes()[index].width();
+        for (place, proof) in places.into_iter().zip(self.prover.prove(0, batch, &verified)) {
+            let row = |k| self.row(records[place], k);
+            proofs[place] = proof.map(|proof| {
+                Verdict::Verified(proof.domains.iter().map(|d| Domain::new(d, node, row, width)).collect())
+            });
+        }
+        if self.prover.is_ended() {
+            return Ok(());
+        }
+        for (place, proof) in proofs.into_iter().enumerate() {
+            let (s, record) = (chosen[place], records[place]);
+            let x = &batch.inputs[s * self.network.input_width()..][..self.network.input_width()];
+            let missing = is_verified(record) && proof.is_none();
+            let verdict = match (record.verdict, proof) {
+                (verdict::Verdict::Verified, Some(proof)) => proof,
+                (verdict::Verdict::Verified, None) => Verdict::Unknown("no-proof-found".into()),
+                (verdict::Verdict::Falsified, _) => self.falsified(record, x, broken(s)),
+                (verdict::Verdict::Unknown, _) => {
+                    Verdict::Unknown(record.reason.map_or("unknown", Reason::name).into())
+                }
+            };
+            let class = match self.property {
+                Property::Label => record.label,
+                Property::Prediction => Some(record.predicted),
+                Property::Deviation => None,
+            };
+            let input = Numbers::new(&self.read(x));
+            let class = class.map(|class| class as usize);
+            let packed = Packed::new(Record { sample: record.index, class, input, verdict })?;
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.1 += usize::from(missing);
+            file.0.add(packed)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(self) -> Result<Written, RunError> {
+        let (file, without_proof) = self.file.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (records, sha256) = file.finish()?;
+        Ok(Written { path: self.path.to_string_lossy().into_owned(), records, without_proof, sha256 })
+    }
+
+    /// What the network of the certificate reads when the sample is `x`.
+    fn read(&self, x: &[f64]) -> Vec<f64> {
+        match (&self.network.nodes()[self.places.input].layer, self.places.input) {
+            (Layer::Scale(own), 1) => x
+                .iter()
+                .zip(&own.scale)
+                .zip(&own.shift)
+                .map(|((x, scale), shift)| scale * x + shift)
+                .collect(),
+            _ => x.to_vec(),
+        }
+    }
+
+    /// The number in the certificate of row `k` of a sample's specification.
+    fn row(&self, record: &CertifyRecord, k: usize) -> usize {
+        match self.property {
+            Property::Label => Specification::rival(record.label.unwrap_or(0) as usize, k),
+            Property::Prediction => Specification::rival(record.predicted as usize, k),
+            // The engine's row 2j bounds an output from below, the certificate's says that it does not rise.
+            Property::Deviation => k ^ 1,
+        }
+    }
+
+    /// The witness of a sample, whose own class breaks the property, or which an attack broke.
+    fn falsified(&self, record: &CertifyRecord, x: &[f64], broken: Option<Broken<'_, '_>>) -> Verdict {
+        let (perturbation, shares) = match (record.reason, broken) {
+            (Some(Reason::Misclassified), _) => (Perturbation::default(), Vec::new()),
+            (_, Some((certifier, witness))) => {
+                (certifier.witness(0, x, witness), certifier.shares(0, witness))
+            }
+            (_, None) => return Verdict::Unknown("no-witness-kept".into()),
+        };
+        if !perturbation.activations.is_empty() {
+            return Verdict::Unknown("a-witness-that-moves-activations".into());
+        }
+        let layer = |moved: &weightproof::threat::LayerPerturbation| {
+            let rows = shares.get(moved.node).and_then(Option::as_ref);
+            let to = match rows {
+                Some(t) => Moved::Rows(Numbers::new(t)),
+                None => self.parameters(moved),
+            };
+            MovedLayer { node: self.places.of(moved.node), to }
+        };
+        Verdict::Falsified(Witness {
+            row: self.broken_row(record, x, &perturbation),
+            input: perturbation.input.as_ref().map(|moved| Numbers::new(&self.moved_input(x, moved))),
+            layers: perturbation.layers.iter().map(layer).collect(),
+        })
+    }
+
+    /// The row that a perturbation breaks most.
+    fn broken_row(&self, record: &CertifyRecord, x: &[f64], perturbation: &Perturbation) -> usize {
+        let moved = self.network.forward_perturbed(x, perturbation);
+        let largest = |values: Vec<(usize, f64)>| {
+            let worst = values.into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a });
+            worst.map_or(0, |(row, _)| row)
+        };
+        let target = match self.property {
+            Property::Label => record.label.unwrap_or(0) as usize,
+            Property::Prediction => record.predicted as usize,
+            Property::Deviation => {
+                let outputs = self.network.forward(x);
+                let sides =
+                    |(j, (f, moved)): (usize, (&f64, &f64))| [(2 * j, moved - f), (2 * j + 1, f - moved)];
+                return largest(outputs.iter().zip(&moved).enumerate().flat_map(sides).collect());
+            }
+        };
+        largest(moved.into_iter().enumerate().filter(|(j, _)| *j != target).collect())
+    }
+
+    /// All parameters of a moved layer, within its set in exact arithmetic.
+    fn parameters(&self, moved: &weightproof::threat::LayerPerturbation) -> Moved {
+        let affine = self.network.nodes()[moved.node].layer.affine().expect("a layer with parameters");
+        let set = self.set.layer(moved.node).expect("every layer with parameters has a set");
+        let columns = affine.weight.cols();
+        let weight = |(k, &value): (usize, &f64)| {
+            let (i, j) = (k / columns, k % columns);
+            // Those of balls are drawn back from the sphere already.
+            if set.weight.is_ball() {
+                value
+            } else {
+                within(value, affine.weight[(i, j)], set.weight.at(i, j))
+            }
+        };
+        let weights: Vec<f64> = moved.weight.as_slice().iter().enumerate().map(weight).collect();
+        let biases: Vec<f64> =
+            (0..moved.bias.len()).map(|i| within(moved.bias[i], affine.bias[i], set.bias[i])).collect();
+        Moved::Parameters {
+            weight: Numbers::new(&weights),
+            bias: affine.has_bias.then(|| Numbers::new(&biases)),
+        }
+    }
+
+    fn moved_input(&self, x: &[f64], moved: &[f64]) -> Vec<f64> {
+        x.iter().zip(moved).map(|(&x, &moved)| within(moved, x, self.set.input_radius)).collect()
+    }
+}
+
+/// A number near `value` whose distance from `centre` is at most `radius` in exact arithmetic.
+fn within(value: f64, centre: f64, radius: f64) -> f64 {
+    const INSIDE: f64 = 1.0 - 4.0 * f64::EPSILON;
+    let mut value = if (value - centre).abs() >= radius { centre + (value - centre) * INSIDE } else { value };
+    while (value - centre).abs() > radius {
+        value = if value > centre { value.next_down() } else { value.next_up() };
+    }
+    value
+}
