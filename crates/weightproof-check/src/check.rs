@@ -216,7 +216,11 @@ impl Proof<'_> {
         let mut bounds = match &node.op {
             Op::Input(_) => {
                 let clip = |x: Number| model.set.input_range.map_or(x, |(low, high)| x.max(low).min(high));
-                each(&|x, up| clip(moved(x, model.set.input_radius, up)))
+                // The unperturbed input is in the set, wherever it is.
+                each(&|x, up| {
+                    let end = clip(moved(x, model.set.input_radius, up));
+                    if up { end.max(x) } else { end.min(x) }
+                })
             }
             Op::Activation(f) => each(&|z, up| {
                 let (below, above) = f.around(z);

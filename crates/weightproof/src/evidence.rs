@@ -81,6 +81,11 @@ impl NodeNumbers {
 }
 
 impl RowEvidence {
+    /// A row that follows from the boxes alone.
+    pub(crate) fn plain(row: usize) -> Self {
+        RowEvidence { row, slopes: Vec::new(), multipliers: Vec::new() }
+    }
+
     /// Whether the row follows from the boxes alone.
     pub fn is_plain(&self) -> bool {
         self.slopes.is_empty() && self.multipliers.is_empty()

@@ -114,7 +114,11 @@ fn threat_of(model: &ThreatModel, at: &SetAt) -> Threat {
         bias_radius: model.bias_radius.filter(|_| named.is_some()).map(Numbers::one),
         layers: model.layers.clone(),
         input_radius: Numbers::one(at.set.input_radius),
-        input_range: at.set.input_range.map(|(low, high)| Numbers::new(&[low, high])),
+        input_range: at
+            .set
+            .input_range
+            .filter(|_| at.set.input_radius > 0.0)
+            .map(|(low, high)| Numbers::new(&[low, high])),
         activation_radius: Numbers::one(at.set.activation_radius),
     }
 }

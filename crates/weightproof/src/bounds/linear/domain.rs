@@ -20,7 +20,7 @@ use super::optimized::Optimized;
 use super::propagate::{Backward, Reach, Row, Sharing};
 use super::slopes::{Ending, FreeVariables, Tape};
 use super::{Analysis, analysed, analysed_by, is_exact, meet, sharings, tighten, tighten_by, uncross};
-use crate::evidence::DomainEvidence;
+use crate::evidence::{DomainEvidence, RowEvidence};
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
 use crate::model::Step;
@@ -271,6 +271,14 @@ impl<'a, T: Scalar> Domains<'a, T> {
         let mut bounded = Bounded::nothing();
         if self.records {
             bounded.evidence = (0..parts.len()).map(|d| self.shown(&states, parts, d)).collect();
+        }
+        if self.records {
+            // As the plain rule does; a search has it from the first method.
+            let near = Backward::new(&block, &states, Reach::OneLayer, Sharing::PerUse).rows(output, &rows);
+            for (r, lower) in near.into_iter().enumerate().filter(|(r, lower)| !is_open(*r, *lower)) {
+                best[r] = lower;
+                bounded.evidence[places[r].part].rows.push(RowEvidence::plain(places[r].open.k));
+            }
         }
         let all = sharings(&block, output + 1);
         let chunk = Backward::new(&block, &states, Reach::Input(&relaxed), all[0]).ascending_together(output);

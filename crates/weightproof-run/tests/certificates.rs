@@ -1,0 +1,239 @@
+//! Certificates of the engine, repeated by the checker, which shares nothing with it.
+
+use std::fs;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use weightproof::kernels::{Matrix, Window};
+use weightproof::network::{Activation, Network, NetworkBuilder};
+use weightproof::property::Property;
+use weightproof::threat::{Kind, ThreatModel};
+use weightproof::verdict::Verdict;
+use weightproof_check::check::Accepted;
+use weightproof_check::run::{Finding, Opened};
+use weightproof_formats::network::write_network;
+use weightproof_report::{BudgetReport, CertifyRecord};
+use weightproof_run::certificate::Written;
+use weightproof_run::config::{Config, DataConfig, MethodConfig, ModelConfig};
+use weightproof_run::exact::ExactConfig;
+use weightproof_run::run::{BatchSize, Run, Watch, pool};
+use weightproof_run::session::Session;
+use weightproof_run::threat::ThreatConfig;
+use weightproof_run::{RunError, certify, exact};
+use weightproof_testkit::networks::{Blueprint, Design, input, rng};
+use weightproof_testkit::threats;
+
+/// Samples of each network.
+const SAMPLES: usize = 4;
+
+struct Quiet;
+
+impl Watch for Quiet {}
+
+/// A question about the network and the data of a folder.
+struct Case<'c> {
+    folder: &'c Path,
+    threat: ThreatModel,
+    method: &'static str,
+    property: Property,
+    /// Whether `--mean` and `--std` are given.
+    normalized: bool,
+}
+
+impl Case<'_> {
+    fn model(&self) -> PathBuf {
+        self.folder.join("network.onnx")
+    }
+
+    fn session(&self) -> Result<Session, RunError> {
+        let data = DataConfig {
+            path: Some(self.folder.join("data.csv")),
+            csv_labels: false,
+            mean: self.normalized.then(|| vec![0.1]),
+            std: self.normalized.then(|| vec![0.7]),
+            ..DataConfig::default()
+        };
+        Session::open(Config {
+            model: ModelConfig { path: Some(self.model()), architecture: None, separate_batch_norm: false },
+            data,
+            threat: ThreatConfig::new(self.threat.clone(), Vec::new(), None),
+            property: Some(self.property),
+            tolerance: (self.property == Property::Deviation).then_some(0.8),
+            logits: false,
+            precision: None,
+            seed: 0,
+        })
+    }
+
+    /// The records of a run that writes a certificate.
+    fn write(&self, file: &Path) -> Result<(Vec<CertifyRecord>, Written), RunError> {
+        let mut session = self.session()?;
+        let sets = session.config.threat.sets(&session.network, None)?;
+        let method = MethodConfig::new(self.method, None)?;
+        let max_nodes = method.is_exact().then_some(300);
+        let config = ExactConfig {
+            method,
+            budget: BudgetReport { max_nodes, ..BudgetReport::default() },
+            journal: None,
+            witness: None,
+            certificate: Some(file.into()),
+            oracle: None,
+        };
+        let run = Run::new(pool(Some(2))?, Quiet, BatchSize::Fixed(SAMPLES), (0, session.precision));
+        let (records, written) = if config.method.is_exact() {
+            let (mut report, written) = exact::run(&mut session, &sets, &config, run)?;
+            let records = report.results.remove(0).samples.into_iter().map(|record| record.certify);
+            (records.collect(), written)
+        } else {
+            let (mut report, written) = certify::run(&mut session, &sets, &config, run)?;
+            (report.results.remove(0).samples, written)
+        };
+        Ok((records, written.expect("a certificate was asked for")))
+    }
+
+    /// What the checker says about a file.
+    fn findings(&self, file: &Path) -> Vec<Finding> {
+        let file = BufReader::new(fs::File::open(file).unwrap());
+        let mut opened = Opened::new(file, &fs::read(self.model()).unwrap()).unwrap();
+        let mut findings = Vec::new();
+        opened.check(2, |finding| findings.push(finding)).unwrap();
+        findings
+    }
+
+    /// How many verified and falsified records the checker accepts.
+    ///
+    /// # Errors
+    /// A certificate that cannot be made, and a record that is not accepted for what the run says of it.
+    fn check(&self) -> Result<[usize; 2], String> {
+        let file = self.folder.join("certificate.wpc");
+        let (records, written) = self.write(&file).map_err(|error| error.to_string())?;
+        let findings = self.findings(&file);
+        if written.records != records.len() || written.without_proof > 0 || findings.len() != records.len() {
+            return Err(format!("{written:?} of {} records, {} findings", records.len(), findings.len()));
+        }
+        let mut accepted = [0; 2];
+        for (record, finding) in records.iter().zip(&findings) {
+            match (record.verdict, &finding.result) {
+                (Verdict::Verified, Ok(Accepted::Verified(..))) => accepted[0] += 1,
+                (Verdict::Falsified, Ok(Accepted::Falsified(_))) => accepted[1] += 1,
+                (Verdict::Unknown, Ok(Accepted::Unknown)) => {}
+                // A witness that moves activations has no place in the format.
+                (Verdict::Falsified, Ok(Accepted::Unknown)) if self.threat.activation_radius > 0.0 => {}
+                (verdict, _) => return Err(format!("{verdict:?}: {finding}")),
+            }
+        }
+        Ok(accepted)
+    }
+}
+
+/// Number of networks; `WEIGHTPROOF_CASES` asks for more.
+fn cases(few: u64) -> u64 {
+    std::env::var("WEIGHTPROOF_CASES").map_or(few, |cases| cases.parse().expect("a number of cases"))
+}
+
+/// A folder with a network and samples.
+fn folder(network: &Network, seed: u64) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_network(&folder.path().join("network.onnx"), network).unwrap();
+    let mut random = rng(seed);
+    let mut line = || {
+        let x = input(network.input_width(), false, &mut random);
+        x.iter().map(|v| format!("{v:?}")).collect::<Vec<_>>().join(",")
+    };
+    let lines: Vec<String> = (0..SAMPLES).map(|_| line()).collect();
+    fs::write(folder.path().join("data.csv"), lines.join("\n")).unwrap();
+    folder
+}
+
+/// Convolutions with padding, a residual connection, both kinds of pooling with windows that leave out or pad, and all activations
+/// of the format.
+fn images(seed: u64) -> Network {
+    let mut random = rng(seed);
+    let mut numbers = |rows: usize, columns: usize| {
+        let all = input(rows * columns, false, &mut random);
+        Matrix::from_vec(rows, columns, all.into_iter().map(|v| 1.5 * v / (columns as f64).sqrt()).collect())
+    };
+    let padded = |channels| Window { padding: [[1, 1]; 2], ..Window::new([channels, 6, 6], 2, [3, 3]) };
+    let mut builder = NetworkBuilder::new(vec![1, 6, 6]);
+    let first = builder.conv("first", 0, numbers(2, 9), vec![0.1, 0.2], padded(1)).unwrap();
+    let relu = builder.activation("relu", first, Activation::Relu).unwrap();
+    let second = builder.conv("second", relu, numbers(2, 18), vec![0.1, -0.1], padded(2)).unwrap();
+    let sum = builder.add("sum", vec![relu, second]).unwrap();
+    let window = Window { stride: [2, 2], ..Window::pooling([2, 6, 6], [2, 2]) };
+    let most = builder.max_pool("most", sum, window).unwrap();
+    let leaky = builder.activation("leaky", most, Activation::LeakyRelu { slope: 0.125 }).unwrap();
+    let window = Window { stride: [2, 2], ..Window::pooling([2, 3, 3], [2, 2]) };
+    let mean = builder.average_pool("mean", leaky, window, false).unwrap();
+    let flat = builder.reshape("flat", mean, vec![2]).unwrap();
+    let hidden = builder.dense("hidden", flat, numbers(5, 2), vec![0.2; 5]).unwrap();
+    let clip = builder.activation("clip", hidden, Activation::Clip { low: 0.0, high: 0.5 }).unwrap();
+    builder.dense("last", clip, numbers(3, 5), Vec::new()).unwrap();
+    builder.finish().unwrap()
+}
+
+/// Certificates of all threat models for a network: what was accepted, and which threat models have no certificates.
+fn all(network: &Network, seed: u64, methods: &[&'static str]) -> ([usize; 2], Vec<String>) {
+    let folder = folder(network, seed);
+    let (mut accepted, mut refused) = ([0; 2], Vec::new());
+    for (name, threat) in threats::all(network) {
+        for (k, &method) in methods.iter().enumerate() {
+            let property = [Property::Prediction, Property::Deviation][(k + seed as usize) % 2];
+            let normalized = threat.input_radius == 0.0 && seed % 2 == 1;
+            let case = Case { folder: folder.path(), threat: threat.clone(), method, property, normalized };
+            match case.check() {
+                Ok(own) => accepted.iter_mut().zip(own).for_each(|(all, own)| *all += own),
+                Err(error) if error.starts_with("certificate: ") => refused.push(name.clone()),
+                Err(error) => panic!("{name}, {method}, {property:?}, seed {seed}: {error}"),
+            }
+        }
+    }
+    (accepted, refused)
+}
+
+#[test]
+fn the_checker_accepts_certificates_of_dense_networks() {
+    let mut sum = [0; 2];
+    let activations =
+        [Activation::Relu, Activation::LeakyRelu { slope: 0.125 }, Activation::Clip { low: 0.0, high: 0.5 }];
+    for seed in 0..cases(3) {
+        let activation = activations[seed as usize % activations.len()];
+        let network = Blueprint::new(&[4, 7, 6, 3], activation, seed).build();
+        let (accepted, refused) = all(&network, seed, &["linear", "exact", "interval", "optimized"]);
+        sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
+        assert!(refused.iter().all(|name| name.contains("format:")), "{refused:?}");
+    }
+    println!("{} verified, {} falsified", sum[0], sum[1]);
+    assert!(sum[0] > 600 && sum[1] > 25, "{sum:?}");
+}
+
+#[test]
+fn the_checker_accepts_certificates_of_convolutional_networks() {
+    let mut sum = [0; 2];
+    for seed in 0..cases(2) {
+        let (accepted, refused) = all(&images(seed), seed, &["linear", "exact"]);
+        sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
+        let has_ball = |name: &String| {
+            ["format:", "frobenius", "row-ball", "ball"].iter().any(|kind| name.contains(kind))
+        };
+        assert!(refused.iter().all(has_ball), "{refused:?}");
+    }
+    println!("{} verified, {} falsified", sum[0], sum[1]);
+    assert!(sum[0] > 40 && sum[1] > 20, "{sum:?}");
+}
+
+#[test]
+fn what_a_certificate_cannot_hold_is_named() {
+    let of = |activation| {
+        let network = Blueprint::new(&[2, 3, 2], activation, 1).build();
+        let folder = folder(&network, 1);
+        let threat = ThreatModel::new(Kind::Absolute, 0.01);
+        let property = Property::Prediction;
+        let case = Case { folder: folder.path(), threat, method: "linear", property, normalized: false };
+        let file = folder.path().join("certificate.wpc");
+        let error = case.write(&file).map(|_| ()).unwrap_err().to_string();
+        assert!(!file.exists());
+        error
+    };
+    assert_eq!(of(Activation::Tanh), "certificate: node activation0: the activation tanh");
+    let steep = Activation::LeakyRelu { slope: 1.5 };
+    assert_eq!(of(steep), "certificate: node activation0: the activation leaky-relu");
+}
