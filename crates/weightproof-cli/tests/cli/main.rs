@@ -2,6 +2,7 @@
 
 mod attacks;
 mod browser;
+mod certificate;
 mod command_line;
 mod docs;
 mod exact;

@@ -1,0 +1,114 @@
+//! `certify --certificate` as its users see it: the checker accepts what a run writes, also of one that was stopped.
+
+use crate::snapshot::{Run, finish};
+use std::fs;
+use std::io::BufReader;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use weightproof_check::run::Opened;
+
+/// How long a run may take to write a few records.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/mnist-784-128-64-32-10.onnx");
+
+/// Counts of verified, falsified, unknown and rejected records, and what the checker says about the end of the file.
+fn counts(file: &Path) -> ([usize; 4], Result<(), String>) {
+    let file = BufReader::new(fs::File::open(file).unwrap());
+    let mut opened = Opened::new(file, &fs::read(MODEL).unwrap()).unwrap();
+    let mut counts = [0; 4];
+    let end = opened.check(2, |finding| {
+        assert!(finding.result.is_ok(), "{finding}");
+        counts[finding.kind()] += 1;
+    });
+    (counts, end.map_err(|problem| problem.to_string()))
+}
+
+#[test]
+fn the_checker_accepts_the_embedded_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let certify = |file: &str, more: &[&str]| {
+        let args = ["certify", "--radius", "0.001", "--certificate", file];
+        let args = args.into_iter().chain(more.iter().copied());
+        let output = Run::new(args).within(folder.path()).output();
+        assert!(output.code.is_some_and(|code| code < 2), "{output:?}");
+        assert!(output.stderr.contains("samples in"), "{output:?}");
+        fs::read(folder.path().join(file)).unwrap()
+    };
+    // Sample 8 needs a tree, 18 a larger one, 20 is broken.
+    let exact = ["--method", "exact", "--offset", "8", "--samples", "13"];
+    let whole = certify("exact", &exact);
+    assert_eq!(counts(&folder.path().join("exact")), ([12, 1, 0, 0], Ok(())));
+    // The file does not depend on the number of threads.
+    assert!(certify("threads", &[&exact[..], &["--threads", "3"]].concat()) == whole);
+    let linear = certify("linear", &["--samples", "40"]);
+    assert_eq!(counts(&folder.path().join("linear")), ([36, 0, 4, 0], Ok(())));
+    // At most 20 KB for each sample, as documented, beside the network.
+    let header = certify("one", &["--samples", "1"]).len();
+    assert!(linear.len() - header < 39 * 20_000, "{} {header}", linear.len());
+}
+
+#[test]
+fn a_journal_and_a_certificate_go_together() {
+    let folder = tempfile::tempdir().unwrap();
+    for method in ["linear", "exact"] {
+        let args = ["certify", "--radius", "0.001", "--offset", "18", "--method", method];
+        let run = |more: &[&str]| {
+            let output = Run::new(args.iter().chain(more).copied()).within(folder.path()).output();
+            assert_eq!(output.code, Some(1), "{output:?}");
+        };
+        let (journal, samples) = (format!("{method}.journal"), "4");
+        run(&["--samples", samples, "--journal", &journal]);
+        run(&["--samples", samples, "--journal", &journal, "--certificate", "resumed"]);
+        run(&["--samples", samples, "--certificate", "whole"]);
+        let read = |file: &str| counts(&folder.path().join(file));
+        assert_eq!(read("resumed"), read("whole"), "{method}");
+        assert!(read("whole").1.is_ok());
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_its_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stopped");
+    // The hard samples of this radius take longer than the test waits.
+    let args =
+        ["certify", "--radius", "0.002", "--method", "exact", "--batch", "8", "--certificate", "stopped"];
+    for signal in ["-INT", "-KILL"] {
+        let mut child = Run::new(args).within(folder.path()).spawn();
+        let start = Instant::now();
+        while fs::metadata(&file).map_or(0, |data| data.len()) < 500_000 && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        let output = finish(&mut child);
+        let (counts, end) = counts(&file);
+        assert!(counts.iter().sum::<usize>() > 2, "{counts:?} {output:?}");
+        // Whoever is asked to stop ends the file; whoever is killed has no time for it.
+        assert_eq!(end.is_ok(), signal == "-INT", "{end:?} {output:?}");
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+#[test]
+fn what_has_no_certificate_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (args, said) in [
+        (["--radius", "0.001,0.002"], "error: certificate: expected one radius, found 2\n"),
+        (["--threat", "format:bf16"], "error: certificate: sums of format:bf16 are rounded\n"),
+    ] {
+        let all = ["certify", "--samples", "1", "--certificate", "file"].into_iter().chain(args);
+        let output = Run::new(all).within(folder.path()).output();
+        assert!(output.code == Some(2) && output.stderr.starts_with(said), "{output:?}");
+        assert!(!folder.path().join("file").exists());
+    }
+    let real = ["certify", "--radius", "0.001", "--guarantee", "real-arithmetic", "--certificate", "file"];
+    let output = Run::new(real).within(folder.path()).output();
+    let said = "error: certificate: expected the guarantee rigorous, found real-arithmetic\n";
+    assert!(output.code == Some(2) && output.stderr.starts_with(said), "{output:?}");
+    let nowhere = ["certify", "--radius", "0.001", "--samples", "1", "--certificate", "no/such/file"];
+    let output = Run::new(nowhere).within(folder.path()).output();
+    assert!(output.code == Some(2) && output.stderr.starts_with("error: no/such/file: "), "{output:?}");
+}
