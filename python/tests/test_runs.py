@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import pathlib
 import threading
 import tracemalloc
@@ -300,3 +302,14 @@ def test_the_oracle(mnist: Example) -> None:
     else:
         assert np.array_equal(result.oracle, result.verdict) and (result.oracle_seconds > 0).all()
         assert result.summary["oracle"]["contradicted"] == 0
+
+
+def test_certificates_have_a_record_for_each_sample(mnist: Example, tmp_path: pathlib.Path) -> None:
+    network, data = mnist
+    for method in ["linear", "exact"]:
+        file = tmp_path / "certificate.wpc"
+        result = wp.certify(network, data.x[18:22], data.y[18:22], radius=0.001, method=method, certificate=file)
+        lines = [json.loads(line) for line in gzip.open(file, "rt")]
+        verdicts = [next(iter(line["record"]["verdict"])) for line in lines[1:-1]]
+        assert verdicts == list(result.verdict), method
+        assert lines[0]["schema"] == 1 and lines[-1]["end"]["records"] == 4

@@ -42,6 +42,7 @@ def certify(
     gap: float | None = None,
     journal: str | os.PathLike[str] | None = None,
     witness: str | os.PathLike[str] | None = None,
+    certificate: str | os.PathLike[str] | None = None,
     oracle: str | None = None,
     precision: str | None = None,
     seed: int = 0,
@@ -82,6 +83,8 @@ def certify(
             again; samples that hit a limit are tried again. The command line reads and writes the same journals.
         witness: For ``exact``, a folder for the weights that break samples: one .safetensors file for each falsified sample, whose
             name is in the result's column ``witness``.
+        certificate: A file for the proof or the witness of every sample, which the program ``weightproof-check`` repeats in exact
+            arithmetic from the ONNX file of the network.
         oracle: For ``exact``, ``milp``: HiGHS settles every sample a second time, and columns ``oracle`` and ``oracle_seconds`` say
             what it found. Only in builds with the feature ``milp``.
         precision: ``f32`` or ``f64``; by default that of the network.
@@ -112,6 +115,7 @@ def certify(
         method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, gap
     )
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness), "oracle": oracle}
+    settings |= {"certificate": _check.path(certificate)}
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
 

@@ -206,6 +206,7 @@ struct CertifySettings {
     method: Method,
     journal: Option<PathBuf>,
     witness: Option<PathBuf>,
+    certificate: Option<PathBuf>,
     oracle: Option<String>,
 }
 
@@ -221,10 +222,11 @@ pub fn certify(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let CertifySettings { shared, method, journal, witness, oracle } = settings::parse(settings)?;
+    let CertifySettings { shared, method, journal, witness, certificate, oracle } =
+        settings::parse(settings)?;
     let (method, budget) = method.config().map_err(raise)?;
     let oracle = oracle.as_deref().map(str::parse).transpose().map_err(raise)?;
-    let exact = ExactConfig { method, budget, journal, witness, certificate: None, oracle };
+    let exact = ExactConfig { method, budget, journal, witness, certificate, oracle };
     exact.check().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {

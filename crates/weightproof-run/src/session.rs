@@ -98,6 +98,11 @@ impl<F: Feed> Session<F> {
         self.config.data.batch.map_or(batch, BatchSize::Fixed)
     }
 
+    /// Format of the file of the network: `onnx`, `safetensors`, …
+    pub fn model_format(&self) -> &str {
+        &self.model.format
+    }
+
     /// SHA-256 of the file of the network.
     pub fn model_sha256(&self) -> &str {
         &self.model.sha256

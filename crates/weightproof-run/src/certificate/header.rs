@@ -53,6 +53,10 @@ pub(super) fn header<F: Feed>(
     if method.guarantee != Guarantee::Rigorous {
         return Err(RunError::setting("certificate", "the guarantee rigorous", method.guarantee.name()));
     }
+    if session.model_format() != "onnx" {
+        let found = session.model_format();
+        return Err(unsupported(format!("expected a network from an ONNX file, found one from {found}")));
+    }
     let config = &session.config;
     let is_normalized = config.data.mean.is_some() || config.data.std.is_some();
     let places = Places { input: usize::from(is_normalized) };
