@@ -19,4 +19,3 @@ pub mod protobuf;
 pub mod relax;
 pub mod run;
 pub mod set;
-pub mod state;

@@ -251,7 +251,7 @@ impl Reader {
     fn product(&mut self, op: &Operation<'_>) -> Result<Value, String> {
         let (node, dims) = self.computed(op, 0)?;
         let matrix = self.constant(op, 1)?;
-        let plain = |name| !op.attributes.contains_key(name) || op.single(name) == Some(Number::new(1, 0));
+        let plain = |name| !op.attributes.contains_key(name) || op.single(name) == Some(Number::ONE);
         if op.kind == "Gemm" && !(plain("alpha") && plain("beta") && op.integer("transA", 0)? == 0) {
             return Err("expected alpha = beta = 1 and transA = 0".into());
         }
@@ -288,15 +288,15 @@ impl Reader {
         let place = usize::from(self.computed(op, 0).is_err());
         let (node, dims) = self.computed(op, place)?;
         let constants = spread(self.constant(op, 1 - place)?, &dims)?;
-        let negated = |all: &[Number]| all.iter().map(|x| x.negated()).collect::<Vec<_>>();
-        let (one, count) = (Number::new(1, 0), constants.len());
+        let negated = |all: &[Number]| all.iter().map(|x| -*x).collect::<Vec<_>>();
+        let (one, count) = (Number::ONE, constants.len());
         let (scale, shift) = match (op.kind.as_str(), place) {
             ("Add", _) => (vec![one; count], constants),
             ("Sub", 0) => (vec![one; count], negated(&constants)),
-            ("Sub", _) => (vec![one.negated(); count], constants),
+            ("Sub", _) => (vec![-one; count], constants),
             ("Mul", _) => (constants, vec![Number::ZERO; count]),
             ("Div", 0) => {
-                let inverse = constants.iter().map(|x| exact_inverse(*x)).collect::<Option<Vec<_>>>();
+                let inverse = constants.iter().map(|x| x.exact_inverse()).collect::<Option<Vec<_>>>();
                 let inverse = inverse.ok_or("a division by anything but powers of two is not exact")?;
                 (inverse, vec![Number::ZERO; count])
             }
@@ -453,9 +453,4 @@ fn spread(tensor: &Tensor, dims: &[usize]) -> Result<Vec<Number>, String> {
         tensor.numbers[place]
     };
     Ok((0..product(dims)?).map(at).collect())
-}
-
-/// `1/x` for powers of two.
-fn exact_inverse(x: Number) -> Option<Number> {
-    (x.mantissa.abs() == 1 << 52).then(|| Number::new(x.mantissa.signum(), -(x.exponent + 52)))
 }
