@@ -3,7 +3,7 @@
 use crate::certificate::{BoxClaim, Domain, Element, NodeNumbers, Property, Record, RowClaim, Verdict};
 use crate::layer::Model;
 use crate::network::{Activation, Op, is_share};
-use crate::number::{Interval, Number, Sum};
+use crate::number::{FRACTION_BITS, Interval, Number};
 use crate::pass::{Chosen, Pass, Reach};
 use crate::point::{Point, broken};
 use crate::relax::{Bounds, State, largest, pooled};
@@ -17,16 +17,16 @@ pub struct Row {
     /// Output and sign.
     pub outputs: Vec<(usize, i64)>,
     /// Zero for margins.
-    pub constant: Sum,
+    pub constant: Number,
 }
 
 /// What was found about a record that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// The property holds for the whole set; the least lower bound of a row, and the number of domains.
-    Verified(Sum, usize),
+    Verified(Number, usize),
     /// The witness breaks the property: the row is at most this, which is at most zero.
-    Falsified(Sum),
+    Falsified(Number),
     /// The record claims nothing.
     Unknown,
 }
@@ -56,7 +56,7 @@ pub fn check(model: &Model, property: Property, record: &Record, tell: Tell<'_>)
         Verdict::Verified(domains) => {
             let mut proof = Proof { model, input, domains, least: None, tell };
             proof.check(&rows)?;
-            Ok(Accepted::Verified(proof.least.unwrap_or(Sum::ZERO), domains.len()))
+            Ok(Accepted::Verified(proof.least.unwrap_or(Number::ZERO), domains.len()))
         }
     }
 }
@@ -74,11 +74,7 @@ fn rows(
         let clean = Point::new(&model.network, input)?;
         let side = |number: usize| {
             let (j, sign) = (number / 2, if number % 2 == 0 { -1 } else { 1 });
-            Row {
-                number,
-                outputs: vec![(j, sign)],
-                constant: clean.below(&[(j, -sign)]).plus(tolerance.into()),
-            }
+            Row { number, outputs: vec![(j, sign)], constant: clean.below(&[(j, -sign)]) + tolerance }
         };
         return Ok((0..2 * count).map(side).collect());
     }
@@ -86,7 +82,8 @@ fn rows(
     if class >= count || count == 1 {
         return Err(format!("class {class}: there are {count} outputs"));
     }
-    let margin = |number: usize| Row { number, outputs: vec![(class, 1), (number, -1)], constant: Sum::ZERO };
+    let margin =
+        |number: usize| Row { number, outputs: vec![(class, 1), (number, -1)], constant: Number::ZERO };
     Ok((0..count).filter(|j| *j != class).map(margin).collect())
 }
 
@@ -103,7 +100,7 @@ struct Proof<'a> {
     model: &'a Model,
     input: &'a [Number],
     domains: &'a [Domain],
-    least: Option<Sum>,
+    least: Option<Number>,
     tell: Tell<'a>,
 }
 
@@ -258,16 +255,16 @@ impl Proof<'_> {
                 if known.is_some_and(|known| end <= known) {
                     continue;
                 }
-                let is_shown = |bound: &Sum| *bound >= end.into();
+                let is_shown = |bound: &Number| *bound >= end;
                 let bound = |reach| match known.filter(|_| is_derived) {
-                    Some(known) => known.into(),
+                    Some(known) => known,
                     None => Pass { model: self.model, state, reach }.bound(claim.node, &[(j, sign)], None),
                 };
                 let (best, is_near) = self.best(is_shown, bound);
                 if !is_shown(&best) {
                     let side = if sign > 0 { "lower" } else { "upper" };
-                    let of = |x: Sum| if sign > 0 { x } else { -x };
-                    let (end, best) = (of(end.into()), of(best));
+                    let of = |x: Number| if sign > 0 { x } else { -x };
+                    let (end, best) = (of(end), of(best));
                     return Err(format!("element {j}: the {side} end {end} is claimed, {best} recomputed"));
                 }
                 shown[usize::from(!is_near)] += 1;
@@ -286,7 +283,7 @@ impl Proof<'_> {
     }
 
     /// The first bound that is enough, or else the best one, of the interval step and of backward passes; and whether it is that of the step.
-    fn best(&self, is_enough: impl Fn(&Sum) -> bool, bound: impl Fn(Reach) -> Sum) -> (Sum, bool) {
+    fn best(&self, is_enough: impl Fn(&Number) -> bool, bound: impl Fn(Reach) -> Number) -> (Number, bool) {
         let mut best = bound(Reach::Near);
         if is_enough(&best) {
             return (best, true);
@@ -309,7 +306,7 @@ impl Proof<'_> {
             .filter(|_| is_linear)
             .ok_or(format!("element {element}: expected one of a layer or a sum"))?;
         let crosses = |sign: i64, end: Number| {
-            let is_enough = |bound: &Sum| *bound > end.into();
+            let is_enough = |bound: &Number| *bound > end;
             let pass = |reach| Pass { model: self.model, state, reach }.bound(node, &[(element, sign)], None);
             is_enough(&self.best(is_enough, pass).0)
         };
@@ -325,7 +322,7 @@ impl Proof<'_> {
         let bound = |reach| {
             let chosen = chosen.filter(|_| reach != Reach::Near);
             let pass = Pass { model: self.model, state, reach };
-            pass.bound(self.model.network.output(), &row.outputs, chosen).plus(row.constant)
+            pass.bound(self.model.network.output(), &row.outputs, chosen) + row.constant
         };
         let (best, _) = self.best(|bound| bound.is_positive(), bound);
         (self.tell)(format!("row {}: at least {best}", row.number));
@@ -355,7 +352,8 @@ impl Proof<'_> {
             {
                 return Err(at(own, "expected slopes from 0 to 1 of a ReLU".into()));
             }
-            chosen.slopes[own.node] = Some(slopes.into_iter().map(|s| s.map(Number::fraction)).collect());
+            chosen.slopes[own.node] =
+                Some(slopes.iter().map(|slope| slope.floor(-(FRACTION_BITS as i32)) as i64).collect());
         }
         for own in &claim.multipliers {
             chosen.multipliers[own.node] = Some(all(own).map_err(|what| at(own, what))?);

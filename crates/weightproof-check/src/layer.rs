@@ -6,7 +6,7 @@
 //! For non-negative z, a positive multiple of `p_o` is least at `low`, a negative one at `high`: Lemma 1 of theory.md §3.
 
 use crate::network::{Network, Op, Window};
-use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, Sum, share};
+use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, share};
 use crate::set::{LayerSet, Set};
 
 /// Bits of the coefficients of a row of a backward pass.
@@ -72,8 +72,8 @@ impl Map {
     fn new(op: &Op, inputs: usize, set: Option<&LayerSet>) -> Option<Map> {
         let mut map = Map { inputs, columns: 1, ..Map::default() };
         // Lower bounds of a number that moves by `r`, and of its opposite.
-        let ends = |x: Number, r: Sum| [Sum::from(x).plus(-r), Sum::from(-x).plus(-r)];
-        let coefficients: Vec<[Sum; 2]> = match op {
+        let ends = |x: Number, r: Number| [x - r, -x - r];
+        let coefficients: Vec<[Number; 2]> = match op {
             Op::Input(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Sum => return None,
             Op::Affine(affine) => {
                 map.columns = affine.columns();
@@ -89,19 +89,19 @@ impl Map {
                 };
                 map.bias = (0..affine.rows).map(bias).collect();
                 let in_box = set.filter(|set| !set.is_ball());
-                let radius = |k: usize| in_box.map_or(Sum::ZERO, |set| set.radius(affine, k));
+                let radius = |k: usize| in_box.map_or(Number::ZERO, |set| set.radius(affine, k));
                 affine.weight.0.iter().enumerate().map(|(k, &w)| ends(w, radius(k))).collect()
             }
             Op::Scale { scale, shift } => {
                 map.outputs = (0..inputs).map(|j| (j, j)).collect();
                 map.lists = (0..inputs).map(|j| vec![(0, j)]).collect();
                 map.bias = shift.0.iter().copied().map(Interval::point).collect();
-                scale.0.iter().map(|&s| ends(s, Sum::ZERO)).collect()
+                scale.0.iter().map(|&s| ends(s, Number::ZERO)).collect()
             }
             Op::AveragePool { window, counts } => {
                 map.slide(window, true);
                 let mean =
-                    |&n: &usize| [FRACTION, -FRACTION].map(|one| Sum::new(one.div_euclid(n as i64), -60));
+                    |&n: &usize| [FRACTION, -FRACTION].map(|one| Number::new(one.div_euclid(n as i64), -60));
                 counts.iter().map(mean).collect()
             }
         };
@@ -124,7 +124,7 @@ impl Map {
     }
 
     /// Coefficients as integers, of so few bits that no sum of products of 128 bits overflows.
-    fn round(&mut self, coefficients: &[[Sum; 2]]) {
+    fn round(&mut self, coefficients: &[[Number; 2]]) {
         let mut meet = vec![0_usize; self.inputs];
         self.outputs.iter().for_each(|&(_, list)| self.lists[list].iter().for_each(|&(_, j)| meet[j] += 1));
         let terms = usize::BITS - meet.into_iter().max().unwrap_or(0).leading_zeros();
@@ -132,7 +132,7 @@ impl Map {
         for row in coefficients.chunks(self.columns) {
             let ends = row.iter().flatten().filter(|end| end.value != 0);
             let exponent = ends.map(|end| end.magnitude_bits()).max().unwrap_or(0) - bits;
-            let floor = |x: Sum| i64::try_from(x.floor(exponent)).expect("coefficients fit");
+            let floor = |x: Number| i64::try_from(x.floor(exponent)).expect("coefficients fit");
             self.exponent.push(exponent);
             self.low.extend(row.iter().map(|ends| floor(ends[0])));
             self.high.extend(row.iter().map(|ends| -floor(ends[1])));
@@ -155,8 +155,8 @@ impl Map {
         exponent: i32,
         bounds: &[Interval],
         shared: bool,
-        sum: &mut Sum,
-    ) -> Vec<[Sum; 2]> {
+        sum: &mut Number,
+    ) -> Vec<[Number; 2]> {
         let signed = !shared && bounds.iter().any(|z| z.low.is_negative());
         let halves = shared.then(|| self.shared(a, exponent, bounds, sum));
         let (low, high) = halves.as_ref().map_or((&self.low, &self.high), |lines| (lines, lines));
@@ -166,7 +166,7 @@ impl Map {
         for (output, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
             let (row, list) = self.outputs[output];
             if let (false, Some(bias)) = (shared, self.bias.get(row)) {
-                sum.add(Sum::multiple(a, exponent - self.exponent[row], bias.worst(a > 0)));
+                *sum += Number::new(a, exponent - self.exponent[row]) * bias.worst(a > 0);
             }
             let add = |side: &[i64], sums: &mut [i128]| {
                 let row = &side[row * self.columns..][..self.columns];
@@ -180,43 +180,39 @@ impl Map {
             }
         }
         let both = |j: usize| {
-            [least[j], -if signed { most[j] } else { least[j] }].map(|v| Sum::new(v, exponent_of_sums))
+            [least[j], -if signed { most[j] } else { least[j] }].map(|v| Number::new(v, exponent_of_sums))
         };
         (0..self.inputs).map(both).collect()
     }
 
     /// Twice the slopes of the lines for weights that are the same at all their uses; offsets, and what their biases cost, go to `sum`.
-    fn shared(&self, a: &[i64], exponent: i32, bounds: &[Interval], sum: &mut Sum) -> Vec<i64> {
+    fn shared(&self, a: &[i64], exponent: i32, bounds: &[Interval], sum: &mut Number) -> Vec<i64> {
         // Lower bounds of the sums that weights and biases meet, and of their opposites.
-        let mut met = vec![[Sum::ZERO; 2]; self.low.len()];
-        let mut uses = vec![[Sum::ZERO; 2]; self.bias.len()];
+        let mut met = vec![[Number::ZERO; 2]; self.low.len()];
+        let mut uses = vec![[Number::ZERO; 2]; self.bias.len()];
         for (&a, &(row, list)) in a.iter().zip(&self.outputs).filter(|(a, _)| **a != 0) {
             for (side, a) in [a, -a].into_iter().enumerate() {
-                uses[row][side].add(Sum::new(a, exponent - self.exponent[row]));
+                uses[row][side] += Number::new(a, exponent - self.exponent[row]);
                 for &(column, input) in &self.lists[list] {
-                    met[row * self.columns + column][side].add(Sum::multiple(
-                        a,
-                        exponent,
-                        bounds[input].worst(a > 0),
-                    ));
+                    met[row * self.columns + column][side] +=
+                        Number::new(a, exponent) * bounds[input].worst(a > 0);
                 }
             }
         }
         for ([least, opposite], bias) in uses.into_iter().zip(&self.bias) {
             let uses = Interval::around(least, opposite);
-            let corners = [uses.low, uses.high]
-                .into_iter()
-                .flat_map(|s| [bias.low, bias.high].map(|b| Sum::product(s, b)));
-            sum.add(corners.min().expect("there are four"));
+            let corners =
+                [uses.low, uses.high].into_iter().flat_map(|s| [bias.low, bias.high].map(|b| s * b));
+            *sum += corners.min().expect("there are four");
         }
-        let line = |(k, [least, opposite]): (usize, [Sum; 2])| {
+        let line = |(k, [least, opposite]): (usize, [Number; 2])| {
             let s = Interval::around(least, opposite);
             let (twice, r) = (self.low[k] + self.high[k], self.high[k] - self.low[k]);
             // From −r, where S is positive, to r, where it is negative.
-            let positive = share(s.high.max(Number::ZERO), (-s.low).max(Number::ZERO));
+            let positive = share(s.high, -s.low);
             let slope = r - ((i128::from(positive) * 2 * i128::from(r)) >> FRACTION_BITS) as i64;
-            let over = |s: Number| Sum::multiple(if s.is_negative() { r - slope } else { -r - slope }, -1, s);
-            sum.add(over(s.low).min(over(s.high)));
+            let over = |s: Number| Number::new(if s.is_negative() { r - slope } else { -r - slope }, -1) * s;
+            *sum += over(s.low).min(over(s.high));
             twice + slope
         };
         met.into_iter().enumerate().map(line).collect()

@@ -1,89 +1,149 @@
-//! Numbers without rounding: the bits of IEEE 754 as integers; and sums of products, rounded to the safe side.
+//! Numbers of 128 bits without rounding but for sums, which are rounded down.
 
 use serde::Deserialize;
 use std::cmp::Ordering;
 use std::fmt;
-use std::ops::Neg;
+use std::ops::{Add, AddAssign, Mul, Neg, Sub};
 
-/// Bits of the mantissa of a [`Number`].
+/// Bits of the mantissa of a double: those of the ends of boxes.
 const BITS: u32 = 53;
+/// Bits of the terms of a sum.
+const TERM_BITS: u32 = 120;
 /// Bits behind the point of a slope or another fraction.
 pub const FRACTION_BITS: u32 = 60;
 /// The fraction one.
 pub const FRACTION: i64 = 1 << FRACTION_BITS;
 
-/// `mantissa · 2^exponent`: every finite number of IEEE 754 single and double precision.
-///
-/// The mantissa is 0, then the exponent is 0, too, or its magnitude is in [2⁵², 2⁵³): equal numbers have equal fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// `value · 2^exponent`. Finite numbers of IEEE 754 are exact, and so are products: what does not fit is an error. Sums and
+/// differences are lower bounds: what does not fit into 120 bits is rounded down. An upper bound is the opposite of a lower
+/// bound of the opposite.
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Number {
-    /// Signed mantissa.
-    pub mantissa: i64,
+    /// Signed integer.
+    pub value: i128,
     /// Power of two.
     pub exponent: i32,
 }
 
 impl Number {
     /// Zero.
-    pub const ZERO: Number = Number { mantissa: 0, exponent: 0 };
+    pub const ZERO: Number = Number { value: 0, exponent: 0 };
     /// One.
-    pub const ONE: Number = Number { mantissa: 1 << 52, exponent: -52 };
+    pub const ONE: Number = Number { value: 1, exponent: 0 };
 
-    /// `mantissa · 2^exponent` for a mantissa of at most 53 bits.
-    fn new(mantissa: i64, exponent: i32) -> Number {
-        if mantissa == 0 {
-            return Number::ZERO;
-        }
-        let shift = mantissa.unsigned_abs().leading_zeros() as i32 - (u64::BITS - BITS) as i32;
-        assert!(shift >= 0, "a mantissa of more than {BITS} bits");
-        Number { mantissa: mantissa << shift, exponent: exponent - shift }
+    /// `value · 2^exponent`.
+    pub fn new(value: impl Into<i128>, exponent: i32) -> Number {
+        Number { value: value.into(), exponent }
     }
 
     /// The number with these bits in single precision; `None` for NaN and infinities.
     pub fn from_single(bits: u32) -> Option<Number> {
-        Self::from_fields(bits >> 31 == 1, (bits >> 23 & 0xff) as i32, (bits & 0x7f_ffff).into(), [23, 0xff])
+        Self::from_fields(bits.into(), 23, 8)
     }
 
     /// The number with these bits in double precision; `None` for NaN and infinities.
     pub fn from_double(bits: u64) -> Option<Number> {
-        let fraction = (bits & ((1 << 52) - 1)) as i64;
-        Self::from_fields(bits >> 63 == 1, (bits >> 52 & 0x7ff) as i32, fraction, [52, 0x7ff])
+        Self::from_fields(bits, 52, 11)
     }
 
-    fn from_fields(negative: bool, field: i32, fraction: i64, format: [i32; 2]) -> Option<Number> {
-        let [fraction_bits, special] = format;
+    fn from_fields(bits: u64, fraction_bits: i32, exponent_bits: i32) -> Option<Number> {
+        let special = (1 << exponent_bits) - 1;
+        let (fraction, field) = (bits & ((1 << fraction_bits) - 1), (bits >> fraction_bits) as i32 & special);
         // Subnormal numbers have the exponent of field 1 and no leading one.
         let leading = if field == 0 { 0 } else { 1 << fraction_bits };
-        let number = Number::new(fraction + leading, field.max(1) - special / 2 - fraction_bits);
-        (field != special).then_some(if negative { -number } else { number })
+        let magnitude = Number::new(fraction + leading, field.max(1) - special / 2 - fraction_bits);
+        let is_negative = bits >> (fraction_bits + exponent_bits) == 1;
+        (field != special).then_some(if is_negative { -magnitude } else { magnitude })
     }
 
     /// Whether it is below zero.
     pub fn is_negative(self) -> bool {
-        self.mantissa < 0
+        self.value < 0
     }
 
     /// Whether it is above zero.
     pub fn is_positive(self) -> bool {
-        self.mantissa > 0
+        self.value > 0
     }
 
     /// `|x|`.
     pub fn magnitude(self) -> Number {
-        Number { mantissa: self.mantissa.abs(), ..self }
+        Number { value: self.value.abs(), ..self }
     }
 
-    /// The largest multiple of `2^-FRACTION_BITS` that is at most `x`, for `|x| ≤ 1`.
-    pub fn fraction(self) -> i64 {
-        let shift = self.exponent + FRACTION_BITS as i32;
-        if shift >= 0 { self.mantissa << shift } else { self.mantissa >> (-shift).min(63) }
+    /// The power of two above the magnitude: `|x| < 2^magnitude_bits`. For zero less than for any other number.
+    pub fn magnitude_bits(self) -> i32 {
+        let bits = (i128::BITS - self.value.unsigned_abs().leading_zeros()) as i32;
+        if bits == 0 { i32::MIN >> 10 } else { bits + self.exponent }
+    }
+
+    /// The largest integer `m` with `m · 2^exponent ≤ x`; it must fit.
+    pub fn floor(self, exponent: i32) -> i128 {
+        let shift = self.exponent - exponent;
+        // Shifting a negative integer to the right rounds down, too.
+        if shift > 0 && self.value != 0 { self.value << shift } else { self.value >> (-shift).clamp(0, 127) }
+    }
+
+    /// The same number with a value of so many bits, rounded down if it has more.
+    fn with_bits(self, bits: u32) -> Number {
+        let exponent = self.magnitude_bits() - bits as i32;
+        if self.value == 0 { Number::ZERO } else { Number::new(self.floor(exponent), exponent) }
+    }
+
+    /// The largest number of 53 bits that is at most `x`.
+    pub fn down(self) -> Number {
+        self.with_bits(BITS)
+    }
+
+    /// A number of 53 bits that is at least the square root of `x ≥ 0`.
+    pub fn root_up(self) -> Number {
+        let exponent = (self.magnitude_bits() - 120).div_euclid(2);
+        let root = self.floor(2 * exponent).unsigned_abs().isqrt() as i128 + 1;
+        if self.value == 0 { self } else { -Number::new(-root, exponent).down() }
     }
 
     /// `1/x` for powers of two.
     pub fn exact_inverse(self) -> Option<Number> {
-        let is_power = self.mantissa.abs() == 1 << 52;
-        is_power.then(|| Number { exponent: -self.exponent - 104, ..self })
+        let is_power = self.value.unsigned_abs().is_power_of_two();
+        is_power
+            .then(|| Number::new(self.value.signum(), -self.exponent - self.value.trailing_zeros() as i32))
+    }
+}
+
+impl Add for Number {
+    type Output = Number;
+
+    fn add(self, other: Number) -> Number {
+        if self.value == 0 || other.value == 0 {
+            return if self.value == 0 { other } else { self };
+        }
+        // All bits are used, so that what is rounded is small beside the larger one.
+        let (a, b) = (self.with_bits(TERM_BITS), other.with_bits(TERM_BITS));
+        let exponent = a.exponent.max(b.exponent);
+        Number::new(a.floor(exponent) + b.floor(exponent), exponent)
+    }
+}
+
+impl Sub for Number {
+    type Output = Number;
+
+    fn sub(self, other: Number) -> Number {
+        self + -other
+    }
+}
+
+impl AddAssign for Number {
+    fn add_assign(&mut self, other: Number) {
+        *self = *self + other;
+    }
+}
+
+impl Mul for Number {
+    type Output = Number;
+
+    fn mul(self, other: Number) -> Number {
+        Number::new(self.value * other.value, self.exponent + other.exponent)
     }
 }
 
@@ -91,13 +151,15 @@ impl Neg for Number {
     type Output = Number;
 
     fn neg(self) -> Number {
-        Number { mantissa: -self.mantissa, ..self }
+        Number { value: -self.value, ..self }
     }
 }
 
 impl Ord for Number {
     fn cmp(&self, other: &Number) -> Ordering {
-        Sum::from(*self).cmp(&Sum::from(*other))
+        let (a, b) = (self.with_bits(126), other.with_bits(126));
+        let by_size = if a.value < 0 { b.exponent.cmp(&a.exponent) } else { a.exponent.cmp(&b.exponent) };
+        a.value.signum().cmp(&b.value.signum()).then(by_size).then(a.value.cmp(&b.value))
     }
 }
 
@@ -107,14 +169,21 @@ impl PartialOrd for Number {
     }
 }
 
+impl PartialEq for Number {
+    fn eq(&self, other: &Number) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Number {}
+
 /// `a / (a + b)` for numbers that are not negative, rounded to a fraction: any value near it will do, because no proof rests on it.
 pub fn share(a: Number, b: Number) -> i64 {
     if !(a.is_positive() && b.is_positive()) {
         return if a.is_positive() { FRACTION } else { 0 };
     }
-    let apart = a.exponent - b.exponent;
-    let shift = |x: Number, by: i32| (i128::from(x.mantissa) << 10) >> by.clamp(0, 127);
-    let (a, b) = (shift(a, -apart), shift(b, apart));
+    let exponent = a.magnitude_bits().max(b.magnitude_bits()) - 62;
+    let (a, b) = (a.floor(exponent), b.floor(exponent));
     ((a << FRACTION_BITS) / (a + b)) as i64
 }
 
@@ -128,8 +197,8 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Around a number of which lower bounds are known, and of its opposite.
-    pub fn around(least: Sum, least_of_opposite: Sum) -> Interval {
+    /// Around a number of which lower bounds are known, and of its opposite. The ends have 53 bits.
+    pub fn around(least: Number, least_of_opposite: Number) -> Interval {
         Interval { low: least.down(), high: -least_of_opposite.down() }
     }
 
@@ -145,8 +214,7 @@ impl Interval {
 
     /// Both ends moved outward.
     pub fn widened(self, radius: Number) -> Interval {
-        let r = Sum::from(-radius);
-        Interval::around(Sum::from(self.low).plus(r), Sum::from(-self.high).plus(r))
+        Interval::around(self.low - radius, -self.high - radius)
     }
 
     /// Where a multiple of the numbers is least, by the sign of the factor.
@@ -155,145 +223,8 @@ impl Interval {
     }
 }
 
-/// Bits of the terms of a [`Sum`]. Its value may have ten more.
-const TERM_BITS: u32 = 110;
-
-/// `value · 2^exponent`, a lower bound of a sum: what does not fit is rounded down, by at most `2^-109` of the largest term.
-/// Products of two numbers fit, and are exact. An upper bound is the opposite of a lower bound of the opposite.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sum {
-    /// Signed integer.
-    pub value: i128,
-    /// Power of two.
-    pub exponent: i32,
-}
-
-impl Sum {
-    /// Zero.
-    pub const ZERO: Sum = Sum { value: 0, exponent: 0 };
-
-    /// `value · 2^exponent`.
-    pub fn new(value: impl Into<i128>, exponent: i32) -> Sum {
-        Sum { value: value.into(), exponent }
-    }
-
-    /// `a · 2^exponent · x`, exactly.
-    pub fn multiple(a: i64, exponent: i32, x: Number) -> Sum {
-        Sum::new(i128::from(a) * i128::from(x.mantissa), exponent + x.exponent)
-    }
-
-    /// `x · y`, exactly.
-    pub fn product(x: Number, y: Number) -> Sum {
-        Sum::multiple(x.mantissa, x.exponent, y)
-    }
-
-    /// Adds `term`, or a little less.
-    pub fn add(&mut self, term: Sum) {
-        let term = term.with_bits(TERM_BITS);
-        if term.value == 0 || self.value == 0 {
-            *self = if term.value == 0 { *self } else { term };
-            return;
-        }
-        let exponent = self.exponent.max(term.exponent);
-        let value = self.floor(exponent) + term.floor(exponent);
-        let is_long = value.unsigned_abs() >> (TERM_BITS + 10) != 0;
-        *self =
-            if is_long { Sum::new(value, exponent).with_bits(TERM_BITS) } else { Sum::new(value, exponent) };
-    }
-
-    /// `self + other`, or a little less.
-    pub fn plus(mut self, other: Sum) -> Sum {
-        self.add(other);
-        self
-    }
-
-    /// The same number with a value of so many bits, rounded down if it has more.
-    fn with_bits(self, bits: u32) -> Sum {
-        let exponent = self.magnitude_bits() - bits as i32;
-        if self.value == 0 { self } else { Sum::new(self.floor(exponent), exponent) }
-    }
-
-    /// The power of two above the magnitude: `|self| < 2^magnitude_bits`. For zero less than for any other number.
-    pub fn magnitude_bits(self) -> i32 {
-        let bits = (i128::BITS - self.value.unsigned_abs().leading_zeros()) as i32;
-        if bits == 0 { i32::MIN >> 10 } else { bits + self.exponent }
-    }
-
-    /// The largest integer `m` with `m · 2^exponent ≤ self`; it must fit.
-    pub fn floor(self, exponent: i32) -> i128 {
-        let shift = self.exponent - exponent;
-        // Shifting a negative integer to the right rounds down, too.
-        if shift > 0 && self.value != 0 { self.value << shift } else { self.value >> (-shift).clamp(0, 127) }
-    }
-
-    /// The largest number of 53 bits that is at most `self`.
-    pub fn down(self) -> Number {
-        let Sum { value, exponent } = self.with_bits(BITS);
-        // Rounding down may have led to −2⁵³.
-        let is_long = value.unsigned_abs() >> BITS != 0;
-        if is_long {
-            Number::new((value >> 1) as i64, exponent + 1)
-        } else {
-            Number::new(value as i64, exponent)
-        }
-    }
-
-    /// A number that is at least the square root of `self ≥ 0`.
-    pub fn root_up(self) -> Number {
-        let exponent = (self.magnitude_bits() - 120).div_euclid(2);
-        let root = self.floor(2 * exponent).unsigned_abs().isqrt() as i128 + 1;
-        if self.value == 0 { Number::ZERO } else { -Sum::new(-root, exponent).down() }
-    }
-
-    /// Whether it is below zero.
-    pub fn is_negative(self) -> bool {
-        self.value < 0
-    }
-
-    /// Whether it is above zero.
-    pub fn is_positive(self) -> bool {
-        self.value > 0
-    }
-}
-
-impl From<Number> for Sum {
-    fn from(x: Number) -> Sum {
-        Sum::new(x.mantissa, x.exponent)
-    }
-}
-
-impl Neg for Sum {
-    type Output = Sum;
-
-    fn neg(self) -> Sum {
-        Sum { value: -self.value, ..self }
-    }
-}
-
-impl Ord for Sum {
-    fn cmp(&self, other: &Sum) -> Ordering {
-        let (a, b) = (self.with_bits(126), other.with_bits(126));
-        let by_size = if a.value < 0 { b.exponent.cmp(&a.exponent) } else { a.exponent.cmp(&b.exponent) };
-        a.value.signum().cmp(&b.value.signum()).then(by_size).then(a.value.cmp(&b.value))
-    }
-}
-
-impl PartialOrd for Sum {
-    fn partial_cmp(&self, other: &Sum) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Sum {
-    fn eq(&self, other: &Sum) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Sum {}
-
 /// About six decimal digits, for readers.
-impl fmt::Display for Sum {
+impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.value == 0 {
             return f.write_str("0");
@@ -321,12 +252,6 @@ impl fmt::Display for Sum {
             1..=5 => write!(f, "{sign}{}.{}", &digits[..point as usize], &digits[point as usize..6]),
             _ => write!(f, "{sign}{}.{}e{}", &digits[..1], &digits[1..6], point - 1),
         }
-    }
-}
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Sum::from(*self).fmt(f)
     }
 }
 

@@ -214,7 +214,7 @@ impl Reader {
                 let is_end = |x: &Number| x.magnitude() < largest;
                 match (end("min", 1)?.filter(is_end), end("max", 2)?.filter(is_end)) {
                     (None, None) => return same(dims),
-                    (Some(Number::ZERO), None) => Activation::Relu,
+                    (Some(low), None) if low == Number::ZERO => Activation::Relu,
                     (low, high) => Activation::Clip(low, high),
                 }
             }

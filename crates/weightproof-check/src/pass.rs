@@ -7,7 +7,7 @@
 use crate::certificate::WeightSet;
 use crate::layer::{COEFFICIENT_BITS, Model};
 use crate::network::Op;
-use crate::number::{FRACTION_BITS, Interval, Number, Sum, share};
+use crate::number::{FRACTION_BITS, Interval, Number, share};
 use crate::relax::{Bounds, State};
 
 /// A pass through the nodes that have a state.
@@ -50,7 +50,7 @@ struct Row {
 
 impl Pass<'_> {
     /// A lower bound of `Σ ±z_j` of node `start`.
-    pub fn bound(&self, start: usize, row: &[(usize, i64)], chosen: Option<&Chosen>) -> Sum {
+    pub fn bound(&self, start: usize, row: &[(usize, i64)], chosen: Option<&Chosen>) -> Number {
         let nodes = &self.model.network.nodes;
         // With all bits, because slopes are multiplied to them.
         let bits = COEFFICIENT_BITS as i32 - 2;
@@ -58,14 +58,14 @@ impl Pass<'_> {
         row.iter().for_each(|&(j, sign)| first.a[j] += sign << bits);
         let mut work: Vec<Option<Row>> = vec![None; start + 1];
         work[start] = Some(first);
-        let (mut offset, mut crossed) = (Sum::ZERO, false);
+        let (mut offset, mut crossed) = (Number::ZERO, false);
         for node in (0..=start).rev() {
             let Some(mut row) = work[node].take() else { continue };
             if let Some(Some(multipliers)) = chosen.map(|chosen| &chosen.multipliers[node]) {
                 row = self.with_multipliers(&row, node, multipliers, &mut offset);
             }
             if node != start && self.ends_at(node, crossed) {
-                offset.add(self.least(&row, node));
+                offset += self.least(&row, node);
                 continue;
             }
             crossed |= matches!(nodes[node].op, Op::Affine(_));
@@ -75,7 +75,7 @@ impl Pass<'_> {
                 work[input] = Some(match work[input].take() {
                     None => moved.clone(),
                     Some(other) => {
-                        self.joined(input, &other, |j| Sum::new(moved.a[j], moved.exponent), &mut offset)
+                        self.joined(input, &other, |j| Number::new(moved.a[j], moved.exponent), &mut offset)
                     }
                 });
             }
@@ -100,29 +100,29 @@ impl Pass<'_> {
     }
 
     /// The least value of a row on the box of a node; of a convolution also of its kernels on the box of its input.
-    fn least(&self, row: &Row, node: usize) -> Sum {
-        let least = |row: &Row, node: usize, mut sum: Sum| {
+    fn least(&self, row: &Row, node: usize) -> Number {
+        let least = |row: &Row, node: usize, mut sum: Number| {
             for (&a, z) in row.a.iter().zip(&*self.state.boxes[node]).filter(|(a, _)| **a != 0) {
-                sum.add(Sum::multiple(a, row.exponent, z.worst(a > 0)));
+                sum += Number::new(a, row.exponent) * z.worst(a > 0);
             }
             sum
         };
-        let on_box = least(row, node, Sum::ZERO);
+        let on_box = least(row, node, Number::ZERO);
         if !self.model.shares[node] {
             return on_box;
         }
-        let mut offset = Sum::ZERO;
+        let mut offset = Number::ZERO;
         let kernels = Pass { reach: Reach::Shared, ..*self }.through(row.clone(), node, None, &mut offset);
         on_box.max(least(&kernels, self.model.network.nodes[node].inputs[0], offset))
     }
 
     /// From the outputs of a node to its inputs.
-    fn through(&self, row: Row, node: usize, slopes: Option<&[i64]>, sum: &mut Sum) -> Row {
+    fn through(&self, row: Row, node: usize, slopes: Option<&[i64]>, sum: &mut Number) -> Row {
         let Some(&input) = self.model.network.nodes[node].inputs.first() else { return row };
         let bounds = &self.state.boxes[input];
         if let Some(map) = &self.model.maps[node] {
             self.pay_balls(&row, node, bounds, sum);
-            let in_units = |(o, &a): (usize, &i64)| Sum::new(a, row.exponent + map.exponent(o));
+            let in_units = |(o, &a): (usize, &i64)| Number::new(a, row.exponent + map.exponent(o));
             let scaled = row.a.iter().enumerate().map(in_units).map(|a| [a, -a]).collect();
             let scaled = self.settled(scaled, node, sum);
             let shared = self.model.shares[node] && self.reach == Reach::Shared;
@@ -132,56 +132,56 @@ impl Pass<'_> {
         let Some(Some(relaxation)) = self.state.relaxed.get(node) else { return row };
         if let Op::Activation(_) = self.model.network.nodes[node].op {
             let radius = self.model.set.activation_radius;
-            row.a.iter().for_each(|a| sum.add(Sum::multiple(-a.abs(), row.exponent, radius)));
+            row.a.iter().for_each(|a| *sum += Number::new(-a.abs(), row.exponent) * radius);
         }
         let wide = relaxation.relax(&row.a, slopes, row.exponent, sum).into_iter();
-        let wide = wide.map(|a| Sum::new(a, row.exponent)).map(|a| [a, -a]);
+        let wide = wide.map(|a| Number::new(a, row.exponent)).map(|a| [a, -a]);
         self.settled(wide.collect(), input, sum)
     }
 
     /// Subtracts what balls of weights take: `r ‖a‖ ‖z‖` for a whole matrix, `Σ_i r_i |a_i| ‖z‖` for rows.
-    fn pay_balls(&self, row: &Row, node: usize, bounds: &Bounds, sum: &mut Sum) {
-        let length = |squares: Sum| (-squares).root_up();
+    fn pay_balls(&self, row: &Row, node: usize, bounds: &Bounds, sum: &mut Number) {
+        let length = |squares: Number| (-squares).root_up();
         let norm = || {
             let largest = bounds.iter().map(|z| z.low.magnitude().max(z.high.magnitude()));
-            length(largest.fold(Sum::ZERO, |sum, z| sum.plus(Sum::product(-z, z))))
+            length(largest.fold(Number::ZERO, |sum, z| sum - z * z))
         };
         let rows = match self.model.set.layers[node].as_ref().map(|layer| &layer.weights) {
             Some(WeightSet::Ball(r)) => {
-                let square = |a: i64| Sum::new(-i128::from(a).pow(2), 2 * row.exponent);
-                Sum::product(-length(row.a.iter().fold(Sum::ZERO, |sum, &a| sum.plus(square(a)))), *r)
+                let square = |a: i64| Number::new(i128::from(a).pow(2), 2 * row.exponent);
+                -length(row.a.iter().fold(Number::ZERO, |sum, &a| sum - square(a))) * *r
             }
             Some(WeightSet::RowBalls(r)) => {
                 let pay =
-                    |sum: Sum, (a, &r): (&i64, &Number)| sum.plus(Sum::multiple(-a.abs(), row.exponent, r));
-                row.a.iter().zip(&r.0).fold(Sum::ZERO, pay)
+                    |sum: Number, (a, &r): (&i64, &Number)| sum - Number::new(a.abs(), row.exponent) * r;
+                row.a.iter().zip(&r.0).fold(Number::ZERO, pay)
             }
             _ => return,
         };
-        sum.add(Sum::product(rows.down(), norm()));
+        *sum += rows.down() * norm();
     }
 
     /// Adds `m z` and subtracts the most that it can be: `m z ≤ max(m l, m u)`.
-    fn with_multipliers(&self, row: &Row, node: usize, multipliers: &[Number], sum: &mut Sum) -> Row {
+    fn with_multipliers(&self, row: &Row, node: usize, multipliers: &[Number], sum: &mut Number) -> Row {
         for (&m, z) in multipliers.iter().zip(&*self.state.boxes[node]) {
-            sum.add(Sum::product(-m, z.worst(m.is_negative())));
+            *sum += -m * z.worst(m.is_negative());
         }
         self.joined(node, row, |j| multipliers[j].into(), sum)
     }
 
     /// The sum of a row and of other coefficients of a node.
-    fn joined(&self, node: usize, row: &Row, other: impl Fn(usize) -> Sum, sum: &mut Sum) -> Row {
-        let own = |j: usize| Sum::new(row.a[j], row.exponent);
-        let wide = (0..row.a.len()).map(|j| [own(j).plus(other(j)), (-own(j)).plus(-other(j))]);
+    fn joined(&self, node: usize, row: &Row, other: impl Fn(usize) -> Number, sum: &mut Number) -> Row {
+        let own = |j: usize| Number::new(row.a[j], row.exponent);
+        let wide = (0..row.a.len()).map(|j| [own(j) + other(j), -own(j) - other(j)]);
         self.settled(wide.collect(), node, sum)
     }
 
     /// Coefficients of [`COEFFICIENT_BITS`] bits, one line below the function of each element on its box. The function has the
     /// first slope where z is positive, and the opposite of the second one where it is negative; the first is not the larger one.
-    fn settled(&self, wide: Vec<[Sum; 2]>, node: usize, sum: &mut Sum) -> Row {
+    fn settled(&self, wide: Vec<[Number; 2]>, node: usize, sum: &mut Number) -> Row {
         let size = wide.iter().flatten().map(|c| c.magnitude_bits()).max().unwrap_or(0);
         let exponent = size - COEFFICIENT_BITS as i32;
-        let settle = |(j, [least, most]): (usize, [Sum; 2])| {
+        let settle = |(j, [least, most]): (usize, [Number; 2])| {
             let (floor, ceil) = (least.floor(exponent), -most.floor(exponent));
             // A node that a pass starts at may have no box, but then there is one coefficient, which fits.
             let z = || -> Interval { self.state.boxes[node][j] };
@@ -193,8 +193,8 @@ impl Pass<'_> {
                 // min(floor z, ceil z) is concave: a line that is below at both ends is below.
                 let share = share(z().high, -z().low);
                 let c = ceil + (((floor - ceil) * i128::from(share)) >> FRACTION_BITS);
-                let at = |slope: i128, z: Number| Sum::multiple((slope - c) as i64, exponent, z);
-                sum.add(at(ceil, z().low).min(at(floor, z().high)));
+                let at = |slope: i128, z: Number| Number::new((slope - c) as i64, exponent) * z;
+                *sum += at(ceil, z().low).min(at(floor, z().high));
                 c
             };
             i64::try_from(c).expect("coefficients fit")

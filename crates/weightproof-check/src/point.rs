@@ -7,7 +7,7 @@ use crate::certificate::{Moved, Property, WeightSet, Witness};
 use crate::check::{Row, root};
 use crate::layer::Model;
 use crate::network::{Affine, Network, Op, is_share};
-use crate::number::{Interval, Number, Numbers, Sum};
+use crate::number::{Interval, Number, Numbers};
 use crate::pass::{Pass, Reach};
 use crate::relax::{Bounds, State};
 use crate::set::{LayerSet, Set};
@@ -30,13 +30,13 @@ impl Point {
     }
 
     /// A number that is at most the sum of outputs with signs.
-    pub fn below(&self, outputs: &[(usize, i64)]) -> Sum {
+    pub fn below(&self, outputs: &[(usize, i64)]) -> Number {
         let pass = Pass { model: &self.model, state: &self.state, reach: Reach::PerUse };
         pass.bound(self.model.network.output(), outputs, None)
     }
 
     /// A number that is at least that sum.
-    pub fn above(&self, outputs: &[(usize, i64)]) -> Sum {
+    pub fn above(&self, outputs: &[(usize, i64)]) -> Number {
         -self.below(&outputs.iter().map(|&(j, sign)| (j, -sign)).collect::<Vec<_>>())
     }
 }
@@ -51,7 +51,7 @@ pub fn broken(
     rows: &[Row],
     input: &[Number],
     witness: &Witness,
-) -> Result<Sum, String> {
+) -> Result<Number, String> {
     let row = rows.iter().find(|row| row.number == witness.row);
     let row = row.ok_or_else(|| format!("there is no row {}", witness.row))?;
     if property == Property::Prediction {
@@ -89,7 +89,7 @@ pub fn broken(
         }
         network.nodes[layer.node].op = Op::Affine(to);
     }
-    let value = Point::new(&network, moved)?.above(&row.outputs).plus(row.constant);
+    let value = Point::new(&network, moved)?.above(&row.outputs) + row.constant;
     if value.is_positive() { Err(format!("row {} may be {value}, above 0", row.number)) } else { Ok(value) }
 }
 
@@ -112,16 +112,16 @@ fn parameters(
                 return Err("expected shares from -1 to 1 of the box of a dense layer".into());
             }
             // Rounded towards where it comes from, so that it stays in the set.
-            let moved = |from: Number, by: Sum| {
-                let around = Interval::around(Sum::from(from).plus(by), Sum::from(-from).plus(-by));
+            let moved = |from: Number, by: Number| {
+                let around = Interval::around(from + by, -from - by);
                 around.worst(!by.is_negative())
             };
             let columns = from.columns();
             let weight = |(k, &w): (usize, &Number)| {
-                let by = Sum::product(t[k / columns], set.radius(from, k).down());
+                let by = t[k / columns] * set.radius(from, k).down();
                 moved(w, if z[k % columns].low.is_negative() { -by } else { by })
             };
-            let bias = |i: usize| moved(from.bias(i), Sum::product(t[i], set.bias(i)));
+            let bias = |i: usize| moved(from.bias(i), t[i] * set.bias(i));
             (
                 from.weight.0.iter().enumerate().map(weight).collect(),
                 Some(Numbers((0..from.rows).map(bias).collect())),
@@ -133,7 +133,7 @@ fn parameters(
 
 /// `|a − b|`, rounded up.
 fn apart(a: Number, b: Number) -> Number {
-    let change = Interval::around(Sum::from(a).plus(Sum::from(-b)), Sum::from(b).plus(Sum::from(-a)));
+    let change = Interval::around(a - b, b - a);
     change.high.max(-change.low)
 }
 
@@ -147,12 +147,10 @@ fn outside(from: &Affine, to: &Affine, set: &LayerSet) -> Option<String> {
     let is_out = |(i, row): (usize, &[Number])| {
         let radius = |j: usize| set.radius(from, i * together + j);
         if !set.is_ball() {
-            return row.iter().enumerate().any(|(j, &change)| Sum::from(change) > radius(j));
+            return row.iter().enumerate().any(|(j, &change)| change > radius(j));
         }
         let r = radius(0).down();
-        row.iter()
-            .fold(Sum::product(r, r), |rest, &change| rest.plus(Sum::product(-change, change)))
-            .is_negative()
+        row.iter().fold(r * r, |rest, &change| rest - change * change).is_negative()
     };
     changes.chunks(together).enumerate().position(is_out).map(|i| format!("row {i}"))
 }

@@ -4,7 +4,7 @@
 //! has its least value. So any slope will do, and t is computed from it; that is the whole proof.
 
 use crate::network::{Activation, Op, Window};
-use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, Sum, share};
+use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, share};
 use std::sync::Arc;
 
 /// A box: one interval for each element.
@@ -15,9 +15,7 @@ impl Activation {
     pub fn around(self, x: Number) -> Interval {
         match self {
             Activation::Relu => Interval::point(x.max(Number::ZERO)),
-            Activation::LeakyRelu(slope) if x.is_negative() => {
-                Interval::around(Sum::product(slope, x), Sum::product(-slope, x))
-            }
+            Activation::LeakyRelu(slope) if x.is_negative() => Interval::around(slope * x, -slope * x),
             Activation::LeakyRelu(_) => Interval::point(x),
             Activation::Clip(low, high) => {
                 let raised = low.map_or(x, |low| x.max(low));
@@ -64,12 +62,11 @@ impl Lines {
         }
         // Twice the height of a line of this slope in the middle of the box, or of its opposite.
         let middle = |slope: i64, sign: i64| {
-            let line = |x: Number| Sum::multiple(sign * slope, -(FRACTION_BITS as i32), x);
-            let gap = |&(x, y): &(Number, Interval)| {
-                (Sum::from(if sign > 0 { y.low } else { -y.high })).plus(-line(x))
-            };
+            let line = |x: Number| Number::new(sign * slope, -(FRACTION_BITS as i32)) * x;
+            let gap =
+                |&(x, y): &(Number, Interval)| if sign > 0 { y.low - line(x) } else { -y.high - line(x) };
             let offset = points.iter().map(gap).min().expect("there are points");
-            offset.plus(offset).plus(line(x.low)).plus(line(x.high))
+            offset + offset + line(x.low) + line(x.high)
         };
         let best = |sign: i64| {
             *slopes.iter().rev().max_by_key(|slope| middle(**slope, sign)).expect("there are slopes")
@@ -78,13 +75,13 @@ impl Lines {
     }
 
     /// The slope `c` of a line below `a f`, whose offset is added to the sum. A lower slope of one's own is a fraction.
-    fn relax(&self, a: i64, own: Option<i64>, exponent: i32, sum: &mut Sum) -> i64 {
+    fn relax(&self, a: i64, own: Option<i64>, exponent: i32, sum: &mut Number) -> i64 {
         let lower = if self.points.is_empty() { self.lower } else { own.unwrap_or(self.lower) };
         let c = part(a, if a < 0 { self.upper } else { lower });
         let gap = |&(x, y): &(Number, Interval)| {
-            Sum::multiple(a, exponent, y.worst(a > 0)).plus(Sum::multiple(-c, exponent, x))
+            Number::new(a, exponent) * y.worst(a > 0) - Number::new(c, exponent) * x
         };
-        self.points.iter().map(gap).min().into_iter().for_each(|least| sum.add(least));
+        self.points.iter().map(gap).min().into_iter().for_each(|least| *sum += least);
         c
     }
 }
@@ -96,8 +93,8 @@ fn part(a: i64, fraction: i64) -> i64 {
 
 /// The slope of a line through two points of a function that rises by at most 1, about, as a fraction.
 fn slope(a: (Number, Interval), b: (Number, Interval)) -> i64 {
-    let (dx, dy) = (Sum::from(b.0).plus(-Sum::from(a.0)), Sum::from(b.1.low).plus(-Sum::from(a.1.low)));
-    share(dy.down().max(Number::ZERO), dx.plus(-dy).down().max(Number::ZERO))
+    let (dx, dy) = (b.0 - a.0, b.1.low - a.1.low);
+    share(dy, dx - dy)
 }
 
 /// The upper line of the maximum of one window: `y ≤ Σ slope_j z_j + …`, with the input `top` of the largest lower end.
@@ -115,14 +112,14 @@ impl Maximum {
     fn new(inputs: &[usize], z: &Bounds) -> Maximum {
         let range = largest(inputs, z);
         let top = *inputs.iter().find(|&&j| z[j].low == range.low).expect("one has the largest end");
-        let above = |j: usize| Sum::from(z[j].high).plus(-Sum::from(range.low));
+        let above = |j: usize| z[j].high - range.low;
         let others = inputs.iter().copied().filter(|&j| j != top && above(j).is_positive());
-        let below = |j: usize| Sum::from(range.low).plus(-Sum::from(z[j].low)).down();
-        let others: Vec<_> = others.map(|j| (j, share(above(j).down(), below(j)))).collect();
+        let below = |j: usize| range.low - z[j].low;
+        let others: Vec<_> = others.map(|j| (j, share(above(j), below(j)))).collect();
         // Twice the height of the line in the middle of the box: z_top + Σ slope_j (z_j − l_j).
-        let middle = Sum::from(range.low).plus(z[top].high.into());
-        let middle = others.iter().fold(middle, |sum, &(j, _)| sum.plus(above(j)));
-        let is_constant = Sum::from(range.high).plus(range.high.into()) < middle;
+        let middle = range.low + z[top].high;
+        let middle = others.iter().fold(middle, |sum, &(j, _)| sum + above(j));
+        let is_constant = range.high + range.high < middle;
         Maximum { top, others: (!is_constant).then_some(others), range }
     }
 
@@ -132,15 +129,15 @@ impl Maximum {
     /// a > 0:   a y ≥ a z_top
     /// a < 0:   a y ≥ a most,   or   a y ≥ a z_top + Σ_j a (z_j − least)⁺,   each of them concave: a line that is below at both ends
     /// ```
-    fn relax(&self, a: i64, exponent: i32, z: &Bounds, out: &mut [i128], sum: &mut Sum) {
+    fn relax(&self, a: i64, exponent: i32, z: &Bounds, out: &mut [i128], sum: &mut Number) {
         match &self.others {
-            None if a < 0 => return sum.add(Sum::multiple(a, exponent, self.range.high)),
+            None if a < 0 => return *sum += Number::new(a, exponent) * self.range.high,
             Some(others) if a < 0 => {
                 for &(j, slope) in others {
                     let c = part(a, slope);
-                    let at_low = Sum::multiple(-c, exponent, z[j].low);
-                    let at_high = Sum::multiple(a - c, exponent, z[j].high);
-                    sum.add(at_low.min(at_high.plus(Sum::multiple(-a, exponent, self.range.low))));
+                    let at_low = Number::new(-c, exponent) * z[j].low;
+                    let at_high = Number::new(a - c, exponent) * z[j].high;
+                    *sum += at_low.min(at_high - Number::new(a, exponent) * self.range.low);
                     out[j] += i128::from(c);
                 }
             }
@@ -172,7 +169,7 @@ pub struct Relaxation {
 
 impl Relaxation {
     /// A row below `Σ a_k y_k` of the outputs, in coefficients of the inputs; its offset is added to the sum.
-    pub fn relax(&self, a: &[i64], own: Option<&[i64]>, exponent: i32, sum: &mut Sum) -> Vec<i128> {
+    pub fn relax(&self, a: &[i64], own: Option<&[i64]>, exponent: i32, sum: &mut Number) -> Vec<i128> {
         let mut out = vec![0; self.input.len()];
         for (k, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
             match self.lines.get(k) {

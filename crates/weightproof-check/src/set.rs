@@ -3,7 +3,7 @@
 pub use crate::certificate::LayerSet;
 use crate::certificate::{Header, Kind, Threat, WeightSet};
 use crate::network::{Affine, Network, Op};
-use crate::number::{Number, Sum};
+use crate::number::Number;
 
 /// The set of a network.
 #[derive(Clone, Debug)]
@@ -30,12 +30,12 @@ impl LayerSet {
     }
 
     /// The radius of a weight, by its place, or of the ball that it is in.
-    pub fn radius(&self, affine: &Affine, place: usize) -> Sum {
+    pub fn radius(&self, affine: &Affine, place: usize) -> Number {
         match &self.weights {
-            WeightSet::Uniform(r) | WeightSet::Ball(r) => (*r).into(),
-            WeightSet::Rows(rows) | WeightSet::RowBalls(rows) => rows.0[place / affine.columns()].into(),
-            WeightSet::Relative(r) => Sum::product(*r, affine.weight.0[place].magnitude()),
-            WeightSet::Entries(entries) => entries.0[place].into(),
+            WeightSet::Uniform(r) | WeightSet::Ball(r) => *r,
+            WeightSet::Rows(rows) | WeightSet::RowBalls(rows) => rows.0[place / affine.columns()],
+            WeightSet::Relative(r) => *r * affine.weight.0[place].magnitude(),
+            WeightSet::Entries(entries) => entries.0[place],
         }
     }
 
@@ -123,15 +123,16 @@ impl Set {
                 (_, WeightSet::Ball(_) | WeightSet::RowBalls(_)) => return Err(at("expected a box")),
                 _ => {}
             }
-            let enough = |what: &dyn Fn() -> String, own: Sum, (r, x, largest): (Number, Number, Number)| {
-                let needed = match threat.kind {
-                    Kind::Relative => Sum::product(r, x.magnitude()),
-                    Kind::PerChannel => Sum::product(r, largest),
-                    Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => r.into(),
+            let enough =
+                |what: &dyn Fn() -> String, own: Number, (r, x, largest): (Number, Number, Number)| {
+                    let needed = match threat.kind {
+                        Kind::Relative => r * x.magnitude(),
+                        Kind::PerChannel => r * largest,
+                        Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => r,
+                    };
+                    let less = || at(&format!("radius of {}: expected {needed}, found {own}", what()));
+                    if own < needed { Err(less()) } else { Ok(()) }
                 };
-                let less = || at(&format!("radius of {}: expected {needed}, found {own}", what()));
-                if own < needed { Err(less()) } else { Ok(()) }
-            };
             let columns = affine.columns();
             for (i, row) in affine.weight.0.chunks(columns).enumerate() {
                 let largest = row.iter().map(|w| w.magnitude()).max().unwrap_or(Number::ZERO);
@@ -140,7 +141,7 @@ impl Set {
                     enough(&|| format!("weight ({i}, {j})"), own, (radius, w, largest))?;
                 }
                 if affine.bias.is_some() {
-                    let (own, r) = (layer.bias(i).into(), threat.bias_radius.unwrap_or(radius));
+                    let (own, r) = (layer.bias(i), threat.bias_radius.unwrap_or(radius));
                     enough(&|| format!("bias {i}"), own, (r, affine.bias(i), largest))?;
                 }
             }

@@ -3,7 +3,7 @@
 
 use num_bigint::{BigInt, Sign};
 use std::cmp::Ordering;
-use weightproof_check::number::{Number, Sum};
+use weightproof_check::number::Number;
 
 /// `mantissa · 2^exponent`.
 #[derive(Clone)]
@@ -51,12 +51,6 @@ impl Rational {
 
 impl From<Number> for Rational {
     fn from(x: Number) -> Self {
-        Rational::new(x.mantissa, x.exponent)
-    }
-}
-
-impl From<Sum> for Rational {
-    fn from(x: Sum) -> Self {
         Rational::new(x.value, x.exponent)
     }
 }
