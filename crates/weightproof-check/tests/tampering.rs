@@ -478,6 +478,35 @@ fn damaged_files_are_rejected() {
     assert_eq!(found, 3);
 }
 
+/// A row that is listed without slopes and multipliers is proved where it is listed, also in front of a split, and then in no part;
+/// listed slopes are used, 0 for elements that are not listed.
+#[test]
+fn listed_rows() {
+    let base = tree();
+    let complain = |case: &Case| complaint(&compressed(&case.lines()), &case.model);
+    let mut proved = Vec::new();
+    for row in (0..4).filter(|row| base.records[0].class != Some(*row)) {
+        let mut case = base.clone();
+        case.domains().iter_mut().for_each(|domain| domain.rows.clear());
+        case.domains()[0].rows = vec![RowClaim { row, ..RowClaim::default() }];
+        match complain(&case) {
+            None => proved.push(row),
+            Some(why) => assert!(why.contains("expected a bound above 0"), "{why}"),
+        }
+    }
+    assert!((1..3).contains(&proved.len()), "the split is for some rows only: {proved:?}");
+    let mut twice = base.clone();
+    twice.domains()[0].rows = vec![RowClaim { row: proved[0], ..RowClaim::default() }];
+    let leaf = twice.domains().iter().rposition(|domain| domain.split.is_none()).unwrap();
+    twice.domains()[leaf].rows = twice.domains()[0].rows.clone();
+    assert!(complain(&twice).unwrap().contains("there is no such row to prove"));
+    let mut steep = base.clone();
+    row(&mut steep).slopes = vec![NodeNumbers { node: 2, elements: Some(vec![]), values: double(&[]) }];
+    let mut flat = base;
+    row(&mut flat).slopes = vec![NodeNumbers { node: 2, elements: None, values: double(&[0.0; 12]) }];
+    assert_eq!(complain(&steep), complain(&flat));
+}
+
 /// Writes the header and the model that `fuzz/fuzz_targets/certificate.rs` puts in front of its bytes; run it when the format changes:
 /// `cargo test -p weightproof-check --test tampering -- --ignored`.
 #[test]
