@@ -101,11 +101,10 @@ impl Window {
         if [0, 1].into_iter().any(|axis| self.reach(axis) > self.padded(axis)) {
             return Some("a kernel larger than the image");
         }
-        let (elements, reads) =
-            (self.input.iter().product(), self.positions() * self.columns() * self.groups);
-        let is_large =
-            !is_small(&elements) || !is_small(&(self.channels * self.positions())) || reads > 1 << 26;
-        is_large.then_some("an image with too many elements")
+        let fit = is_small(&self.input.iter().product()) && is_small(&(self.channels * self.positions()));
+        // Of small images only, where it does not overflow.
+        let reads = || self.positions() * self.columns() * self.groups;
+        (!fit || reads() > 1 << 26).then_some("an image with too many elements")
     }
 
     fn reach(&self, axis: usize) -> usize {
