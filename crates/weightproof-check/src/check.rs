@@ -209,12 +209,13 @@ impl Proof<'_> {
         let input = node.inputs.first().map_or(&[][..], |&input| &state.boxes[input]);
         let own: Bounds = match &node.op {
             Op::Input(_) => {
-                let clip = |z: Interval| {
-                    let [low, high] = set.input_range.expect("only where there is one");
-                    Interval { low: z.low.max(low).min(high), high: z.high.max(low).min(high) }
+                let clip = |z: Number| set.input_range.map_or(z, |[low, high]| z.max(low).min(high));
+                // The unperturbed input is in the set, wherever it is.
+                let around = |&x: &Number| {
+                    let moved = Interval::point(x).widened(set.input_radius);
+                    Interval { low: clip(moved.low).min(x), high: clip(moved.high).max(x) }
                 };
-                let moved = self.input.iter().map(|&x| Interval::point(x).widened(set.input_radius));
-                if set.input_range.is_some() { moved.map(clip).collect() } else { moved.collect() }
+                self.input.iter().map(around).collect()
             }
             Op::Activation(f) => input.iter().map(|&z| f.image(z).widened(set.activation_radius)).collect(),
             Op::MaxPool(window) => (0..node.width).map(|k| largest(&pooled(window, k), input)).collect(),
@@ -341,22 +342,27 @@ impl Proof<'_> {
         let all = |own: &NodeNumbers| {
             let width = nodes.get(own.node).map(|node| node.width).ok_or("missing")?;
             let elements = elements(own.elements.as_ref(), width)?;
-            let mut all = vec![Number::ZERO; width];
-            elements.iter().zip(own.values.exactly(elements.len())?).for_each(|(&j, value)| all[j] = *value);
+            let mut all = vec![None; width];
+            elements
+                .iter()
+                .zip(own.values.exactly(elements.len())?)
+                .for_each(|(&j, value)| all[j] = Some(*value));
             Ok::<_, String>(all)
         };
         let at = |own: &NodeNumbers, what: String| format!("node {}: {what}", own.node);
         for own in &claim.slopes {
             let slopes = all(own).map_err(|what| at(own, what))?;
-            if nodes[own.node].op != Op::Activation(Activation::Relu) || !slopes.iter().all(|s| is_share(*s))
+            if nodes[own.node].op != Op::Activation(Activation::Relu)
+                || !slopes.iter().flatten().all(|s| is_share(*s))
             {
                 return Err(at(own, "expected slopes from 0 to 1 of a ReLU".into()));
             }
-            chosen.slopes[own.node] =
-                Some(slopes.iter().map(|slope| slope.floor(-(FRACTION_BITS as i32)) as i64).collect());
+            let fraction = |slope: Number| slope.floor(-(FRACTION_BITS as i32)) as i64;
+            chosen.slopes[own.node] = Some(slopes.into_iter().map(|slope| slope.map(fraction)).collect());
         }
         for own in &claim.multipliers {
-            chosen.multipliers[own.node] = Some(all(own).map_err(|what| at(own, what))?);
+            let multipliers = all(own).map_err(|what| at(own, what))?.into_iter();
+            chosen.multipliers[own.node] = Some(multipliers.map(|m| m.unwrap_or(Number::ZERO)).collect());
         }
         Ok(chosen)
     }

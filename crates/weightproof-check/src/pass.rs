@@ -35,8 +35,8 @@ pub enum Reach {
 /// What a certificate chooses for one row, by node.
 #[derive(Clone, Debug, Default)]
 pub struct Chosen {
-    /// Lower slopes of ReLU nodes, fractions; without them the plain rule holds.
-    pub slopes: Vec<Option<Vec<i64>>>,
+    /// Lower slopes of elements of ReLU nodes, fractions; without them the plain rule holds.
+    pub slopes: Vec<Option<Vec<Option<i64>>>>,
     /// Multipliers of boxes.
     pub multipliers: Vec<Option<Vec<Number>>>,
 }
@@ -117,7 +117,7 @@ impl Pass<'_> {
     }
 
     /// From the outputs of a node to its inputs.
-    fn through(&self, row: Row, node: usize, slopes: Option<&[i64]>, sum: &mut Number) -> Row {
+    fn through(&self, row: Row, node: usize, slopes: Option<&[Option<i64>]>, sum: &mut Number) -> Row {
         let Some(&input) = self.model.network.nodes[node].inputs.first() else { return row };
         let bounds = &self.state.boxes[input];
         if let Some(map) = &self.model.maps[node] {

@@ -74,10 +74,10 @@ impl Lines {
         Lines { lower: best(1), upper: best(-1), points }
     }
 
-    /// The slope `c` of a line below `a f`, whose offset is added to the sum. A lower slope of one's own is a fraction.
+    /// The slope `c` of a line below `a f`, whose offset is added to the sum. A lower slope of one's own is a fraction of ReLU:
+    /// where it is the line z, `own z` is below for z ≥ 0, and where it is 0, for z ≤ 0.
     fn relax(&self, a: i64, own: Option<i64>, exponent: i32, sum: &mut Number) -> i64 {
-        let lower = if self.points.is_empty() { self.lower } else { own.unwrap_or(self.lower) };
-        let c = part(a, if a < 0 { self.upper } else { lower });
+        let c = part(a, if a < 0 { self.upper } else { own.unwrap_or(self.lower) });
         let gap = |&(x, y): &(Number, Interval)| {
             Number::new(a, exponent) * y.worst(a > 0) - Number::new(c, exponent) * x
         };
@@ -169,11 +169,19 @@ pub struct Relaxation {
 
 impl Relaxation {
     /// A row below `Σ a_k y_k` of the outputs, in coefficients of the inputs; its offset is added to the sum.
-    pub fn relax(&self, a: &[i64], own: Option<&[i64]>, exponent: i32, sum: &mut Number) -> Vec<i128> {
+    pub fn relax(
+        &self,
+        a: &[i64],
+        own: Option<&[Option<i64>]>,
+        exponent: i32,
+        sum: &mut Number,
+    ) -> Vec<i128> {
         let mut out = vec![0; self.input.len()];
         for (k, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
             match self.lines.get(k) {
-                Some(lines) => out[k] = lines.relax(a, own.map(|slopes| slopes[k]), exponent, sum).into(),
+                Some(lines) => {
+                    out[k] = lines.relax(a, own.and_then(|slopes| slopes[k]), exponent, sum).into()
+                }
                 None => self.maxima[k].relax(a, exponent, &self.input, &mut out, sum),
             }
         }

@@ -346,8 +346,9 @@ fn no_member_is_below_a_bound_with_any_choice() {
                         Chosen { slopes: vec![None; output + 1], multipliers: vec![None; output + 1] };
                     for (index, node) in net.nodes.iter().enumerate().take(output).filter(|_| choice > 0) {
                         if matches!(node.op, Op::Relu) {
-                            let slopes = (0..node.width)
-                                .map(|_| number(stream.next().abs()).floor(-(FRACTION_BITS as i32)) as i64);
+                            let slopes = (0..node.width).map(|_| {
+                                Some(number(stream.next().abs()).floor(-(FRACTION_BITS as i32)) as i64)
+                            });
                             chosen.slopes[index] = Some(slopes.collect());
                         }
                         let multipliers = (0..node.width).map(|_| number(stream.next() * f64::from(choice)));
