@@ -73,7 +73,7 @@ fn rows(
         // |f̂ − f| < tolerance: tolerance + f − f̂ > 0 and tolerance − f + f̂ > 0.
         let clean = Point::new(&model.network, input)?;
         let side = |number: usize| {
-            let (j, sign) = (number / 2, if number % 2 == 0 { -1 } else { 1 });
+            let (j, sign) = (number / 2, if number.is_multiple_of(2) { -1 } else { 1 });
             Row { number, outputs: vec![(j, sign)], constant: clean.below(&[(j, -sign)]) + tolerance }
         };
         return Ok((0..2 * count).map(side).collect());

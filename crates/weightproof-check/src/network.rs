@@ -95,7 +95,7 @@ impl Window {
         if sizes.contains(&0) || !sizes.iter().chain(self.padding.iter().flatten()).all(is_small) {
             return Some("a size of zero, or one that is too large");
         }
-        if self.input[0] % self.groups != 0 || self.channels % self.groups != 0 {
+        if !self.input[0].is_multiple_of(self.groups) || !self.channels.is_multiple_of(self.groups) {
             return Some("groups that do not divide the channels");
         }
         if [0, 1].into_iter().any(|axis| self.reach(axis) > self.padded(axis)) {
@@ -203,7 +203,11 @@ impl Network {
         let is_right_count = match op {
             Op::Input(_) => is_first && inputs.is_empty(),
             Op::Sum => !inputs.is_empty() && inputs.iter().all(|&width| width == first),
-            _ => inputs.len() == 1,
+            Op::Affine(_)
+            | Op::Scale { .. }
+            | Op::Activation(_)
+            | Op::MaxPool(_)
+            | Op::AveragePool { .. } => inputs.len() == 1,
         };
         if !is_right_count {
             return Err("inputs that do not fit together");

@@ -166,7 +166,7 @@ impl Pass<'_> {
         for (&m, z) in multipliers.iter().zip(&*self.state.boxes[node]) {
             *sum += -m * z.worst(m.is_negative());
         }
-        self.joined(node, row, |j| multipliers[j].into(), sum)
+        self.joined(node, row, |j| multipliers[j], sum)
     }
 
     /// The sum of a row and of other coefficients of a node.
