@@ -1,4 +1,5 @@
-//! The file format: gzip members, each one line of JSON. docs/reference/certificate.md describes every field.
+//! The file format: gzip members, each one line of JSON. docs/reference/certificate.md describes every field that is not described here.
+#![allow(missing_docs)]
 
 use crate::network::Node;
 use crate::number::{Number, Numbers};
@@ -16,80 +17,51 @@ pub const LONGEST_LINE: u64 = 1 << 28;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Header {
-    /// [`SCHEMA`].
     pub schema: u64,
-    /// Name and version of the program that wrote the file.
     pub writer: String,
-    /// SHA-256 of the file of the model, 64 hexadecimal digits.
     pub model_sha256: String,
-    /// SHA-256 of the data, if known.
     pub data_sha256: Option<String>,
-    /// SHA-256 of the settings, if known; not checked.
     pub settings_sha256: Option<String>,
-    /// The bound method, for readers; the proof does not depend on its name.
     pub method: String,
-    /// What is claimed of each sample.
     pub property: Property,
-    /// The set as it is documented.
     pub threat: Threat,
-    /// The radii of every layer that moves.
     pub set: Vec<LayerSet>,
-    /// The network, node by node.
     pub network: Vec<Node>,
 }
 
-/// What is claimed of each sample.
+/// What is claimed of each sample: that its class has the largest output, that it has and that the unperturbed network says so, or
+/// that no output differs from the unperturbed network's by the tolerance or more.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
 pub enum Property {
-    /// The class of the record has the largest output.
     Label,
-    /// So has the class of the record, which is what the unperturbed network says.
     Prediction,
-    /// No output differs from the unperturbed network's by `tolerance` or more.
-    Deviation {
-        /// In the unit of the outputs.
-        tolerance: Number,
-    },
+    Deviation { tolerance: Number },
 }
 
 /// The documented threat model.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Threat {
-    /// What the radii of the layers must be at least.
     pub kind: Kind,
-    /// What users wrote, for readers: `int8`, say, where the kind is `explicit`.
     pub name: Option<String>,
-    /// In the unit of the kind.
     pub radius: Option<Number>,
-    /// Biases move like weights when there is none.
     pub bias_radius: Option<Number>,
-    /// Names of the layers that move; all when there is none.
     pub layers: Option<Vec<String>>,
-    /// Each element of the input moves by at most this.
     pub input_radius: Number,
-    /// The moved input is clipped to the range of two numbers.
     pub input_range: Option<Numbers>,
-    /// Error added to each activation.
     pub activation_radius: Number,
 }
 
-/// A family of sets of weights.
+/// What the radii of the layers must be at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// `|Δ_ij| ≤ r`.
     Absolute,
-    /// `|Δ_ij| ≤ r |W_ij|`.
     Relative,
-    /// `|Δ_ij| ≤ r max_j |W_ij|`.
     PerChannel,
-    /// `‖Δ‖_F ≤ r`.
     Frobenius,
-    /// `‖Δ_i‖₂ ≤ r`.
     RowBall,
-    /// Whatever the radii of the layers say.
     Explicit,
 }
 
@@ -97,13 +69,9 @@ pub enum Kind {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LayerSet {
-    /// Number of the node.
     pub node: usize,
-    /// Where its weights move.
     pub weights: WeightSet,
-    /// Radii of its biases, one for each row; none moves when there is none.
     pub bias: Option<Numbers>,
-    /// Whether each use of a weight of a convolution moves on its own.
     #[serde(default)]
     pub per_use: bool,
 }
@@ -112,17 +80,11 @@ pub struct LayerSet {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WeightSet {
-    /// `|Δ_ij| ≤ r`.
     Uniform(Number),
-    /// `|Δ_ij| ≤ r_i`.
     Rows(Numbers),
-    /// `|Δ_ij| ≤ r |W_ij|`.
     Relative(Number),
-    /// `|Δ_ij| ≤ E_ij`.
     Entries(Numbers),
-    /// `‖Δ‖_F ≤ r`.
     Ball(Number),
-    /// `‖Δ_i‖₂ ≤ r_i`.
     RowBalls(Numbers),
 }
 
@@ -138,23 +100,18 @@ enum Line {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Its number in the data; numbers rise from record to record.
     pub sample: usize,
-    /// The class of the property; none for `deviation`.
     pub class: Option<usize>,
-    /// The unperturbed input.
     pub input: Numbers,
-    /// The verdict and what shows it.
     pub verdict: Verdict,
 }
 
-/// The verdict of a sample.
+/// The verdict of a sample, and what shows it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The property holds for the whole set: domains, the first of which is the whole set.
+    /// Domains, the first of which is the whole set.
     Verified(Vec<Domain>),
-    /// It does not hold: parameters that break it.
     Falsified(Witness),
     /// Nothing is claimed, for the given reason.
     Unknown(String),
@@ -164,54 +121,40 @@ pub enum Verdict {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Domain {
-    /// Boxes of nodes, in the order of their numbers.
     pub boxes: Vec<BoxClaim>,
-    /// Rows with slopes or multipliers of their own, or that are proved here and not in the parts. In a domain without split
-    /// all other rows are proved without.
     pub rows: Vec<RowClaim>,
-    /// How the domain is divided.
     pub split: Option<Split>,
-    /// Node and element whose bounds cross, so that the domain is empty.
+    /// An element whose bounds cross, so that the domain is empty.
     pub empty: Option<Element>,
 }
 
-/// The claim that elements of a node lie in a box.
+/// The claim that elements of a node (all of them, when they are not listed) lie in a box.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BoxClaim {
-    /// Number of the node.
     pub node: usize,
-    /// The elements; all of them when there is none.
     pub elements: Option<Vec<usize>>,
-    /// One number for each element.
     pub lower: Numbers,
-    /// One number for each element.
     pub upper: Numbers,
 }
 
-/// What one row of the specification is proved with.
+/// A row that is proved in this domain, and what it is proved with.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowClaim {
-    /// The rival class; for `deviation`, 2j says that output j does not rise by the tolerance, 2j + 1 that it does not fall.
     pub row: usize,
-    /// Lower slopes of ReLU nodes in [0, 1], one for each element.
     #[serde(default)]
     pub slopes: Vec<NodeNumbers>,
-    /// Multipliers of boxes.
     #[serde(default)]
     pub multipliers: Vec<NodeNumbers>,
 }
 
-/// Numbers of some elements of a node.
+/// Numbers of some elements of a node, or of all.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeNumbers {
-    /// Number of the node.
     pub node: usize,
-    /// The elements; all of them when there is none.
     pub elements: Option<Vec<usize>>,
-    /// One number for each.
     pub values: Numbers,
 }
 
@@ -219,37 +162,27 @@ pub struct NodeNumbers {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Element {
-    /// Number of the node.
     pub node: usize,
-    /// Number of the element.
     pub element: usize,
 }
 
-/// A division into two parts at one value of an element.
+/// A division into the domains in which an element is at most, and at least, a value.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
-    /// Number of the node.
     pub node: usize,
-    /// Number of the element.
     pub element: usize,
-    /// Where it is divided.
     pub value: Number,
-    /// Number of the domain where the element is at most the value; larger than the number of this one.
     pub below: usize,
-    /// Number of the domain where the element is at least the value; larger than the number of this one.
     pub above: usize,
 }
 
-/// Parameters that break the property.
+/// Parameters, and an input, that break a row.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Witness {
-    /// The row that is broken, as in [`RowClaim`].
     pub row: usize,
-    /// The moved input; the record's when there is none.
     pub input: Option<Numbers>,
-    /// Layers that are moved.
     pub layers: Vec<MovedLayer>,
 }
 
@@ -257,25 +190,19 @@ pub struct Witness {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MovedLayer {
-    /// Number of the node.
     pub node: usize,
-    /// How it is moved.
     pub to: Moved,
 }
 
-/// How a layer is moved.
+/// Where a layer is moved.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Moved {
-    /// All its weights and biases.
     Parameters {
-        /// Row by row.
         weight: Numbers,
-        /// One for each row.
         bias: Option<Numbers>,
     },
-    /// Of a dense layer in a box: one number t in [−1, 1] for each row, for `Δ_ij = t_i E_ij sign(z_j)`, and its bias moves by
-    /// `t_i e_i`.
+    /// By these shares of the radii of each row, in the direction of the signs of what it reads.
     Rows(Numbers),
 }
 
@@ -314,15 +241,14 @@ impl<R: BufRead> Lines<R> {
     /// # Errors
     /// When it is missing, damaged, or of another schema.
     pub fn header(&mut self) -> Result<Header, String> {
-        #[derive(Deserialize)]
-        struct Schema {
-            schema: u64,
-        }
         let line = self.bytes()?.ok_or("line 1: the file is empty")?;
         self.digest.update(&line);
-        match self.parsed::<Schema>(&line)?.schema {
-            SCHEMA => self.parsed(&line),
-            other => Err(format!("schema: expected {SCHEMA}, found {other}")),
+        // Of another schema it may have other fields.
+        let schema = self.parsed::<serde_json::Value>(&line)?["schema"].clone();
+        if schema == SCHEMA {
+            self.parsed(&line)
+        } else {
+            Err(format!("schema: expected {SCHEMA}, found {schema}"))
         }
     }
 

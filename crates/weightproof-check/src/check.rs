@@ -3,11 +3,10 @@
 use crate::certificate::{BoxClaim, Domain, Element, NodeNumbers, Property, Record, RowClaim, Verdict};
 use crate::layer::Model;
 use crate::network::{Activation, Op, is_share};
-use crate::number::{Dyadic, Number};
+use crate::number::{FRACTION_BITS, Interval, Number};
 use crate::pass::{Chosen, Pass, Reach};
 use crate::point::{Point, broken};
-use crate::relax::pooled;
-use crate::state::{Bounds, State};
+use crate::relax::{Bounds, State, largest, pooled};
 use std::sync::Arc;
 
 /// One row of the specification: `constant + Σ ±f_j > 0`.
@@ -18,16 +17,16 @@ pub struct Row {
     /// Output and sign.
     pub outputs: Vec<(usize, i64)>,
     /// Zero for margins.
-    pub constant: Dyadic,
+    pub constant: Number,
 }
 
 /// What was found about a record that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// The property holds for the whole set; the least lower bound of a row, and the number of domains.
-    Verified(Dyadic, usize),
+    Verified(Number, usize),
     /// The witness breaks the property: the row is at most this, which is at most zero.
-    Falsified(Dyadic),
+    Falsified(Number),
     /// The record claims nothing.
     Unknown,
 }
@@ -42,10 +41,6 @@ pub type Tell<'a> = &'a mut dyn FnMut(String);
 pub fn check(model: &Model, property: Property, record: &Record, tell: Tell<'_>) -> Result<Accepted, String> {
     let network = &model.network;
     let input = record.input.exactly(network.nodes[0].width).map_err(|error| format!("input: {error}"))?;
-    let outputs = network.nodes[network.output()].width;
-    if let Some(class) = record.class.filter(|class| *class >= outputs) {
-        return Err(format!("class {class}: there are {outputs} outputs"));
-    }
     let rows = rows(model, property, record.class, input)?;
     match &record.verdict {
         Verdict::Unknown(reason) => {
@@ -53,14 +48,15 @@ pub fn check(model: &Model, property: Property, record: &Record, tell: Tell<'_>)
             Ok(Accepted::Unknown)
         }
         Verdict::Falsified(witness) => {
-            let margin = broken(model, property, (record.class, &rows), input, witness)?;
+            let margin = broken(model, property, &rows, input, witness);
+            let margin = margin.map_err(|what| format!("witness: {what}"))?;
             tell(format!("witness: row {} is at most {margin} at the moved parameters", witness.row));
             Ok(Accepted::Falsified(margin))
         }
         Verdict::Verified(domains) => {
             let mut proof = Proof { model, input, domains, least: None, tell };
             proof.check(&rows)?;
-            Ok(Accepted::Verified(proof.least.unwrap_or_else(Dyadic::zero), domains.len()))
+            Ok(Accepted::Verified(proof.least.unwrap_or(Number::ZERO), domains.len()))
         }
     }
 }
@@ -73,21 +69,22 @@ fn rows(
     input: &[Number],
 ) -> Result<Vec<Row>, String> {
     let count = model.network.nodes[model.network.output()].width;
-    let row = |number, outputs, constant| Row { number, outputs, constant };
-    let Property::Deviation { tolerance } = property else {
-        let class = class.ok_or("class: expected one, found none")?;
-        let margin = |j: usize| row(j, vec![(class, 1), (j, -1)], Dyadic::zero());
-        let rows: Vec<Row> = (0..count).filter(|j| *j != class).map(margin).collect();
-        return if rows.is_empty() { Err("one output has no rival".into()) } else { Ok(rows) };
-    };
-    // |f̂ − f| < tolerance: tolerance + f − f̂ > 0 and tolerance − f + f̂ > 0.
-    let (clean, tolerance) = (Point::clean(model, input)?, Dyadic::from(tolerance));
-    let sides = |j: usize| {
-        let (below, above) = (clean.below(&[(j, 1)]), clean.above(&[(j, 1)]));
-        let falls = row(2 * j + 1, vec![(j, 1)], tolerance.minus(&above));
-        [row(2 * j, vec![(j, -1)], tolerance.plus(&below)), falls]
-    };
-    Ok((0..count).flat_map(sides).collect())
+    if let Property::Deviation { tolerance } = property {
+        // |f̂ − f| < tolerance: tolerance + f − f̂ > 0 and tolerance − f + f̂ > 0.
+        let clean = Point::new(&model.network, input)?;
+        let side = |number: usize| {
+            let (j, sign) = (number / 2, if number.is_multiple_of(2) { -1 } else { 1 });
+            Row { number, outputs: vec![(j, sign)], constant: clean.below(&[(j, -sign)]) + tolerance }
+        };
+        return Ok((0..2 * count).map(side).collect());
+    }
+    let class = class.ok_or("class: expected one, found none")?;
+    if class >= count || count == 1 {
+        return Err(format!("class {class}: there are {count} outputs"));
+    }
+    let margin =
+        |number: usize| Row { number, outputs: vec![(class, 1), (number, -1)], constant: Number::ZERO };
+    Ok((0..count).filter(|j| *j != class).map(margin).collect())
 }
 
 /// The boxes of all nodes by interval steps alone.
@@ -103,7 +100,7 @@ struct Proof<'a> {
     model: &'a Model,
     input: &'a [Number],
     domains: &'a [Domain],
-    least: Option<Dyadic>,
+    least: Option<Number>,
     tell: Tell<'a>,
 }
 
@@ -129,15 +126,25 @@ impl Proof<'_> {
             }
             tasks.extend(self.domain(task, rows).map_err(at)?);
         }
-        // Each domain is a part of one other.
-        if visited == count { Ok(()) } else { Err(format!("{visited} domains of {count} are in the tree")) }
+        if visited == count {
+            Ok(())
+        } else {
+            Err(format!("{} domains are not part of any", count - visited))
+        }
     }
 
-    /// Checks a domain and returns its parts.
+    /// Checks a domain, and returns its parts.
     fn domain(&mut self, task: Task, rows: &[Row]) -> Result<Vec<Task>, String> {
         let domain = &self.domains[task.domain];
+        if self.domains.len() > 1 {
+            (self.tell)(format!("domain {}: {} rows to prove", task.domain, task.rows.len()));
+        }
         let Some(state) = self.boxes(domain, task.before.as_ref())? else {
-            return Ok(vec![]);
+            return if domain.split.is_none() {
+                Ok(vec![])
+            } else {
+                Err("an empty domain is not split".into())
+            };
         };
         let mut open = task.rows;
         for claim in &domain.rows {
@@ -151,28 +158,26 @@ impl Proof<'_> {
             return open.iter().try_for_each(|&row| self.row(&state, &rows[row], None)).map(|()| vec![]);
         };
         let (node, element, value) = (split.node, split.element, split.value);
-        if self.model.network.nodes.get(node).is_none_or(|node| element >= node.width) {
-            return Err(format!("split: node {node} has no element {element}"));
-        }
+        let cut = state.boxes.get(node).and_then(|z| z.get(element)).copied();
+        let cut = cut.ok_or_else(|| format!("split: node {node} has no element {element}"))?;
         (self.tell)(format!("split: node {node} element {element} at {value}"));
-        let part = |number: usize, cut: fn(&mut Bounds, usize, Number)| {
-            if number <= task.domain {
-                return Err(format!("split: domain {number} is not behind domain {}", task.domain));
+        let part = |domain: usize, part: Interval| {
+            if domain <= task.domain {
+                return Err(format!("split: domain {domain} is not behind domain {}", task.domain));
             }
             let mut before = state.clone();
-            cut(Arc::make_mut(&mut before.boxes[node]), element, value);
-            Ok(Task { domain: number, before: Some(before), rows: open.clone() })
+            Arc::make_mut(&mut before.boxes[node])[element] = part;
+            Ok(Task { domain, before: Some(before), rows: open.clone() })
         };
-        let below = part(split.below, |b, j, v| b.upper[j] = b.upper[j].min(v))?;
-        Ok(vec![part(split.above, |b, j, v| b.lower[j] = b.lower[j].max(v))?, below])
+        let below = part(split.below, Interval { high: cut.high.min(value), ..cut })?;
+        Ok(vec![part(split.above, Interval { low: cut.low.max(value), ..cut })?, below])
     }
 
     /// The boxes of all nodes; `None` when the domain is empty.
     fn boxes(&mut self, domain: &Domain, before: Option<&State>) -> Result<Option<State>, String> {
-        let model = self.model;
         let mut state = State::default();
         let mut claims = domain.boxes.iter().peekable();
-        for (index, node) in model.network.nodes.iter().enumerate() {
+        for (index, node) in self.model.network.nodes.iter().enumerate() {
             let at = |what: String| format!("node {index} ({}): {what}", node.name);
             let known = before.map(|before| &before.boxes[index]);
             let claim = claims.next_if(|claim| claim.node == index);
@@ -183,13 +188,13 @@ impl Proof<'_> {
             if let Some(claim) = claim {
                 self.claimed(&state, claim, &mut bounds).map_err(at)?;
             }
-            if let Some(j) = (0..node.width).find(|&j| bounds.lower[j] > bounds.upper[j]) {
+            if let Some((j, z)) = bounds.iter().enumerate().find(|(_, z)| z.low > z.high) {
                 // A part whose bounds cross holds no point of the set; the whole set cannot.
-                let crossing = at(format!("element {j}: {} above {}", bounds.lower[j], bounds.upper[j]));
+                let crossing = at(format!("element {j}: {} above {}", z.low, z.high));
                 return if before.is_some() { Ok(None) } else { Err(crossing) };
             }
             let same = known.filter(|known| ***known == bounds).cloned();
-            state.push(model, same.unwrap_or_else(|| Arc::new(bounds)), before);
+            state.push(&node.op, &node.inputs, same.unwrap_or_else(|| Arc::new(bounds)), before);
         }
         match claims.next() {
             None => Ok(Some(state)),
@@ -200,57 +205,35 @@ impl Proof<'_> {
     /// The box that follows from those before without a claim: of nonlinear nodes from the box of their input, of others by the
     /// interval step, where nothing is known. It lies in what is known. Without elements when all are to be claimed.
     fn derived(&self, state: &State, index: usize, known: Option<&Arc<Bounds>>, is_claimed: bool) -> Bounds {
-        let (model, node) = (self.model, &self.model.network.nodes[index]);
-        let input = node.inputs.first().map(|&i| &*state.boxes[i]);
-        // Both ends of all elements, by a function of an end of the input and of whether it is the upper one.
-        let each = |f: &dyn Fn(Number, bool) -> Number| {
-            let (l, u) = input.map_or((self.input, self.input), |input| (&input.lower, &input.upper));
-            let all = |side: &[Number], up: bool| side.iter().map(|z| f(*z, up)).collect();
-            Bounds { lower: all(l, false), upper: all(u, true) }
-        };
-        let moved = |x: Number, by: Number, up: bool| match (by == Number::ZERO, up) {
-            (true, _) => x,
-            (false, true) => Dyadic::from(x).plus(&by.into()).up(),
-            (false, false) => Dyadic::from(x).minus(&by.into()).down(),
-        };
-        let mut bounds = match &node.op {
+        let (set, node) = (&self.model.set, &self.model.network.nodes[index]);
+        let input = node.inputs.first().map_or(&[][..], |&input| &state.boxes[input]);
+        let own: Bounds = match &node.op {
             Op::Input(_) => {
-                let clip = |x: Number| model.set.input_range.map_or(x, |(low, high)| x.max(low).min(high));
+                let clip = |z: Number| set.input_range.map_or(z, |[low, high]| z.max(low).min(high));
                 // The unperturbed input is in the set, wherever it is.
-                each(&|x, up| {
-                    let end = clip(moved(x, model.set.input_radius, up));
-                    if up { end.max(x) } else { end.min(x) }
-                })
-            }
-            Op::Activation(f) => each(&|z, up| {
-                let (below, above) = f.around(z);
-                moved(if up { above } else { below }, model.set.activation_radius, up)
-            }),
-            Op::MaxPool(window) => {
-                let input = input.expect("pooling reads a node");
-                let most = |k, side: &[Number]| {
-                    pooled(window, k).map(|j| side[j]).max().expect("no window is empty")
+                let around = |&x: &Number| {
+                    let moved = Interval::point(x).widened(set.input_radius);
+                    Interval { low: clip(moved.low).min(x), high: clip(moved.high).max(x) }
                 };
-                let all = |side: &[Number]| (0..node.width).map(|k| most(k, side)).collect();
-                Bounds { lower: all(&input.lower), upper: all(&input.upper) }
+                self.input.iter().map(around).collect()
             }
-            Op::Sum if node.inputs.len() == 1 => each(&|z, _| z),
+            Op::Activation(f) => input.iter().map(|&z| f.image(z).widened(set.activation_radius)).collect(),
+            Op::MaxPool(window) => (0..node.width).map(|k| largest(&pooled(window, k), input)).collect(),
+            Op::Sum if node.inputs.len() == 1 => input.to_vec(),
             Op::Affine(_) | Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => match known {
                 Some(known) => return (**known).clone(),
-                None if is_claimed => return Bounds { lower: vec![], upper: vec![] },
+                None if is_claimed => return vec![],
                 None => {
-                    let pass = Pass { model, state, reach: Reach::Near };
-                    let end =
-                        |sign| (0..node.width).map(move |j| pass.bound(index, &[(j, sign)], None).down());
-                    Bounds { lower: end(1).collect(), upper: end(-1).map(Number::negated).collect() }
+                    let pass = Pass { model: self.model, state, reach: Reach::Near };
+                    let end = |j: usize, sign: i64| pass.bound(index, &[(j, sign)], None);
+                    (0..node.width).map(|j| Interval::around(end(j, 1), end(j, -1))).collect()
                 }
             },
         };
-        if let Some(known) = known {
-            bounds.lower.iter_mut().zip(&known.lower).for_each(|(own, &l)| *own = l.max(*own));
-            bounds.upper.iter_mut().zip(&known.upper).for_each(|(own, &u)| *own = u.min(*own));
+        match known {
+            Some(known) => own.into_iter().zip(&**known).map(|(own, &known)| own.meet(known)).collect(),
+            None => own,
         }
-        bounds
     }
 
     /// Checks a claimed box, element by element, and takes it into `bounds`.
@@ -258,99 +241,96 @@ impl Proof<'_> {
         let node = &self.model.network.nodes[claim.node];
         let elements = elements(claim.elements.as_ref(), node.width)?;
         let (lower, upper) = (claim.lower.exactly(elements.len())?, claim.upper.exactly(elements.len())?);
-        let nothing = bounds.lower.is_empty();
-        if nothing && elements.len() != node.width {
+        let is_new = bounds.is_empty();
+        if is_new && elements.len() != node.width {
             return Err(format!("expected boxes of {} elements, found {}", node.width, elements.len()));
         }
+        // The box of a nonlinear node follows from that of its input, and no better one is shown.
+        let is_derived = matches!(node.op, Op::Input(_) | Op::Activation(_) | Op::MaxPool(_));
         let mut shown = [0, 0];
-        for (k, &j) in elements.iter().enumerate() {
-            let sides = [
-                (1, lower[k], bounds.lower.get(j).copied()),
-                (-1, upper[k].negated(), bounds.upper.get(j).map(|u| u.negated())),
-            ];
-            for (sign, end, known) in sides {
+        for (k, j) in elements.into_iter().enumerate() {
+            let claimed = Interval { low: lower[k], high: upper[k] };
+            let known = bounds.get(j).copied();
+            let ends = [(1, claimed.low, known.map(|z| z.low)), (-1, -claimed.high, known.map(|z| -z.high))];
+            for (sign, end, known) in ends {
                 if known.is_some_and(|known| end <= known) {
                     continue;
                 }
-                let end = Dyadic::from(end);
-                // The box of a nonlinear node follows from that of its input, and no better one is shown.
-                let is_shown =
-                    node.inputs.is_empty() || matches!(node.op, Op::Activation(_) | Op::MaxPool(_));
-                let bound = |reach| match (is_shown, known) {
-                    (true, Some(known)) => known.into(),
-                    _ => Pass { model: self.model, state, reach }.bound(claim.node, &[(j, sign)], None),
+                let is_shown = |bound: &Number| *bound >= end;
+                let bound = |reach| match known.filter(|_| is_derived) {
+                    Some(known) => known,
+                    None => Pass { model: self.model, state, reach }.bound(claim.node, &[(j, sign)], None),
                 };
-                let near = bound(Reach::Near);
-                let far = if near < end { self.far(|far| *far >= end, bound) } else { near.clone() };
-                if far < end {
-                    let (side, best) = (if sign > 0 { "lower" } else { "upper" }, near.max(far));
-                    let of = |x: Dyadic| if sign > 0 { x } else { x.negated() };
-                    return Err(format!(
-                        "element {j}: the {side} end {} is claimed, {} recomputed",
-                        of(end),
-                        of(best)
-                    ));
+                let (best, is_near) = self.best(is_shown, bound);
+                if !is_shown(&best) {
+                    let side = if sign > 0 { "lower" } else { "upper" };
+                    let of = |x: Number| if sign > 0 { x } else { -x };
+                    let (end, best) = (of(end), of(best));
+                    return Err(format!("element {j}: the {side} end {end} is claimed, {best} recomputed"));
                 }
-                shown[usize::from(near < end)] += 1;
+                shown[usize::from(!is_near)] += 1;
+            }
+            if is_new {
+                bounds.push(claimed);
+            } else {
+                bounds[j] = bounds[j].meet(claimed);
             }
         }
-        let [near, far] = shown;
-        let (number, name) = (claim.node, &node.name);
+        let ([near, far], number, name) = (shown, claim.node, &node.name);
         (self.tell)(format!(
             "node {number} ({name}): {near} ends by the interval step, {far} by backward passes"
         ));
-        if nothing {
-            *bounds = Bounds { lower: lower.to_vec(), upper: upper.to_vec() };
-        }
-        for (k, &j) in elements.iter().enumerate() {
-            bounds.lower[j] = bounds.lower[j].max(lower[k]);
-            bounds.upper[j] = bounds.upper[j].min(upper[k]);
-        }
         Ok(())
     }
 
-    /// The bound of a backward pass; the second kind of it where there is one and the first is not enough.
-    fn far(&self, is_enough: impl Fn(&Dyadic) -> bool, bound: impl Fn(Reach) -> Dyadic) -> Dyadic {
-        let first = bound(Reach::PerUse);
-        let more = self.model.shares.contains(&true) && !is_enough(&first);
-        if more { first.max(bound(Reach::Shared)) } else { first }
+    /// The first bound that is enough, or else the best one, of the interval step and of backward passes; and whether it is that of the step.
+    fn best(&self, is_enough: impl Fn(&Number) -> bool, bound: impl Fn(Reach) -> Number) -> (Number, bool) {
+        let mut best = bound(Reach::Near);
+        if is_enough(&best) {
+            return (best, true);
+        }
+        for reach in [Reach::PerUse, Reach::Shared] {
+            let is_other = reach == Reach::PerUse || self.model.shares.contains(&true);
+            if is_other && !is_enough(&best) {
+                best = best.max(bound(reach));
+            }
+        }
+        (best, false)
     }
 
     /// Whether the bounds of an element cross, so that the domain is empty.
     fn crossing(&mut self, state: &State, empty: Element, known: Option<&Arc<Bounds>>) -> Result<(), String> {
         let Element { node, element } = empty;
-        let known = known.ok_or("the whole set is not empty")?;
-        if element >= known.lower.len()
-            || !matches!(self.model.network.nodes[node].op, Op::Affine(_) | Op::Sum)
-        {
-            return Err(format!("element {element}: expected one of a layer or a sum"));
-        }
-        let (l, u) = (known.lower[element], known.upper[element]);
-        let bound =
-            |sign, reach| Pass { model: self.model, state, reach }.bound(node, &[(element, sign)], None);
-        let (u_end, l_end) = (Dyadic::from(u), Dyadic::from(l.negated()));
-        let crosses = |reach| bound(1, reach) > u_end || bound(-1, reach) > l_end;
-        if ![Reach::Near, Reach::PerUse, Reach::Shared].into_iter().any(crosses) {
+        let known = known.ok_or("the whole set is not empty")?.get(element);
+        let is_linear = matches!(self.model.network.nodes[node].op, Op::Affine(_) | Op::Sum);
+        let &Interval { low, high } = known
+            .filter(|_| is_linear)
+            .ok_or(format!("element {element}: expected one of a layer or a sum"))?;
+        let crosses = |sign: i64, end: Number| {
+            let is_enough = |bound: &Number| *bound > end;
+            let pass = |reach| Pass { model: self.model, state, reach }.bound(node, &[(element, sign)], None);
+            is_enough(&self.best(is_enough, pass).0)
+        };
+        if !(crosses(1, high) || crosses(-1, -low)) {
             return Err(format!("element {element}: the domain is not empty by its bounds"));
         }
-        (self.tell)(format!("node {node} element {element}: nothing is left between {l} and {u}"));
+        (self.tell)(format!("node {node} element {element}: nothing is left between {low} and {high}"));
         Ok(())
     }
 
     /// Checks one row of the specification.
     fn row(&mut self, state: &State, row: &Row, chosen: Option<&Chosen>) -> Result<(), String> {
-        let bound = |reach, chosen| {
+        let bound = |reach| {
+            let chosen = chosen.filter(|_| reach != Reach::Near);
             let pass = Pass { model: self.model, state, reach };
-            pass.bound(self.model.network.output(), &row.outputs, chosen).plus(&row.constant)
+            pass.bound(self.model.network.output(), &row.outputs, chosen) + row.constant
         };
-        let near = bound(Reach::Near, None);
-        let far = |reach| bound(reach, chosen);
-        let best = if near.is_positive() { near } else { near.max(self.far(Dyadic::is_positive, far)) };
+        let (best, _) = self.best(|bound| bound.is_positive(), bound);
         (self.tell)(format!("row {}: at least {best}", row.number));
         if !best.is_positive() {
             return Err(format!("row {}: expected a bound above 0, recomputed {best}", row.number));
         }
-        self.least = Some(self.least.take().map_or(best.clone(), |least| least.min(best)));
+        self.least = Some(self.least.map_or(best, |least| least.min(best)));
         Ok(())
     }
 
@@ -360,26 +340,29 @@ impl Proof<'_> {
         let mut chosen = Chosen { slopes: vec![None; nodes.len()], multipliers: vec![None; nodes.len()] };
         // One number for each element, where there is one.
         let all = |own: &NodeNumbers| {
-            let at = |what: String| format!("node {}: {what}", own.node);
-            let width = nodes.get(own.node).map(|node| node.width).ok_or_else(|| at("missing".into()))?;
-            let elements = elements(own.elements.as_ref(), width).map_err(at)?;
-            let values = own.values.exactly(elements.len()).map_err(at)?;
+            let width = nodes.get(own.node).map(|node| node.width).ok_or("missing")?;
+            let elements = elements(own.elements.as_ref(), width)?;
             let mut all = vec![None; width];
-            elements.into_iter().zip(values).for_each(|(j, value)| all[j] = Some(*value));
+            elements
+                .iter()
+                .zip(own.values.exactly(elements.len())?)
+                .for_each(|(&j, value)| all[j] = Some(*value));
             Ok::<_, String>(all)
         };
+        let at = |own: &NodeNumbers, what: String| format!("node {}: {what}", own.node);
         for own in &claim.slopes {
-            let slopes = all(own)?;
+            let slopes = all(own).map_err(|what| at(own, what))?;
             if nodes[own.node].op != Op::Activation(Activation::Relu)
                 || !slopes.iter().flatten().all(|s| is_share(*s))
             {
-                return Err(format!("node {}: expected slopes from 0 to 1 of a ReLU", own.node));
+                return Err(at(own, "expected slopes from 0 to 1 of a ReLU".into()));
             }
-            chosen.slopes[own.node] = Some(slopes.into_iter().map(|s| s.map(Number::fraction)).collect());
+            let fraction = |slope: Number| slope.floor(-(FRACTION_BITS as i32)) as i64;
+            chosen.slopes[own.node] = Some(slopes.into_iter().map(|slope| slope.map(fraction)).collect());
         }
         for own in &claim.multipliers {
-            let multipliers = all(own)?.into_iter().map(|m| m.unwrap_or(Number::ZERO));
-            chosen.multipliers[own.node] = Some(multipliers.collect());
+            let multipliers = all(own).map_err(|what| at(own, what))?.into_iter();
+            chosen.multipliers[own.node] = Some(multipliers.map(|m| m.unwrap_or(Number::ZERO)).collect());
         }
         Ok(chosen)
     }

@@ -5,53 +5,12 @@
 //! ```
 //! For non-negative z, a positive multiple of `p_o` is least at `low`, a negative one at `high`: Lemma 1 of theory.md §3.
 
-use crate::certificate::{LayerSet, WeightSet};
-use crate::network::{Affine, Network, Node, Op, Window};
-use crate::number::{Dyadic, FRACTION_BITS, Number, Sum, share};
-use crate::set::Set;
-use crate::state::Bounds;
-use num_bigint::BigInt;
+use crate::network::{Network, Op, Window};
+use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, share};
+use crate::set::{LayerSet, Set};
 
 /// Bits of the coefficients of a row of a backward pass.
 pub const COEFFICIENT_BITS: u32 = 57;
-
-/// A linear map.
-#[derive(Debug)]
-pub struct Map {
-    /// Number of inputs.
-    pub inputs: usize,
-    /// Number of coefficients of a row.
-    columns: usize,
-    /// Power of two of the coefficients of each row.
-    pub exponent: Vec<i32>,
-    low: Vec<i64>,
-    high: Vec<i64>,
-    /// Least and largest bias of each row; empty when there is none.
-    pub bias: Vec<(Number, Number)>,
-    uses: Uses,
-    /// What a ball adds.
-    pub ball: Ball,
-}
-
-/// A ball of weights, beside the box of the map.
-#[derive(Clone, Debug)]
-pub enum Ball {
-    /// There is none.
-    None,
-    /// One for the whole matrix.
-    Whole(Number),
-    /// One for each row.
-    Rows(Vec<Number>),
-}
-
-/// Where rows are used.
-#[derive(Debug)]
-enum Uses {
-    /// Output o reads row o, column j meets input j.
-    Dense,
-    /// For each output its row, and the list of what it reads: `(column, input)`.
-    Sparse { outputs: Vec<(usize, usize)>, lists: Vec<Vec<(usize, usize)>> },
-}
 
 /// The maps of a network, and which of its nodes move.
 #[derive(Debug)]
@@ -71,252 +30,191 @@ pub struct Model {
 impl Model {
     /// Prepares a network and a set for all samples.
     pub fn new(network: Network, set: Set) -> Model {
-        let mut moves: Vec<bool> = Vec::new();
-        for (index, node) in network.nodes.iter().enumerate() {
+        let (mut maps, mut moves, mut shares): (Vec<_>, Vec<bool>, Vec<_>) = Default::default();
+        for (node, layer) in network.nodes.iter().zip(&set.layers) {
             let own = match &node.op {
-                Op::Input(_) => set.input_radius != Number::ZERO,
-                Op::Activation(_) => set.activation_radius != Number::ZERO,
-                Op::Affine(_) => set.layers[index].is_some(),
-                Op::Scale { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::Sum => false,
+                Op::Input(_) => set.input_radius,
+                Op::Activation(_) => set.activation_radius,
+                Op::Affine(_) | Op::Scale { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::Sum => {
+                    Number::ZERO
+                }
             };
-            moves.push(own || node.inputs.iter().any(|&i| moves[i]));
-        }
-        let maps = (0..network.nodes.len())
-            .map(|node| Map::new(&network, node, set.layers[node].as_ref()))
-            .collect();
-        let shares = |(node, layer): (&Node, &Option<LayerSet>)| {
+            moves.push(own.is_positive() || layer.is_some() || node.inputs.iter().any(|&i| moves[i]));
             let is_conv = matches!(&node.op, Op::Affine(affine) if affine.window.is_some());
-            is_conv && layer.as_ref().is_some_and(|layer| !layer.per_use)
-        };
-        let shares = network.nodes.iter().zip(&set.layers).map(shares).collect();
+            shares.push(is_conv && layer.as_ref().is_some_and(|layer| !layer.per_use));
+            let inputs = node.inputs.first().map_or(0, |&input| network.nodes[input].width);
+            maps.push(Map::new(&node.op, inputs, layer.as_ref()));
+        }
         Model { network, set, maps, moves, shares }
     }
 }
 
+/// A linear map.
+#[derive(Debug, Default)]
+pub struct Map {
+    inputs: usize,
+    /// Number of coefficients of a row.
+    columns: usize,
+    /// Power of two of the coefficients, by row.
+    exponent: Vec<i32>,
+    /// Coefficients, row by row.
+    low: Vec<i64>,
+    high: Vec<i64>,
+    /// By row; empty when there is none.
+    bias: Vec<Interval>,
+    /// By output, its row, and which of the lists it reads.
+    outputs: Vec<(usize, usize)>,
+    /// What outputs read: `(column, input)`.
+    lists: Vec<Vec<(usize, usize)>>,
+}
+
 impl Map {
-    fn new(network: &Network, index: usize, set: Option<&LayerSet>) -> Option<Map> {
-        let inputs = network.read_by(index);
-        let exact = |x: &Number| (Dyadic::from(*x), Dyadic::from(*x));
-        match &network.nodes[index].op {
+    fn new(op: &Op, inputs: usize, set: Option<&LayerSet>) -> Option<Map> {
+        let mut map = Map { inputs, columns: 1, ..Map::default() };
+        // Lower bounds of a number that moves by `r`, and of its opposite.
+        let ends = |x: Number, r: Number| [x - r, -x - r];
+        let coefficients: Vec<[Number; 2]> = match op {
+            Op::Input(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Sum => return None,
             Op::Affine(affine) => {
-                let around = |x: Number, r: Dyadic| (Dyadic::from(x).minus(&r), Dyadic::from(x).plus(&r));
-                let weight = |i: usize, j: usize| {
-                    let radius = set.map_or_else(Dyadic::zero, |set| set.radius(affine, i, j));
-                    around(affine.weight.0[i * affine.columns() + j], radius)
+                map.columns = affine.columns();
+                match &affine.window {
+                    Some(window) => map.slide(window, false),
+                    None => {
+                        map.outputs = (0..affine.rows).map(|o| (o, 0)).collect();
+                        map.lists = vec![(0..inputs).map(|j| (j, j)).collect()];
+                    }
+                }
+                let bias = |i: usize| {
+                    Interval::point(affine.bias(i)).widened(set.map_or(Number::ZERO, |set| set.bias(i)))
                 };
-                let bias =
-                    |i: usize| around(affine.bias(i), set.map_or(Number::ZERO, |set| set.bias(i)).into());
-                let ball = match set.map(|set| &set.weights) {
-                    Some(WeightSet::Ball(r)) => Ball::Whole(*r),
-                    Some(WeightSet::RowBalls(rows)) => Ball::Rows(rows.0.clone()),
-                    _ => Ball::None,
-                };
-                Some(Map { ball, ..Map::between(affine, inputs, weight, bias) })
+                map.bias = (0..affine.rows).map(bias).collect();
+                let in_box = set.filter(|set| !set.is_ball());
+                let radius = |k: usize| in_box.map_or(Number::ZERO, |set| set.radius(affine, k));
+                affine.weight.0.iter().enumerate().map(|(k, &w)| ends(w, radius(k))).collect()
             }
             Op::Scale { scale, shift } => {
-                let bias = shift.0.iter().map(|s| (*s, *s)).collect();
-                Some(Map::of(
-                    inputs,
-                    1,
-                    scale.0.iter().map(exact),
-                    1,
-                    (
-                        bias,
-                        Uses::Sparse {
-                            outputs: (0..inputs).map(|j| (j, j)).collect(),
-                            lists: (0..inputs).map(|j| vec![(0, j)]).collect(),
-                        },
-                    ),
-                ))
+                map.outputs = (0..inputs).map(|j| (j, j)).collect();
+                map.lists = (0..inputs).map(|j| vec![(0, j)]).collect();
+                map.bias = shift.0.iter().copied().map(Interval::point).collect();
+                scale.0.iter().map(|&s| ends(s, Number::ZERO)).collect()
             }
             Op::AveragePool { window, counts } => {
-                let mean = |&count: &usize| {
-                    let below = Dyadic::new(BigInt::from((1_i64 << 62) / count as i64), -62);
-                    let rest = if count.is_power_of_two() { 0 } else { 1 };
-                    (below.clone(), below.plus(&Dyadic::new(rest.into(), -62)))
-                };
-                let uses = Uses::windows(window, true);
-                Some(Map::of(inputs, 1, counts.iter().map(mean), window.positions(), (vec![], uses)))
+                map.slide(window, true);
+                let mean =
+                    |&n: &usize| [FRACTION, -FRACTION].map(|one| Number::new(one.div_euclid(n as i64), -60));
+                counts.iter().map(mean).collect()
             }
-            Op::Input(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Sum => None,
-        }
-    }
-
-    /// A layer with these parameters, exactly up to the rounding of integers.
-    pub fn at(
-        affine: &Affine,
-        inputs: usize,
-        weight: impl Fn(usize, usize) -> Dyadic,
-        bias: impl Fn(usize) -> Dyadic,
-    ) -> Map {
-        let twice = |x: Dyadic| (x.clone(), x);
-        Map::between(affine, inputs, |i, j| twice(weight(i, j)), |i| twice(bias(i)))
-    }
-
-    fn between(
-        affine: &Affine,
-        inputs: usize,
-        weight: impl Fn(usize, usize) -> (Dyadic, Dyadic),
-        bias: impl Fn(usize) -> (Dyadic, Dyadic),
-    ) -> Map {
-        let columns = affine.columns();
-        let weights = (0..affine.rows * columns).map(|k| weight(k / columns, k % columns));
-        let (uses, uses_of_weight) = match &affine.window {
-            None => (Uses::Dense, 1),
-            Some(window) => (Uses::windows(window, false), window.kernel[0] * window.kernel[1]),
         };
-        let ends = |(low, high): (Dyadic, Dyadic)| (low.down(), high.up());
-        let bias = (0..affine.rows).map(|i| ends(bias(i))).collect();
-        Map::of(inputs, columns, weights, affine.rows * uses_of_weight, (bias, uses))
+        map.round(&coefficients);
+        Some(map)
     }
 
-    /// A map with these coefficients. At most `terms` of them meet one input, so that no sum of 128 bits overflows.
-    fn of(
-        inputs: usize,
-        columns: usize,
-        coefficients: impl Iterator<Item = (Dyadic, Dyadic)>,
-        terms: usize,
-        (bias, uses): (Vec<(Number, Number)>, Uses),
-    ) -> Map {
-        let all: Vec<(Dyadic, Dyadic)> = coefficients.collect();
-        let bits = (124 - COEFFICIENT_BITS - (usize::BITS - terms.leading_zeros())).min(60);
-        let size = |(low, high): &(Dyadic, Dyadic)| low.magnitude_bits().max(high.magnitude_bits());
-        let size_of = |row: &[(Dyadic, Dyadic)]| row.iter().map(size).max().unwrap_or(0);
-        let largest = size_of(&all);
-        let (mut exponent, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
-        for row in all.chunks(columns) {
-            // Rows of about the same size have the same exponent, which spares a conversion. A row of zeros has any.
-            let own = size_of(row);
-            let common = own > largest - 8 || own <= i64::from(i32::MIN);
-            let size = if common { largest } else { own };
-            let e = if size <= i64::from(i32::MIN) { 0 } else { size } - i64::from(bits);
-            exponent.push(e as i32);
-            let floor = |x: &Dyadic| i64::try_from(x.floor_at(e)).expect("coefficients fit");
-            low.extend(row.iter().map(|(low, _)| floor(low)));
-            high.extend(row.iter().map(|(_, high)| -floor(&high.negated())));
+    /// Where a convolution reads, or pooling, which has a row of one coefficient for each position.
+    fn slide(&mut self, window: &Window, pools: bool) {
+        let positions = window.positions();
+        for group in 0..window.groups {
+            let taps =
+                |p| window.taps(group, p).into_iter().map(|(column, j)| (if pools { 0 } else { column }, j));
+            self.lists.extend((0..positions).map(|p| taps(p).collect()));
         }
-        Map { inputs, columns, exponent, low, high, bias, uses, ball: Ball::None }
-    }
-
-    /// The row of an output.
-    pub fn row(&self, output: usize) -> usize {
-        match &self.uses {
-            Uses::Dense => output,
-            Uses::Sparse { outputs, .. } => outputs[output].0,
+        for channel in 0..window.channels {
+            let first = channel / (window.channels / window.groups) * positions;
+            self.outputs.extend((0..positions).map(|p| (if pools { p } else { channel }, first + p)));
         }
     }
 
-    /// Least sum of `a` times the outputs over all weights and biases, for an input `z` that is known up to `bounds`, where a
-    /// weight is the same at all its uses: each weight has its worst value for the sum of what it meets.
-    pub fn least(&self, a: &[i64], exponent: i32, bounds: &Bounds, sum: &mut Sum) {
-        let (met, uses) = self.met(a, |_| exponent, bounds);
-        for (k, ends) in met.into_iter().enumerate() {
-            let end = |w: i64| Dyadic::new(w.into(), self.exponent[k / self.columns].into());
-            add_corners(ends, [end(self.low[k]).down(), end(self.high[k]).up()], sum);
+    /// Coefficients as integers, of so few bits that no sum of products of 128 bits overflows.
+    fn round(&mut self, coefficients: &[[Number; 2]]) {
+        let mut meet = vec![0_usize; self.inputs];
+        self.outputs.iter().for_each(|&(_, list)| self.lists[list].iter().for_each(|&(_, j)| meet[j] += 1));
+        let terms = usize::BITS - meet.into_iter().max().unwrap_or(0).leading_zeros();
+        let bits = (124 - COEFFICIENT_BITS - terms).min(60) as i32;
+        for row in coefficients.chunks(self.columns) {
+            let ends = row.iter().flatten().filter(|end| end.value != 0);
+            let exponent = ends.map(|end| end.magnitude_bits()).max().unwrap_or(0) - bits;
+            let floor = |x: Number| i64::try_from(x.floor(exponent)).expect("coefficients fit");
+            self.exponent.push(exponent);
+            self.low.extend(row.iter().map(|ends| floor(ends[0])));
+            self.high.extend(row.iter().map(|ends| -floor(ends[1])));
         }
-        uses.into_iter().zip(&self.bias).for_each(|(ends, bias)| add_corners(ends, [bias.0, bias.1], sum));
     }
 
-    /// Coefficients of the inputs, twice as large, for weights that are the same at all their uses, and their biases. With S the
-    /// sum that a weight meets, `c S − r |S|` is concave in S: a line that is below at both ends of S is below. Rows of outputs
-    /// have the power of two `exponent` with their weights.
-    pub fn add_shared(&self, a: &[i64], exponent: i32, bounds: &Bounds, sum: &mut Sum) -> Vec<i128> {
-        let (met, uses) = self.met(a, |row| exponent - self.exponent[row], bounds);
-        let line = |(k, [low, high]): (usize, [Number; 2])| {
-            let (twice, r) = (self.low[k] + self.high[k], self.high[k] - self.low[k]);
-            let (below, above) = (low.negated().max(Number::ZERO), high.max(Number::ZERO));
-            // From −r, where S is positive, to r, where it is negative.
-            let slope = r - ((i128::from(share(above, below)) * 2 * i128::from(r)) >> FRACTION_BITS) as i64;
-            let e = self.exponent[k / self.columns] - 1;
-            let at = |s: Number| {
-                let factor = if s.is_negative() { r - slope } else { -r - slope };
-                (i128::from(factor) * i128::from(s.mantissa), e + s.exponent)
-            };
-            sum.add_least([at(low), at(high)].into_iter());
-            twice + slope
-        };
-        let kernels: Vec<i64> = met.into_iter().enumerate().map(line).collect();
-        uses.into_iter().zip(&self.bias).for_each(|(ends, bias)| add_corners(ends, [bias.0, bias.1], sum));
-        let mut sums = vec![0; self.inputs];
-        for (output, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
-            self.add_side(a, output, &kernels, &mut sums);
-        }
-        sums
+    /// Power of two of the coefficients of an output.
+    pub fn exponent(&self, output: usize) -> i32 {
+        self.exponent[self.outputs[output].0]
     }
 
-    /// Ends of the sums of `a` times the inputs that each weight meets, and of `a` alone, which each bias meets.
-    fn met(
+    /// Coefficients of the inputs of `a` times the outputs, for inputs in `bounds`: where they are not negative, and where they are
+    /// not positive. The `a` are in units of [`Map::exponent`]. What the biases cost goes to `sum`.
+    ///
+    /// A weight has its worst value at each of its uses, or, when they are `shared`, for the sum S of what it meets: with the middle c
+    /// and the radius r of the weight, `c S − r |S|` is concave in S, and a line that is below at both ends of S is below.
+    pub fn transposed(
         &self,
         a: &[i64],
-        exponent: impl Fn(usize) -> i32,
-        bounds: &Bounds,
-    ) -> (Vec<[Number; 2]>, Vec<[Number; 2]>) {
-        let Uses::Sparse { outputs, lists } = &self.uses else {
-            unreachable!("dense layers use a weight once")
+        exponent: i32,
+        bounds: &[Interval],
+        shared: bool,
+        sum: &mut Number,
+    ) -> Vec<[Number; 2]> {
+        let signed = !shared && bounds.iter().any(|z| z.low.is_negative());
+        let halves = shared.then(|| self.shared(a, exponent, bounds, sum));
+        let (low, high) = halves.as_ref().map_or((&self.low, &self.high), |lines| (lines, lines));
+        let exponent_of_sums = exponent - i32::from(shared);
+        let mut least = vec![0; self.inputs];
+        let mut most = vec![0; if signed { self.inputs } else { 0 }];
+        for (output, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
+            let (row, list) = self.outputs[output];
+            if let (false, Some(bias)) = (shared, self.bias.get(row)) {
+                *sum += Number::new(a, exponent - self.exponent[row]) * bias.worst(a > 0);
+            }
+            let add = |side: &[i64], sums: &mut [i128]| {
+                let row = &side[row * self.columns..][..self.columns];
+                // A product of 64 bits by 64 bits fits into 128; sums are checked.
+                let product = |column: usize| i128::from(a).wrapping_mul(i128::from(row[column]));
+                self.lists[list].iter().for_each(|&(column, input)| sums[input] += product(column));
+            };
+            add(if a > 0 { low } else { high }, &mut least);
+            if signed {
+                add(if a > 0 { high } else { low }, &mut most);
+            }
+        }
+        let both = |j: usize| {
+            [least[j], -if signed { most[j] } else { least[j] }].map(|v| Number::new(v, exponent_of_sums))
         };
-        // Lower bounds of the sums and of their opposites.
-        let mut met = vec![[Sum::default(); 2]; self.low.len()];
-        let mut uses = vec![[Sum::default(); 2]; self.bias.len()];
-        let one = Number::new(1, 0);
-        for (&a, &(row, list)) in a.iter().zip(outputs).filter(|(a, _)| **a != 0) {
+        (0..self.inputs).map(both).collect()
+    }
+
+    /// Twice the slopes of the lines for weights that are the same at all their uses; offsets, and what their biases cost, go to `sum`.
+    fn shared(&self, a: &[i64], exponent: i32, bounds: &[Interval], sum: &mut Number) -> Vec<i64> {
+        // Lower bounds of the sums that weights and biases meet, and of their opposites.
+        let mut met = vec![[Number::ZERO; 2]; self.low.len()];
+        let mut uses = vec![[Number::ZERO; 2]; self.bias.len()];
+        for (&a, &(row, list)) in a.iter().zip(&self.outputs).filter(|(a, _)| **a != 0) {
             for (side, a) in [a, -a].into_iter().enumerate() {
-                uses[row][side].add_product(a, exponent(row), one);
-                for &(column, input) in &lists[list] {
-                    let end = if a > 0 { bounds.lower[input] } else { bounds.upper[input] };
-                    met[row * self.columns + column][side].add_product(a, exponent(row), end);
+                uses[row][side] += Number::new(a, exponent - self.exponent[row]);
+                for &(column, input) in &self.lists[list] {
+                    met[row * self.columns + column][side] +=
+                        Number::new(a, exponent) * bounds[input].worst(a > 0);
                 }
             }
         }
-        let ends = |[low, high]: [Sum; 2]| [low.total().down(), high.total().down().negated()];
-        (met.into_iter().map(ends).collect(), uses.into_iter().map(ends).collect())
-    }
-
-    /// Adds `a` times an output to coefficients of the inputs: `least` where the inputs are not negative, `most` where they are
-    /// not positive.
-    pub fn add(&self, a: i64, output: usize, least: &mut [i128], most: Option<&mut [i128]>) {
-        let (small, large) = if a > 0 { (&self.low, &self.high) } else { (&self.high, &self.low) };
-        self.add_side(a, output, small, least);
-        if let Some(most) = most {
-            self.add_side(a, output, large, most);
+        for ([least, opposite], bias) in uses.into_iter().zip(&self.bias) {
+            let uses = Interval::around(least, opposite);
+            let corners =
+                [uses.low, uses.high].into_iter().flat_map(|s| [bias.low, bias.high].map(|b| s * b));
+            *sum += corners.min().expect("there are four");
         }
-    }
-
-    fn add_side(&self, a: i64, output: usize, side: &[i64], sums: &mut [i128]) {
-        let row = &side[self.row(output) * self.columns..][..self.columns];
-        // A product of 64 bits by 64 bits fits into 128; sums are checked.
-        let product = |w: i64| i128::from(a).wrapping_mul(i128::from(w));
-        match &self.uses {
-            Uses::Dense => sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum += product(w)),
-            Uses::Sparse { outputs, lists } => {
-                lists[outputs[output].1]
-                    .iter()
-                    .for_each(|&(column, input)| sums[input] += product(row[column]));
-            }
-        }
-    }
-}
-
-/// Adds the least product of two numbers that lie between ends.
-fn add_corners(x: [Number; 2], y: [Number; 2], sum: &mut Sum) {
-    let corner =
-        |x: Number, y: Number| (i128::from(x.mantissa) * i128::from(y.mantissa), x.exponent + y.exponent);
-    sum.add_least(x.into_iter().flat_map(|x| y.map(|y| corner(x, y))));
-}
-
-impl Uses {
-    /// Of a convolution, or of pooling, which has a row of one coefficient for each position.
-    fn windows(window: &Window, pools: bool) -> Uses {
-        let (groups, positions) = (window.groups, window.positions());
-        let list = |k: usize| {
-            let taps = window.taps(k / positions, k % positions).into_iter();
-            taps.map(|(column, input)| (if pools { 0 } else { column }, input)).collect()
+        let line = |(k, [least, opposite]): (usize, [Number; 2])| {
+            let s = Interval::around(least, opposite);
+            let (twice, r) = (self.low[k] + self.high[k], self.high[k] - self.low[k]);
+            // From −r, where S is positive, to r, where it is negative.
+            let positive = share(s.high, -s.low);
+            let slope = r - ((i128::from(positive) * 2 * i128::from(r)) >> FRACTION_BITS) as i64;
+            let over = |s: Number| Number::new(if s.is_negative() { r - slope } else { -r - slope }, -1) * s;
+            *sum += over(s.low).min(over(s.high));
+            twice + slope
         };
-        let output = |o: usize| {
-            let (channel, position) = (o / positions, o % positions);
-            let group = channel / (window.channels / groups);
-            (if pools { position } else { channel }, group * positions + position)
-        };
-        let outputs = (0..window.channels * positions).map(output).collect();
-        Uses::Sparse { outputs, lists: (0..groups * positions).map(list).collect() }
+        met.into_iter().enumerate().map(line).collect()
     }
 }

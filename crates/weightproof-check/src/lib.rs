@@ -4,8 +4,8 @@
 //! certificate + network.onnx → Header, Network, Set → Model → for each record: boxes → rows → accepted | rejected: where and why
 //! ```
 //! Nothing here is shared with the program that wrote the certificate, and there is no floating-point arithmetic: numbers are
-//! integers with an exponent, sums of products are exact or rounded to the safe side. Read [`pass`] first: the mathematics is
-//! there, 300 lines. The format is docs/reference/certificate.md, the proofs are docs/theory.md §2–§6 and §12b.
+//! integers of 128 bits with an exponent, products are exact, sums are rounded to the safe side ([`number`]). Read [`pass`] and
+//! [`relax`] first: the mathematics is there, 420 lines. The format is docs/reference/certificate.md, the proofs are docs/theory.md §2–§6 and §12b.
 
 pub mod certificate;
 pub mod check;
@@ -19,4 +19,3 @@ pub mod protobuf;
 pub mod relax;
 pub mod run;
 pub mod set;
-pub mod state;

@@ -87,26 +87,24 @@ pub struct Window {
 
 impl Window {
     /// What is wrong with the numbers, if anything.
-    pub(crate) fn defect(&self) -> Option<&'static str> {
-        let all = [&self.input[..], &self.kernel, &self.stride, &self.dilation].concat();
-        let is_small = |n: usize| (1..=WIDEST).contains(&n);
-        let paddings = self.padding.iter().flatten();
-        if !all.into_iter().chain([self.channels, self.groups]).all(is_small)
-            || !paddings.into_iter().all(|&p| p <= WIDEST)
-        {
+    pub fn defect(&self) -> Option<&'static str> {
+        let sizes =
+            [&self.input[..], &self.kernel, &self.stride, &self.dilation, &[self.channels, self.groups]]
+                .concat();
+        let is_small = |size: &usize| *size <= WIDEST;
+        if sizes.contains(&0) || !sizes.iter().chain(self.padding.iter().flatten()).all(is_small) {
             return Some("a size of zero, or one that is too large");
         }
         if !self.input[0].is_multiple_of(self.groups) || !self.channels.is_multiple_of(self.groups) {
             return Some("groups that do not divide the channels");
         }
-        let fits = |axis: usize| self.reach(axis) <= self.padded(axis);
-        let small = |sizes: [usize; 3]| sizes.iter().product::<usize>() <= WIDEST;
-        if !(fits(0) && fits(1)) {
+        if [0, 1].into_iter().any(|axis| self.reach(axis) > self.padded(axis)) {
             return Some("a kernel larger than the image");
         }
-        let reads = self.positions() * self.columns() * self.groups;
-        (!small(self.input) || !small([self.channels, self.extent(0), self.extent(1)]) || reads > 1 << 26)
-            .then_some("an image with too many elements")
+        let fit = is_small(&self.input.iter().product()) && is_small(&(self.channels * self.positions()));
+        // Of small images only, where it does not overflow.
+        let reads = || self.positions() * self.columns() * self.groups;
+        (!fit || reads() > 1 << 26).then_some("an image with too many elements")
     }
 
     fn reach(&self, axis: usize) -> usize {
@@ -134,23 +132,18 @@ impl Window {
 
     /// `(column, input element)` of everything that output position `position` reads in group `group`.
     pub fn taps(&self, group: usize, position: usize) -> Vec<(usize, usize)> {
-        let [_, height, width] = self.input;
-        let (y, x) = (position / self.extent(1), position % self.extent(1));
-        let depth = self.input[0] / self.groups;
-        let mut taps = Vec::new();
-        let at = |place: usize, tap: usize, axis: usize| {
-            (place * self.stride[axis] + tap * self.dilation[axis]).checked_sub(self.padding[axis][0])
+        let (place, depth) =
+            ([position / self.extent(1), position % self.extent(1)], self.input[0] / self.groups);
+        let at = |tap: usize, axis: usize| {
+            let padded = place[axis] * self.stride[axis] + tap * self.dilation[axis];
+            padded.checked_sub(self.padding[axis][0]).filter(|at| *at < self.input[axis + 1])
         };
-        for c in 0..depth {
-            for (ky, kx) in (0..self.kernel[0]).flat_map(|ky| (0..self.kernel[1]).map(move |kx| (ky, kx))) {
-                let (Some(y), Some(x)) = (at(y, ky, 0), at(x, kx, 1)) else { continue };
-                if y < height && x < width {
-                    let column = (c * self.kernel[0] + ky) * self.kernel[1] + kx;
-                    taps.push((column, ((group * depth + c) * height + y) * width + x));
-                }
-            }
-        }
-        taps
+        let tap = |column: usize| {
+            let (rest, kx) = (column / self.kernel[1], column % self.kernel[1]);
+            let (channel, ky) = (group * depth + rest / self.kernel[0], rest % self.kernel[0]);
+            Some((column, (channel * self.input[1] + at(ky, 0)?) * self.input[2] + at(kx, 1)?))
+        };
+        (0..self.columns()).filter_map(tap).collect()
     }
 }
 
@@ -197,7 +190,7 @@ impl Network {
         let at = |what: String| format!("node {name}: {what}");
         let widths: Option<Vec<usize>> = inputs.iter().map(|&i| self.nodes.get(i).map(|n| n.width)).collect();
         let widths = widths.ok_or_else(|| at("reads a node that is not before it".into()))?;
-        let width = self.width(&op, &widths).map_err(at)?;
+        let width = self.width(&op, &widths).map_err(|what| at(what.into()))?;
         if width == 0 || width > WIDEST {
             return Err(at(format!("expected 1 to {WIDEST} elements, found {width}")));
         }
@@ -205,12 +198,19 @@ impl Network {
         Ok(self.nodes.len() - 1)
     }
 
-    fn width(&self, op: &Op, inputs: &[usize]) -> Result<usize, String> {
-        let first = inputs.first().copied().unwrap_or(0);
-        let count = if let Op::Input(_) = op { self.nodes.len() } else { 1 };
-        let many = *op == Op::Sum && !inputs.is_empty() && inputs.iter().all(|&width| width == first);
-        if !many && (inputs.len() != count || (self.nodes.is_empty() && count == 1)) {
-            return Err("inputs that do not fit together".into());
+    fn width(&self, op: &Op, inputs: &[usize]) -> Result<usize, &'static str> {
+        let (first, is_first) = (inputs.first().copied().unwrap_or(0), self.nodes.is_empty());
+        let is_right_count = match op {
+            Op::Input(_) => is_first && inputs.is_empty(),
+            Op::Sum => !inputs.is_empty() && inputs.iter().all(|&width| width == first),
+            Op::Affine(_)
+            | Op::Scale { .. }
+            | Op::Activation(_)
+            | Op::MaxPool(_)
+            | Op::AveragePool { .. } => inputs.len() == 1,
+        };
+        if !is_right_count {
+            return Err("inputs that do not fit together");
         }
         let windowed = |window: &Window| match window.defect() {
             Some(defect) => Err(defect),
@@ -218,44 +218,56 @@ impl Network {
             None => Ok(window.channels * window.positions()),
         };
         let pooled = |window: &Window| {
-            let own = window.groups == window.input[0] && window.channels == window.input[0];
-            if own { windowed(window) } else { Err("pooling across channels") }
+            let is_apart = [window.groups, window.channels] == [window.input[0]; 2];
+            if is_apart { windowed(window) } else { Err("pooling across channels") }
         };
-        let known = |fits: bool, what| if fits { Ok(first) } else { Err(what) };
-        let width = match op {
+        match op {
             Op::Input(width) => Ok(*width),
-            Op::Affine(affine) => affine.width(first, windowed),
-            Op::Scale { scale, shift } => {
-                known([scale.0.len(), shift.0.len()] == [first; 2], "another number of factors")
+            Op::Affine(affine) => {
+                let (columns, width) = match &affine.window {
+                    None => (first, affine.rows),
+                    Some(window) if window.channels != affine.rows => {
+                        return Err("another number of channels");
+                    }
+                    Some(window) => {
+                        (windowed(window).map(|_| window.columns())?, window.channels * window.positions())
+                    }
+                };
+                if affine.rows.checked_mul(columns) != Some(affine.weight.0.len()) {
+                    Err("weights that do not fit the input")
+                } else if affine.bias.as_ref().is_some_and(|bias| bias.0.len() != affine.rows) {
+                    Err("another number of biases")
+                } else {
+                    Ok(width)
+                }
             }
-            Op::Activation(Activation::LeakyRelu(slope)) => {
-                known(is_share(*slope), "a slope outside of 0 to 1")
+            Op::Scale { scale, shift } if [scale.0.len(), shift.0.len()] != [first; 2] => {
+                Err("another number of factors")
             }
-            Op::Activation(Activation::Clip(Some(low), Some(high))) => {
-                known(low <= high, "ends in the wrong order")
+            Op::Activation(Activation::LeakyRelu(slope)) if !is_share(*slope) => {
+                Err("a slope outside of 0 to 1")
             }
-            Op::Activation(_) | Op::Sum => Ok(first),
-            Op::MaxPool(window) => pooled(window).and_then(|width| {
-                let reads = |p| !window.taps(0, p).is_empty();
-                if (0..window.positions()).all(reads) { Ok(width) } else { Err("an empty window") }
-            }),
-            Op::AveragePool { window, counts } => pooled(window).and_then(|width| {
-                let fits =
+            Op::Activation(Activation::Clip(Some(low), Some(high))) if low > high => {
+                Err("ends in the wrong order")
+            }
+            Op::Scale { .. } | Op::Activation(_) | Op::Sum => Ok(first),
+            Op::MaxPool(window) => {
+                let width = pooled(window)?;
+                let is_empty = |p| window.taps(0, p).is_empty();
+                if (0..window.positions()).any(is_empty) { Err("an empty window") } else { Ok(width) }
+            }
+            Op::AveragePool { window, counts } => {
+                let width = pooled(window)?;
+                let fit =
                     counts.len() == window.positions() && counts.iter().all(|c| (1..=WIDEST).contains(c));
-                if fits { Ok(width) } else { Err("other counts") }
-            }),
-        };
-        width.map_err(Into::into)
+                if fit { Ok(width) } else { Err("other counts") }
+            }
+        }
     }
 
     /// The number of the output.
     pub fn output(&self) -> usize {
         self.nodes.len() - 1
-    }
-
-    /// Number of elements that a node reads from its first input.
-    pub fn read_by(&self, node: usize) -> usize {
-        self.nodes[node].inputs.first().map_or(0, |&input| self.nodes[input].width)
     }
 
     /// Where this network is another function than `other`, bit by bit; `None` when it is the same.
@@ -303,33 +315,11 @@ impl Affine {
     pub fn bias(&self, row: usize) -> Number {
         self.bias.as_ref().map_or(Number::ZERO, |bias| bias.0[row])
     }
-
-    fn width<'e>(
-        &self,
-        input: usize,
-        windowed: impl Fn(&Window) -> Result<usize, &'e str>,
-    ) -> Result<usize, &'e str> {
-        let (columns, width) = match &self.window {
-            None => (input, self.rows),
-            Some(window) if window.channels != self.rows => return Err("another number of channels"),
-            Some(window) => {
-                let width = windowed(window)?;
-                (window.columns(), width)
-            }
-        };
-        let fits = Some(self.weight.0.len()) == self.rows.checked_mul(columns);
-        let biases = self.bias.as_ref().map_or(self.rows, |bias| bias.0.len());
-        match (fits, biases == self.rows) {
-            (true, true) => Ok(width),
-            (false, _) => Err("weights that do not fit the input"),
-            (true, false) => Err("another number of biases"),
-        }
-    }
 }
 
 /// Whether a slope is in [0, 1].
 pub fn is_share(slope: Number) -> bool {
-    !slope.is_negative() && slope <= Number::new(1, 0)
+    !slope.is_negative() && slope <= Number::ONE
 }
 
 fn op_difference(a: &Op, b: &Op) -> String {

@@ -1,100 +1,165 @@
-//! Numbers without rounding: the bits of IEEE 754 as integers, sums of products, and dyadic rationals of any size.
+//! Numbers of 128 bits without rounding but for sums, which are rounded down.
 
-use num_bigint::{BigInt, BigUint, Sign};
 use serde::Deserialize;
 use std::cmp::Ordering;
+use std::fmt;
+use std::ops::{Add, AddAssign, Mul, Neg, Sub};
 
-/// Bits of the mantissa of a [`Number`].
-pub const BITS: u32 = 53;
-/// Bits behind the point of a slope or another fraction: `FRACTION = 2^FRACTION_BITS` is one.
+/// Bits of the mantissa of a double: those of the ends of boxes.
+const BITS: u32 = 53;
+/// Bits of the terms of a sum.
+const TERM_BITS: u32 = 120;
+/// Bits behind the point of a slope or another fraction.
 pub const FRACTION_BITS: u32 = 60;
 /// The fraction one.
 pub const FRACTION: i64 = 1 << FRACTION_BITS;
 
-/// `mantissa · 2^exponent`: every finite number of IEEE 754 single and double precision.
-///
-/// The mantissa is 0, then the exponent is 0, too, or its magnitude is in [2⁵², 2⁵³): equal numbers have equal fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// `value · 2^exponent`. Finite numbers of IEEE 754 are exact, and so are products: what does not fit is an error. Sums and
+/// differences are lower bounds: what does not fit into 120 bits is rounded down. An upper bound is the opposite of a lower
+/// bound of the opposite.
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Number {
-    /// Signed mantissa.
-    pub mantissa: i64,
+    /// Signed integer.
+    pub value: i128,
     /// Power of two.
     pub exponent: i32,
 }
 
 impl Number {
     /// Zero.
-    pub const ZERO: Number = Number { mantissa: 0, exponent: 0 };
+    pub const ZERO: Number = Number { value: 0, exponent: 0 };
+    /// One.
+    pub const ONE: Number = Number { value: 1, exponent: 0 };
 
-    /// `mantissa · 2^exponent` for a mantissa of at most [`BITS`] bits.
-    pub fn new(mantissa: i64, exponent: i32) -> Number {
-        if mantissa == 0 {
-            return Number::ZERO;
-        }
-        let length = u64::BITS - mantissa.unsigned_abs().leading_zeros();
-        assert!(length <= BITS, "a mantissa has at most {BITS} bits, found {length}");
-        let shift = BITS - length;
-        Number { mantissa: mantissa << shift, exponent: exponent - shift as i32 }
+    /// `value · 2^exponent`.
+    pub fn new(value: impl Into<i128>, exponent: i32) -> Number {
+        Number { value: value.into(), exponent }
     }
 
     /// The number with these bits in single precision; `None` for NaN and infinities.
     pub fn from_single(bits: u32) -> Option<Number> {
-        let (field, fraction) = ((bits >> 23 & 0xff) as i32, i64::from(bits & 0x7f_ffff));
-        Self::from_fields(bits >> 31 == 1, field, fraction, [23, 0xff, 150])
+        Self::from_fields(bits.into(), 23, 8)
     }
 
     /// The number with these bits in double precision; `None` for NaN and infinities.
     pub fn from_double(bits: u64) -> Option<Number> {
-        let (field, fraction) = ((bits >> 52 & 0x7ff) as i32, (bits & ((1 << 52) - 1)) as i64);
-        Self::from_fields(bits >> 63 == 1, field, fraction, [52, 0x7ff, 1075])
+        Self::from_fields(bits, 52, 11)
     }
 
-    fn from_fields(negative: bool, field: i32, fraction: i64, format: [i32; 3]) -> Option<Number> {
-        let [fraction_bits, special, bias] = format;
-        if field == special {
-            return None;
-        }
+    fn from_fields(bits: u64, fraction_bits: i32, exponent_bits: i32) -> Option<Number> {
+        let special = (1 << exponent_bits) - 1;
+        let (fraction, field) = (bits & ((1 << fraction_bits) - 1), (bits >> fraction_bits) as i32 & special);
         // Subnormal numbers have the exponent of field 1 and no leading one.
         let leading = if field == 0 { 0 } else { 1 << fraction_bits };
-        let mantissa = if negative { -(fraction + leading) } else { fraction + leading };
-        Some(Number::new(mantissa, field.max(1) - bias))
+        let magnitude = Number::new(fraction + leading, field.max(1) - special / 2 - fraction_bits);
+        let is_negative = bits >> (fraction_bits + exponent_bits) == 1;
+        (field != special).then_some(if is_negative { -magnitude } else { magnitude })
     }
 
     /// Whether it is below zero.
     pub fn is_negative(self) -> bool {
-        self.mantissa < 0
+        self.value < 0
     }
 
     /// Whether it is above zero.
     pub fn is_positive(self) -> bool {
-        self.mantissa > 0
-    }
-
-    /// `−x`.
-    pub fn negated(self) -> Number {
-        Number { mantissa: -self.mantissa, ..self }
+        self.value > 0
     }
 
     /// `|x|`.
     pub fn magnitude(self) -> Number {
-        Number { mantissa: self.mantissa.abs(), ..self }
+        Number { value: self.value.abs(), ..self }
     }
 
-    /// The largest multiple of `2^-FRACTION_BITS` that is at most `x`, for `|x| ≤ 1`.
-    pub fn fraction(self) -> i64 {
-        let shift = self.exponent + FRACTION_BITS as i32;
-        // |x| ≤ 1 leaves at most 60 bits.
-        if shift >= 0 { self.mantissa << shift } else { self.mantissa >> (-shift).min(63) }
+    /// The power of two above the magnitude: `|x| < 2^magnitude_bits`. For zero less than for any other number.
+    pub fn magnitude_bits(self) -> i32 {
+        let bits = (i128::BITS - self.value.unsigned_abs().leading_zeros()) as i32;
+        if bits == 0 { i32::MIN >> 10 } else { bits + self.exponent }
+    }
+
+    /// The largest integer `m` with `m · 2^exponent ≤ x`; it must fit.
+    pub fn floor(self, exponent: i32) -> i128 {
+        let shift = self.exponent - exponent;
+        // Shifting a negative integer to the right rounds down, too.
+        if shift > 0 && self.value != 0 { self.value << shift } else { self.value >> (-shift).clamp(0, 127) }
+    }
+
+    /// The same number with a value of so many bits, rounded down if it has more.
+    fn with_bits(self, bits: u32) -> Number {
+        let exponent = self.magnitude_bits() - bits as i32;
+        if self.value == 0 { Number::ZERO } else { Number::new(self.floor(exponent), exponent) }
+    }
+
+    /// The largest number of 53 bits that is at most `x`.
+    pub fn down(self) -> Number {
+        self.with_bits(BITS)
+    }
+
+    /// A number of 53 bits that is at least the square root of `x ≥ 0`.
+    pub fn root_up(self) -> Number {
+        let exponent = (self.magnitude_bits() - 120).div_euclid(2);
+        let root = self.floor(2 * exponent).unsigned_abs().isqrt() as i128 + 1;
+        if self.value == 0 { self } else { -Number::new(-root, exponent).down() }
+    }
+
+    /// `1/x` for powers of two.
+    pub fn exact_inverse(self) -> Option<Number> {
+        let is_power = self.value.unsigned_abs().is_power_of_two();
+        is_power
+            .then(|| Number::new(self.value.signum(), -self.exponent - self.value.trailing_zeros() as i32))
+    }
+}
+
+impl Add for Number {
+    type Output = Number;
+
+    fn add(self, other: Number) -> Number {
+        if self.value == 0 || other.value == 0 {
+            return if self.value == 0 { other } else { self };
+        }
+        // All bits are used, so that what is rounded is small beside the larger one.
+        let (a, b) = (self.with_bits(TERM_BITS), other.with_bits(TERM_BITS));
+        let exponent = a.exponent.max(b.exponent);
+        Number::new(a.floor(exponent) + b.floor(exponent), exponent)
+    }
+}
+
+impl Sub for Number {
+    type Output = Number;
+
+    fn sub(self, other: Number) -> Number {
+        self + -other
+    }
+}
+
+impl AddAssign for Number {
+    fn add_assign(&mut self, other: Number) {
+        *self = *self + other;
+    }
+}
+
+impl Mul for Number {
+    type Output = Number;
+
+    fn mul(self, other: Number) -> Number {
+        Number::new(self.value * other.value, self.exponent + other.exponent)
+    }
+}
+
+impl Neg for Number {
+    type Output = Number;
+
+    fn neg(self) -> Number {
+        Number { value: -self.value, ..self }
     }
 }
 
 impl Ord for Number {
     fn cmp(&self, other: &Number) -> Ordering {
-        let by_sign = self.mantissa.signum().cmp(&other.mantissa.signum());
-        let by_size = self.exponent.cmp(&other.exponent);
-        let by_size = if self.mantissa < 0 { by_size.reverse() } else { by_size };
-        by_sign.then(by_size).then(self.mantissa.cmp(&other.mantissa))
+        let (a, b) = (self.with_bits(126), other.with_bits(126));
+        let by_size = if a.value < 0 { b.exponent.cmp(&a.exponent) } else { a.exponent.cmp(&b.exponent) };
+        a.value.signum().cmp(&b.value.signum()).then(by_size).then(a.value.cmp(&b.value))
     }
 }
 
@@ -104,247 +169,89 @@ impl PartialOrd for Number {
     }
 }
 
+impl PartialEq for Number {
+    fn eq(&self, other: &Number) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Number {}
+
 /// `a / (a + b)` for numbers that are not negative, rounded to a fraction: any value near it will do, because no proof rests on it.
 pub fn share(a: Number, b: Number) -> i64 {
     if !(a.is_positive() && b.is_positive()) {
         return if a.is_positive() { FRACTION } else { 0 };
     }
-    let apart = i64::from(a.exponent) - i64::from(b.exponent);
-    let shift = |x: Number, by: i64| (i128::from(x.mantissa) << 10) >> by.clamp(0, 127);
-    let (a, b) = (shift(a, -apart), shift(b, apart));
+    let exponent = a.magnitude_bits().max(b.magnitude_bits()) - 62;
+    let (a, b) = (a.floor(exponent), b.floor(exponent));
     ((a << FRACTION_BITS) / (a + b)) as i64
 }
 
-/// Bits of the terms of a [`Sum`].
-const TERM_BITS: u32 = 110;
-
-/// A lower bound of a sum of products of integers with exponents: what does not fit is rounded down.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sum {
-    value: i128,
-    exponent: i32,
+/// All numbers from `low` to `high`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: Number,
+    /// Upper end.
+    pub high: Number,
 }
 
-impl Sum {
-    /// Adds `value · 2^exponent`, or a little less: at most `2^-109` of the largest term. Sums of up to 2¹⁶ terms do not overflow.
-    pub fn add(&mut self, value: i128, exponent: i32) {
-        if value == 0 {
-            return;
-        }
-        // All bits are used, so that what is rounded is small beside the largest term.
-        let shift = (value.unsigned_abs().leading_zeros()).saturating_sub(i128::BITS - TERM_BITS);
-        let (value, exponent) = (value << shift, exponent - shift as i32);
+impl Interval {
+    /// Around a number of which lower bounds are known, and of its opposite. The ends have 53 bits.
+    pub fn around(least: Number, least_of_opposite: Number) -> Interval {
+        Interval { low: least.down(), high: -least_of_opposite.down() }
+    }
+
+    /// One number.
+    pub fn point(x: Number) -> Interval {
+        Interval { low: x, high: x }
+    }
+
+    /// What is in both.
+    pub fn meet(self, other: Interval) -> Interval {
+        Interval { low: self.low.max(other.low), high: self.high.min(other.high) }
+    }
+
+    /// Both ends moved outward.
+    pub fn widened(self, radius: Number) -> Interval {
+        Interval::around(self.low - radius, -self.high - radius)
+    }
+
+    /// Where a multiple of the numbers is least, by the sign of the factor.
+    pub fn worst(self, is_positive: bool) -> Number {
+        if is_positive { self.low } else { self.high }
+    }
+}
+
+/// About six decimal digits, for readers.
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.value == 0 {
-            self.exponent = exponent;
+            return f.write_str("0");
         }
-        let apart = i64::from(exponent) - i64::from(self.exponent);
-        let down = |v: i128, by: i64| v >> by.min(127);
-        if apart > 0 {
-            self.value = down(self.value, apart);
-            self.exponent = exponent;
+        // value · 2^exponent · 10^power stays the same, up to what divisions cut off.
+        let zeros = self.value.trailing_zeros();
+        let (mut value, mut power) = (self.value.unsigned_abs() >> zeros, 0);
+        for _ in 0..self.exponent + zeros as i32 {
+            (value, power) = if value >> 120 == 0 { (value, power) } else { (value / 10, power + 1) };
+            value *= 2;
         }
-        self.value += down(value, (-apart).max(0));
-    }
-
-    /// Adds the least of some values with exponents, or a little less.
-    pub fn add_least(&mut self, values: impl Iterator<Item = (i128, i32)>) {
-        let values: Vec<(i128, i32)> = values.collect();
-        let top = values.iter().filter(|(value, _)| *value != 0).map(|(_, e)| *e).max().unwrap_or(0);
-        let down = |(value, e): &(i128, i32)| if *value == 0 { 0 } else { value >> (top - e).min(127) };
-        self.add(values.iter().map(down).min().unwrap_or(0), top);
-    }
-
-    /// `a·x − c·y`, or a little less, with its exponent.
-    pub fn difference(a: i64, x: Number, c: i64, y: Number) -> (i128, i32) {
-        let mut sum = Sum::default();
-        sum.add_product(a, 0, x);
-        sum.add_product(-c, 0, y);
-        sum.parts()
-    }
-
-    /// The sum as an integer and its exponent.
-    pub fn parts(&self) -> (i128, i32) {
-        (self.value, self.exponent)
-    }
-
-    /// Adds the product of an integer and a number, or a little less.
-    pub fn add_product(&mut self, a: i64, exponent: i32, x: Number) {
-        self.add(i128::from(a) * i128::from(x.mantissa), exponent + x.exponent);
-    }
-
-    /// The sum.
-    pub fn total(&self) -> Dyadic {
-        Dyadic::new(BigInt::from(self.value), i64::from(self.exponent))
-    }
-}
-
-/// `mantissa · 2^exponent` with a mantissa of any size; sums and products are exact.
-#[derive(Clone, Debug)]
-pub struct Dyadic {
-    mantissa: BigInt,
-    exponent: i64,
-}
-
-impl Dyadic {
-    /// `mantissa · 2^exponent`.
-    pub fn new(mantissa: BigInt, exponent: i64) -> Dyadic {
-        Dyadic { mantissa, exponent }
-    }
-
-    /// Zero.
-    pub fn zero() -> Dyadic {
-        Dyadic::new(BigInt::ZERO, 0)
-    }
-
-    fn is_zero(&self) -> bool {
-        self.mantissa.sign() == Sign::NoSign
-    }
-
-    /// The mantissas of both with one exponent.
-    fn aligned(&self, other: &Dyadic) -> (BigInt, BigInt, i64) {
-        if self.is_zero() || other.is_zero() {
-            let exponent = if self.is_zero() { other.exponent } else { self.exponent };
-            return (self.mantissa.clone(), other.mantissa.clone(), exponent);
+        for _ in self.exponent + zeros as i32..0 {
+            while value >> 120 == 0 {
+                (value, power) = (value * 10, power - 1);
+            }
+            value /= 2;
         }
-        let exponent = self.exponent.min(other.exponent);
-        let up = |x: &Dyadic| &x.mantissa << (x.exponent - exponent);
-        (up(self), up(other), exponent)
-    }
-
-    /// `self + other`.
-    pub fn plus(&self, other: &Dyadic) -> Dyadic {
-        let (a, b, exponent) = self.aligned(other);
-        Dyadic::new(a + b, exponent)
-    }
-
-    /// `self − other`.
-    pub fn minus(&self, other: &Dyadic) -> Dyadic {
-        self.plus(&other.negated())
-    }
-
-    /// `self · other`.
-    pub fn times(&self, other: &Dyadic) -> Dyadic {
-        Dyadic::new(&self.mantissa * &other.mantissa, self.exponent + other.exponent)
-    }
-
-    /// `−self`.
-    pub fn negated(&self) -> Dyadic {
-        Dyadic::new(-&self.mantissa, self.exponent)
-    }
-
-    /// `|self|`.
-    pub fn magnitude(&self) -> Dyadic {
-        if self.is_negative() { self.negated() } else { self.clone() }
-    }
-
-    /// Whether it is below zero.
-    pub fn is_negative(&self) -> bool {
-        self.mantissa.sign() == Sign::Minus
-    }
-
-    /// Whether it is above zero.
-    pub fn is_positive(&self) -> bool {
-        self.mantissa.sign() == Sign::Plus
-    }
-
-    /// The power of two above the magnitude: `|self| < 2^magnitude_bits`. Least possible for zero.
-    pub fn magnitude_bits(&self) -> i64 {
-        if self.is_zero() { i64::from(i32::MIN) } else { self.mantissa.bits() as i64 + self.exponent }
-    }
-
-    /// The largest integer `m` with `m · 2^exponent ≤ self`.
-    pub fn floor_at(&self, exponent: i64) -> BigInt {
-        let shift = self.exponent - exponent;
-        // Shifting a negative integer to the right rounds down, too.
-        if shift >= 0 { &self.mantissa << shift } else { &self.mantissa >> -shift }
-    }
-
-    /// The largest number of [`BITS`] bits that is at most `self`.
-    pub fn down(&self) -> Number {
-        let mut exponent = self.magnitude_bits() - i64::from(BITS);
-        let mut mantissa = self.floor_at(exponent);
-        if mantissa.bits() > u64::from(BITS) {
-            // −2⁵³ from rounding.
-            mantissa >>= 1;
-            exponent += 1;
+        while value < 100_000 {
+            (value, power) = (value * 10, power - 1);
         }
-        let digits = mantissa.iter_u64_digits().next().unwrap_or(0) as i64;
-        Number::new(if mantissa.sign() == Sign::Minus { -digits } else { digits }, exponent as i32)
-    }
-
-    /// The least number of [`BITS`] bits that is at least `self`.
-    pub fn up(&self) -> Number {
-        self.negated().down().negated()
-    }
-
-    /// The least number of some sixty bits that is at least the square root of `self ≥ 0`.
-    pub fn root_up(&self) -> Dyadic {
-        if !self.is_positive() {
-            return Dyadic::zero();
-        }
-        let exponent = (self.magnitude_bits() - 128).div_euclid(2);
-        let square: BigUint = self.floor_at(2 * exponent).magnitude() + BigUint::from(1_u32);
-        Dyadic::new(BigInt::from(square.sqrt() + BigUint::from(1_u32)), exponent)
-    }
-
-    /// About six decimal digits, for readers.
-    pub fn text(&self) -> String {
-        if self.is_zero() {
-            return "0".into();
-        }
-        // log10(2) is about 30103/100000, so there are seven or eight digits, of which six are printed.
-        let power = ((self.magnitude_bits() - 1) * 30103).div_euclid(100_000) - 6;
-        let ten = Dyadic::new(BigInt::from(10).pow(power.unsigned_abs() as u32), 0);
-        let (top, bottom) = (self.magnitude(), Dyadic::new(1.into(), 0));
-        let (top, bottom) = if power >= 0 { (top, bottom.times(&ten)) } else { (top.times(&ten), bottom) };
-        let (top, bottom, _) = top.aligned(&bottom);
-        let digits: BigInt = top / bottom;
-        let digits = digits.to_string();
-        let (point, sign) = (power + digits.len() as i64, if self.is_negative() { "-" } else { "" });
+        let (digits, sign) = (value.to_string(), if self.is_negative() { "-" } else { "" });
+        let point = power + digits.len() as i32;
         match point {
-            -3..=0 => format!("{sign}0.{}{}", "0".repeat(point.unsigned_abs() as usize), &digits[..6]),
-            1..=5 => format!("{sign}{}.{}", &digits[..point as usize], &digits[point as usize..6]),
-            _ => format!("{sign}{}.{}e{}", &digits[..1], &digits[1..6], point - 1),
+            -3..=0 => write!(f, "{sign}0.{}{}", "0".repeat(point.unsigned_abs() as usize), &digits[..6]),
+            1..=5 => write!(f, "{sign}{}.{}", &digits[..point as usize], &digits[point as usize..6]),
+            _ => write!(f, "{sign}{}.{}e{}", &digits[..1], &digits[1..6], point - 1),
         }
-    }
-}
-
-impl From<Number> for Dyadic {
-    fn from(x: Number) -> Dyadic {
-        Dyadic::new(BigInt::from(x.mantissa), i64::from(x.exponent))
-    }
-}
-
-impl PartialEq for Dyadic {
-    fn eq(&self, other: &Dyadic) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Dyadic {}
-
-impl PartialOrd for Dyadic {
-    fn partial_cmp(&self, other: &Dyadic) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Dyadic {
-    fn cmp(&self, other: &Dyadic) -> Ordering {
-        let (a, b, _) = self.aligned(other);
-        a.cmp(&b)
-    }
-}
-
-impl std::fmt::Display for Dyadic {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text())
-    }
-}
-
-impl std::fmt::Display for Number {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&Dyadic::from(*self).text())
     }
 }
 
@@ -383,11 +290,8 @@ impl Numbers {
     /// # Errors
     /// When there are more or fewer.
     pub fn exactly(&self, count: usize) -> Result<&[Number], String> {
-        if self.0.len() == count {
-            Ok(&self.0)
-        } else {
-            Err(format!("expected {count} numbers, found {}", self.0.len()))
-        }
+        let found = self.0.len();
+        if found == count { Ok(&self.0) } else { Err(format!("expected {count} numbers, found {found}")) }
     }
 }
 

@@ -1,13 +1,30 @@
 //! A minimal reader of ONNX: piecewise linear networks whose parameters are stored in the file. Everything else is refused.
 
-use crate::network::{Activation, Affine, Network, Op, WIDEST, Window};
+use crate::network::{Activation, Affine, Network, Op, Window};
 use crate::number::{Number, Numbers};
 use crate::protobuf::Message;
 use std::collections::HashMap;
 
 /// Attributes that are looked at; another one must be zero.
-const ATTRIBUTES: &str = "alpha auto_pad axis beta ceil_mode count_include_pad dilations group kernel_shape max min pads \
-    storage_order strides transA transB value";
+const ATTRIBUTES: [&str; 17] = [
+    "alpha",
+    "auto_pad",
+    "axis",
+    "beta",
+    "ceil_mode",
+    "count_include_pad",
+    "dilations",
+    "group",
+    "kernel_shape",
+    "max",
+    "min",
+    "pads",
+    "storage_order",
+    "strides",
+    "transA",
+    "transB",
+    "value",
+];
 
 /// A tensor of the file: its numbers, or its integers (shapes).
 #[derive(Clone, Debug, Default)]
@@ -22,10 +39,7 @@ struct Tensor {
 enum Value {
     Constant(Tensor),
     /// The elements of a node under a shape whose first dimension is the batch.
-    Computed {
-        node: usize,
-        dims: Vec<usize>,
-    },
+    Computed(usize, Vec<usize>),
 }
 
 /// A node of the file.
@@ -35,6 +49,12 @@ struct Operation<'a> {
     name: String,
     kind: String,
     attributes: HashMap<String, Message<'a>>,
+}
+
+struct Reader {
+    network: Network,
+    values: HashMap<String, Value>,
+    uses: HashMap<String, usize>,
 }
 
 /// Reads a network.
@@ -47,11 +67,10 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
     let is_onnx = |domain: &str| matches!(domain, "" | "ai.onnx");
     let sets = file.messages(8)?.into_iter().filter(|set| is_onnx(&set.text(1)));
     let versions = sets.map(|set| set.integers(2)).collect::<Result<Vec<_>, _>>()?.concat();
-    if !matches!(versions[..], [7..=22]) {
-        return Err(format!("expected one operator set from 7 to 22, found {versions:?}"));
-    }
-    if graph.has(15) {
-        return Err("sparse tensors are not supported".into());
+    if !matches!(versions[..], [7..=22]) || graph.has(15) {
+        return Err(format!(
+            "expected one operator set from 7 to 22 and no sparse tensors, found sets {versions:?}"
+        ));
     }
     let mut reader = Reader { network: Network::default(), values: HashMap::new(), uses: HashMap::new() };
     for message in graph.messages(5)? {
@@ -63,11 +82,8 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
     let (mut inputs, outputs) = (graph.messages(11)?, graph.messages(12)?);
     inputs.retain(|input| !reader.values.contains_key(&input.text(1)));
     let ([input], [output]) = (&inputs[..], &outputs[..]) else {
-        return Err(format!(
-            "expected one input and one output, found {} and {}",
-            inputs.len(),
-            outputs.len()
-        ));
+        let (inputs, outputs) = (inputs.len(), outputs.len());
+        return Err(format!("expected one input and one output, found {inputs} and {outputs}"));
     };
     let output = output.text(1);
     for name in nodes.iter().flat_map(|node| node.texts(1)).chain([output.clone()]) {
@@ -75,7 +91,7 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
     }
     let dims = input_dims(input)?;
     reader.network.push(&input.text(1), Op::Input(dims.iter().product()), vec![])?;
-    reader.define(input.text(1), Value::Computed { node: 0, dims })?;
+    reader.define(input.text(1), Value::Computed(0, dims))?;
     for node in &nodes {
         let attributes =
             node.messages(5)?.into_iter().map(|attribute| (attribute.text(1), attribute)).collect();
@@ -88,31 +104,34 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
         reader.define(node.texts(2).into_iter().next().unwrap_or_default(), value)?;
     }
     match reader.values.get(&output) {
-        Some(Value::Computed { node, .. }) if *node == reader.network.output() => Ok(reader.network),
+        Some(Value::Computed(node, _)) if *node == reader.network.output() => Ok(reader.network),
         _ => Err(format!("output {output}: not the last node")),
     }
 }
 
 /// The first dimension is the batch; every other one must be a number.
 fn input_dims(input: &Message<'_>) -> Result<Vec<usize>, String> {
-    let mut dims = Vec::new();
-    // Type, its tensor type, and the shape of it.
-    let (mut messages, path) = (vec![input.clone()], [2, 1, 2, 1]);
-    for field in path {
+    // Type, its tensor type, the shape of it, and the dimensions of that.
+    let mut messages = vec![input.clone()];
+    for field in [2, 1, 2, 1] {
         messages = messages.iter().map(|m| m.messages(field)).collect::<Result<Vec<_>, _>>()?.concat();
     }
-    for dim in messages {
-        dims.push(dim.integers(1)?.pop().unwrap_or(0));
+    let sizes = messages.iter().map(|dim| Ok(dim.integers(1)?.pop().unwrap_or(0)));
+    let mut dims = sizes_of(&sizes.collect::<Result<Vec<_>, String>>()?)?;
+    if !matches!(dims.first(), Some(0 | 1)) || dims[1..].contains(&0) {
+        return Err("input: expected a batch of 1 or with a name, and dimensions that are numbers".into());
     }
-    let sizes: Option<Vec<usize>> =
-        dims.iter().map(|&d| usize::try_from(d).ok().filter(|d| *d <= WIDEST)).collect();
-    match sizes {
-        Some(mut sizes) if matches!(sizes.first(), Some(0 | 1)) && !sizes[1..].contains(&0) => {
-            sizes[0] = 1;
-            product(&sizes).map(|_| sizes)
-        }
-        _ => Err("input: expected a batch of 1 or with a name, and dimensions that are numbers".into()),
-    }
+    dims[0] = 1;
+    product(&dims).map(|_| dims)
+}
+
+fn sizes_of(integers: &[i64]) -> Result<Vec<usize>, String> {
+    let size = |&i: &i64| usize::try_from(i).ok().filter(|size| *size <= 1 << 30);
+    integers
+        .iter()
+        .map(size)
+        .collect::<Option<_>>()
+        .ok_or_else(|| format!("sizes out of range: {integers:?}"))
 }
 
 fn product(dims: &[usize]) -> Result<usize, String> {
@@ -121,38 +140,33 @@ fn product(dims: &[usize]) -> Result<usize, String> {
 }
 
 fn tensor(message: &Message<'_>) -> Result<Tensor, String> {
-    let (kind, data) =
-        (message.integers(2)?.pop().unwrap_or(0), [4, 9, 10].map(|n| message.numbers(n)).concat());
-    let mut integers = [message.integers(5)?, message.integers(7)?].concat();
-    let dims =
-        message.integers(1)?.into_iter().map(|d| usize::try_from(d).map_err(|_| "a negative dimension"));
-    let dims: Vec<usize> = dims.collect::<Result<_, _>>()?;
+    let kind = message.integers(2)?.pop().unwrap_or(0);
+    let mut tensor = Tensor { dims: sizes_of(&message.integers(1)?)?, ..Tensor::default() };
     let size = match kind {
         1 | 6 => 4,
         7 | 11 => 8,
         _ => return Err(format!("type {kind} is not supported")),
     };
-    let (count, length) =
-        (product(&dims)?, if integers.is_empty() { data.len() } else { integers.len().saturating_mul(size) });
+    // Numbers of single precision, raw bytes, numbers of double precision; or integers of their own.
+    let data: Vec<u8> =
+        [4, 9, 10].into_iter().flat_map(|field| message.bytes(field)).flatten().copied().collect();
+    tensor.integers = [message.integers(5)?, message.integers(7)?].concat();
+    let count = product(&tensor.dims)?;
+    let length =
+        if tensor.integers.is_empty() { data.len() } else { tensor.integers.len().saturating_mul(size) };
     if count.checked_mul(size) != Some(length) || message.has(13) {
         return Err(format!("expected {count} numbers of {size} bytes in the file, found {length} bytes"));
     }
-    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-    let words = data.chunks(size).map(word);
-    let number = |word| if kind == 1 { Number::from_single(word as u32) } else { Number::from_double(word) };
-    let mut numbers = Vec::new();
-    match kind {
-        6 => integers.extend(words.map(|word| i64::from(word as u32 as i32))),
-        7 => integers.extend(words.map(|word| word as i64)),
-        _ => numbers = words.map(number).collect::<Option<_>>().ok_or("NaN or infinite")?,
+    for word in data.chunks(size) {
+        let word = word.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        match kind {
+            6 => tensor.integers.push((word as u32 as i32).into()),
+            7 => tensor.integers.push(word as i64),
+            1 => tensor.numbers.push(Number::from_single(word as u32).ok_or("NaN or infinite")?),
+            _ => tensor.numbers.push(Number::from_double(word).ok_or("NaN or infinite")?),
+        }
     }
-    Ok(Tensor { dims, numbers, integers })
-}
-
-struct Reader {
-    network: Network,
-    values: HashMap<String, Value>,
-    uses: HashMap<String, usize>,
+    Ok(tensor)
 }
 
 impl Reader {
@@ -164,8 +178,9 @@ impl Reader {
     }
 
     fn value(&mut self, op: &Operation<'_>) -> Result<Value, String> {
-        for name in op.attributes.keys().filter(|name| !ATTRIBUTES.split(' ').any(|known| known == **name)) {
-            if op.integer(name, 0)? != 0 || !op.attributes[name].has(3) {
+        for (name, attribute) in &op.attributes {
+            let is_zero = attribute.has(3) && op.integer(name, 0)? == 0;
+            if !is_zero && !ATTRIBUTES.contains(&&**name) {
                 return Err(format!("attribute {name} is not supported"));
             }
         }
@@ -174,53 +189,38 @@ impl Reader {
                 op.attributes.get("value").ok_or("expected a tensor as its value")?.messages(5)?.pop();
             return tensor(&value.unwrap_or_default()).map(Value::Constant);
         }
-        if op.kind == "Gemm" || op.kind == "MatMul" {
-            return self.product(op);
-        }
-        if matches!(op.kind.as_str(), "Add" | "Sub" | "Mul" | "Div") {
+        if let "Add" | "Sub" | "Mul" | "Div" = &*op.kind {
             return self.arithmetic(op);
         }
         let (node, dims) = self.computed(op, 0)?;
-        let (act, mut shape) = (|f| Some(Op::Activation(f)), dims.clone());
-        let same = match op.kind.as_str() {
-            "Identity" => None,
-            "Flatten" if op.integer("axis", 1)? == 1 => {
-                shape = vec![1, product(&dims)?];
-                None
+        let same = |dims: Vec<usize>| Ok(Value::Computed(node, dims));
+        let activation = match &*op.kind {
+            "Gemm" | "MatMul" => return self.product(op, node, &dims),
+            "Conv" | "MaxPool" | "AveragePool" | "GlobalMaxPool" | "GlobalAveragePool" => {
+                return self.windowed(op, node, &dims);
             }
-            "Reshape" => {
-                shape = reshaped(&dims, &self.constant(op, 1)?.integers)?;
-                None
-            }
-            "Relu" => act(Activation::Relu),
-            "LeakyRelu" if !op.attributes.contains_key("alpha") => Err("expected the attribute alpha")?,
-            "LeakyRelu" => act(Activation::LeakyRelu(op.single("alpha").ok_or("alpha: NaN or infinite")?)),
+            "Identity" => return same(dims),
+            "Flatten" if op.integer("axis", 1)? == 1 => return same(vec![1, product(&dims)?]),
+            "Reshape" => return same(reshaped(&dims, &self.constant(op, 1)?.integers)?),
+            "Relu" => Activation::Relu,
+            "LeakyRelu" => Activation::LeakyRelu(op.single("alpha")?.ok_or("expected the attribute alpha")?),
             "Clip" => {
-                let end = |name: &str, place: usize| match op.single(name) {
-                    Some(end) => Ok(Some(end)),
-                    None if op.inputs.get(place).is_none_or(String::is_empty) => Ok(None),
-                    None => Ok::<_, String>(self.constant(op, place)?.numbers.first().copied()),
+                let end = |name: &str, place: usize| match op.single(name)? {
+                    None if op.has(place) => Ok(self.constant(op, place)?.numbers.first().copied()),
+                    end => Ok::<_, String>(end),
                 };
-                let is_end =
-                    |x: &Number| x.magnitude() < Number::from_single(0x7f7f_ffff).expect("it is finite");
+                // What exporters write where there is no end.
+                let largest = Number::from_single(0x7f7f_ffff).expect("it is finite");
+                let is_end = |x: &Number| x.magnitude() < largest;
                 match (end("min", 1)?.filter(is_end), end("max", 2)?.filter(is_end)) {
-                    (None, None) => None,
-                    (Some(Number::ZERO), None) => act(Activation::Relu),
-                    (low, high) => act(Activation::Clip(low, high)),
+                    (None, None) => return same(dims),
+                    (Some(low), None) if low == Number::ZERO => Activation::Relu,
+                    (low, high) => Activation::Clip(low, high),
                 }
-            }
-            "Conv" | "MaxPool" | "AveragePool" => return self.windowed(op, node, &dims),
-            "GlobalAveragePool" | "GlobalMaxPool" => {
-                let image = image(&dims)?;
-                let window = op.window(image, [image[1], image[2]], image[0], image[0])?;
-                return self.pool(op, node, window);
             }
             _ => return Err("this operator is not supported".into()),
         };
-        match same {
-            Some(layer) => self.push(op, layer, vec![node], shape),
-            None => Ok(Value::Computed { node, dims: shape }),
-        }
+        self.push(op, Op::Activation(activation), vec![node], dims)
     }
 
     fn push(
@@ -230,12 +230,12 @@ impl Reader {
         inputs: Vec<usize>,
         dims: Vec<usize>,
     ) -> Result<Value, String> {
-        Ok(Value::Computed { node: self.network.push(&op.name, layer, inputs)?, dims })
+        Ok(Value::Computed(self.network.push(&op.name, layer, inputs)?, dims))
     }
 
     fn computed(&self, op: &Operation<'_>, place: usize) -> Result<(usize, Vec<usize>), String> {
         match op.inputs.get(place).and_then(|name| self.values.get(name)) {
-            Some(Value::Computed { node, dims }) => Ok((*node, dims.clone())),
+            Some(Value::Computed(node, dims)) => Ok((*node, dims.clone())),
             _ => Err(format!("operand {place}: expected one that depends on the input")),
         }
     }
@@ -248,32 +248,27 @@ impl Reader {
     }
 
     /// Gemm and MatMul: one row times a constant matrix.
-    fn product(&mut self, op: &Operation<'_>) -> Result<Value, String> {
-        let (node, dims) = self.computed(op, 0)?;
-        let matrix = self.constant(op, 1)?;
-        let plain = |name| !op.attributes.contains_key(name) || op.single(name) == Some(Number::new(1, 0));
-        if op.kind == "Gemm" && !(plain("alpha") && plain("beta") && op.integer("transA", 0)? == 0) {
+    fn product(&mut self, op: &Operation<'_>, node: usize, dims: &[usize]) -> Result<Value, String> {
+        let (matrix, is_gemm) = (self.constant(op, 1)?, op.kind == "Gemm");
+        let is_one = |name| Ok::<_, String>(op.single(name)?.is_none_or(|x| x == Number::ONE));
+        if is_gemm && !(is_one("alpha")? && is_one("beta")? && op.integer("transA", 0)? == 0) {
             return Err("expected alpha = beta = 1 and transA = 0".into());
         }
         let &[height, width] = &matrix.dims[..] else {
             return Err("expected weights of two dimensions".into());
         };
-        let transposed = op.kind == "Gemm" && op.integer("transB", 0)? != 0;
+        let transposed = is_gemm && op.integer("transB", 0)? != 0;
         let (rows, columns) = if transposed { (height, width) } else { (width, height) };
         if dims.last() != Some(&columns)
-            || product(&dims)? != columns
+            || product(dims)? != columns
             || matrix.numbers.len() != rows * columns
         {
             return Err(format!("weights {height}×{width} do not fit the input"));
         }
-        let at = |k: usize| if transposed { k } else { k % columns * rows + k / columns };
-        let weight = (0..rows * columns).map(|k| matrix.numbers[at(k)]).collect();
-        let bias = if op.inputs.get(2).is_some_and(|name| !name.is_empty()) {
-            Some(spread(self.constant(op, 2)?, &[1, rows])?)
-        } else {
-            None
-        };
-        let affine = Affine { rows, weight: Numbers(weight), bias: bias.map(Numbers), window: None };
+        let place = |k: usize| if transposed { k } else { k % columns * rows + k / columns };
+        let weight = Numbers((0..rows * columns).map(|k| matrix.numbers[place(k)]).collect());
+        let bias = if op.has(2) { Some(Numbers(spread(self.constant(op, 2)?, &[1, rows])?)) } else { None };
+        let affine = Affine { rows, weight, bias, window: None };
         self.push(op, Op::Affine(affine), vec![node], vec![1, rows])
     }
 
@@ -288,151 +283,122 @@ impl Reader {
         let place = usize::from(self.computed(op, 0).is_err());
         let (node, dims) = self.computed(op, place)?;
         let constants = spread(self.constant(op, 1 - place)?, &dims)?;
-        let negated = |all: &[Number]| all.iter().map(|x| x.negated()).collect::<Vec<_>>();
-        let (one, count) = (Number::new(1, 0), constants.len());
-        let (scale, shift) = match (op.kind.as_str(), place) {
-            ("Add", _) => (vec![one; count], constants),
-            ("Sub", 0) => (vec![one; count], negated(&constants)),
-            ("Sub", _) => (vec![one.negated(); count], constants),
-            ("Mul", _) => (constants, vec![Number::ZERO; count]),
+        let all = |x: Number| vec![x; constants.len()];
+        let (scale, shift) = match (&*op.kind, place) {
+            ("Add", _) => (all(Number::ONE), constants),
+            ("Sub", 0) => (all(Number::ONE), constants.iter().map(|x| -*x).collect()),
+            ("Sub", _) => (all(-Number::ONE), constants),
+            ("Mul", _) => (constants.clone(), all(Number::ZERO)),
             ("Div", 0) => {
-                let inverse = constants.iter().map(|x| exact_inverse(*x)).collect::<Option<Vec<_>>>();
-                let inverse = inverse.ok_or("a division by anything but powers of two is not exact")?;
-                (inverse, vec![Number::ZERO; count])
+                let inverse = constants.iter().map(|x| x.exact_inverse()).collect::<Option<_>>();
+                (inverse.ok_or("a division by anything but powers of two is not exact")?, all(Number::ZERO))
             }
             _ => return Err("a constant divided by a computed value is not supported".into()),
         };
         // The sum of a product that nothing else reads is its bias, where every position of a channel has the same.
-        let read_once = self.uses.get(&op.inputs[place]) == Some(&1);
-        let is_bias = op.kind == "Add" || (op.kind == "Sub" && place == 0);
         if let Op::Affine(affine @ Affine { bias: None, .. }) = &mut self.network.nodes[node].op
-            && is_bias
-            && read_once
+            && scale.iter().all(|s| *s == Number::ONE)
+            && matches!(&*op.kind, "Add" | "Sub")
+            && self.uses.get(&op.inputs[place]) == Some(&1)
         {
             let each = shift.len() / affine.rows;
             if shift.chunks(each).all(|channel| channel.iter().all(|b| *b == channel[0])) {
                 affine.bias = Some(Numbers(shift.into_iter().step_by(each).collect()));
-                return Ok(Value::Computed { node, dims });
+                return Ok(Value::Computed(node, dims));
             }
         }
         self.push(op, Op::Scale { scale: Numbers(scale), shift: Numbers(shift) }, vec![node], dims)
     }
 
-    /// Conv, MaxPool and AveragePool.
+    /// Convolutions and pooling over images.
     fn windowed(&mut self, op: &Operation<'_>, node: usize, dims: &[usize]) -> Result<Value, String> {
-        let image = image(dims)?;
-        if op.kind != "Conv" {
-            let kernel = op.integers("kernel_shape")?.ok_or("expected the attribute kernel_shape")?;
-            if op.integer("ceil_mode", 0)? != 0 || op.integer("storage_order", 0)? != 0 {
-                return Err("ceil_mode and storage_order are not supported".into());
+        let &[1, depth, height, width] = dims else { return Err("expected an image".into()) };
+        let given = op.sizes("kernel_shape", None)?;
+        let weight = if op.kind == "Conv" { Some(self.constant(op, 1)?) } else { None };
+        let (kernel, channels, groups) = match weight.map(|weight| &weight.dims[..]) {
+            Some(&[channels, _, h, w]) => (vec![h, w], channels, sizes_of(&[op.integer("group", 1)?])?[0]),
+            Some(_) => return Err("expected kernels for every channel of an image".into()),
+            None if op.kind.starts_with("Global") => (vec![height, width], depth, depth),
+            None => (given.clone().ok_or("expected the attribute kernel_shape")?, depth, depth),
+        };
+        if given.is_some_and(|given| given != kernel) {
+            return Err("kernel_shape: not that of the kernels".into());
+        }
+        if op.integer("ceil_mode", 0)? != 0 || op.integer("storage_order", 0)? != 0 {
+            return Err("ceil_mode and storage_order are not supported".into());
+        }
+        if !op.attributes.get("auto_pad").is_none_or(|pad| matches!(&*pad.text(4), "NOTSET" | "VALID")) {
+            return Err("auto_pad is not supported".into());
+        }
+        let axes =
+            |sizes: Vec<usize>| <[usize; 2]>::try_from(sizes).map_err(|_| "expected two axes".to_owned());
+        let pads = op.sizes("pads", Some(vec![0; 4]))?.unwrap_or_default();
+        let &[top, left, bottom, right] = &pads[..] else { return Err("expected two axes".into()) };
+        let window = Window {
+            input: [depth, height, width],
+            channels,
+            groups,
+            kernel: axes(kernel)?,
+            stride: axes(op.sizes("strides", Some(vec![1; 2]))?.unwrap_or_default())?,
+            dilation: axes(op.sizes("dilations", Some(vec![1; 2]))?.unwrap_or_default())?,
+            padding: [[top, bottom], [left, right]],
+        };
+        window.defect().map_or(Ok(()), Err)?;
+        let shape = vec![1, channels, window.extent(0), window.extent(1)];
+        let layer = if let Some(weight) = weight {
+            let bias = if op.has(2) { Some(self.constant(op, 2)?) } else { None };
+            if bias.is_some_and(|bias| bias.dims != [channels]) {
+                return Err("biases that do not fit the kernels".into());
             }
-            let window = op.window(image, pair(&kernel)?, image[0], image[0])?;
-            return self.pool(op, node, window);
-        }
-        let weight = self.constant(op, 1)?;
-        let &[channels, _, ref kernel @ ..] = &weight.dims[..] else {
-            return Err("expected kernels for every channel".into());
-        };
-        let groups = usize::try_from(op.integer("group", 1)?).map_err(|_| "a negative number of groups")?;
-        let window = op.window(image, pair(kernel)?, channels, groups)?;
-        let bias = match op.inputs.get(2) {
-            Some(name) if !name.is_empty() => Some(self.constant(op, 2)?),
-            _ => None,
-        };
-        let given = op.integers("kernel_shape")?;
-        if given.is_some_and(|given| given != kernel) || bias.is_some_and(|bias| bias.dims != [channels]) {
-            return Err("kernel_shape or biases that do not fit the kernels".into());
-        }
-        let bias = bias.map(|bias| Numbers(bias.numbers.clone()));
-        let shape = [1, channels, window.extent(0), window.extent(1)];
-        let weight = Numbers(weight.numbers.clone());
-        let affine = Affine { rows: channels, weight, bias, window: Some(window) };
-        self.push(op, Op::Affine(affine), vec![node], shape.to_vec())
-    }
-
-    fn pool(&mut self, op: &Operation<'_>, node: usize, window: Window) -> Result<Value, String> {
-        let shape = [1, window.channels, window.extent(0), window.extent(1)];
-        let taps = window.kernel[0] * window.kernel[1];
-        let counted = op.integer("count_include_pad", 0)? != 0;
-        let count = |p| if counted { taps } else { window.taps(0, p).len() };
-        let counts = (0..window.positions()).map(count).collect();
-        let layer = if op.kind.ends_with("MaxPool") {
+            let (weight, bias) =
+                (Numbers(weight.numbers.clone()), bias.map(|bias| Numbers(bias.numbers.clone())));
+            Op::Affine(Affine { rows: channels, weight, bias, window: Some(window) })
+        } else if op.kind.ends_with("MaxPool") {
             Op::MaxPool(window)
         } else {
-            Op::AveragePool { window, counts }
+            let counted = op.integer("count_include_pad", 0)? != 0;
+            let taps = window.kernel[0] * window.kernel[1];
+            let count = |p| if counted { taps } else { window.taps(0, p).len() };
+            Op::AveragePool { counts: (0..window.positions()).map(count).collect(), window }
         };
-        self.push(op, layer, vec![node], shape.to_vec())
+        self.push(op, layer, vec![node], shape)
     }
 }
 
 impl Operation<'_> {
+    /// Whether there is such an operand.
+    fn has(&self, place: usize) -> bool {
+        self.inputs.get(place).is_some_and(|name| !name.is_empty())
+    }
+
     fn integer(&self, name: &str, none: i64) -> Result<i64, String> {
         self.attributes.get(name).map_or(Ok(none), |a| Ok(a.integers(3)?.pop().unwrap_or(0)))
     }
 
     /// A number in single precision; zero when the attribute is there without one.
-    fn single(&self, name: &str) -> Option<Number> {
-        let bytes = self.attributes.get(name)?.numbers(2);
-        let bits = bytes.try_into().map_or(0, u32::from_le_bytes);
-        Number::from_single(bits)
-    }
-
-    fn integers(&self, name: &str) -> Result<Option<Vec<usize>>, String> {
+    fn single(&self, name: &str) -> Result<Option<Number>, String> {
         let Some(attribute) = self.attributes.get(name) else { return Ok(None) };
-        let size = |&i: &i64| usize::try_from(i).ok().filter(|i| *i <= WIDEST);
-        let sizes: Option<Vec<usize>> = attribute.integers(8)?.iter().map(size).collect();
-        sizes.map(Some).ok_or_else(|| format!("attribute {name}: a size out of range"))
+        let bits =
+            attribute.bytes(2).next().and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+        Number::from_single(bits).map(Some).ok_or_else(|| format!("attribute {name}: NaN or infinite"))
     }
 
-    fn window(
-        &self,
-        input: [usize; 3],
-        kernel: [usize; 2],
-        channels: usize,
-        groups: usize,
-    ) -> Result<Window, String> {
-        let auto = self.attributes.get("auto_pad").map_or("NOTSET".into(), |a| a.text(4));
-        if !matches!(auto.as_str(), "NOTSET" | "VALID") {
-            return Err("auto_pad is not supported".into());
-        }
-        let axes = |name| self.integers(name).and_then(|sizes| pair(&sizes.unwrap_or(vec![1, 1])));
-        let pads = self.integers("pads")?.unwrap_or(vec![0; 4]);
-        let (before, after) = pads.split_at(pads.len() / 2);
-        let (before, after) = (pair(before)?, pair(after)?);
-        let padding = [[before[0], after[0]], [before[1], after[1]]];
-        let (stride, dilation) = (axes("strides")?, axes("dilations")?);
-        let window = Window { input, channels, groups, kernel, stride, dilation, padding };
-        window.defect().map_or(Ok(window), |defect| Err(defect.into()))
-    }
-}
-
-/// Sizes along height and width.
-fn pair(sizes: &[usize]) -> Result<[usize; 2], String> {
-    sizes.try_into().map_err(|_| "expected two axes".into())
-}
-
-fn image(dims: &[usize]) -> Result<[usize; 3], String> {
-    if let [1, image @ ..] = dims {
-        image.try_into().map_err(|_| "expected an image".into())
-    } else {
-        Err("expected an image".into())
+    fn sizes(&self, name: &str, none: Option<Vec<usize>>) -> Result<Option<Vec<usize>>, String> {
+        self.attributes.get(name).map_or(Ok(none), |attribute| sizes_of(&attribute.integers(8)?).map(Some))
     }
 }
 
 /// The shape that Reshape asks for: 0 keeps a dimension, −1 takes what is left.
 fn reshaped(dims: &[usize], target: &[i64]) -> Result<Vec<usize>, String> {
-    let mut shape = Vec::new();
-    for (axis, &size) in target.iter().enumerate() {
-        shape.push(match size {
-            0 => *dims.get(axis).ok_or("a dimension that is not there")?,
-            -1 => 0,
-            _ => usize::try_from(size).map_err(|_| "a negative dimension")?,
-        });
-    }
-    let known: Vec<usize> = shape.iter().copied().filter(|&d| d != 0).collect();
-    let (all, known) = (product(dims)?, product(&known)?.max(1));
-    shape.iter_mut().filter(|d| **d == 0).for_each(|d| *d = all / known);
+    let kept = |(axis, &size): (usize, &i64)| {
+        if size == 0 { dims.get(axis).map_or(-2, |&d| d as i64) } else { size }
+    };
+    let mut shape: Vec<i64> = target.iter().enumerate().map(kept).collect();
+    let known: Vec<i64> = shape.iter().copied().filter(|&size| size != -1).collect();
+    let (all, known) = (product(dims)?, product(&sizes_of(&known)?)?.max(1));
+    shape.iter_mut().filter(|size| **size == -1).for_each(|size| *size = (all / known) as i64);
     // A batch that is written as a number other than one does not fit.
+    let shape = sizes_of(&shape)?;
     if product(&shape)? == all { Ok(shape) } else { Err("a shape of another size".into()) }
 }
 
@@ -453,9 +419,4 @@ fn spread(tensor: &Tensor, dims: &[usize]) -> Result<Vec<Number>, String> {
         tensor.numbers[place]
     };
     Ok((0..product(dims)?).map(at).collect())
-}
-
-/// `1/x` for powers of two.
-fn exact_inverse(x: Number) -> Option<Number> {
-    (x.mantissa.abs() == 1 << 52).then(|| Number::new(x.mantissa.signum(), -(x.exponent + 52)))
 }

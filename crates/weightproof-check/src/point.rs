@@ -1,80 +1,43 @@
 //! Witnesses and unperturbed outputs: the network at one point of the set.
 //!
-//! The passes of [`crate::pass`] are used on a set that is one point: boxes are as narrow as integers of 57 bits can make them, and
+//! The passes of [`crate::pass`] are used on a set that is one point: boxes are as narrow as integers of 53 bits can make them, and
 //! bounds of both signs enclose every output.
 
-use crate::certificate::{Moved, MovedLayer, Property, WeightSet, Witness};
+use crate::certificate::{Moved, Property, WeightSet, Witness};
 use crate::check::{Row, root};
-use crate::layer::{Map, Model};
-use crate::network::{Affine, Op, is_share};
-use crate::number::{Dyadic, Number, Numbers};
+use crate::layer::Model;
+use crate::network::{Affine, Network, Op, is_share};
+use crate::number::{Interval, Number, Numbers};
 use crate::pass::{Pass, Reach};
-use crate::set::Set;
-use crate::state::State;
+use crate::relax::{Bounds, State};
+use crate::set::{LayerSet, Set};
+use std::sync::Arc;
 
-/// The network at the parameters of a witness, or without perturbation, at an input.
+/// A network without perturbation at an input.
 pub struct Point {
     model: Model,
     state: State,
 }
 
 impl Point {
-    /// Of the unperturbed network.
+    /// Of a network and an input.
     ///
     /// # Errors
     /// When numbers are too large.
-    pub fn clean(model: &Model, input: &[Number]) -> Result<Point, String> {
-        Point::moved(model, input, &[])
-    }
-
-    /// With layers moved; that the move is in the set is checked.
-    fn moved(model: &Model, input: &[Number], layers: &[MovedLayer]) -> Result<Point, String> {
-        let network = model.network.clone();
-        let set = Set {
-            layers: vec![None; network.nodes.len()],
-            input_radius: Number::ZERO,
-            activation_radius: Number::ZERO,
-            input_range: None,
-        };
-        let mut point = Model::new(network, set);
-        for (k, layer) in layers.iter().enumerate() {
-            let at = |what: &str| format!("witness: node {}: {what}", layer.node);
-            let Some(Op::Affine(affine)) = model.network.nodes.get(layer.node).map(|node| &node.op) else {
-                return Err(at("has no parameters"));
-            };
-            if layers[..k].iter().any(|other| other.node >= layer.node) {
-                return Err(at("layers are not in the order of the nodes"));
-            }
-            let map = match &layer.to {
-                Moved::Parameters { weight, bias } => {
-                    moved_to(model, layer.node, affine, (weight, bias.as_ref()))
-                }
-                Moved::Rows(t) => {
-                    // The signs of what the layer reads are those at the point so far.
-                    let state = root(&point, input)?;
-                    moved_by(
-                        model,
-                        layer.node,
-                        affine,
-                        (t, &state.boxes[model.network.nodes[layer.node].inputs[0]].lower),
-                    )
-                }
-            };
-            point.maps[layer.node] = Some(map.map_err(|what| at(&what))?);
-        }
-        let state = root(&point, input)?;
-        Ok(Point { model: point, state })
+    pub fn new(network: &Network, input: &[Number]) -> Result<Point, String> {
+        let model = Model::new(network.clone(), Set::of_one_point(network));
+        Ok(Point { state: root(&model, input)?, model })
     }
 
     /// A number that is at most the sum of outputs with signs.
-    pub fn below(&self, outputs: &[(usize, i64)]) -> Dyadic {
+    pub fn below(&self, outputs: &[(usize, i64)]) -> Number {
         let pass = Pass { model: &self.model, state: &self.state, reach: Reach::PerUse };
         pass.bound(self.model.network.output(), outputs, None)
     }
 
     /// A number that is at least that sum.
-    pub fn above(&self, outputs: &[(usize, i64)]) -> Dyadic {
-        self.below(&outputs.iter().map(|&(j, sign)| (j, -sign)).collect::<Vec<_>>()).negated()
+    pub fn above(&self, outputs: &[(usize, i64)]) -> Number {
+        -self.below(&outputs.iter().map(|&(j, sign)| (j, -sign)).collect::<Vec<_>>())
     }
 }
 
@@ -85,100 +48,109 @@ impl Point {
 pub fn broken(
     model: &Model,
     property: Property,
-    (class, rows): (Option<usize>, &[Row]),
+    rows: &[Row],
     input: &[Number],
     witness: &Witness,
-) -> Result<Dyadic, String> {
+) -> Result<Number, String> {
     let row = rows.iter().find(|row| row.number == witness.row);
-    let row = row.ok_or(format!("witness: there is no row {}", witness.row))?;
-    if let (Property::Prediction, Some(class)) = (property, class) {
-        let clean = Point::clean(model, input)?;
+    let row = row.ok_or_else(|| format!("there is no row {}", witness.row))?;
+    if property == Property::Prediction {
+        let clean = Point::new(&model.network, input)?;
         if let Some(rival) = rows.iter().find(|row| clean.below(&row.outputs).is_negative()) {
-            return Err(format!("the unperturbed network may say class {}, not {class}", rival.number));
+            return Err(format!("the unperturbed network may say class {}", rival.number));
         }
     }
     let moved = match &witness.input {
         None => input,
-        Some(moved) => moved.exactly(input.len()).map_err(|error| format!("witness: input: {error}"))?,
+        Some(moved) => moved.exactly(input.len()).map_err(|error| format!("input: {error}"))?,
     };
-    let (radius, range) = (Dyadic::from(model.set.input_radius), model.set.input_range);
-    for (j, (x, moved)) in input.iter().zip(moved).enumerate() {
-        let inside = range.is_none_or(|(low, high)| (low..=high).contains(moved)) || moved == x;
-        if !inside || Dyadic::from(*moved).minus(&(*x).into()).magnitude() > radius {
-            return Err(format!("witness: input {j} is moved from {x} to {moved}, out of the set"));
+    for (j, (&from, &to)) in input.iter().zip(moved).enumerate() {
+        let in_range = model.set.input_range.is_none_or(|[low, high]| low <= to && to <= high);
+        if !(in_range || from == to) || apart(from, to) > model.set.input_radius {
+            return Err(format!("input {j} is moved from {from} to {to}, out of the set"));
         }
     }
-    let value = Point::moved(model, moved, &witness.layers)?.above(&row.outputs).plus(&row.constant);
-    if value.is_positive() {
-        Err(format!("witness: row {} may be {value}, above 0", row.number))
-    } else {
-        Ok(value)
+    let mut network = model.network.clone();
+    for (k, layer) in witness.layers.iter().enumerate() {
+        let at = |what: String| format!("node {}: {what}", layer.node);
+        let set = model.set.layers.get(layer.node).and_then(Option::as_ref);
+        let set = set.ok_or_else(|| at("does not move".into()))?;
+        if witness.layers[..k].iter().any(|other| other.node >= layer.node) {
+            return Err(at("layers are not in the order of the nodes".into()));
+        }
+        let Op::Affine(from) = &model.network.nodes[layer.node].op else { unreachable!("only layers move") };
+        let to = parameters(&layer.to, from, set, || {
+            let input_of = model.network.nodes[layer.node].inputs[0];
+            Ok(Point::new(&network, moved)?.state.boxes[input_of].clone())
+        });
+        let to = to.map_err(at)?;
+        if let Some(what) = outside(from, &to, set) {
+            return Err(at(format!("{what} is out of the set")));
+        }
+        network.nodes[layer.node].op = Op::Affine(to);
     }
+    let value = Point::new(&network, moved)?.above(&row.outputs) + row.constant;
+    if value.is_positive() { Err(format!("row {} may be {value}, above 0", row.number)) } else { Ok(value) }
 }
 
-/// A layer at these parameters, which must lie in its set.
-fn moved_to(
-    model: &Model,
-    node: usize,
-    affine: &Affine,
-    (weight, bias): (&Numbers, Option<&Numbers>),
-) -> Result<Map, String> {
-    let weight = weight.exactly(affine.weight.0.len())?;
-    let bias = bias.map(|bias| bias.exactly(affine.rows)).transpose()?;
-    let set = model.set.layers[node].as_ref().ok_or("the layer does not move")?;
-    let bias = |i: usize| bias.map_or(affine.bias(i), |bias| bias[i]);
-    let columns = affine.columns();
-    let out = |i: usize| Err(format!("parameters of row {i} are out of the set"));
-    let mut all = Dyadic::zero();
-    for i in 0..affine.rows {
-        let mut squares = Dyadic::zero();
-        for k in i * columns..(i + 1) * columns {
-            let change = Dyadic::from(weight[k]).minus(&affine.weight.0[k].into());
-            if !set.is_ball() && change.magnitude() > set.radius(affine, i, k % columns) {
-                return out(i);
-            }
-            squares = squares.plus(&change.times(&change));
+/// The parameters of a moved layer that reads `z`.
+fn parameters(
+    to: &Moved,
+    from: &Affine,
+    set: &LayerSet,
+    z: impl Fn() -> Result<Arc<Bounds>, String>,
+) -> Result<Affine, String> {
+    let (weight, bias) = match to {
+        Moved::Parameters { weight, bias } => {
+            let bias = bias.as_ref().map(|bias| bias.exactly(from.rows)).transpose()?;
+            let bias = bias.map_or_else(|| from.bias.clone(), |bias| Some(Numbers(bias.to_vec())));
+            (weight.exactly(from.weight.0.len())?.to_vec(), bias)
         }
-        all = all.plus(&squares);
-        let (length, radius) = match &set.weights {
-            WeightSet::Ball(r) => (&all, *r),
-            WeightSet::RowBalls(rows) => (&squares, rows.0[i]),
-            WeightSet::Uniform(_) | WeightSet::Rows(_) | WeightSet::Relative(_) | WeightSet::Entries(_) => {
-                (&squares, Number::ZERO)
+        Moved::Rows(t) => {
+            let (t, z) = (t.exactly(from.rows)?, z()?);
+            if set.is_ball() || from.window.is_some() || !t.iter().all(|t| is_share(t.magnitude())) {
+                return Err("expected shares from -1 to 1 of the box of a dense layer".into());
             }
-        };
-        let moved = Dyadic::from(bias(i)).minus(&affine.bias(i).into()).magnitude();
-        let is_out = set.is_ball() && *length > Dyadic::from(radius).times(&radius.into());
-        if is_out || moved > Dyadic::from(set.bias(i)) {
-            return out(i);
+            // Rounded towards where it comes from, so that it stays in the set.
+            let moved = |from: Number, by: Number| {
+                let around = Interval::around(from + by, -from - by);
+                around.worst(!by.is_negative())
+            };
+            let columns = from.columns();
+            let weight = |(k, &w): (usize, &Number)| {
+                let by = t[k / columns] * set.radius(from, k).down();
+                moved(w, if z[k % columns].low.is_negative() { -by } else { by })
+            };
+            let bias = |i: usize| moved(from.bias(i), t[i] * set.bias(i));
+            (
+                from.weight.0.iter().enumerate().map(weight).collect(),
+                Some(Numbers((0..from.rows).map(bias).collect())),
+            )
         }
-    }
-    Ok(Map::at(
-        affine,
-        model.network.read_by(node),
-        |i, j| weight[i * columns + j].into(),
-        |i| bias(i).into(),
-    ))
+    };
+    Ok(Affine { rows: from.rows, weight: Numbers(weight), bias, window: from.window.clone() })
 }
 
-/// A dense layer moved by a share t of the radii of each row: `Δ_ij = t_i E_ij sign(z_j)`. With another sign it
-/// is in the set, too.
-fn moved_by(
-    model: &Model,
-    node: usize,
-    affine: &Affine,
-    (t, z): (&Numbers, &[Number]),
-) -> Result<Map, String> {
-    let t = t.exactly(affine.rows)?;
-    let set = model.set.layers[node].as_ref().ok_or("the layer does not move")?;
-    if set.is_ball() || affine.window.is_some() || !t.iter().all(|t| is_share(t.magnitude())) {
-        return Err("expected shares from -1 to 1 of the box of a dense layer".into());
+/// `|a − b|`, rounded up.
+fn apart(a: Number, b: Number) -> Number {
+    let change = Interval::around(a - b, b - a);
+    change.high.max(-change.low)
+}
+
+/// What of a moved layer is out of its set.
+fn outside(from: &Affine, to: &Affine, set: &LayerSet) -> Option<String> {
+    if let Some(i) = (0..from.rows).find(|&i| apart(from.bias(i), to.bias(i)) > set.bias(i)) {
+        return Some(format!("bias {i}"));
     }
-    let weight = |i: usize, j: usize| {
-        let change = Dyadic::from(t[i]).times(&set.radius(affine, i, j));
-        let change = if z[j].is_negative() { change.negated() } else { change };
-        Dyadic::from(affine.weight.0[i * affine.columns() + j]).plus(&change)
+    let changes: Vec<Number> = from.weight.0.iter().zip(&to.weight.0).map(|(&a, &b)| apart(a, b)).collect();
+    let together = if let WeightSet::Ball(_) = set.weights { changes.len() } else { from.columns() };
+    let is_out = |(i, row): (usize, &[Number])| {
+        let radius = |j: usize| set.radius(from, i * together + j);
+        if !set.is_ball() {
+            return row.iter().enumerate().any(|(j, &change)| change > radius(j));
+        }
+        let r = radius(0).down();
+        row.iter().fold(r * r, |rest, &change| rest - change * change).is_negative()
     };
-    let bias = |i: usize| Dyadic::from(affine.bias(i)).plus(&Dyadic::from(t[i]).times(&set.bias(i).into()));
-    Ok(Map::at(affine, model.network.read_by(node), weight, bias))
+    changes.chunks(together).enumerate().position(is_out).map(|i| format!("row {i}"))
 }

@@ -1,17 +1,15 @@
 //! Reading protocol buffers: numbers and names of fields, no more.
 
-/// What a field holds.
-#[derive(Clone, Copy, Debug)]
-enum Field<'a> {
-    /// An integer of variable length, four or eight bytes.
-    Number(u64, &'a [u8]),
-    /// Text, bytes, another message, or packed numbers.
-    Bytes(&'a [u8]),
-}
-
-/// A message: its fields in their order.
+/// A message: its fields in their order, each with its number.
 #[derive(Clone, Debug, Default)]
 pub struct Message<'a>(Vec<(u64, Field<'a>)>);
+
+#[derive(Clone, Copy, Debug)]
+enum Field<'a> {
+    Integer(u64),
+    /// Text, bytes, another message, packed numbers, or one number of four or eight bytes.
+    Bytes(&'a [u8]),
+}
 
 impl<'a> Message<'a> {
     /// Splits bytes into fields.
@@ -22,15 +20,16 @@ impl<'a> Message<'a> {
         let mut fields = Vec::new();
         while !bytes.is_empty() {
             let tag = integer(&mut bytes)?;
-            let field = match tag & 7 {
-                0 => Field::Number(integer(&mut bytes)?, &[]),
-                1 => Field::Number(0, take(&mut bytes, 8)?),
-                2 => {
-                    let length = integer(&mut bytes)?;
-                    Field::Bytes(take(&mut bytes, usize::try_from(length).unwrap_or(usize::MAX))?)
-                }
-                5 => Field::Number(0, take(&mut bytes, 4)?),
+            let length = match tag & 7 {
+                0 => None,
+                1 => Some(8),
+                2 => Some(integer(&mut bytes)?),
+                5 => Some(4),
                 kind => return Err(format!("a field of the unknown kind {kind}")),
+            };
+            let field = match length {
+                None => Field::Integer(integer(&mut bytes)?),
+                Some(length) => Field::Bytes(take(&mut bytes, length)?),
             };
             fields.push((tag >> 3, field));
         }
@@ -48,10 +47,7 @@ impl<'a> Message<'a> {
 
     /// The bytes of a repeated field.
     pub fn bytes(&self, number: u64) -> impl Iterator<Item = &'a [u8]> {
-        self.all(number).filter_map(|field| match field {
-            Field::Bytes(bytes) => Some(bytes),
-            Field::Number(..) => None,
-        })
+        self.all(number).filter_map(|field| if let Field::Bytes(bytes) = field { Some(bytes) } else { None })
     }
 
     /// The messages of a repeated field.
@@ -72,7 +68,7 @@ impl<'a> Message<'a> {
         self.texts(number).pop().unwrap_or_default()
     }
 
-    /// The integers of a repeated field, packed or not; of negative ones the complement.
+    /// The integers of a repeated field, packed or not.
     ///
     /// # Errors
     /// When packed ones end too early.
@@ -80,7 +76,7 @@ impl<'a> Message<'a> {
         let mut all = Vec::new();
         for field in self.all(number) {
             match field {
-                Field::Number(value, _) => all.push(value as i64),
+                Field::Integer(value) => all.push(value as i64),
                 Field::Bytes(mut bytes) => {
                     while !bytes.is_empty() {
                         all.push(integer(&mut bytes)? as i64);
@@ -89,14 +85,6 @@ impl<'a> Message<'a> {
             }
         }
         Ok(all)
-    }
-
-    /// The little-endian bytes of a repeated field of numbers, packed or not.
-    pub fn numbers(&self, number: u64) -> Vec<u8> {
-        let bytes = self.all(number).map(|field| match field {
-            Field::Bytes(bytes) | Field::Number(_, bytes) => bytes,
-        });
-        bytes.flatten().copied().collect()
     }
 }
 
@@ -112,7 +100,8 @@ fn integer(bytes: &mut &[u8]) -> Result<u64, String> {
     Err("an integer of more than ten bytes".into())
 }
 
-fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], String> {
+fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Result<&'a [u8], String> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     let (taken, rest) = bytes.split_at_checked(count).ok_or("the bytes end too early")?;
     *bytes = rest;
     Ok(taken)

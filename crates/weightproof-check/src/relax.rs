@@ -3,155 +3,124 @@
 //! A line `c x + t` is below `a f(x)` on [l, u] when it is at l, at u and at every corner of f between: there the difference
 //! has its least value. So any slope will do, and t is computed from it; that is the whole proof.
 
-use crate::layer::Model;
 use crate::network::{Activation, Op, Window};
-use crate::number::{Dyadic, FRACTION, FRACTION_BITS, Number, Sum, share};
-use crate::state::Bounds;
-use std::iter::once;
+use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, share};
+use std::sync::Arc;
 
-/// A point of a function: `x`, and numbers around `f(x)`, equal where it is exact.
-#[derive(Clone, Copy, Debug)]
-struct Point {
-    x: Number,
-    below: Number,
-    above: Number,
+/// A box: one interval for each element.
+pub type Bounds = Vec<Interval>;
+
+impl Activation {
+    /// Numbers around `f(x)`.
+    pub fn around(self, x: Number) -> Interval {
+        match self {
+            Activation::Relu => Interval::point(x.max(Number::ZERO)),
+            Activation::LeakyRelu(slope) if x.is_negative() => Interval::around(slope * x, -slope * x),
+            Activation::LeakyRelu(_) => Interval::point(x),
+            Activation::Clip(low, high) => {
+                let raised = low.map_or(x, |low| x.max(low));
+                Interval::point(high.map_or(raised, |high| raised.min(high)))
+            }
+        }
+    }
+
+    /// The box of `f` on a box: none of these functions falls.
+    pub fn image(self, x: Interval) -> Interval {
+        Interval { low: self.around(x.low).low, high: self.around(x.high).high }
+    }
 }
 
 /// One element of an activation on its box.
 #[derive(Clone, Debug)]
-pub struct Lines {
+struct Lines {
     /// Slope below, a fraction.
     lower: i64,
     /// Slope above, a fraction.
     upper: i64,
-    /// Ends and corners; none where the function is the line through zero with both slopes.
-    points: Vec<Point>,
-}
-
-impl Activation {
-    /// Numbers around `f(x)`.
-    pub fn around(self, x: Number) -> (Number, Number) {
-        match self {
-            Activation::Relu => (x.max(Number::ZERO), x.max(Number::ZERO)),
-            Activation::LeakyRelu(_) if !x.is_negative() => (x, x),
-            Activation::LeakyRelu(slope) => {
-                let value = Dyadic::from(slope).times(&x.into());
-                (value.down(), value.up())
-            }
-            Activation::Clip(low, high) => {
-                let raised = low.map_or(x, |low| x.max(low));
-                let value = high.map_or(raised, |high| raised.min(high));
-                (value, value)
-            }
-        }
-    }
-
-    /// Lines for the box [l, u].
-    pub fn lines(self, l: Number, u: Number) -> Lines {
-        let zero = Number::ZERO;
-        let line = |slope: i64| Lines { lower: slope, upper: slope, points: vec![] };
-        let corners = match self {
-            Activation::Relu | Activation::LeakyRelu(_) if l >= zero => return line(FRACTION),
-            Activation::Relu if u <= zero => return line(0),
-            Activation::Relu | Activation::LeakyRelu(_) => [Some(zero), None],
-            Activation::Clip(low, high) => [low, high],
-        };
-        let corners: Vec<Number> = corners.into_iter().flatten().filter(|x| l < *x && *x < u).collect();
-        let point = |x: Number| {
-            let (below, above) = self.around(x);
-            Point { x, below, above }
-        };
-        let points: Vec<Point> = [l, u].into_iter().chain(corners.iter().copied()).map(point).collect();
-        if self == Activation::Relu {
-            let lower = if u > l.negated() { FRACTION } else { 0 };
-            return Lines { lower, upper: share(u, l.negated()), points };
-        }
-        // Any of these slopes is sound; the tightest in the middle is taken, as the engine does.
-        let mut slopes = vec![0, FRACTION, slope(&points[0], &points[1])];
-        if let Activation::LeakyRelu(slope) = self {
-            slopes.push(slope.fraction());
-        }
-        for corner in &points[2..] {
-            slopes.extend([slope(&points[0], corner), slope(corner, &points[1])]);
-        }
-        let sum = Dyadic::from(l).plus(&u.into());
-        let middle = |slope: i64, above: bool| {
-            let slope = Dyadic::new(slope.into(), -i64::from(FRACTION_BITS));
-            let offset = |p: &Point| {
-                Dyadic::from(if above { p.above } else { p.below }).minus(&slope.times(&p.x.into()))
-            };
-            let offsets = points.iter().map(offset);
-            let offset = if above { offsets.max() } else { offsets.min() }.expect("there are points");
-            offset.plus(&offset).plus(&slope.times(&sum))
-        };
-        let lower = *slopes.iter().max_by_key(|s| middle(**s, false)).expect("there are slopes");
-        let upper = *slopes.iter().min_by_key(|s| middle(**s, true)).expect("there are slopes");
-        Lines { lower, upper, points }
-    }
-}
-
-/// The slope of a line through two points of a function that rises by at most 1, a fraction.
-fn slope(a: &Point, b: &Point) -> i64 {
-    let (dx, dy) = (Dyadic::from(b.x).minus(&a.x.into()), Dyadic::from(b.below).minus(&a.below.into()));
-    let rest = dx.minus(&dy);
-    match (dy.is_positive(), rest.is_positive()) {
-        (true, true) => share(dy.down(), rest.down()),
-        (true, false) => FRACTION,
-        (false, _) => 0,
-    }
+    /// Ends and corners, with numbers around the values there; none where the function is zero or its argument.
+    points: Vec<(Number, Interval)>,
 }
 
 impl Lines {
+    /// Any slopes are sound; those that are tightest in the middle are taken.
+    fn new(f: Activation, x: Interval) -> Lines {
+        let corners = match f {
+            Activation::Relu | Activation::LeakyRelu(_) => [Some(Number::ZERO), None],
+            Activation::Clip(low, high) => [low, high],
+        };
+        let inner = corners.into_iter().flatten().filter(|c| x.low < *c && *c < x.high);
+        let points: Vec<_> = [x.low, x.high].into_iter().chain(inner).map(|x| (x, f.around(x))).collect();
+        let is_line =
+            |value: fn(Number) -> Number| points.iter().all(|&(x, y)| y == Interval::point(value(x)));
+        if points.len() == 2 && (is_line(|x| x) || is_line(|_| Number::ZERO)) {
+            let slope = if is_line(|x| x) { FRACTION } else { 0 };
+            return Lines { lower: slope, upper: slope, points: vec![] };
+        }
+        let mut slopes = vec![0, FRACTION, slope(points[0], points[1])];
+        for &corner in &points[2..] {
+            slopes.extend([slope(points[0], corner), slope(corner, points[1])]);
+        }
+        // Twice the height of a line of this slope in the middle of the box, or of its opposite.
+        let middle = |slope: i64, sign: i64| {
+            let line = |x: Number| Number::new(sign * slope, -(FRACTION_BITS as i32)) * x;
+            let gap =
+                |&(x, y): &(Number, Interval)| if sign > 0 { y.low - line(x) } else { -y.high - line(x) };
+            let offset = points.iter().map(gap).min().expect("there are points");
+            offset + offset + line(x.low) + line(x.high)
+        };
+        let best = |sign: i64| {
+            *slopes.iter().rev().max_by_key(|slope| middle(**slope, sign)).expect("there are slopes")
+        };
+        Lines { lower: best(1), upper: best(-1), points }
+    }
+
     /// The slope `c` of a line below `a f`, whose offset is added to the sum. A lower slope of one's own is a fraction of ReLU:
     /// where it is the line z, `own z` is below for z ≥ 0, and where it is 0, for z ≤ 0.
-    pub fn relax(&self, a: i64, own: Option<i64>, exponent: i32, sum: &mut Sum) -> i64 {
-        let slope = if a < 0 { self.upper } else { own.unwrap_or(self.lower) };
-        let c = ((i128::from(a) * i128::from(slope)) >> FRACTION_BITS) as i64;
-        if !self.points.is_empty() {
-            let value = |p: &Point| {
-                let (value, e) = Sum::difference(a, if a > 0 { p.below } else { p.above }, c, p.x);
-                (value, e + exponent)
-            };
-            sum.add_least(self.points.iter().map(value));
-        }
+    fn relax(&self, a: i64, own: Option<i64>, exponent: i32, sum: &mut Number) -> i64 {
+        let c = part(a, if a < 0 { self.upper } else { own.unwrap_or(self.lower) });
+        let gap = |&(x, y): &(Number, Interval)| {
+            Number::new(a, exponent) * y.worst(a > 0) - Number::new(c, exponent) * x
+        };
+        self.points.iter().map(gap).min().into_iter().for_each(|least| *sum += least);
         c
     }
 }
 
+/// A fraction of an integer, rounded.
+fn part(a: i64, fraction: i64) -> i64 {
+    ((i128::from(a) * i128::from(fraction)) >> FRACTION_BITS) as i64
+}
+
+/// The slope of a line through two points of a function that rises by at most 1, about, as a fraction.
+fn slope(a: (Number, Interval), b: (Number, Interval)) -> i64 {
+    let (dx, dy) = (b.0 - a.0, b.1.low - a.1.low);
+    share(dy, dx - dy)
+}
+
 /// The upper line of the maximum of one window: `y ≤ Σ slope_j z_j + …`, with the input `top` of the largest lower end.
 #[derive(Clone, Debug)]
-pub struct Maximum {
+struct Maximum {
     /// The input whose lower end is the largest; it is never above the maximum.
     top: usize,
     /// Inputs that may be larger than the lower end of `top`, with the slopes of their chords; none where a constant is taken.
     others: Option<Vec<(usize, i64)>>,
-    /// The lower end of `top`.
-    least: Number,
-    /// The largest upper end.
-    most: Number,
+    /// The lower end of `top`, and the largest upper end.
+    range: Interval,
 }
 
 impl Maximum {
-    /// Of the inputs of one window.
-    fn new(inputs: &[usize], bounds: &Bounds) -> Maximum {
-        let (l, u) = (&bounds.lower, &bounds.upper);
-        let top = inputs
-            .iter()
-            .copied()
-            .reduce(|a, b| if l[b] > l[a] { b } else { a })
-            .expect("no window is empty");
-        let (least, most) = (l[top], inputs.iter().map(|&j| u[j]).max().expect("no window is empty"));
-        let mut others = Vec::new();
-        // Twice the value of the line in the middle of the box: z_top + Σ slope_j (z_j − l_j).
-        let mut middle = Dyadic::from(least).plus(&u[top].into());
-        for &j in inputs.iter().filter(|&&j| j != top && u[j] > least) {
-            let above = Dyadic::from(u[j]).minus(&least.into());
-            let slope = share(above.down(), Dyadic::from(least).minus(&l[j].into()).up());
-            others.push((j, slope));
-            middle = middle.plus(&above);
-        }
-        let constant = Dyadic::from(most).plus(&most.into()) < middle;
-        Maximum { top, others: (!constant).then_some(others), least, most }
+    fn new(inputs: &[usize], z: &Bounds) -> Maximum {
+        let range = largest(inputs, z);
+        let top = *inputs.iter().find(|&&j| z[j].low == range.low).expect("one has the largest end");
+        let above = |j: usize| z[j].high - range.low;
+        let others = inputs.iter().copied().filter(|&j| j != top && above(j).is_positive());
+        let below = |j: usize| range.low - z[j].low;
+        let others: Vec<_> = others.map(|j| (j, share(above(j), below(j)))).collect();
+        // Twice the height of the line in the middle of the box: z_top + Σ slope_j (z_j − l_j).
+        let middle = range.low + z[top].high;
+        let middle = others.iter().fold(middle, |sum, &(j, _)| sum + above(j));
+        let is_constant = range.high + range.high < middle;
+        Maximum { top, others: (!is_constant).then_some(others), range }
     }
 
     /// Adds a line below `a max(z)` to coefficients of the inputs and its offset to the sum.
@@ -160,54 +129,96 @@ impl Maximum {
     /// a > 0:   a y ≥ a z_top
     /// a < 0:   a y ≥ a most,   or   a y ≥ a z_top + Σ_j a (z_j − least)⁺,   each of them concave: a line that is below at both ends
     /// ```
-    pub fn relax(&self, a: i64, row: (&mut [i128], i32), bounds: &Bounds, sum: &mut Sum) {
-        let (out, exponent) = row;
-        if let (Some(others), true) = (&self.others, a < 0) {
-            for &(j, slope) in others {
-                let c = ((i128::from(a) * i128::from(slope)) >> FRACTION_BITS) as i64;
-                let (l, u) = (bounds.lower[j], bounds.upper[j]);
-                let mut at_u = Sum::default();
-                at_u.add_product(a, exponent, u);
-                at_u.add_product(-a, exponent, self.least);
-                at_u.add_product(-c, exponent, u);
-                let at_l = (i128::from(-c) * i128::from(l.mantissa), exponent + l.exponent);
-                sum.add_least(once(at_l).chain(once(at_u.parts())));
-                out[j] += i128::from(c);
+    fn relax(&self, a: i64, exponent: i32, z: &Bounds, out: &mut [i128], sum: &mut Number) {
+        match &self.others {
+            None if a < 0 => return *sum += Number::new(a, exponent) * self.range.high,
+            Some(others) if a < 0 => {
+                for &(j, slope) in others {
+                    let c = part(a, slope);
+                    let at_low = Number::new(-c, exponent) * z[j].low;
+                    let at_high = Number::new(a - c, exponent) * z[j].high;
+                    *sum += at_low.min(at_high - Number::new(a, exponent) * self.range.low);
+                    out[j] += i128::from(c);
+                }
             }
-        } else if a < 0 {
-            return sum.add_product(a, exponent, self.most);
+            _ => {}
         }
         out[self.top] += i128::from(a);
     }
 }
 
-/// What the nonlinear node `index` is between on the boxes of its input.
-#[derive(Debug)]
-pub enum Relaxation {
-    /// By element.
-    Activation(Vec<Lines>),
-    /// By window.
-    Maximum(Vec<Maximum>),
-}
-
-impl Relaxation {
-    /// `None` for linear nodes.
-    pub fn new(model: &Model, index: usize, input: &Bounds) -> Option<Relaxation> {
-        match &model.network.nodes[index].op {
-            Op::Activation(f) => {
-                let lines = |(&l, &u)| f.lines(l, u);
-                Some(Relaxation::Activation(input.lower.iter().zip(&input.upper).map(lines).collect()))
-            }
-            Op::MaxPool(window) => {
-                let maximum = |k| Maximum::new(&pooled(window, k).collect::<Vec<_>>(), input);
-                Some(Relaxation::Maximum((0..model.network.nodes[index].width).map(maximum).collect()))
-            }
-            Op::Input(_) | Op::Affine(_) | Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => None,
-        }
-    }
+/// The box of the maximum of some elements of a box.
+pub fn largest(elements: &[usize], z: &[Interval]) -> Interval {
+    let ends = elements.iter().map(|&j| z[j]);
+    ends.reduce(|a, b| Interval { low: a.low.max(b.low), high: a.high.max(b.high) })
+        .expect("no window is empty")
 }
 
 /// The elements that output `k` of a pooling node reads.
-pub fn pooled(window: &Window, k: usize) -> impl Iterator<Item = usize> {
-    window.taps(k / window.positions(), k % window.positions()).into_iter().map(|(_, j)| j)
+pub fn pooled(window: &Window, k: usize) -> Vec<usize> {
+    window.taps(k / window.positions(), k % window.positions()).into_iter().map(|(_, j)| j).collect()
+}
+
+/// What a nonlinear node is between on the box of its input.
+#[derive(Debug)]
+pub struct Relaxation {
+    input: Arc<Bounds>,
+    lines: Vec<Lines>,
+    maxima: Vec<Maximum>,
+}
+
+impl Relaxation {
+    /// A row below `Σ a_k y_k` of the outputs, in coefficients of the inputs; its offset is added to the sum.
+    pub fn relax(
+        &self,
+        a: &[i64],
+        own: Option<&[Option<i64>]>,
+        exponent: i32,
+        sum: &mut Number,
+    ) -> Vec<i128> {
+        let mut out = vec![0; self.input.len()];
+        for (k, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
+            match self.lines.get(k) {
+                Some(lines) => {
+                    out[k] = lines.relax(a, own.and_then(|slopes| slopes[k]), exponent, sum).into()
+                }
+                None => self.maxima[k].relax(a, exponent, &self.input, &mut out, sum),
+            }
+        }
+        out
+    }
+}
+
+/// What is known of the first nodes for one domain of one sample.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Boxes, by node.
+    pub boxes: Vec<Arc<Bounds>>,
+    /// By node; `None` for linear ones.
+    pub relaxed: Vec<Option<Arc<Relaxation>>>,
+}
+
+impl State {
+    /// Adds the box of the next node; lines stay when the input has the same box as in `before`.
+    pub fn push(&mut self, op: &Op, inputs: &[usize], bounds: Arc<Bounds>, before: Option<&State>) {
+        let old = before.and_then(|before| before.relaxed[self.boxes.len()].clone());
+        self.relaxed.push(inputs.first().and_then(|&input| {
+            let input = &self.boxes[input];
+            if old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.input, input)) {
+                return old;
+            }
+            let (mut lines, mut maxima) = (vec![], vec![]);
+            match op {
+                Op::Activation(f) => lines = input.iter().map(|&x| Lines::new(*f, x)).collect(),
+                Op::MaxPool(window) => {
+                    maxima = (0..bounds.len()).map(|k| Maximum::new(&pooled(window, k), input)).collect();
+                }
+                Op::Input(_) | Op::Affine(_) | Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => {
+                    return None;
+                }
+            }
+            Some(Arc::new(Relaxation { input: input.clone(), lines, maxima }))
+        }));
+        self.boxes.push(bounds);
+    }
 }

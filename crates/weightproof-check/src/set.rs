@@ -1,8 +1,9 @@
 //! The set of perturbations: exact radii of every parameter, and whether they are at least what the threat model says.
 
-use crate::certificate::{Header, Kind, LayerSet, Threat, WeightSet};
+pub use crate::certificate::LayerSet;
+use crate::certificate::{Header, Kind, Threat, WeightSet};
 use crate::network::{Affine, Network, Op};
-use crate::number::{Dyadic, Number};
+use crate::number::Number;
 
 /// The set of a network.
 #[derive(Clone, Debug)]
@@ -12,20 +13,12 @@ pub struct Set {
     /// Radius of each element of the input.
     pub input_radius: Number,
     /// What the moved input is clipped to.
-    pub input_range: Option<(Number, Number)>,
+    pub input_range: Option<[Number; 2]>,
     /// Error added to each activation.
     pub activation_radius: Number,
 }
 
 impl LayerSet {
-    /// All radii of its weights.
-    fn radii(&self) -> &[Number] {
-        match &self.weights {
-            WeightSet::Uniform(r) | WeightSet::Relative(r) | WeightSet::Ball(r) => std::slice::from_ref(r),
-            WeightSet::Rows(all) | WeightSet::Entries(all) | WeightSet::RowBalls(all) => &all.0,
-        }
-    }
-
     /// Radius of the bias of a row.
     pub fn bias(&self, row: usize) -> Number {
         self.bias.as_ref().map_or(Number::ZERO, |bias| bias.0[row])
@@ -36,40 +29,42 @@ impl LayerSet {
         matches!(self.weights, WeightSet::Ball(_) | WeightSet::RowBalls(_))
     }
 
-    /// Largest `|Δ_ij|` of a box; zero in a ball.
-    pub fn radius(&self, affine: &Affine, row: usize, column: usize) -> Dyadic {
-        let place = row * affine.columns() + column;
+    /// The radius of a weight, by its place, or of the ball that it is in.
+    pub fn radius(&self, affine: &Affine, place: usize) -> Number {
         match &self.weights {
-            WeightSet::Ball(_) | WeightSet::RowBalls(_) => Dyadic::zero(),
-            WeightSet::Uniform(r) => (*r).into(),
-            WeightSet::Rows(rows) => rows.0[row].into(),
-            WeightSet::Relative(r) => Dyadic::from(*r).times(&affine.weight.0[place].magnitude().into()),
-            WeightSet::Entries(entries) => entries.0[place].into(),
+            WeightSet::Uniform(r) | WeightSet::Ball(r) => *r,
+            WeightSet::Rows(rows) | WeightSet::RowBalls(rows) => rows.0[place / affine.columns()],
+            WeightSet::Relative(r) => *r * affine.weight.0[place].magnitude(),
+            WeightSet::Entries(entries) => entries.0[place],
         }
     }
 
-    fn check(&self, affine: &Affine) -> Result<(), String> {
-        let count = match &self.weights {
-            WeightSet::Uniform(_) | WeightSet::Relative(_) | WeightSet::Ball(_) => 1,
-            WeightSet::Rows(_) | WeightSet::RowBalls(_) => affine.rows,
-            WeightSet::Entries(_) => affine.weight.0.len(),
+    fn defect(&self, affine: &Affine) -> Option<&'static str> {
+        let (radii, count) = match &self.weights {
+            WeightSet::Uniform(r) | WeightSet::Relative(r) | WeightSet::Ball(r) => {
+                (std::slice::from_ref(r), 1)
+            }
+            WeightSet::Rows(rows) | WeightSet::RowBalls(rows) => (&rows.0[..], affine.rows),
+            WeightSet::Entries(entries) => (&entries.0[..], affine.weight.0.len()),
         };
-        let (radii, biases) = (self.radii(), self.bias.as_ref().map_or(&[][..], |bias| &bias.0));
-        if radii.len() != count || (self.bias.is_some() && biases.len() != affine.rows) {
-            return Err("another number of radii".into());
-        }
-        if radii.iter().chain(biases).any(|r| r.is_negative()) {
-            return Err("a negative radius".into());
-        }
-        if self.is_ball() && affine.window.is_some() {
-            Err("kernels in a ball are not supported".into())
+        let biases = self.bias.as_ref().map(|bias| &bias.0);
+        if radii.len() != count || biases.is_some_and(|biases| biases.len() != affine.rows) {
+            Some("another number of radii")
+        } else if radii.iter().chain(biases.into_iter().flatten()).any(|r| r.is_negative()) {
+            Some("a negative radius")
         } else {
-            Ok(())
+            (self.is_ball() && affine.window.is_some()).then_some("kernels in a ball are not supported")
         }
     }
 }
 
 impl Set {
+    /// The set in which nothing moves.
+    pub fn of_one_point(network: &Network) -> Set {
+        let (layers, zero) = (vec![None; network.nodes.len()], Number::ZERO);
+        Set { layers, input_radius: zero, input_range: None, activation_radius: zero }
+    }
+
     /// The set that a header describes.
     ///
     /// # Errors
@@ -79,34 +74,37 @@ impl Set {
         if threat.input_radius.is_negative() || threat.activation_radius.is_negative() {
             return Err("threat: a negative radius".into());
         }
-        let range = |range: &crate::number::Numbers| range.exactly(2).map(|range| (range[0], range[1]));
-        let mut layers = vec![None; network.nodes.len()];
+        let mut set = Set::of_one_point(network);
+        (set.input_radius, set.activation_radius) = (threat.input_radius, threat.activation_radius);
+        if let Some(range) = &threat.input_range {
+            set.input_range = Some([range.exactly(2)?[0], range.0[1]]);
+        }
         for layer in &header.set {
-            let at = |what: String| format!("set of node {}: {what}", layer.node);
+            let at = |what: &str| format!("set of node {}: {what}", layer.node);
             let Some(Op::Affine(affine)) = network.nodes.get(layer.node).map(|node| &node.op) else {
-                return Err(at("the node has no parameters".into()));
+                return Err(at("the node has no parameters"));
             };
-            layer.check(affine).map_err(at)?;
-            if layers[layer.node].replace(layer.clone()).is_some() {
-                return Err(at("listed twice".into()));
+            if let Some(defect) = layer.defect(affine) {
+                return Err(at(defect));
+            }
+            if set.layers[layer.node].replace(layer.clone()).is_some() {
+                return Err(at("listed twice"));
             }
         }
-        let set = Set {
-            layers,
-            input_radius: threat.input_radius,
-            input_range: threat.input_range.as_ref().map(range).transpose()?,
-            activation_radius: threat.activation_radius,
-        };
         if threat.kind != Kind::Explicit {
             set.covers(threat, network)?;
         }
         Ok(set)
     }
 
+    /// Whether the weights of a node move in one ball.
+    pub fn is_one_ball(&self, node: usize) -> bool {
+        self.layers[node].as_ref().is_some_and(|layer| matches!(layer.weights, WeightSet::Ball(_)))
+    }
+
     /// Whether every radius is at least what the threat model says.
     fn covers(&self, threat: &Threat, network: &Network) -> Result<(), String> {
         let radius = threat.radius.ok_or("threat: expected a radius, found none")?;
-        let bias_radius = threat.bias_radius.unwrap_or(radius);
         let is_layer =
             |name: &String| network.nodes.iter().any(|n| n.name == *name && matches!(n.op, Op::Affine(_)));
         if let Some(unknown) = threat.layers.iter().flatten().find(|name| !is_layer(name)) {
@@ -119,36 +117,32 @@ impl Set {
             }
             let at = |what: &str| format!("set of node {}: {what}", node.name);
             let layer = layer.as_ref().ok_or_else(|| at("the layer does not move"))?;
-            let enough = |what: &str, own: Dyadic, (r, w, largest): (Number, Number, Number)| {
-                let unit = match threat.kind {
-                    Kind::Relative => w.magnitude(),
-                    Kind::PerChannel => largest,
-                    Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => Number::new(1, 0),
+            match (threat.kind, &layer.weights) {
+                (Kind::Frobenius, WeightSet::Ball(_)) | (Kind::RowBall, WeightSet::RowBalls(_)) => {}
+                (Kind::Frobenius | Kind::RowBall, _) => return Err(at("expected balls")),
+                (_, WeightSet::Ball(_) | WeightSet::RowBalls(_)) => return Err(at("expected a box")),
+                _ => {}
+            }
+            let enough =
+                |what: &dyn Fn() -> String, own: Number, (r, x, largest): (Number, Number, Number)| {
+                    let needed = match threat.kind {
+                        Kind::Relative => r * x.magnitude(),
+                        Kind::PerChannel => r * largest,
+                        Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => r,
+                    };
+                    let less = || at(&format!("radius of {}: expected {needed}, found {own}", what()));
+                    if own < needed { Err(less()) } else { Ok(()) }
                 };
-                let needed = Dyadic::from(r).times(&unit.into());
-                if own < needed {
-                    Err(at(&format!("radius of {what}: expected {needed}, found {own}")))
-                } else {
-                    Ok(())
-                }
-            };
-            for (i, row) in affine.weight.0.chunks(affine.columns()).enumerate() {
+            let columns = affine.columns();
+            for (i, row) in affine.weight.0.chunks(columns).enumerate() {
                 let largest = row.iter().map(|w| w.magnitude()).max().unwrap_or(Number::ZERO);
                 for (j, &w) in row.iter().enumerate() {
-                    let own = match (threat.kind, &layer.weights) {
-                        (Kind::Frobenius, WeightSet::Ball(r)) => (*r).into(),
-                        (Kind::RowBall, WeightSet::RowBalls(rows)) => rows.0[i].into(),
-                        (Kind::Frobenius | Kind::RowBall, _) => return Err(at("expected balls")),
-                        _ => layer.radius(affine, i, j),
-                    };
-                    enough(&format!("weight ({i}, {j})"), own, (radius, w, largest))?;
+                    let own = layer.radius(affine, i * columns + j);
+                    enough(&|| format!("weight ({i}, {j})"), own, (radius, w, largest))?;
                 }
                 if affine.bias.is_some() {
-                    enough(
-                        &format!("bias {i}"),
-                        layer.bias(i).into(),
-                        (bias_radius, affine.bias(i), largest),
-                    )?;
+                    let (own, r) = (layer.bias(i), threat.bias_radius.unwrap_or(radius));
+                    enough(&|| format!("bias {i}"), own, (r, affine.bias(i), largest))?;
                 }
             }
         }

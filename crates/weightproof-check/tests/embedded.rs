@@ -17,7 +17,7 @@ use writer::format::Property;
 use writer::*;
 
 fn float(x: &Number) -> f64 {
-    x.mantissa as f64 * 2_f64.powi(x.exponent)
+    x.value as f64 * 2_f64.powi(x.exponent)
 }
 
 #[test]

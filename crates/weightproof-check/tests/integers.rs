@@ -2,19 +2,20 @@
 
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod rational;
 mod writer;
 
-use num_bigint::BigInt;
+use rational::{Rational, rational};
 use std::path::Path;
 use weightproof_check::certificate::{Header, Property};
 use weightproof_check::check::root;
 use weightproof_check::layer::Model;
 use weightproof_check::network::{Network, Window};
-use weightproof_check::number::{Dyadic, Number, Sum, share};
+use weightproof_check::number::{FRACTION_BITS, Interval, Number, share};
 use weightproof_check::onnx;
 use weightproof_check::pass::{Chosen, Pass, Reach};
+use weightproof_check::relax::State;
 use weightproof_check::set::Set;
-use weightproof_check::state::State;
 use writer::*;
 
 #[test]
@@ -39,10 +40,6 @@ fn no_floating_point() {
     }
 }
 
-fn rational(x: f64) -> Dyadic {
-    Number::from_double(x.to_bits()).unwrap().into()
-}
-
 #[test]
 fn numbers_are_those_of_ieee() {
     let mut stream = Stream(5);
@@ -51,16 +48,24 @@ fn numbers_are_those_of_ieee() {
         let single = x as f32;
         assert_eq!(Number::from_single(single.to_bits()), Number::from_double(f64::from(single).to_bits()));
         let number = Number::from_double(x.to_bits()).unwrap();
-        assert_eq!(number.mantissa as f64 * 2_f64.powi(number.exponent), x);
+        assert_eq!(number.value as f64 * 2_f64.powi(number.exponent), x);
         let y = stream.next() * 2_f64.powi((k % 7) * 20 - 60);
         let other = Number::from_double(y.to_bits()).unwrap();
         assert_eq!(number.cmp(&other), x.partial_cmp(&y).unwrap());
         // Rounded to the nearest in f64, to both sides here.
-        let sum = Dyadic::from(number).plus(&other.into());
-        assert!(sum.down() <= sum.up() && Dyadic::from(sum.down()) <= sum && sum <= Dyadic::from(sum.up()));
-        assert!(rational(x + y) == sum.down().into() || rational(x + y) == sum.up().into());
-        let root = sum.magnitude().root_up();
-        assert!(root.times(&root) >= sum.magnitude());
+        let exact = Rational::from(number).plus(&other.into());
+        let sum = number + other;
+        assert!(Rational::from(sum) <= exact);
+        let Interval { low, high } = Interval::around(sum, -number - other);
+        let (low, high) = (Rational::from(low), Rational::from(high));
+        assert!(low <= exact && exact <= high && (rational(x + y) == low || rational(x + y) == high));
+        let square = if sum.is_negative() { -sum } else { sum };
+        let root = Rational::from(square.root_up());
+        let slack = rational(1.0 + 1e-15);
+        assert!(
+            root.times(&root) >= square.into() && root.times(&root) <= Rational::from(square).times(&slack)
+        );
+        assert_eq!(sum.cmp(&number), Rational::from(sum).cmp(&number.into()));
         let (a, b) = (number.magnitude(), other.magnitude());
         let exact = x.abs() / (x.abs() + y.abs());
         assert!((share(a, b) as f64 / 2_f64.powi(60) - exact).abs() < 1e-12, "{x} {y}");
@@ -72,7 +77,7 @@ fn numbers_are_those_of_ieee() {
         assert_eq!(Number::from_single(bits), None);
     }
     let tiny = Number::from_double(1).unwrap();
-    assert_eq!((tiny.mantissa, tiny.exponent), (1 << 52, -1074 - 52));
+    assert_eq!((tiny.value, tiny.exponent), (1, -1074));
     assert_eq!(Number::from_single(0x8000_0000), Some(Number::ZERO));
     let texts = [
         (1.0, "1.00000"),
@@ -80,9 +85,12 @@ fn numbers_are_those_of_ieee() {
         (123456.0, "1.23456e5"),
         (0.0, "0"),
         (1e-9, "1.00000e-9"),
+        (0.3, "0.299999"),
+        (5e-324, "4.94065e-324"),
+        (f64::MAX, "1.79769e308"),
     ];
     for (x, text) in texts {
-        assert_eq!(rational(x).text(), text);
+        assert_eq!(Number::from_double(x.to_bits()).unwrap().to_string(), text);
     }
 }
 
@@ -91,16 +99,16 @@ fn numbers_are_those_of_ieee() {
 fn sums_are_rounded_down() {
     let mut stream = Stream(6);
     for _ in 0..500 {
-        let (mut sum, mut exact) = (Sum::default(), Dyadic::zero());
+        let (mut sum, mut exact) = (Number::ZERO, rational(0.0));
         for k in 0..40 {
             let (a, x) =
                 ((stream.next() * 2_f64.powi(56)) as i64, stream.next() * 2_f64.powi((k * 7) % 90 - 45));
             let x = Number::from_double(x.to_bits()).unwrap();
-            sum.add_product(a, -50, x);
-            exact = exact.plus(&Dyadic::new(BigInt::from(a), -50).times(&x.into()));
+            sum += Number::new(a, -50) * x;
+            exact = exact.plus(&Rational::new(a, -50).times(&x.into()));
         }
-        let lost = exact.minus(&sum.total());
-        assert!(!lost.is_negative() && lost < rational(2_f64.powi(-40)), "{lost}");
+        let lost = exact.minus(&sum.into());
+        assert!(!lost.is_negative() && lost < rational(2_f64.powi(-40)), "{lost:?}");
     }
 }
 
@@ -118,11 +126,11 @@ fn wild(widths: &[usize], stream: &mut Stream) -> Net {
 }
 
 /// The value of a network at rows moved by shares of their radii, in rationals.
-fn exact(net: &Net, threat: &writer::Threat, input: &[f64], shares: &mut Stream) -> Vec<Dyadic> {
-    let mut z: Vec<Dyadic> = input.iter().map(|x| rational(*x)).collect();
+fn exact(net: &Net, threat: &writer::Threat, input: &[f64], shares: &mut Stream) -> Vec<Rational> {
+    let mut z: Vec<Rational> = input.iter().map(|x| rational(*x)).collect();
     for (index, node) in net.nodes.iter().enumerate().skip(1) {
         let Some((rows, weight, bias)) = net.parameters(index) else {
-            z.iter_mut().for_each(|z| *z = z.clone().max(Dyadic::zero()));
+            z.iter_mut().for_each(|z| *z = z.clone().max(rational(0.0)));
             continue;
         };
         let (radii, bias_radii) = net.radii(index, threat);
@@ -197,7 +205,7 @@ fn shared_kernels() {
         let (shared, apart) = (bound(false), bound(true));
         assert!(shared >= apart);
         gained += usize::from(shared > apart);
-        let mut least: Option<Dyadic> = None;
+        let mut least: Option<Rational> = None;
         for _ in 0..1 << 10 {
             let mut moved = net.clone();
             for node in &mut moved.nodes {
@@ -216,7 +224,7 @@ fn shared_kernels() {
             least = Some(least.map_or(value.clone(), |least| least.min(value)));
         }
         let least = least.unwrap();
-        assert!(shared <= least.plus(&rational(1e-9)), "{shared} {least}");
+        assert!(Rational::from(shared) <= least.plus(&rational(1e-9)), "{shared} {least:?}");
     }
     assert!(gained > 15, "{gained}");
 }
@@ -236,14 +244,15 @@ fn no_point_of_the_set_is_below_a_bound() {
         let input = stream.many(4, 1.0);
         let (model, state) = prepared(&net, &threat, &input, false);
         for row in [vec![(0, 1)], vec![(1, -1)], vec![(0, 1), (2, -1)]] {
-            let bound = [Reach::PerUse, Reach::Near]
-                .map(|reach| Pass { model: &model, state: &state, reach }.bound(5, &row, None));
+            let bound = [Reach::PerUse, Reach::Near].map(|reach| {
+                Rational::from(Pass { model: &model, state: &state, reach }.bound(5, &row, None))
+            });
             for _ in 0..12 {
                 let outputs = exact(&net, &threat, &input, &mut stream);
-                let value = row.iter().fold(Dyadic::zero(), |sum, &(j, sign)| {
+                let value = row.iter().fold(rational(0.0), |sum, &(j, sign)| {
                     if sign > 0 { sum.plus(&outputs[j]) } else { sum.minus(&outputs[j]) }
                 });
-                assert!(bound.iter().all(|bound| *bound <= value), "{bound:?} {value}");
+                assert!(bound.iter().all(|bound| *bound <= value), "{bound:?} {value:?}");
                 // Without radii only rounding is between them.
                 let rest = value.minus(&bound[0]);
                 tight += usize::from(rest < rational(1e-9).times(&value.magnitude().max(rational(1.0))));
@@ -337,7 +346,9 @@ fn no_member_is_below_a_bound_with_any_choice() {
                         Chosen { slopes: vec![None; output + 1], multipliers: vec![None; output + 1] };
                     for (index, node) in net.nodes.iter().enumerate().take(output).filter(|_| choice > 0) {
                         if matches!(node.op, Op::Relu) {
-                            let slopes = (0..node.width).map(|_| number(stream.next().abs()).fraction());
+                            let slopes = (0..node.width).map(|_| {
+                                Some(number(stream.next().abs()).floor(-(FRACTION_BITS as i32)) as i64)
+                            });
                             chosen.slopes[index] = Some(slopes.collect());
                         }
                         let multipliers = (0..node.width).map(|_| number(stream.next() * f64::from(choice)));
@@ -348,7 +359,10 @@ fn no_member_is_below_a_bound_with_any_choice() {
                         let bound = pass.bound(output, &[(0, 1), (1, -1)], Some(&chosen));
                         let room = rational(1e-9 * (1.0 + least.abs()));
                         let what = format!("{name}, {threat:?}, {reach:?}, choice {choice}");
-                        assert!(bound <= rational(least).plus(&room), "{what}: {bound}, {least} found");
+                        assert!(
+                            Rational::from(bound) <= rational(least).plus(&room),
+                            "{what}: {bound}, {least} found"
+                        );
                     }
                 }
             }
@@ -365,8 +379,8 @@ fn bounds_by_hand() {
         let (model, state) = prepared(net, threat, &[3.0, 4.0], false);
         Pass { model: &model, state: &state, reach: Reach::PerUse }.bound(net.nodes.len() - 1, row, None)
     };
-    let near = |x: Dyadic, y: f64| {
-        let apart = rational(y).minus(&x);
+    let near = |x: Number, y: f64| {
+        let apart = rational(y).minus(&x.into());
         !apart.is_negative() && apart < rational(1e-12)
     };
     // p = (11, 5), and the norm of the input is 5.
@@ -376,8 +390,8 @@ fn bounds_by_hand() {
     ));
     let ball = writer::Threat::new(Kind::Frobenius, 0.25);
     let expected = 6.0 - 0.25 * 2_f64.sqrt() * 5.0 - 0.5;
-    let found = bound(&net, &ball, &[(0, 1), (1, -1)]);
-    assert!(found <= rational(expected + 1e-12) && found >= rational(expected - 1e-12), "{found}");
+    let found: Rational = bound(&net, &ball, &[(0, 1), (1, -1)]).into();
+    assert!(found <= rational(expected + 1e-12) && found >= rational(expected - 1e-12), "{found:?}");
     net.then(Op::Relu);
     net.push(Op::Dense { rows: 1, weight: vec![2.0, -1.0], bias: None }, &[2]);
     let noisy = writer::Threat { activation_radius: 0.125, ..writer::Threat::new(Kind::Absolute, 0.0) };

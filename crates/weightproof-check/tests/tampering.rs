@@ -401,7 +401,7 @@ fn tampering_is_rejected() {
     kinds += all_rejected(&exact(), OF_RECORDS);
     kinds += all_rejected(&tree(), OF_TREES);
     kinds += all_rejected(&falsified(true), OF_WITNESSES);
-    all_rejected(&falsified(false), OF_WITNESSES.split_last().unwrap().1);
+    all_rejected(&falsified(false), OF_WITNESSES);
     kinds += all_rejected(
         &linear(Kind::Relative),
         &[("a relative radius shrunk", |c| bump(uniform(&mut c.header.set[0].weights), 0, f64::next_down))],
@@ -476,6 +476,52 @@ fn damaged_files_are_rejected() {
     let mut found = 0;
     assert!(opened.check(1, |finding| found += usize::from(finding.result.is_ok())).is_err());
     assert_eq!(found, 3);
+}
+
+/// A row that is listed without slopes and multipliers is proved where it is listed, also in front of a split, and then in no part;
+/// listed slopes are used.
+#[test]
+fn listed_rows() {
+    let base = tree();
+    let complain = |case: &Case| complaint(&compressed(&case.lines()), &case.model);
+    let mut proved = Vec::new();
+    for row in (0..4).filter(|row| base.records[0].class != Some(*row)) {
+        let mut case = base.clone();
+        case.domains().iter_mut().for_each(|domain| domain.rows.clear());
+        case.domains()[0].rows = vec![RowClaim { row, ..RowClaim::default() }];
+        match complain(&case) {
+            None => proved.push(row),
+            Some(why) => assert!(why.contains("expected a bound above 0"), "{why}"),
+        }
+    }
+    assert!((1..3).contains(&proved.len()), "the split is for some rows only: {proved:?}");
+    let mut twice = base.clone();
+    twice.domains()[0].rows = vec![RowClaim { row: proved[0], ..RowClaim::default() }];
+    let leaf = twice.domains().iter().rposition(|domain| domain.split.is_none()).unwrap();
+    twice.domains()[leaf].rows = twice.domains()[0].rows.clone();
+    assert!(complain(&twice).unwrap().contains("there is no such row to prove"));
+    // What is told of one row of the whole set, whether it is proved or not.
+    let told = |row, node, elements, values: &[f64]| {
+        let mut case = base.clone();
+        let slopes = vec![NodeNumbers { node, elements, values: double(values) }];
+        case.domains().truncate(1);
+        case.domains()[0].split = None;
+        case.domains()[0].rows = vec![RowClaim { row, slopes, ..RowClaim::default() }];
+        let file = compressed(&case.lines());
+        let mut opened = Opened::new(&file[..], &case.model).unwrap();
+        let (record, mut told) = (opened.find(0).unwrap(), None);
+        drop(opened.one(&record, &mut |step| told = told.take().or(step.starts_with("row").then_some(step))));
+        told.unwrap()
+    };
+    let mut matters = false;
+    for (node, width) in [(2, 12), (4, 10)] {
+        for row in (0..4).filter(|row| base.records[0].class != Some(*row)) {
+            let plain = told(row, node, Some(vec![]), &[]);
+            matters |= plain != told(row, node, None, &vec![0.0; width]);
+            matters |= plain != told(row, node, None, &vec![1.0; width]);
+        }
+    }
+    assert!(matters, "slopes change a bound");
 }
 
 /// Writes the header and the model that `fuzz/fuzz_targets/certificate.rs` puts in front of its bytes; run it when the format changes:

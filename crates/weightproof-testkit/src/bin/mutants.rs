@@ -1,4 +1,4 @@
-//! Breaks the bounds on purpose, one term at a time, and checks that the tests of `weightproof` notice.
+//! Breaks the bounds, and the checker of certificates, on purpose, one term at a time, and checks that the tests notice.
 //!
 //! Every entry of `crates/weightproof/tests/mutants.toml` replaces one piece of source text (which must occur exactly
 //! once) in a copy of the workspace; the suite or the unit tests must then fail. CI makes every fourth mutant, beginning with
@@ -30,7 +30,8 @@ struct Mutant {
     file: PathBuf,
     from: String,
     to: String,
-    /// The module of the tests that must notice, `lib MODULE` among the unit tests; by default [`TESTS`].
+    /// The module of the tests that must notice, `lib MODULE` among the unit tests; by default [`TESTS`]. Of another crate than
+    /// `weightproof`: the name of a file of its tests.
     test: Option<String>,
     /// Features that this test needs. All of them need HiGHS.
     features: Option<String>,
@@ -148,9 +149,14 @@ impl Bench {
             None => self.tests_pass(&TESTS)?,
             Some(module) => {
                 let features = mutant.features.as_deref();
-                let (target, module) =
-                    module.strip_prefix("lib ").map_or((CORE, module.as_str()), |unit| (LIB, unit));
-                self.tests_pass(&[Tests { target, module, features }])?
+                let package = mutant.file.iter().nth(1).and_then(|name| name.to_str()).unwrap_or(ENGINE);
+                let of_file = ["--test", module];
+                let (target, module) = match module.strip_prefix("lib ") {
+                    _ if package != ENGINE => (&of_file[..], ""),
+                    Some(unit) => (LIB, unit),
+                    None => (CORE, module.as_str()),
+                };
+                self.tests_pass(&[Tests { package, target, module, features }])?
             }
         };
         fs::write(&path, source)?;
@@ -161,7 +167,7 @@ impl Bench {
     fn tests_pass(&self, tests: &[Tests<'_>]) -> Result<bool, Box<dyn Error>> {
         for tests in tests {
             let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-                .args(["test", "--offline", "--no-run", "-p", "weightproof"])
+                .args(["test", "--offline", "--no-run", "-p", tests.package])
                 .args(tests.target)
                 .args(tests.features.iter().flat_map(|features| ["--features", features]))
                 .current_dir(&self.copy)
@@ -176,7 +182,7 @@ impl Bench {
             let path = executable.and_then(|line| line.split_once('(')?.1.strip_suffix(')'));
             let path =
                 path.ok_or_else(|| format!("cargo does not name the tests that it built:\n{messages}"))?;
-            if !passes(&self.copy.join(path), tests.module, &self.copy.join("crates/weightproof"))? {
+            if !passes(&self.copy.join(path), tests.module, &self.copy.join("crates").join(tests.package))? {
                 return Ok(false);
             }
         }
@@ -187,22 +193,26 @@ impl Bench {
 /// Tests of one program.
 #[derive(Clone, Copy)]
 struct Tests<'a> {
+    /// Their crate.
+    package: &'a str,
     /// What cargo calls the program.
-    target: &'static [&'static str],
+    target: &'a [&'a str],
     /// What their names contain.
     module: &'a str,
     /// Features that they need.
     features: Option<&'a str>,
 }
 
+/// The crate of the bounds.
+const ENGINE: &str = "weightproof";
 const CORE: &[&str] = &["--test", "core"];
 const LIB: &[&str] = &["--lib"];
 
 /// The tests of the crate. The suite comes first: it compiles the crate once and catches most mutants, and what it catches
 /// needs no unit tests, which compile the crate a second time.
 const TESTS: [Tests<'static>; 2] = [
-    Tests { target: CORE, module: "suite::", features: None },
-    Tests { target: LIB, module: "", features: None },
+    Tests { package: ENGINE, target: CORE, module: "suite::", features: None },
+    Tests { package: ENGINE, target: LIB, module: "", features: None },
 ];
 
 /// Runs the tests of a module until one fails, which is all that a mutant needs.
