@@ -4,7 +4,7 @@ mod writer;
 
 use weightproof_check::check::Accepted;
 use weightproof_check::run::{Finding, Opened};
-use writer::format::{Header, Property, Record};
+use writer::format::{Domain, Header, Property, Record, Split, Verdict};
 use writer::*;
 
 fn findings(net: &Net, header: &Header, records: &[Record]) -> Vec<Finding> {
@@ -57,6 +57,18 @@ fn every_operation_and_set() {
     assert!(verified > 60, "{verified} samples are verified");
 }
 
+/// A proof without splits, whose set is divided far above the box of an element: the part above is empty, and divided once more.
+fn with_an_empty_part(record: Record) -> Option<Record> {
+    let Verdict::Verified(domains) = &record.verdict else { return None };
+    let [whole] = domains.as_slice() else { return None };
+    let split = |below, above| Some(Split { node: 1, element: 0, value: double(&[1e9]), below, above });
+    let root = Domain { split: split(1, 2), rows: vec![], ..whole.clone() };
+    let rest = Domain { boxes: vec![], ..whole.clone() };
+    let empty = Domain { split: split(3, 4), ..Domain::default() };
+    let domains = vec![root, rest, empty, Domain::default(), Domain::default()];
+    Some(Record { verdict: Verdict::Verified(domains), ..record })
+}
+
 #[test]
 fn trees() {
     let (mut split, mut verified) = (0, 0);
@@ -75,6 +87,10 @@ fn trees() {
                 verified += 1;
                 split += usize::from(domains > 1);
             }
+        }
+        let divided: Vec<Record> = records.into_iter().filter_map(with_an_empty_part).collect();
+        for finding in findings(&net, &header, &divided) {
+            finding.result.unwrap_or_else(|why| panic!("{name}, divided: {why}"));
         }
     }
     assert!(split > 3 && verified > split, "{verified} verified, {split} of them in parts");
