@@ -3,7 +3,7 @@
 use crate::RunError;
 use crate::config::{AttackConfig, Config};
 use crate::feed::Feed;
-use crate::run::{BatchSize, Done, Run, Watch};
+use crate::run::{BatchSize, Done, Keeping, Run, Watch};
 use crate::session::Session;
 use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
@@ -112,10 +112,9 @@ fn by_sample<F: Feed, W: Watch>(
     run.settle(
         feed,
         classes,
-        (store, sets.len()),
+        Keeping { store, sets: sets.len(), seen: None },
         |batch| Ok(attackers.iter().map(|a| a.attack(batch)).collect::<Vec<_>>()),
         |batch, found| found.iter().enumerate().map(|(k, found)| records(k, batch, found)).collect(),
-        |_, _| Ok(()),
     )
 }
 

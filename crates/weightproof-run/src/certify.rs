@@ -5,13 +5,14 @@ use crate::certificate::{Certificate, Plan, Written};
 use crate::config::{Config, MethodConfig};
 use crate::exact::{self, ExactConfig};
 use crate::feed::Feed;
-use crate::run::{BatchSize, Run, Watch};
+use crate::run::{BatchSize, Keeping, Run, Watch};
 use crate::session::Session;
 use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
 use serde::Serialize;
 use serde_json::json;
 use weightproof::certify::{Certifier, CertifyOptions};
+use weightproof::verdict::Samples;
 use weightproof_report::{CertifyRecord, CertifySummary, MethodReport, Report, RunResult};
 
 /// Size of a batch when the user does not say.
@@ -48,19 +49,19 @@ pub fn run<F: Feed, W: Watch>(
     let certifier = Certifier::new(network, &all, options);
     let certifier = certifier.map_err(|error| RunError::misfit(error.to_string()))?;
     let certificate = plan.map(|plan| plan.start(network, &sets[0], proofs)).transpose()?;
+    let mut prove = |batch: Samples<'_>, records: &[&[CertifyRecord]]| match &certificate {
+        Some(certificate) => {
+            let all: Vec<usize> = (0..records[0].len()).collect();
+            certificate.add(batch, &all, &records[0].iter().collect::<Vec<_>>(), |_| None)
+        }
+        None => Ok(()),
+    };
     let (records, done) = run.settle(
         feed,
         classes,
-        (&store, sets.len()),
+        Keeping { store: &store, sets: sets.len(), seen: Some(&mut prove) },
         |batch| Ok(certifier.certify(batch)),
         |_, found| Ok(found.iter().map(|found| found.iter().map(CertifyRecord::from).collect()).collect()),
-        |batch, records| match &certificate {
-            Some(certificate) => {
-                let all: Vec<usize> = (0..records[0].len()).collect();
-                certificate.add(batch, &all, &records[0].iter().collect::<Vec<_>>(), |_| None)
-            }
-            None => Ok(()),
-        },
     )?;
     let written = certificate.map(Certificate::finish).transpose()?;
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();

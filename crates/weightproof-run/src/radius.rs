@@ -5,7 +5,7 @@ use crate::config::{AttackConfig, Config, MethodConfig, check_budget};
 use crate::entry::{Entry, is_limit};
 use crate::exact::{self, Exact};
 use crate::feed::Feed;
-use crate::run::{BatchSize, Run, Watch, part};
+use crate::run::{BatchSize, Keeping, Run, Watch, part};
 use crate::session::Session;
 use crate::store::{Store, identity};
 use crate::{attack, certify};
@@ -171,7 +171,7 @@ pub fn run<F: Feed, W: Watch>(
     let (found, done) = run.settle(
         feed,
         classes,
-        (&store, 1),
+        Keeping { store: &store, sets: 1, seen: None },
         |batch| {
             // Branch and bound takes long and leaves single samples open. A bound method searches a batch anew as a whole, in the
             // same groups, so that nothing is rounded otherwise.
@@ -196,7 +196,6 @@ pub fn run<F: Feed, W: Watch>(
             open.into_iter().zip(fresh).for_each(|(s, radii)| records[s] = Some(radii));
             Ok(vec![records.into_iter().flatten().collect()])
         },
-        |_, _| Ok(()),
     )?;
     drop(searches);
     let found: Vec<ExactRadiusRecord> = found.into_iter().flatten().map(|radii| radii.record).collect();

@@ -45,6 +45,19 @@ pub struct Run<W> {
     precision: Precision,
 }
 
+/// What is done with the records of samples that are settled.
+pub struct Keeping<'k, R> {
+    /// Where they are kept, and where those of a former run are.
+    pub store: &'k Store<R>,
+    /// Number of sets.
+    pub sets: usize,
+    /// Gets every batch with all of its records, a list for each set, on the threads and outside of the time.
+    pub seen: Option<Seen<'k, R>>,
+}
+
+/// Looks at the records of a batch.
+pub type Seen<'k, R> = &'k mut (dyn FnMut(Samples<'_>, &[&[R]]) -> Result<(), RunError> + Send);
+
 /// What the loop over the samples did.
 pub struct Done {
     /// Number of samples.
@@ -83,9 +96,9 @@ impl<W: Watch> Run<W> {
         })
     }
 
-    /// Settles all samples of `feed` for `sets` sets, without those that `store` has, and adds them to it batch by batch: `work`
-    /// runs on the threads, and `keep` makes its records, outside of the time, a list for each set. `seen` gets every batch with all
-    /// of its records, on the threads and outside of the time. Gives the records of all samples. Samples are solved in the same blocks whatever the store has, so its records are those of a run without it.
+    /// Settles all samples of `feed`, without those that the store has, and adds them to it batch by batch: `work`
+    /// runs on the threads, and `keep` makes its records, outside of the time, a list for each set. Gives the records of all
+    /// samples. Samples are solved in the same blocks whatever the store has, so its records are those of a run without it.
     ///
     /// # Errors
     /// As [`Run::over`]; a store that cannot be written.
@@ -93,11 +106,11 @@ impl<W: Watch> Run<W> {
         &mut self,
         feed: &mut impl Feed,
         classes: Option<usize>,
-        (store, sets): (&Store<R>, usize),
+        keeping: Keeping<'_, R>,
         work: impl FnMut(Samples<'_>) -> Result<T, RunError> + Send,
         mut keep: impl FnMut(Samples<'_>, T) -> Result<Vec<Vec<R>>, RunError> + Send,
-        mut seen: impl FnMut(Samples<'_>, &[&[R]]) -> Result<(), RunError> + Send,
     ) -> Result<(Vec<Vec<R>>, Done), RunError> {
+        let Keeping { store, sets, mut seen } = keeping;
         let mut records: Vec<Vec<R>> = vec![Vec::new(); sets];
         let open = |batch: Batch<'_>, block: usize| {
             let is_open = |s: &usize| (0..sets).any(|k| store.known(k, batch.samples, *s).is_none());
@@ -124,7 +137,7 @@ impl<W: Watch> Run<W> {
                 records.extend((range.end..batch.count).filter_map(known));
             }
             let of_batch: Vec<&[R]> = records.iter().map(|all| &all[all.len() - batch.count..]).collect();
-            seen(batch.samples, &of_batch)
+            seen.as_mut().map_or(Ok(()), |seen| seen(batch.samples, &of_batch))
         })?;
         Ok((records, done))
     }

@@ -18,7 +18,7 @@ use super::super::{Block, Bounds, Prepared, State, States};
 use super::branching::{self, Branch, Branching};
 use super::optimized::Optimized;
 use super::propagate::{Backward, Reach, Row, Sharing};
-use super::slopes::{Ending, FreeVariables, Tape};
+use super::slopes::{Ending, FreeVariables, Goal, Tape};
 use super::{Analysis, analysed, analysed_by, is_exact, meet, sharings, tighten, tighten_by, uncross};
 use crate::evidence::{DomainEvidence, RowEvidence};
 use crate::kernels::{Matrix, Scalar};
@@ -296,20 +296,15 @@ impl<'a, T: Scalar> Domains<'a, T> {
                 let start = |at: &[usize]| warm(&pass, output, parts, at.iter().map(|r| places[first + r]));
                 let open = |r: usize, lower: T| is_open(first + r, lower);
                 let steps = parts[places[first].part].steps();
-                let mut proved = |r: usize, free: &FreeVariables<T>, own: usize| {
+                let mut done = |r: usize, free: &FreeVariables<T>, own: usize| {
                     let place = places[first + r];
                     if let Some(evidence) = bounded.evidence.get_mut(place.part) {
                         evidence.rows.push(free.evidence(&pass, place.part, place.open.k, own));
                     }
                 };
-                ending = pass.ascend_from(
-                    (output, &rows[range.clone()]),
-                    &mut best[range.clone()],
-                    steps,
-                    open,
-                    start,
-                    &mut proved,
-                );
+                let goal = Goal { steps, is_open: &open, done: &mut done };
+                ending =
+                    pass.ascend_from((output, &rows[range.clone()]), &mut best[range.clone()], goal, start);
             }
             // Void boxes prove nothing: what is known of the domain before stays.
             range.clone().filter(|&r| is_void(r)).for_each(|r| best[r] = places[r].open.lower);

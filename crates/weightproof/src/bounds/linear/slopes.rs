@@ -43,8 +43,15 @@ pub(super) struct FreeVariables<T> {
 /// Coefficients that left each node of a pass, multipliers included; (rows, width).
 pub(super) type Tape<T> = ByNode<T>;
 
-/// Told of every row that is proved: its place among the rows, what is free in the bounds of the rows at work, and its row there.
-pub(super) type Proved<'p, T> = &'p mut dyn FnMut(usize, &FreeVariables<T>, usize);
+/// What an ascent is to reach.
+pub(super) struct Goal<'g, T> {
+    /// Passes for every row.
+    pub steps: usize,
+    /// Whether a row, by its place among the rows, goes on with this bound.
+    pub is_open: &'g dyn Fn(usize, T) -> bool,
+    /// Told of every row that is done: its place among the rows, what is free in the bounds of the rows at work, and its row there.
+    pub done: &'g mut dyn FnMut(usize, &FreeVariables<T>, usize),
+}
 
 /// What an ascent ends with, for the rows that are still open.
 pub(super) struct Ending<T> {
@@ -74,7 +81,8 @@ impl<T: Scalar> Backward<'_, T> {
                 let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
                 FreeVariables { multipliers: vec![None; start + 1], ..self.first_free(start, &own) }
             };
-            self.climb((start, rows), best, steps, |_, best| !(best > enough), first, &mut |_, _, _| {});
+            let goal = Goal { steps, is_open: &|_, best| !(best > enough), done: &mut |_, _, _| {} };
+            self.climb((start, rows), best, goal, first);
         }
     }
 
@@ -86,18 +94,16 @@ impl<T: Scalar> Backward<'_, T> {
         self.rows_together(start).min(most.max(1))
     }
 
-    /// Raises lower bounds of a few rows of node `start` by `steps` passes; a row rests once it is not `is_open`, of which `proved`
-    /// is told. `first` gives what is free in the bounds of the rows at some places.
+    /// Raises lower bounds of a few rows of node `start` towards a goal. `first` gives what is free in the bounds of the rows at some
+    /// places.
     pub(super) fn ascend_from(
         &self,
         (start, rows): (usize, &[Row]),
         best: &mut [T],
-        steps: usize,
-        is_open: impl Fn(usize, T) -> bool,
+        goal: Goal<'_, T>,
         first: impl Fn(&[usize]) -> FreeVariables<T>,
-        proved: Proved<'_, T>,
     ) -> Option<Ending<T>> {
-        let (at, free, tape) = self.climb((start, rows), best, steps, is_open, first, proved)?;
+        let (at, free, tape) = self.climb((start, rows), best, goal, first)?;
         let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
         let points = self.points(&tape, &own, &free.slopes);
         Some(Ending { at, free, tape, points })
@@ -109,11 +115,10 @@ impl<T: Scalar> Backward<'_, T> {
         &self,
         (start, rows): (usize, &[Row]),
         best: &mut [T],
-        steps: usize,
-        is_open: impl Fn(usize, T) -> bool,
+        goal: Goal<'_, T>,
         first: impl Fn(&[usize]) -> FreeVariables<T>,
-        proved: Proved<'_, T>,
     ) -> Option<(Vec<usize>, FreeVariables<T>, Tape<T>)> {
+        let Goal { steps, is_open, done } = goal;
         // Rows at work, by their place in `best`.
         let mut at: Vec<usize> = (0..rows.len()).filter(|&k| is_open(k, best[k])).collect();
         let mut own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
@@ -132,7 +137,7 @@ impl<T: Scalar> Backward<'_, T> {
             let (left, ended): (Vec<usize>, Vec<usize>) =
                 (0..at.len()).partition(|&r| is_open(at[r], best[at[r]]));
             if !ended.is_empty() {
-                ended.into_iter().for_each(|r| proved(at[r], &ascent.free, r));
+                ended.into_iter().for_each(|r| done(at[r], &ascent.free, r));
                 ascent.retain(&left);
                 tape.iter_mut().flatten().for_each(|m| *m = m.rows_at(&left));
                 own = left.iter().map(|&r| own[r]).collect();
