@@ -177,7 +177,7 @@ pub struct SearchArgs {
 /// The network.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Network: .onnx, or .safetensors with an architecture file; without it, the embedded MNIST network
+    /// Network: .onnx, or .safetensors with an architecture file; without it and DATA, the embedded MNIST network
     #[arg(value_name = "MODEL")]
     pub model: Option<PathBuf>,
     /// Architecture of a .safetensors network [default: the .toml beside it]
@@ -201,9 +201,12 @@ pub enum BatchNormArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv; without it, the embedded MNIST sample
+    /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv; without it and MODEL, the embedded MNIST sample
     #[arg(value_name = "DATA", help_heading = clap::builder::Resettable::Reset)]
     pub data: Option<PathBuf>,
+    /// The embedded MNIST sample for a network of one's own
+    #[arg(long = "data", value_name = "WHICH", conflicts_with = "data")]
+    pub embedded: Option<EmbeddedArg>,
     /// Labels: .npy, IDX, or text with one per line
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
@@ -250,6 +253,9 @@ pub struct ThreatArgs {
     /// Radius of every bias, 0 for none [default: as the weights of the layer]
     #[arg(long, value_name = "R", allow_hyphen_values = true)]
     pub bias_radius: Option<String>,
+    /// A radius below 1 of integer or number formats is meant: a part of their own rounding
+    #[arg(long)]
+    pub scale_radius: bool,
     /// absolute, relative, per-channel, frobenius, row-ball, int2 to int16, int8:per-channel, format:bf16, format:fp16, format:tf32,
     /// format:fp32, format:fp8e4m3, format:fp8e5m2, or a .toml file [default: absolute]
     #[arg(long, value_name = "KIND")]
@@ -383,6 +389,13 @@ pub struct OutputArgs {
     /// Neither progress nor remarks on standard error
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Values of `--data`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum EmbeddedArg {
+    /// 1,000 images of the test set of MNIST
+    Embedded,
 }
 
 /// Values of `--split`.

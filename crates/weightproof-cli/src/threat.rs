@@ -30,7 +30,7 @@ pub fn config(args: &ThreatArgs) -> Result<ThreatConfig, Failure> {
     if let Some(layers) = &args.layers {
         model.layers = Some(layers.split(',').map(|name| name.trim().to_owned()).collect());
     }
-    Ok(ThreatConfig::new(model, radii, file))
+    Ok(ThreatConfig::new(model, radii, file).scale_radius(args.scale_radius))
 }
 
 /// Kinds have no dots and no slashes.

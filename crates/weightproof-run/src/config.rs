@@ -54,6 +54,9 @@ pub struct DataConfig {
     /// The file or folder; the embedded sample without one.
     #[serde(serialize_with = "lossy")]
     pub path: Option<PathBuf>,
+    /// Whether the embedded sample was asked for by name, for a network that is not the embedded one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub embedded: bool,
     /// A file of labels.
     #[serde(serialize_with = "lossy")]
     pub labels: Option<PathBuf>,
@@ -84,6 +87,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         DataConfig {
             path: None,
+            embedded: false,
             labels: None,
             csv_labels: true,
             csv_header: "auto",

@@ -10,7 +10,7 @@ use crate::run::{BatchSize, Done, MOST_BATCH, Run, Watch};
 use crate::session::Session;
 use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
-use crate::witness::{Broken, WitnessFolder};
+use crate::witness::{Broken, WitnessFile, WitnessFolder};
 use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
@@ -220,7 +220,8 @@ impl Solver<'_> {
         let x = self.input(batch, s);
         let label = batch.labels.map(|labels| labels[s]);
         let oracle = self.oracle.as_ref().map(|oracle| oracle(k, x, label)).transpose()?;
-        let record = ExactRecord::new(&found, self.write(k, x, &found)?, oracle);
+        let (witness, witness_sha256) = self.write(k, x, &found)?.map(|f| (f.name, f.sha256)).unzip();
+        let record = ExactRecord { witness, witness_sha256, ..ExactRecord::new(&found, oracle) };
         if let Some(certificate) = &self.certificate {
             let broken = |_| found.witness.as_ref().map(|witness| (&self.certifiers[k], witness));
             certificate.add(batch, &[s], &[&record.certify], broken)?;
@@ -231,8 +232,8 @@ impl Solver<'_> {
         Ok(record)
     }
 
-    /// A file with what breaks the sample `x`, where a folder is wanted. Gives its name.
-    fn write(&self, k: usize, x: &[f64], found: &ExactCertificate) -> Result<Option<String>, RunError> {
+    /// A file with what breaks the sample `x`, where a folder is wanted.
+    fn write(&self, k: usize, x: &[f64], found: &ExactCertificate) -> Result<Option<WitnessFile>, RunError> {
         let certificate = &found.certificate;
         let broken =
             certificate.verdict == Verdict::Falsified && certificate.reason != Some(Reason::Misclassified);

@@ -19,7 +19,10 @@ use std::time::Instant;
 use weightproof::network::Network;
 use weightproof::verdict::Precision;
 use weightproof_formats::network::{read_network, write_network};
-use weightproof_report::{EpochReport, ModelReport, TrainReport, history_csv};
+use weightproof_report::{AtChanceReport, DataReport, EpochReport, ModelReport, TrainReport, history_csv};
+use weightproof_run::feed::Feed;
+use weightproof_run::run::fingerprint_of_labels;
+use weightproof_train::chance::{AtChance, at_chance};
 use weightproof_train::{
     EpochRecord, Labelled, Observer, Outcome, TrainConfig, TrainError, Trainer, checkpoint,
 };
@@ -44,6 +47,7 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
     let mut settings = config(args)?;
     let data = DataConfig {
         path: args.data.clone(),
+        embedded: args.samples.embedded.is_some(),
         labels: args.samples.labels.clone(),
         csv_labels: !args.samples.unlabelled_csv,
         csv_header: crate::config::header_name(args.samples.header),
@@ -56,6 +60,10 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
         std: data_numbers("std", &args.samples.std, Range::Positive)?,
         batch: None,
     };
+    if data.path.is_none() && !data.embedded {
+        let hint = "name a folder or file with data, or --data embedded for the 1,000 embedded images of MNIST's test set";
+        return Err(Failure::new("expected data to train on, found none").hint(hint));
+    }
     let network = settings.build()?;
     let mut source = Source::open(&data, &network, false)?;
     let network = source.fit.normalized(network, &data)?;
@@ -87,7 +95,11 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
     let model = folder.export(&trainer, &first)?;
     let report = TrainReport {
         model,
-        data: weightproof_run::feed::Feed::report(&source, samples.len(), data.offset)?,
+        data: DataReport {
+            labels_sha256: Some(fingerprint_of_labels(&samples.labels)),
+            ..source.report(samples.len(), data.offset)?
+        },
+        at_chance: at_chance(&trainer, &samples).map(|chance| advice(&chance, &trainer)),
         validation_method: trainer.config().validation.method.clone(),
         config: serde_json::to_value(Settings { data: &data, train: trainer.config() })
             .map_err(|error| Failure::new(format!("settings: {error}")))?,
@@ -102,7 +114,18 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
     };
     output::write(Some(&folder.path.join("result.json")), |out| report.json(out))?;
     output::write(None, |out| report.text(out))?;
-    Ok(Status::Holds)
+    Ok(Status::of(report.at_chance.is_none()))
+}
+
+/// What a network that is no better than guessing needs.
+fn advice(chance: &AtChance, trainer: &Trainer) -> AtChanceReport {
+    let config = trainer.config();
+    let bounded = config.terms.iter().any(|term| term.find().is_ok_and(|objective| objective.bound));
+    let worst_case = "a smaller --radius, a longer rise (--radius-epochs), or less weight on the worst case";
+    let plain = "more --epochs, a smaller --batch, another --learning-rate, --gradient-clip 10; labels that belong to the samples";
+    let advice = if bounded { format!("{worst_case}; {plain}") } else { plain.into() };
+    let AtChance { accuracy, guessing, samples, held_out } = *chance;
+    AtChanceReport { accuracy, guessing, samples, held_out, advice }
 }
 
 fn read(source: &mut Source, classes: usize, args: &TrainArgs) -> Result<Labelled, Failure> {

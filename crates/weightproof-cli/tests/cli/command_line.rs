@@ -43,11 +43,22 @@ fn certify() {
     check("certify-deviation", &few(&deviation));
 }
 
-/// The embedded images fit every network of their size.
+/// The embedded images fit every network of their size, when they are asked for.
 #[test]
 fn certify_a_convolutional_network_on_embedded_images() {
     let model = asset("mnist-conv-8-16-10.onnx");
-    let some = ["certify", &model, "--samples", "20", "--threat", "relative", "--radius", "0.01,0.03"];
+    let some = [
+        "certify",
+        &model,
+        "--data",
+        "embedded",
+        "--samples",
+        "20",
+        "--threat",
+        "relative",
+        "--radius",
+        "0.01,0.03",
+    ];
     check("certify-convolutional", &Run::new(some));
 }
 
