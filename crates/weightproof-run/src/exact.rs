@@ -21,6 +21,7 @@ use weightproof::attack::AttackOptions;
 use weightproof::bounds::EXACT;
 use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions};
 use weightproof::network::Network;
+use weightproof::progress::Progress;
 use weightproof::stop::Stop;
 use weightproof::verdict::{Reason, Samples, Verdict};
 use weightproof_report::{
@@ -120,8 +121,9 @@ pub fn run<F: Feed, W: Watch>(
     let certifier = |at: &SetAt| ExactCertifier::new(network, slice::from_ref(&at.set), options.clone());
     let certifiers = sets.iter().map(certifier).collect();
     let certificate = plan.map(|plan| plan.start(network, &sets[0], options.clone())).transpose()?;
+    let (within, gap) = (run.within(), options.gap);
     let mut solver =
-        Solver { network, sets, certifiers, oracle, folder, certificate, store, stop, gap: options.gap };
+        Solver { network, sets, certifiers, oracle, folder, certificate, store, stop, gap, within };
     let mut records: Vec<Vec<ExactRecord>> = vec![Vec::new(); sets.len()];
     let done = run.over(
         feed,
@@ -170,6 +172,8 @@ struct Solver<'a> {
     /// Ends the search.
     stop: &'a Stop,
     gap: Option<f64>,
+    /// Told of samples that are settled for the last set.
+    within: Progress,
 }
 
 impl Solver<'_> {
@@ -195,6 +199,9 @@ impl Solver<'_> {
                 self.stop.set();
             }
             fresh.lock().unwrap_or_else(PoisonError::into_inner).push((open[o], record));
+            if k + 1 == self.sets.len() {
+                self.within.settled();
+            }
         });
         for (s, record) in fresh.into_inner().unwrap_or_else(PoisonError::into_inner) {
             records[s] = Some(record?);

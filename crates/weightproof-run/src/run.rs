@@ -6,6 +6,7 @@ use crate::feed::Feed;
 use crate::store::Store;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+use weightproof::progress::Progress;
 use weightproof::verdict::{Precision, Samples};
 use weightproof_formats::fingerprint::Fingerprint;
 use weightproof_report::Environment;
@@ -22,8 +23,13 @@ pub trait Watch {
     /// The loop over the samples starts, or starts again.
     fn begin(&mut self) {}
 
-    /// This many more samples are done.
+    /// This many more samples are done, those that [`Watch::within`] was told of included.
     fn advanced(&mut self, _samples: usize) {}
+
+    /// What is told of every sample that is settled within a batch.
+    fn within(&self) -> Progress {
+        Progress::default()
+    }
 
     /// The loop over the samples is done.
     fn finish(&mut self) {}
@@ -175,6 +181,11 @@ impl<W: Watch> Run<W> {
         self.watch.finish();
         done.labels_sha256 = fingerprint.map(Fingerprint::finish);
         Ok(done)
+    }
+
+    /// What is told of every sample that is settled within a batch.
+    pub fn within(&self) -> Progress {
+        self.watch.within()
     }
 
     /// Whether the front end wants the run to end.

@@ -81,7 +81,7 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
     }
     interrupt::watch()?;
     let pool = pool(args.threads)?;
-    let (bar, total) = (progress(None, args.quiet), trainer.config().epochs);
+    let (bar, total) = (progress(Some(0), "batches", args.quiet), trainer.config().epochs);
     let mut watcher = Watcher { folder: &folder, bar, total, quiet: args.quiet };
     let outcome = pool.install(|| trainer.run(&samples, &mut watcher));
     watcher.bar.finish_and_clear();
@@ -219,9 +219,10 @@ struct Watcher<'a> {
 
 impl Observer for Watcher<'_> {
     fn batch(&mut self, trainer: &Trainer, done: usize, batches: usize) -> ControlFlow<()> {
-        self.bar.set_length(batches as u64);
-        self.bar.set_position(done as u64);
-        self.bar.set_message(format!("epoch {}/{}", trainer.history().len() + 1, self.total));
+        let epochs = trainer.history().len();
+        self.bar.set_length((self.total * batches) as u64);
+        self.bar.set_position((epochs * batches + done) as u64);
+        self.bar.set_message(format!(" (epoch {}/{})", epochs + 1, self.total));
         if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
