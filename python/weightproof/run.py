@@ -154,7 +154,7 @@ def attack(
 
     Args:
         attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
-            ``random-uniform``, ``random-gaussian``, ``random-vertex``.
+            ``random-uniform``, ``random-gaussian`` (standard deviation r/√3, clipped at the radius r), ``random-vertex``.
         steps: Steps of the search.
         restarts: Starts of the search, or draws of a random attack.
         step_size: Length of a step of the universal attack, a fraction of the radius.

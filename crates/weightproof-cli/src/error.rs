@@ -168,8 +168,10 @@ impl From<ThreatError> for Failure {
             ThreatError::MissingRadius { .. } => Some("--radius 0.001".into()),
             ThreatError::UnknownLayer { .. } => Some("`weightproof inspect MODEL` lists the layers".into()),
             ThreatError::OutOfRange { .. } => Some("choose a format with a larger range".into()),
-            ThreatError::UnknownKind { .. }
-            | ThreatError::Bits { .. }
+            ThreatError::UnknownKind { found, .. } => {
+                crate::threat::suggestion(found).map(|kind| format!("--threat {kind}"))
+            }
+            ThreatError::Bits { .. }
             | ThreatError::UnknownSetting { .. }
             | ThreatError::BadRadius { .. }
             | ThreatError::RowCount { .. }

@@ -151,9 +151,9 @@ impl TrainReport {
                 "loss".into(),
                 format!("{} ({})", value(last.loss), terms.collect::<Vec<_>>().join(", ")),
             ]);
-            table.push(["training accuracy".into(), format!("{} (estimate)", percent(last.train_accuracy))]);
+            table.push(["training accuracy".into(), format!("{} (measured)", percent(last.train_accuracy))]);
             let held_out = percent_or_dash(last.validation_accuracy);
-            table.push(["held-out accuracy".to_owned(), held_out]);
+            table.push(["held-out accuracy".to_owned(), format!("{held_out} (measured)")]);
             let certified = percent_or_dash(last.validation_certified);
             let radius = exact(last.radius);
             let method = &self.validation_method;

@@ -89,7 +89,13 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
         checkpoint::save(&trainer, &folder.checkpoint)?;
         let message =
             format!("interrupted in epoch {}: the checkpoint is written", trainer.history().len() + 1);
-        return Err(Failure::new(message).hint("the same command with --resume goes on"));
+        // Nothing can be done when standard error is closed.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{}",
+            Failure::new(message).hint("the same command with --resume goes on")
+        );
+        return Ok(Status::Interrupted);
     }
     let first: Vec<f64> = samples.inputs[..samples.width].iter().map(|&x| f64::from(x)).collect();
     let model = folder.export(&trainer, &first)?;

@@ -118,7 +118,7 @@ fn an_interrupted_run_goes_on_with_the_same_bits() {
     }
     let killed = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
     let output = process.wait_with_output().unwrap();
-    if killed.success() && output.status.code() == Some(2) {
+    if killed.success() && output.status.code() == Some(130) {
         assert!(text(&output.stderr).contains("the checkpoint is written\nhint: "), "{output:?}");
     } else {
         assert!(output.status.success(), "{output:?}");
