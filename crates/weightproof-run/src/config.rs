@@ -54,8 +54,9 @@ pub struct DataConfig {
     /// The file or folder; the embedded sample without one.
     #[serde(serialize_with = "lossy")]
     pub path: Option<PathBuf>,
-    /// Whether the embedded sample was asked for by name, for a network that is not the embedded one.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// Whether the embedded sample was asked for by name, for a network that is not the embedded one; without a path, there is no
+    /// other one.
+    #[serde(skip)]
     pub embedded: bool,
     /// A file of labels.
     #[serde(serialize_with = "lossy")]

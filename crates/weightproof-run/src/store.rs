@@ -80,7 +80,7 @@ pub fn identity<F: Feed>(session: &Session<F>, method: &impl Serialize) -> Resul
     let outputs = network.forward(&vec![0.5; network.input_width()]);
     identity["model"] = json!({ "sha256": session.model_sha256(), "outputs": outputs });
     if let Some(data) = identity["data"].as_object_mut() {
-        data.retain(|key, _| !["path", "embedded", "offset", "samples", "batch"].contains(&key.as_str()));
+        data.retain(|key, _| !["path", "offset", "samples", "batch"].contains(&key.as_str()));
     }
     identity["data"]["sha256"] = session.feed.sha256()?.into();
     identity["offset"] = session.config.data.offset.into();
