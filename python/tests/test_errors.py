@@ -165,3 +165,22 @@ def test_threats_as_dictionaries_and_toml(tmp_path: pathlib.Path) -> None:
         (tmp_path / "threat.toml").write_text(threat.to_toml())
         assert wp.Threat.load(tmp_path / "threat.toml") == threat
         assert hash(threat) == hash(wp.Threat.from_toml(threat.to_toml()))
+
+
+def test_a_threat_may_stand_in_the_place_of_labels(mnist: tuple[wp.Network, wp.Data]) -> None:
+    network, data = mnist
+    threat = wp.Threat.relative(0.01)
+    result = wp.certify(network, data, threat)
+    assert np.array_equal(result.margin_lower, wp.certify(network, data, threat=threat).margin_lower)
+    with pytest.raises(TypeError, match="hint: threat='relative'"):
+        wp.certify(network, data, "relative", radius=0.01)
+    with pytest.raises(TypeError, match="beside another threat"):
+        wp.certify(network, data, threat, "relative")
+
+
+def test_a_part_of_a_formats_rounding_is_asked_for(mnist: tuple[wp.Network, wp.Data]) -> None:
+    network, data = mnist
+    with pytest.raises(wp.SettingError, match="radius: expected a multiple of at least 1 for int8"):
+        wp.certify(network, data, threat="int8", radius=0.001)
+    assert wp.certify(network, data, threat="int8", radius=0.001, scale_radius=True).certified_accuracy > 0.9
+    assert wp.certify(network, data, threat="int8").certified_accuracy > 0

@@ -108,7 +108,7 @@ def test_safetensors(command_line: str, tmp_path: pathlib.Path) -> None:
     network.save(tmp_path / "net.safetensors")
     read = wp.Network.from_safetensors(tmp_path / "net.safetensors")
     found = wp.certify(read, data, threat=wp.Threat.integer(8, per_channel=True), property="deviation", tolerance=0.5)
-    arguments = ["--samples", "30", "--threat", "int8:per-channel", "--property", "deviation", "--tolerance", "0.5"]
+    arguments = ["--data", "embedded", "--samples", "30", "--threat", "int8:per-channel", "--property", "deviation", "--tolerance", "0.5"]
     expected = command(command_line, "certify", tmp_path / "net.safetensors", *arguments)
     same(found, expected)
 

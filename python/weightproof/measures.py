@@ -30,6 +30,7 @@ def measure(
     threat: Threat | str = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
+    scale_radius: bool = False,
     train: Data | tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     initial: Network | None = None,
     ensemble: Sequence[Network] = (),
@@ -87,6 +88,7 @@ def measure(
     )
     settings |= method_settings(method, intermediate, "rigorous", None, None, None, None, None)
     settings |= {
+        "scale_radius": bool(scale_radius),
         "delta": _check.number("delta", delta, "positive"),
         "search": {
             "samples": _check.integer("search_samples", search_samples),

@@ -25,10 +25,11 @@ Progress = bool | Callable[[int, int], object]
 def certify(
     network: Network,
     x: npt.ArrayLike | Data,
-    y: npt.ArrayLike | None = None,
+    y: npt.ArrayLike | Threat | None = None,
     threat: Threat | str = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
+    scale_radius: bool = False,
     method: str = "linear",
     intermediate: str | None = None,
     guarantee: str = "rigorous",
@@ -61,10 +62,12 @@ def certify(
         x: Samples of shape (n, …), one sample as large as the input of the network, or :class:`Data`. float64 in C order is
             read where it is; float32 and uint8 (see ``scale``; inputs that move stay within its range) are widened batch by
             batch; other layouts are copied once. Do not change the array before the call returns.
-        y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`.
+        y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`. A :class:`Threat` in this place is the threat model.
         threat: A :class:`Threat`, or its kind.
         radius: Radius of the weights, or several radii, each with a result of its own; replaces that of the threat model, whose
             radii of single layers keep their ratio to it. Its unit is that of the threat model.
+        scale_radius: A radius below 1 is meant where it is a multiple of what an integer or number format rounds by itself; without
+            it such a radius is refused.
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``: every sample
             proved or broken by branch and bound, within the limits below.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
@@ -108,6 +111,7 @@ def certify(
         NotBuiltError: ``oracle`` in a build without it.
         KeyboardInterrupt: After Ctrl-C; only the journal and the witnesses are kept.
     """
+    y, threat = _labels_and_threat(y, threat)
     settings = shared_settings(
         threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
     )
@@ -115,17 +119,18 @@ def certify(
         method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, gap
     )
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness), "oracle": oracle}
-    settings |= {"certificate": _check.path(certificate)}
+    settings |= {"certificate": _check.path(certificate), "scale_radius": bool(scale_radius)}
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
 
 def attack(
     network: Network,
     x: npt.ArrayLike | Data,
-    y: npt.ArrayLike | None = None,
+    y: npt.ArrayLike | Threat | None = None,
     threat: Threat | str = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
+    scale_radius: bool = False,
     attack: str = "neuron-space",
     steps: int = 100,
     restarts: int = 4,
@@ -149,7 +154,7 @@ def attack(
 
     Args:
         attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
-            ``random-uniform``, ``random-gaussian``, ``random-vertex``.
+            ``random-uniform``, ``random-gaussian`` (standard deviation r/√3, clipped at the radius r), ``random-vertex``.
         steps: Steps of the search.
         restarts: Starts of the search, or draws of a random attack.
         step_size: Length of a step of the universal attack, a fraction of the radius.
@@ -163,18 +168,20 @@ def attack(
         The worst margins that were found: an ``estimate`` from above of the true minimum. ``falsified`` samples have a
         witness, which was checked in float64; ``unknown`` proves nothing.
     """
+    y, threat = _labels_and_threat(y, threat)
     settings = shared_settings(
         threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
     )
     settings |= _search(attack, steps, restarts, step_size) 
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness)}
+    settings |= {"scale_radius": bool(scale_radius)}
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
 
 def radius(
     network: Network,
     x: npt.ArrayLike | Data,
-    y: npt.ArrayLike | None = None,
+    y: npt.ArrayLike | Threat | None = None,
     threat: Threat | str = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
@@ -219,6 +226,7 @@ def radius(
         ``certified_radius`` (a bound, 0 where nothing was proved) and ``attacked_radius`` (an estimate, NaN where nothing
         was broken) of every sample, in the unit of the threat model.
     """
+    y, threat = _labels_and_threat(y, threat)
     settings = shared_settings(
         threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
     )
@@ -230,6 +238,19 @@ def radius(
     if attack is not None:
         settings |= _search(attack, steps, restarts, None)
     return _run(_weightproof.radius, "radius", network, x, y, settings, progress)
+
+
+def _labels_and_threat(
+    y: npt.ArrayLike | Threat | None, threat: Threat | str
+) -> tuple[npt.ArrayLike | None, Threat | str]:
+    """Labels and threat model, where the threat model may stand in the place of labels."""
+    if isinstance(y, str):
+        raise TypeError(f"y: expected labels, found {y!r}\nhint: threat={y!r}")
+    if not isinstance(y, Threat):
+        return y, threat
+    if threat != "absolute":
+        raise TypeError("y: expected labels, found a Threat beside another threat")
+    return None, y
 
 
 def _run(

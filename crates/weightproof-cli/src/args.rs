@@ -16,7 +16,7 @@ use weightproof_report::Format;
 /// Proofs of what a neural network still does when its weights change.
 ///
 /// Exit codes: 0 when the property holds for all samples (for `attack`: none was broken), 1 when it does not or is unknown,
-/// 2 for bad usage or input.
+/// 2 for bad usage or input, 130 when an interrupt (Ctrl-C) left samples out of the results.
 #[derive(Debug, Parser)]
 #[command(name = "weightproof", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -44,6 +44,8 @@ pub enum Command {
     Experiment(Box<ExperimentArgs>),
     /// Show results as one page with figures, or what changed between two of them
     Report(Box<ReportArgs>),
+    /// Say what this installation has: version, features, instruction set, threads, memory, Python package
+    Doctor,
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -109,7 +111,13 @@ pub struct AttackArgs {
     #[arg(long, value_name = "FOLDER", help_heading = "Attack")]
     pub witness: Option<PathBuf>,
     /// Length of a step of the universal attack, as a fraction of the radius
-    #[arg(long, value_name = "F", allow_hyphen_values = true, help_heading = "Attack")]
+    #[arg(
+        long,
+        value_name = "F",
+        allow_hyphen_values = true,
+        help_heading = "Attack",
+        hide_short_help = true
+    )]
     pub step_size: Option<String>,
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -138,10 +146,11 @@ pub struct RadiusArgs {
         value_name = "F",
         default_value = "0.01",
         allow_hyphen_values = true,
-        help_heading = "Method"
+        help_heading = "Method",
+        hide_short_help = true
     )]
     pub width: String,
-    /// Also the radii of every sample with one layer perturbed: which layer limits the certificate
+    /// Also with one layer perturbed: which one limits the certificate
     #[arg(long, help_heading = "Method")]
     pub by_layer: bool,
     #[command(flatten)]
@@ -149,7 +158,7 @@ pub struct RadiusArgs {
     #[command(flatten)]
     pub search: SearchArgs,
     /// Only certified radii
-    #[arg(long, help_heading = "Attack")]
+    #[arg(long, help_heading = "Attack", hide_short_help = true)]
     pub no_attack: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -167,24 +176,26 @@ pub struct SearchArgs {
     #[arg(long, value_name = "KIND", default_value = "neuron-space", value_parser = attack_names())]
     pub attack: String,
     /// Steps of the search
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = positive, hide_short_help = true)]
     pub steps: usize,
     /// Starts of the search, or draws of a random attack
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive, hide_short_help = true)]
     pub restarts: usize,
 }
 
 /// The network.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Network: .onnx, or .safetensors with an architecture file; without it, the embedded MNIST network
+    /// Network: .onnx or .safetensors [default: the embedded one, without DATA]
+    ///
+    /// A .safetensors file needs an architecture file. Without MODEL and DATA, the embedded MNIST network is read.
     #[arg(value_name = "MODEL")]
     pub model: Option<PathBuf>,
     /// Architecture of a .safetensors network [default: the .toml beside it]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub architecture: Option<PathBuf>,
     /// Batch normalization: fold it into the layer before or after it, or keep it separate and perturb its own parameters
-    #[arg(long, value_name = "HOW", default_value = "fold")]
+    #[arg(long, value_name = "HOW", default_value = "fold", hide_short_help = true)]
     pub batch_norm: BatchNormArg,
 }
 
@@ -201,42 +212,47 @@ pub enum BatchNormArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv; without it, the embedded MNIST sample
+    /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv
+    ///
+    /// Without MODEL and DATA, the embedded MNIST sample is read; for another MODEL it is read by --data embedded only.
     #[arg(value_name = "DATA", help_heading = clap::builder::Resettable::Reset)]
     pub data: Option<PathBuf>,
+    /// The embedded MNIST sample for a network of one's own
+    #[arg(long = "data", value_name = "WHICH", conflicts_with = "data", hide_short_help = true)]
+    pub embedded: Option<EmbeddedArg>,
     /// Labels: .npy, IDX, or text with one per line
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
     /// The first column of a .csv is data, not the label
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub unlabelled_csv: bool,
     /// Whether the first row of a .csv names the columns; auto: it does when it starts with no number
-    #[arg(long, value_name = "HOW", default_value = "auto")]
+    #[arg(long, value_name = "HOW", default_value = "auto", hide_short_help = true)]
     pub header: HeaderArg,
     /// Which part of a folder or archive that has both
-    #[arg(long, value_name = "PART", default_value = "test")]
+    #[arg(long, value_name = "PART", default_value = "test", hide_short_help = true)]
     pub split: SplitArg,
     /// Number of samples to skip
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, hide_short_help = true)]
     pub offset: usize,
     /// Number of samples [default: all]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, short = 'n', value_name = "N", value_parser = positive)]
     pub samples: Option<usize>,
     /// Order of channels, height and width that the network wants [default: from the shapes]
-    #[arg(long, value_name = "ORDER")]
+    #[arg(long, value_name = "ORDER", hide_short_help = true)]
     pub layout: Option<LayoutArg>,
     /// Factor that multiplies the data: a number, or a ratio such as 1/255 [default: 1/255 for u8 data, 1 for others and where the
     /// network or --std divide by 255 themselves]
-    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    #[arg(long, value_name = "S", allow_hyphen_values = true, hide_short_help = true)]
     pub scale: Option<String>,
     /// Mean to subtract from the data: one number, or one for each channel
-    #[arg(long, value_name = "M,…", allow_hyphen_values = true)]
+    #[arg(long, value_name = "M,…", allow_hyphen_values = true, hide_short_help = true)]
     pub mean: Option<String>,
     /// Standard deviation to divide by: one number, or one for each channel
-    #[arg(long, value_name = "S,…", allow_hyphen_values = true)]
+    #[arg(long, value_name = "S,…", allow_hyphen_values = true, hide_short_help = true)]
     pub std: Option<String>,
     /// Samples to read at once [default: adapts, at most 2048]
-    #[arg(long, value_name = "B", value_parser = positive)]
+    #[arg(long, value_name = "B", value_parser = positive, hide_short_help = true)]
     pub batch: Option<usize>,
 }
 
@@ -245,23 +261,28 @@ pub struct DataArgs {
 #[command(next_help_heading = "Threat model")]
 pub struct ThreatArgs {
     /// Radius of every weight, or several
-    #[arg(long, value_name = "R,…", allow_hyphen_values = true)]
+    #[arg(long, short, value_name = "R,…", allow_hyphen_values = true)]
     pub radius: Option<String>,
     /// Radius of every bias, 0 for none [default: as the weights of the layer]
-    #[arg(long, value_name = "R", allow_hyphen_values = true)]
+    #[arg(long, value_name = "R", allow_hyphen_values = true, hide_short_help = true)]
     pub bias_radius: Option<String>,
-    /// absolute, relative, per-channel, frobenius, row-ball, int2 to int16, int8:per-channel, format:bf16, format:fp16, format:tf32,
-    /// format:fp32, format:fp8e4m3, format:fp8e5m2, or a .toml file [default: absolute]
-    #[arg(long, value_name = "KIND")]
+    /// A radius below 1 of integer or number formats is meant: a part of their own rounding
+    #[arg(long, hide_short_help = true)]
+    pub scale_radius: bool,
+    /// absolute, relative, int8, format:bf16, …, or a .toml file [default: absolute]
+    ///
+    /// All kinds: absolute, relative, per-channel, frobenius, row-ball, int2 to int16, int8:per-channel, format:bf16, format:fp16,
+    /// format:tf32, format:fp32, format:fp8e4m3, format:fp8e5m2.
+    #[arg(long, short, value_name = "KIND")]
     pub threat: Option<String>,
     /// Perturb only these layers [default: all with weights]
-    #[arg(long, value_name = "A,B,…")]
+    #[arg(long, value_name = "A,B,…", hide_short_help = true)]
     pub layers: Option<String>,
     /// Radius of a joint perturbation of the input, in the unit of the data
-    #[arg(long, value_name = "R", allow_hyphen_values = true)]
+    #[arg(long, value_name = "R", allow_hyphen_values = true, hide_short_help = true)]
     pub input_radius: Option<String>,
     /// Radius of an error added to every activation
-    #[arg(long, value_name = "R", allow_hyphen_values = true)]
+    #[arg(long, value_name = "R", allow_hyphen_values = true, hide_short_help = true)]
     pub activation_radius: Option<String>,
 }
 
@@ -269,14 +290,16 @@ pub struct ThreatArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Property")]
 pub struct PropertyArgs {
-    /// What must hold [default: label where there are labels, else prediction]
+    /// What must hold
+    ///
+    /// By default the label where there are labels, else the prediction.
     #[arg(long, value_name = "P")]
     pub property: Option<PropertyArg>,
     /// Largest allowed change of an output, for the property deviation
-    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    #[arg(long, value_name = "T", allow_hyphen_values = true, hide_short_help = true)]
     pub tolerance: Option<String>,
     /// Deviations are those of the outputs before the last Softmax or LogSoftmax, which is left out
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub logits: bool,
 }
 
@@ -284,14 +307,16 @@ pub struct PropertyArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Method")]
 pub struct MethodArgs {
-    /// Bound method, or exact: every sample is proved or broken
+    /// Bounds, or exact
+    ///
+    /// A method proves lower bounds; exact proves or breaks every sample, within its limits.
     #[arg(long, value_name = "NAME", default_value = "linear", value_parser = method_names())]
     pub method: String,
     /// Bounds of hidden neurons that the method linear starts from [default: linear]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub intermediate: Option<IntermediateArg>,
     /// What bounds rest on
-    #[arg(long, value_name = "WORD", default_value = "rigorous")]
+    #[arg(long, value_name = "WORD", default_value = "rigorous", hide_short_help = true)]
     pub guarantee: GuaranteeArg,
 }
 
@@ -303,13 +328,13 @@ pub struct LimitArgs {
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub time_limit: Option<String>,
     /// Most time for the whole run; what is left is unknown
-    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, hide_short_help = true)]
     pub time_limit_total: Option<String>,
     /// Most domains that are bounded for each sample at each radius
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = positive)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = positive, hide_short_help = true)]
     pub max_nodes: Option<usize>,
     /// Most memory for open domains: bytes, or with K, M, G; 4G if not given
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, hide_short_help = true)]
     pub max_memory: Option<String>,
 }
 
@@ -320,13 +345,13 @@ pub struct ExactArgs {
     #[command(flatten)]
     pub limits: LimitArgs,
     /// Close the smallest margin to this width, instead of stopping at its sign
-    #[arg(long, value_name = "G", allow_hyphen_values = true)]
+    #[arg(long, value_name = "G", allow_hyphen_values = true, hide_short_help = true)]
     pub gap: Option<String>,
     /// Folder for witnesses: one .safetensors file for each falsified sample
     #[arg(long, value_name = "FOLDER")]
     pub witness: Option<PathBuf>,
     /// Settle every sample a second time by this solver, and compare
-    #[arg(long, value_name = "SOLVER")]
+    #[arg(long, value_name = "SOLVER", hide_short_help = true)]
     pub oracle: Option<OracleArg>,
 }
 
@@ -342,13 +367,13 @@ pub enum OracleArg {
 #[command(next_help_heading = "Computation")]
 pub struct EngineArgs {
     /// Number of threads [default: all processors]
-    #[arg(long, value_name = "T", value_parser = threads)]
+    #[arg(long, value_name = "T", value_parser = threads, hide_short_help = true)]
     pub threads: Option<usize>,
     /// Seed of everything random
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, hide_short_help = true)]
     pub seed: u64,
     /// Floating-point type [default: f32, or f64 where the network is in float64]
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", hide_short_help = true)]
     pub precision: Option<PrecisionArg>,
 }
 
@@ -356,7 +381,7 @@ pub struct EngineArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct JournalArgs {
-    /// File that keeps samples as they are settled; a run that was killed goes on from it
+    /// File of settled samples, from which a killed run goes on
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
 }
@@ -365,7 +390,9 @@ pub struct JournalArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct CertificateArgs {
-    /// File for the proof or the witness of every sample, which weightproof-check repeats in exact arithmetic
+    /// File of proofs and witnesses for weightproof-check
+    ///
+    /// It has the proof or the witness of every sample, which weightproof-check repeats in exact arithmetic.
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
 }
@@ -374,15 +401,25 @@ pub struct CertificateArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Format of the results
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// Format
+    #[arg(long, short, value_name = "FORMAT", default_value = "text")]
     pub format: FormatArg,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
     /// File for the results [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Neither progress nor remarks on standard error
-    #[arg(long, short)]
+    #[arg(long, short, hide_short_help = true)]
     pub quiet: bool,
+}
+
+/// Values of `--data`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum EmbeddedArg {
+    /// 1,000 images of the test set of MNIST
+    Embedded,
 }
 
 /// Values of `--split`.
@@ -493,6 +530,7 @@ impl OutputArgs {
     /// The format, as reports name it.
     pub fn format(&self) -> Format {
         match self.format {
+            _ if self.json => Format::Json,
             FormatArg::Text => Format::Text,
             FormatArg::Json => Format::Json,
             FormatArg::Csv => Format::Csv,

@@ -29,6 +29,7 @@ pub fn model(args: &ModelArgs) -> ModelConfig {
 pub fn data(args: &DataArgs) -> Result<DataConfig, Failure> {
     Ok(DataConfig {
         path: args.data.clone(),
+        embedded: args.embedded.is_some(),
         labels: args.labels.clone(),
         csv_labels: !args.unlabelled_csv,
         csv_header: header_name(args.header),

@@ -123,6 +123,9 @@ fn hint(name: &str, error: &RunError) -> Option<String> {
             Some(format!("--method exact, or leave out --{name}"))
         }
         ("journal", _) => Some("leave out --journal: the one perturbation needs all samples".into()),
+        ("radius", RunError::Setting { expected, .. }) if expected.starts_with("a multiple") => {
+            Some("leave out --radius for the format itself, or --scale-radius if this part of its rounding is meant".into())
+        }
         ("oracle", _) => Some("leave out --oracle".into()),
         _ => None,
     }
@@ -165,8 +168,10 @@ impl From<ThreatError> for Failure {
             ThreatError::MissingRadius { .. } => Some("--radius 0.001".into()),
             ThreatError::UnknownLayer { .. } => Some("`weightproof inspect MODEL` lists the layers".into()),
             ThreatError::OutOfRange { .. } => Some("choose a format with a larger range".into()),
-            ThreatError::UnknownKind { .. }
-            | ThreatError::Bits { .. }
+            ThreatError::UnknownKind { found, .. } => {
+                crate::threat::suggestion(found).map(|kind| format!("--threat {kind}"))
+            }
+            ThreatError::Bits { .. }
             | ThreatError::UnknownSetting { .. }
             | ThreatError::BadRadius { .. }
             | ThreatError::RowCount { .. }

@@ -1,19 +1,17 @@
 //! Ctrl-C: the first ends the run after the current batch or, in complete verification, at once, the second ends the process.
 
+use crate::command::Status;
 use crate::error::Failure;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
-/// Exit code of a process that was interrupted twice.
-const KILLED: i32 = 130;
-
 /// Starts to count interrupts.
 pub fn watch() -> Result<(), Failure> {
     ctrlc::set_handler(|| {
         if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 0 {
-            std::process::exit(KILLED);
+            std::process::exit(Status::Interrupted as i32);
         }
         // Nothing can be done when standard error is closed.
         let _ = writeln!(

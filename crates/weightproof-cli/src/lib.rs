@@ -20,12 +20,15 @@ use clap::Parser;
 use command::Status;
 use std::ffi::OsString;
 use std::io::Write;
+use weightproof_report::provenance::set_command;
 use weightproof_run::source;
 
 /// Runs the command line `arguments`, whose first is the name of the program; results go to standard output, all else to
 /// standard error. Returns the exit code: 0 when the property holds for all samples, 1 when it does not or is unknown, 2 for
-/// wrong usage or input.
+/// wrong usage or input, 130 when an interrupt left samples out of the results.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    set_command(arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -43,6 +46,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Train(args) => command::train::run(args),
         Command::Experiment(args) => command::experiment::run(args),
         Command::Report(args) => command::report::run(args),
+        Command::Doctor => command::doctor::run(),
         Command::Completions { shell } => command::generate::completions(*shell),
         Command::Man { command } => command::generate::man(command.as_deref()),
     };

@@ -30,10 +30,43 @@ pub fn config(args: &ThreatArgs) -> Result<ThreatConfig, Failure> {
     if let Some(layers) = &args.layers {
         model.layers = Some(layers.split(',').map(|name| name.trim().to_owned()).collect());
     }
-    Ok(ThreatConfig::new(model, radii, file))
+    Ok(ThreatConfig::new(model, radii, file).scale_radius(args.scale_radius))
+}
+
+/// The kind that was meant, where another way to write it is known: `bf16`, `int8-per-channel`, `Format:FP16`, `row_ball`.
+pub fn suggestion(found: &str) -> Option<Kind> {
+    let found = found.trim().to_lowercase();
+    let words = found.replace('_', "-");
+    // After the bits of an integer come settings.
+    let settings = words.replacen('-', ":", 1);
+    let float = words.replace("bfloat", "bf").replace("float", "fp");
+    let forms = [format!("format:{words}"), format!("format:{float}"), settings, float, words];
+    forms.into_iter().find_map(|form| form.parse().ok())
 }
 
 /// Kinds have no dots and no slashes.
 fn is_file_name(text: &str) -> bool {
     text.ends_with(".toml") || text.contains('/') || Path::new(text).is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_ways_to_write_a_kind_are_understood() {
+        for (found, meant) in [
+            ("bf16", "format:bf16"),
+            ("FP16", "format:fp16"),
+            ("bfloat16", "format:bf16"),
+            ("float16", "format:fp16"),
+            ("int8-per-channel", "int8:per-channel"),
+            ("int4_per_channel", "int4:per-channel"),
+            ("Relative", "relative"),
+            ("row_ball", "row-ball"),
+        ] {
+            assert_eq!(suggestion(found).map(|kind| kind.to_string()).as_deref(), Some(meant), "{found}");
+        }
+        assert_eq!(suggestion("spherical"), None);
+    }
 }

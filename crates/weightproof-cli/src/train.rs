@@ -25,8 +25,8 @@ pub fn config(args: &TrainArgs) -> Result<TrainConfig, Failure> {
         }
     };
     network(&mut config, &args.network)?;
-    loss(&mut config, &args.loss)?;
     descent(&mut config, &args.descent)?;
+    loss(&mut config, &args.loss)?;
     if let Some(samples) = args.samples.validation {
         config.validation.samples = samples;
     }
@@ -64,9 +64,23 @@ fn loss(config: &mut TrainConfig, args: &LossArgs) -> Result<(), Failure> {
     if args.relative {
         threat.kind = RadiusKind::Relative;
     }
-    if let Some(text) = &args.radius_epochs {
-        let end = number::one("radius-epochs", text, Range::NotNegative)?;
-        config.radius_ramp = Ramp::linear(0.0, 1.0, 0.0, end);
+    let end = args.radius_epochs.as_ref();
+    let end = end.map(|text| number::one("radius-epochs", text, Range::NotNegative)).transpose()?;
+    let rise = |config: &TrainConfig, to| match end {
+        None => config.rise(to),
+        Some(0.0) => Ramp::Constant(to),
+        Some(end) => Ramp::linear(0.0, to, 0.0, end),
+    };
+    if end.is_some() {
+        config.radius_ramp = Some(rise(config, 1.0));
+    }
+    // The weights of a file are as it says.
+    let given = if args.objectives.is_empty() { 0 } else { config.terms.len() };
+    for k in 0..given {
+        let Ramp::Constant(to) = config.terms[k].weight else { continue };
+        if config.terms[k].find()?.bound {
+            config.terms[k].weight = rise(config, to);
+        }
     }
     Ok(())
 }

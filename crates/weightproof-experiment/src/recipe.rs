@@ -29,7 +29,7 @@ pub fn with_term(mut config: TrainConfig, objective: &str, weight: f64, radius: 
         config.terms.push(Term { objective: objective.into(), weight: Ramp::Constant(weight) });
     }
     config.threat = Threat { radius, ..config.threat };
-    config.radius_ramp = Ramp::linear(0.0, 1.0, 0.0, end);
+    config.radius_ramp = Some(Ramp::linear(0.0, 1.0, 0.0, end));
     config
 }
 
@@ -64,7 +64,7 @@ mod tests {
         let weights = |epoch| [config.terms[0].weight.at(epoch), config.terms[1].weight.at(epoch)];
         assert_eq!(weights(0.0), [1.0, 0.0]);
         assert_eq!(weights(9.0), [0.25, 0.75]);
-        assert_eq!(config.radius_ramp.at(2.5), 0.5);
+        assert_eq!(config.radius_ramp.unwrap().at(2.5), 0.5);
         assert_eq!((config.threat.radius, config.seed, config.validation.samples), (0.01, 3, 5));
     }
 

@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use weightproof_report::figure::Chart;
+use weightproof_report::provenance::Provenance;
 
 /// Name and version of the JSON.
 pub const SCHEMA: &str = "weightproof/experiment/1";
@@ -56,6 +57,9 @@ pub struct Environment {
     pub models: Vec<Seconds>,
     /// Operating system and processor family.
     pub host: String,
+    /// When and by which command.
+    #[serde(flatten)]
+    pub provenance: Provenance,
 }
 
 /// Time spent on a model.
@@ -73,7 +77,8 @@ impl Environment {
     /// Sums the times up.
     pub fn new(models: Vec<Seconds>) -> Self {
         let seconds = models.iter().map(|m| m.training_seconds + m.measuring_seconds).sum();
-        Environment { seconds, models, host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH) }
+        let host = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+        Environment { seconds, models, host, provenance: Provenance::now() }
     }
 }
 

@@ -131,6 +131,8 @@ pub fn describe(samples: usize, shape: Vec<usize>, labelled: bool) -> DataReport
         labelled,
         scale: None,
         sha256: String::new(),
+        labels_sha256: None,
+        requested: None,
     }
 }
 

@@ -100,5 +100,6 @@ fn read(config: DataConfig) -> Result<Whole, RunError> {
         }
     }
     let report = source::describe(&data, &scale, count, config.offset)?;
+    let report = DataReport { requested: config.samples.filter(|wanted| *wanted > count), ..report };
     Ok((inputs, labels, Origin { report, scale, config }))
 }

@@ -19,6 +19,8 @@ use weightproof_run::threat::{self, ThreatConfig};
 pub struct Shared {
     threat: ThreatModel,
     radii: Vec<f64>,
+    #[serde(default)]
+    scale_radius: bool,
     property: Option<String>,
     tolerance: Option<f64>,
     #[serde(default)]
@@ -88,7 +90,8 @@ impl Shared {
                 scale: scale.or(data.and_then(|data| data.scale)),
                 ..data.cloned().unwrap_or_default()
             },
-            threat: ThreatConfig::new(self.threat.clone(), self.radii.clone(), None),
+            threat: ThreatConfig::new(self.threat.clone(), self.radii.clone(), None)
+                .scale_radius(self.scale_radius),
             property,
             tolerance: self.tolerance,
             logits: self.logits,

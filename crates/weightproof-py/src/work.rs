@@ -14,10 +14,11 @@ use crate::settings::{self, Attack, Method, Shared};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use weightproof::progress::Progress;
 use weightproof::stop::Stop;
 use weightproof_measure::Effort;
 use weightproof_report::DataReport;
@@ -40,16 +41,28 @@ const POLL: Duration = Duration::from_millis(50);
 #[derive(Default)]
 struct Shuttle {
     stop: Stop,
-    done: AtomicUsize,
+    /// Samples of the batches that are done.
+    batches: AtomicUsize,
+    /// Samples that are settled.
+    done: Arc<AtomicUsize>,
 }
 
 impl Watch for &Shuttle {
     fn begin(&mut self) {
+        self.batches.store(0, Ordering::Relaxed);
         self.done.store(0, Ordering::Relaxed);
     }
 
     fn advanced(&mut self, samples: usize) {
-        self.done.fetch_add(samples, Ordering::Relaxed);
+        let done = self.batches.fetch_add(samples, Ordering::Relaxed) + samples;
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    fn within(&self) -> Progress {
+        let done = self.done.clone();
+        Progress::new(move || {
+            done.fetch_add(1, Ordering::Relaxed);
+        })
     }
 
     fn stop(&mut self) -> Result<bool, RunError> {

@@ -35,6 +35,9 @@ pub struct AttackRecord {
     /// The file that the perturbation was written to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub witness: Option<Box<str>>,
+    /// SHA-256 of that file, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_sha256: Option<Box<str>>,
 }
 
 impl From<&SampleAttack> for AttackRecord {
@@ -51,6 +54,7 @@ impl From<&SampleAttack> for AttackRecord {
             reason: a.reason,
             deviation: a.deviation,
             witness: None,
+            witness_sha256: None,
         }
     }
 }

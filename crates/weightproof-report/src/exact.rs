@@ -23,12 +23,15 @@ pub struct ExactRecord {
     pub seconds: f64,
     /// Name of the file with the perturbation that breaks the property, if one was written.
     pub witness: Option<Box<str>>,
+    /// SHA-256 of that file, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_sha256: Option<Box<str>>,
     /// What an independent solver says, if it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oracle: Option<OracleRecord>,
 }
 
-const _: () = assert!(size_of::<ExactRecord>() <= 120);
+const _: () = assert!(size_of::<ExactRecord>() <= 136);
 
 /// What a mixed-integer solver says about one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,18 +43,15 @@ pub struct OracleRecord {
 }
 
 impl ExactRecord {
-    /// The record of `certificate`, whose witness was written to this file.
-    pub fn new(
-        certificate: &ExactCertificate,
-        witness: Option<String>,
-        oracle: Option<OracleRecord>,
-    ) -> Self {
+    /// The record of `certificate`, whose witness is in no file.
+    pub fn new(certificate: &ExactCertificate, oracle: Option<OracleRecord>) -> Self {
         ExactRecord {
             certify: CertifyRecord::from(&certificate.certificate),
             worst_margin: certificate.worst_margin,
             nodes: certificate.nodes,
             seconds: certificate.time.as_secs_f64(),
-            witness: witness.map(String::into_boxed_str),
+            witness: None,
+            witness_sha256: None,
             oracle,
         }
     }

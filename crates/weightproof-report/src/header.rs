@@ -1,6 +1,7 @@
 //! What was certified, against what and how: the blocks that all reports share.
 
 use crate::exact::BudgetReport;
+use crate::provenance::Provenance;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use weightproof::network::Network;
@@ -112,6 +113,21 @@ pub struct DataReport {
     pub scale: Option<ScaleReport>,
     /// SHA-256 of the bytes of the file with the samples, in hexadecimal.
     pub sha256: String,
+    /// SHA-256 of the labels of the samples in the report, each as four bytes, the least first; left out where labels play no
+    /// role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels_sha256: Option<String>,
+    /// Number of samples that were asked for, where the data have fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested: Option<usize>,
+}
+
+impl DataReport {
+    /// What is said where there are fewer samples than were asked for.
+    pub(crate) fn shortfall(&self) -> String {
+        let requested = self.requested.map(|n| format!(", all there are: {n} were asked for"));
+        requested.unwrap_or_default()
+    }
 }
 
 /// What the numbers of the data were multiplied by.
@@ -190,6 +206,21 @@ impl ThreatReport {
     }
 }
 
+impl ThreatReport {
+    /// Whether radii are multiples of what a format rounds by itself.
+    pub(crate) fn is_multiple(&self) -> bool {
+        self.unit.starts_with("multiple of ")
+    }
+
+    /// A radius with what it is a radius of: `radius 0.001`, or `2 × half a quantization step`.
+    pub(crate) fn named(&self, radius: f64) -> String {
+        match self.unit.strip_prefix("multiple of ") {
+            Some(unit) => format!("{} × {unit}", crate::number::exact(radius)),
+            None => format!("radius {}", crate::number::exact(radius)),
+        }
+    }
+}
+
 /// Whether single layers have radii of their own.
 fn has_layer_radii(model: &ThreatModel) -> bool {
     model.layer.values().any(|own| own.radius.is_some())
@@ -264,4 +295,7 @@ pub struct Environment {
     pub precision: &'static str,
     /// Operating system and processor family.
     pub host: String,
+    /// When and by which command.
+    #[serde(flatten)]
+    pub provenance: Provenance,
 }

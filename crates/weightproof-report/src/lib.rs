@@ -27,6 +27,7 @@ mod measure;
 mod number;
 #[cfg(feature = "parquet")]
 mod parquet;
+pub mod provenance;
 mod radius;
 pub mod reading;
 mod report;
@@ -51,4 +52,4 @@ pub use measure::{
 };
 pub use radius::{CurvePoint, LayerSummary, RadiusRecord, RadiusSummary, curve_radii};
 pub use report::{Format, ListSide, Record, Report, RunResult};
-pub use train::{EpochReport, TrainReport, history_csv};
+pub use train::{AtChanceReport, EpochReport, TrainReport, history_csv};

@@ -18,7 +18,7 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
         for (title, curve) in R::curves(&result.summary, report.header.guarantee) {
             writeln!(out, "\n{title}\n{}", curve.trim_end())?;
         }
-        failing(result, out)?;
+        failing(result, &report.header.threat, out)?;
     }
     if report.partial {
         writeln!(out, "\npartial: the run was interrupted before its last sample")?;
@@ -35,11 +35,12 @@ fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
     table.push([
         "data".into(),
         format!(
-            "{} ({}), {} samples of {}{from}{labels}",
+            "{} ({}), {} samples of {}{from}{labels}{}",
             data.description,
             data.format,
             data.samples,
-            shape(&data.shape)
+            shape(&data.shape),
+            data.shortfall()
         ),
     ]);
     scale(data).into_iter().for_each(|line| table.push([String::new(), line]));
@@ -147,13 +148,13 @@ fn property(m: &MethodReport) -> String {
 }
 
 /// The first samples that do not hold.
-fn failing<R: Record>(result: &RunResult<R>, out: &mut impl Write) -> io::Result<()> {
+fn failing<R: Record>(result: &RunResult<R>, threat: &ThreatReport, out: &mut impl Write) -> io::Result<()> {
     let failing = || result.samples.iter().filter(|r| !r.holds());
     let count = failing().count();
     if count == 0 {
         return Ok(());
     }
-    let at = result.radius.map_or_else(String::new, |r| format!(" at radius {}", exact(r)));
+    let at = result.radius.map_or_else(String::new, |r| format!(" at {}", threat.named(r)));
     let listed = if count > LISTED { format!(", the first {LISTED}") } else { String::new() };
     let mut table = Table::new(R::LIST.iter().map(|(_, side)| Side::from(*side)).collect::<Vec<_>>());
     table.push(R::LIST.iter().map(|(name, _)| *name));
@@ -167,5 +168,6 @@ pub(crate) fn environment(e: &Environment, out: &mut impl Write) -> io::Result<(
     let memory =
         e.peak_memory_bytes.map_or_else(String::new, |b| format!(", peak memory {} MB", b / 1_000_000));
     let threads = if e.threads == 1 { "1 thread".into() } else { format!("{} threads", e.threads) };
-    writeln!(out, "\ntime {:.3} s on {threads}{memory}, weightproof {}", e.seconds, e.version)
+    let (version, date) = (e.version, e.provenance.minute());
+    writeln!(out, "\ntime {:.3} s on {threads}{memory}, weightproof {version}, {date}", e.seconds)
 }

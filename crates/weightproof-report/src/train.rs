@@ -31,6 +31,21 @@ pub struct EpochReport {
     pub largest_weight: f64,
 }
 
+/// A training that ended no better than guessing.
+#[derive(Clone, Debug, Serialize)]
+pub struct AtChanceReport {
+    /// Accuracy after the last epoch.
+    pub accuracy: f64,
+    /// Accuracy of a network that always gives the most frequent class.
+    pub guessing: f64,
+    /// Samples that both were measured on.
+    pub samples: usize,
+    /// Whether these were held out; else they were trained on.
+    pub held_out: bool,
+    /// What to try.
+    pub advice: String,
+}
+
 /// All that a training run has to say.
 #[derive(Clone, Debug)]
 pub struct TrainReport {
@@ -38,6 +53,8 @@ pub struct TrainReport {
     pub model: ModelReport,
     /// What it was trained on, the held-out samples included.
     pub data: DataReport,
+    /// What guessing reaches, where the network is no better.
+    pub at_chance: Option<AtChanceReport>,
     /// The bound method of the certified accuracy.
     pub validation_method: String,
     /// The settings of the run.
@@ -97,6 +114,7 @@ impl TrainReport {
         fields.field("data", &self.data)?;
         fields.field("validation_method", &self.validation_method)?;
         fields.field("guarantee", &"real-arithmetic")?;
+        fields.field("at_chance", &self.at_chance)?;
         fields.field("config", &self.config)?;
         fields.field("summary", &self.history.last())?;
         fields.list("history", &self.history, json::compact)?;
@@ -119,7 +137,12 @@ impl TrainReport {
         }
         table.push([
             "data".into(),
-            format!("{}, {} samples", self.data.description, grouped(self.data.samples)),
+            format!(
+                "{}, {} samples{}",
+                self.data.description,
+                grouped(self.data.samples),
+                self.data.shortfall()
+            ),
         ]);
         if let Some(last) = self.history.last() {
             let terms = last.terms.iter().map(|(name, term)| format!("{name} {}", value(*term)));
@@ -128,9 +151,9 @@ impl TrainReport {
                 "loss".into(),
                 format!("{} ({})", value(last.loss), terms.collect::<Vec<_>>().join(", ")),
             ]);
-            table.push(["training accuracy".into(), format!("{} (estimate)", percent(last.train_accuracy))]);
+            table.push(["training accuracy".into(), format!("{} (measured)", percent(last.train_accuracy))]);
             let held_out = percent_or_dash(last.validation_accuracy);
-            table.push(["held-out accuracy".to_owned(), held_out]);
+            table.push(["held-out accuracy".to_owned(), format!("{held_out} (measured)")]);
             let certified = percent_or_dash(last.validation_certified);
             let radius = exact(last.radius);
             let method = &self.validation_method;
@@ -142,6 +165,17 @@ impl TrainReport {
         }
         table.push(["seconds".into(), format!("{:.1}", self.environment.seconds)]);
         write!(out, "{table}")?;
+        if let Some(chance) = &self.at_chance {
+            let (accuracy, guessing) = (percent(chance.accuracy), percent(chance.guessing));
+            let kind = if chance.held_out { "held-out" } else { "training" };
+            writeln!(
+                out,
+                "\nno better than chance: accuracy {accuracy} on {} {kind} samples, of which {guessing} have the most frequent label\n\
+                 hint: {}",
+                grouped(chance.samples),
+                chance.advice
+            )?;
+        }
         out.flush()
     }
 }

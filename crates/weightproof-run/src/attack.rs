@@ -7,7 +7,7 @@ use crate::run::{BatchSize, Done, Keeping, Run, Watch};
 use crate::session::Session;
 use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
-use crate::witness::{Broken, WitnessFolder, prefix};
+use crate::witness::{Broken, WitnessFile, WitnessFolder, prefix};
 use serde::Serialize;
 use serde_json::json;
 use std::path::Path;
@@ -103,9 +103,9 @@ fn by_sample<F: Feed, W: Watch>(
             None => vec![None; found.len()],
             Some(folder) => write_witnesses(folder, (sets, k), (network, &attackers[k]), batch, found)?,
         };
-        let record = |(found, file): (&SampleAttack, Option<String>)| AttackRecord {
-            witness: file.map(String::into_boxed_str),
-            ..AttackRecord::from(found)
+        let record = |(found, file): (&SampleAttack, Option<WitnessFile>)| {
+            let (witness, witness_sha256) = file.map(|file| (file.name, file.sha256)).unzip();
+            AttackRecord { witness, witness_sha256, ..AttackRecord::from(found) }
         };
         Ok(found.iter().zip(files).map(record).collect())
     };
@@ -171,14 +171,14 @@ fn universal<F: Feed, W: Watch>(
     Ok((records, Done { partial: done.partial || cut, ..done }))
 }
 
-/// One file for each sample that the attack broke at the radius of set `k`; the names of the files.
+/// One file for each sample that the attack broke at the radius of set `k`.
 fn write_witnesses(
     folder: &WitnessFolder,
     at: (&[SetAt], usize),
     (network, attacker): (&Network, &Attacker<'_>),
     batch: Samples<'_>,
     found: &[SampleAttack],
-) -> Result<Vec<Option<String>>, RunError> {
+) -> Result<Vec<Option<WitnessFile>>, RunError> {
     let inputs = batch.inputs.chunks_exact(network.input_width());
     let write = |(x, found): (&[f64], &SampleAttack)| {
         let attacked = found.verdict == Verdict::Falsified && found.reason == Some(Reason::Attacked);

@@ -54,6 +54,10 @@ pub struct DataConfig {
     /// The file or folder; the embedded sample without one.
     #[serde(serialize_with = "lossy")]
     pub path: Option<PathBuf>,
+    /// Whether the embedded sample was asked for by name, for a network that is not the embedded one; without a path, there is no
+    /// other one.
+    #[serde(skip)]
+    pub embedded: bool,
     /// A file of labels.
     #[serde(serialize_with = "lossy")]
     pub labels: Option<PathBuf>,
@@ -84,6 +88,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         DataConfig {
             path: None,
+            embedded: false,
             labels: None,
             csv_labels: true,
             csv_header: "auto",

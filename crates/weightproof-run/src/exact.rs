@@ -10,7 +10,7 @@ use crate::run::{BatchSize, Done, MOST_BATCH, Run, Watch};
 use crate::session::Session;
 use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
-use crate::witness::{Broken, WitnessFolder};
+use crate::witness::{Broken, WitnessFile, WitnessFolder};
 use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ use weightproof::attack::AttackOptions;
 use weightproof::bounds::EXACT;
 use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions};
 use weightproof::network::Network;
+use weightproof::progress::Progress;
 use weightproof::stop::Stop;
 use weightproof::verdict::{Reason, Samples, Verdict};
 use weightproof_report::{
@@ -120,8 +121,9 @@ pub fn run<F: Feed, W: Watch>(
     let certifier = |at: &SetAt| ExactCertifier::new(network, slice::from_ref(&at.set), options.clone());
     let certifiers = sets.iter().map(certifier).collect();
     let certificate = plan.map(|plan| plan.start(network, &sets[0], options.clone())).transpose()?;
+    let (within, gap) = (run.within(), options.gap);
     let mut solver =
-        Solver { network, sets, certifiers, oracle, folder, certificate, store, stop, gap: options.gap };
+        Solver { network, sets, certifiers, oracle, folder, certificate, store, stop, gap, within };
     let mut records: Vec<Vec<ExactRecord>> = vec![Vec::new(); sets.len()];
     let done = run.over(
         feed,
@@ -170,6 +172,8 @@ struct Solver<'a> {
     /// Ends the search.
     stop: &'a Stop,
     gap: Option<f64>,
+    /// Told of samples that are settled for the last set.
+    within: Progress,
 }
 
 impl Solver<'_> {
@@ -195,6 +199,9 @@ impl Solver<'_> {
                 self.stop.set();
             }
             fresh.lock().unwrap_or_else(PoisonError::into_inner).push((open[o], record));
+            if k + 1 == self.sets.len() {
+                self.within.settled();
+            }
         });
         for (s, record) in fresh.into_inner().unwrap_or_else(PoisonError::into_inner) {
             records[s] = Some(record?);
@@ -220,7 +227,8 @@ impl Solver<'_> {
         let x = self.input(batch, s);
         let label = batch.labels.map(|labels| labels[s]);
         let oracle = self.oracle.as_ref().map(|oracle| oracle(k, x, label)).transpose()?;
-        let record = ExactRecord::new(&found, self.write(k, x, &found)?, oracle);
+        let (witness, witness_sha256) = self.write(k, x, &found)?.map(|f| (f.name, f.sha256)).unzip();
+        let record = ExactRecord { witness, witness_sha256, ..ExactRecord::new(&found, oracle) };
         if let Some(certificate) = &self.certificate {
             let broken = |_| found.witness.as_ref().map(|witness| (&self.certifiers[k], witness));
             certificate.add(batch, &[s], &[&record.certify], broken)?;
@@ -231,8 +239,8 @@ impl Solver<'_> {
         Ok(record)
     }
 
-    /// A file with what breaks the sample `x`, where a folder is wanted. Gives its name.
-    fn write(&self, k: usize, x: &[f64], found: &ExactCertificate) -> Result<Option<String>, RunError> {
+    /// A file with what breaks the sample `x`, where a folder is wanted.
+    fn write(&self, k: usize, x: &[f64], found: &ExactCertificate) -> Result<Option<WitnessFile>, RunError> {
         let certificate = &found.certificate;
         let broken =
             certificate.verdict == Verdict::Falsified && certificate.reason != Some(Reason::Misclassified);

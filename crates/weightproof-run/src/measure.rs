@@ -7,7 +7,7 @@ pub use compress::CompressionConfig;
 use crate::RunError;
 use crate::config::{DataConfig, MethodConfig, ModelConfig};
 use crate::feed::Feed;
-use crate::run::environment;
+use crate::run::{environment, fingerprint_of_labels};
 use crate::threat::{SetAt, ThreatConfig};
 use rayon::ThreadPool;
 use serde::Serialize;
@@ -91,6 +91,8 @@ impl Loaded {
             labels.iter_mut().zip(batch.labels).for_each(|(all, more)| all.extend_from_slice(more));
         }
         let report = feed.report(inputs.len() / network.input_width(), offset)?;
+        let labels_sha256 = labels.as_deref().map(fingerprint_of_labels);
+        let report = DataReport { labels_sha256, ..report };
         Ok(Loaded { inputs, labels, report })
     }
 

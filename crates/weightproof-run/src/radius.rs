@@ -15,6 +15,7 @@ use serde_json::json;
 use std::iter;
 use std::path::Path;
 use weightproof::network::Network;
+use weightproof::progress::Progress;
 use weightproof::radius::{RadiusOptions, RadiusSearch, SampleRadius};
 use weightproof::threat::PerturbationSet;
 use weightproof::verdict::Reason;
@@ -147,6 +148,8 @@ pub fn run<F: Feed, W: Watch>(
     let options = RadiusOptions {
         exact: exact.clone(),
         relative_width: *width,
+        // With single layers, too, a sample is settled several times.
+        progress: if *by_layer { Progress::default() } else { run.within() },
         ..RadiusOptions::new(
             exact.as_ref().map_or_else(|| certify::options(session, method), |e| e.certify.clone()),
             attack.as_ref().map(|a| attack::options(session, a)),

@@ -6,8 +6,11 @@ use crate::feed::Feed;
 use crate::store::Store;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+use weightproof::progress::Progress;
 use weightproof::verdict::{Precision, Samples};
+use weightproof_formats::fingerprint::Fingerprint;
 use weightproof_report::Environment;
+use weightproof_report::provenance::Provenance;
 
 /// How long a batch should take: often enough for progress and interrupts.
 const BATCH_SECONDS: f64 = 0.5;
@@ -20,8 +23,13 @@ pub trait Watch {
     /// The loop over the samples starts, or starts again.
     fn begin(&mut self) {}
 
-    /// This many more samples are done.
+    /// This many more samples are done, those that [`Watch::within`] was told of included.
     fn advanced(&mut self, _samples: usize) {}
+
+    /// What is told of every sample that is settled within a batch.
+    fn within(&self) -> Progress {
+        Progress::default()
+    }
 
     /// The loop over the samples is done.
     fn finish(&mut self) {}
@@ -64,6 +72,8 @@ pub struct Done {
     pub samples: usize,
     /// Whether samples are left because of an interrupt.
     pub partial: bool,
+    /// SHA-256 of their labels, see [`fingerprint_of_labels`]; `None` where they have none or none was read.
+    pub labels_sha256: Option<String>,
 }
 
 impl<W: Watch> Run<W> {
@@ -152,12 +162,16 @@ impl<W: Watch> Run<W> {
         mut work: impl FnMut(Samples<'_>) -> Result<T, RunError> + Send,
         mut keep: impl FnMut(Batch<'_>, Range<usize>, Option<T>) -> Result<(), RunError> + Send,
     ) -> Result<Done, RunError> {
-        let mut done = Done { samples: 0, partial: false };
+        let mut done = Done { samples: 0, partial: false, labels_sha256: None };
+        let mut fingerprint = None;
         let width = feed.info().width;
         self.watch.begin();
         let mut size = self.batch.first(self.pool.current_num_threads());
         while let Some(samples) = feed.advance(size, classes)? {
             let batch = Batch { samples, count: samples.count(width), width };
+            if let Some(labels) = samples.labels {
+                add_labels(fingerprint.get_or_insert_default(), labels);
+            }
             let range = open(batch, self.batch.block());
             let mut found = None;
             if !range.is_empty() {
@@ -178,7 +192,13 @@ impl<W: Watch> Run<W> {
             }
         }
         self.watch.finish();
+        done.labels_sha256 = fingerprint.map(Fingerprint::finish);
         Ok(done)
+    }
+
+    /// What is told of every sample that is settled within a batch.
+    pub fn within(&self) -> Progress {
+        self.watch.within()
     }
 
     /// Whether the front end wants the run to end.
@@ -193,6 +213,18 @@ impl<W: Watch> Run<W> {
     pub fn environment(&self) -> Environment {
         environment(self.spent, self.pool.current_num_threads(), self.seed, self.precision)
     }
+}
+
+/// SHA-256 of labels, each as four bytes, the least first.
+pub fn fingerprint_of_labels(labels: &[u32]) -> String {
+    let mut fingerprint = Fingerprint::default();
+    add_labels(&mut fingerprint, labels);
+    fingerprint.finish()
+}
+
+fn add_labels(fingerprint: &mut Fingerprint, labels: &[u32]) {
+    let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+    fingerprint.update(&bytes);
 }
 
 /// Samples that were read at once.
@@ -278,6 +310,7 @@ pub fn environment(spent: Duration, threads: usize, seed: u64, precision: Precis
         seed,
         precision: precision.name(),
         host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        provenance: Provenance::now(),
     }
 }
 

@@ -11,7 +11,7 @@ use weightproof::property::Property;
 use weightproof::stop::Stop;
 use weightproof::threat::PerturbationSet;
 use weightproof::verdict::{Guarantee, Precision};
-use weightproof_report::{Header, MethodReport, ModelReport, ThreatReport};
+use weightproof_report::{DataReport, Header, MethodReport, ModelReport, ThreatReport};
 
 /// A network, its data and the property, ready to run.
 pub struct Session<F = Source> {
@@ -144,6 +144,9 @@ impl<F: Feed> Session<F> {
         config: &impl Serialize,
     ) -> Result<Header, RunError> {
         let data = self.feed.report(done.samples, self.config.data.offset)?;
+        // Samples that an interrupt left are no shortfall of the data.
+        let requested = data.requested.filter(|_| !done.partial);
+        let data = DataReport { labels_sha256: done.labels_sha256.clone(), requested, ..data };
         let config = serde_json::to_value(config);
         Ok(Header {
             model: self.model.clone(),

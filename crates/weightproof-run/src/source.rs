@@ -208,7 +208,8 @@ impl Feed for Source {
     }
 
     fn report(&self, samples: usize, offset: usize) -> Result<DataReport, RunError> {
-        describe(&self.data, &self.scale, samples, offset)
+        let requested = self.config.samples.filter(|wanted| *wanted > samples);
+        Ok(DataReport { requested, ..describe(&self.data, &self.scale, samples, offset)? })
     }
 }
 
@@ -237,6 +238,8 @@ pub fn describe(
         labelled: info.labelled,
         scale: scale.report(),
         sha256: data.sha256()?,
+        labels_sha256: None,
+        requested: None,
     })
 }
 
@@ -298,16 +301,24 @@ fn check_embedded(config: &DataConfig, network: &Network, embedded_model: bool) 
             hint: Some("name the data after the model: MODEL DATA --labels FILE"),
         });
     }
-    if !embedded_model && network.input_width() != EMBEDDED_WIDTH {
-        return Err(RunError::Misfit {
-            message: format!(
-                "expected data for a network with an input of shape {:?}, found none",
-                network.input_shape()
-            ),
-            hint: Some("name a folder or file with data after the model: MODEL DATA"),
-        });
+    let shape = network.input_shape();
+    let (fits, asked) = (network.input_width() == EMBEDDED_WIDTH, embedded_model || config.embedded);
+    if asked && fits {
+        return Ok(());
     }
-    Ok(())
+    let (message, hint) = if asked {
+        let message = format!("expected data of shape {shape:?}, found those embedded, of shape [28, 28]");
+        (message, "name a folder or file with data")
+    } else {
+        let message = format!("expected data for a network with an input of shape {shape:?}, found none");
+        let hint = if fits {
+            "name a folder or file with data, or --data embedded for the 1,000 embedded images of MNIST's test set"
+        } else {
+            "name a folder or file with data"
+        };
+        (message, hint)
+    };
+    Err(RunError::Misfit { message, hint: Some(hint) })
 }
 
 /// The embedded sample of MNIST.

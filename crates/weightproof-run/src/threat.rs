@@ -19,6 +19,9 @@ pub struct ThreatConfig {
     pub model: ThreatModel,
     /// Radii that were given besides the model.
     pub radii: Vec<f64>,
+    /// Whether radii below 1 are meant where the radius is a multiple of what a format rounds by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub scale_radius: bool,
     /// The file that the model was read from.
     #[serde(skip)]
     file: Option<PathBuf>,
@@ -35,15 +38,37 @@ pub struct SetAt {
 impl ThreatConfig {
     /// A model at these radii, read from this file if it was.
     pub fn new(model: ThreatModel, radii: Vec<f64>, file: Option<PathBuf>) -> Self {
-        ThreatConfig { model, radii, file }
+        ThreatConfig { model, radii, scale_radius: false, file }
+    }
+
+    /// Radii below 1 are meant where they are multiples.
+    pub fn scale_radius(self, scale_radius: bool) -> Self {
+        ThreatConfig { scale_radius, ..self }
+    }
+
+    /// An error when a radius is a part of what a format rounds by itself, and nobody said that this is meant: it is mostly left
+    /// over from another threat model, and would prove less than is asked.
+    fn check_multiples(&self) -> Result<(), RunError> {
+        let own = self.model.radius.filter(|_| self.radii.is_empty());
+        let below = self.radii.iter().copied().chain(own).find(|radius| *radius < 1.0);
+        match below {
+            Some(radius) if self.model.kind.has_own_radius() && !self.scale_radius => {
+                let (kind, unit) = (&self.model.kind, self.model.kind.unit());
+                let expected = format!("a multiple of at least 1 for {kind} (unit: {unit})");
+                Err(RunError::setting("radius", expected, radius.to_string()))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The sets of `network` at every radius; inputs stay within `input_range`. Radii of single layers keep their ratio to the
     /// radius of the file, see [`ThreatModel::at`].
     ///
     /// # Errors
-    /// A radius that is missing or wrong, a layer that is not there.
+    /// A radius that is missing or wrong, one below 1 of a format unless [`scale_radius`](ThreatConfig::scale_radius) says that it
+    /// is meant, a layer that is not there.
     pub fn sets(&self, network: &Network, input_range: Option<(f64, f64)>) -> Result<Vec<SetAt>, RunError> {
+        self.check_multiples()?;
         let own = self.model.kind.has_own_radius().then_some(1.0);
         if self.radii.is_empty() {
             let radius = self.model.radius.or(own);

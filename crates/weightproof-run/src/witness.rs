@@ -11,6 +11,7 @@ use weightproof::network::Network;
 use weightproof::threat::Perturbation;
 use weightproof::verdict::Clean;
 use weightproof_formats::FormatError;
+use weightproof_formats::fingerprint::sha256;
 use weightproof_formats::network::write_safetensors;
 
 /// The file of a folder that says which run its witnesses are of.
@@ -86,7 +87,7 @@ impl WitnessFolder {
         self.folder.join(name).is_file()
     }
 
-    /// Writes what breaks one sample at the radius of set `k`, and gives the name of the file.
+    /// Writes what breaks one sample at the radius of set `k`.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -96,7 +97,7 @@ impl WitnessFolder {
         network: &Network,
         broken: &Broken<'_>,
         perturbation: &Perturbation,
-    ) -> Result<String, RunError> {
+    ) -> Result<WitnessFile, RunError> {
         let clean = broken.clean;
         let runner_up = broken.runner_up.map(|class| ("runner_up", class.to_string()));
         let metadata: Vec<(&str, String)> = [
@@ -114,7 +115,7 @@ impl WitnessFolder {
     }
 
     /// Writes `perturbation` as `NAME.safetensors`: tensors `LAYER.weight` and `LAYER.bias`, `input` where the input moves
-    /// and `NODE.offset` where activations do. Gives the name of the file.
+    /// and `NODE.offset` where activations do.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -124,7 +125,7 @@ impl WitnessFolder {
         network: &Network,
         perturbation: &Perturbation,
         metadata: &[(&str, String)],
-    ) -> Result<String, RunError> {
+    ) -> Result<WitnessFile, RunError> {
         let node = |index: usize| network.nodes()[index].name.as_str();
         let biased = |index| network.affine_layers().any(|(i, _, dense)| i == index && dense.has_bias);
         let mut tensors = Vec::new();
@@ -146,9 +147,20 @@ impl WitnessFolder {
         let metadata: Vec<(String, String)> =
             metadata.iter().map(|(key, text)| ((*key).into(), text.clone())).collect();
         let file = format!("{name}.safetensors");
-        write_safetensors(&self.folder.join(&file), &tensors, &metadata)?;
-        Ok(file)
+        let path = self.folder.join(&file);
+        write_safetensors(&path, &tensors, &metadata)?;
+        let bytes = fs::read(&path).map_err(FormatError::io(&path))?;
+        Ok(WitnessFile { name: file.into_boxed_str(), sha256: sha256(&bytes).into_boxed_str() })
     }
+}
+
+/// A witness in the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessFile {
+    /// Name of the file.
+    pub name: Box<str>,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: Box<str>,
 }
 
 /// The name of a witness in the folder, if it has one.

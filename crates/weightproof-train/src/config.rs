@@ -14,8 +14,8 @@
 //! [threat]                         # what bound-based objectives guard against
 //! radius = 0.002
 //!
-//! [radius-ramp]                    # factor on all radii; a number, or a line over the epochs
-//! from = 0.0
+//! [radius-ramp]                    # factor on all radii; a number, or a line over the epochs; by default it rises from 0 to 1
+//! from = 0.0                       # in the first half of the epochs where an objective is built on a bound, else it is 1
 //! to = 1.0
 //! end = 10
 //!
@@ -57,6 +57,9 @@ use serde::{Deserialize, Serialize};
 use weightproof::bounds::METHODS;
 use weightproof::network::{Activation, Network};
 
+/// Share of the epochs over which radii and weights of worst cases rise when nothing else is said.
+const RISING: f64 = 0.5;
+
 /// All settings of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -79,9 +82,9 @@ pub struct TrainConfig {
     /// The perturbations that bounds guard against.
     #[serde(default)]
     pub threat: Threat,
-    /// Factor on all radii of the threat.
-    #[serde(default = "one")]
-    pub radius_ramp: Ramp,
+    /// Factor on all radii of the threat; none is [`TrainConfig::default_ramp`], which a [`Trainer`](crate::Trainer) fills in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radius_ramp: Option<Ramp>,
     /// The loss is their sum.
     #[serde(rename = "term")]
     pub terms: Vec<Term>,
@@ -167,7 +170,7 @@ impl TrainConfig {
             weight_limit: None,
             network: NetworkConfig { sizes: Some(sizes.to_vec()), gain: 1.0, ..NetworkConfig::default() },
             threat: Threat::default(),
-            radius_ramp: one(),
+            radius_ramp: None,
             terms: vec![Term { objective: "cross-entropy".into(), weight: one() }],
             adversaries: Vec::new(),
             optimizer: Rule::adam(),
@@ -208,6 +211,18 @@ impl TrainConfig {
         }
     }
 
+    /// The rise of what worst cases ask for, from 0 to `to` in the first half of the epochs. A network that must withstand the
+    /// full radius from its first step on often never learns anything.
+    pub fn rise(&self, to: f64) -> Ramp {
+        Ramp::linear(0.0, to, 0.0, RISING * self.epochs as f64)
+    }
+
+    /// The factor on the radii where none is set: a [`rise`](TrainConfig::rise) to 1 when a term depends on them, else 1.
+    pub fn default_ramp(&self) -> Ramp {
+        let bound = |term: &Term| objective::find(&term.objective).is_some_and(|objective| objective.bound);
+        if self.terms.iter().any(bound) { self.rise(1.0) } else { one() }
+    }
+
     /// Checks all numbers, and that every term can be computed for the network.
     ///
     /// # Errors
@@ -233,7 +248,7 @@ impl TrainConfig {
         self.weight_limit.map_or(Ok(()), |limit| positive("weight-limit", limit))?;
         named("learning-rate.warm-up".into(), Ramp::Constant(self.learning_rate.warm_up).defect())?;
         named("optimizer".into(), self.optimizer.defect())?;
-        named("radius-ramp".into(), self.radius_ramp.defect())?;
+        named("radius-ramp".into(), self.radius_ramp.and_then(|ramp| ramp.defect()))?;
         self.threat.set(graph.network())?;
         if self.terms.is_empty() {
             return Err(TrainError::setting("term", "expected at least one, found none"));

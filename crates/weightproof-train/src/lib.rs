@@ -10,6 +10,7 @@
 pub mod adversary;
 pub mod architecture;
 pub mod bound;
+pub mod chance;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

@@ -104,7 +104,8 @@ impl Trainer {
     ///
     /// # Errors
     /// When the configuration is wrong.
-    pub fn of(config: TrainConfig, network: &Network) -> Result<Self, TrainError> {
+    pub fn of(mut config: TrainConfig, network: &Network) -> Result<Self, TrainError> {
+        config.radius_ramp = Some(config.radius_ramp.unwrap_or_else(|| config.default_ramp()));
         let graph = Graph::new(network);
         config.check(&graph)?;
         let start = &config.network;
@@ -137,6 +138,11 @@ impl Trainer {
         self.state.parameters.install(self.graph.network())
     }
 
+    /// Number of samples of `data` that are trained on; those behind them are held out.
+    pub(crate) fn trained_on(&self, data: &Labelled) -> usize {
+        data.len() - self.config.validation.samples.min(data.len().saturating_sub(1))
+    }
+
     /// One record for each epoch that is done.
     pub fn history(&self) -> &[EpochRecord] {
         &self.state.history
@@ -154,8 +160,7 @@ impl Trainer {
             let expected = format!("the samples of the checkpoint, sha256 {known}");
             return Err(TrainError::Data { expected, found: sha256 });
         }
-        let held_out = self.config.validation.samples.min(data.len() - 1);
-        let first = data.len() - held_out;
+        let first = self.trained_on(data);
         let validation = data.pick(&(first..data.len()).collect::<Vec<_>>());
         let wide = validation.wide();
         let batches = first.div_ceil(self.config.batch);
@@ -177,6 +182,11 @@ impl Trainer {
             observer.epoch(self, &record)?;
         }
         Ok(Outcome::Finished)
+    }
+
+    /// What all radii are multiplied by after `time` epochs.
+    fn radius_factor(&self, time: f64) -> f64 {
+        self.config.radius_ramp.map_or(1.0, |ramp| ramp.at(time))
     }
 
     /// Epochs that are done, the part of the next one included.
@@ -231,7 +241,7 @@ impl Trainer {
     fn loss<'a>(&'a self, labels: &'a [u32], time: f64) -> Loss<'a> {
         Loss {
             trainer: self,
-            threat: self.config.threat.scaled(self.config.radius_ramp.at(time)),
+            threat: self.config.threat.scaled(self.radius_factor(time)),
             weights: self.config.terms.iter().map(|term| term.weight.at(time)).collect(),
             labels,
         }
@@ -240,18 +250,19 @@ impl Trainer {
     fn finish_epoch(&mut self, validation: &Labelled, wide: &[f64]) -> EpochRecord {
         let begin = Instant::now();
         let (accuracy, certified) = self.validate(validation, wide);
+        let time = (self.state.epoch + 1) as f64;
+        let radius = self.config.threat.radius * self.radius_factor(time);
         let state = &mut self.state;
         state.epoch += 1;
         state.batch = 0;
         let sums = std::mem::replace(&mut state.sums, Sums::new(self.terms.len()));
-        let time = state.epoch as f64;
         let terms = self.terms.iter().zip(sums.mean_terms());
         let record = EpochRecord {
             epoch: state.epoch,
             seconds: sums.seconds,
             validation_seconds: begin.elapsed().as_secs_f64(),
             learning_rate: self.config.learning_rate.at(time, self.config.epochs as f64),
-            radius: self.config.threat.radius * self.config.radius_ramp.at(time),
+            radius,
             loss: sums.mean_loss(),
             terms: terms.map(|(term, value)| TermValue { objective: term.name.into(), value }).collect(),
             train_accuracy: sums.accuracy(),

@@ -88,7 +88,7 @@ fn interval_training_certifies_more_than_cross_entropy() {
     let certified = |objectives: &[&str]| {
         let mut config = config(objectives);
         config.threat = Threat { radius: 0.06, ..Threat::default() };
-        config.radius_ramp = Ramp::linear(0.0, 1.0, 0.0, 10.0);
+        config.radius_ramp = Some(Ramp::linear(0.0, 1.0, 0.0, 10.0));
         config.epochs = 30;
         trained(config).history().last().unwrap().validation_certified.unwrap()
     };
@@ -146,7 +146,7 @@ fn a_run_resumes_with_the_same_bits() {
     let data = clusters(360);
     let mut config = config(&["cross-entropy", "interval"]);
     config.adversaries = adversaries();
-    config.radius_ramp = Ramp::linear(0.0, 1.0, 0.0, 3.0);
+    config.radius_ramp = Some(Ramp::linear(0.0, 1.0, 0.0, 3.0));
     let whole = trained(config.clone());
     // In the middle of an epoch, and at its end.
     for batches in [14, 20] {
@@ -305,7 +305,7 @@ fn data_and_settings_that_do_not_fit_are_named() {
 fn a_configuration_reads_back_as_it_was_written() {
     let mut config = config(&["cross-entropy", "linear"]);
     config.adversaries = adversaries();
-    config.radius_ramp = Ramp::linear(0.0, 1.0, 1.0, 2.0);
+    config.radius_ramp = Some(Ramp::linear(0.0, 1.0, 1.0, 2.0));
     let text = toml::to_string(&config).unwrap();
     assert_eq!(TrainConfig::parse(&text).unwrap(), config);
     let error = TrainConfig::parse("epochs = 1\nbatch = 2\nrate = 3\n").unwrap_err().to_string();

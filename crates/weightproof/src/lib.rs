@@ -59,6 +59,7 @@ mod gathered;
 pub mod memory;
 pub mod model;
 pub mod network;
+pub mod progress;
 pub mod property;
 pub mod radius;
 pub mod stop;

@@ -12,6 +12,7 @@ use crate::gathered::Gathered;
 use crate::kernels::Scalar;
 use crate::model::{Model, Radii};
 use crate::network::Network;
+use crate::progress::Progress;
 use crate::threat::PerturbationSet;
 use crate::verdict::{Clean, Precision, Reason, SampleCertificate, Samples, Verdict};
 use rayon::prelude::*;
@@ -37,12 +38,16 @@ pub struct RadiusOptions {
     pub least: f64,
     /// Largest `t` that is tried.
     pub most: f64,
+    /// Told of every sample whose radii are found.
+    pub progress: Progress,
 }
 
 impl RadiusOptions {
     /// Neighbouring radii differ by 1%, from 1e-8 to 1000.
     pub fn new(certify: CertifyOptions, attack: Option<AttackOptions>) -> Self {
-        RadiusOptions { certify, attack, exact: None, relative_width: 0.01, least: 1e-8, most: 1e3 }
+        let (relative_width, least, most) = (0.01, 1e-8, 1e3);
+        let progress = Progress::default();
+        RadiusOptions { certify, attack, exact: None, relative_width, least, most, progress }
     }
 }
 
@@ -178,7 +183,9 @@ impl<'n> RadiusSearch<'n> {
             let chosen = [s];
             let gathered = Gathered::new(samples, &chosen, self.network.input_width());
             let descent = Descent::new(self.network, &model, options, &gathered);
-            self.close_one(&descent, certified, broken)
+            let reason = self.close_one(&descent, certified, broken);
+            self.options.progress.settled();
+            reason
         })
         .collect()
     }
@@ -331,6 +338,10 @@ impl<'n> RadiusSearch<'n> {
                 })
                 .collect();
             narrow(&mut brackets, &answers);
+            if self.options.exact.is_none() {
+                let found = answers.iter().filter(|(s, _)| !brackets[*s].open());
+                found.for_each(|_| self.options.progress.settled());
+            }
         }
         let broken = |s: usize| match (misclassified[s], unbroken[s]) {
             (true, _) => Broken::Unperturbed,

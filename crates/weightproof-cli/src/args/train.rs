@@ -1,13 +1,13 @@
 //! Arguments of `train`.
 
-use super::{HeaderArg, LayoutArg, SplitArg, positive, threads};
+use super::{EmbeddedArg, HeaderArg, LayoutArg, SplitArg, positive, threads};
 use clap::Args;
 use std::path::PathBuf;
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv; without it, the embedded MNIST sample
+    /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv
     #[arg(value_name = "DATA")]
     pub data: Option<PathBuf>,
     /// Settings in TOML; flags take precedence over it
@@ -39,6 +39,9 @@ pub struct TrainArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub struct TrainDataArgs {
+    /// Train on the 1,000 embedded images of MNIST's test set, for a first try
+    #[arg(long = "data", value_name = "WHICH", conflicts_with = "data")]
+    pub embedded: Option<EmbeddedArg>,
     /// Labels: .npy, IDX, or text with one per line
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
@@ -115,7 +118,8 @@ pub struct LossArgs {
     /// Radii are fractions of the magnitude of each weight
     #[arg(long)]
     pub relative: bool,
-    /// Epochs over which the radii rise from 0 [default: none]
+    /// Epochs over which radii, and weights of objectives built on bounds, rise from 0 where no line is given; 0 for none [default:
+    /// half of the epochs]
     #[arg(long, value_name = "E", allow_hyphen_values = true)]
     pub radius_epochs: Option<String>,
 }

@@ -26,5 +26,5 @@ pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
     let report = attack::run(&mut session, &sets, &attack, kept, run)?;
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
-    Ok(Status::of(holds && !report.partial))
+    Ok(Status::of(holds).unless(report.partial))
 }

@@ -52,5 +52,5 @@ fn write<R: Record>(
     }
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
-    Ok(Status::of(holds && !report.partial))
+    Ok(Status::of(holds).unless(report.partial))
 }

@@ -73,7 +73,7 @@ pub fn run(args: &ExperimentArgs) -> Result<Status, Failure> {
     let report = report.map_err(fail)?;
     output::write(None, |out| out.write_all(report.markdown().as_bytes()))?;
     watch.remark(&format!("written to {}", folder.display()));
-    Ok(Status::of(!report.partial))
+    Ok(Status::Holds.unless(report.partial))
 }
 
 /// Remarks on standard error, interrupts by Ctrl-C.

@@ -49,7 +49,7 @@ pub fn run(args: &MeasureArgs) -> Result<Status, Failure> {
     let numbers = (args.engine.seed, config::precision(&args.engine));
     let report = measure::run(subject, &config, &pool(args.engine.threads)?, numbers, interrupt::requested)?;
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
-    Ok(Status::of(!report.partial))
+    Ok(Status::Holds.unless(report.partial))
 }
 
 /// Reads every file.

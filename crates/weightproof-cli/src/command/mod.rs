@@ -2,6 +2,7 @@
 
 pub mod attack;
 pub mod certify;
+pub mod doctor;
 pub mod experiment;
 pub mod generate;
 pub mod inspect;
@@ -19,11 +20,18 @@ pub enum Status {
     Fails = 1,
     /// Wrong usage or input, which is also clap's code.
     BadInput = 2,
+    /// An interrupt left samples out: 128 and the number of the signal, as shells have it.
+    Interrupted = 130,
 }
 
 impl Status {
     /// Of a property.
     fn of(holds: bool) -> Status {
         if holds { Status::Holds } else { Status::Fails }
+    }
+
+    /// The same, unless an interrupt left samples out.
+    fn unless(self, partial: bool) -> Status {
+        if partial { Status::Interrupted } else { self }
     }
 }

@@ -35,5 +35,5 @@ pub fn run(args: &RadiusArgs) -> Result<Status, Failure> {
         RadiusRun::Bound(report) => report.partial,
         RadiusRun::Exact(report) => report.partial,
     };
-    Ok(Status::of(!partial))
+    Ok(Status::Holds.unless(partial))
 }

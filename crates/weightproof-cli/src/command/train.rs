@@ -19,7 +19,10 @@ use std::time::Instant;
 use weightproof::network::Network;
 use weightproof::verdict::Precision;
 use weightproof_formats::network::{read_network, write_network};
-use weightproof_report::{EpochReport, ModelReport, TrainReport, history_csv};
+use weightproof_report::{AtChanceReport, DataReport, EpochReport, ModelReport, TrainReport, history_csv};
+use weightproof_run::feed::Feed;
+use weightproof_run::run::fingerprint_of_labels;
+use weightproof_train::chance::{AtChance, at_chance};
 use weightproof_train::{
     EpochRecord, Labelled, Observer, Outcome, TrainConfig, TrainError, Trainer, checkpoint,
 };
@@ -44,6 +47,7 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
     let mut settings = config(args)?;
     let data = DataConfig {
         path: args.data.clone(),
+        embedded: args.samples.embedded.is_some(),
         labels: args.samples.labels.clone(),
         csv_labels: !args.samples.unlabelled_csv,
         csv_header: crate::config::header_name(args.samples.header),
@@ -56,6 +60,10 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
         std: data_numbers("std", &args.samples.std, Range::Positive)?,
         batch: None,
     };
+    if data.path.is_none() && !data.embedded {
+        let hint = "name a folder or file with data, or --data embedded for the 1,000 embedded images of MNIST's test set";
+        return Err(Failure::new("expected data to train on, found none").hint(hint));
+    }
     let network = settings.build()?;
     let mut source = Source::open(&data, &network, false)?;
     let network = source.fit.normalized(network, &data)?;
@@ -73,7 +81,7 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
     }
     interrupt::watch()?;
     let pool = pool(args.threads)?;
-    let (bar, total) = (progress(None, args.quiet), trainer.config().epochs);
+    let (bar, total) = (progress(Some(0), "batches", args.quiet), trainer.config().epochs);
     let mut watcher = Watcher { folder: &folder, bar, total, quiet: args.quiet };
     let outcome = pool.install(|| trainer.run(&samples, &mut watcher));
     watcher.bar.finish_and_clear();
@@ -81,13 +89,23 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
         checkpoint::save(&trainer, &folder.checkpoint)?;
         let message =
             format!("interrupted in epoch {}: the checkpoint is written", trainer.history().len() + 1);
-        return Err(Failure::new(message).hint("the same command with --resume goes on"));
+        // Nothing can be done when standard error is closed.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{}",
+            Failure::new(message).hint("the same command with --resume goes on")
+        );
+        return Ok(Status::Interrupted);
     }
     let first: Vec<f64> = samples.inputs[..samples.width].iter().map(|&x| f64::from(x)).collect();
     let model = folder.export(&trainer, &first)?;
     let report = TrainReport {
         model,
-        data: weightproof_run::feed::Feed::report(&source, samples.len(), data.offset)?,
+        data: DataReport {
+            labels_sha256: Some(fingerprint_of_labels(&samples.labels)),
+            ..source.report(samples.len(), data.offset)?
+        },
+        at_chance: at_chance(&trainer, &samples).map(|chance| advice(&chance, &trainer)),
         validation_method: trainer.config().validation.method.clone(),
         config: serde_json::to_value(Settings { data: &data, train: trainer.config() })
             .map_err(|error| Failure::new(format!("settings: {error}")))?,
@@ -102,7 +120,18 @@ pub fn run(args: &TrainArgs) -> Result<Status, Failure> {
     };
     output::write(Some(&folder.path.join("result.json")), |out| report.json(out))?;
     output::write(None, |out| report.text(out))?;
-    Ok(Status::Holds)
+    Ok(Status::of(report.at_chance.is_none()))
+}
+
+/// What a network that is no better than guessing needs.
+fn advice(chance: &AtChance, trainer: &Trainer) -> AtChanceReport {
+    let config = trainer.config();
+    let bounded = config.terms.iter().any(|term| term.find().is_ok_and(|objective| objective.bound));
+    let worst_case = "a smaller --radius, a longer rise (--radius-epochs), or less weight on the worst case";
+    let plain = "more --epochs, a smaller --batch, another --learning-rate, --gradient-clip 10; labels that belong to the samples";
+    let advice = if bounded { format!("{worst_case}; {plain}") } else { plain.into() };
+    let AtChance { accuracy, guessing, samples, held_out } = *chance;
+    AtChanceReport { accuracy, guessing, samples, held_out, advice }
 }
 
 fn read(source: &mut Source, classes: usize, args: &TrainArgs) -> Result<Labelled, Failure> {
@@ -196,9 +225,10 @@ struct Watcher<'a> {
 
 impl Observer for Watcher<'_> {
     fn batch(&mut self, trainer: &Trainer, done: usize, batches: usize) -> ControlFlow<()> {
-        self.bar.set_length(batches as u64);
-        self.bar.set_position(done as u64);
-        self.bar.set_message(format!("epoch {}/{}", trainer.history().len() + 1, self.total));
+        let epochs = trainer.history().len();
+        self.bar.set_length((self.total * batches) as u64);
+        self.bar.set_position((epochs * batches + done) as u64);
+        self.bar.set_message(format!(" (epoch {}/{})", epochs + 1, self.total));
         if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 

@@ -80,7 +80,7 @@ fn an_interrupt_gives_what_is_done() {
     let id = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let output = snapshot::finish(&mut child);
-    assert_eq!(output.code, Some(1), "{output:?}");
+    assert_eq!(output.code, Some(130), "{output:?}");
     let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(report["partial"], true);
     let samples = report["samples"].as_array().unwrap().len();

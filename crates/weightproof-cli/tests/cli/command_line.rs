@@ -17,6 +17,60 @@ fn help() {
     check("unknown-flag", &Run::new(["certify", "--bogus"]));
 }
 
+/// What is on a screen without scrolling has the options that people use; `--help` has all.
+#[test]
+fn short_help_fits_on_a_screen() {
+    for command in ["certify", "attack", "radius", "inspect"] {
+        let short = Run::new([command, "-h"]).output().stdout;
+        assert!(short.lines().count() <= 40, "{command}: {} lines\n{short}", short.lines().count());
+        assert!(short.contains("-r, --radius") && short.contains("-t, --threat"), "{short}");
+        let long = Run::new([command, "--help"]).output().stdout;
+        assert!(long.contains("--scale-radius") && !short.contains("--scale-radius"), "{long}");
+    }
+}
+
+#[test]
+fn short_options_and_json_are_other_words_for_the_same() {
+    let rows = |args: &[&str]| {
+        let output = Run::new(args.iter().copied()).output();
+        let found: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        (found["samples"].clone(), found["threat"].clone())
+    };
+    let short = rows(&["certify", "-r", "0.01", "-n", "3", "-t", "relative", "-f", "json"]);
+    assert_eq!(short.0.as_array().unwrap().len(), 3);
+    assert_eq!(
+        short,
+        rows(&["certify", "--radius", "0.01", "--samples", "3", "--threat", "relative", "--json"])
+    );
+    assert_eq!(Run::new(["certify", "-r", "0.01", "--json", "--format", "csv"]).output().code, Some(2));
+}
+
+#[test]
+fn a_misspelt_threat_is_told_the_right_word() {
+    for (found, meant) in [("bf16", "format:bf16"), ("int8-per-channel", "int8:per-channel")] {
+        let output = few(&["--threat", found]).output();
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.ends_with(&format!("hint: --threat {meant}\n")), "{output:?}");
+    }
+}
+
+#[test]
+fn the_doctor_says_what_is_installed() {
+    let output = Run::new(["doctor"]).output();
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    let value = |name: &str| {
+        let line = output.stdout.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name}: {output:?}")).trim().to_owned()
+    };
+    assert_eq!(value("version"), concat!("weightproof ", env!("CARGO_PKG_VERSION")));
+    assert!(value("threads").parse::<usize>().is_ok_and(|threads| threads > 0));
+    // Tests are built with both.
+    assert_eq!([value("parquet"), value("png")], ["yes", "yes"]);
+    for name in ["system", "optimised", "instructions", "memory", "milp", "python package"] {
+        assert!(!value(name).is_empty(), "{name}");
+    }
+}
+
 #[test]
 fn inspect() {
     check("inspect", &Run::new(["inspect"]));
@@ -43,11 +97,22 @@ fn certify() {
     check("certify-deviation", &few(&deviation));
 }
 
-/// The embedded images fit every network of their size.
+/// The embedded images fit every network of their size, when they are asked for.
 #[test]
 fn certify_a_convolutional_network_on_embedded_images() {
     let model = asset("mnist-conv-8-16-10.onnx");
-    let some = ["certify", &model, "--samples", "20", "--threat", "relative", "--radius", "0.01,0.03"];
+    let some = [
+        "certify",
+        &model,
+        "--data",
+        "embedded",
+        "--samples",
+        "20",
+        "--threat",
+        "relative",
+        "--radius",
+        "0.01,0.03",
+    ];
     check("certify-convolutional", &Run::new(some));
 }
 

@@ -235,7 +235,7 @@ fn an_interrupted_run_reports_and_keeps_what_is_settled() {
     let report: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
     let samples = report["samples"].as_array().unwrap();
     let interrupted = samples.iter().filter(|sample| sample["reason"] == "interrupted").count();
-    assert!(interrupted > 0 && output.code == Some(1) && report["partial"] == true, "{interrupted}");
+    assert!(interrupted > 0 && output.code == Some(130) && report["partial"] == true, "{interrupted}");
     assert_eq!(lines(), 1 + samples.len() - interrupted);
     assert!(output.stderr.starts_with("interrupted: finishing what is under way"), "{}", output.stderr);
 }

@@ -35,7 +35,7 @@ fn refused(line: &str, words: &[&str]) {
 
 #[test]
 fn a_network_that_divides_by_255_gets_bytes() {
-    let line = "certify keras_rescaling_inside.onnx --samples 100 --radius 1e-6";
+    let line = "certify keras_rescaling_inside.onnx --data embedded --samples 100 --radius 1e-6";
     let report = json(line);
     let scale = &report["data"]["scale"];
     assert_eq!(scale["factor"], "1", "{scale}");
@@ -160,4 +160,117 @@ fn a_radius_beside_a_file_scales_all_of_its_radii() {
         |more: &str| json(&format!("certify {some} {more}"))["samples"][0]["margin_lower"].as_f64().unwrap();
     assert!((margin("") - margin("--radius 0.001")).abs() < 1e-6);
     assert_eq!(json(&format!("attack {some} --radius 0.02"))["samples"][0]["verdict"], "falsified");
+}
+
+#[test]
+fn embedded_images_are_not_taken_for_those_of_a_model() {
+    let line = "certify keras_rescaling_inside.onnx --radius 1e-6 --samples 2";
+    refused(line, &["expected data for a network with an input of shape", "found none", "--data embedded"]);
+    refused("certify n.onnx --radius 1e-6 --data embedded", &["found those embedded, of shape [28, 28]"]);
+    refused("certify n.onnx ok.npz --radius 1e-6 --data embedded", &["cannot be used with"]);
+    assert_eq!(json(&format!("{line} --data embedded"))["data"]["description"], "embedded mnist-test-1000");
+}
+
+#[test]
+fn fewer_samples_than_were_asked_for_are_said() {
+    let line = "certify --radius 1e-6 --offset 997 --samples";
+    let report = json(&format!("{line} 99999"));
+    assert_eq!((&report["data"]["samples"], &report["data"]["requested"]), (&3.into(), &99999.into()));
+    assert!(run(&format!("{line} 99999")).stdout.contains(", all there are: 99999 were asked for"));
+    assert_eq!(json(&format!("{line} 3"))["data"]["requested"], Value::Null);
+}
+
+/// The images of both results are the same, their labels are not.
+#[test]
+fn labels_date_and_command_line_are_in_a_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let images =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/mnist-test-1000-images.idx3-ubyte.gz");
+    let (model, images) = (images.with_file_name("mnist-784-128-64-32-10.onnx"), images.to_string_lossy());
+    let model = model.to_string_lossy();
+    let report = |labels: &str| -> Value {
+        let few = [
+            "certify",
+            &model,
+            &images,
+            "--labels",
+            labels,
+            "--samples",
+            "2",
+            "--radius",
+            "1e-6",
+            "--format",
+            "json",
+        ];
+        serde_json::from_str(&Run::new(few).output().stdout).unwrap()
+    };
+    let all = |first: &str| format!("{first}\n{}", "0\n".repeat(998));
+    let (a, b) = (report(&labels("a.txt", &all("7\n2"))), report(&labels("b.txt", &all("7\n3"))));
+    assert_eq!(a["data"]["sha256"], b["data"]["sha256"]);
+    // SHA-256 of the bytes 7 0 0 0 2 0 0 0.
+    let expected = "28bade6573ebdf9afa6b1c4fd22315b11a0fb31c604729dc77eb43135544a530";
+    assert_eq!(a["data"]["labels_sha256"], expected);
+    assert_ne!(a["data"]["labels_sha256"], b["data"]["labels_sha256"]);
+    let environment = &a["environment"];
+    let date = environment["date"].as_str().unwrap();
+    assert!(date.len() == 20 && date.starts_with("20") && date.ends_with('Z'), "{date}");
+    let command = environment["command"].as_array().unwrap();
+    assert_eq!((&command[1], &command[11]), (&"certify".into(), &"json".into()));
+}
+
+/// A radius that was left over from another threat model would prove less than was asked.
+#[test]
+fn a_part_of_a_formats_rounding_is_asked_for() {
+    for kind in ["int8", "int4:per-channel", "format:bf16"] {
+        let line = format!("certify --samples 2 --threat {kind} --radius");
+        refused(
+            &format!("{line} 1,0.001"),
+            &["radius: expected a multiple of at least 1 for ", "found 0.001", "--scale-radius"],
+        );
+        assert!(run(&format!("{line} 0.001 --scale-radius")).code.unwrap() < 2);
+        assert!(run(&format!("{line} 1")).code.unwrap() < 2);
+    }
+    refused(
+        "attack --samples 2 --threat int8 --radius 0.5",
+        &["radius: expected a multiple of at least 1 for int8"],
+    );
+    let said = run("certify --samples 2 --threat int2 --radius 2").stdout;
+    assert!(said.lines().any(|line| line.starts_with("multiple  samples")), "{said}");
+    assert!(said.contains("not certified at 2 × half a quantization step: "), "{said}");
+    // Radii of another threat model are as they were.
+    assert!(run("certify --samples 2 --threat relative --radius 0.001").code.unwrap() < 2);
+}
+
+#[test]
+fn witnesses_have_a_fingerprint() {
+    let folder = tempfile::tempdir().unwrap();
+    let witness = folder.path().join("w");
+    let some = [
+        "attack",
+        "--samples",
+        "40",
+        "--offset",
+        "30",
+        "--radius",
+        "0.02",
+        "--steps",
+        "20",
+        "--format",
+        "json",
+        "--witness",
+    ];
+    let words = some.iter().map(ToString::to_string).chain([witness.to_string_lossy().into_owned()]);
+    let report: Value = serde_json::from_str(&Run::new(words).output().stdout).unwrap();
+    let broken: Vec<&Value> =
+        report["samples"].as_array().unwrap().iter().filter(|s| s["witness"].is_string()).collect();
+    assert!(!broken.is_empty());
+    for sample in broken {
+        let bytes = fs::read(witness.join(sample["witness"].as_str().unwrap())).unwrap();
+        assert_eq!(sample["witness_sha256"], weightproof_formats::fingerprint::sha256(&bytes));
+    }
 }

@@ -81,12 +81,52 @@ fn the_page_shows_the_numbers_of_the_files() {
     let medians: Vec<f64> = layers.iter().map(|l| l["median_certified_radius"].as_f64().unwrap()).collect();
     assert!(!medians.is_empty());
     assert_eq!(shown, medians);
+    answers(&browser, folder.path());
     works(&browser);
     assert_eq!(browser.complaints(), Vec::<String>::new());
-    for name in ["curve", "radii", "layers", "radii-by-class", "margins-linear-0.001", "pairs-linear-0.001"] {
+    for name in
+        ["answer", "curve", "radii", "layers", "radii-by-class", "margins-linear-0.001", "pairs-linear-0.001"]
+    {
         let file = |end: &str| fs::read(folder.path().join(format!("figures/{name}.{end}"))).unwrap();
         assert!(file("svg").starts_with(b"<svg") && file("png").starts_with(b"\x89PNG"), "{name}");
     }
+}
+
+/// The answer is that of the best proof and the best attack of all results, counted here in another way; and it comes first.
+fn answers(browser: &Browser, folder: &Path) {
+    let samples = |file: &str, k: usize| {
+        let result = read(folder, file);
+        let result = if result["results"].is_array() { result["results"][k].clone() } else { result };
+        result["samples"].as_array().unwrap().clone()
+    };
+    let radii = samples("radius.json", 0);
+    let number = |sample: &Value, field: &str| sample[field].as_f64();
+    let radius = 0.001;
+    let proofs = [samples("certify.json", 1), samples("certify.json", 2), samples("interval.json", 1)];
+    let attacks = samples("attack.json", 0);
+    let (mut proved, mut broken) = (0, 0);
+    for k in 0..radii.len() {
+        let is_proved = proofs.iter().any(|proof| proof[k]["verdict"] == "verified")
+            || number(&radii[k], "certified_radius").is_some_and(|r| r >= radius);
+        let is_broken = attacks[k]["verdict"] == "falsified"
+            || number(&radii[k], "attacked_radius").is_some_and(|r| r <= radius)
+            || number(&radii[k], "margin").unwrap() <= 0.0;
+        proved += usize::from(is_proved);
+        broken += usize::from(is_broken);
+    }
+    let at = numbers(browser, "answer.radius").iter().position(|r| *r == radius).unwrap();
+    let shown = |field: &str| numbers(browser, &format!("answer.at.{field}"))[at];
+    let expected = [proved, radii.len() - proved - broken, broken].map(|n| n as f64);
+    assert_eq!(["proved", "open", "broken"].map(shown), expected);
+    let first = browser.run("return document.querySelector('main section').textContent");
+    let first = first.as_str().unwrap();
+    assert!(
+        first.contains("Half of the samples are proved up to radius")
+            && first.contains("weightproof certify --radius"),
+        "{first}"
+    );
+    let date = read(folder, "attack.json")["environment"]["date"].as_str().unwrap().to_owned();
+    assert!(first.contains(&date), "{first}");
 }
 
 /// Images, series, tables and the theme.

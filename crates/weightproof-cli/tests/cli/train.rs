@@ -7,8 +7,18 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A small network on the embedded images, at a rate that does not depend on the number of epochs.
-const SMALL: [&str; 8] =
-    ["--sizes", "784,16,12,10", "--validation", "100", "--decay", "constant", "--batch", "50"];
+const SMALL: [&str; 10] = [
+    "--data",
+    "embedded",
+    "--sizes",
+    "784,16,12,10",
+    "--validation",
+    "100",
+    "--decay",
+    "constant",
+    "--batch",
+    "50",
+];
 /// How long a process may take before a test gives it up.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -66,7 +76,11 @@ fn a_trained_network_is_written_read_and_certified() {
     let again = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.toml");
     let mut command = Command::new(env!("CARGO_BIN_EXE_weightproof"));
-    command.args(["train", "--quiet", "--config"]).arg(config).arg("--output").arg(again.path());
+    command
+        .args(["train", "--data", "embedded", "--quiet", "--config"])
+        .arg(config)
+        .arg("--output")
+        .arg(again.path());
     let run = command.output().unwrap();
     assert!(run.status.success() && run.stderr.is_empty(), "{run:?}");
     let bytes = |folder: &Path| fs::read(folder.join("network.onnx")).unwrap();
@@ -104,7 +118,7 @@ fn an_interrupted_run_goes_on_with_the_same_bits() {
     }
     let killed = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
     let output = process.wait_with_output().unwrap();
-    if killed.success() && output.status.code() == Some(2) {
+    if killed.success() && output.status.code() == Some(130) {
         assert!(text(&output.stderr).contains("the checkpoint is written\nhint: "), "{output:?}");
     } else {
         assert!(output.status.success(), "{output:?}");
@@ -144,17 +158,92 @@ fn errors_say_what_and_where() {
         (vec!["--sizes", "784,0,10"], "error: sizes: expected whole numbers of at least 1, found 0"),
         (
             vec!["--sizes", "100,16,10"],
-            "error: expected data for a network with an input of shape [100], found none",
+            "error: expected data of shape [100], found those embedded, of shape [28, 28]",
         ),
         (vec!["--sizes", "784,16,3"], "error: "),
         (vec!["--config", config], "error: "),
         (vec!["--learning-rate", "1e30", "--objective", "interval"], "error: epoch 1, batch "),
         (vec!["nowhere"], "error: nowhere: "),
+        (
+            vec![],
+            "error: expected data to train on, found none\nhint: name a folder or file with data, or --data embedded for the 1,000",
+        ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weightproof"));
         command.args(["train", "--quiet", "--output"]).arg(&out).args(&arguments);
+        if arguments.iter().any(|word| word.starts_with("--")) {
+            command.args(["--data", "embedded"]);
+        }
         let run = command.output().unwrap();
         let message = text(&run.stderr);
         assert!(run.status.code() == Some(2) && message.starts_with(expected), "{arguments:?}: {run:?}");
     }
+}
+
+#[test]
+fn a_training_that_ends_at_chance_says_so_and_fails() {
+    // So large that nothing can be learned from the first step on.
+    let dead = [
+        "--radius",
+        "0.5",
+        "--radius-epochs",
+        "0",
+        "--epochs",
+        "1",
+        "--objective",
+        "interval",
+        "--validation",
+        "200",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let run = train(folder.path(), &[]);
+    assert_eq!(run.status.code(), Some(0), "{run:?}");
+    assert!(!text(&run.stdout).contains("chance"), "{run:?}");
+    assert_eq!(json(&folder.path().join("result.json"))["at_chance"], Value::Null);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weightproof"));
+    command
+        .args(["train", "--data", "embedded", "--sizes", "784,16,12,10", "--output"])
+        .arg(folder.path())
+        .args(dead);
+    let run = command.output().unwrap();
+    assert_eq!(run.status.code(), Some(1), "{run:?}");
+    let said = text(&run.stdout);
+    assert!(
+        said.contains("\nno better than chance: accuracy ") && said.contains("\nhint: a smaller --radius, "),
+        "{said}"
+    );
+    let found = &json(&folder.path().join("result.json"))["at_chance"];
+    assert_eq!((&found["samples"], &found["held_out"]), (&200.into(), &true.into()));
+    assert!(folder.path().join("network.onnx").exists());
+}
+
+#[test]
+fn worst_cases_rise_by_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let ramps = |more: &[&str]| {
+        let folder = folder.path().join(more.concat());
+        let loss = [
+            "--objective",
+            "cross-entropy=0.5",
+            "--objective",
+            "interval=0.25",
+            "--epochs",
+            "4",
+            "--radius",
+            "1e-4",
+        ];
+        let run = train(&folder, &[&loss[..], more].concat());
+        assert!(run.status.code().is_some_and(|code| code < 2), "{run:?}");
+        let config = &json(&folder.join("result.json"))["config"]["train"];
+        (
+            config["radius-ramp"].clone(),
+            config["term"][0]["weight"].clone(),
+            config["term"][1]["weight"].clone(),
+        )
+    };
+    let line = |to: f64, end: f64| serde_json::json!({ "from": 0.0, "to": to, "start": 0.0, "end": end });
+    assert_eq!(ramps(&[]), (line(1.0, 2.0), 0.5.into(), line(0.25, 2.0)));
+    assert_eq!(ramps(&["--radius-epochs", "3"]), (line(1.0, 3.0), 0.5.into(), line(0.25, 3.0)));
+    assert_eq!(ramps(&["--radius-epochs", "0"]), (1.0.into(), 0.5.into(), 0.25.into()));
 }

@@ -38,7 +38,7 @@ pub struct LoadedNetwork {
     pub notes: Vec<String>,
     /// The last operator, when it was left out: a Softmax or LogSoftmax. Outputs are then those before it.
     pub dropped_head: Option<String>,
-    /// SHA-256 of the file with the weights, in hexadecimal.
+    /// SHA-256 of the file with the weights, of an ONNX file with those that it keeps data in behind it, in hexadecimal.
     pub sha256: String,
     /// `onnx` or `safetensors`.
     pub format: &'static str,
@@ -69,11 +69,10 @@ pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNet
     match extension(path).as_str() {
         "onnx" => {
             let bytes = read_file(path, MAX_FILE)?;
-            let parsed = read_onnx(&bytes, options.batch_norm)
-                .map_err(|source| FormatError::Onnx { path: path.into(), source });
-            let OnnxNetwork { network, notes, dropped_head } = parsed?;
+            let (parsed, sha256) = onnx::read_onnx_file(path, &bytes, options.batch_norm)?;
+            let OnnxNetwork { network, notes, dropped_head } = parsed;
             let notes = with_precision(&network, notes);
-            Ok(LoadedNetwork { network, notes, dropped_head, sha256: sha256(&bytes), format: "onnx" })
+            Ok(LoadedNetwork { network, notes, dropped_head, sha256, format: "onnx" })
         }
         "safetensors" => {
             let beside = path.with_extension("toml");

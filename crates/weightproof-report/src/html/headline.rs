@@ -1,9 +1,9 @@
-//! The numbers that matter, and a table of all results.
+//! What the results are about, and a table of them all.
 
-use super::grid::{Grid, GridCell, GridColumn, full};
-use super::section::{Section, badge};
+use super::grid::{Grid, GridCell, GridColumn};
+use super::section::Section;
 use super::study::Study;
-use crate::number::{exact, grouped, percent, shape, value};
+use crate::number::{exact, grouped, shape};
 use crate::reading::{Command, ResultAt, RunFile};
 use maud::{Markup, html};
 
@@ -31,70 +31,9 @@ pub(super) fn title(study: &Study<'_>) -> (String, Markup) {
     (format!("{} under perturbed weights", run.model.name), lead)
 }
 
-/// Cards, and the table of all results.
+/// The table of all results.
 pub(super) fn section(study: &Study<'_>) -> Section {
-    let blocks = vec![
-        html! { div class="cards" { @for card in cards(study) { (card) } } }.into(),
-        html! { h3 { "All results" } (table(study).html()) }.into(),
-    ];
-    Section { id: "summary", title: "In brief", blocks }
-}
-
-/// A number in large type.
-fn card(name: &str, number: &str, field: &str, v: f64, guarantee: &str, detail: &str) -> Markup {
-    html! {
-        div class="card" {
-            div class="card-name" { (name) }
-            div class="card-number" data-field=(field) data-value=(full(v)) { (number) }
-            div class="card-detail" { (badge(guarantee)) @if !detail.is_empty() { span { (detail) } } }
-        }
-    }
-}
-
-fn cards(study: &Study<'_>) -> Vec<Markup> {
-    let mut cards = Vec::new();
-    let (_, any) = study.results().next().expect("a study has results");
-    if let Some(accuracy) = any.summary.accuracy {
-        let detail = any.summary.correct.map_or_else(String::new, |n| format!("{} right", grouped(n)));
-        cards.push(card("accuracy", &percent(accuracy), "accuracy", accuracy, "measured", &detail));
-    }
-    if let Some(run) = study.of(Command::Radius) {
-        let summary = &run.results[0].summary;
-        let unit = &run.threat.unit;
-        if let Some(v) = summary.median_certified_radius {
-            let name = "median certified radius";
-            cards.push(card(name, &value(v), "median_certified_radius", v, &run.guarantee, unit));
-        }
-        if let Some(v) = summary.median_attacked_radius {
-            let name = "median attacked radius";
-            cards.push(card(name, &value(v), "median_attacked_radius", v, "estimate", unit));
-        }
-    }
-    let at = |run: &RunFile, result: &ResultAt| {
-        let radius = result.radius.map_or_else(String::new, |r| format!("radius {}, ", exact(r)));
-        format!("{radius}{}", run.method_name())
-    };
-    // The radius that tells most: where a half is certified.
-    let certified = study.results().filter_map(|(run, r)| Some((run, r, r.summary.certified_accuracy?)));
-    let middle = certified.min_by(|a, b| (a.2 - 0.5).abs().total_cmp(&(b.2 - 0.5).abs()));
-    let radius = middle.as_ref().and_then(|(_, result, _)| result.radius);
-    if let Some((run, result, v)) = middle {
-        let name = "certified accuracy";
-        cards.push(card(name, &percent(v), "certified_accuracy", v, &run.guarantee, &at(run, result)));
-        if let Some(v) = result.summary.mean_margin_lower {
-            let name = "mean margin bound";
-            cards.push(card(name, &value(v), "mean_margin_lower", v, &run.guarantee, &at(run, result)));
-        }
-    }
-    let attacked = study.results().filter_map(|(run, r)| Some((run, r, r.summary.accuracy_under_attack?)));
-    let attacked: Vec<_> = attacked.collect();
-    let same = attacked.iter().filter(|(_, r, _)| radius.is_none() || r.radius == radius);
-    let shown = same.min_by(|a, b| a.2.total_cmp(&b.2)).or(attacked.get(attacked.len() / 2));
-    if let Some((run, result, v)) = shown {
-        let name = "accuracy under attack";
-        cards.push(card(name, &percent(*v), "accuracy_under_attack", *v, "estimate", &at(run, result)));
-    }
-    cards
+    Section { id: "results", title: "All results", blocks: vec![table(study).html().into()] }
 }
 
 fn table(study: &Study<'_>) -> Grid {

@@ -7,6 +7,7 @@
 //! counts of their samples; every number says what it is worth. The page works without scripts; a script adds values under the
 //! pointer, series that can be hidden, and tables that can be sorted.
 
+mod answer;
 mod classes;
 mod compare;
 mod curve;
@@ -91,12 +92,13 @@ impl<'a> Page<'a> {
         let mut chapters = Vec::new();
         for (study, pictures) in self.studies.iter().zip(&self.pictures) {
             let sections: Vec<Option<Section>> = vec![
-                Some(headline::section(study)),
+                Some(answer::section(study)),
                 curve::section(study),
                 radii::section(study),
                 classes::section(study),
                 layers::section(study),
                 failing::section(study, pictures),
+                Some(headline::section(study)),
                 Some(settings::section(study)),
             ];
             let (title, lead) = headline::title(study);

@@ -20,6 +20,7 @@ pub(super) fn section(study: &Study<'_>) -> Section {
                 ("layers", layers(&run.model)),
                 ("data", html! { (run.data.description) " (" (run.data.format) "), " (grouped(run.data.samples)) " samples of " (shape(&run.data.shape)) " from number " (run.data.offset) @if !run.data.labelled { ", without labels" } }),
                 ("data SHA-256", hash(&run.data.sha256)),
+                ("labels SHA-256", html! { @if let Some(labels) = &run.data.labels_sha256 { (hash(labels)) } @else { "not in the result" } }),
                 ("property", property(run)),
             ]))
             @for note in &run.model.notes { p class="note" { (note) } }

@@ -103,7 +103,14 @@ fn question(run: &RunFile) -> String {
         "{:?}",
         (
             (&run.model.sha256, model("architecture"), model("separate_batch_norm")),
-            (&run.data.sha256, settings("mean"), settings("std"), settings("layout"), settings("labels")),
+            (
+                &run.data.sha256,
+                &run.data.labels_sha256,
+                settings("mean"),
+                settings("std"),
+                settings("layout"),
+                settings("labels")
+            ),
             (indices, run.property(), run.method.get("tolerance"), threat),
         )
     )

@@ -75,6 +75,9 @@ pub struct Data {
     pub scale: Option<DataScale>,
     /// SHA-256 of the samples' file, in hexadecimal.
     pub sha256: String,
+    /// SHA-256 of the labels.
+    #[serde(default)]
+    pub labels_sha256: Option<String>,
 }
 
 /// What the numbers of the data were multiplied by.

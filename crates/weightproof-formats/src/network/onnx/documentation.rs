@@ -58,6 +58,9 @@ fn page() -> String {
 }
 
 const NOTES: &str = "
+Weights may be in files beside the model (`model.onnx.data`, as PyTorch's dynamo exporter writes them): plain files of the same folder, no links, at most 64
+files and 2 GiB. The SHA-256 of the network in results is then of the model's bytes followed by theirs.
+
 What the exported networks contain: convolutions in one and two dimensions, strided, dilated, depthwise and grouped, with explicit,
 asymmetric and `same` padding; batch normalization before and after convolutions and dense layers and after additions; max, average
 (with and without padding counted), global pooling and means over axes; residual additions; ReLU, ReLU6, leaky ReLU, hardtanh, tanh,

@@ -5,6 +5,23 @@ use super::{MAX_OPSET, MIN_OPSET};
 use thiserror::Error;
 use weightproof::network::NetworkError;
 
+/// What to do about an operator that has no rule.
+fn way_on(op: &str) -> &'static str {
+    match op {
+        "LayerNormalization" | "GroupNormalization" | "InstanceNormalization" => {
+            "it divides by a deviation of the sample itself, which is not bounded yet; BatchNormalization is read and may take its \
+             place, after some more training"
+        }
+        "PRelu" => {
+            "with one slope for all channels it is a LeakyRelu, which is read: put LeakyReLU(slope) in its place before the export"
+        }
+        "HardSwish" | "Mish" | "Swish" => {
+            "not bounded yet; ReLU or GELU in its place, after some more training, are read"
+        }
+        _ => "a simplifier (onnxsim) often removes such nodes; otherwise the network is not supported yet",
+    }
+}
+
 /// Why an ONNX model cannot be read.
 #[derive(Debug, Error, PartialEq)]
 pub enum OnnxError {
@@ -133,10 +150,11 @@ impl OnnxError {
             OnnxError::Opset { .. } => {
                 "convert the model with onnx.version_converter.convert_version(model, 17) or export it again"
             }
-            OnnxError::Operator { .. } => {
-                "a simplifier (onnxsim) often removes such nodes; otherwise the network is not supported yet"
+            OnnxError::Operator { op, .. } => way_on(op),
+            OnnxError::Branches { .. } => {
+                "products and quotients of two computed values are not read yet: SiLU (x · sigmoid(x)) and gates are such; \
+                 ReLU or GELU in their place, after some more training, are read"
             }
-            OnnxError::Branches { .. } => "products and quotients of two computed values are not supported",
             OnnxError::ExternalData { .. } => {
                 "store the weights inside: onnx.save(onnx.load(path), path, save_as_external_data=False)"
             }

@@ -18,6 +18,7 @@ mod documentation;
 mod elements;
 mod elementwise;
 mod error;
+mod external;
 mod fold;
 mod input;
 mod limits;
@@ -40,7 +41,11 @@ pub use operators::{SUPPORTED_OPERATORS, SupportedOperator};
 pub use write::encode_onnx;
 
 use super::sketch::BatchNorm;
+use crate::error::FormatError;
+use crate::fingerprint::Fingerprint;
+use external::ExternalData;
 use prost::Message;
+use std::path::Path;
 use weightproof::network::Network;
 
 /// The oldest operator set that is read.
@@ -82,11 +87,47 @@ pub struct OnnxNetwork {
 /// [`OnnxError`], naming the node or tensor, for damaged models and for everything that is not supported. No bytes make
 /// this function panic or allocate more than a fixed multiple of their number (plus 128 MiB).
 pub fn read_onnx(bytes: &[u8], batch_norm: BatchNorm) -> Result<OnnxNetwork, OnnxError> {
+    let model = decode(bytes)?;
+    read_model(model, bytes.len(), batch_norm)
+}
+
+/// Reads an ONNX model of the file `path`, with numbers that are in files beside it. Also gives the SHA-256 of all bytes: those of
+/// the model, then those of the files in the order in which it names them.
+///
+/// # Errors
+/// As [`read_onnx`]; files that are not in its folder, cannot be read or are too small.
+pub(super) fn read_onnx_file(
+    path: &Path,
+    bytes: &[u8],
+    batch_norm: BatchNorm,
+) -> Result<(OnnxNetwork, String), FormatError> {
+    let at = |source| FormatError::Onnx { path: path.into(), source };
+    let mut model = decode(bytes).map_err(at)?;
+    let (mut size, mut fingerprint) = (bytes.len(), Fingerprint::default());
+    fingerprint.update(bytes);
+    if let Some(graph) = &mut model.graph {
+        for file in ExternalData::load(graph, path)?.files() {
+            size += file.len();
+            fingerprint.update(file);
+        }
+    }
+    Ok((read_model(model, size, batch_norm).map_err(at)?, fingerprint.finish()))
+}
+
+fn decode(bytes: &[u8]) -> Result<proto::ModelProto, OnnxError> {
     if bytes.is_empty() {
         return Err(OnnxError::Decode { detail: "expected a model, found no bytes".into() });
     }
     limits::check_message_count(bytes)?;
-    let model = proto::ModelProto::decode(bytes).map_err(|e| OnnxError::Decode { detail: e.to_string() })?;
+    proto::ModelProto::decode(bytes).map_err(|e| OnnxError::Decode { detail: e.to_string() })
+}
+
+/// The network of a model that takes `size` bytes.
+fn read_model(
+    model: proto::ModelProto,
+    size: usize,
+    batch_norm: BatchNorm,
+) -> Result<OnnxNetwork, OnnxError> {
     let opset = operator_set(&model)?;
     let graph =
         model.graph.ok_or_else(|| OnnxError::Graph { expected: "one graph".into(), found: "none".into() })?;
@@ -94,7 +135,7 @@ pub fn read_onnx(bytes: &[u8], batch_norm: BatchNorm) -> Result<OnnxNetwork, Onn
         let (limit, found) = (limits::MAX_NODES, graph.node.len().to_string());
         return Err(OnnxError::Limit { what: "nodes of the graph".into(), limit, found });
     }
-    reader::read(&graph, opset, limits::Budget::for_file(bytes.len()), batch_norm)
+    reader::read(&graph, opset, limits::Budget::for_file(size), batch_norm)
 }
 
 /// The version of the default domain.

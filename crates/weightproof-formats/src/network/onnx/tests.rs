@@ -285,3 +285,23 @@ fn windows_that_read_too_much_are_refused_quickly() {
     let error = parse_onnx(&model(13, &[1, 1, 1], nodes, vec![])).unwrap_err().to_string();
     assert!(error.contains("numbers that the windows read"), "{error}");
 }
+
+#[test]
+fn refusals_offer_a_way_on() {
+    let refused = |nodes: Vec<NodeProto>| {
+        let error = parse_onnx(&model(17, &[1, 2], nodes, vec![floats("s", &[2], &[1.0, 1.0])])).unwrap_err();
+        (error.to_string(), error.hint().unwrap())
+    };
+    for (op, way) in [
+        ("LayerNormalization", "BatchNormalization is read"),
+        ("GroupNormalization", "BatchNormalization is read"),
+        ("PRelu", "LeakyReLU(slope)"),
+        ("HardSwish", "ReLU or GELU"),
+        ("Einsum", "onnxsim"),
+    ] {
+        let (error, hint) = refused(vec![node(op, &["x", "s"], "y")]);
+        assert!(error.contains(op) && hint.contains(way), "{error} {hint}");
+    }
+    let (_, hint) = refused(vec![node("Sigmoid", &["x"], "g"), node("Mul", &["x", "g"], "y")]);
+    assert!(hint.contains("SiLU"), "{hint}");
+}
