@@ -5,18 +5,18 @@ use crate::certificate::text::{Header, Line, Record};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use weightproof_formats::FormatError;
+use weightproof_formats::fingerprint::Fingerprint;
 
 /// A certificate that is being written. Each record reaches the file as soon as those of all samples before it have.
 pub(super) struct CertificateFile {
     path: PathBuf,
     file: File,
-    digest: Sha256,
+    digest: Fingerprint,
     records: usize,
     /// Number of the next sample.
     next: usize,
@@ -56,7 +56,7 @@ impl CertificateFile {
     /// Starts the file; what was there is gone. The first sample is number `next`.
     pub fn create(path: &Path, header: &Header, next: usize) -> Result<Self, RunError> {
         let file = File::create(path).map_err(FormatError::io(path))?;
-        let (digest, early) = (Sha256::new(), BTreeMap::new());
+        let (digest, early) = (Fingerprint::default(), BTreeMap::new());
         let mut own = CertificateFile { path: path.into(), file, digest, records: 0, next, early };
         own.write(&Text::new(header).map_err(FormatError::io(path))?, true)?;
         Ok(own)
@@ -79,8 +79,7 @@ impl CertificateFile {
             self.write(&text, true)?;
             self.records += 1;
         }
-        let sha256: String =
-            self.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = std::mem::take(&mut self.digest).finish();
         let end = Line::End { records: self.records, sha256: sha256.clone() };
         let end = Text::new(&end).map_err(FormatError::io(&self.path))?;
         self.write(&end, false)?;

@@ -8,10 +8,12 @@ use crate::config::MethodConfig;
 use crate::feed::Feed;
 use crate::session::Session;
 use crate::threat::SetAt;
-use sha2::{Digest, Sha256};
+use std::fs;
 use weightproof::network::{self, Layer, Network};
 use weightproof::threat::{self, Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
+use weightproof_formats::FormatError;
+use weightproof_formats::fingerprint::sha256;
 
 /// Which nodes of a network a certificate has. The network of the file has no normalization: with `--mean` and `--std` its input
 /// is what the normalization makes of the data.
@@ -58,6 +60,11 @@ pub(super) fn header<F: Feed>(
         return Err(unsupported(format!("expected a network from an ONNX file, found one from {found}")));
     }
     let config = &session.config;
+    // The checker reads one file.
+    let file = config.model.path.as_deref().map(|path| fs::read(path).map_err(FormatError::io(path)));
+    if file.transpose()?.is_some_and(|bytes| sha256(&bytes) != session.model_sha256()) {
+        return Err(unsupported("expected all parameters in one file, found some beside the model".into()));
+    }
     let is_normalized = config.data.mean.is_some() || config.data.std.is_some();
     let places = Places { input: usize::from(is_normalized) };
     if is_normalized && at.set.input_radius > 0.0 {
@@ -76,7 +83,7 @@ pub(super) fn header<F: Feed>(
         writer: format!("weightproof {}", env!("CARGO_PKG_VERSION")),
         model_sha256: session.model_sha256().into(),
         data_sha256: Some(session.feed.sha256()?),
-        settings_sha256: Some(hexadecimal(&Sha256::digest(settings))),
+        settings_sha256: Some(sha256(&settings)),
         method: method.name.clone(),
         property: match session.property {
             weightproof::property::Property::Label => Property::Label,
@@ -88,10 +95,6 @@ pub(super) fn header<F: Feed>(
         network: nodes(&session.network, places)?,
     };
     Ok((header, places))
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The name that the checker knows the set by; `None` where the radii of the layers say all there is.
