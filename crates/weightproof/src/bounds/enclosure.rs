@@ -72,3 +72,37 @@ impl<T: Scalar> Prepared<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::bounds::Prepared;
+    use crate::kernels::Matrix;
+    use crate::model::{Model, Radii};
+    use crate::network::{Activation, NetworkBuilder};
+    use crate::threat::{Kind, ThreatModel};
+    use crate::verdict::Guarantee;
+
+    /// `x − r` and `x + r` are inside, although the engine has neither x nor r.
+    #[test]
+    fn an_input_that_moves_is_inside_of_its_box() {
+        let mut builder = NetworkBuilder::new(vec![500]);
+        let weight = || Matrix::from_fn(2, 500, |i, j| (i + j) as f64);
+        let p = builder.dense("first", 0, weight(), Vec::new()).unwrap();
+        builder.activation("relu", p, Activation::Relu).unwrap();
+        let network = builder.finish().unwrap();
+        let x = Matrix::from_fn(1, 500, |_, j| (j as f64 * 0.739).sin() / 3.0);
+        for r in [1e-30, 1e-9, 0.01, 0.1] {
+            let threat = ThreatModel { input_radius: r, ..ThreatModel::new(Kind::Absolute, 0.0) };
+            let set = threat.resolve(&network).unwrap();
+            let (model, radii) = (Model::<f32>::new(&network), Radii::new(&set, network.nodes().len()));
+            let prepared = Prepared::new(&model, &radii, Guarantee::Rigorous);
+            let enclosed = prepared.enclosed(&model.values_in_f64(x.as_slice()));
+            let moved = enclosed[0].as_ref().unwrap();
+            for (j, &x) in x.as_slice().iter().enumerate() {
+                let (l, u) = (f64::from(moved.lower[(0, j)]), f64::from(moved.upper[(0, j)]));
+                assert!(l < x && x < u && l <= x - r && u >= x + r, "{l} {x} {u} {r}");
+                assert!(x - l < 2.0 * r + 1e-7 && u - x < 2.0 * r + 1e-7);
+            }
+        }
+    }
+}
