@@ -3,6 +3,7 @@
 //! Every byte that is read here comes from outside and is treated as hostile: a reader returns an error that names
 //! the file and the node, tensor or row; it never panics and never allocates more than the file can justify.
 
+pub mod archive;
 pub mod data;
 pub mod error;
 pub mod fingerprint;

@@ -7,6 +7,7 @@ use crate::scale::{ChosenScale, choose};
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof::verdict::Samples;
+use weightproof_formats::FormatError;
 use weightproof_formats::data::{
     Batch, ChannelOrder, CsvHeader, DataInfo, DataOptions, DataSet, Split, reorder,
 };
@@ -45,6 +46,17 @@ pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), RunErr
     let report =
         ModelReport { notes, dropped_head, ..ModelReport::new(&network, &name, path, sha256, format) };
     Ok((network, report))
+}
+
+/// The bytes of the file of a network, or of the embedded one.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn model_bytes(path: Option<&Path>) -> Result<Vec<u8>, RunError> {
+    match path {
+        None => Ok(MODEL.to_vec()),
+        Some(path) => Ok(std::fs::read(path).map_err(FormatError::io(path))?),
+    }
 }
 
 fn embedded_model() -> Result<LoadedNetwork, RunError> {

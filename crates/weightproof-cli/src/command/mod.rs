@@ -3,6 +3,7 @@
 pub mod attack;
 pub mod certify;
 pub mod doctor;
+mod evidence;
 pub mod experiment;
 pub mod generate;
 pub mod inspect;

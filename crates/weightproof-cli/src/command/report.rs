@@ -1,6 +1,6 @@
 //! `report`: results as one page with figures, and what changed between two of them.
 
-use super::Status;
+use super::{Status, evidence};
 use crate::error::Failure;
 use crate::{output, pictures};
 use clap::{Args, ValueEnum};
@@ -35,6 +35,15 @@ pub struct ReportArgs {
     /// Show what changed from the first result to the second, sample by sample
     #[arg(long)]
     pub compare: bool,
+    /// Archive of one result of certify with its certificate, what the checker says, hashes, and a page that says what was proved
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["compare", "figures", "output"])]
+    pub evidence: Option<PathBuf>,
+    /// The certificate of the result, for --evidence
+    #[arg(long, value_name = "FILE", requires = "evidence")]
+    pub certificate: Option<PathBuf>,
+    /// The program weightproof-check, for --evidence [default: beside this program, else on the search path]
+    #[arg(long, value_name = "PROGRAM", requires = "certificate")]
+    pub checker: Option<PathBuf>,
     /// Format; text and json only with --compare [default: html, with --compare and without --output text]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<ReportFormat>,
@@ -64,6 +73,9 @@ pub fn run(args: &ReportArgs) -> Result<Status, Failure> {
         );
     }
     let files = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(archive) = &args.evidence {
+        return evidence::run(args, archive, &files);
+    }
     output::check(args.output.as_deref())?;
     if args.compare { comparing(args, &files) } else { showing(args, &files) }
 }

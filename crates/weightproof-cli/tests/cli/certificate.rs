@@ -112,3 +112,71 @@ fn what_has_no_certificate_is_named() {
     let output = Run::new(nowhere).within(folder.path()).output();
     assert!(output.code == Some(2) && output.stderr.starts_with("error: no/such/file: "), "{output:?}");
 }
+
+/// The archive of a result, by the name of its files.
+fn archive(folder: &Path, more: &[&str]) -> (Option<i32>, String, Vec<(String, String)>) {
+    let args =
+        ["report", "result.json", "--evidence", "evidence.zip"].into_iter().chain(more.iter().copied());
+    let output = Run::new(args).within(folder).output();
+    let file = folder.join("evidence.zip");
+    let mut files = Vec::new();
+    if let Ok(bytes) = fs::read(&file) {
+        for (name, bytes) in weightproof_formats::archive::files(&bytes).unwrap() {
+            files.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        fs::remove_file(&file).unwrap();
+    }
+    (output.code, output.stderr, files)
+}
+
+#[test]
+fn evidence_is_one_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = "certify --radius 0.0005 --samples 5 --property deviation --tolerance 3 --json -o result.json --certificate a.wpc";
+    let output = Run::new(args.split(' ')).within(folder.path()).output();
+    assert_eq!(
+        (output.code, fs::metadata(folder.path().join("result.json")).is_ok()),
+        (Some(0), true),
+        "{output:?}"
+    );
+    let text = fs::read_to_string(folder.path().join("result.json")).unwrap();
+    let result: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let deviations =
+        result["samples"].as_array().unwrap().iter().map(|s| s["deviation_upper"].as_f64().unwrap());
+    let largest = deviations.fold(0.0, f64::max);
+    // A checker that is not ours tells what the archive makes of its answers.
+    let checker = |name: &str, script: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        assert!(Command::new("chmod").arg("+x").arg(&path).status().unwrap().success());
+        format!("./{name}")
+    };
+    let accepts = checker("accepts", "echo 'first line'; echo \"last line, $#\"");
+    let with = |checker: &str| archive(folder.path(), &["--certificate", "a.wpc", "--checker", checker]);
+    let (code, said, files) = with(&accepts);
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    let expected =
+        ["evidence.html", "result.json", "model.onnx", "certificate.wpc", "checker.txt", "SHA256SUMS"];
+    assert_eq!((code, &names[..]), (Some(0), &expected[..]), "{said}");
+    let of = |name: &str| &files.iter().find(|(own, _)| own == name).unwrap().1;
+    assert!(*of("result.json") == text && of("checker.txt").ends_with("last line, 3\n"));
+    assert_eq!(of("SHA256SUMS").lines().count(), 5);
+    let page = of("evidence.html");
+    let shown = format!("data-field=\"evidence.deviation\" data-value=\"{largest}\"");
+    assert!(
+        page.contains(&shown) && page.contains("last line, 3") && page.contains("accepts every record"),
+        "{shown}"
+    );
+    // Without a certificate the page says so; what the checker does not accept is no evidence.
+    let (code, said, files) = archive(folder.path(), &[]);
+    assert!(code == Some(0) && files.len() == 4 && files[0].1.contains("There is no certificate"), "{said}");
+    let (code, _, files) = with(&checker("rejects", "echo 'sample 3: rejected'; exit 1"));
+    assert!(code == Some(1) && files[0].1.contains("does not accept all records"));
+    let (code, said, files) = with(&checker("fails", "echo 'error: of the model' >&2; exit 2"));
+    assert_eq!((code, said.as_str(), files.len()), (Some(2), "error: checker: error: of the model\n", 0));
+    let (code, said, _) = with("./none");
+    assert!(
+        code == Some(2) && said.starts_with("error: checker: ./none: ") && said.contains("hint: "),
+        "{said}"
+    );
+}

@@ -11,6 +11,7 @@ mod answer;
 mod classes;
 mod compare;
 mod curve;
+mod evidence;
 mod experiment;
 mod failing;
 mod figure;
@@ -27,6 +28,7 @@ mod study;
 mod training;
 
 pub use compare::{comparison, comparison_figures};
+pub use evidence::{Checked, Enclosed, evidence};
 pub use figure::Figure;
 pub use pictures::{Layout, Picture, Pictures};
 

@@ -179,6 +179,8 @@ pub struct Sample {
     pub margin: Option<f64>,
     /// Proved bound of the margin; `None` when there is none.
     pub margin_lower: Option<f64>,
+    /// Proved bound of the largest change of an output.
+    pub deviation_upper: Option<f64>,
     /// Smallest margin found.
     pub worst_margin: Option<f64>,
     /// Class of the bound or of the smallest margin found.
