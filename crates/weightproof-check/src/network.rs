@@ -297,8 +297,19 @@ impl Network {
         None
     }
 
+    /// The node whose elements `node` has, as they are.
     fn without_shapes(&self, mut node: usize) -> usize {
-        while self.nodes[node].op == Op::Sum && self.nodes[node].inputs.len() == 1 {
+        let one = Number::new(1, 0);
+        let changes_nothing = |node: usize| match &self.nodes[node].op {
+            Op::Sum => self.nodes[node].inputs.len() == 1,
+            Op::Scale { scale, shift } => {
+                scale.0.iter().all(|s| *s == one) && shift.0.iter().all(|s| *s == Number::ZERO)
+            }
+            Op::Input(_) | Op::Affine(_) | Op::AveragePool { .. } | Op::Activation(_) | Op::MaxPool(_) => {
+                false
+            }
+        };
+        while changes_nothing(node) {
             node = self.nodes[node].inputs[0];
         }
         node

@@ -95,3 +95,27 @@ fn trees() {
     }
     assert!(split > 3 && verified > split, "{verified} verified, {split} of them in parts");
 }
+
+/// A certificate need not have what changes nothing, as a subtraction of zero; one with a factor is another network.
+#[test]
+fn what_changes_nothing_may_be_left_out() {
+    for (factor, is_same) in [(1.0, true), (1.5, false)] {
+        let mut stream = Stream(3);
+        let own = Net::layers(&[4, 5, 3], &mut stream);
+        let mut model = own.clone();
+        let scale = Node {
+            op: Op::Scale { scale: vec![factor; 4], shift: vec![0.0; 4] },
+            inputs: vec![0],
+            ..model.nodes[0].clone()
+        };
+        model.nodes[1..].iter_mut().flat_map(|node| &mut node.inputs).for_each(|input| *input += 1);
+        model.nodes.insert(1, scale);
+        let threat = Threat::new(Kind::Absolute, 0.004);
+        let record = Bounder::new(&own, &threat).linear_record(0, &stream.many(4, 1.0));
+        let model_sha256 = header(&model, &threat, Property::Prediction).model_sha256;
+        let header = Header { model_sha256, ..header(&own, &threat, Property::Prediction) };
+        let file = compressed(&lines(&header, &[record]));
+        let opened = Opened::new(&file[..], &model.onnx());
+        assert_eq!(opened.is_ok(), is_same, "factor {factor}");
+    }
+}
