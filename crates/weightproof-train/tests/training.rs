@@ -35,6 +35,7 @@ fn config(objectives: &[&str]) -> TrainConfig {
     let mut config = TrainConfig::plain(&[4, 12, 10, 3], 4);
     config.batch = 32;
     config.threat = Threat { radius: 0.01, input_radius: 0.01, ..Threat::default() };
+    config.radius_ramp = Some(Ramp::Constant(1.0));
     config.terms =
         objectives.iter().map(|o| Term { objective: (*o).into(), weight: Ramp::Constant(0.5) }).collect();
     config.learning_rate = LearningRate { rate: 0.01, warm_up: 1.0, decay: Decay::Cosine { floor: 0.1 } };

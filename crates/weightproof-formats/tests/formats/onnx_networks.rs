@@ -126,6 +126,12 @@ fn damaged_models_are_refused_by_name() {
     for path in models("onnx-bad") {
         let name = path.display();
         let message = read_network(&path).map(|_| ()).expect_err(&name.to_string()).to_string();
+        if path.ends_with("external-data.onnx") {
+            // What is missing is a file beside the model.
+            let data = path.with_file_name("weights.bin");
+            assert!(message.starts_with(&format!("{}: ", data.display())), "{message}");
+            continue;
+        }
         let rest = message.strip_prefix(&format!("{name}: ")).unwrap();
         assert!(starts.iter().any(|start| rest.starts_with(start)), "{message}");
         assert!(!rest.ends_with('.') && !rest.contains(char::is_control), "{message}");
