@@ -145,13 +145,7 @@ impl Certificate<'_> {
                     Verdict::Unknown(record.reason.map_or("unknown", Reason::name).into())
                 }
             };
-            let class = match self.property {
-                Property::Label => record.label,
-                Property::Prediction => Some(record.predicted),
-                Property::Deviation => None,
-            };
-            let input = Numbers::new(&self.read(x));
-            let class = class.map(|class| class as usize);
+            let (class, input) = (self.class(record), Numbers::new(&self.read(x)));
             let packed = Packed::new(Record { sample: record.index, class, input, verdict })?;
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.1 += usize::from(missing);
@@ -183,13 +177,22 @@ impl Certificate<'_> {
         }
     }
 
+    /// The class that the property is about, where it is about one.
+    fn class(&self, record: &CertifyRecord) -> Option<usize> {
+        let class = match self.property {
+            Property::Label => record.label,
+            Property::Prediction => Some(record.predicted),
+            Property::Deviation => None,
+        };
+        class.map(|class| class as usize)
+    }
+
     /// The number in the certificate of row `k` of a sample's specification.
     fn row(&self, record: &CertifyRecord, k: usize) -> usize {
-        match self.property {
-            Property::Label => Specification::rival(record.label.unwrap_or(0) as usize, k),
-            Property::Prediction => Specification::rival(record.predicted as usize, k),
+        match self.class(record) {
+            Some(class) => Specification::rival(class, k),
             // The engine's row 2j bounds an output from below, the certificate's says that it does not rise.
-            Property::Deviation => k ^ 1,
+            None => k ^ 1,
         }
     }
 
@@ -227,17 +230,12 @@ impl Certificate<'_> {
             let worst = values.into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a });
             worst.map_or(0, |(row, _)| row)
         };
-        let target = match self.property {
-            Property::Label => record.label.unwrap_or(0) as usize,
-            Property::Prediction => record.predicted as usize,
-            Property::Deviation => {
-                let outputs = self.network.forward(x);
-                let sides =
-                    |(j, (f, moved)): (usize, (&f64, &f64))| [(2 * j, moved - f), (2 * j + 1, f - moved)];
-                return largest(outputs.iter().zip(&moved).enumerate().flat_map(sides).collect());
-            }
+        let Some(class) = self.class(record) else {
+            let outputs = self.network.forward(x);
+            let sides = |(j, (f, moved)): (usize, (&f64, &f64))| [(2 * j, moved - f), (2 * j + 1, f - moved)];
+            return largest(outputs.iter().zip(&moved).enumerate().flat_map(sides).collect());
         };
-        largest(moved.into_iter().enumerate().filter(|(j, _)| *j != target).collect())
+        largest(moved.into_iter().enumerate().filter(|(j, _)| *j != class).collect())
     }
 
     /// All parameters of a moved layer, within its set in exact arithmetic.
