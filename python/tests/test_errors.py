@@ -75,7 +75,7 @@ def test_settings(mnist: Example) -> None:
         (wp.SettingError, "layout: expected nchw or nhwc, found chwn", {"layout": "chwn"}),
         (wp.SettingError, "std: expected a finite number above 0, found 0", {"std": 0}),
         (wp.SettingError, "mean: expected 1 number, or 784", {"mean": [0.1, 0.2]}),
-        (wp.SettingError, "tolerance: expected a number for the property deviation", {"property": "deviation"}),
+        (wp.SettingError, "tolerance: expected a number for the property deviation", {"property": "deviation", "method": "exact"}),
         (wp.SettingError, "tolerance: expected the property deviation", {"tolerance": 0.1}),
         (wp.Error, "property: expected label, prediction or deviation, found luck", {"property": "luck"}),
         (wp.ThreatError, "layer nope: expected one of", {"threat": wp.Threat(radius=0.1, layers=("nope",))}),

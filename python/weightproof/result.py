@@ -268,6 +268,7 @@ _HEADLINES: tuple[tuple[str, str, str | None, Callable[[Any], str]], ...] = (
     ("median_certified_radius", "median certified radius", None, _value),
     ("median_attacked_radius", "median attacked radius", "estimate", _value),
     ("mean_margin_lower", "mean margin bound", None, _value),
+    ("deviation_upper", "largest change of an output", None, _value),
     ("mean_worst_margin", "mean worst margin found", "estimate", _value),
     ("falsified", "falsified", "witness", str),
     ("unknown", "unknown", "", str),

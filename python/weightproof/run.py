@@ -75,7 +75,8 @@ def certify(
             ``real-arithmetic``, they would if floating point were exact.
         property: What must hold: ``label`` (default where there are labels) keeps the largest output, the network's own
             ``prediction`` does, or no output moves by more than ``tolerance`` (``deviation``).
-        tolerance: Largest allowed change of an output, in its unit.
+        tolerance: Largest allowed change of an output, in its unit. Without it, bounds of how far outputs move at most are
+            the answer (``certify`` by a bound).
         logits: Deviations are those before the last Softmax, which is left out; without it they are refused for such networks.
         time_limit: For ``exact``, most seconds for each sample at each radius.
         time_limit_total: For ``exact``, most seconds for the whole run.

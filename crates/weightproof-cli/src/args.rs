@@ -295,7 +295,7 @@ pub struct PropertyArgs {
     /// By default the label where there are labels, else the prediction.
     #[arg(long, value_name = "P")]
     pub property: Option<PropertyArg>,
-    /// Largest allowed change of an output, for the property deviation
+    /// Largest allowed change of an output, for the property deviation; without it, certify bounds the largest change
     #[arg(long, value_name = "T", allow_hyphen_values = true, hide_short_help = true)]
     pub tolerance: Option<String>,
     /// Deviations are those of the outputs before the last Softmax or LogSoftmax, which is left out

@@ -117,7 +117,9 @@ fn hint(name: &str, error: &RunError) -> Option<String> {
         ("scale", _) => {
             Some("--scale 1 takes the bytes as they are, --scale 1/255 divides them by 255".into())
         }
-        ("tolerance", RunError::Setting { found, .. }) if found == "none" => Some("--tolerance 0.1".into()),
+        ("tolerance", RunError::Setting { found, .. }) if found == "none" => {
+            Some("--tolerance with the change that is allowed; certify by a bound, without --certificate, says what is proved".into())
+        }
         ("tolerance", _) => Some("--property deviation".into()),
         (_, RunError::Setting { expected, .. }) if expected == "the method exact" => {
             Some(format!("--method exact, or leave out --{name}"))

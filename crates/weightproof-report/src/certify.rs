@@ -15,7 +15,8 @@ pub struct CertifyRecord {
     pub label: Option<u32>,
     /// Class with the largest output of the unperturbed network.
     pub predicted: u32,
-    /// Margin of the unperturbed network, the minimum over all other classes; for deviations the tolerance.
+    /// Margin of the unperturbed network, the minimum over all other classes; for deviations the tolerance, or without one
+    /// [`deviation_upper`](Self::deviation_upper), which is then the tolerance that is proved.
     pub margin: f64,
     /// Proved lower bound of the margin over the perturbation set; `null` when there is none.
     #[serde(deserialize_with = "bound")]
@@ -54,6 +55,22 @@ impl From<&SampleCertificate> for CertifyRecord {
     }
 }
 
+impl CertifyRecord {
+    /// The same record where no tolerance was given: what is proved of the largest change is the tolerance that holds.
+    pub fn of_largest_change(self) -> Self {
+        match self.deviation_upper {
+            Some(bound) if bound.is_finite() => CertifyRecord {
+                margin: bound,
+                margin_lower: 0.0,
+                verdict: Verdict::Verified,
+                reason: None,
+                ..self
+            },
+            _ => CertifyRecord { verdict: Verdict::Unknown, ..self },
+        }
+    }
+}
+
 /// Numbers over all samples of `certify`.
 #[derive(Clone, Debug, Serialize)]
 pub struct CertifySummary {
@@ -69,6 +86,9 @@ pub struct CertifySummary {
     pub certified_accuracy: f64,
     /// Mean of `margin_lower`; `null` when a sample has no bound.
     pub mean_margin_lower: f64,
+    /// For the property `deviation`: proved bound of how far any output moves in any sample; `null` when a sample has no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deviation_upper: Option<f64>,
 }
 
 impl CertifySummary {
@@ -88,8 +108,15 @@ impl CertifySummary {
             accuracy: correct.map(|n| fraction(n, samples)),
             certified,
             certified_accuracy: fraction(certified, samples),
-            mean_margin_lower: mean(records.map(|r| r.margin_lower)),
+            mean_margin_lower: mean(records.clone().map(|r| r.margin_lower)),
+            deviation_upper: records.filter_map(|r| r.deviation_upper).reduce(f64::max),
         }
+    }
+
+    /// The largest change of an output, as a table of its own.
+    pub(crate) fn largest_change(&self, guarantee: &'static str) -> Option<(String, String)> {
+        let title = format!("largest change of an output in any sample, {guarantee}");
+        self.deviation_upper.map(|bound| (title, value_or_dash(Some(bound))))
     }
 }
 
@@ -197,6 +224,10 @@ impl Record for CertifyRecord {
             ("certified accuracy", guarantee),
             ("mean margin bound", guarantee),
         ]
+    }
+
+    fn curves(s: &CertifySummary, guarantee: &'static str) -> Vec<(String, String)> {
+        s.largest_change(guarantee).into_iter().collect()
     }
 
     fn summary_row(s: &CertifySummary) -> Vec<String> {

@@ -236,15 +236,16 @@ impl Record for ExactRecord {
         ]
     }
 
-    fn curves(summary: &ExactSummary, _guarantee: &'static str) -> Vec<(String, String)> {
-        let Some(oracle) = &summary.oracle else { return Vec::new() };
+    fn curves(summary: &ExactSummary, guarantee: &'static str) -> Vec<(String, String)> {
+        let change = summary.certify.largest_change(guarantee).into_iter();
+        let Some(oracle) = &summary.oracle else { return change.collect() };
         let mut table = Table::new([Side::Right; 5]);
         table.push(["verified", "falsified", "unknown", "contradicted", "time"]);
         table.push(["estimate", "witness", "", "", ""]);
         let counts = [oracle.verified, oracle.falsified, oracle.unknown, oracle.contradicted];
         let seconds = format!("{:.1} s", oracle.seconds);
         table.push(counts.map(|count| count.to_string()).into_iter().chain([seconds]));
-        vec![("oracle: HiGHS".into(), table.to_string())]
+        change.chain([("oracle: HiGHS".into(), table.to_string())]).collect()
     }
 
     fn summary_row(s: &ExactSummary) -> Vec<String> {

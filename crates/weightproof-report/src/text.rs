@@ -137,14 +137,21 @@ fn property(m: &MethodReport) -> String {
         "label" => "the given label keeps the largest output".into(),
         "prediction" => "the prediction of the unperturbed network does not change".into(),
         _ => {
-            let most = m.tolerance.map_or_else(String::new, exact);
             let before = m.logits_before.as_ref();
             let logits =
                 before.map_or_else(String::new, |head| format!(", before {head}: a logit, not an output"));
-            format!("no output moves by more than {most}{logits}")
+            format!("{}{logits}", deviation(m.tolerance))
         }
     };
     format!("{}: {what}", m.property)
+}
+
+/// The property deviation in words.
+pub(crate) fn deviation(tolerance: Option<f64>) -> String {
+    match tolerance {
+        Some(tolerance) => format!("no output moves by more than {}", exact(tolerance)),
+        None => "how far an output moves at most".into(),
+    }
 }
 
 /// The first samples that do not hold.

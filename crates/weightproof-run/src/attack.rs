@@ -55,6 +55,7 @@ pub fn run<F: Feed, W: Watch>(
     kept: Kept<'_>,
     mut run: Run<W>,
 ) -> Result<Report<AttackRecord>, RunError> {
+    session.require_tolerance("attack")?;
     let options = options(session, attack);
     let identity = || {
         let witness = kept.witness.map(|folder| folder.to_string_lossy());

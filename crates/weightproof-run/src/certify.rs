@@ -12,7 +12,7 @@ use crate::threat::{self, SetAt};
 use serde::Serialize;
 use serde_json::json;
 use weightproof::certify::{Certifier, CertifyOptions};
-use weightproof::verdict::Samples;
+use weightproof::verdict::{SampleCertificate, Samples};
 use weightproof_report::{CertifyRecord, CertifySummary, MethodReport, Report, RunResult};
 
 /// Size of a batch when the user does not say.
@@ -44,7 +44,11 @@ pub fn run<F: Feed, W: Watch>(
         identity(session, &json!({ "command": "certify", "method": method }))
     })?;
     let all: Vec<_> = sets.iter().map(|at| at.set.clone()).collect();
-    let classes = session.classes();
+    let (classes, asks_largest) = (session.classes(), session.asks_largest_change());
+    let record = |certificate: &SampleCertificate| match CertifyRecord::from(certificate) {
+        record if asks_largest => record.of_largest_change(),
+        record => record,
+    };
     let Session { network, feed, .. } = session;
     let certifier = Certifier::new(network, &all, options);
     let certifier = certifier.map_err(|error| RunError::misfit(error.to_string()))?;
@@ -61,7 +65,7 @@ pub fn run<F: Feed, W: Watch>(
         classes,
         Keeping { store: &store, sets: sets.len(), seen: Some(&mut prove) },
         |batch| Ok(certifier.certify(batch)),
-        |_, found| Ok(found.iter().map(|found| found.iter().map(CertifyRecord::from).collect()).collect()),
+        |_, found| Ok(found.iter().map(|found| found.iter().map(record).collect()).collect()),
     )?;
     let written = certificate.map(Certificate::finish).transpose()?;
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();

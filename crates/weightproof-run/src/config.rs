@@ -237,17 +237,13 @@ pub fn precision(said: Option<Precision>, network: &Network) -> Result<Precision
     }
 }
 
-/// An error when property and tolerance do not belong together.
+/// An error when property and tolerance do not belong together; a deviation without a tolerance asks for the largest one.
 ///
 /// # Errors
-/// A deviation without a tolerance, a tolerance without a deviation.
+/// A tolerance without a deviation.
 pub fn check_property(property: Option<Property>, tolerance: Option<f64>) -> Result<(), RunError> {
     match (property, tolerance) {
-        (Some(Property::Deviation), None) => {
-            Err(RunError::setting("tolerance", "a number for the property deviation", "none"))
-        }
-        (Some(Property::Deviation), Some(_))
-        | (Some(Property::Label | Property::Prediction) | None, None) => Ok(()),
+        (Some(Property::Deviation), _) | (Some(Property::Label | Property::Prediction) | None, None) => Ok(()),
         (Some(Property::Label | Property::Prediction) | None, Some(_)) => {
             Err(RunError::setting("tolerance", "the property deviation", "another one"))
         }

@@ -96,6 +96,7 @@ pub fn run<F: Feed, W: Watch>(
     config: &ExactConfig,
     mut run: Run<W>,
 ) -> Result<(Report<ExactRecord>, Option<Written>), RunError> {
+    session.require_tolerance("the method exact")?;
     let options = options(session, &config.method, &config.budget);
     let plan = Plan::new(config.certificate.as_deref(), session, sets, &config.method)?;
     let identity = || {

@@ -142,6 +142,7 @@ pub fn run<F: Feed, W: Watch>(
     journal: Option<&Path>,
     mut run: Run<W>,
 ) -> Result<RadiusRun, RunError> {
+    session.require_tolerance("radius")?;
     let RadiusConfig { method, budget, width, by_layer, attack } = radius;
     let set = session.config.threat.unit_set(&session.network, session.input_range())?;
     let exact = method.is_exact().then(|| exact::options(session, method, budget));

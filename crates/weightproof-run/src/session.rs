@@ -78,9 +78,26 @@ impl<F: Feed> Session<F> {
         }
     }
 
-    /// Largest allowed deviation; 0 for margins.
+    /// Largest allowed deviation; 0 for margins, and where bounds of the largest change are asked for.
     pub fn tolerance(&self) -> f64 {
         self.config.tolerance.unwrap_or(0.0)
+    }
+
+    /// Whether the question is how far outputs move at most, and not whether they stay within a tolerance.
+    pub fn asks_largest_change(&self) -> bool {
+        self.property == Property::Deviation && self.config.tolerance.is_none()
+    }
+
+    /// An error when `what` needs a tolerance and there is none.
+    ///
+    /// # Errors
+    /// The property deviation without a tolerance.
+    pub fn require_tolerance(&self, what: &str) -> Result<(), RunError> {
+        if self.asks_largest_change() {
+            let expected = format!("a number for the property deviation with {what}");
+            return Err(RunError::setting("tolerance", expected, "none"));
+        }
+        Ok(())
     }
 
     /// Number of samples that are asked for, where it is known.

@@ -147,7 +147,10 @@ fn numbers_that_are_wrong() {
     check("std-0", &few(&["--radius", "0.001", "--std", "0"]));
     check("mean-count", &few(&["--radius", "0.001", "--mean", "0.1,0.2"]));
     check("offset-beyond", &Run::new(["certify", "--radius", "0.001", "--offset", "1000"]));
-    check("tolerance-missing", &few(&["--radius", "0.001", "--property", "deviation"]));
+    let deviation = ["--radius", "0.001", "--property", "deviation"];
+    check("tolerance-missing", &few(&[&deviation[..], &["--method", "exact"]].concat()));
+    check("tolerance-of-certificate", &few(&[&deviation[..], &["--certificate", "sample.wpc"]].concat()));
+    check("largest-change", &few(&deviation));
     check(
         "intermediate-of-interval",
         &few(&["--radius", "1", "--method", "interval", "--intermediate", "linear"]),

@@ -143,6 +143,18 @@ fn deviations_do_not_depend_on_the_tolerance() {
     let deviation = of("0.1");
     assert!((deviation - 0.65769).abs() < 1e-5, "{deviation}");
     assert!(["1", "1e14", "1e16", "1e300"].iter().all(|tolerance| of(tolerance) == deviation));
+    // Without one, what is proved is the answer.
+    let asked = "ok.npz --radius 0.1 --property deviation";
+    let largest = json(&format!("certify n.onnx {asked}"));
+    let proved = largest["samples"][0]["deviation_upper"].as_f64().unwrap();
+    assert!((proved - deviation).abs() < 1e-12, "{proved}");
+    assert_eq!(largest["samples"][0]["verdict"], "verified");
+    assert_eq!(largest["summary"]["deviation_upper"], proved);
+    for command in ["certify --method exact", "radius", "attack"] {
+        let asked = if command == "radius" { asked.replace(" --radius 0.1", "") } else { asked.into() };
+        let (command, more) = command.split_once(' ').unwrap_or((command, ""));
+        refused(&format!("{command} n.onnx {asked} {more}"), &["tolerance: expected a number"]);
+    }
 }
 
 /// What `certify` proves at a radius, `attack` and `radius` mean, too.

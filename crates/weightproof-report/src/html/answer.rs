@@ -80,17 +80,27 @@ fn sentence(study: &Study<'_>, standings: &[Standing], all: &[At]) -> Markup {
     let withstands = half(certified).filter(|radius| searched && *radius > 0.0);
     let breaks = half(broken).filter(|radius| searched && radius.is_finite() && *radius > 0.0);
     let named = |radius: f64| named(study, radius);
+    let change = middle.and_then(|at| largest_change(study, at.radius));
     html! {
         @if let Some(at) = middle {
             "At " (named(at.radius)) ", of " (samples(standings.len())) " "
             (number("proved", at.proved, "proved")) ", " (number("broken", at.broken, "broken")) " and " (number("open", at.open, "open")) "."
             @if wrong > 0 { " Of those broken, " (grouped(wrong)) (if wrong == 1 { " is" } else { " are" }) " wrong without any perturbation." }
         }
+        @if let Some(change) = change {
+            " No output moves by more than " strong data-field="answer.change" data-value=(full(change)) { (value(change)) } " in any of the samples."
+        }
         @if let Some(radius) = withstands {
             " Half of the samples are proved up to " strong data-field="answer.half" data-value=(full(radius)) { (named(radius)) } "."
         }
         @if let Some(radius) = breaks { " Half of them are broken at " (named(radius)) "." }
     }
+}
+
+/// The best proof of how far any output moves at a radius.
+fn largest_change(study: &Study<'_>, radius: f64) -> Option<f64> {
+    let at = study.results().filter(|(_, result)| result.radius.is_none_or(|r| r == radius));
+    at.filter_map(|(_, result)| result.summary.deviation_upper).reduce(f64::min)
 }
 
 /// A radius with what it is a radius of.

@@ -14,6 +14,7 @@ pub(super) fn title(study: &Study<'_>) -> (String, Markup) {
     let kept = match run.property() {
         "label" => "keep the given label",
         "prediction" => "keep the prediction of the unperturbed network",
+        _ if run.tolerance().is_none() => "have a proved bound of how far an output moves",
         _ => "keep every output within the tolerance",
     };
     let lead = html! {
@@ -50,6 +51,7 @@ fn table(study: &Study<'_>) -> Grid {
         GridColumn::number("accuracy under attack", "estimate", "accuracy_under_attack"),
         GridColumn::number("mean margin bound", guarantee, "mean_margin_lower"),
         GridColumn::number("mean worst margin", "estimate", "mean_worst_margin"),
+        GridColumn::number("largest change of an output", guarantee, "deviation_upper"),
     ];
     if radii {
         columns.push(GridColumn::number("median certified radius", guarantee, "median_certified_radius"));
@@ -74,6 +76,7 @@ fn table(study: &Study<'_>) -> Grid {
             GridCell::percent(s.accuracy_under_attack),
             GridCell::value(s.mean_margin_lower),
             GridCell::value(s.mean_worst_margin),
+            GridCell::value(s.deviation_upper),
         ];
         if radii {
             row.push(GridCell::value(s.median_certified_radius));

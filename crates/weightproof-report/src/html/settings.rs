@@ -5,6 +5,7 @@ use super::section::{Section, badge};
 use super::study::Study;
 use crate::number::{exact, grouped, shape};
 use crate::reading::{Model, RunFile, Threat};
+use crate::text::deviation;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
@@ -49,11 +50,7 @@ fn property(run: &RunFile) -> Markup {
     let what = match run.property() {
         "label" => "the given label keeps the largest output".to_owned(),
         "prediction" => "the prediction of the unperturbed network does not change".into(),
-        _ => {
-            let tolerance =
-                run.method.get("tolerance").and_then(Value::as_f64).map_or_else(String::new, exact);
-            format!("no output moves by more than {tolerance}")
-        }
+        _ => deviation(run.tolerance()),
     };
     html! { (run.property()) ": " (what) }
 }

@@ -129,6 +129,8 @@ pub struct Summary {
     pub certified_accuracy: Option<f64>,
     /// Mean proved margin.
     pub mean_margin_lower: Option<f64>,
+    /// Proved bound of how far any output moves in any sample.
+    pub deviation_upper: Option<f64>,
     /// `certify --method exact`: samples with a witness.
     pub falsified: Option<usize>,
     /// `certify --method exact`: samples that stayed open.
@@ -294,5 +296,10 @@ impl RunFile {
     /// `label`, `prediction` or `deviation`.
     pub fn property(&self) -> &str {
         self.method.get("property").and_then(Value::as_str).unwrap_or("unknown")
+    }
+
+    /// Largest allowed deviation, if it was given.
+    pub fn tolerance(&self) -> Option<f64> {
+        self.method.get("tolerance").and_then(Value::as_f64)
     }
 }

@@ -79,6 +79,7 @@ impl Plan {
         method: &MethodConfig,
     ) -> Result<Option<Plan>, RunError> {
         let Some(path) = path else { return Ok(None) };
+        session.require_tolerance("a certificate")?;
         let (header, places) = header::header(session, sets, method)?;
         Ok(Some(Plan { path: path.into(), header, places, first: session.config.data.offset }))
     }
