@@ -1,7 +1,7 @@
 //! Results of `certify`: proved margins for every sample.
 
 use crate::column::{Cell, Column};
-use crate::number::{percent, percent_or_dash, value, value_or_dash};
+use crate::number::{percent, percent_or_dash, upper, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use serde::{Deserialize, Deserializer, Serialize};
 use weightproof::verdict::{Clean, Reason, SampleCertificate, Verdict};
@@ -116,7 +116,7 @@ impl CertifySummary {
     /// The largest change of an output, as a table of its own.
     pub(crate) fn largest_change(&self, guarantee: &'static str) -> Option<(String, String)> {
         let title = format!("largest change of an output in any sample, {guarantee}");
-        self.deviation_upper.map(|bound| (title, value_or_dash(Some(bound))))
+        self.deviation_upper.map(|bound| (title, upper(bound)))
     }
 }
 

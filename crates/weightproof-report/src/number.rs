@@ -25,6 +25,13 @@ pub(crate) fn value(v: f64) -> String {
     }
 }
 
+/// A proved upper bound, as [`value`], but rounded up: what is written is proved, too.
+pub(crate) fn upper(v: f64) -> String {
+    let is_below = |text: &String| text.parse().is_ok_and(|written: f64| written < v);
+    let above = |step: i32| value(v + f64::from(step) * (1e-5 * v.abs()).min(f64::MAX));
+    (0..).map(above).find(|text| !is_below(text)).expect("a step changes the last digit")
+}
+
 /// A number that may be missing.
 pub(crate) fn value_or_dash(v: Option<f64>) -> String {
     v.map_or_else(|| "-".into(), value)
@@ -73,6 +80,17 @@ mod tests {
         assert_eq!(grouped(111_146), "111,146");
         assert_eq!(grouped(46), "46");
         assert_eq!(shape(&[1, 28, 28]), "1x28x28");
+    }
+
+    #[test]
+    fn upper_bounds_are_written_rounded_up() {
+        assert_eq!(upper(4.496_636), "4.4967");
+        assert_eq!(upper(0.25), "0.2500");
+        for v in [1e-12, 1.000_04e-5, 0.001_840_04, 0.999_951, 12_345.678_91, 9.999_4e9, -3.234_56] {
+            let written: f64 = upper(v).parse().unwrap();
+            assert!(written >= v && (written - v).abs() <= 2e-3 * v.abs(), "{v} {written}");
+        }
+        assert_eq!((upper(f64::INFINITY), upper(f64::NAN)), ("inf".into(), "-".into()));
     }
 
     #[test]

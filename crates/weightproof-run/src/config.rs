@@ -243,7 +243,9 @@ pub fn precision(said: Option<Precision>, network: &Network) -> Result<Precision
 /// A tolerance without a deviation.
 pub fn check_property(property: Option<Property>, tolerance: Option<f64>) -> Result<(), RunError> {
     match (property, tolerance) {
-        (Some(Property::Deviation), _) | (Some(Property::Label | Property::Prediction) | None, None) => Ok(()),
+        (Some(Property::Deviation), _) | (Some(Property::Label | Property::Prediction) | None, None) => {
+            Ok(())
+        }
         (Some(Property::Label | Property::Prediction) | None, Some(_)) => {
             Err(RunError::setting("tolerance", "the property deviation", "another one"))
         }

@@ -6,7 +6,7 @@ use super::section::{Section, badge};
 use super::settings::facts;
 use super::study::{Standing, Study, samples};
 use crate::figure::{Ink, Shares};
-use crate::number::{exact, grouped, value};
+use crate::number::{exact, grouped, upper, value};
 use crate::reading::{Command, RunFile};
 use maud::{Markup, html};
 use serde_json::Value;
@@ -88,7 +88,7 @@ fn sentence(study: &Study<'_>, standings: &[Standing], all: &[At]) -> Markup {
             @if wrong > 0 { " Of those broken, " (grouped(wrong)) (if wrong == 1 { " is" } else { " are" }) " wrong without any perturbation." }
         }
         @if let Some(change) = change {
-            " No output moves by more than " strong data-field="answer.change" data-value=(full(change)) { (value(change)) } " in any of the samples."
+            " No output moves by more than " strong data-field="answer.change" data-value=(full(change)) { (upper(change)) } " in any of the samples."
         }
         @if let Some(radius) = withstands {
             " Half of the samples are proved up to " strong data-field="answer.half" data-value=(full(radius)) { (named(radius)) } "."

@@ -4,7 +4,7 @@ use super::page;
 use super::section::{self, Chapter, Section};
 use super::settings::{facts, hash, threat};
 use super::{Loaded, Page};
-use crate::number::{exact, grouped, value};
+use crate::number::{exact, grouped, upper};
 use crate::reading::RunFile;
 use maud::{Markup, html};
 use serde_json::Value;
@@ -63,7 +63,7 @@ fn claim(run: &RunFile) -> Markup {
         @match (run.property(), largest_deviation(run)) {
             ("deviation", Some(deviation)) => {
                 "For " (count) ", no output of any network of the set differs from that of the network in the file by more than ε = "
-                strong data-field="evidence.deviation" data-value=(exact(deviation)) { (value(deviation)) }
+                strong data-field="evidence.deviation" data-value=(exact(deviation)) { (upper(deviation)) }
                 ": on these inputs, whatever network of the set is deployed is a replica of the one that was tested, up to ε."
             }
             ("prediction", _) => {
