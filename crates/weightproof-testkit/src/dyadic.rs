@@ -1,6 +1,7 @@
 //! Numbers `m · 2^e`, exactly, and networks evaluated with them: what rounding is judged by.
 
 use num_bigint::{BigInt, Sign};
+use num_rational::Ratio;
 use std::cmp::Ordering;
 use std::ops::{Add, Mul, Neg, Sub};
 use weightproof::kernels::Window;
@@ -31,6 +32,15 @@ impl Dyadic {
         let mantissa = BigInt::from(mantissa);
         let mantissa = if value < 0.0 { -mantissa } else { mantissa };
         Dyadic { mantissa, exponent: exponent.max(1) - 1075 }.reduced()
+    }
+
+    /// The same number as a fraction.
+    pub fn fraction(&self) -> Ratio<BigInt> {
+        let power = BigInt::from(1) << self.exponent.unsigned_abs() as usize;
+        match self.exponent {
+            0.. => Ratio::from_integer(&self.mantissa * power),
+            _ => Ratio::new(self.mantissa.clone(), power),
+        }
     }
 
     fn reduced(mut self) -> Self {

@@ -1,11 +1,42 @@
-//! The linear bound by its definition: one sample, one row, one number at a time, in f64 (theory.md §4.3).
+//! Bounds by their definitions: one sample, one row, one number at a time (theory.md §4.1 to §4.3), in f64 or in rational numbers.
 //!
-//! The engine stacks samples and rows, copies rows of weights instead of multiplying, and carries rank-one losses along;
-//! none of that may change a bound.
+//! The engine stacks samples and rows, copies rows of weights instead of multiplying, carries rank-one losses along, and charges
+//! rounding; none of that may change a bound by more than was charged, or raise it.
 
-use weightproof::kernels::Matrix;
+use crate::dyadic::Dyadic;
+use num_bigint::BigInt;
+use num_rational::Ratio;
+use num_traits::{Signed, ToPrimitive};
 use weightproof::network::{Affine, Network};
 use weightproof::threat::{LayerSet, PerturbationSet};
+
+/// Numbers that bounds are evaluated in.
+pub trait Number: Signed + Clone + PartialOrd {
+    /// A number of the network or the set, exactly.
+    fn new(value: f64) -> Self;
+}
+
+impl Number for f64 {
+    fn new(value: f64) -> f64 {
+        value
+    }
+}
+
+/// A fraction of integers of any size.
+pub type Rational = Ratio<BigInt>;
+
+impl Number for Rational {
+    fn new(value: f64) -> Rational {
+        Dyadic::new(value).fraction()
+    }
+}
+
+/// A floating-point number near a fraction that is not huge.
+pub fn near(value: &Rational) -> f64 {
+    const BITS: i32 = 200;
+    let scaled = (value.numer() << BITS) / value.denom();
+    scaled.to_f64().expect("integers convert") * 2.0_f64.powi(-BITS)
+}
 
 /// A dense layer and its radii.
 struct Layer<'a> {
@@ -14,37 +45,59 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    fn e(&self, i: usize, j: usize) -> f64 {
-        self.set.weight.at(i, j)
+    fn w<N: Number>(&self, i: usize, j: usize) -> N {
+        N::new(self.dense.weight[(i, j)])
+    }
+
+    fn e<N: Number>(&self, i: usize, j: usize) -> N {
+        N::new(self.set.weight.at(i, j))
+    }
+
+    fn rows(&self) -> usize {
+        self.dense.weight.rows()
+    }
+
+    fn columns(&self) -> usize {
+        self.dense.weight.cols()
     }
 }
 
-/// A ReLU network whose dense layers alternate with ReLU, with a fixed input; boxes `|Ŵ − W| ≤ E` of any structure.
-pub struct Reference<'a> {
-    layers: Vec<Layer<'a>>,
-    /// Boxes of the pre-activations of every layer but the last.
-    boxes: Vec<(Vec<f64>, Vec<f64>)>,
-    clean: Vec<f64>,
+/// How the boxes of hidden neurons are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boxes {
+    /// Layer by layer.
+    Interval,
+    /// By a backward pass for every unstable neuron, where that is better.
+    Linear,
 }
 
-impl<'a> Reference<'a> {
+/// A ReLU network whose dense layers alternate with ReLU, with a fixed input; boxes `|Ŵ − W| ≤ E` of any structure.
+pub struct Reference<'a, N> {
+    layers: Vec<Layer<'a>>,
+    /// Boxes of the pre-activations of every layer but the last.
+    boxes: Vec<(Vec<N>, Vec<N>)>,
+    clean: Vec<N>,
+}
+
+impl<'a, N: Number> Reference<'a, N> {
     /// Bounds all hidden layers.
-    pub fn new(network: &'a Network, set: &'a PerturbationSet, x: &[f64]) -> Self {
+    pub fn new(network: &'a Network, set: &'a PerturbationSet, x: &[f64], boxes: Boxes) -> Self {
         let layers: Vec<Layer<'_>> = network
             .affine_layers()
             .map(|(node, _, dense)| Layer { dense, set: set.layer(node).expect("every layer has a set") })
             .collect();
-        let mut reference = Reference { layers, boxes: Vec::new(), clean: x.to_vec() };
+        let clean = x.iter().map(|&x| N::new(x)).collect();
+        let mut reference = Reference { layers, boxes: Vec::new(), clean };
         let first = reference.first_box();
         reference.boxes.push(first);
         for k in 1..reference.layers.len() - 1 {
             let (mut lower, mut upper) = reference.interval(k);
             for i in 0..lower.len() {
-                if lower[i] < 0.0 && upper[i] > 0.0 {
+                let unstable = lower[i].is_negative() && upper[i].is_positive();
+                if boxes == Boxes::Linear && unstable {
                     let n = lower.len();
-                    let row = |sign: f64| (0..n).map(|j| if j == i { sign } else { 0.0 }).collect::<Vec<_>>();
-                    lower[i] = lower[i].max(reference.backward(k, &row(1.0)));
-                    upper[i] = upper[i].min(-reference.backward(k, &row(-1.0)));
+                    lower[i] = max(lower[i].clone(), reference.backward(k, &unit(n, i, N::one())));
+                    upper[i] = min(upper[i].clone(), -reference.backward(k, &unit(n, i, -N::one())));
                 }
             }
             reference.boxes.push((lower, upper));
@@ -53,83 +106,156 @@ impl<'a> Reference<'a> {
     }
 
     /// Lower bound of the margin of `target`: the better of the backward bound and the last layer on its input box.
-    pub fn margin_lower(&self, target: usize) -> f64 {
-        let last = self.layers.len() - 1;
-        let classes = self.layers[last].dense.bias.len();
-        let bound = |rival: usize| {
-            let mut row = vec![0.0; classes];
-            row[target] = 1.0;
-            row[rival] = -1.0;
-            self.backward(last, &row).max(self.one_layer(last, &row))
-        };
-        (0..classes).filter(|&j| j != target).map(bound).fold(f64::INFINITY, f64::min)
+    pub fn margin_lower(&self, target: usize) -> N {
+        let bound = |row: &[N]| max(self.backward(self.last(), row), self.one_layer(self.last(), row));
+        self.least_margin(target, bound)
     }
 
-    fn first_box(&self) -> (Vec<f64>, Vec<f64>) {
+    /// Lower bound of the margin of `target` by the last layer on its input box.
+    pub fn interval_margin(&self, target: usize) -> N {
+        self.least_margin(target, |row| self.one_layer(self.last(), row))
+    }
+
+    /// Lower bound of the margin of `target` by induced norms; the boxes are those of intervals.
+    pub fn norm_margin(&self, target: usize) -> N {
+        let mut value = self.clean.clone();
+        let mut magnitude: Vec<N> = value.iter().map(N::abs).collect();
+        // ℓ∞ and ℓ1 norm of the deviation.
+        let (mut largest, mut total) = (N::zero(), N::zero());
+        for (k, layer) in self.layers.iter().enumerate() {
+            let row_norm =
+                |row: &dyn Fn(usize) -> N| (0..layer.columns()).fold(N::zero(), |s, j| s + row(j).abs());
+            let e = |i: usize, j: usize| layer.e::<N>(i, j);
+            let moved = |i: usize| {
+                let by = |z: &[N]| (0..z.len()).fold(N::zero(), |s, j| s + e(i, j) * z[j].abs());
+                let widest = (0..layer.columns()).fold(N::zero(), |m, j| max(m, e(i, j)));
+                let spread = min(widest * total.clone(), row_norm(&|j| e(i, j)) * largest.clone());
+                min(by(&magnitude), by(&value) + spread)
+            };
+            let own = |i: usize| moved(i) + N::new(layer.set.bias[i]);
+            let next: Vec<N> = (0..layer.rows()).map(|i| self.clean_row(k, &value, i)).collect();
+            if k == self.last() {
+                return self.least_margin(target, |c| {
+                    let difference =
+                        |j: usize| (0..c.len()).fold(N::zero(), |s, i| s + c[i].clone() * layer.w(i, j));
+                    let widest = (0..layer.columns()).fold(N::zero(), |m, j| max(m, difference(j).abs()));
+                    let passed = min(row_norm(&difference) * largest.clone(), widest * total.clone());
+                    (0..c.len())
+                        .fold(-passed, |s, i| s + c[i].clone() * next[i].clone() - c[i].abs() * own(i))
+                });
+            }
+            let width = (0..layer.rows()).fold(N::zero(), |n, _| n + N::one());
+            let rows = (0..layer.rows()).fold(N::zero(), |m, i| max(m, row_norm(&|j| layer.w(i, j))));
+            let column = |j: usize| (0..layer.rows()).fold(N::zero(), |s, i| s + layer.w::<N>(i, j).abs());
+            let columns = (0..layer.columns()).fold(N::zero(), |m, j| max(m, column(j)));
+            let farthest = (0..layer.rows()).fold(N::zero(), |m, i| max(m, own(i)));
+            let all = (0..layer.rows()).fold(N::zero(), |s, i| s + own(i));
+            largest = rows * largest + farthest;
+            total = min(columns * total + all, width * largest.clone());
+            value = next.into_iter().map(|p| max(p, N::zero())).collect();
+            magnitude = self.boxes[k].1.iter().map(|u| max(u.clone(), N::zero())).collect();
+        }
+        unreachable!("a network has layers")
+    }
+
+    fn last(&self) -> usize {
+        self.layers.len() - 1
+    }
+
+    /// The smallest of the bounds of all differences of `target` and another class.
+    fn least_margin(&self, target: usize, bound: impl Fn(&[N]) -> N) -> N {
+        let classes = self.layers[self.last()].rows();
+        let rivals = (0..classes).filter(|&j| j != target);
+        let bounds = rivals.map(|rival| {
+            let mut row = unit(classes, target, N::one());
+            row[rival] = -N::one();
+            bound(&row)
+        });
+        bounds.reduce(min).expect("two classes")
+    }
+
+    fn clean_row(&self, k: usize, z: &[N], i: usize) -> N {
+        let layer = &self.layers[k];
+        (0..z.len()).fold(N::new(layer.dense.bias[i]), |s, j| s + layer.w::<N>(i, j) * z[j].clone())
+    }
+
+    fn first_box(&self) -> (Vec<N>, Vec<N>) {
         let layer = &self.layers[0];
-        let p = layer.dense.apply(&self.clean);
         let radius = |i: usize| {
-            layer.set.bias[i]
-                + (0..self.clean.len()).map(|j| layer.e(i, j) * self.clean[j].abs()).sum::<f64>()
+            let of = |s: N, j: usize| s + layer.e::<N>(i, j) * self.clean[j].abs();
+            (0..self.clean.len()).fold(N::new(layer.set.bias[i]), of)
         };
-        ((0..p.len()).map(|i| p[i] - radius(i)).collect(), (0..p.len()).map(|i| p[i] + radius(i)).collect())
+        let p = |i: usize| self.clean_row(0, &self.clean, i);
+        (0..layer.rows()).map(|i| (p(i) - radius(i), p(i) + radius(i))).unzip()
     }
 
     /// Box of layer `k` from the box of the activations before it.
-    fn interval(&self, k: usize) -> (Vec<f64>, Vec<f64>) {
-        let n = self.layers[k].dense.bias.len();
-        let unit = |i: usize, sign: f64| (0..n).map(|j| if j == i { sign } else { 0.0 }).collect::<Vec<_>>();
-        let lower = (0..n).map(|i| self.one_layer(k, &unit(i, 1.0))).collect();
-        let upper = (0..n).map(|i| -self.one_layer(k, &unit(i, -1.0))).collect();
-        (lower, upper)
+    fn interval(&self, k: usize) -> (Vec<N>, Vec<N>) {
+        let n = self.layers[k].rows();
+        let ends = |i| (self.one_layer(k, &unit(n, i, N::one())), -self.one_layer(k, &unit(n, i, -N::one())));
+        (0..n).map(ends).unzip()
     }
 
     /// `min c·p` of layer `k` over the box of its inputs `z = relu(p)`.
-    fn one_layer(&self, k: usize, c: &[f64]) -> f64 {
-        let (a, mut bound) = self.through(k, c);
-        for (j, a) in a.iter().enumerate() {
-            let (l, u) = (self.boxes[k - 1].0[j].max(0.0), self.boxes[k - 1].1[j].max(0.0));
-            bound += (a * l).min(a * u);
-        }
-        bound
+    fn one_layer(&self, k: usize, c: &[N]) -> N {
+        let (a, bound) = self.through(k, c);
+        let (lower, upper) = &self.boxes[k - 1];
+        let relu = |p: &N| max(p.clone(), N::zero());
+        a.iter()
+            .enumerate()
+            .fold(bound, |s, (j, a)| s + min(a.clone() * relu(&lower[j]), a.clone() * relu(&upper[j])))
     }
 
     /// Coefficients of the inputs of layer `k` and the constant: `c W − |c| E` and `c·b − |c|·e`.
-    fn through(&self, k: usize, c: &[f64]) -> (Vec<f64>, f64) {
+    fn through(&self, k: usize, c: &[N]) -> (Vec<N>, N) {
         let layer = &self.layers[k];
-        let weight: &Matrix<f64> = &layer.dense.weight;
-        let a = (0..weight.cols())
-            .map(|j| (0..c.len()).map(|i| c[i] * weight[(i, j)] - c[i].abs() * layer.e(i, j)).sum())
-            .collect();
-        let constant =
-            (0..c.len()).map(|i| c[i] * layer.dense.bias[i] - c[i].abs() * layer.set.bias[i]).sum();
-        (a, constant)
+        let rows = |of: &dyn Fn(usize) -> N| (0..c.len()).fold(N::zero(), |s, i| s + of(i));
+        let a = |j: usize| rows(&|i| c[i].clone() * layer.w(i, j) - c[i].abs() * layer.e(i, j));
+        let (bias, radius) = (&layer.dense.bias, &layer.set.bias);
+        let constant = rows(&|i| c[i].clone() * N::new(bias[i]) - c[i].abs() * N::new(radius[i]));
+        ((0..layer.columns()).map(a).collect(), constant)
     }
 
     /// `min c·p` of layer `k` by relaxing every ReLU down to the exact box of the first layer.
-    fn backward(&self, k: usize, c: &[f64]) -> f64 {
-        let (mut c, mut bound, mut k) = (c.to_vec(), 0.0, k);
+    fn backward(&self, k: usize, c: &[N]) -> N {
+        let (mut c, mut bound, mut k) = (c.to_vec(), N::zero(), k);
         while k > 0 {
             let (mut a, constant) = self.through(k, &c);
-            bound += constant;
+            bound = bound + constant;
             k -= 1;
             for (j, a) in a.iter_mut().enumerate() {
-                let (l, u) = (self.boxes[k].0[j], self.boxes[k].1[j]);
-                if l >= 0.0 {
+                let (l, u) = (self.boxes[k].0[j].clone(), self.boxes[k].1[j].clone());
+                if !l.is_negative() {
                     continue;
                 }
-                if u <= 0.0 {
-                    *a = 0.0;
-                } else if *a >= 0.0 {
-                    *a *= if u > -l { 1.0 } else { 0.0 };
+                if !u.is_positive() {
+                    *a = N::zero();
+                } else if !a.is_negative() {
+                    if u <= -l {
+                        *a = N::zero();
+                    }
                 } else {
-                    bound -= *a * u * l / (u - l);
-                    *a *= u / (u - l);
+                    *a = a.clone() * u.clone() / (u - l.clone());
+                    bound = bound - a.clone() * l;
                 }
             }
             c = a;
         }
         let (lower, upper) = &self.boxes[0];
-        bound + c.iter().enumerate().map(|(j, c)| (c * lower[j]).min(c * upper[j])).sum::<f64>()
+        c.iter()
+            .enumerate()
+            .fold(bound, |s, (j, c)| s + min(c.clone() * lower[j].clone(), c.clone() * upper[j].clone()))
     }
+}
+
+fn unit<N: Number>(n: usize, i: usize, value: N) -> Vec<N> {
+    (0..n).map(|j| if j == i { value.clone() } else { N::zero() }).collect()
+}
+
+fn min<N: PartialOrd>(a: N, b: N) -> N {
+    if b < a { b } else { a }
+}
+
+fn max<N: PartialOrd>(a: N, b: N) -> N {
+    if b > a { b } else { a }
 }

@@ -3,6 +3,7 @@
 //! `WEIGHTPROOF_CASES=100000 cargo test -p weightproof --test core rounding:: -- --nocapture` runs as many cases as it says, and prints
 //! how often bounds of `real-arithmetic` are wrong on them.
 
+use num_traits::Signed;
 use std::collections::BTreeMap;
 use weightproof::attack::{AttackKind, AttackOptions, Attacker, CompactWitness};
 use weightproof::bounds::METHODS;
@@ -15,7 +16,10 @@ use weightproof::threat::{Kind, PerturbationSet, ThreatModel, WeightSet};
 use weightproof::verdict::{Guarantee, Precision, Reason, Samples, Verdict};
 use weightproof_testkit::cancelling::{Case, TRICKS, bias, case, margin, set, weight};
 use weightproof_testkit::dyadic::{Dyadic, forward};
+use weightproof_testkit::networks::{Blueprint, Design, input, rng};
+use weightproof_testkit::reference::{Boxes, Number, Rational, Reference, near};
 use weightproof_testkit::suite::certificates;
+use weightproof_testkit::threats;
 
 /// Cases of each trick when the environment does not say.
 const CASES: u64 = 60;
@@ -119,6 +123,57 @@ fn no_bound_is_above_an_exact_margin() {
     println!("{checked} rigorous bounds, {verified} of them verified, none wrong");
     println!("false `verified` of real-arithmetic: {wrong:?}");
     assert!(wrong.values().sum::<usize>() > 0, "the cases fool bounds that neglect rounding");
+}
+
+/// The same bound without any rounding, in fractions: rigorous ones are not above it, and not far below.
+#[test]
+fn rigorous_bounds_are_the_exact_ones_but_for_their_charge() {
+    let mut below: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
+    for seed in 0..cases().div_ceil(15) {
+        let network = Blueprint::new(&[4, 7, 6, 6, 3], Activation::Relu, seed).build();
+        let x: Vec<f64> = input(4, seed % 2 == 0, &mut rng(seed));
+        for (name, set) in threats::sets(&network) {
+            let moves = set.input_radius > 0.0 || set.activation_radius > 0.0;
+            // Layers that stay let a pass end earlier than the definition does.
+            if moves || set.layers.iter().any(|l| l.weight.is_ball() || l.is_zero()) {
+                continue;
+            }
+            let intervals = Reference::<Rational>::new(&network, &set, &x, Boxes::Interval);
+            let exact = [
+                ("norm-product", intervals.norm_margin(1)),
+                ("interval", intervals.interval_margin(1)),
+                ("linear-interval", intervals.margin_lower(1)),
+                ("linear", Reference::<Rational>::new(&network, &set, &x, Boxes::Linear).margin_lower(1)),
+            ];
+            for (method, exact) in exact {
+                for precision in [Precision::F32, Precision::F64] {
+                    let options =
+                        CertifyOptions { precision, ..CertifyOptions::new(method, Property::Label) };
+                    let found = certificates(&network, &set, &x, 1, &options).margin_lower;
+                    let gap = &exact - <Rational as Number>::new(found);
+                    let (is_above, gap) = (gap.is_negative(), near(&gap));
+                    assert!(
+                        !is_above,
+                        "{method} {name} {seed} {}: above the exact bound by {}",
+                        precision.name(),
+                        -gap
+                    );
+                    below
+                        .entry((method, precision.name()))
+                        .or_default()
+                        .push(gap / (1.0 + near(&exact).abs()));
+                }
+            }
+        }
+    }
+    for ((method, precision), mut gaps) in below {
+        gaps.sort_by(f64::total_cmp);
+        let (median, largest) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+        println!(
+            "{method} {precision}: below the exact bound by {median:.1e} of 1 + its size in the median, at most {largest:.1e}"
+        );
+        assert!(largest < if precision == "f32" { 2e-4 } else { 1e-12 }, "{method} {precision}: {largest}");
+    }
 }
 
 /// What branch and bound says holds in exact arithmetic: bounds, and the margins of witnesses.

@@ -12,7 +12,7 @@ use weightproof_testkit::emulation::{contradiction, emulation};
 use weightproof_testkit::images::arbitrary_images;
 use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, Design, arbitrary, input, rng};
 use weightproof_testkit::oracle::{margin, vertex_minimum};
-use weightproof_testkit::reference::Reference;
+use weightproof_testkit::reference::{Boxes, Reference};
 use weightproof_testkit::suite::{certificates, containment, zero_radius};
 
 /// Rounding of f64 bounds on networks with numbers of size about one.
@@ -126,7 +126,7 @@ fn the_linear_bound_is_its_definition() {
             if moves || set.layers.iter().any(|l| ball(l) || l.is_zero()) {
                 continue;
             }
-            let expected = Reference::new(&network, &set, &x).margin_lower(1);
+            let expected = Reference::<f64>::new(&network, &set, &x, Boxes::Linear).margin_lower(1);
             let found = certificates(&network, &set, &x, 1, &f64_options("linear")).margin_lower;
             let slack = ROUNDING * (1.0 + expected.abs());
             assert!((found - expected).abs() < slack, "{name} seed {seed}: {found} {expected}");
