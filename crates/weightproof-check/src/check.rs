@@ -223,15 +223,17 @@ impl Proof<'_> {
             Op::Activation(f) => input.iter().map(|&z| f.image(z).widened(set.activation_radius)).collect(),
             Op::MaxPool(window) => (0..node.width).map(|k| largest(&pooled(window, k), input)).collect(),
             Op::Sum if node.inputs.len() == 1 => input.to_vec(),
-            Op::Affine(_) | Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => match known {
-                Some(known) => return (**known).clone(),
-                None if is_claimed => return vec![],
-                None => {
-                    let pass = Pass { model: self.model, state, reach: Reach::Near };
-                    let end = |j: usize, sign: i64| pass.bound(index, &[(j, sign)], None);
-                    (0..node.width).map(|j| Interval::around(end(j, 1), end(j, -1))).collect()
+            Op::Affine(_) | Op::Scale { .. } | Op::Divide(_) | Op::AveragePool { .. } | Op::Sum => {
+                match known {
+                    Some(known) => return (**known).clone(),
+                    None if is_claimed => return vec![],
+                    None => {
+                        let pass = Pass { model: self.model, state, reach: Reach::Near };
+                        let end = |j: usize, sign: i64| pass.bound(index, &[(j, sign)], None);
+                        (0..node.width).map(|j| Interval::around(end(j, 1), end(j, -1))).collect()
+                    }
                 }
-            },
+            }
         };
         match known {
             Some(known) => own.into_iter().zip(&**known).map(|(own, &known)| own.meet(known)).collect(),

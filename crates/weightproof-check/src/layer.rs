@@ -35,9 +35,12 @@ impl Model {
             let own = match &node.op {
                 Op::Input(_) => set.input_radius,
                 Op::Activation(_) => set.activation_radius,
-                Op::Affine(_) | Op::Scale { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::Sum => {
-                    Number::ZERO
-                }
+                Op::Affine(_)
+                | Op::Scale { .. }
+                | Op::Divide(_)
+                | Op::MaxPool(_)
+                | Op::AveragePool { .. }
+                | Op::Sum => Number::ZERO,
             };
             moves.push(own.is_positive() || layer.is_some() || node.inputs.iter().any(|&i| moves[i]));
             let is_conv = matches!(&node.op, Op::Affine(affine) if affine.window.is_some());
@@ -97,6 +100,11 @@ impl Map {
                 map.lists = (0..inputs).map(|j| vec![(0, j)]).collect();
                 map.bias = shift.0.iter().copied().map(Interval::point).collect();
                 scale.0.iter().map(|&s| ends(s, Number::ZERO)).collect()
+            }
+            Op::Divide(divisor) => {
+                map.outputs = (0..inputs).map(|j| (j, j)).collect();
+                map.lists = (0..inputs).map(|j| vec![(0, j)]).collect();
+                divisor.0.iter().map(|&d| [d.inverse_down(), (-d).inverse_down()]).collect()
             }
             Op::AveragePool { window, counts } => {
                 map.slide(window, true);

@@ -22,6 +22,8 @@ pub enum Op {
         /// One summand for each element.
         shift: Numbers,
     },
+    /// `z / divisor` for every element, with one divisor for each.
+    Divide(Numbers),
     /// `f(z)` for every element.
     Activation(Activation),
     /// The largest element of every window.
@@ -205,6 +207,7 @@ impl Network {
             Op::Sum => !inputs.is_empty() && inputs.iter().all(|&width| width == first),
             Op::Affine(_)
             | Op::Scale { .. }
+            | Op::Divide(_)
             | Op::Activation(_)
             | Op::MaxPool(_)
             | Op::AveragePool { .. } => inputs.len() == 1,
@@ -244,13 +247,16 @@ impl Network {
             Op::Scale { scale, shift } if [scale.0.len(), shift.0.len()] != [first; 2] => {
                 Err("another number of factors")
             }
+            Op::Divide(divisor) if divisor.0.len() != first || divisor.0.contains(&Number::ZERO) => {
+                Err("another number of divisors, or one of zero")
+            }
             Op::Activation(Activation::LeakyRelu(slope)) if !is_share(*slope) => {
                 Err("a slope outside of 0 to 1")
             }
             Op::Activation(Activation::Clip(Some(low), Some(high))) if low > high => {
                 Err("ends in the wrong order")
             }
-            Op::Scale { .. } | Op::Activation(_) | Op::Sum => Ok(first),
+            Op::Scale { .. } | Op::Divide(_) | Op::Activation(_) | Op::Sum => Ok(first),
             Op::MaxPool(window) => {
                 let width = pooled(window)?;
                 let is_empty = |p| window.taps(0, p).is_empty();
@@ -305,6 +311,7 @@ impl Network {
             Op::Scale { scale, shift } => {
                 scale.0.iter().all(|s| *s == one) && shift.0.iter().all(|s| *s == Number::ZERO)
             }
+            Op::Divide(divisor) => divisor.0.iter().all(|d| *d == one),
             Op::Input(_) | Op::Affine(_) | Op::AveragePool { .. } | Op::Activation(_) | Op::MaxPool(_) => {
                 false
             }

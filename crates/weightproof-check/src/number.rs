@@ -103,11 +103,14 @@ impl Number {
         if self.value == 0 { self } else { -Number::new(-root, exponent).down() }
     }
 
-    /// `1/x` for powers of two.
-    pub fn exact_inverse(self) -> Option<Number> {
-        let is_power = self.value.unsigned_abs().is_power_of_two();
-        is_power
-            .then(|| Number::new(self.value.signum(), -self.exponent - self.value.trailing_zeros() as i32))
+    /// A number that is at most `1/x`, nearer than the 53 bits of `x ≠ 0`: exact for powers of two.
+    pub fn inverse_down(self) -> Number {
+        let x = self.down();
+        // A quotient of a positive divisor that is rounded down, and of a negative one that is rounded away from zero.
+        let quotient = (1_i128 << 120).div_euclid(x.value.abs());
+        let exact = quotient * x.value.abs() == 1 << 120;
+        let value = if x.is_negative() { -quotient - i128::from(!exact) } else { quotient };
+        Number::new(value, -120 - x.exponent)
     }
 }
 

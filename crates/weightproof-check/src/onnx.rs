@@ -289,10 +289,7 @@ impl Reader {
             ("Sub", 0) => (all(Number::ONE), constants.iter().map(|x| -*x).collect()),
             ("Sub", _) => (all(-Number::ONE), constants),
             ("Mul", _) => (constants.clone(), all(Number::ZERO)),
-            ("Div", 0) => {
-                let inverse = constants.iter().map(|x| x.exact_inverse()).collect::<Option<_>>();
-                (inverse.ok_or("a division by anything but powers of two is not exact")?, all(Number::ZERO))
-            }
+            ("Div", 0) => return self.push(op, Op::Divide(Numbers(constants)), vec![node], dims),
             _ => return Err("a constant divided by a computed value is not supported".into()),
         };
         // The sum of a product that nothing else reads is its bias, where every position of a channel has the same.
@@ -306,6 +303,15 @@ impl Reader {
                 affine.bias = Some(Numbers(shift.into_iter().step_by(each).collect()));
                 return Ok(Value::Computed(node, dims));
             }
+        }
+        // A sum after a product that nothing else reads is one map with it.
+        if let Op::Scale { shift: none, .. } = &mut self.network.nodes[node].op
+            && none.0.iter().all(|t| *t == Number::ZERO)
+            && scale.iter().all(|s| *s == Number::ONE)
+            && self.uses.get(&op.inputs[place]) == Some(&1)
+        {
+            none.0 = shift;
+            return Ok(Value::Computed(node, dims));
         }
         self.push(op, Op::Scale { scale: Numbers(scale), shift: Numbers(shift) }, vec![node], dims)
     }

@@ -95,7 +95,7 @@ impl Pass<'_> {
                     (near && crossed) || !(moves[this.inputs[0]] || self.model.set.is_one_ball(node))
                 }
                 Op::Activation(_) | Op::MaxPool(_) => near,
-                Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => false,
+                Op::Scale { .. } | Op::Divide(_) | Op::AveragePool { .. } | Op::Sum => false,
             }
     }
 

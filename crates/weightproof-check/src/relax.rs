@@ -213,7 +213,12 @@ impl State {
                 Op::MaxPool(window) => {
                     maxima = (0..bounds.len()).map(|k| Maximum::new(&pooled(window, k), input)).collect();
                 }
-                Op::Input(_) | Op::Affine(_) | Op::Scale { .. } | Op::AveragePool { .. } | Op::Sum => {
+                Op::Input(_)
+                | Op::Affine(_)
+                | Op::Scale { .. }
+                | Op::Divide(_)
+                | Op::AveragePool { .. }
+                | Op::Sum => {
                     return None;
                 }
             }

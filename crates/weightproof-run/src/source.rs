@@ -413,7 +413,7 @@ mod tests {
     /// A network whose first node is this scale of its input.
     fn starts_with(scale: f64, shift: f64) -> Network {
         let mut builder = NetworkBuilder::new(vec![2]);
-        let map = weightproof::network::Scale { scale: vec![scale; 2], shift: vec![shift; 2] };
+        let map = weightproof::network::Scale::new(vec![scale; 2], vec![shift; 2]);
         let scaled = builder.scale("rescaling", 0, map).unwrap();
         let dense = builder.dense("d", scaled, Matrix::zeros(2, 2), vec![0.0; 2]).unwrap();
         builder.activation("r", dense, Activation::Relu).unwrap();

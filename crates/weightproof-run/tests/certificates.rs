@@ -4,7 +4,7 @@ use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use weightproof::kernels::{Matrix, Window};
-use weightproof::network::{Activation, Network, NetworkBuilder};
+use weightproof::network::{Activation, Network, NetworkBuilder, Scale};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Verdict;
@@ -144,7 +144,7 @@ fn folder(network: &Network, seed: u64) -> tempfile::TempDir {
     folder
 }
 
-/// Convolutions with padding, a residual connection, both kinds of pooling with windows that leave out or pad, and all activations
+/// Scalings, convolutions with padding, a residual connection, both kinds of pooling with windows that leave out or pad, and all activations
 /// of the format.
 fn images(seed: u64) -> Network {
     let mut random = rng(seed);
@@ -154,7 +154,9 @@ fn images(seed: u64) -> Network {
     };
     let padded = |channels| Window { padding: [[1, 1]; 2], ..Window::new([channels, 6, 6], 2, [3, 3]) };
     let mut builder = NetworkBuilder::new(vec![1, 6, 6]);
-    let first = builder.conv("first", 0, numbers(2, 9), vec![0.1, 0.2], padded(1)).unwrap();
+    let centred = builder.scale("centred", 0, Scale::new(vec![1.0; 36], vec![-0.25; 36])).unwrap();
+    let divided = builder.scale("divided", centred, Scale::dividing(vec![0.75; 36])).unwrap();
+    let first = builder.conv("first", divided, numbers(2, 9), vec![0.1, 0.2], padded(1)).unwrap();
     let relu = builder.activation("relu", first, Activation::Relu).unwrap();
     let second = builder.conv("second", relu, numbers(2, 18), vec![0.1, -0.1], padded(2)).unwrap();
     let sum = builder.add("sum", vec![relu, second]).unwrap();
@@ -164,6 +166,7 @@ fn images(seed: u64) -> Network {
     let window = Window { stride: [2, 2], ..Window::pooling([2, 3, 3], [2, 2]) };
     let mean = builder.average_pool("mean", leaky, window, false).unwrap();
     let flat = builder.reshape("flat", mean, vec![2]).unwrap();
+    let flat = builder.scale("scaled", flat, Scale::new(vec![1.5, -0.5], vec![0.0, 0.25])).unwrap();
     let hidden = builder.dense("hidden", flat, numbers(5, 2), vec![0.2; 5]).unwrap();
     let clip = builder.activation("clip", hidden, Activation::Clip { low: 0.0, high: 0.5 }).unwrap();
     builder.dense("last", clip, numbers(3, 5), Vec::new()).unwrap();

@@ -64,10 +64,8 @@ impl Design for Blueprint {
         let mut builder = NetworkBuilder::new(vec![self.widths[0]]);
         let mut last = 0;
         if self.decorated {
-            let scale = Scale {
-                scale: vec![1.5; self.widths[0]],
-                shift: (0..self.widths[0]).map(|j| 0.1 * j as f64 - 0.3).collect(),
-            };
+            let shift = (0..self.widths[0]).map(|j| 0.1 * j as f64 - 0.3).collect();
+            let scale = Scale::new(vec![1.5; self.widths[0]], shift);
             last = builder.scale("normalization", last, scale).expect("valid");
         }
         for (k, pair) in self.widths.windows(2).enumerate() {
@@ -82,7 +80,7 @@ impl Design for Blueprint {
                 let mut factor = || rng.random_range(-1.5..1.5);
                 let scale = (0..pair[1]).map(|_| factor()).collect();
                 let shift = (0..pair[1]).map(|_| factor()).collect();
-                last = builder.scale("rescale", last, Scale { scale, shift }).expect("valid");
+                last = builder.scale("rescale", last, Scale::new(scale, shift)).expect("valid");
             }
         }
         builder.finish().expect("valid")

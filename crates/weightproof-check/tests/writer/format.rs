@@ -86,6 +86,7 @@ pub enum OpText {
     Dense { rows: usize, weight: String, bias: Option<String> },
     Conv { rows: usize, window: Window, weight: String, bias: Option<String> },
     Scale { scale: String, shift: String },
+    Divide(String),
     Activation(ActivationText),
     MaxPool(Window),
     AveragePool { window: Window, counts: Vec<usize> },

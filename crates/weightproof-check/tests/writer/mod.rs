@@ -45,6 +45,7 @@ pub enum Op {
     Dense { rows: usize, weight: Vec<f64>, bias: Option<Vec<f64>> },
     Conv { window: Window, weight: Vec<f64>, bias: Option<Vec<f64>> },
     Scale { scale: Vec<f64>, shift: Vec<f64> },
+    Divide(Vec<f64>),
     Relu,
     Leaky(f64),
     Clip(Option<f64>, Option<f64>),
@@ -110,7 +111,9 @@ impl Net {
             Op::Dense { rows, .. } => vec![*rows],
             Op::Conv { window, .. } | Op::MaxPool(window) | Op::AveragePool(window) => windowed(window),
             Op::Reshape(shape) => shape.clone(),
-            Op::Scale { .. } | Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Add => input.shape.clone(),
+            Op::Scale { .. } | Op::Divide(_) | Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Add => {
+                input.shape.clone()
+            }
         };
         self.nodes.push(Node { op, inputs: inputs.to_vec(), width: shape.iter().product(), shape });
         self.nodes.len() - 1
@@ -217,6 +220,7 @@ impl Net {
                     bias: bias.as_ref().map(|b| single(b)),
                 },
                 Op::Scale { scale, shift } => OpText::Scale { scale: double(scale), shift: single(shift) },
+                Op::Divide(divisor) => OpText::Divide(single(divisor)),
                 Op::Relu => OpText::Activation(ActivationText::Relu),
                 Op::Leaky(slope) => OpText::Activation(ActivationText::LeakyRelu(single(&[*slope]))),
                 Op::Clip(low, high) => OpText::Activation(ActivationText::Clip(
@@ -266,6 +270,11 @@ impl Net {
                 for o in 0..this.width {
                     w[o][o] = scale[o];
                     b[o][0] = shift[o];
+                }
+            }
+            Op::Divide(divisor) => {
+                for o in 0..this.width {
+                    w[o][o] = 1.0 / divisor[o];
                 }
             }
             Op::AveragePool(window) => {
@@ -332,7 +341,11 @@ impl Net {
                     "Sub"
                 }
                 Op::Scale { scale, .. } => {
-                    constant("c", &[], &[1.0 / scale[0]]);
+                    constant("c", &[&[1], &shape(0)[..]].concat(), scale);
+                    "Mul"
+                }
+                Op::Divide(divisor) => {
+                    constant("c", &[&[1], &shape(0)[..]].concat(), divisor);
                     "Div"
                 }
                 Op::Relu => "Relu",
@@ -650,7 +663,12 @@ impl<'a> Bounder<'a> {
             *index + 1 < boxes.len()
                 && matches!(
                     op,
-                    Op::Dense { .. } | Op::Conv { .. } | Op::Add | Op::Scale { .. } | Op::AveragePool(_)
+                    Op::Dense { .. }
+                        | Op::Conv { .. }
+                        | Op::Add
+                        | Op::Scale { .. }
+                        | Op::Divide(_)
+                        | Op::AveragePool(_)
                 )
         };
         let claim = |node| BoxClaim {
@@ -865,6 +883,7 @@ pub fn networks() -> Vec<(&'static str, Net)> {
     let second = net.dense(8, stream);
     net.push(Op::Add, &[second, first]);
     net.then(Op::Relu);
+    net.then(Op::Divide((0..8).map(|j| if j % 3 == 0 { -3.0 } else { 1.25 }).collect()));
     net.dense(3, stream);
     all.push(("residual", net));
     let mut net = Net::new(&[2, 4, 4]);

@@ -114,7 +114,7 @@ impl<'n> Draft<'n> {
         let scale = channel.repeat(window.channels);
         let shift = vec![0.0; scale.len()];
         let name = self.names.fresh(&format!("{}.factor", node.name));
-        self.push(name, Cow::Owned(Layer::Scale(Scale { scale, shift })), vec![step], shape)
+        self.push(name, Cow::Owned(Layer::Scale(Scale::new(scale, shift))), vec![step], shape)
     }
 
     /// The step with the value of `step` in `shape`.

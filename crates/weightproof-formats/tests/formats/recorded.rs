@@ -114,7 +114,7 @@ fn normalization_is_not_folded_into_the_weights() {
     };
     let network = read_network(&path).unwrap().network;
     let kinds: Vec<&str> = network.nodes().iter().take(4).map(|node| node.layer.kind()).collect();
-    assert_eq!(kinds, ["input", "scale", "reshape", "dense"]);
+    assert_eq!(kinds, ["input", "scale", "scale", "reshape"]);
 }
 
 #[test]

@@ -49,9 +49,10 @@ fn rounded(network: &Network) -> Network {
             Layer::Conv(conv) => {
                 Layer::Conv(Conv { affine: affine(&conv.affine), window: conv.window.clone() })
             }
-            Layer::Scale(Scale { scale, shift }) => {
-                Layer::Scale(Scale { scale: list(scale), shift: list(shift) })
+            Layer::Scale(Scale { divisor: Some(divisor), .. }) => {
+                Layer::Scale(Scale::dividing(list(divisor)))
             }
+            Layer::Scale(Scale { scale, shift, .. }) => Layer::Scale(Scale::new(list(scale), list(shift))),
             Layer::Activation(Activation::LeakyRelu { slope }) => {
                 Layer::Activation(Activation::LeakyRelu { slope: round(*slope) })
             }
@@ -202,7 +203,7 @@ fn weight(rows: usize, cols: usize) -> Matrix<f64> {
 fn awkward() -> Network {
     let mut builder = NetworkBuilder::new(vec![2, 1, 3]);
     let scale = |count: usize| (0..count).map(|k| 0.5 + 0.25 * k as f64).collect::<Vec<f64>>();
-    let shift = Scale { scale: vec![1.0; 6], shift: vec![0.5, 0.5, 0.5, -1.0, -1.0, -1.0] };
+    let shift = Scale::new(vec![1.0; 6], vec![0.5, 0.5, 0.5, -1.0, -1.0, -1.0]);
     let kernel = Window { padding: [[0, 0], [0, 2]], ..Window::new([2, 1, 3], 2, [1, 3]) };
     let one = Window { groups: 6, ..Window::new([6, 1, 1], 6, [1, 1]) };
     // Without bias, so that an addition after it must not become one.
@@ -262,7 +263,7 @@ fn one_dimension_clips_and_zeros_are_read_back() {
     let flat = builder.reshape("flat", mean, vec![4]).unwrap();
     // Biases of zero are biases, and so they are perturbed.
     let dense = builder.dense("dense", flat, weight(3, 4), vec![0.0; 3]).unwrap();
-    let constant = Scale { scale: vec![0.0; 3], shift: vec![0.5, 0.25, -1.0] };
+    let constant = Scale::new(vec![0.0; 3], vec![0.5, 0.25, -1.0]);
     builder.scale("constant", dense, constant).unwrap();
     let network = builder.finish().unwrap();
     assert_eq!(network, through_onnx(&network));

@@ -9,7 +9,7 @@ use crate::feed::Feed;
 use crate::session::Session;
 use crate::threat::SetAt;
 use std::fs;
-use weightproof::network::{self, Layer, Network};
+use weightproof::network::{self, Layer, Network, Scale};
 use weightproof::threat::{self, Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
 use weightproof_formats::FormatError;
@@ -200,6 +200,7 @@ fn op(node: &network::Node) -> Result<Op, RunError> {
             let (rows, weight, bias) = affine(&conv.affine);
             Op::Conv { rows, window: (&conv.window).into(), weight, bias }
         }
+        Layer::Scale(Scale { divisor: Some(divisor), .. }) => Op::Divide(Numbers::new(divisor)),
         Layer::Scale(scale) => {
             Op::Scale { scale: Numbers::new(&scale.scale), shift: Numbers::new(&scale.shift) }
         }

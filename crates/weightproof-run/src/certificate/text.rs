@@ -106,6 +106,7 @@ pub(super) enum Op {
     Dense { rows: usize, weight: Numbers, bias: Option<Numbers> },
     Conv { rows: usize, window: Window, weight: Numbers, bias: Option<Numbers> },
     Scale { scale: Numbers, shift: Numbers },
+    Divide(Numbers),
     Activation(Activation),
     MaxPool(Window),
     AveragePool { window: Window, counts: Vec<usize> },

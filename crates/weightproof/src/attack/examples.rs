@@ -21,7 +21,7 @@ pub(super) fn inputs(network: &Network, count: usize) -> Matrix<f64> {
 pub(super) fn dense() -> Network {
     const WIDTHS: [usize; 4] = [3, 5, 4, 3];
     let mut builder = NetworkBuilder::new(vec![WIDTHS[0]]);
-    let scale = Scale { scale: vec![1.5, -0.5, 2.0], shift: vec![0.1, 0.2, -0.3] };
+    let scale = Scale::new(vec![1.5, -0.5, 2.0], vec![0.1, 0.2, -0.3]);
     let mut last = builder.scale("scale", 0, scale).unwrap();
     for k in 1..WIDTHS.len() {
         let weight = wave(WIDTHS[k], WIDTHS[k - 1], k as f64);

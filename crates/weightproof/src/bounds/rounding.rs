@@ -176,6 +176,7 @@ impl Roundings {
                     }
                 }
             }
+            // With the inverse of a divisor.
             Step::Scale { .. } => both(Roundings::of_row(model.width(index))),
             Step::AveragePool { window, .. } => both(2 * window.taps() + FEW),
             Step::Add => both(2 * model.inputs_of(index).len() + FEW),

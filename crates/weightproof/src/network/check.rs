@@ -68,7 +68,10 @@ pub(super) fn check(
             check_finite(node, |_| "the constant".into(), &[*constant])?;
             same_width(source.len())
         }
-        Layer::Scale(Scale { scale, shift }) => {
+        Layer::Scale(Scale { scale, shift, divisor }) => {
+            if divisor.as_ref().is_some_and(|divisor| divisor.len() != widths[0]) {
+                return Err(fail(format!("{} divisors", widths[0]), "another number".into()));
+            }
             if scale.len() != widths[0] || shift.len() != widths[0] || width != widths[0] {
                 let found = format!("{} and {}", scale.len(), shift.len());
                 return Err(fail(format!("{} factors and summands", widths[0]), found));

@@ -59,7 +59,7 @@ impl Layer {
             Layer::Input => panic!("the value of the input comes from outside"),
             Layer::Dense(affine) => own(affine, None),
             Layer::Conv(conv) => own(&conv.affine, Some(&conv.window)),
-            Layer::Scale(Scale { scale, shift }) => {
+            Layer::Scale(Scale { scale, shift, .. }) => {
                 inputs[0].iter().zip(scale.iter().zip(shift)).map(|(z, (s, t))| s * z + t).collect()
             }
             Layer::Activation(f) => inputs[0].iter().map(|&p| f.apply(p)).collect(),

@@ -136,7 +136,7 @@ impl Network {
     /// When the lengths differ from the input's or a number is not finite.
     pub fn with_normalization(&self, scale: Vec<f64>, shift: Vec<f64>) -> Result<Network, NetworkError> {
         let mut builder = NetworkBuilder::new(self.input_shape().to_vec());
-        let normalized = builder.scale("normalization", 0, Scale { scale, shift })?;
+        let normalized = builder.scale("normalization", 0, Scale::new(scale, shift))?;
         let map = |i: usize| if i == 0 { normalized } else { i + 1 };
         for node in &self.nodes[1..] {
             let inputs: Vec<usize> = node.inputs.iter().map(|&i| map(i)).collect();

@@ -74,6 +74,31 @@ pub struct Scale {
     pub scale: Vec<f64>,
     /// One summand per element.
     pub shift: Vec<f64>,
+    /// Where the map is a division, what it divides by: `scale` then has the inverses, each to the nearest number.
+    pub divisor: Option<Vec<f64>>,
+}
+
+impl Scale {
+    /// `scale · z + shift`.
+    pub fn new(scale: Vec<f64>, shift: Vec<f64>) -> Self {
+        Scale { scale, shift, divisor: None }
+    }
+
+    /// `z / divisor`.
+    pub fn dividing(divisor: Vec<f64>) -> Self {
+        let scale = divisor.iter().map(|d| 1.0 / d).collect();
+        Scale { scale, shift: vec![0.0; divisor.len()], divisor: Some(divisor) }
+    }
+
+    /// Whether it only multiplies.
+    pub fn is_product(&self) -> bool {
+        self.divisor.is_none() && self.shift.iter().all(|&t| t == 0.0)
+    }
+
+    /// Whether it only adds.
+    pub fn is_sum(&self) -> bool {
+        self.divisor.is_none() && self.scale.iter().all(|&s| s == 1.0)
+    }
 }
 
 impl AveragePool {

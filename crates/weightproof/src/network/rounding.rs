@@ -151,8 +151,10 @@ impl Layer {
         match self {
             Layer::Input => vec![0.0; value.len()],
             Layer::Scale(scale) => {
+                // The inverse of a divisor is rounded, too.
                 let of = |((z, e), (s, t)): ((&f64, &f64), (&f64, &f64))| {
-                    let lost = (s.abs() * e + gamma(2.0) * ((s * z).abs() + t.abs())) * OF_BOUNDS;
+                    let lost = (s.abs() * e * (1.0 + gamma(1.0)) + gamma(3.0) * ((s * z).abs() + t.abs()))
+                        * OF_BOUNDS;
                     if *z == 0.0 && *e == 0.0 { lost } else { lost + 2.0 * f64::MIN_POSITIVE }
                 };
                 let (values, errors) = read[0];

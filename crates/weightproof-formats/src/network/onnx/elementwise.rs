@@ -210,7 +210,8 @@ impl Reader<'_> {
                 if let Some(k) = numbers.iter().position(|&c| c == 0.0) {
                     return Err(op.fail("divisors other than 0", format!("0 at element {k}")));
                 }
-                (numbers.iter().map(|c| 1.0 / c).collect(), vec![0.0; count])
+                let layer = self.sketch.divide(&op.name, x.layer, numbers);
+                return Ok(Value::Computed(Computed { layer, dims, ..x.clone() }));
             }
         };
         let layer = self.sketch.scale(&op.name, x.layer, scale, shift);

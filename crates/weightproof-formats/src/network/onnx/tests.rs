@@ -2,6 +2,7 @@
 
 use super::proto::*;
 use super::*;
+use weightproof::network::Layer;
 
 fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
@@ -113,22 +114,29 @@ fn a_bias_is_taken_only_by_the_only_reader_of_a_product() {
     assert_eq!(network.forward(&[3.0]), [6.0]);
 }
 
+/// A product and a sum after it are one layer; what would be rounded stays apart, and the identity is none.
 #[test]
-fn neighbouring_scales_become_one_and_the_identity_none() {
+fn a_product_and_a_sum_become_one_and_the_identity_none() {
     let nodes = vec![
-        node("Sub", &["x", "c"], "a"),
-        node("Mul", &["a", "d"], "b"),
-        node("Neg", &["b"], "c1"),
-        node("MatMul", &["c1", "w"], "h"),
-        node("Neg", &["h"], "g"),
-        node("Neg", &["g"], "i"),
+        node("Mul", &["x", "d"], "a"),
+        node("Sub", &["a", "c"], "b"),
+        node("Div", &["b", "three"], "e"),
+        node("MatMul", &["e", "w"], "h"),
+        node("Mul", &["h", "c"], "i"),
         node("Relu", &["i"], "y"),
     ];
-    let constants =
-        vec![floats("c", &[], &[1.0]), floats("d", &[1, 2], &[2.0, 4.0]), floats("w", &[2, 1], &[1.0, 1.0])];
+    let constants = vec![
+        floats("c", &[], &[1.0]),
+        floats("three", &[], &[3.0]),
+        floats("d", &[1, 2], &[2.0, 4.0]),
+        floats("w", &[2, 1], &[1.0, 1.0]),
+    ];
     let (network, _) = parse_onnx(&model(13, &[1, 2], nodes, constants)).unwrap();
-    assert_eq!(kinds(&network), ["input", "scale", "dense", "relu"]);
-    assert_eq!(network.forward(&[0.5, 0.25]), [2.0 * 0.5 + 4.0 * 0.75]);
+    assert_eq!(kinds(&network), ["input", "scale", "scale", "dense", "relu"]);
+    let Layer::Scale(division) = &network.nodes()[2].layer else { panic!("a division") };
+    assert_eq!(division.divisor.as_deref(), Some(&[3.0, 3.0][..]));
+    let expected = (2.0 * 2.0 - 1.0 + 4.0 * 1.0 - 1.0) / 3.0;
+    assert!((network.forward(&[2.0, 1.0])[0] - expected).abs() < 1e-15);
 }
 
 #[test]
@@ -216,12 +224,13 @@ fn every_supported_operator_has_a_rule() {
 
 #[test]
 fn neighbours_are_merged_only_where_nobody_else_reads() {
-    // a = 2x is read by b = a + 1 and by the addition; b and c = 3b are one scale.
+    // a = 2x is read by b = a + 1 and by the addition; c = 3b and d = c + 1 are one scale.
     let nodes = vec![
         node("Mul", &["x", "two"], "a"),
         node("Add", &["a", "one"], "b"),
         node("Mul", &["b", "three"], "c"),
-        node("Add", &["a", "c"], "sum"),
+        node("Add", &["c", "one"], "d"),
+        node("Add", &["a", "d"], "sum"),
         node("MatMul", &["sum", "w"], "h"),
         node("Relu", &["h"], "y"),
     ];
@@ -232,8 +241,8 @@ fn neighbours_are_merged_only_where_nobody_else_reads() {
         floats("w", &[1, 1], &[1.0]),
     ];
     let (network, _) = parse_onnx(&model(13, &[1, 1], nodes, constants)).unwrap();
-    assert_eq!(kinds(&network), ["input", "scale", "scale", "add", "dense", "relu"]);
-    assert_eq!(network.forward(&[1.0]), [2.0 + 3.0 * 3.0]);
+    assert_eq!(kinds(&network), ["input", "scale", "scale", "scale", "add", "dense", "relu"]);
+    assert_eq!(network.forward(&[1.0]), [2.0 + 3.0 * 3.0 + 1.0]);
 }
 
 #[test]

@@ -210,13 +210,17 @@ impl Writer {
         Ok(operands)
     }
 
-    /// `Mul`, and `Add` where there is a shift.
+    /// `Mul`, and `Add` where there is a shift; `Div` for a division.
     ///
     /// A factor of 1 is not left out: an addition alone would be read as the bias of a convolution before it.
     fn scale(&mut self, step: &Step, scale: &Scale) -> Result<Vec<Operator>, OnnxError> {
         let mut operators = Vec::new();
-        for (kind, what, numbers) in [("Mul", "scale", &scale.scale), ("Add", "shift", &scale.shift)] {
-            if kind == "Mul" || numbers.iter().any(|&v| v != 0.0) {
+        let first = match &scale.divisor {
+            Some(divisor) => ("Div", "divisor", divisor),
+            None => ("Mul", "scale", &scale.scale),
+        };
+        for (kind, what, numbers) in [first, ("Add", "shift", &scale.shift)] {
+            if kind != "Add" || numbers.iter().any(|&v| v != 0.0) {
                 let numbers = shortest(numbers, &step.shape);
                 let mut dims = step.shape.clone();
                 match numbers.len() {

@@ -134,6 +134,8 @@ pub enum LayerSpec {
         input: Option<String>,
         scale: Option<Numbers>,
         shift: Option<Numbers>,
+        /// In place of both: what elements are divided by.
+        divisor: Option<Numbers>,
     },
     Flatten {
         name: Option<String>,

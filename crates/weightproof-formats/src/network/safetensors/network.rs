@@ -84,13 +84,22 @@ fn spec(
             }
             LayerSpec::Concat { name, inputs }
         }
-        Layer::Scale(Scale { scale, shift }) => {
+        Layer::Scale(Scale { scale, shift, divisor }) => {
             let numbers = |list: &[f64], default: f64| match *shortest(list, &step.shape) {
                 [one] if one == default => None,
                 [one] => Some(Numbers::One(one)),
                 ref many => Some(Numbers::Many(many.to_vec())),
             };
-            LayerSpec::Scale { name, input, scale: numbers(scale, 1.0), shift: numbers(shift, 0.0) }
+            match divisor {
+                Some(divisor) => {
+                    let divisor = numbers(divisor, 1.0).or(Some(Numbers::One(1.0)));
+                    LayerSpec::Scale { name, input, scale: None, shift: None, divisor }
+                }
+                None => {
+                    let (scale, shift) = (numbers(scale, 1.0), numbers(shift, 0.0));
+                    LayerSpec::Scale { name, input, scale, shift, divisor: None }
+                }
+            }
         }
         Layer::Reshape if step.shape.len() == 1 => LayerSpec::Flatten { name, input },
         Layer::Reshape => LayerSpec::Reshape { name, input, shape: step.shape.clone() },

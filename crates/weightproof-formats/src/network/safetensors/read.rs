@@ -142,9 +142,16 @@ impl Reader<'_> {
             }
             LayerSpec::Add { .. } => return self.sum(name, inputs),
             LayerSpec::Concat { .. } => return self.concat(name, inputs),
-            LayerSpec::Scale { scale, shift, .. } => {
+            LayerSpec::Scale { scale, shift, divisor, .. } => {
                 self.pay(name, 2 * width)?;
                 let spread = |numbers: &Option<Numbers>, default| spread(numbers.as_ref(), default, &shape);
+                if divisor.is_some() {
+                    if scale.is_some() || shift.is_some() {
+                        return Err(fail(("a divisor, or scale and shift".into(), "both".into())));
+                    }
+                    let divisor = spread(divisor, 1.0).map_err(fail)?;
+                    return Ok(self.sketch.divide(name, input, divisor));
+                }
                 let scale = spread(scale, 1.0).map_err(fail)?;
                 let shift = spread(shift, 0.0).map_err(fail)?;
                 return Ok(self.sketch.scale(name, input, scale, shift));

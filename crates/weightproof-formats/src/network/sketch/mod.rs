@@ -154,7 +154,12 @@ impl Sketch {
 
     /// Adds an elementwise affine map.
     pub fn scale(&mut self, name: &str, input: usize, scale: Vec<f64>, shift: Vec<f64>) -> usize {
-        self.keep_shape(name, input, Layer::Scale(Scale { scale, shift }))
+        self.keep_shape(name, input, Layer::Scale(Scale::new(scale, shift)))
+    }
+
+    /// Adds a division of each element.
+    pub fn divide(&mut self, name: &str, input: usize, divisor: Vec<f64>) -> usize {
+        self.keep_shape(name, input, Layer::Scale(Scale::dividing(divisor)))
     }
 
     /// Adds a change of shape, unless the shape is the same.
@@ -176,7 +181,7 @@ impl Sketch {
 
     /// When `layer` multiplies all elements by one number: what it multiplies, and the number.
     pub fn multiple_of(&self, layer: usize) -> Option<(usize, f64)> {
-        let Layer::Scale(Scale { scale, shift }) = &self.layers[layer].layer else { return None };
+        let Layer::Scale(Scale { scale, shift, .. }) = &self.layers[layer].layer else { return None };
         let factor = *scale.first()?;
         let uniform = scale.iter().all(|&s| s == factor) && shift.iter().all(|&t| t == 0.0);
         uniform.then_some((self.layers[layer].inputs[0], factor))

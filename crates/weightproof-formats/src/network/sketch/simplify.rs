@@ -4,8 +4,8 @@ use super::{Sketch, is_identity};
 use weightproof::network::{Gather, Layer, Scale};
 
 impl Sketch {
-    /// Merges neighbouring scales, reshapes and choices of elements whose value in between has one reader, and leaves out
-    /// layers that do nothing, among what `output` depends on.
+    /// Merges products and sums after them, reshapes and choices of elements whose value in between has one reader, and leaves out
+    /// layers that do nothing, among what `output` depends on. Nothing is rounded: the network is the one of the file.
     pub fn simplify(&mut self, output: usize) {
         let wanted = self.wanted(output);
         let mut readers: Vec<usize> = self.readers(output).iter().map(Vec::len).collect();
@@ -30,7 +30,9 @@ impl Sketch {
             return;
         }
         let merged = match (&self.layers[before].layer, &self.layers[at].layer) {
-            (Layer::Scale(first), Layer::Scale(second)) => Some(Layer::Scale(compose(first, second))),
+            (Layer::Scale(first), Layer::Scale(second)) if first.is_product() && second.is_sum() => {
+                Some(Layer::Scale(Scale::new(first.scale.clone(), second.shift.clone())))
+            }
             (Layer::Reshape, Layer::Reshape) => Some(Layer::Reshape),
             (Layer::Gather(first), Layer::Gather(second)) => choose(first, second).map(Layer::Gather),
             (Layer::Reshape, Layer::Gather(_)) => {
@@ -54,7 +56,7 @@ impl Sketch {
         let before = &self.layers[before].shape;
         let width: usize = before.iter().product();
         match &self.layers[at].layer {
-            Layer::Scale(Scale { scale, shift }) => {
+            Layer::Scale(Scale { scale, shift, .. }) => {
                 scale.iter().all(|&s| s == 1.0) && shift.iter().all(|&t| t == 0.0)
             }
             Layer::Reshape => *before == self.layers[at].shape,
@@ -73,14 +75,6 @@ impl Sketch {
             | Layer::Gather(_) => false,
         }
     }
-}
-
-/// `second ∘ first`: `s₂ (s₁ x + t₁) + t₂`.
-fn compose(first: &Scale, second: &Scale) -> Scale {
-    let scale = first.scale.iter().zip(&second.scale).map(|(a, b)| a * b).collect();
-    let shift =
-        (first.shift.iter().zip(&second.scale)).zip(&second.shift).map(|((t, b), u)| t * b + u).collect();
-    Scale { scale, shift }
 }
 
 /// `second ∘ first`, unless that takes two constants.
