@@ -9,8 +9,8 @@ use weightproof::attack::{AttackKind, AttackOptions, Attacker, CompactWitness};
 use weightproof::bounds::METHODS;
 use weightproof::certify::CertifyOptions;
 use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
-use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Network, NetworkBuilder};
+use weightproof::kernels::{Matrix, Window};
+use weightproof::network::{Activation, Network, NetworkBuilder, Scale};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel, WeightSet};
 use weightproof::verdict::{Guarantee, Precision, Reason, Samples, Verdict};
@@ -253,6 +253,45 @@ fn witnessed(
         |n, i| layer(n).map_or_else(|| bias(network, n, i), |l| Dyadic::new(l.bias[i])),
     );
     margin(&outputs)
+}
+
+/// What a convolution reads is fixed, but only known up to what a scaling in f64 lost: its weight moves far, and takes that from the
+/// bound, too.
+#[test]
+fn what_a_fixed_node_lost_is_charged_to_the_weights_that_meet_it() {
+    let mut random = rng(5);
+    let mut is_tight = 0;
+    for _ in 0..40 {
+        let x = input(4, false, &mut random);
+        let factor: Vec<f64> = input(4, false, &mut random).iter().map(|v| 1e9 * (1.0 + v)).collect();
+        let shift = factor.iter().zip(&x).map(|(f, x)| 0.5 - f * x).collect();
+        let mut builder = NetworkBuilder::new(vec![1, 2, 2]);
+        let scaled = builder.scale("scaled", 0, Scale::new(factor, shift)).expect("valid");
+        let window = Window::new([1, 2, 2], 1, [1, 1]);
+        let kernel = Matrix::from_vec(1, 1, vec![0.01]);
+        let conv = builder.conv("conv", scaled, kernel, Vec::new(), window).expect("valid");
+        let flat = builder.reshape("flat", conv, vec![4]).expect("valid");
+        let last = Matrix::from_vec(2, 4, input(8, false, &mut random));
+        let last = builder.dense("last", flat, last, Vec::new()).expect("valid");
+        builder.activation("identity", last, Activation::LeakyRelu { slope: 1.0 }).expect("valid");
+        let network = builder.finish().expect("valid");
+        let mut threat = ThreatModel::new(Kind::Absolute, 10.0);
+        threat.layers = Some(vec!["conv".into()]);
+        let set = threat.resolve(&network).expect("a set");
+        let at = |moved: f64| {
+            let own = |n, i, j| &weight(&network, n, i, j) + &Dyadic::new(if n == 2 { moved } else { 0.0 });
+            margin(&forward(&network, &x, own, |n, i| bias(&network, n, i)))
+        };
+        let least = at(10.0).min(at(-10.0));
+        for method in ["interval", "linear"] {
+            let options =
+                CertifyOptions { precision: Precision::F64, ..CertifyOptions::new(method, Property::Label) };
+            let bound = certificates(&network, &set, &x, 0, &options).margin_lower;
+            assert!(Dyadic::new(bound) <= least, "{method}: {bound} above {}", least.near());
+            is_tight += usize::from(bound > least.near() - 1e-4);
+        }
+    }
+    assert!(is_tight >= 40, "bounds of one method are exact but for charges: {is_tight}");
 }
 
 /// Products of 3e38 stay in the range of fp32 and cancel, but accumulators hold their sums on the way.
