@@ -40,7 +40,7 @@ def test_the_version_is_that_of_the_crates() -> None:
 @pytest.fixture
 def configuration(tmp_path: pathlib.Path) -> str:
     """Strict types, without those of large libraries, which take minutes and differ between versions."""
-    libraries = "".join(f"[mypy-{name}.*]\nfollow_imports = skip\n" for name in ("torch", "pandas", "tqdm"))
+    libraries = "".join(f"[mypy-{name}.*]\nfollow_imports = skip\n" for name in ("torch", "pandas", "tqdm", "matplotlib"))
     path = tmp_path / "mypy.ini"
     path.write_text(f"[mypy]\nstrict = true\nignore_missing_imports = true\n{libraries}")
     return str(path)
@@ -56,6 +56,64 @@ def test_types_are_sound(configuration: str) -> None:
     run("mypy", "--config-file", configuration, "-p", "weightproof")
 
 
+def test_misspelt_words_are_found_before_a_run(configuration: str, tmp_path: pathlib.Path) -> None:
+    """A type checker knows the words of every setting and the columns of every result."""
+    pytest.importorskip("mypy")
+    lines = [
+        'wp.certify(network, data, method="liner")',
+        'wp.certify(network, data, property="labels")',
+        'wp.certify(network, data, guarantee="rigourous")',
+        'wp.certify(network, data, threat="absolut")',
+        'wp.attack(network, data, attack="universe")',
+        'wp.radius(network, data, attack="universal")',
+        'wp.measure(network, data, method="exact")',
+        'wp.Threat.number_format("bf8")',
+        'wp.Network.from_onnx("n.onnx", batch_norm="folded")',
+        "wp.certify(network, data).margin_lowr",
+    ]
+    program = tmp_path / "misspelt.py"
+    program.write_text("import weightproof as wp\n\nnetwork, data = wp.examples.mnist()\n" + "\n".join(lines) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", configuration, str(program)], capture_output=True, text=True, check=False
+    )
+    found = {int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error: " in line}
+    assert found == {4 + k for k in range(len(lines))}, done.stdout
+
+
+def test_the_words_are_those_of_the_library() -> None:
+    import typing
+
+    from weightproof import _words
+
+    def words(alias: object) -> set[str]:
+        nested = [words(part) if typing.get_args(part) else {part} for part in typing.get_args(alias)]
+        return set().union(*nested)
+
+    network, data = wp.examples.mnist(samples=1)
+
+    def listed(match: str, **setting: object) -> set[str]:
+        ask = wp.attack if "attack" in setting else wp.certify
+        with pytest.raises(wp.Error, match=match) as raised:
+            ask(network, data, radius=0.001, **setting)  # type: ignore[arg-type, operator]
+        return set(str(raised.value).split("expected ")[1].removeprefix("one of ").split(", found ")[0].replace(" or ", ", ").split(", "))
+
+    assert words(_words.Method) == listed("method", method="?")
+    assert words(_words.Attack) == listed("attack", attack="?")
+    assert words(_words.Guarantee) == listed("guarantee", guarantee="?")
+    assert words(_words.Precision) == listed("precision", precision="?")
+    assert words(_words.Layout) == listed("layout", layout="?")
+    assert words(_words.Property) == listed("property", property="?")
+    for kind in words(_words.Kind):
+        assert wp.Threat(kind).kind == kind
+    assert {f"format:{name}" for name in words(_words.FloatFormat)} <= words(_words.Kind)
+
+
+def test_a_misspelt_column_names_the_right_one() -> None:
+    result = wp.certify(*wp.examples.mnist(samples=2), radius=0.001, method="interval")
+    with pytest.raises(AttributeError, match="a result of certify has no 'margin_lowr'; its columns are index, .*\nhint: margin_lower"):
+        result.margin_lowr  # type: ignore[attr-defined]  # noqa: B018
+
+
 def run(*arguments: str) -> None:
     done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -64,6 +122,7 @@ def run(*arguments: str) -> None:
 def test_the_tutorial_runs(tmp_path: pathlib.Path) -> None:
     """Every cell of docs/tutorial.md, in one session."""
     pytest.importorskip("torch", reason="the tutorial trains a network with PyTorch")
+    pytest.importorskip("matplotlib", reason="the tutorial draws a figure")
     cells = code(ROOT / "docs" / "tutorial.md")
     assert len(cells) > 5
     done = subprocess.run(

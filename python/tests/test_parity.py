@@ -91,7 +91,7 @@ def test_threat_file_and_files(command_line: str, assets: pathlib.Path, tmp_path
     images = assets / "mnist-test-1000-images.idx3-ubyte.gz"
     model = assets / "mnist-conv-8-16-10.onnx"
     network = wp.Network.from_onnx(model)
-    layer = network.layers[1].name
+    layer = network.nodes[1].name
     threat = wp.Threat.relative(
         0.01, bias_radius=0.0, input_radius=0.001, activation_radius=1e-5, layer={layer: wp.LayerRadii(0.02)}
     )

@@ -80,7 +80,7 @@ def test_forward_is_the_network(mnist: Example) -> None:
     network, data = mnist
     z = data.x.reshape(100, 784)
     parameters = network.parameters
-    dense = [layer for layer in network.layers if layer.kind == "dense"]
+    dense = [layer for layer in network.nodes if layer.kind == "dense"]
     for k, layer in enumerate(dense):
         weight = parameters[f"{layer.name}.weight"]
         assert weight.shape == layer.weight_shape

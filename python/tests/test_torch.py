@@ -161,7 +161,7 @@ def test_a_network_of_torch_is_certified_and_saved(tmp_path: Any) -> None:
 
 def test_names_are_those_of_the_modules() -> None:
     network = wp.Network.from_torch(Classic(), (1, 28, 28))
-    assert [layer.name for layer in network.layers if layer.weight_shape] == ["conv1", "conv2", "fc1", "fc2"]
+    assert [layer.name for layer in network.nodes if layer.weight_shape] == ["conv1", "conv2", "fc1", "fc2"]
     assert network.parameters["conv1.weight"].shape == (6, 1, 5, 5)
 
 
@@ -205,6 +205,39 @@ def test_errors_name_the_module(name: str) -> None:
     with pytest.raises(wp.NetworkError) as caught:
         wp.Network.from_torch(module, shape)
     assert message in str(caught.value)
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.attention(x, x, x)[0]
+
+
+class Scores(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return torch.matmul(x, x.transpose(1, 2)).flatten(1)
+
+
+REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
+    "layer normalization": (nn.LayerNorm(4), (4,), "BatchNorm is read and may take its place"),
+    "group normalization": (nn.GroupNorm(1, 2), (2, 4, 4), "BatchNorm is read and may take its place"),
+    "attention": (Attention(), (3, 4), "attention multiplies computed values"),
+    "scores": (Scores(), (3, 4), "products of computed values"),
+    "embedding": (nn.Embedding(5, 4), (3,), "certify the part after it"),
+    "transposed convolution": (nn.ConvTranspose2d(1, 1, 2), (1, 4, 4), "the part before it can be certified as a module of its own"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_offer_a_way_on(name: str) -> None:
+    module, shape, way = REFUSED[name]
+    example = torch.zeros(2, *shape, dtype=torch.long if name == "embedding" else torch.float32)
+    with pytest.raises(wp.NetworkError, match="is not supported\nhint: ") as caught:
+        wp.Network.from_torch(nn.Sequential(module, nn.Flatten()), example)
+    assert way in str(caught.value)
 
 
 def test_nan_weights_and_wrong_examples() -> None:

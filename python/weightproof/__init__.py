@@ -10,8 +10,8 @@
 
 A **bound** is proved, an **estimate** was found by search. `certify` proves a lower bound of the margin of every sample
 over all weights that a :class:`Threat` allows, `attack` searches weights that break a sample, `radius` does both for the
-largest radius, and `measure` says how the network and all perturbed ones generalize. Results are those of the command line
-``weightproof``: the same numbers, the same JSON.
+largest radius, and `measure` says how the network and all perturbed ones generalize. `inspect` describes a network, `train` makes one, `report` and `plot` show results together. Results
+are those of the command line ``weightproof``: the same numbers, the same JSON.
 """
 
 from . import examples
@@ -26,31 +26,40 @@ from ._weightproof import (
     __version__,
 )
 from .data import Data
+from .inspection import Inspection, inspect
 from .measures import Measures, measure
-from .network import Layer, Network
+from .network import Network, Node
+from .pages import plot, report
 from .result import Result
 from .run import attack, certify, radius
 from .threat import LayerRadii, Threat
+from .training import Training, train
 
 __all__ = [
     "Data",
     "DataError",
     "Error",
     "FormatError",
-    "Layer",
+    "Inspection",
     "LayerRadii",
     "Measures",
     "Network",
     "NetworkError",
+    "Node",
     "NotBuiltError",
     "Result",
     "SettingError",
     "Threat",
     "ThreatError",
+    "Training",
     "__version__",
     "attack",
     "certify",
     "examples",
+    "inspect",
     "measure",
+    "plot",
     "radius",
+    "report",
+    "train",
 ]

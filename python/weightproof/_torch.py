@@ -73,7 +73,7 @@ def _sample_shape(example: torch.Tensor | Sequence[int]) -> tuple[int, ...]:
 
 
 class _Unsupported(Exception):
-    """What is not supported, without its place."""
+    """What is not supported, without its place; then what to do instead, where that is known."""
 
 
 class _Converter:
@@ -107,7 +107,8 @@ class _Converter:
                 try:
                     self._step(node)
                 except _Unsupported as error:
-                    raise NetworkError(f"{self._place(node)}: {error}") from None
+                    hint = "".join(f"\nhint: {way}" for way in error.args[1:])
+                    raise NetworkError(f"{self._place(node)}: {error.args[0]}{hint}") from None
         return _safetensors(self.tensors), "\n".join(self.lines) + "\n", self.notes, self.dropped_head
 
     def _attribute(self, target: str) -> torch.Tensor:
@@ -147,12 +148,12 @@ class _Converter:
             module = self.modules[str(node.target)]
             rule = next((rule for kinds, rule in _MODULES if isinstance(module, kinds)), None)
             if rule is None or type(module).forward is not _forward(type(module)):
-                raise _Unsupported("this module is not supported")
+                raise _Unsupported("this module is not supported", _way_on(module))
             rule(self, node, _Arguments(node.args, node.kwargs, module))
             return
         rule = _FUNCTIONS.get(_function(node))
         if rule is None:
-            raise _Unsupported("this function is not supported")
+            raise _Unsupported("this function is not supported", _way_on(_function(node)))
         rule(self, node, _Arguments(node.args, node.kwargs, None))
 
     # What rules are made of.
@@ -589,6 +590,55 @@ _FUNCTIONS: dict[Any, _Rule] = {
     **dict.fromkeys((torch.mean, "mean"), _mean),
     **dict.fromkeys((F.log_softmax, F.softmax, torch.log_softmax, torch.softmax, "log_softmax", "softmax"), _softmax),
 }
+
+
+#: What to do about modules and functions that have no rule. The reader of ONNX says the same of their operators.
+_WAYS_ON: tuple[tuple[Any, tuple[Any, ...], str], ...] = (
+    (
+        (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.InstanceNorm1d, nn.InstanceNorm2d),
+        (F.layer_norm, F.group_norm, F.instance_norm, F.normalize),
+        "it divides by a deviation of the sample itself, which is not bounded yet; BatchNorm is read and may take its place, after some "
+        "more training",
+    ),
+    (
+        (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.Transformer),
+        (F.scaled_dot_product_attention, F.multi_head_attention_forward),
+        "attention multiplies computed values, which is not bounded yet; the part before it can be certified as a module of its own",
+    ),
+    (
+        (),
+        (torch.matmul, torch.bmm, torch.einsum, operator.matmul, "matmul", "bmm"),
+        "products of computed values are not bounded yet; where one side is a constant, nn.Linear without bias is the same and is read",
+    ),
+    (
+        (nn.RNNBase, nn.RNNCellBase),
+        (),
+        "recurrence is not read; unroll a fixed number of steps into modules that are, or certify the part before it",
+    ),
+    (
+        (nn.Embedding, nn.EmbeddingBag),
+        (F.embedding, F.embedding_bag),
+        "it looks its weights up by whole numbers, which are no input that a bound can move; certify the part after it, on embedded samples",
+    ),
+    (
+        (nn.Upsample, nn.PixelShuffle, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Conv3d),
+        (F.interpolate, F.pixel_shuffle),
+        "it is not read yet; a Conv2d with stride 1 of the same samples is, and the part before it can be certified as a module of its own",
+    ),
+    (
+        (nn.PReLU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.CELU, nn.Hardswish, nn.Hardsigmoid, nn.Softsign, nn.GLU),
+        (F.silu, F.mish, F.elu, F.selu, F.celu, F.hardswish, F.hardsigmoid, F.prelu, torch.exp, torch.sqrt, torch.pow, operator.pow),
+        "other functions than the listed activations are not bounded yet; ReLU, LeakyReLU or GELU in its place, after some more training, are",
+    ),
+)
+
+
+def _way_on(what: Any) -> str:
+    """What to do about a module, or about the function of a node."""
+    for modules, functions, way in _WAYS_ON:
+        if isinstance(what, modules) if isinstance(what, nn.Module) else what in functions:
+            return way
+    return "the part before it can be certified as a module of its own"
 
 
 def _toml(value: Any) -> str:

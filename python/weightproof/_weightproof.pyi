@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 __all__ = [
     "DataError",
+    "Document",
     "Error",
     "FormatError",
-    "Measures",
     "Network",
     "NetworkError",
     "NotBuiltError",
@@ -22,12 +22,17 @@ __all__ = [
     "__version__",
     "attack",
     "certify",
+    "compare_page",
+    "inspect",
     "load_data",
     "main",
     "measure",
+    "overlay",
+    "page",
     "parse_threat",
     "radius",
     "read_threat",
+    "train",
     "write_threat",
 ]
 
@@ -79,6 +84,8 @@ class Report:
     @property
     def radii(self) -> list[float | None]: ...
     @property
+    def question(self) -> str: ...
+    @property
     def columns(self) -> list[str]: ...
     @property
     def seconds(self) -> float: ...
@@ -91,7 +98,7 @@ class Report:
     def write(self, format: str) -> bytes: ...
 
 @final
-class Measures:
+class Document:
     def write(self, format: str) -> bytes: ...
 
 def load_data(settings: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint32] | None, Origin]: ...
@@ -129,5 +136,16 @@ def measure(
     initial: Network | None,
     ensemble: list[Network],
     settings: str,
-) -> Measures: ...
+) -> Document: ...
+def inspect(network: Network, settings: str) -> Document: ...
+def train(
+    data: tuple[npt.NDArray[Any], npt.NDArray[np.uint32] | None, Origin | None],
+    settings: str,
+    progress: Callable[[int], object] | None,
+) -> Document: ...
+def page(
+    files: list[tuple[str, bytes, str | None]], data: str | os.PathLike[str] | None
+) -> tuple[str, list[tuple[str, bytes]]]: ...
+def compare_page(files: list[tuple[str, bytes, str | None]]) -> tuple[str, list[tuple[str, bytes]]]: ...
+def overlay(files: list[tuple[str, bytes, str | None]]) -> str: ...
 def main(arguments: list[str]) -> int: ...

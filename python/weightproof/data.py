@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from . import _check
 from ._weightproof import DataError, Origin, SettingError, load_data
+from ._words import Header, Split
 
 __all__ = ["Data"]
 
@@ -43,9 +44,9 @@ class Data:
         *,
         labels: str | os.PathLike[str] | None = None,
         csv_labels: bool = True,
-        header: str = "auto",
+        header: Header = "auto",
         scale: float | str | None = None,
-        split: str = "test",
+        split: Split = "test",
         offset: int = 0,
         samples: int | None = None,
     ) -> Data:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _check, _weightproof
+from . import _check, _show, _weightproof
+from ._document import Document
+from ._words import BoundMethod, Intermediate, Kind, Layout, Precision
 from .data import Data, arrays
 from .network import Network
-from .result import write
 from .run import method_settings, shared_settings
 from .threat import Threat
-
-if TYPE_CHECKING:
-    import pandas
 
 __all__ = ["Measures", "measure"]
 
@@ -27,15 +25,15 @@ def measure(
     network: Network,
     x: npt.ArrayLike | Data,
     y: npt.ArrayLike | None = None,
-    threat: Threat | str = "absolute",
+    threat: Threat | Kind = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
     scale_radius: bool = False,
     train: Data | tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     initial: Network | None = None,
     ensemble: Sequence[Network] = (),
-    method: str = "linear",
-    intermediate: str | None = None,
+    method: BoundMethod = "linear",
+    intermediate: Intermediate | None = None,
     delta: float = 0.05,
     search: bool = True,
     search_samples: int = 1000,
@@ -44,10 +42,10 @@ def measure(
     truncate: str | os.PathLike[str] | None = None,
     gamma: float | None = None,
     rank: float | None = None,
-    precision: str | None = None,
+    precision: Precision | None = None,
     seed: int = 0,
     threads: int | None = None,
-    layout: str | None = None,
+    layout: Layout | None = None,
     scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -119,16 +117,17 @@ def measure(
     )
 
 
-class Measures:
+class Measures(Document):
     """What `measure` found.
 
     ``measures["rademacher-bound"]`` is a number, or an array with one for each of `radii` where the measure has to do with the
     perturbations; NaN where there is none, which `refusals` explains.
     """
 
-    def __init__(self, report: _weightproof.Measures) -> None:
-        self._report = report
-        self._found: dict[str, Any] = json.loads(report.write("json"))
+    _formats = {".json": "json", ".csv": "csv", ".txt": "text", ".html": "html"}
+
+    def __init__(self, report: _weightproof.Document) -> None:
+        super().__init__(report)
         self._records: dict[str, list[dict[str, Any]]] = {m["name"]: [m] for m in self._found["measures"]}
         for result in self._found["results"]:
             for m in result["measures"]:
@@ -169,39 +168,15 @@ class Measures:
     def __contains__(self, name: object) -> bool:
         return name in self._records
 
-    def to_json(self) -> str:
-        """The JSON of the command line (``--format json``): also the terms of the bounds, layers, ensemble, compression."""
-        return self._report.write("json").decode()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON of the command line as a dictionary."""
-        found: dict[str, Any] = json.loads(self.to_json())
-        return found
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """A table with one row for each measure and radius: radius, measure, value, guarantee, direction, quantity, source.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        import io
-
-        import pandas
-
-        return pandas.read_csv(io.BytesIO(self._report.write("csv")))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes ``.json``, ``.csv`` or ``.txt`` as the command line does, or ``.html``: one page with figures.
-
-        Raises:
-            ValueError: The extension is another one.
-            OSError: The file cannot be written.
-        """
-        write(path, {".json": "json", ".csv": "csv", ".txt": "text", ".html": "html"}, self._report.write)
-
-    def __str__(self) -> str:
-        return self._report.write("text").decode()
-
     def __repr__(self) -> str:
         radii = ", ".join("per layer" if radius is None else f"{radius:g}" for radius in self.radii)
         return f"<Measures of {self._found['model']['name']}: {len(self.names)} at radius {radii}>"
+
+    def _repr_html_(self) -> str:
+        radii = ["per layer" if radius is None else f"{radius:g}" for radius in self.radii]
+        rows: list[tuple[str, ...]] = [("radius", *radii)]
+        for name, records in self._records.items():
+            values = ["–" if m["value"] is None else f"{m['value']:.4g}" for m in records]
+            cells = values if name in self._by_radius else [values[0], *[""] * (len(radii) - 1)]
+            rows.append((f"{name} ({self.guarantees[name]})", *cells))
+        return _show.table("weightproof measure", _show.question(self._found), rows)

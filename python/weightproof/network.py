@@ -13,21 +13,26 @@ import numpy.typing as npt
 from . import _check
 from ._weightproof import Network as _Native
 from ._weightproof import DataError, SettingError
+from ._words import BatchNorm
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Layer", "Network"]
+    from ._words import Kind, Method
+    from .data import Data
+    from .threat import Threat
+
+__all__ = ["Network", "Node"]
 
 
 @dataclass(frozen=True)
-class Layer:
+class Node:
     """A node of a network.
 
     Attributes:
         name: What threat models refer to.
         kind: ``dense``, ``conv``, ``relu``, ``max-pool``, …
-        inputs: Names of the layers that it reads.
+        inputs: Names of the nodes that it reads.
         shape: Shape of its output for one sample.
         weight_shape: (outputs, inputs) of a dense layer, (channels, inputs of a group, height, width) of a convolution;
             ``None`` without weights.
@@ -52,7 +57,7 @@ class Network:
         self._model: dict[str, Any] = json.loads(native.model())
 
     @classmethod
-    def from_onnx(cls, path: str | os.PathLike[str], *, batch_norm: str = "fold") -> Network:
+    def from_onnx(cls, path: str | os.PathLike[str], *, batch_norm: BatchNorm = "fold") -> Network:
         """Reads an ONNX file (opsets 7 to 22).
 
         Args:
@@ -71,7 +76,7 @@ class Network:
         path: str | os.PathLike[str],
         architecture: str | os.PathLike[str] | None = None,
         *,
-        batch_norm: str = "fold",
+        batch_norm: BatchNorm = "fold",
     ) -> Network:
         """Reads weights from a safetensors file and layers from a TOML file, by default the ``.toml`` beside it.
 
@@ -87,7 +92,7 @@ class Network:
         module: torch.nn.Module,
         example: torch.Tensor | tuple[int, ...],
         *,
-        batch_norm: str = "fold",
+        batch_norm: BatchNorm = "fold",
         name: str | None = None,
     ) -> Network:
         """Converts a PyTorch module as it is in evaluation mode; the module itself is not changed.
@@ -158,14 +163,14 @@ class Network:
         return list(self._model["notes"])
 
     @property
-    def layers(self) -> list[Layer]:
+    def nodes(self) -> list[Node]:
         """All nodes in order, the input first."""
 
         def shape(numbers: list[int] | None) -> tuple[int, ...] | None:
             return None if numbers is None else tuple(numbers)
 
         return [
-            Layer(
+            Node(
                 node["name"],
                 node["kind"],
                 tuple(node["inputs"]),
@@ -176,9 +181,58 @@ class Network:
             for node in json.loads(self._native.layers())
         ]
 
+    def layers(
+        self,
+        x: npt.ArrayLike | Data | None = None,
+        y: npt.ArrayLike | None = None,
+        threat: Threat | Kind = "absolute",
+        *,
+        method: Method = "linear",
+        threads: int | None = None,
+    ) -> Any:
+        """A table of the layers with weights, for a look at which of them are sensitive.
+
+        Columns: ``layer``, ``kind``, ``shape`` of the weights, ``parameters``; norms of the matrix that the layer is:
+        ``row_l1``, ``column_l1``, ``frobenius``, ``spectral`` (the largest singular value), ``stable_rank`` (‖W‖_F² / ‖W‖₂²), and
+        ``largest``, the largest magnitude of a weight. These are measured. With samples also ``certified_radius``, the median over
+        the samples of the radius that is proved when this layer alone moves, and ``limits``, for how many samples no other
+        layer's radius is smaller.
+
+        Args:
+            x: Samples as for :func:`weightproof.certify`; without them there are no radii.
+            y: Their labels.
+            threat: A :class:`weightproof.Threat`, or its kind: what moves, and the unit of the radii.
+            method: How radii are proved, see :func:`weightproof.certify`; their guarantee is ``rigorous``.
+            threads: Number of threads; all processors by default.
+
+        Returns:
+            A pandas ``DataFrame`` where pandas is installed, else a list with a dictionary for each layer.
+        """
+        from .inspection import inspect
+        from .run import radius
+
+        shapes = {node.name: node.weight_shape for node in self.nodes}
+        rows: list[dict[str, Any]] = []
+        for node in inspect(self).nodes:
+            if norms := node.get("norms"):
+                row = {"layer": node["name"], "kind": node["kind"], "shape": shapes[node["name"]]}
+                names = ("row_l1", "column_l1", "frobenius", "spectral", "stable_rank", "largest")
+                rows.append({**row, "parameters": node["parameters"], **{name: norms[name] for name in names}})
+        if x is not None:
+            found = radius(self, x, y, threat, method=method, attack=None, by_layer=True, threads=threads)
+            radii = {layer["layer"]: layer for layer in found.summary["layers"]}
+            for row in rows:
+                one = radii.get(row["layer"], {"median_certified_radius": None, "limits": 0})
+                row |= {"certified_radius": one["median_certified_radius"], "limits": one["limits"]}
+        try:
+            import pandas
+        except ImportError:
+            return rows
+        return pandas.DataFrame(rows)
+
     @property
     def parameters(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Copies of all weights and biases, ``NAME.weight`` and ``NAME.bias``, after folding; shapes as in :class:`Layer`."""
+        """Copies of all weights and biases, ``NAME.weight`` and ``NAME.bias``, after folding; shapes as in :class:`Node`."""
         found = {}
         for name, weight, bias in self._native.parameters():
             found[f"{name}.weight"] = weight
@@ -193,6 +247,11 @@ class Network:
             FormatError: The file cannot be written, or the format cannot say what a layer computes.
         """
         self._native.save(os.fspath(path))
+
+    def _repr_html_(self) -> str:
+        from .inspection import inspect
+
+        return inspect(self)._repr_html_()
 
     def __repr__(self) -> str:
         count = self._model["parameters"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+import difflib
 import json
 import os
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from . import _show
 from ._weightproof import Report
 
 if TYPE_CHECKING:
@@ -55,6 +56,25 @@ class Result:
 
     Margins are in the unit of the outputs, radii in that of the threat model.
     """
+
+    if TYPE_CHECKING:
+        index: npt.NDArray[np.int64]
+        label: npt.NDArray[Any]
+        predicted: npt.NDArray[Any]
+        margin: npt.NDArray[np.float64]
+        margin_lower: npt.NDArray[np.float64]
+        runner_up: npt.NDArray[Any]
+        verdict: npt.NDArray[np.str_]
+        reason: npt.NDArray[np.str_]
+        deviation_upper: npt.NDArray[np.float64]
+        worst_margin: npt.NDArray[np.float64]
+        deviation: npt.NDArray[np.float64]
+        nodes: npt.NDArray[Any]
+        witness: npt.NDArray[np.str_]
+        oracle: npt.NDArray[np.str_]
+        oracle_seconds: npt.NDArray[np.float64]
+        certified_radius: npt.NDArray[np.float64]
+        attacked_radius: npt.NDArray[np.float64]
 
     def __init__(self, report: Report, x: npt.NDArray[Any]) -> None:
         self._report = report
@@ -120,11 +140,19 @@ class Result:
         """Fraction of samples that were not broken, an estimate: a number, or an array with one for each radius."""
         return self._rate("accuracy_under_attack")
 
-    def __getattr__(self, name: str) -> npt.NDArray[Any]:
-        if name.startswith("_") or name not in self.columns:
-            known = "" if name.startswith("_") else f"; its columns are {', '.join(self.columns)}"
-            raise AttributeError(f"a result of this run has no {name!r}{known}")
-        return self[name]
+    if not TYPE_CHECKING:
+        # Type checkers know the columns above, and no others.
+        def __getattr__(self, name: str) -> npt.NDArray[Any]:
+            if name.startswith("_"):
+                raise AttributeError(f"a result has no {name!r}")
+            if name not in self.columns:
+                raise AttributeError(self._missing(name))
+            return self[name]
+
+    def _missing(self, name: str) -> str:
+        close = difflib.get_close_matches(name, [known for known in dir(self) if not known.startswith("_")], 1)
+        hint = f"\nhint: {close[0]}" if close else ""
+        return f"a result of {self.command} has no {name!r}; its columns are {', '.join(self.columns)}{hint}"
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         """A column by its name, which need not be one of Python."""
@@ -193,13 +221,10 @@ class Result:
         for name, title, guarantee, show in _HEADLINES:
             if name in self.summary:
                 guarantee = self.guarantee if guarantee is None else guarantee
-                rows.append((f"{title} <em>({guarantee})</em>", *(show(s[name]) for s in self.summaries)))
-        cells = "".join(
-            f'<tr><th style="text-align:left">{row[0]}</th>' + "".join(f"<td>{html.escape(c)}</td>" for c in row[1:]) + "</tr>"
-            for row in rows
-        )
-        title = html.escape(f"weightproof {self.command}: {len(self)} samples, {self.seconds:.3g} s")
-        return f"<table><caption>{title}</caption><tbody>{cells}</tbody></table>"
+                title = f"{title} ({guarantee})" if guarantee else title
+                rows.append((title, *(show(s[name]) for s in self.summaries)))
+        caption = f"weightproof {self.command}: {len(self)} samples, {self.seconds:.3g} s"
+        return _show.table(caption, _show.question(json.loads(self._report.question)), rows)
 
     def _headline(self) -> str:
         found = [f"{t} {show(self.summary[name])}" for name, t, _, show in _HEADLINES if name in self.summary]
@@ -207,7 +232,7 @@ class Result:
 
     def _rate(self, name: str) -> Any:
         if name not in self.summary:
-            raise AttributeError(f"a result of {self.command} has no {name!r}")
+            raise AttributeError(self._missing(name))
         found = [summary[name] for summary in self.summaries]
         return found[0] if len(found) == 1 else np.array(found)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from . import _check, _progress, _weightproof
 from ._weightproof import Report
+from ._words import Attack, Guarantee, Intermediate, Kind, Layout, Method, Oracle, Precision, Property, SampleAttack
 from .data import Data, arrays
 from .network import Network
 from .result import Result
@@ -26,14 +27,14 @@ def certify(
     network: Network,
     x: npt.ArrayLike | Data,
     y: npt.ArrayLike | Threat | None = None,
-    threat: Threat | str = "absolute",
+    threat: Threat | Kind = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
     scale_radius: bool = False,
-    method: str = "linear",
-    intermediate: str | None = None,
-    guarantee: str = "rigorous",
-    property: str | None = None,
+    method: Method = "linear",
+    intermediate: Intermediate | None = None,
+    guarantee: Guarantee = "rigorous",
+    property: Property | None = None,
     tolerance: float | None = None,
     logits: bool = False,
     time_limit: float | None = None,
@@ -44,12 +45,12 @@ def certify(
     journal: str | os.PathLike[str] | None = None,
     witness: str | os.PathLike[str] | None = None,
     certificate: str | os.PathLike[str] | None = None,
-    oracle: str | None = None,
-    precision: str | None = None,
+    oracle: Oracle | None = None,
+    precision: Precision | None = None,
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
-    layout: str | None = None,
+    layout: Layout | None = None,
     scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -128,24 +129,24 @@ def attack(
     network: Network,
     x: npt.ArrayLike | Data,
     y: npt.ArrayLike | Threat | None = None,
-    threat: Threat | str = "absolute",
+    threat: Threat | Kind = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
     scale_radius: bool = False,
-    attack: str = "neuron-space",
+    attack: Attack = "neuron-space",
     steps: int = 100,
     restarts: int = 4,
     step_size: float | None = None,
     journal: str | os.PathLike[str] | None = None,
     witness: str | os.PathLike[str] | None = None,
-    property: str | None = None,
+    property: Property | None = None,
     tolerance: float | None = None,
     logits: bool = False,
-    precision: str | None = None,
+    precision: Precision | None = None,
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
-    layout: str | None = None,
+    layout: Layout | None = None,
     scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -173,7 +174,7 @@ def attack(
     settings = shared_settings(
         threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
     )
-    settings |= _search(attack, steps, restarts, step_size) 
+    settings |= _search(attack, steps, restarts, step_size)
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness)}
     settings |= {"scale_radius": bool(scale_radius)}
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
@@ -183,18 +184,18 @@ def radius(
     network: Network,
     x: npt.ArrayLike | Data,
     y: npt.ArrayLike | Threat | None = None,
-    threat: Threat | str = "absolute",
+    threat: Threat | Kind = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
-    method: str = "linear",
-    intermediate: str | None = None,
-    guarantee: str = "rigorous",
+    method: Method = "linear",
+    intermediate: Intermediate | None = None,
+    guarantee: Guarantee = "rigorous",
     width: float = 0.01,
     by_layer: bool = False,
-    attack: str | None = "neuron-space",
+    attack: SampleAttack | None = "neuron-space",
     steps: int = 100,
     restarts: int = 4,
-    property: str | None = None,
+    property: Property | None = None,
     tolerance: float | None = None,
     logits: bool = False,
     time_limit: float | None = None,
@@ -202,11 +203,11 @@ def radius(
     max_nodes: int | None = None,
     max_memory: int | None = None,
     journal: str | os.PathLike[str] | None = None,
-    precision: str | None = None,
+    precision: Precision | None = None,
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
-    layout: str | None = None,
+    layout: Layout | None = None,
     scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -242,8 +243,8 @@ def radius(
 
 
 def _labels_and_threat(
-    y: npt.ArrayLike | Threat | None, threat: Threat | str
-) -> tuple[npt.ArrayLike | None, Threat | str]:
+    y: npt.ArrayLike | Threat | None, threat: Threat | Kind
+) -> tuple[npt.ArrayLike | None, Threat | Kind]:
     """Labels and threat model, where the threat model may stand in the place of labels."""
     if isinstance(y, str):
         raise TypeError(f"y: expected labels, found {y!r}\nhint: threat={y!r}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import _check
 from ._weightproof import ThreatError, parse_threat, read_threat, write_threat
+from ._words import FloatFormat
 
 __all__ = ["LayerRadii", "Threat"]
 
@@ -117,7 +118,7 @@ class Threat:
         return cls(":".join(words), radius, **rest)
 
     @classmethod
-    def number_format(cls, name: str, *, radius: float | None = None, **rest: Any) -> Threat:
+    def number_format(cls, name: FloatFormat, *, radius: float | None = None, **rest: Any) -> Threat:
         """Inference in a number format (``bf16``, ``fp16``, ``tf32``, ``fp32``, ``fp8e4m3``, ``fp8e5m2``) with fp32
         accumulation in any order. ``radius`` is an optional multiple of the error of the format."""
         return cls(f"format:{name}", radius, **rest)

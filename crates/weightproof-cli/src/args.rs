@@ -67,6 +67,8 @@ pub struct InspectArgs {
     pub threat: ThreatArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Arguments of `certify`.
@@ -92,6 +94,8 @@ pub struct CertifyArgs {
     pub certificate: CertificateArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Arguments of `attack`.
@@ -125,6 +129,8 @@ pub struct AttackArgs {
     pub journal: JournalArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Arguments of `radius`.
@@ -166,6 +172,8 @@ pub struct RadiusArgs {
     pub journal: JournalArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// How perturbations are searched.
@@ -395,6 +403,18 @@ pub struct CertificateArgs {
     /// It has the proof or the witness of every sample, which weightproof-check repeats in exact arithmetic.
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
+}
+
+/// Settings in a file.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct ConfigArgs {
+    /// Settings of this command in TOML; what the command line says takes precedence
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub config: Option<PathBuf>,
+    /// Print the settings as such a file, and do nothing else
+    #[arg(long, hide_short_help = true)]
+    pub print_config: bool,
 }
 
 /// Where results go.

@@ -8,12 +8,12 @@ use crate::args::{
     SplitArg,
 };
 use crate::error::Failure;
-use crate::number::{self, Range};
 use weightproof::property::Property;
 use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
 use weightproof_run::exact::ExactConfig;
+use weightproof_run::number::{self, Range};
 use weightproof_run::oracle::OracleKind;
 
 /// The network that the arguments name.
@@ -63,7 +63,7 @@ pub fn header_name(header: HeaderArg) -> &'static str {
 
 /// The factor of `--scale`, if it was given.
 pub fn scale(text: &Option<String>) -> Result<Option<Scale>, Failure> {
-    text.as_ref().map(|text| number::scale("scale", text)).transpose()
+    Ok(text.as_ref().map(|text| number::scale("scale", text)).transpose()?)
 }
 
 /// The order that `--layout` names.
@@ -76,7 +76,7 @@ pub fn layout_name(layout: LayoutArg) -> &'static str {
 
 /// Numbers of `--mean` or `--std`, if they were given.
 pub fn data_numbers(name: &str, text: &Option<String>, range: Range) -> Result<Option<Vec<f64>>, Failure> {
-    text.as_ref().map(|text| number::list(name, text, range)).transpose()
+    Ok(text.as_ref().map(|text| number::list(name, text, range)).transpose()?)
 }
 
 /// Joins `--method` and `--intermediate`.

@@ -97,8 +97,13 @@ impl From<RunError> for Failure {
                 "--logits, if the tolerance is meant for the outputs before it; else --property prediction, which it does not change",
             ),
             RunError::NotBuilt(error) => Failure::from(error),
+            RunError::Train(error) => Failure::from(error),
+            RunError::Checkpoint { .. } => {
+                Failure::new(error.to_string()).hint("--resume to go on from it, or another folder")
+            }
             RunError::Network(_)
             | RunError::ThreatText { .. }
+            | RunError::Value { .. }
             | RunError::Shape { .. }
             | RunError::Misfit { .. }
             | RunError::Interrupted => Failure { message: error.to_string(), hint: error.hint() },
@@ -120,6 +125,7 @@ fn hint(name: &str, error: &RunError) -> Option<String> {
         ("tolerance", RunError::Setting { found, .. }) if found == "none" => {
             Some("--tolerance with the change that is allowed; certify by a bound, without --certificate, says what is proved".into())
         }
+        ("momentum", _) => Some("--optimizer sgd".into()),
         ("tolerance", _) => Some("--property deviation".into()),
         (_, RunError::Setting { expected, .. }) if expected == "the method exact" => {
             Some(format!("--method exact, or leave out --{name}"))

@@ -5,19 +5,18 @@
 mod args;
 mod command;
 mod config;
+mod config_file;
 mod error;
 mod interrupt;
-mod number;
 mod output;
-mod pictures;
 mod run;
 mod session;
 mod threat;
-mod train;
 
 use args::{Cli, Command};
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use command::Status;
+use error::Failure;
 use std::ffi::OsString;
 use std::io::Write;
 use weightproof_report::provenance::set_command;
@@ -29,14 +28,25 @@ use weightproof_run::source;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     set_command(arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect());
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let arguments = match config_file::expand(arguments) {
+        Ok(arguments) => arguments,
+        Err(failure) => return failed(&failure) as u8,
+    };
+    let matches = Cli::command().try_get_matches_from(arguments);
+    let read = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match read {
+        Ok(read) => read,
         Err(error) => {
             // Nothing can be done when the stream is closed.
             let _ = error.print();
             return error.exit_code() as u8;
         }
     };
+    if let Some((name, given)) = matches.subcommand()
+        && given.try_get_one::<bool>("print_config").ok().flatten() == Some(&true)
+    {
+        return print_config(&cli, name, given).unwrap_or_else(|failure| failed(&failure)) as u8;
+    }
     let result = match &cli.command {
         Command::Inspect(args) => command::inspect::run(args),
         Command::Certify(args) => command::certify::run(args),
@@ -50,10 +60,38 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Completions { shell } => command::generate::completions(*shell),
         Command::Man { command } => command::generate::man(command.as_deref()),
     };
-    let status = result.unwrap_or_else(|failure| {
-        // Nothing can be done when standard error is closed.
-        let _ = writeln!(std::io::stderr(), "{failure}");
-        Status::BadInput
-    });
-    status as u8
+    result.unwrap_or_else(|failure| failed(&failure)) as u8
+}
+
+/// Says what is wrong.
+fn failed(failure: &Failure) -> Status {
+    // Nothing can be done when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{failure}");
+    Status::BadInput
+}
+
+/// Prints the settings of a command line as a file.
+fn print_config(cli: &Cli, name: &str, given: &ArgMatches) -> Result<Status, Failure> {
+    let mut program = Cli::command();
+    program.build();
+    let own = match &cli.command {
+        Command::Train(args) => {
+            let settings = toml::to_string(&command::train::settings(args)?);
+            Some(settings.map_err(|error| Failure::new(format!("settings: {error}")))?)
+        }
+        Command::Inspect(_)
+        | Command::Certify(_)
+        | Command::Attack(_)
+        | Command::Radius(_)
+        | Command::Measure(_)
+        | Command::Experiment(_)
+        | Command::Report(_)
+        | Command::Doctor
+        | Command::Completions { .. }
+        | Command::Man { .. } => None,
+    };
+    let command = program.find_subcommand(name).ok_or_else(|| Failure::new(format!("no command {name}")))?;
+    let text = config_file::print(command, given, own.as_deref())?;
+    output::write(None, |out| out.write_all(text.as_bytes()))?;
+    Ok(Status::Holds)
 }

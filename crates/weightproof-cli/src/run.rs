@@ -1,6 +1,6 @@
 //! Threads, progress and remarks of a run on a terminal.
 
-pub use weightproof_run::run::{BatchSize, Run, Watch, environment, pool};
+pub use weightproof_run::run::{BatchSize, Run, Watch, pool};
 
 use crate::args::{EngineArgs, OutputArgs};
 use crate::error::Failure;

@@ -4,9 +4,9 @@ pub use weightproof_run::threat::*;
 
 use crate::args::ThreatArgs;
 use crate::error::Failure;
-use crate::number::{self, Range};
 use std::path::{Path, PathBuf};
 use weightproof::threat::{Kind, ThreatModel};
+use weightproof_run::number::{self, Range};
 
 /// Reads flags and the file.
 pub fn config(args: &ThreatArgs) -> Result<ThreatConfig, Failure> {

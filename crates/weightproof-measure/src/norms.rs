@@ -124,6 +124,26 @@ pub fn spectral_norm(weight: &Matrix<f64>, window: Option<&Window>) -> Result<f6
     Ok(values.first().copied().unwrap_or(0.0))
 }
 
+/// `‖W‖_F² / ‖W‖₂²` of a matrix, or of the matrix that a convolution is, whose largest singular value is `spectral`: between 1 and
+/// the rank, small where few directions carry the weights. 0 of zeros.
+///
+/// # Source
+/// Rudelson and Vershynin 2007, section 1.
+pub fn stable_rank(weight: &Matrix<f64>, window: Option<&Window>, spectral: f64) -> f64 {
+    let squares = sum_of_squares(weight, window);
+    if squares > 0.0 { squares / (spectral * spectral) } else { 0.0 }
+}
+
+/// `‖W‖_F²` of a matrix, or of the matrix that a convolution is, which has each weight once for every place that its tap reads.
+fn sum_of_squares(weight: &Matrix<f64>, window: Option<&Window>) -> f64 {
+    let Some(window) = window else { return weight.as_slice().iter().map(|w| w * w).sum() };
+    let taps = window.taps();
+    let reads = |t: usize| (0..window.positions()).filter(|&p| window.source(p, t).is_some()).count() as f64;
+    let uses: Vec<f64> = (0..taps).map(reads).collect();
+    let row = |o: usize| weight.row(o).iter().enumerate().map(|(c, w)| uses[c % taps] * w * w).sum::<f64>();
+    (0..window.channels).map(row).sum()
+}
+
 /// Divides by the Euclidean norm, which is returned.
 fn normalize(v: &mut [f64]) -> f64 {
     let norm = euclidean(v);
@@ -188,6 +208,8 @@ mod tests {
         let w = Matrix::from_vec(2, 3, vec![3.0, 0.0, 0.0, 0.0, -4.0, 0.0]);
         assert!(near(spectral_norm(&w, None).unwrap(), 4.0));
         assert_eq!(sum_of_row_norms(&w, None), 7.0);
+        assert_eq!(stable_rank(&w, None, 4.0), 25.0 / 16.0);
+        assert_eq!(stable_rank(&Matrix::zeros(2, 3), None, 0.0), 0.0);
         assert_eq!(spectral_norm(&Matrix::zeros(2, 3), None).unwrap(), 0.0);
         let found = svd(&w).unwrap();
         assert!(near(found.s[0], 4.0) && near(found.s[1], 3.0));
@@ -223,6 +245,9 @@ mod tests {
                 assert!(near(found, expected), "{}: {found} {expected}", node.name);
                 let sums = [sum_of_row_norms(&affine.weight, Some(window)), sum_of_row_norms(&matrix, None)];
                 assert!(near(sums[0], sums[1]), "{sums:?}");
+                let ranks = [(&affine.weight, Some(window)), (&matrix, None)];
+                let ranks = ranks.map(|(w, window)| stable_rank(w, window, expected));
+                assert!(near(ranks[0], ranks[1]) && (expected == 0.0 || ranks[0] > 1.0 - 1e-9), "{ranks:?}");
                 seen += 1;
             }
         }

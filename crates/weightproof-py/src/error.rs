@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use weightproof_formats::FormatError as CoreFormatError;
 use weightproof_report::features::NotBuilt;
 use weightproof_run::RunError;
+use weightproof_train::TrainError;
 
 create_exception!(
     weightproof,
@@ -50,6 +51,11 @@ pub fn raise(error: RunError) -> PyErr {
         RunError::NotBuilt(NotBuilt { feature, .. }) => NotBuiltError::new_err(format!(
             "{message}\nhint: pip install --config-settings=build-args=\"--features {feature}\" ."
         )),
+        RunError::Value { .. } => SettingError::new_err(message),
+        RunError::Checkpoint { .. } => {
+            Error::new_err(format!("{message}\nhint: resume=True to go on from it, or another folder"))
+        }
+        RunError::Train(error) => training(&error, message),
         RunError::Misfit { .. } | RunError::Interrupted => Error::new_err(message),
     }
 }
@@ -61,5 +67,17 @@ fn format_error(error: &CoreFormatError, message: String) -> PyErr {
         | CoreFormatError::Extension { .. }
         | CoreFormatError::Onnx { .. }
         | CoreFormatError::Safetensors { .. } => FormatError::new_err(message),
+    }
+}
+
+fn training(error: &TrainError, message: String) -> PyErr {
+    match error {
+        TrainError::Setting { .. } | TrainError::Configuration(_) => SettingError::new_err(message),
+        TrainError::Network(_) => NetworkError::new_err(message),
+        TrainError::Data { .. } => DataError::new_err(message),
+        TrainError::Diverged { .. } => Error::new_err(format!(
+            "{message}\nhint: a lower learning_rate, a warm_up, or a gradient_clip; the last checkpoint is kept"
+        )),
+        TrainError::Checkpoint { .. } | TrainError::Io { .. } => Error::new_err(message),
     }
 }

@@ -9,6 +9,7 @@ mod array;
 mod data;
 mod error;
 mod network;
+mod page;
 mod report;
 mod settings;
 mod work;
@@ -30,11 +31,13 @@ mod _weightproof {
     #[pymodule_export]
     use super::network::Network;
     #[pymodule_export]
-    use super::report::{Measures, Report};
+    use super::page::{compare_page, overlay, page};
+    #[pymodule_export]
+    use super::report::{Document, Report};
     #[pymodule_export]
     use super::settings::{parse_threat, read_threat, write_threat};
     #[pymodule_export]
-    use super::work::{attack, certify, measure, radius};
+    use super::work::{attack, certify, inspect, measure, radius, train};
 
     /// Runs the command line; returns the exit code.
     #[pyfunction]

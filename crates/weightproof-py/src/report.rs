@@ -12,8 +12,8 @@ use weightproof_formats::fingerprint::Fingerprint;
 use weightproof_report::html::Page;
 use weightproof_report::reading;
 use weightproof_report::{
-    AttackRecord, Cell, CertifyRecord, ExactRadiusRecord, ExactRecord, Format, Header, MeasureReport,
-    RadiusRecord, Record, Report as Document,
+    AttackRecord, Cell, CertifyRecord, ExactRadiusRecord, ExactRecord, Format, Header, InspectReport,
+    MeasureReport, RadiusRecord, Record, Report as Samples, TrainReport, history_csv,
 };
 
 /// The report of one of the commands.
@@ -25,36 +25,36 @@ pub struct Report {
 }
 
 enum Kind {
-    Certify(Document<CertifyRecord>),
-    Exact(Document<ExactRecord>),
-    Attack(Document<AttackRecord>),
-    Radius(Document<RadiusRecord>),
-    ExactRadius(Document<ExactRadiusRecord>),
+    Certify(Samples<CertifyRecord>),
+    Exact(Samples<ExactRecord>),
+    Attack(Samples<AttackRecord>),
+    Radius(Samples<RadiusRecord>),
+    ExactRadius(Samples<ExactRadiusRecord>),
 }
 
 impl Report {
     /// Of a bound method.
-    pub fn certify(document: Document<CertifyRecord>) -> Self {
+    pub fn certify(document: Samples<CertifyRecord>) -> Self {
         Report { kind: Kind::Certify(document), checksum: 0 }
     }
 
     /// Of branch and bound.
-    pub fn exact(document: Document<ExactRecord>) -> Self {
+    pub fn exact(document: Samples<ExactRecord>) -> Self {
         Report { kind: Kind::Exact(document), checksum: 0 }
     }
 
     /// Of an attack.
-    pub fn attack(document: Document<AttackRecord>) -> Self {
+    pub fn attack(document: Samples<AttackRecord>) -> Self {
         Report { kind: Kind::Attack(document), checksum: 0 }
     }
 
     /// Of a search of radii by a bound method.
-    pub fn radius(document: Document<RadiusRecord>) -> Self {
+    pub fn radius(document: Samples<RadiusRecord>) -> Self {
         Report { kind: Kind::Radius(document), checksum: 0 }
     }
 
     /// Of a search of radii that branch and bound closed.
-    pub fn exact_radius(document: Document<ExactRadiusRecord>) -> Self {
+    pub fn exact_radius(document: Samples<ExactRadiusRecord>) -> Self {
         Report { kind: Kind::ExactRadius(document), checksum: 0 }
     }
 }
@@ -77,7 +77,7 @@ impl Report {
     /// The command: certify, attack or radius.
     #[getter]
     fn command(&self) -> &'static str {
-        fn command<R: Record>(_: &Document<R>) -> &'static str {
+        fn command<R: Record>(_: &Samples<R>) -> &'static str {
             R::COMMAND
         }
         with!(&self.kind, d => command(d))
@@ -93,6 +93,13 @@ impl Report {
     #[getter]
     fn radii(&self) -> Vec<Option<f64>> {
         with!(&self.kind, d => d.results.iter().map(|r| r.radius).collect())
+    }
+
+    /// Network, data and threat model as JSON has them.
+    #[getter]
+    fn question(&self) -> String {
+        let Header { model, data, threat, .. } = self.header();
+        serde_json::json!({ "model": model, "data": data, "threat": threat }).to_string()
     }
 
     /// Names of the columns that CSV has.
@@ -146,7 +153,7 @@ impl Report {
 
     /// The summary of result `k` as JSON.
     fn summary(&self, k: usize) -> PyResult<String> {
-        fn summary<R: Record>(document: &Document<R>, k: usize) -> PyResult<String>
+        fn summary<R: Record>(document: &Samples<R>, k: usize) -> PyResult<String>
         where
             R::Summary: Serialize,
         {
@@ -163,23 +170,41 @@ impl Report {
     }
 }
 
-/// The report of `measure`.
+/// A report without samples: of `measure`, `inspect` or `train`.
 #[pyclass(frozen, module = "weightproof._weightproof")]
-pub struct Measures(MeasureReport);
+pub struct Document(Other);
 
-impl Measures {
+/// What a [`Document`] is about.
+pub enum Other {
+    /// Of `measure`.
+    Measure(Box<MeasureReport>),
+    /// Of `inspect`.
+    Inspect(Box<InspectReport>),
+    /// Of `train`.
+    Train(Box<TrainReport>),
+}
+
+impl Document {
     /// Of this report.
-    pub fn new(report: MeasureReport) -> Self {
-        Measures(report)
+    pub fn new(report: Other) -> Self {
+        Document(report)
     }
 }
 
 #[pymethods]
-impl Measures {
-    /// The bytes of the report in a format: text, json, csv or html.
+impl Document {
+    /// The bytes of the report in a format: text, json, csv, or html where there is a page about it.
     fn write<'py>(&self, py: Python<'py>, format: &str) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = py.detach(|| written(format, |format, out| self.0.write(format, out)));
-        Ok(PyBytes::new(py, &bytes?))
+        let write = |format, out: &mut Vec<u8>| match &self.0 {
+            Other::Measure(report) => report.write(format, out),
+            Other::Inspect(report) => report.write(format, out),
+            Other::Train(report) => match format {
+                Format::Csv => history_csv(&report.history, out),
+                Format::Json => report.json(out),
+                Format::Text | Format::Parquet => report.text(out),
+            },
+        };
+        Ok(PyBytes::new(py, &py.detach(|| written(format, write))?))
     }
 }
 
@@ -201,14 +226,14 @@ fn written(format: &str, write: impl Fn(Format, &mut Vec<u8>) -> io::Result<()>)
 }
 
 /// Names of all columns.
-fn columns<R: Record>(document: &Document<R>) -> Vec<String> {
+fn columns<R: Record>(document: &Samples<R>) -> Vec<String> {
     let more = document.results.first().map(|result| R::more_columns(&result.summary)).unwrap_or_default();
     R::COLUMNS.iter().map(|column| column.name.to_owned()).chain(more).collect()
 }
 
 /// A column of result `k`.
 fn column<R: Record, T>(
-    document: &Document<R>,
+    document: &Samples<R>,
     name: &str,
     k: usize,
     value: impl Fn(Cell) -> T,

@@ -28,6 +28,13 @@ pub struct Shared {
     precision: Option<String>,
     pub seed: u64,
     pub threads: Option<usize>,
+    #[serde(flatten)]
+    data: Data,
+}
+
+/// How samples become inputs.
+#[derive(Deserialize)]
+pub struct Data {
     batch: Option<usize>,
     layout: Option<String>,
     #[serde(default)]
@@ -69,27 +76,9 @@ impl Shared {
         let property = self.property.as_deref().map(str::parse::<Property>).transpose();
         let property = property.map_err(|error| RunError::misfit(error.to_string()))?;
         check_property(property, self.tolerance)?;
-        let layout = match self.layout.as_deref() {
-            None => None,
-            Some("nchw") => Some("nchw"),
-            Some("nhwc") => Some("nhwc"),
-            Some(other) => return Err(RunError::setting("layout", "nchw or nhwc", other)),
-        };
-        let scale = self.scale.as_deref().map(scale).transpose()?;
-        if scale.is_some() && data.is_some() {
-            let expected = "none beside Data, which is scaled when it is loaded";
-            return Err(RunError::setting("scale", expected, "one"));
-        }
         Ok(Config {
             model: network.config.clone(),
-            data: DataConfig {
-                layout,
-                mean: self.mean.clone(),
-                std: self.std.clone(),
-                batch: self.batch,
-                scale: scale.or(data.and_then(|data| data.scale)),
-                ..data.cloned().unwrap_or_default()
-            },
+            data: self.data.config(data)?,
             threat: ThreatConfig::new(self.threat.clone(), self.radii.clone(), None)
                 .scale_radius(self.scale_radius),
             property,
@@ -108,6 +97,31 @@ impl Shared {
             Some("f64") => Ok(Some(Precision::F64)),
             Some(other) => Err(RunError::setting("precision", "f32 or f64", other)),
         }
+    }
+}
+
+impl Data {
+    /// The same with the settings of the reader of `data`, where they are of a file.
+    pub fn config(&self, data: Option<&DataConfig>) -> Result<DataConfig, RunError> {
+        let layout = match self.layout.as_deref() {
+            None => None,
+            Some("nchw") => Some("nchw"),
+            Some("nhwc") => Some("nhwc"),
+            Some(other) => return Err(RunError::setting("layout", "nchw or nhwc", other)),
+        };
+        let scale = self.scale.as_deref().map(scale).transpose()?;
+        if scale.is_some() && data.is_some() {
+            let expected = "none beside Data, which is scaled when it is loaded";
+            return Err(RunError::setting("scale", expected, "one"));
+        }
+        Ok(DataConfig {
+            layout,
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            batch: self.batch,
+            scale: scale.or(data.and_then(|data| data.scale)),
+            ..data.cloned().unwrap_or_default()
+        })
     }
 }
 

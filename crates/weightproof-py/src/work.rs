@@ -9,7 +9,7 @@ use crate::array::{self, Array, ArrayFeed, Labels, Values};
 use crate::data::Origin;
 use crate::error::raise;
 use crate::network::Network;
-use crate::report::{Measures, Report, fingerprint};
+use crate::report::{Document, Other, Report, fingerprint};
 use crate::settings::{self, Attack, Method, Shared};
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -20,19 +20,24 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weightproof::progress::Progress;
 use weightproof::stop::Stop;
+use weightproof::threat::ThreatModel;
 use weightproof_measure::Effort;
 use weightproof_report::DataReport;
 use weightproof_run::attack::Kept;
 use weightproof_run::config::{DataConfig, ModelConfig};
 use weightproof_run::exact::ExactConfig;
+use weightproof_run::inspect::{self as inspection, InspectConfig};
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
 use weightproof_run::radius::{RadiusConfig, RadiusRun};
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
 use weightproof_run::scale::ChosenScale;
 use weightproof_run::session::Session;
+use weightproof_run::threat::ThreatConfig;
+use weightproof_run::train::{self as training, Moment, Place, TrainOutcome, TrainSettings};
 use weightproof_run::{
     RunError, attack as attacks, certify as certificates, exact as exacts, radius as radii,
 };
+use weightproof_train::TrainConfig;
 
 /// How often signals and progress are looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -404,7 +409,7 @@ pub fn measure(
     initial: Option<PyRef<'_, Network>>,
     ensemble: Vec<PyRef<'_, Network>>,
     settings: &str,
-) -> PyResult<Measures> {
+) -> PyResult<Document> {
     let settings: MeasureSettings = settings::parse(settings)?;
     let (threads, precision) = (settings.shared.threads, settings.shared.precision().map_err(raise)?);
     let (data, train) = (Given::of(&data), train.as_ref().map(Given::of));
@@ -415,7 +420,8 @@ pub fn measure(
     let initial = initial.as_deref();
     let ensemble: Vec<&Network> = ensemble.iter().map(|network| &**network).collect();
     let report = unattended(py, None, |shuttle| {
-        let (mut feed, offset) = hashed(data, network, &config.data)?;
+        let offset = data.report.offset;
+        let mut feed = hashed(data, &network.network, &config.data)?;
         let normalized = feed.fit().normalized(network.network.clone(), &config.data)?;
         let initial = initial.map(|initial| {
             measures::check_initial(&normalized, &initial.network, &name(initial))?;
@@ -428,7 +434,8 @@ pub fn measure(
         let (initial, others) = (initial.transpose()?, others.collect::<Result<Vec<_>, _>>()?);
         let data = Loaded::read(&mut feed, &normalized, offset)?;
         let train = train.map(|train| {
-            let (mut feed, offset) = hashed(train, network, &config.data)?;
+            let offset = train.report.offset;
+            let mut feed = hashed(train, &network.network, &config.data)?;
             Loaded::read(&mut feed, &normalized, offset)
         });
         let (train, model) = (train.transpose()?, network.model.clone());
@@ -436,7 +443,78 @@ pub fn measure(
         let numbers = (settings.shared.seed, precision);
         measures::run(subject, &config, &pool(threads)?, numbers, || shuttle.stop.is_set())
     });
-    Ok(Measures::new(report?))
+    Ok(Document::new(Other::Measure(Box::new(report?))))
+}
+
+#[derive(Deserialize)]
+struct InspectSettings {
+    threat: ThreatModel,
+    radii: Vec<f64>,
+    scale_radius: bool,
+}
+
+/// Describes a network.
+#[pyfunction]
+pub fn inspect(py: Python<'_>, network: &Network, settings: &str) -> PyResult<Document> {
+    let InspectSettings { threat, radii, scale_radius } = settings::parse(settings)?;
+    let threat = ThreatConfig::new(threat, radii, None).scale_radius(scale_radius);
+    let config = InspectConfig { model: network.config.clone(), threat };
+    let found = py.detach(|| inspection::run(&network.network, network.model.clone(), &config));
+    Ok(Document::new(Other::Inspect(Box::new(found.map_err(raise)?))))
+}
+
+#[derive(Deserialize)]
+struct TrainingSettings {
+    folder: PathBuf,
+    resume: bool,
+    /// The text of a file of settings, and its name.
+    file: Option<(String, String)>,
+    single: TrainSettings,
+    threads: Option<usize>,
+    data: settings::Data,
+}
+
+/// Hundredths of a training.
+const HUNDREDTHS: usize = 100;
+
+impl training::Watch for &Shuttle {
+    fn batch(&mut self, at: Moment) -> bool {
+        let ((epoch, epochs), (done, batches)) = (at.epochs, at.batches);
+        self.done.store(HUNDREDTHS * (epoch * batches + done) / (epochs * batches).max(1), Ordering::Relaxed);
+        !self.stop.is_set()
+    }
+}
+
+/// Trains a network; `progress` is told how many hundredths are done.
+#[pyfunction]
+pub fn train(
+    py: Python<'_>,
+    data: Triple<'_>,
+    settings: &str,
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Document> {
+    let TrainingSettings { folder, resume, file, single, threads, data: reading } =
+        settings::parse(settings)?;
+    let given = Given::of(&data);
+    let (raw, reader) = (given.raw()?, given.config());
+    let report = unattended(py, progress, |shuttle| {
+        let file = file.map(|(text, name)| {
+            TrainConfig::parse(&text).map_err(|error| RunError::value(format!("{name}: {error}")))
+        });
+        let config = single.over(file.transpose()?)?;
+        let network = config.build()?;
+        let data = reading.config(reader)?;
+        let mut feed = hashed(raw, &network, &data)?;
+        let network = feed.fit().normalized(network, &data)?;
+        let samples = training::labelled(&mut feed, network.output_width())?;
+        let place = Place { folder: &folder, resume };
+        let work = (&pool(threads)?, &mut { shuttle });
+        match training::run(config, &network, (&feed, &samples, &data), place, work)? {
+            TrainOutcome::Finished(report) => Ok(report),
+            TrainOutcome::Stopped { .. } => Err(RunError::Interrupted),
+        }
+    });
+    Ok(Document::new(Other::Train(report?)))
 }
 
 /// What reports call a network.
@@ -445,15 +523,14 @@ fn name(network: &Network) -> String {
     path.as_ref().map_or_else(|| network.model.name.clone(), |path| path.display().to_string())
 }
 
-/// A feed of samples that have a fingerprint, and the number of the first one.
+/// A feed of samples that have a fingerprint.
 fn hashed<'a>(
     mut raw: Raw<'a>,
-    network: &Network,
+    network: &weightproof::network::Network,
     config: &DataConfig,
-) -> Result<(ArrayFeed<'a>, usize), RunError> {
+) -> Result<ArrayFeed<'a>, RunError> {
     if raw.report.sha256.is_empty() {
         raw.report.sha256 = fingerprint(raw.values);
     }
-    let offset = raw.report.offset;
-    Ok((raw.feed(&network.network, config)?, offset))
+    raw.feed(network, config)
 }

@@ -1,7 +1,7 @@
 //! Results of `inspect`: layers, shapes, norms, and what a threat model would perturb.
 
 use crate::header::{Environment, ModelReport, ThreatReport};
-use crate::number::{exact, grouped, shape, value, value_or_dash};
+use crate::number::{exact, grouped, shape, value_or_dash};
 use crate::report::Format;
 use crate::table::{Side, Table};
 use crate::{csv, json, text};
@@ -11,8 +11,9 @@ use weightproof::bounds::Norms;
 use weightproof::certify::CertifyOptions;
 use weightproof::memory::Estimate;
 use weightproof::model::{self, Model};
-use weightproof::network::{Affine, Network};
+use weightproof::network::{Affine, Network, Node};
 use weightproof::threat::{LayerSet, PerturbationSet};
+use weightproof_measure::norms::{parts, spectral_norm, stable_rank};
 
 /// Norms of the weights of a layer.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +24,10 @@ pub struct NormReport {
     pub column_l1: f64,
     /// `‖W‖_F`, of a convolution the norm of its kernels.
     pub frobenius: f64,
+    /// `‖W‖₂`, the largest singular value, measured; `null` where the iteration does not converge.
+    pub spectral: Option<f64>,
+    /// `‖W‖_F² / ‖W‖₂²`, of a convolution that of the matrix that it is.
+    pub stable_rank: Option<f64>,
     /// `max |W_ij|`.
     pub largest: f64,
     /// `max |b_i|`.
@@ -130,7 +135,7 @@ impl NodeReport {
             inputs: node.inputs.iter().map(|&i| network.nodes()[i].name.clone()).collect(),
             shape: node.shape.clone(),
             parameters: affine.map_or(0, |d| d.weight.rows() * (d.weight.cols() + usize::from(d.has_bias))),
-            norms: affine.map(|affine| norms(affine, model.affine(index), node.width())),
+            norms: affine.map(|affine| norms(affine, model.affine(index), node)),
             perturbed: affine.is_some() && layer_set.is_none_or(|l| !l.is_zero()),
             radius: affine.zip(layer_set).map(|(affine, set)| radii(affine, set)),
         }
@@ -138,13 +143,18 @@ impl NodeReport {
 }
 
 /// Norms of the matrix that a layer is: of a convolution, with its kernels at every position.
-fn norms(affine: &Affine, layer: &model::Affine<f64>, n_out: usize) -> NormReport {
+fn norms(affine: &Affine, layer: &model::Affine<f64>, node: &Node) -> NormReport {
     let largest = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-    let induced = Norms::new(layer, n_out);
+    let induced = Norms::new(layer, node.width());
+    let map = parts(&node.layer);
+    let spectral = map.and_then(|(affine, window)| spectral_norm(&affine.weight, window).ok());
+    let rank = |spectral| map.map(|(affine, window)| stable_rank(&affine.weight, window, spectral));
     NormReport {
         row_l1: induced.row,
         column_l1: induced.column,
         frobenius: affine.weight.as_slice().iter().map(|w| w * w).sum::<f64>().sqrt(),
+        spectral,
+        stable_rank: spectral.and_then(rank),
         largest: largest(affine.weight.as_slice()),
         largest_bias: largest(&affine.bias),
     }
@@ -197,21 +207,31 @@ impl InspectReport {
     }
 
     fn csv(&self, out: &mut impl Write) -> io::Result<()> {
-        let head = ["name", "kind", "shape", "parameters", "row_l1", "column_l1", "frobenius", "largest"];
-        let more = ["perturbed", "radius_least", "radius_mean", "radius_most", "bias_radius_most"];
+        let head = ["name", "kind", "shape", "parameters", "row_l1", "column_l1", "frobenius", "spectral"];
+        let more = [
+            "stable_rank",
+            "largest",
+            "perturbed",
+            "radius_least",
+            "radius_mean",
+            "radius_most",
+            "bias_radius_most",
+        ];
         let number = |v: Option<f64>| v.map_or_else(String::new, exact);
         let rows = self.nodes.iter().map(|n| {
-            let norm = |f: fn(&NormReport) -> f64| number(n.norms.as_ref().map(f));
+            let norm = |f: fn(&NormReport) -> Option<f64>| number(n.norms.as_ref().and_then(f));
             let radius = |f: fn(&RadiusReport) -> f64| number(n.radius.as_ref().map(f));
             vec![
                 n.name.clone(),
                 n.kind.clone(),
                 shape(&n.shape),
                 n.parameters.to_string(),
-                norm(|n| n.row_l1),
-                norm(|n| n.column_l1),
-                norm(|n| n.frobenius),
-                norm(|n| n.largest),
+                norm(|n| Some(n.row_l1)),
+                norm(|n| Some(n.column_l1)),
+                norm(|n| Some(n.frobenius)),
+                norm(|n| n.spectral),
+                norm(|n| n.stable_rank),
+                norm(|n| Some(n.largest)),
                 n.perturbed.to_string(),
                 radius(|r| r.least),
                 radius(|r| r.mean),
@@ -250,22 +270,26 @@ impl InspectReport {
         notes.iter().for_each(|note| head.push(["note", note]));
         write!(out, "{head}")?;
         let mut sides = vec![Side::Left, Side::Left, Side::Right, Side::Right];
-        sides.extend([Side::Right; 4]);
+        sides.extend([Side::Right; 6]);
         sides.push(Side::Left);
         let mut table = Table::new(sides);
-        let norms = ["max row l1", "max column l1", "Frobenius", "max |w|"];
+        let norms = ["max row l1", "max column l1", "Frobenius", "spectral", "stable rank", "max |w|"];
         table.push(["node", "kind", "shape", "parameters"].into_iter().chain(norms).chain(["perturbed"]));
         for n in &self.nodes {
-            let norm = |f: fn(&NormReport) -> f64| n.norms.as_ref().map_or_else(String::new, |n| value(f(n)));
+            let norm = |f: fn(&NormReport) -> Option<f64>| {
+                n.norms.as_ref().map_or_else(String::new, |n| value_or_dash(f(n)))
+            };
             table.push([
                 n.name.clone(),
                 n.kind.clone(),
                 shape(&n.shape),
                 if n.parameters == 0 { String::new() } else { grouped(n.parameters) },
-                norm(|n| n.row_l1),
-                norm(|n| n.column_l1),
-                norm(|n| n.frobenius),
-                norm(|n| n.largest),
+                norm(|n| Some(n.row_l1)),
+                norm(|n| Some(n.column_l1)),
+                norm(|n| Some(n.frobenius)),
+                norm(|n| n.spectral),
+                norm(|n| n.stable_rank),
+                norm(|n| Some(n.largest)),
                 if n.norms.is_none() { String::new() } else { yes(n.perturbed).into() },
             ]);
         }

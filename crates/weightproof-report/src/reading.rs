@@ -95,6 +95,35 @@ pub enum Loaded {
     Measure(Box<MeasureFile>),
 }
 
+impl Loaded {
+    /// The file that it was read from.
+    pub fn file(&self) -> &str {
+        match self {
+            Loaded::Run(run) => &run.file,
+            Loaded::Train(train) => &train.file,
+            Loaded::Experiment(experiment) => &experiment.file,
+            Loaded::Measure(measure) => &measure.file,
+        }
+    }
+
+    /// The command that wrote it.
+    pub fn command(&self) -> &'static str {
+        match self {
+            Loaded::Run(run) => run.command.name(),
+            Loaded::Train(_) => "train",
+            Loaded::Experiment(_) => "experiment",
+            Loaded::Measure(_) => "measure",
+        }
+    }
+
+    /// Gives a result with curves the name that figures have for it.
+    pub fn set_name(&mut self, name: &str) {
+        if let Loaded::Run(run) = self {
+            (run.name, run.named) = (name.into(), true);
+        }
+    }
+}
+
 /// The network of a result.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Model {

@@ -7,6 +7,7 @@ use weightproof::property::Property;
 use weightproof::threat::ThreatError;
 use weightproof_formats::FormatError;
 use weightproof_report::features::NotBuilt;
+use weightproof_train::TrainError;
 
 /// Why a run cannot be done.
 #[derive(Debug, Error)]
@@ -40,6 +41,23 @@ pub enum RunError {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// A text is no value of a setting.
+    #[error("{message}")]
+    Value {
+        /// The setting, what would have been right and what is there.
+        message: String,
+        /// How it may be written.
+        hint: Option<String>,
+    },
+    /// A network is not trained.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A folder has a training that is not to be overwritten.
+    #[error("{}: there is a checkpoint of another run", path.display())]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
     },
     /// Samples have another number of values than the network reads.
     #[error(
@@ -113,6 +131,11 @@ impl RunError {
         RunError::Setting { name, expected: expected.into(), found: found.into() }
     }
 
+    /// A text that is no value of a setting.
+    pub fn value(message: impl Into<String>) -> Self {
+        RunError::Value { message: message.into(), hint: None }
+    }
+
     /// What does not fit, without advice.
     pub fn misfit(message: impl Into<String>) -> Self {
         RunError::Misfit { message: message.into(), hint: None }
@@ -123,6 +146,7 @@ impl RunError {
         match self {
             RunError::Format(error) => error.hint(),
             RunError::Misfit { hint, .. } => hint.map(str::to_owned),
+            RunError::Value { hint, .. } => hint.clone(),
             RunError::Shape { .. } => {
                 Some("give data of the network's size, or the network that belongs to the data".into())
             }
@@ -130,6 +154,8 @@ impl RunError {
             | RunError::Threat { .. }
             | RunError::ThreatText { .. }
             | RunError::Setting { .. }
+            | RunError::Train(_)
+            | RunError::Checkpoint { .. }
             | RunError::Unlabelled { .. }
             | RunError::FewOutputs { .. }
             | RunError::DroppedHead { .. }

@@ -1,4 +1,4 @@
-//! Runs of `certify`, `attack`, `radius` and `measure`, as the command line and Python do them.
+//! Runs of `certify`, `attack`, `radius`, `measure`, `inspect` and `train`, as the command line and Python do them.
 //!
 //! ```text
 //! Config → Session (network, feed, property) → Run over batches → records → Report
@@ -16,9 +16,14 @@ pub mod entry;
 pub mod error;
 pub mod exact;
 pub mod feed;
+pub mod file;
+pub mod inspect;
 pub mod journal;
 pub mod measure;
+pub mod number;
 pub mod oracle;
+pub mod pages;
+mod pictures;
 pub mod radius;
 pub mod run;
 pub mod scale;
@@ -26,6 +31,7 @@ pub mod session;
 pub mod source;
 pub mod store;
 pub mod threat;
+pub mod train;
 pub mod witness;
 
 pub use error::RunError;

@@ -1,6 +1,6 @@
 //! Arguments of `measure`.
 
-use super::{DataArgs, EngineArgs, MethodArgs, ModelArgs, OutputArgs, ThreatArgs, positive};
+use super::{ConfigArgs, DataArgs, EngineArgs, MethodArgs, ModelArgs, OutputArgs, ThreatArgs, positive};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -25,6 +25,8 @@ pub struct MeasureArgs {
     pub engine: EngineArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// What the network was trained on and from.

@@ -1,6 +1,6 @@
 //! Arguments of `train`.
 
-use super::{EmbeddedArg, HeaderArg, LayoutArg, SplitArg, positive, threads};
+use super::{ConfigArgs, EmbeddedArg, HeaderArg, LayoutArg, SplitArg, positive, threads};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -10,9 +10,8 @@ pub struct TrainArgs {
     /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv
     #[arg(value_name = "DATA")]
     pub data: Option<PathBuf>,
-    /// Settings in TOML; flags take precedence over it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// Folder for the network, the history, the checkpoint and the result
     #[arg(long, short, value_name = "FOLDER")]
     pub output: PathBuf,

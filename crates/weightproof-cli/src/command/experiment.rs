@@ -44,6 +44,8 @@ pub struct ExperimentArgs {
     /// No remarks on standard error
     #[arg(long, short)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub config: args::ConfigArgs,
 }
 
 fn names() -> PossibleValuesParser {

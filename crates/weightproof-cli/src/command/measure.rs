@@ -4,7 +4,6 @@ use super::Status;
 use crate::args::measure::{CompressionArgs, MeasureArgs, TrainingArgs};
 use crate::config::{self, DataConfig};
 use crate::error::Failure;
-use crate::number::{self, Range};
 use crate::run::{pool, remark};
 use crate::{interrupt, output, threat};
 use weightproof_formats::network::read_network;
@@ -13,6 +12,7 @@ use weightproof_report::Format;
 use weightproof_run::measure::{
     self, CompressionConfig, Loaded, MeasureConfig, Subject, check_initial, check_member,
 };
+use weightproof_run::number::{self, Range};
 use weightproof_run::source::{self, Source};
 
 /// Runs the command.

@@ -3,9 +3,9 @@
 use super::Status;
 use crate::args::RadiusArgs;
 use crate::error::Failure;
-use crate::number::{self, Range};
 use crate::session::Arguments;
 use crate::{config, output};
+use weightproof_run::number::{self, Range};
 use weightproof_run::radius::{self, BATCH, RadiusConfig, RadiusRun};
 
 /// Runs the command.

@@ -2,20 +2,18 @@
 
 use super::{Status, evidence};
 use crate::error::Failure;
-use crate::{output, pictures};
+use crate::output;
 use clap::{Args, ValueEnum};
 use std::fs;
 use std::path::{Path, PathBuf};
 use weightproof_report::compare::{Comparison, compare};
 use weightproof_report::features;
-use weightproof_report::figure::png;
 use weightproof_report::html::{Figure, Page, comparison, comparison_figures};
 use weightproof_report::reading::{self, Loaded, RunFile};
+use weightproof_run::pages;
 
 /// The largest result that is read.
 const MOST_BYTES: u64 = 1 << 31;
-/// Pixels of a PNG for one of the SVG.
-const PNG_SCALE: f32 = 2.0;
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
@@ -23,6 +21,9 @@ pub struct ReportArgs {
     /// Results of certify, attack, radius, train, experiment or measure, as JSON; those that ask the same question are shown together
     #[arg(value_name = "RESULT", required = true)]
     pub results: Vec<PathBuf>,
+    /// Names of the results in figures, one for each [default: those of the files]
+    #[arg(long = "name", value_name = "NAME,…", value_delimiter = ',')]
+    pub names: Vec<String>,
     /// File for the page [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -50,6 +51,8 @@ pub struct ReportArgs {
     /// No remarks on standard error
     #[arg(long, short)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub config: crate::args::ConfigArgs,
 }
 
 /// Values of `--format`.
@@ -72,7 +75,14 @@ pub fn run(args: &ReportArgs) -> Result<Status, Failure> {
             Failure::new(message).hint("the results are JSON; `certify`, `attack` and `radius` write text")
         );
     }
-    let files = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut files = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    if !args.names.is_empty() && args.names.len() != files.len() {
+        let (expected, found) = (files.len(), args.names.len());
+        return Err(Failure::new(format!(
+            "name: expected {expected} names, one for each result, found {found}"
+        )));
+    }
+    files.iter_mut().zip(&args.names).for_each(|(file, name)| file.set_name(name));
     if let Some(archive) = &args.evidence {
         return evidence::run(args, archive, &files);
     }
@@ -82,9 +92,16 @@ pub fn run(args: &ReportArgs) -> Result<Status, Failure> {
 
 fn showing(args: &ReportArgs, files: &[Loaded]) -> Result<Status, Failure> {
     let mut page = Page::new(files);
-    for (study, wanted) in page.wanted().into_iter().enumerate() {
-        page.set_pictures(study, pictures::load(&wanted, args.data.as_deref())?);
+    if let (false, false, Some(misfit)) = (args.names.is_empty(), page.has_overlay(), page.misfits().first())
+    {
+        return Err(
+            Failure::new(misfit.to_string()).hint("only results of the same question can be one figure")
+        );
     }
+    if !args.quiet {
+        page.misfits().iter().for_each(|misfit| eprintln!("note: not in one figure: {misfit}"));
+    }
+    pages::add_pictures(&mut page, args.data.as_deref())?;
     write_figures(args, || page.figures())?;
     write_page(args, &page.html())
 }
@@ -160,40 +177,11 @@ fn write_page(args: &ReportArgs, page: &str) -> Result<Status, Failure> {
 fn write_figures(args: &ReportArgs, figures: impl FnOnce() -> Vec<Figure>) -> Result<(), Failure> {
     let Some(folder) = &args.figures else { return Ok(()) };
     fs::create_dir_all(folder).map_err(Failure::io(folder))?;
-    let raster = features::raster();
-    if let (Err(missing), false) = (raster, args.quiet) {
+    if let (Err(missing), false) = (features::raster(), args.quiet) {
         eprintln!("note: {missing}; they are written as SVG only");
     }
-    for figure in figures() {
-        let (stem, svg) = (file_name(&figure.name), figure.svg());
-        output::write(Some(&folder.join(format!("{stem}.svg"))), |out| out.write_all(svg.as_bytes()))?;
-        if raster.is_ok() {
-            let png = png(&svg, PNG_SCALE).map_err(|error| Failure::new(error.to_string()))?;
-            output::write(Some(&folder.join(format!("{stem}.png"))), |out| out.write_all(&png))?;
-        }
+    for (name, bytes) in pages::figure_files(&figures())? {
+        output::write(Some(&folder.join(name)), |out| out.write_all(&bytes))?;
     }
     Ok(())
-}
-
-/// A name of letters, digits, points and dashes: results come from outside, and their names must stay in the folder.
-fn file_name(name: &str) -> String {
-    const MOST: usize = 80;
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' };
-    let name: String = name.chars().take(MOST).map(plain).collect();
-    let name = name.trim_start_matches('.');
-    if name.is_empty() { "figure".into() } else { name.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_figures_stay_in_their_folder() {
-        for (name, file) in
-            [("curve", "curve"), ("../../etc/passwd", "-..-etc-passwd"), ("..", "figure"), ("a b", "a-b")]
-        {
-            assert_eq!(file_name(name), file);
-        }
-    }
 }

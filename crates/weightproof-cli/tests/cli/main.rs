@@ -4,6 +4,7 @@ mod attacks;
 mod browser;
 mod certificate;
 mod command_line;
+mod config_file;
 mod docs;
 mod exact;
 mod experiments;

@@ -149,7 +149,10 @@ fn errors_say_what_and_where() {
         ),
         (vec!["--adversary", "sam"], "error: adversary: expected noise, sam, awp, pgd or input-pgd"),
         (vec!["--optimizer", "lbfgs"], "error: optimizer: expected sgd, adam or adamw, found lbfgs"),
-        (vec!["--momentum", "0.9"], "error: momentum: only sgd has one\nhint: --optimizer sgd"),
+        (
+            vec!["--momentum", "0.9"],
+            "error: momentum: expected the optimizer sgd, found another\nhint: --optimizer sgd",
+        ),
         (
             vec!["--decay", "linear"],
             "error: decay: expected constant, cosine or step:FACTOR:EPOCH,…, found linear",

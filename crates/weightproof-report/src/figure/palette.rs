@@ -23,7 +23,12 @@ pub enum Ink {
     Clean,
     /// Further series, by number.
     Other(usize),
+    /// What an attack found about line `k` of several that are alike: its colour, dotted.
+    Under(usize),
 }
+
+/// Dots of what an attack found about one of several lines.
+const DOTS: &str = "2 4";
 
 impl Ink {
     /// The look of line `k` of several that are alike.
@@ -38,6 +43,7 @@ impl Ink {
             Ink::Attacked => 1,
             Ink::Clean => 2,
             Ink::Other(k) => 3 + k,
+            Ink::Under(k) => Ink::of(k).number(),
         }
     }
 
@@ -46,11 +52,16 @@ impl Ink {
         format!("ink-{}", self.number() % COLORS.len())
     }
 
-    pub(super) fn color(self) -> &'static str {
+    /// As `#rrggbb`.
+    pub fn color(self) -> &'static str {
         COLORS[self.number() % COLORS.len()]
     }
 
-    pub(super) fn dash(self) -> &'static str {
+    /// Lengths of dashes and gaps, or `none`.
+    pub fn dash(self) -> &'static str {
+        if matches!(self, Ink::Under(_)) {
+            return DOTS;
+        }
         DASHES[self.number() % DASHES.len()]
     }
 

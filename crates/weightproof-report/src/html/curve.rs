@@ -3,32 +3,28 @@
 use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn};
 use super::section::Section;
-use super::study::Study;
+use super::study::{Study, ends, scale_of};
 use crate::figure::{Axis, Band, Chart, Ink, Scale, Series};
-use crate::reading::{Command, RunFile, Sample};
+use crate::reading::{Command, CurveAt, ResultAt, RunFile, Sample};
 use weightproof::verdict::Verdict;
 
 /// Points of a curve that is read off the radii of samples.
 const POINTS: usize = 160;
 
 /// A line, and whether it bounds from below or above.
-struct Line {
+pub(super) struct Line {
     name: String,
-    proved: bool,
-    points: Vec<(f64, f64)>,
+    pub(super) proved: bool,
+    pub(super) points: Vec<(f64, f64)>,
 }
 
 /// The section, when there are at least two radii.
 pub(super) fn section(study: &Study<'_>) -> Option<Section> {
     let lines = lines(study);
-    let radii = lines.iter().flat_map(|l| &l.points).map(|p| p.0).filter(|r| r.is_finite());
-    let (least, most) = radii.fold((f64::INFINITY, 0.0), |(a, b): (f64, f64), r| (a.min(r), b.max(r)));
-    if !(most > least) {
-        return None;
-    }
+    let radii = || lines.iter().flat_map(|l| &l.points).map(|p| p.0);
+    let scale = scale_of(radii())?;
+    let (least, most) = ends(radii());
     let clean = 1.0 - share(study, |s| s.is_wrong());
-    let logarithmic = least > 0.0 && most >= 4.0 * least;
-    let scale = if logarithmic { Scale::Logarithmic } else { Scale::Linear };
     let mut others = 0;
     let mut ink = |first: Ink, taken: &mut bool| {
         if std::mem::replace(taken, true) {
@@ -84,25 +80,24 @@ fn share(study: &Study<'_>, what: impl Fn(&Sample) -> bool) -> f64 {
     samples.iter().filter(|s| what(s)).count() as f64 / samples.len().max(1) as f64
 }
 
-fn lines(study: &Study<'_>) -> Vec<Line> {
+/// The lines of all results, proofs first.
+pub(super) fn lines(study: &Study<'_>) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for &run in &study.runs {
         match run.command {
             Command::Radius => lines.extend(of_radii(run)),
             Command::Certify => {
-                let certified =
-                    |r: &crate::reading::ResultAt| Some((r.radius?, r.summary.certified_accuracy?));
+                let certified = |r: &ResultAt| Some((r.radius?, r.summary.certified_accuracy?));
                 let name = format!("proved by {}", run.method_name());
                 add(&mut lines, name, true, run.results.iter().filter_map(certified));
-                let unbroken = |r: &crate::reading::ResultAt| {
+                let unbroken = |r: &ResultAt| {
                     let falsified = r.summary.falsified? as f64;
                     Some((r.radius?, 1.0 - falsified / r.summary.samples.max(1) as f64))
                 };
                 add(&mut lines, "not broken by exact".into(), false, run.results.iter().filter_map(unbroken));
             }
             Command::Attack => {
-                let unbroken =
-                    |r: &crate::reading::ResultAt| Some((r.radius?, r.summary.accuracy_under_attack?));
+                let unbroken = |r: &ResultAt| Some((r.radius?, r.summary.accuracy_under_attack?));
                 let name = format!("under attack, {}", run.method_name());
                 add(&mut lines, name, false, run.results.iter().filter_map(unbroken));
             }
@@ -185,26 +180,26 @@ fn table(study: &Study<'_>) -> Grid {
         GridColumn::number("certified accuracy", study.guarantee(), "curve.certified_accuracy"),
         GridColumn::number("accuracy under attack", "estimate", "curve.accuracy_under_attack"),
     ];
-    let mut rows = Vec::new();
-    for (run, result) in study.results() {
-        let name = || [GridCell::words(&*run.file), GridCell::words(run.method_name())];
-        let row = |radius, certified, attacked| {
-            let numbers =
-                [GridCell::exact(radius), GridCell::percent(certified), GridCell::percent(attacked)];
-            name().into_iter().chain(numbers).collect()
-        };
-        if run.command == Command::Radius {
-            let point = |p: &crate::reading::CurveAt| {
-                row(Some(p.radius), Some(p.certified_accuracy), p.accuracy_under_attack)
-            };
-            rows.extend(result.summary.curve.iter().map(point));
-        } else {
-            let s = &result.summary;
-            let exact = s.falsified.map(|_| share_unbroken(&result.samples));
-            rows.push(row(result.radius, s.certified_accuracy, s.accuracy_under_attack.or(exact)));
-        }
-    }
+    let row = |(run, result): (&RunFile, &ResultAt)| {
+        let name = [GridCell::words(&*run.file), GridCell::words(run.method_name())];
+        rows(run, result).into_iter().map(|numbers| name.iter().cloned().chain(numbers).collect()).collect()
+    };
+    let rows = study.results().flat_map(|at| -> Vec<Vec<GridCell>> { row(at) }).collect();
     Grid { caption: "Accuracy over the radius".into(), columns, rows }
+}
+
+/// Radius, certified accuracy and accuracy under attack at each radius of a result.
+pub(super) fn rows(run: &RunFile, result: &ResultAt) -> Vec<[GridCell; 3]> {
+    let row = |radius, certified, attacked| {
+        [GridCell::exact(radius), GridCell::percent(certified), GridCell::percent(attacked)]
+    };
+    let s = &result.summary;
+    if run.command == Command::Radius {
+        let point = |p: &CurveAt| row(Some(p.radius), Some(p.certified_accuracy), p.accuracy_under_attack);
+        return s.curve.iter().map(point).collect();
+    }
+    let exact = s.falsified.map(|_| share_unbroken(&result.samples));
+    vec![row(result.radius, s.certified_accuracy, s.accuracy_under_attack.or(exact))]
 }
 
 /// Share of the samples without a witness.

@@ -19,6 +19,7 @@ mod grid;
 mod headline;
 mod layers;
 mod measure;
+mod overlay;
 mod page;
 mod pictures;
 mod radii;
@@ -30,16 +31,20 @@ mod training;
 pub use compare::{comparison, comparison_figures};
 pub use evidence::{Checked, Enclosed, evidence};
 pub use figure::Figure;
+pub use overlay::{OverlayError, overlay};
 pub use pictures::{Layout, Picture, Pictures};
 
 use crate::reading::{Data, Loaded, RunFile};
 use maud::html;
+use overlay::Overlay;
 use section::{Chapter, Section};
 use serde_json::Value;
 use study::Study;
 
 /// A page about results.
 pub struct Page<'a> {
+    overlays: Vec<Overlay<'a>>,
+    misfits: Vec<OverlayError>,
     studies: Vec<Study<'a>>,
     others: Vec<&'a Loaded>,
     pictures: Vec<Pictures>,
@@ -71,7 +76,20 @@ impl<'a> Page<'a> {
         }
         let studies = Study::group(&runs);
         let pictures = studies.iter().map(|_| Pictures::default()).collect();
-        Page { studies, others, pictures }
+        let (overlays, misfits) = Overlay::group(&runs);
+        Page { overlays, misfits, studies, others, pictures }
+    }
+
+    /// Why results are not in one figure with the first one; empty where nobody would expect them there: no others are in one
+    /// figure, and none was named for it.
+    pub fn misfits(&self) -> &[OverlayError] {
+        let named = || self.studies.iter().any(|study| study.runs.iter().any(|run| run.named));
+        if self.overlays.is_empty() && !named() { &[] } else { &self.misfits }
+    }
+
+    /// Whether results are in one figure because they ask the same question.
+    pub fn has_overlay(&self) -> bool {
+        !self.overlays.is_empty()
     }
 
     /// The images that would be shown, one entry for each study.
@@ -91,7 +109,8 @@ impl<'a> Page<'a> {
     }
 
     fn chapters(&self) -> Vec<Chapter> {
-        let mut chapters = Vec::new();
+        let mut chapters: Vec<Chapter> =
+            self.overlays.iter().filter_map(|overlay| overlay.chapter(&self.misfits)).collect();
         for (study, pictures) in self.studies.iter().zip(&self.pictures) {
             let sections: Vec<Option<Section>> = vec![
                 Some(answer::section(study)),

@@ -1,6 +1,7 @@
 //! Results that ask the same question: same network, data, samples, property and threat model, at whatever radius and by
 //! whatever method.
 
+use crate::figure::Scale;
 use crate::reading::{Command, ResultAt, RunFile, Sample};
 use std::collections::BTreeMap;
 use weightproof::verdict::Verdict;
@@ -62,7 +63,7 @@ impl<'a> Study<'a> {
 
     /// The name of the radius on axes.
     pub(super) fn radius_label(&self) -> String {
-        format!("radius [{}]", self.first().threat.unit)
+        radius_axis(self.first())
     }
 
     /// Whether radii are searched or several were tried.
@@ -165,6 +166,24 @@ impl Standing {
     fn break_at(&mut self, radius: Option<f64>) {
         self.broken = self.broken.into_iter().chain(radius).reduce(f64::min);
     }
+}
+
+/// The name of the radius of a result on axes.
+pub(super) fn radius_axis(run: &RunFile) -> String {
+    format!("radius [{}]", run.threat.unit)
+}
+
+/// The least and the largest finite radius.
+pub(super) fn ends(radii: impl Iterator<Item = f64>) -> (f64, f64) {
+    let finite = radii.filter(|r| r.is_finite());
+    finite.fold((f64::INFINITY, 0.0), |(a, b): (f64, f64), r| (a.min(r), b.max(r)))
+}
+
+/// How radii lie on an axis; none where there are no two.
+pub(super) fn scale_of(radii: impl Iterator<Item = f64>) -> Option<Scale> {
+    let (least, most) = ends(radii);
+    let logarithmic = least > 0.0 && most >= 4.0 * least;
+    (most > least).then_some(if logarithmic { Scale::Logarithmic } else { Scale::Linear })
 }
 
 /// Whether a sample of `certify` is proved, or one of `attack` was not broken.

@@ -4,6 +4,7 @@ use super::{Loaded, Model, ReadError, check, parse};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::path::Path;
 use weightproof::verdict::Verdict;
 
 /// The command that wrote a result.
@@ -33,6 +34,10 @@ impl Command {
 pub struct RunFile {
     /// Name of the file.
     pub file: String,
+    /// What it is called in figures: the name of the file without folder and extension, or what was asked for.
+    pub name: String,
+    /// Whether it was asked for.
+    pub named: bool,
     /// The command that wrote it.
     pub command: Command,
     /// Whether the run was interrupted.
@@ -270,8 +275,11 @@ pub(super) fn read(file: &str, bytes: &[u8], command: Command) -> Result<Loaded,
         }
     };
     results.sort_by(|a, b| a.radius.unwrap_or(0.0).total_cmp(&b.radius.unwrap_or(0.0)));
+    let stem = Path::new(file).file_stem().map_or(file.into(), |stem| stem.to_string_lossy());
     let run = RunFile {
         file: file.into(),
+        name: stem.into_owned(),
+        named: false,
         command,
         partial: raw.partial,
         model: raw.model,

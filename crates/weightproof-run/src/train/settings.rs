@@ -1,9 +1,8 @@
-//! Settings of `train`: the TOML file, and the flags that take precedence over it.
+//! Settings of `train`: those of a TOML file, and single ones that take precedence over it.
 
-use crate::args::train::{DescentArgs, LossArgs, NetworkArgs, TrainArgs};
-use crate::error::Failure;
+use crate::RunError;
 use crate::number::{self, Range};
-use std::fs;
+use serde::Deserialize;
 use weightproof_train::TrainConfig;
 use weightproof_train::adversary::Adversary;
 use weightproof_train::config::Term;
@@ -11,35 +10,65 @@ use weightproof_train::optimizer::Rule;
 use weightproof_train::schedule::{Decay, Ramp};
 use weightproof_train::threat::RadiusKind;
 
-/// Sizes and epochs when neither the file nor a flag says more.
+/// Sizes and epochs when neither the file nor a setting says more.
 const SIZES: [usize; 5] = [784, 128, 64, 32, 10];
 const EPOCHS: usize = 10;
 
-/// Joins `--config` and the flags.
-pub fn config(args: &TrainArgs) -> Result<TrainConfig, Failure> {
-    let mut config = match &args.config {
-        None => TrainConfig::plain(&SIZES, EPOCHS),
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(Failure::io(path))?;
-            TrainConfig::parse(&text).map_err(|error| Failure::from(error).within(path))?
-        }
-    };
-    network(&mut config, &args.network)?;
-    descent(&mut config, &args.descent)?;
-    loss(&mut config, &args.loss)?;
-    if let Some(samples) = args.samples.validation {
-        config.validation.samples = samples;
-    }
-    if let Some(method) = &args.samples.validation_method {
-        config.validation.method.clone_from(method);
-    }
-    Ok(config)
+/// Single settings, as users write them; what is missing is as the file says, or the default. Names are those of the command line,
+/// whose help says what each is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the help of the command line documents them, one for one")]
+pub struct TrainSettings {
+    pub sizes: Option<String>,
+    pub gain: Option<String>,
+    pub objective: Vec<String>,
+    pub adversary: Vec<String>,
+    pub radius: Option<String>,
+    pub bias_radius: Option<String>,
+    pub input_radius: Option<String>,
+    pub relative: bool,
+    pub radius_epochs: Option<String>,
+    pub epochs: Option<usize>,
+    pub batch: Option<usize>,
+    pub optimizer: Option<String>,
+    pub learning_rate: Option<String>,
+    pub momentum: Option<String>,
+    pub weight_decay: Option<String>,
+    pub warm_up: Option<String>,
+    pub decay: Option<String>,
+    pub gradient_clip: Option<String>,
+    pub weight_limit: Option<String>,
+    pub seed: Option<u64>,
+    pub validation: Option<usize>,
+    pub validation_method: Option<String>,
 }
 
-fn network(config: &mut TrainConfig, args: &NetworkArgs) -> Result<(), Failure> {
+impl TrainSettings {
+    /// Joins the settings of a file, or the defaults without one, and these.
+    ///
+    /// # Errors
+    /// The first text that is no value of its setting.
+    pub fn over(&self, file: Option<TrainConfig>) -> Result<TrainConfig, RunError> {
+        let mut config = file.unwrap_or_else(|| TrainConfig::plain(&SIZES, EPOCHS));
+        network(&mut config, self)?;
+        descent(&mut config, self)?;
+        loss(&mut config, self)?;
+        if let Some(samples) = self.validation {
+            config.validation.samples = samples;
+        }
+        if let Some(method) = &self.validation_method {
+            config.validation.method.clone_from(method);
+        }
+        Ok(config)
+    }
+}
+
+fn network(config: &mut TrainConfig, args: &TrainSettings) -> Result<(), RunError> {
     if let Some(text) = &args.sizes {
         let sizes = text.split(',').map(|part| {
-            let found = || Failure::new(format!("sizes: expected whole numbers of at least 1, found {part}"));
+            let found =
+                || RunError::value(format!("sizes: expected whole numbers of at least 1, found {part}"));
             part.trim().parse().ok().filter(|&n: &usize| n > 0).ok_or_else(found)
         });
         config.network.sizes = Some(sizes.collect::<Result<_, _>>()?);
@@ -48,12 +77,12 @@ fn network(config: &mut TrainConfig, args: &NetworkArgs) -> Result<(), Failure> 
     set(&mut config.network.gain, "gain", &args.gain, Range::Positive)
 }
 
-fn loss(config: &mut TrainConfig, args: &LossArgs) -> Result<(), Failure> {
-    if !args.objectives.is_empty() {
-        config.terms = args.objectives.iter().map(|text| term(text)).collect::<Result<_, _>>()?;
+fn loss(config: &mut TrainConfig, args: &TrainSettings) -> Result<(), RunError> {
+    if !args.objective.is_empty() {
+        config.terms = args.objective.iter().map(|text| term(text)).collect::<Result<_, _>>()?;
     }
-    if !args.adversaries.is_empty() {
-        config.adversaries = args.adversaries.iter().map(|text| adversary(text)).collect::<Result<_, _>>()?;
+    if !args.adversary.is_empty() {
+        config.adversaries = args.adversary.iter().map(|text| adversary(text)).collect::<Result<_, _>>()?;
     }
     let threat = &mut config.threat;
     set(&mut threat.radius, "radius", &args.radius, Range::NotNegative)?;
@@ -75,7 +104,7 @@ fn loss(config: &mut TrainConfig, args: &LossArgs) -> Result<(), Failure> {
         config.radius_ramp = Some(rise(config, 1.0));
     }
     // The weights of a file are as it says.
-    let given = if args.objectives.is_empty() { 0 } else { config.terms.len() };
+    let given = if args.objective.is_empty() { 0 } else { config.terms.len() };
     for k in 0..given {
         let Ramp::Constant(to) = config.terms[k].weight else { continue };
         if config.terms[k].find()?.bound {
@@ -86,26 +115,27 @@ fn loss(config: &mut TrainConfig, args: &LossArgs) -> Result<(), Failure> {
 }
 
 /// `NAME`, `NAME=WEIGHT` or `NAME=FROM:TO:START:END`.
-fn term(text: &str) -> Result<Term, Failure> {
+fn term(text: &str) -> Result<Term, RunError> {
     let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
     let numbers = weight.split(':').map(|part| number::one("objective", part, Range::NotNegative));
     let weight = match numbers.collect::<Result<Vec<f64>, _>>()?[..] {
         [weight] => Ramp::Constant(weight),
         [from, to, start, end] => Ramp::linear(from, to, start, end),
         _ => {
-            let message = format!("objective: expected a weight, or FROM:TO:START:END, found {weight}");
-            return Err(Failure::new(message));
+            return Err(RunError::value(format!(
+                "objective: expected a weight, or FROM:TO:START:END, found {weight}"
+            )));
         }
     };
     Ok(Term { objective: name.into(), weight })
 }
 
 /// `KIND=NUMBER`.
-fn adversary(text: &str) -> Result<Adversary, Failure> {
+fn adversary(text: &str) -> Result<Adversary, RunError> {
     /// Steps of the ascent when they are not in a file.
     const STEPS: usize = 5;
     let expected = "noise, sam, awp, pgd or input-pgd, each with =NUMBER";
-    let unknown = || Failure::new(format!("adversary: expected {expected}, found {text}"));
+    let unknown = || RunError::value(format!("adversary: expected {expected}, found {text}"));
     let (kind, x) = text.split_once('=').ok_or_else(unknown)?;
     let x = number::one("adversary", x, Range::NotNegative)?;
     match kind {
@@ -118,7 +148,7 @@ fn adversary(text: &str) -> Result<Adversary, Failure> {
     }
 }
 
-fn descent(config: &mut TrainConfig, args: &DescentArgs) -> Result<(), Failure> {
+fn descent(config: &mut TrainConfig, args: &TrainSettings) -> Result<(), RunError> {
     config.epochs = args.epochs.unwrap_or(config.epochs);
     config.batch = args.batch.unwrap_or(config.batch);
     config.seed = args.seed.unwrap_or(config.seed);
@@ -132,14 +162,16 @@ fn descent(config: &mut TrainConfig, args: &DescentArgs) -> Result<(), Failure> 
             "sgd" => Rule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 },
             "adam" => Rule::adam(),
             "adamw" => Rule::adamw(0.01),
-            _ => return Err(Failure::new(format!("optimizer: expected sgd, adam or adamw, found {name}"))),
+            _ => {
+                return Err(RunError::value(format!("optimizer: expected sgd, adam or adamw, found {name}")));
+            }
         };
     }
     match (&mut config.optimizer, momentum) {
         (Rule::Sgd { momentum, .. }, Some(given)) => *momentum = given,
         (_, None) => {}
         (Rule::Adam { .. } | Rule::AdamW { .. }, Some(_)) => {
-            return Err(Failure::new("momentum: only sgd has one").hint("--optimizer sgd"));
+            return Err(RunError::setting("momentum", "the optimizer sgd", "another"));
         }
     }
     let (Rule::Sgd { weight_decay, .. } | Rule::Adam { weight_decay, .. } | Rule::AdamW { weight_decay, .. }) =
@@ -159,7 +191,7 @@ fn descent(config: &mut TrainConfig, args: &DescentArgs) -> Result<(), Failure> 
 }
 
 /// `constant`, `cosine` or `step:FACTOR:EPOCH,…`.
-fn how_it_falls(text: &str) -> Result<Decay, Failure> {
+fn how_it_falls(text: &str) -> Result<Decay, RunError> {
     match text.split(':').collect::<Vec<_>>()[..] {
         ["constant"] => Ok(Decay::Constant),
         ["cosine"] => Ok(Decay::Cosine { floor: 0.0 }),
@@ -167,14 +199,14 @@ fn how_it_falls(text: &str) -> Result<Decay, Failure> {
             factor: number::one("decay", factor, Range::NotNegative)?,
             epochs: number::list("decay", epochs, Range::NotNegative)?,
         }),
-        _ => Err(Failure::new(format!(
+        _ => Err(RunError::value(format!(
             "decay: expected constant, cosine or step:FACTOR:EPOCH,…, found {text}"
         ))),
     }
 }
 
 /// Replaces `value` by the number of the flag `--name`, if it was given.
-fn set(value: &mut f64, name: &str, text: &Option<String>, range: Range) -> Result<(), Failure> {
+fn set(value: &mut f64, name: &str, text: &Option<String>, range: Range) -> Result<(), RunError> {
     if let Some(text) = text {
         *value = number::one(name, text, range)?;
     }

@@ -1,20 +1,20 @@
 //! Images of samples for a report, from the data of a result when they are still there.
 
-use crate::error::Failure;
+use crate::RunError;
+use crate::source::{self, embedded_images};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use weightproof_formats::FormatError;
 use weightproof_formats::data::{DataOptions, DataSet, Split};
 use weightproof_report::html::{Layout, Picture, Pictures, Wanted};
-use weightproof_run::source::{self, embedded_images};
 
 /// Reads the images of `wanted`, from `data` if it is given. Data that a result names and that are no longer there, or are others, give
 /// a remark and no images.
 ///
 /// # Errors
 /// When `data` is given and cannot be read, or is not what the result was about.
-pub fn load(wanted: &Wanted<'_>, data: Option<&Path>) -> Result<Pictures, Failure> {
+pub fn load(wanted: &Wanted<'_>, data: Option<&Path>) -> Result<Pictures, RunError> {
     let note = |note: String| Pictures { by_index: BTreeMap::new(), note: Some(note) };
     if wanted.indices.is_empty() {
         return Ok(Pictures::default());
@@ -34,15 +34,17 @@ pub fn load(wanted: &Wanted<'_>, data: Option<&Path>) -> Result<Pictures, Failur
         Ok(Some(pictures)) => Ok(pictures),
         Ok(None) if data.is_some() => {
             let expected = format!("sha256 {}", wanted.data.sha256);
-            Err(Failure::new(format!("{place}: expected the data of the result, {expected}, found others")))
+            Err(RunError::misfit(format!(
+                "{place}: expected the data of the result, {expected}, found others"
+            )))
         }
         Ok(None) => Ok(note(format!(
             "No images: {place} is no longer what the result was about (its SHA-256 differs)."
         ))),
-        Err(failure) if data.is_some() => Err(failure),
-        Err(failure) => {
-            let reason = failure.to_string();
-            let reason = reason.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Err(error) if data.is_some() => Err(error),
+        Err(error) => {
+            let reason = error.to_string();
+            let reason = reason.lines().next().unwrap_or_default();
             Ok(note(format!(
                 "No images: the data cannot be read ({reason}). `--data DATA` says where they are."
             )))
@@ -61,7 +63,7 @@ fn pictures(
     path: Option<&Path>,
     given: bool,
     layout: Layout,
-) -> Result<Option<Pictures>, Failure> {
+) -> Result<Option<Pictures>, RunError> {
     let mut data = match path {
         None => embedded_images()?,
         Some(path) => {
@@ -97,7 +99,7 @@ fn pictures(
         let picture = Picture::new(&values, layout, range);
         by_index.insert(
             index,
-            picture.map_err(|error| Failure::new(format!("image of sample {index}: {error}")))?,
+            picture.map_err(|error| RunError::misfit(format!("image of sample {index}: {error}")))?,
         );
     }
     Ok(Some(Pictures { by_index, note }))

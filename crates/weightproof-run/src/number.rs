@@ -1,6 +1,6 @@
-//! Numbers from the command line: every error names the flag, what was expected and what was found.
+//! Numbers that users write: every error names the setting, what was expected and what was found.
 
-use crate::error::Failure;
+use crate::RunError;
 use weightproof_formats::data::Scale;
 
 /// What a number must be.
@@ -33,44 +33,59 @@ impl Range {
     }
 }
 
-/// One number of the flag `--name`.
-pub fn one(name: &str, text: &str, range: Range) -> Result<f64, Failure> {
+/// One number of the setting `name`.
+///
+/// # Errors
+/// A text that is none, or one out of range.
+pub fn one(name: &str, text: &str, range: Range) -> Result<f64, RunError> {
     let value = text.trim().parse().ok().filter(|v| range.contains(*v));
     // Minus zero is zero.
     value.map(|v| v + 0.0).ok_or_else(|| {
         let found = if text.trim().is_empty() { "nothing".into() } else { shortened(text) };
-        Failure::new(format!("{name}: expected {}, found {found}", range.expected()))
+        RunError::value(format!("{name}: expected {}, found {found}", range.expected()))
     })
 }
 
-/// Numbers of the flag `--name`, separated by commas.
-pub fn list(name: &str, text: &str, range: Range) -> Result<Vec<f64>, Failure> {
+/// Numbers of the setting `name`, separated by commas.
+///
+/// # Errors
+/// A text that is none, or one out of range.
+pub fn list(name: &str, text: &str, range: Range) -> Result<Vec<f64>, RunError> {
     text.split(',').map(|part| one(name, part, range)).collect()
 }
 
-/// The factor of the flag `--name`: a number above 0, or a ratio of two.
-pub fn scale(name: &str, text: &str) -> Result<Scale, Failure> {
+/// The factor of the setting `name`: a number above 0, or a ratio of two.
+///
+/// # Errors
+/// A text that is none, or one out of range.
+pub fn scale(name: &str, text: &str) -> Result<Scale, RunError> {
     text.parse().map_err(|()| {
         let found = if text.trim().is_empty() { "nothing".into() } else { shortened(text) };
-        Failure::new(format!("{name}: expected a number above 0, or a ratio such as 1/255, found {found}"))
+        RunError::value(format!("{name}: expected a number above 0, or a ratio such as 1/255, found {found}"))
     })
 }
 
 /// The longest time that is not a mistake: a hundred years.
 const MOST_SECONDS: f64 = 3_155_760_000.0;
 
-/// Seconds of the flag `--name`.
-pub fn seconds(name: &str, text: &str) -> Result<f64, Failure> {
+/// Seconds of the setting `name`.
+///
+/// # Errors
+/// A text that is none, or one out of range.
+pub fn seconds(name: &str, text: &str) -> Result<f64, RunError> {
     let seconds = one(name, text, Range::Positive)?;
     if seconds > MOST_SECONDS {
         let message = format!("{name}: expected at most {MOST_SECONDS} seconds, found {}", shortened(text));
-        return Err(Failure::new(message));
+        return Err(RunError::value(message));
     }
     Ok(seconds)
 }
 
-/// A size in bytes of the flag `--name`: an integer above 0, with `K`, `M` or `G` in units of 1024, its square and its cube.
-pub fn bytes(name: &str, text: &str) -> Result<usize, Failure> {
+/// A size in bytes of the setting `name`: an integer above 0, with `K`, `M` or `G` in units of 1024, its square and its cube.
+///
+/// # Errors
+/// A text that is none, or one out of range.
+pub fn bytes(name: &str, text: &str) -> Result<usize, RunError> {
     let text = text.trim();
     let unit = |suffix: &[char], shift| Some((text.strip_suffix(suffix)?, 1_usize << shift));
     let suffixed = unit(&['K', 'k'], 10).or_else(|| unit(&['M', 'm'], 20)).or_else(|| unit(&['G', 'g'], 30));
@@ -78,8 +93,10 @@ pub fn bytes(name: &str, text: &str) -> Result<usize, Failure> {
     let number = digits.parse::<usize>().ok().filter(|n| *n > 0 && !digits.starts_with('+'));
     number.and_then(|n| n.checked_mul(unit)).ok_or_else(|| {
         let found = if text.is_empty() { "nothing".into() } else { shortened(text) };
-        Failure::new(format!("{name}: expected a number of bytes above 0, found {found}"))
-            .hint(format!("--{name} 4000000000, or 512K, 500M, 4G"))
+        RunError::Value {
+            message: format!("{name}: expected a number of bytes above 0, found {found}"),
+            hint: Some(format!("--{name} 4000000000, or 512K, 500M, 4G")),
+        }
     })
 }
 
@@ -95,7 +112,7 @@ mod tests {
     fn numbers_that_are_no_radius() {
         for bad in ["nan", "-1", "inf", "1e400", "", " ", "0.1.2", "0,1", "-inf", "1e-3x"] {
             let error = one("radius", bad, Range::NotNegative).unwrap_err().to_string();
-            let start = "error: radius: expected a finite number of at least 0, found ";
+            let start = "radius: expected a finite number of at least 0, found ";
             assert!(error.starts_with(start), "{bad}: {error}");
         }
         assert_eq!(one("radius", "-0", Range::NotNegative).unwrap().to_bits(), 0);
@@ -114,9 +131,6 @@ mod tests {
         let wrong = ["", "0", "0G", "-1", "+1", "1.5G", "nan", "K", "5T", "5KB", "99999999999G", "4 G"];
         assert!(wrong.iter().all(|text| read(text).is_none()));
         let error = bytes("max-memory", "lots").unwrap_err().to_string();
-        assert!(
-            error.starts_with("error: max-memory: expected a number of bytes above 0, found lots"),
-            "{error}"
-        );
+        assert!(error.starts_with("max-memory: expected a number of bytes above 0, found lots"), "{error}");
     }
 }
