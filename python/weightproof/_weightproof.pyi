@@ -57,7 +57,12 @@ class Origin:
 class Network:
     @staticmethod
     def load(
-        path: str | os.PathLike[str] | None, architecture: str | os.PathLike[str] | None, separate: bool
+        path: str | os.PathLike[str] | None,
+        architecture: str | os.PathLike[str] | None,
+        separate: bool,
+        outputs: list[str],
+        inputs: list[tuple[str, str]],
+        dims: list[tuple[str, int]],
     ) -> Network: ...
     @staticmethod
     def build(

@@ -13,7 +13,7 @@ Intermediate: TypeAlias = Literal["linear", "interval"]
 #: What bounds rest on.
 Guarantee: TypeAlias = Literal["rigorous", "real-arithmetic"]
 #: What must hold.
-Property: TypeAlias = Literal["label", "prediction", "deviation"]
+Property: TypeAlias = Literal["label", "prediction", "deviation", "positive", "within"]
 #: Floating-point type of the engine.
 Precision: TypeAlias = Literal["f32", "f64"]
 #: Order of channels, height and width.

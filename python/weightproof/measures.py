@@ -82,7 +82,7 @@ def measure(
     if gamma is not None and rank is not None:
         raise _weightproof.SettingError("rank: expected no gamma beside it, found both")
     settings = shared_settings(
-        threat, radius, None, None, False, precision, seed, threads, None, layout, scale, mean, std
+        threat, radius, None, None, (None, None, None), False, precision, seed, threads, None, layout, scale, mean, std
     )
     settings |= method_settings(method, intermediate, "rigorous", None, None, None, None, None)
     settings |= {

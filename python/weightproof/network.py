@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,18 +58,33 @@ class Network:
         self._model: dict[str, Any] = json.loads(native.model())
 
     @classmethod
-    def from_onnx(cls, path: str | os.PathLike[str], *, batch_norm: BatchNorm = "fold") -> Network:
-        """Reads an ONNX file (opsets 7 to 22).
+    def from_onnx(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        batch_norm: BatchNorm = "fold",
+        output: str | Sequence[str] | None = None,
+        inputs: Mapping[str, str | os.PathLike[str]] | None = None,
+        dims: Mapping[str, int] | None = None,
+    ) -> Network:
+        """Reads an ONNX file (opsets 5 to 26).
 
         Args:
             path: The file.
             batch_norm: ``fold`` batch normalization into the neighbouring weights, as it is deployed, or keep it
                 ``separate`` with parameters of its own that move.
+            output: Name of an output, or of several that are laid end to end; by default the first one.
+            inputs: ``.npy`` files with the values of inputs that are constants.
+            dims: Values of dimensions that have a name.
 
         Raises:
             FormatError: The file cannot be read, or has an operator that is not supported; the message names the node.
         """
-        return cls(_Native.load(os.fspath(path), None, _is_separate(batch_norm)))
+        outputs = [output] if isinstance(output, str) else list(output or ())
+        constants = [(name, os.fspath(file)) for name, file in (inputs or {}).items()]
+        values = list((dims or {}).items())
+        native = _Native.load(os.fspath(path), None, _is_separate(batch_norm), outputs, constants, values)
+        return cls(native)
 
     @classmethod
     def from_safetensors(
@@ -84,7 +100,7 @@ class Network:
             FormatError: A file cannot be read; the message names the layer or tensor.
         """
         text = None if architecture is None else os.fspath(architecture)
-        return cls(_Native.load(os.fspath(path), text, _is_separate(batch_norm)))
+        return cls(_Native.load(os.fspath(path), text, _is_separate(batch_norm), [], [], []))
 
     @classmethod
     def from_torch(

@@ -36,6 +36,9 @@ def certify(
     guarantee: Guarantee = "rigorous",
     property: Property | None = None,
     tolerance: float | None = None,
+    threshold: float | None = None,
+    lower: float | None = None,
+    upper: float | None = None,
     logits: bool = False,
     time_limit: float | None = None,
     time_limit_total: float | None = None,
@@ -75,9 +78,14 @@ def certify(
         guarantee: What bounds rest on: ``rigorous``, they hold although they are computed in floating point, or
             ``real-arithmetic``, they would if floating point were exact.
         property: What must hold: ``label`` (default where there are labels) keeps the largest output, the network's own
-            ``prediction`` does, or no output moves by more than ``tolerance`` (``deviation``).
+            ``prediction`` does, or no output moves by more than ``tolerance`` (``deviation``). For one output ``positive``: it
+            stays on its side of ``threshold`` (default where there is one output); ``within``: all outputs stay between ``lower``
+            and ``upper``.
         tolerance: Largest allowed change of an output, in its unit. Without it, bounds of how far outputs move at most are
             the answer (``certify`` by a bound).
+        threshold: What the output is compared with, for ``positive``; by default 0.5 behind a sigmoid, else 0.
+        lower: What all outputs stay above, for ``within``.
+        upper: What all outputs stay below, for ``within``.
         logits: Deviations are those before the last Softmax, which is left out; without it they are refused for such networks.
         time_limit: For ``exact``, most seconds for each sample at each radius.
         time_limit_total: For ``exact``, most seconds for the whole run.
@@ -115,7 +123,7 @@ def certify(
     """
     y, threat = _labels_and_threat(y, threat)
     settings = shared_settings(
-        threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
+        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std
     )
     settings |= method_settings(
         method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, gap
@@ -141,6 +149,9 @@ def attack(
     witness: str | os.PathLike[str] | None = None,
     property: Property | None = None,
     tolerance: float | None = None,
+    threshold: float | None = None,
+    lower: float | None = None,
+    upper: float | None = None,
     logits: bool = False,
     precision: Precision | None = None,
     seed: int = 0,
@@ -172,7 +183,7 @@ def attack(
     """
     y, threat = _labels_and_threat(y, threat)
     settings = shared_settings(
-        threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
+        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std
     )
     settings |= _search(attack, steps, restarts, step_size)
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness)}
@@ -197,6 +208,9 @@ def radius(
     restarts: int = 4,
     property: Property | None = None,
     tolerance: float | None = None,
+    threshold: float | None = None,
+    lower: float | None = None,
+    upper: float | None = None,
     logits: bool = False,
     time_limit: float | None = None,
     time_limit_total: float | None = None,
@@ -230,7 +244,7 @@ def radius(
     """
     y, threat = _labels_and_threat(y, threat)
     settings = shared_settings(
-        threat, radius, property, tolerance, logits, precision, seed, threads, batch, layout, scale, mean, std
+        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std
     )
     settings |= method_settings(
         method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, None
@@ -277,6 +291,7 @@ def shared_settings(
     radius: float | Sequence[float] | None,
     property: str | None,
     tolerance: float | None,
+    ends: tuple[float | None, float | None, float | None],
     logits: bool,
     precision: str | None,
     seed: int,
@@ -296,6 +311,9 @@ def shared_settings(
         "radii": [] if radius is None else _check.numbers("radius", radius, "not negative"),
         "property": property,
         "tolerance": None if tolerance is None else _check.number("tolerance", tolerance, "not negative"),
+        "threshold": ends[0],
+        "lower": ends[1],
+        "upper": ends[2],
         "logits": bool(logits),
         "precision": precision,
         "seed": _check.integer("seed", seed, 0, 2**64 - 1),

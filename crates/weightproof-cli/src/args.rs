@@ -205,6 +205,31 @@ pub struct ModelArgs {
     /// Batch normalization: fold it into the layer before or after it, or keep it separate and perturb its own parameters
     #[arg(long, value_name = "HOW", default_value = "fold", hide_short_help = true)]
     pub batch_norm: BatchNormArg,
+    /// Outputs of an ONNX file, or other values in it, end to end when there are several [default: the first]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', hide_short_help = true)]
+    pub output_name: Vec<String>,
+    /// Input of an ONNX file that is a constant, with its value
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = assigned, hide_short_help = true)]
+    pub input: Vec<(String, String)>,
+    /// Value of a dimension of an ONNX file that has a name
+    #[arg(long, value_name = "NAME=N", value_parser = dimension, hide_short_help = true)]
+    pub dim: Vec<(String, usize)>,
+}
+
+/// `NAME=VALUE`.
+fn assigned(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        .ok_or("expected NAME=VALUE")?;
+    Ok((name.into(), value.into()))
+}
+
+/// `NAME=N` with a number of at least 1.
+fn dimension(text: &str) -> Result<(String, usize), String> {
+    let (name, value) = assigned(text)?;
+    let number = value.parse().ok().filter(|n| *n > 0);
+    Ok((name, number.ok_or("expected a number of at least 1")?))
 }
 
 /// What becomes of batch normalization.
@@ -306,6 +331,15 @@ pub struct PropertyArgs {
     /// Largest allowed change of an output, for the property deviation; without it, certify bounds the largest change
     #[arg(long, value_name = "T", allow_hyphen_values = true, hide_short_help = true)]
     pub tolerance: Option<String>,
+    /// What the output is compared with, for the property positive [default: 0.5 behind a sigmoid, else 0]
+    #[arg(long, value_name = "T", allow_hyphen_values = true, hide_short_help = true)]
+    pub threshold: Option<String>,
+    /// What all outputs stay above, for the property within
+    #[arg(long, value_name = "L", allow_hyphen_values = true, hide_short_help = true)]
+    pub lower: Option<String>,
+    /// What all outputs stay below, for the property within
+    #[arg(long, value_name = "U", allow_hyphen_values = true, hide_short_help = true)]
+    pub upper: Option<String>,
     /// Deviations are those of the outputs before the last Softmax or LogSoftmax, which is left out
     #[arg(long, hide_short_help = true)]
     pub logits: bool,
@@ -480,6 +514,10 @@ pub enum PropertyArg {
     Prediction,
     /// No output moves by more than the tolerance
     Deviation,
+    /// One output stays above the threshold, or not above it, as labels of 1 and 0 say or as it is without perturbation
+    Positive,
+    /// All outputs stay between --lower and --upper
+    Within,
 }
 
 /// Values of `--intermediate`.

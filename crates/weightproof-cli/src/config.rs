@@ -22,6 +22,9 @@ pub fn model(args: &ModelArgs) -> ModelConfig {
         path: args.model.clone(),
         architecture: args.architecture.clone(),
         separate_batch_norm: args.batch_norm == BatchNormArg::Separate,
+        outputs: args.output_name.clone(),
+        inputs: args.input.iter().map(|(name, file)| (name.clone(), file.into())).collect(),
+        dims: args.dim.clone(),
     }
 }
 
@@ -138,15 +141,31 @@ pub fn attack(args: &SearchArgs, step_size: Option<&String>) -> Result<AttackCon
 
 /// The property and its tolerance.
 pub fn property(args: &PropertyArgs) -> Result<(Option<Property>, Option<f64>), Failure> {
-    let property = args.property.map(|p| match p {
-        PropertyArg::Label => Property::Label,
-        PropertyArg::Prediction => Property::Prediction,
-        PropertyArg::Deviation => Property::Deviation,
+    let property = args.property.and_then(|p| match p {
+        PropertyArg::Label => Some(Property::Label),
+        PropertyArg::Prediction => Some(Property::Prediction),
+        PropertyArg::Deviation => Some(Property::Deviation),
+        PropertyArg::Positive | PropertyArg::Within => None,
     });
     let tolerance = args.tolerance.as_ref().map(|t| number::one("tolerance", t, Range::NotNegative));
     let tolerance = tolerance.transpose()?;
     check_property(property, tolerance)?;
     Ok((property, tolerance))
+}
+
+/// What stands for classes, if the outputs do not.
+pub fn outputs(args: &PropertyArgs) -> Result<Option<Outputs>, Failure> {
+    let name = args.property.and_then(|p| match p {
+        PropertyArg::Positive => Some("positive"),
+        PropertyArg::Within => Some("within"),
+        PropertyArg::Label | PropertyArg::Prediction | PropertyArg::Deviation => None,
+    });
+    let number = |name, text: &Option<String>| {
+        text.as_ref().map(|text| number::one(name, text, Range::Finite)).transpose()
+    };
+    let threshold = number("threshold", &args.threshold)?;
+    let (lower, upper) = (number("lower", &args.lower)?, number("upper", &args.upper)?);
+    Ok(Outputs::new(name, threshold, lower, upper)?)
 }
 
 /// The floating-point type, if it was said.

@@ -56,7 +56,7 @@ pub fn start(
 ) -> Result<Run<Terminal>, Failure> {
     let watch = Terminal { bar: progress(session.total(), "samples", output.quiet), done: 0 };
     let numbers = (session.config.seed, session.precision);
-    Ok(Run::new(pool(engine.threads)?, watch, session.batch(batch), numbers))
+    Ok(Run::new(pool(engine.threads)?, watch, session.batch(batch), numbers).with_label(session.label()))
 }
 
 /// A bar over `total` of `what` on a terminal; hidden elsewhere.

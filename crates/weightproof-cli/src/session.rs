@@ -27,6 +27,7 @@ impl Arguments<'_> {
             data: config::data(self.data)?,
             threat: threat::config(self.threat)?,
             property,
+            outputs: config::outputs(self.property)?,
             tolerance,
             logits: self.property.logits,
             precision: config::precision(self.engine),
@@ -36,7 +37,7 @@ impl Arguments<'_> {
         output::check(self.output.output.as_deref())?;
         let mut session = Session::open(config)?;
         session.interrupted = Some(interrupt::requested);
-        if property.is_none() && !session.feed.info().labelled {
+        if property.is_none() && !session.feed.info().labelled && session.label().is_none() {
             remark(self.output, "the data have no labels: using --property prediction");
         }
         interrupt::watch()?;

@@ -61,9 +61,8 @@ pub fn sum_over_paths(network: &Network, f: fn(f64) -> f64) -> Result<f64, Refus
                 let at = |_: usize, k: usize| f(scale.scale[k]) * inputs[0][(0, k)] + f(scale.shift[k]);
                 Matrix::from_fn(1, node.width(), at)
             }
-            Layer::Activation(Activation::Relu | Activation::LeakyRelu { .. }) | Layer::Reshape => {
-                inputs[0].clone()
-            }
+            Layer::Activation(Activation::Relu | Activation::LeakyRelu { slope: 0.0..=1.0 })
+            | Layer::Reshape => inputs[0].clone(),
             Layer::Activation(_) => return Err(Refusal::node(node, "relu or leaky-relu")),
             Layer::MaxPool(window) => window_sums(inputs[0], window),
             Layer::AveragePool(average) => {

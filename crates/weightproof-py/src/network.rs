@@ -44,8 +44,11 @@ impl Network {
         path: Option<PathBuf>,
         architecture: Option<PathBuf>,
         separate: bool,
+        outputs: Vec<String>,
+        inputs: Vec<(String, PathBuf)>,
+        dims: Vec<(String, usize)>,
     ) -> PyResult<Network> {
-        let config = ModelConfig { path, architecture, separate_batch_norm: separate };
+        let config = ModelConfig { path, architecture, separate_batch_norm: separate, outputs, inputs, dims };
         let (network, model) = py.detach(|| source::load_model(&config)).map_err(raise)?;
         Ok(Network { network, model, config })
     }
@@ -70,7 +73,7 @@ impl Network {
         let sha256 = sha256(weights);
         let model =
             ModelReport { notes, dropped_head, ..ModelReport::new(&network, name, None, sha256, format) };
-        let config = ModelConfig { path: None, architecture: None, separate_batch_norm: separate };
+        let config = ModelConfig { separate_batch_norm: separate, ..ModelConfig::default() };
         Ok(Network { network, model, config })
     }
 

@@ -11,7 +11,7 @@ use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
 use weightproof_run::RunError;
-use weightproof_run::config::{AttackConfig, Config, DataConfig, MethodConfig, check_property};
+use weightproof_run::config::{AttackConfig, Config, DataConfig, MethodConfig, Outputs, check_property};
 use weightproof_run::threat::{self, ThreatConfig};
 
 /// Settings that `certify`, `attack` and `radius` share.
@@ -23,6 +23,9 @@ pub struct Shared {
     scale_radius: bool,
     property: Option<String>,
     tolerance: Option<f64>,
+    threshold: Option<f64>,
+    lower: Option<f64>,
+    upper: Option<f64>,
     #[serde(default)]
     logits: bool,
     precision: Option<String>,
@@ -73,7 +76,9 @@ impl Shared {
         network: &crate::network::Network,
         data: Option<&DataConfig>,
     ) -> Result<Config, RunError> {
-        let property = self.property.as_deref().map(str::parse::<Property>).transpose();
+        let name = self.property.as_deref();
+        let outputs = Outputs::new(name, self.threshold, self.lower, self.upper)?;
+        let property = name.filter(|_| outputs.is_none()).map(str::parse::<Property>).transpose();
         let property = property.map_err(|error| RunError::misfit(error.to_string()))?;
         check_property(property, self.tolerance)?;
         Ok(Config {
@@ -82,6 +87,7 @@ impl Shared {
             threat: ThreatConfig::new(self.threat.clone(), self.radii.clone(), None)
                 .scale_radius(self.scale_radius),
             property,
+            outputs,
             tolerance: self.tolerance,
             logits: self.logits,
             precision: self.precision()?,

@@ -212,7 +212,8 @@ impl<'a> Starter<'a> {
         batch: BatchSize,
     ) -> Result<Run<&'a Shuttle>, RunError> {
         let numbers = (session.config.seed, session.precision);
-        Ok(Run::new(pool(self.threads)?, self.shuttle, session.batch(batch), numbers))
+        Ok(Run::new(pool(self.threads)?, self.shuttle, session.batch(batch), numbers)
+            .with_label(session.label()))
     }
 }
 

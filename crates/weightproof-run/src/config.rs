@@ -25,6 +25,9 @@ pub struct Config {
     pub threat: ThreatConfig,
     /// What must hold, if it was said.
     pub property: Option<Property>,
+    /// What stands for classes, if the outputs do not.
+    #[serde(flatten)]
+    pub outputs: Option<Outputs>,
     /// Largest allowed deviation.
     pub tolerance: Option<f64>,
     /// Whether deviations are about the outputs before a Softmax that was left out.
@@ -35,8 +38,78 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// Questions about outputs that are no classes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Outputs {
+    /// Class 1 is an output above the threshold, class 0 one that is not.
+    Positive {
+        /// The threshold; without one, a half behind a sigmoid, else zero.
+        threshold: Option<f64>,
+    },
+    /// All outputs lie between two ends.
+    Within {
+        /// The lower end, possibly infinite.
+        lower: f64,
+        /// The upper end, possibly infinite.
+        upper: f64,
+    },
+}
+
+impl Outputs {
+    /// The name of the property that was asked for, with its numbers, is one of these.
+    ///
+    /// # Errors
+    /// Numbers without their property, `within` without an end, ends in the wrong order.
+    pub fn new(
+        property: Option<&str>,
+        threshold: Option<f64>,
+        lower: Option<f64>,
+        upper: Option<f64>,
+    ) -> Result<Option<Outputs>, RunError> {
+        if threshold.is_some() && property != Some("positive") {
+            return Err(RunError::setting("threshold", "the property positive", "another one"));
+        }
+        if (lower.is_some() || upper.is_some()) && property != Some("within") {
+            return Err(RunError::setting("lower and upper", "the property within", "another one"));
+        }
+        match property {
+            Some("positive") => Ok(Some(Outputs::Positive { threshold })),
+            Some("within") => {
+                let (low, high) = (lower.unwrap_or(f64::NEG_INFINITY), upper.unwrap_or(f64::INFINITY));
+                if !(low < high) || low.is_infinite() && high.is_infinite() {
+                    let expected = "lower below upper, at least one of them, for the property within";
+                    return Err(RunError::setting("lower and upper", expected, format!("{low} and {high}")));
+                }
+                Ok(Some(Outputs::Within { lower: low, upper: high }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The network with classes, and a note about them.
+    ///
+    /// # Errors
+    /// When a threshold meets several outputs.
+    pub fn applied(self, network: &Network) -> Result<(Network, String), RunError> {
+        Ok(match self {
+            Outputs::Positive { threshold } => {
+                let threshold = threshold.unwrap_or(if network.ends_with_sigmoid() { 0.5 } else { 0.0 });
+                let note = format!("class 1 is an output above {threshold}, class 0 one that is not");
+                (network.with_threshold(threshold)?, note)
+            }
+            Outputs::Within { lower, upper } => {
+                let note = format!(
+                    "class 0 is outputs between {lower} and {upper}, the others are outputs beyond them"
+                );
+                (network.with_ends(lower, upper)?, note)
+            }
+        })
+    }
+}
+
 /// Where the network comes from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ModelConfig {
     /// The file; the embedded network without one.
     #[serde(serialize_with = "lossy")]
@@ -46,6 +119,15 @@ pub struct ModelConfig {
     pub architecture: Option<PathBuf>,
     /// Whether batch normalization keeps parameters of its own.
     pub separate_batch_norm: bool,
+    /// Names of the outputs of an ONNX file that are wanted; the first without one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
+    /// Inputs of an ONNX file that are constants, and the files of their values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<(String, PathBuf)>,
+    /// Values of dimensions of an ONNX file that have a name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dims: Vec<(String, usize)>,
 }
 
 /// Where the data come from and what is done to them.

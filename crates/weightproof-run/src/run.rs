@@ -51,6 +51,7 @@ pub struct Run<W> {
     spent: Duration,
     seed: u64,
     precision: Precision,
+    label: Option<u32>,
 }
 
 /// What is done with the records of samples that are settled.
@@ -84,7 +85,13 @@ impl<W: Watch> Run<W> {
         batch: BatchSize,
         (seed, precision): (u64, Precision),
     ) -> Self {
-        Run { pool, watch, batch, spent: Duration::ZERO, seed, precision }
+        Run { pool, watch, batch, spent: Duration::ZERO, seed, precision, label: None }
+    }
+
+    /// The run with one label for all samples, instead of those of the data.
+    #[must_use]
+    pub fn with_label(self, label: Option<u32>) -> Self {
+        Run { label, ..self }
     }
 
     /// Runs `work` over all samples of `feed` on the threads, batch by batch in their order, and gives what it returns
@@ -167,9 +174,17 @@ impl<W: Watch> Run<W> {
         let width = feed.info().width;
         self.watch.begin();
         let mut size = self.batch.first(self.pool.current_num_threads());
-        while let Some(samples) = feed.advance(size, classes)? {
+        let (mut same, one) = (Vec::new(), self.label);
+        while let Some(samples) = feed.advance(size, classes.filter(|_| one.is_none()))? {
+            let samples = match one {
+                None => samples,
+                Some(label) => {
+                    same.resize(samples.count(width), label);
+                    Samples { labels: Some(&same), ..samples }
+                }
+            };
             let batch = Batch { samples, count: samples.count(width), width };
-            if let Some(labels) = samples.labels {
+            if let Some(labels) = samples.labels.filter(|_| one.is_none()) {
                 add_labels(fingerprint.get_or_insert_default(), labels);
             }
             let range = open(batch, self.batch.block());

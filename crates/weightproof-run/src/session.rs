@@ -1,7 +1,7 @@
 //! What `certify`, `attack` and `radius` share: the network, the data and the question, checked against each other.
 
 use crate::RunError;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Outputs};
 use crate::feed::Feed;
 use crate::run::{BatchSize, Done};
 use crate::source::{self, Source};
@@ -51,6 +51,18 @@ impl<F: Feed> Session<F> {
     /// # Errors
     /// When the property does not fit the data or the network.
     pub fn new(network: Network, model: ModelReport, feed: F, config: Config) -> Result<Self, RunError> {
+        let (mut network, mut model, mut config) = (network, model, config);
+        // Labels of 0 and 1 are about the sign of a single output.
+        let is_one = network.output_width() == 1 && config.property != Some(Property::Deviation);
+        if is_one && config.outputs.is_none() && config.property.is_none() {
+            config.outputs = Some(Outputs::Positive { threshold: None });
+        }
+        if let Some(outputs) = config.outputs {
+            let (classes, note) = outputs.applied(&network)?;
+            network = classes;
+            model.notes.push(note);
+            model.output_shape = None;
+        }
         let property = decide(&config, &feed, &network, &model)?;
         let precision = config::precision(config.precision, &network)?;
         Ok(Session {
@@ -68,6 +80,11 @@ impl<F: Feed> Session<F> {
     /// Inputs stay within this range when they move.
     pub fn input_range(&self) -> Option<(f64, f64)> {
         self.feed.info().range
+    }
+
+    /// The label of all samples, where the question gives it.
+    pub fn label(&self) -> Option<u32> {
+        matches!(self.config.outputs, Some(Outputs::Within { .. })).then_some(0)
     }
 
     /// Number of classes that labels are checked against; `None` when labels play no role.
@@ -189,6 +206,7 @@ fn decide(
 ) -> Result<Property, RunError> {
     let info = feed.info();
     let property = match config.property {
+        _ if matches!(config.outputs, Some(Outputs::Within { .. })) => Property::Label,
         Some(Property::Label) if !info.labelled => {
             return Err(RunError::Unlabelled { data: info.description });
         }

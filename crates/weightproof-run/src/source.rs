@@ -36,6 +36,9 @@ pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), RunErr
             let options = ReadOptions {
                 architecture: config.architecture.clone(),
                 batch_norm: if config.separate_batch_norm { BatchNorm::Separate } else { BatchNorm::Fold },
+                outputs: config.outputs.clone(),
+                inputs: config.inputs.clone(),
+                dims: config.dims.clone(),
             };
             let loaded = read_network_with(path, &options)?;
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();

@@ -53,10 +53,11 @@ impl Case<'_> {
             ..DataConfig::default()
         };
         Session::open(Config {
-            model: ModelConfig { path: Some(self.model()), architecture: None, separate_batch_norm: false },
+            model: ModelConfig { path: Some(self.model()), ..ModelConfig::default() },
             data,
             threat: ThreatConfig::new(self.threat.clone(), Vec::new(), None),
             property: Some(self.property),
+            outputs: None,
             tolerance: (self.property == Property::Deviation).then_some(0.8),
             logits: false,
             precision: None,

@@ -219,7 +219,13 @@ fn activation(f: Activation, p: &Dyadic) -> Dyadic {
         | Activation::Tanh
         | Activation::Softplus
         | Activation::Gelu
-        | Activation::GeluTanh => panic!("{}: not evaluated exactly", f.name()),
+        | Activation::GeluTanh
+        | Activation::Elu { .. }
+        | Activation::Silu
+        | Activation::Mish
+        | Activation::HardSwish
+        | Activation::Softsign
+        | Activation::Atan => panic!("{}: not evaluated exactly", f.name()),
     }
 }
 

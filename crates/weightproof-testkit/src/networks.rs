@@ -12,7 +12,7 @@ pub fn rng(seed: u64) -> ChaCha8Rng {
 }
 
 /// Every activation, with the parameters that change their character.
-pub const ACTIVATIONS: [Activation; 9] = [
+pub const ACTIVATIONS: [Activation; 16] = [
     Activation::Relu,
     Activation::LeakyRelu { slope: 0.1 },
     Activation::LeakyRelu { slope: 1.5 },
@@ -22,6 +22,13 @@ pub const ACTIVATIONS: [Activation; 9] = [
     Activation::Softplus,
     Activation::Gelu,
     Activation::GeluTanh,
+    Activation::ABSOLUTE,
+    Activation::Elu { alpha: 1.4 },
+    Activation::Silu,
+    Activation::Mish,
+    Activation::HardSwish,
+    Activation::Softsign,
+    Activation::Atan,
 ];
 
 /// A recipe for a random network.

@@ -142,7 +142,7 @@ mod tests {
         let network = dense(&[4, 3, 3, 2], Activation::Relu).unwrap();
         let names: Vec<&str> = network.nodes().iter().map(|n| n.name.as_str()).collect();
         assert_eq!(names, ["input", "fc1", "relu1", "fc2", "relu2", "fc3"]);
-        assert_eq!(dense(&[4, 2], Activation::Relu), Err(NetworkError::NoActivation));
+        assert_eq!(dense(&[4, 2], Activation::Relu).unwrap().neurons(), 0);
         assert_eq!(dense(&[], Activation::Relu), Err(NetworkError::NoWeights));
         let error = dense(&[4, 0, 2], Activation::Relu).unwrap_err();
         assert_eq!(error.to_string(), "node fc1: expected sizes of at least 1, found 0");

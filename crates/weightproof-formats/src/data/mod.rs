@@ -44,6 +44,19 @@ pub const MAX_SAMPLE_VALUES: usize = 1 << 24;
 /// The most values that one batch holds (512 MiB); a batch of larger samples holds one.
 pub const MAX_BATCH_VALUES: usize = 1 << 26;
 
+/// The array of an NPY file: shape and numbers, row major.
+///
+/// # Errors
+/// Damaged bytes, or an array that is not of numbers.
+pub fn read_npy(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), DataError> {
+    let mut reader = ArrayReader::npy(bytes, Some(bytes.len() as u64))?;
+    let count = reader.count().unwrap_or(0);
+    let rows = reader.read_rows(count)?;
+    let mut shape = vec![count];
+    shape.extend(reader.shape().iter().filter(|_| reader.shape() != [1]));
+    Ok((shape, rows.map_or_else(Vec::new, |rows| rows.values)))
+}
+
 /// Which part of a data set a folder or an archive with both is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {

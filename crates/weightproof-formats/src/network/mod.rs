@@ -7,8 +7,8 @@ mod steps;
 mod write;
 
 pub use onnx::{
-    MAX_OPSET, MIN_OPSET, OnnxError, OnnxNetwork, SUPPORTED_OPERATORS, SupportedOperator, encode_onnx,
-    parse_onnx, parse_onnx_with, read_onnx,
+    ConstantInput, MAX_OPSET, MIN_OPSET, OnnxError, OnnxNetwork, OnnxOptions, SUPPORTED_OPERATORS,
+    SupportedOperator, encode_onnx, parse_onnx, parse_onnx_with, read_onnx, read_onnx_with,
 };
 pub use safetensors::{
     SafetensorsError, encode_safetensors, parse_safetensors, parse_safetensors_with, write_safetensors,
@@ -18,6 +18,7 @@ pub use write::write_network;
 
 use crate::error::FormatError;
 use crate::fingerprint::sha256;
+use flate2::read::GzDecoder;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,9 @@ use weightproof::network::Network;
 const MAX_FILE: u64 = 1 << 31;
 /// The largest architecture file that is read.
 const MAX_ARCHITECTURE: u64 = 1 << 20;
-const EXTENSIONS: &str = ".onnx, .safetensors";
+/// The largest file with the value of an input that is read.
+const MAX_CONSTANT: u64 = 1 << 28;
+const EXTENSIONS: &str = ".onnx, .onnx.gz, .safetensors";
 
 /// A network and where it came from.
 #[derive(Clone, Debug)]
@@ -36,7 +39,7 @@ pub struct LoadedNetwork {
     pub network: Network,
     /// What was left out or taken in a certain way, for the user to read.
     pub notes: Vec<String>,
-    /// The last operator, when it was left out: a Softmax or LogSoftmax. Outputs are then those before it.
+    /// The last operator, when it was left out: a Softmax, a LogSoftmax, an ArgMax or a TopK. Outputs are then those before it.
     pub dropped_head: Option<String>,
     /// SHA-256 of the file with the weights, of an ONNX file with those that it keeps data in behind it, in hexadecimal.
     pub sha256: String,
@@ -51,6 +54,12 @@ pub struct ReadOptions {
     pub architecture: Option<PathBuf>,
     /// What becomes of batch normalization.
     pub batch_norm: BatchNorm,
+    /// Names of the outputs of an ONNX file that are wanted; by default the first.
+    pub outputs: Vec<String>,
+    /// Inputs of an ONNX file that are constants: names, and the `.npy` files of their values.
+    pub inputs: Vec<(String, PathBuf)>,
+    /// Values of dimensions of an ONNX file that have a name.
+    pub dims: Vec<(String, usize)>,
 }
 
 /// Reads a network; the extension says how. The architecture of `NAME.safetensors` is in `NAME.toml` beside it.
@@ -67,12 +76,17 @@ pub fn read_network(path: &Path) -> Result<LoadedNetwork, FormatError> {
 /// [`FormatError`], naming the file and the node or tensor.
 pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNetwork, FormatError> {
     match extension(path).as_str() {
-        "onnx" => {
-            let bytes = read_file(path, MAX_FILE)?;
-            let (parsed, sha256) = onnx::read_onnx_file(path, &bytes, options.batch_norm)?;
-            let OnnxNetwork { network, notes, dropped_head } = parsed;
-            let notes = with_precision(&network, notes);
-            Ok(LoadedNetwork { network, notes, dropped_head, sha256, format: "onnx" })
+        "onnx" => read_onnx_bytes(path, &read_file(path, MAX_FILE)?, None, options),
+        "gz" if path.file_stem().is_some_and(|stem| extension(Path::new(stem)) == "onnx") => {
+            let packed = read_file(path, MAX_FILE)?;
+            let mut bytes = Vec::new();
+            let unpacked = GzDecoder::new(packed.as_slice()).take(MAX_FILE + 1).read_to_end(&mut bytes);
+            unpacked.map_err(FormatError::io(path))?;
+            if bytes.len() as u64 > MAX_FILE {
+                let error = std::io::Error::other(format!("expected at most {MAX_FILE} bytes, found more"));
+                return Err(FormatError::io(path)(error));
+            }
+            read_onnx_bytes(path, &bytes, Some(&packed), options)
         }
         "safetensors" => {
             let beside = path.with_extension("toml");
@@ -91,6 +105,34 @@ pub fn read_network_with(path: &Path, options: &ReadOptions) -> Result<LoadedNet
         }
         found => Err(FormatError::Extension { path: path.into(), expected: EXTENSIONS, found: found.into() }),
     }
+}
+
+/// Reads the network in `bytes`, which are those of the file `path` unless `packed` are.
+fn read_onnx_bytes(
+    path: &Path,
+    bytes: &[u8],
+    packed: Option<&[u8]>,
+    options: &ReadOptions,
+) -> Result<LoadedNetwork, FormatError> {
+    let inputs = options.inputs.iter().map(|(name, file)| constant_input(name, file));
+    let options = OnnxOptions {
+        batch_norm: options.batch_norm,
+        outputs: options.outputs.clone(),
+        inputs: inputs.collect::<Result<_, _>>()?,
+        dims: options.dims.clone(),
+    };
+    let (parsed, hash) = onnx::read_onnx_file(path, bytes, &options)?;
+    let OnnxNetwork { network, notes, dropped_head } = parsed;
+    let notes = with_precision(&network, notes);
+    let sha256 = packed.map_or(hash, sha256);
+    Ok(LoadedNetwork { network, notes, dropped_head, sha256, format: "onnx" })
+}
+
+/// The value of an input, a NumPy array.
+fn constant_input(name: &str, path: &Path) -> Result<ConstantInput, FormatError> {
+    let bytes = read_file(path, MAX_CONSTANT)?;
+    let (shape, numbers) = crate::data::read_npy(&bytes).map_err(|e| e.in_file(path))?;
+    Ok(ConstantInput { name: name.into(), shape, numbers })
 }
 
 /// A note more where the file is in double precision.

@@ -222,7 +222,7 @@ fn activation(node: &network::Node, f: network::Activation) -> Result<Activation
     let end = |value: f64| value.is_finite().then(|| Numbers::one(value));
     match f {
         network::Activation::Relu => Ok(Activation::Relu),
-        network::Activation::LeakyRelu { slope } if slope <= 1.0 => {
+        network::Activation::LeakyRelu { slope } if (0.0..=1.0).contains(&slope) => {
             Ok(Activation::LeakyRelu(Numbers::one(slope)))
         }
         network::Activation::Clip { low, high } => Ok(Activation::Clip(end(low), end(high))),
@@ -231,7 +231,13 @@ fn activation(node: &network::Node, f: network::Activation) -> Result<Activation
         | network::Activation::Tanh
         | network::Activation::Softplus
         | network::Activation::Gelu
-        | network::Activation::GeluTanh => {
+        | network::Activation::GeluTanh
+        | network::Activation::Elu { .. }
+        | network::Activation::Silu
+        | network::Activation::Mish
+        | network::Activation::HardSwish
+        | network::Activation::Softsign
+        | network::Activation::Atan => {
             Err(unsupported(format!("node {}: the activation {}", node.name, f.name())))
         }
     }

@@ -10,7 +10,7 @@
 use super::{differences, output, output_defect, rivals, sums};
 use crate::graph::{Graph, Var, Weights, constants, per_output, rearrange, window};
 use crate::threat::{LayerRadii, Threat};
-use weightproof::network::{Activation, Layer};
+use weightproof::network::Layer;
 
 /// Values that a node can take.
 #[derive(Clone, Copy)]
@@ -32,8 +32,7 @@ pub struct Ranges<'t> {
 
 /// What keeps interval objectives from a network, if anything.
 pub fn defect(graph: &Graph) -> Option<String> {
-    let monotone = |f: &Activation| !matches!(f, Activation::Gelu | Activation::GeluTanh);
-    let bad = graph.nodes().iter().find(|n| matches!(&n.layer, Layer::Activation(f) if !monotone(f)));
+    let bad = graph.nodes().iter().find(|n| matches!(&n.layer, Layer::Activation(f) if !f.is_monotone()));
     bad.map(|n| format!("{}: expected a monotone activation, found {}", n.name, n.layer.kind()))
         .or_else(|| output_defect(graph))
 }

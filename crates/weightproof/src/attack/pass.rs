@@ -175,7 +175,13 @@ impl<T: Scalar> Kink<T> {
                 | Activation::Tanh
                 | Activation::Softplus
                 | Activation::Gelu
-                | Activation::GeluTanh,
+                | Activation::GeluTanh
+                | Activation::Elu { .. }
+                | Activation::Silu
+                | Activation::Mish
+                | Activation::HardSwish
+                | Activation::Softsign
+                | Activation::Atan,
             )
             | Step::Input
             | Step::Affine(_)

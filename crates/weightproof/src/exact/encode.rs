@@ -194,7 +194,13 @@ impl Encoder {
             | Activation::Tanh
             | Activation::Softplus
             | Activation::Gelu
-            | Activation::GeluTanh => return Err(place.unsupported(f.name())),
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan => return Err(place.unsupported(f.name())),
         };
         Ok(if radius == 0.0 { clean } else { self.sum(vec![still(clean, 1.0)], 0.0, radius, bounds) })
     }

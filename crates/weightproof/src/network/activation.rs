@@ -11,7 +11,7 @@ pub enum Activation {
     Relu,
     /// `p` for `p ≥ 0`, else `slope · p`.
     LeakyRelu {
-        /// Slope for negative inputs, `0 ≤ slope`.
+        /// Slope for negative inputs, any finite number; −1 makes it `|p|`.
         slope: f64,
     },
     /// `p` kept in `[low, high]`; ReLU6 is the range 0 to 6. Ends may be infinite.
@@ -31,18 +31,42 @@ pub enum Activation {
     Gelu,
     /// The hyperbolic-tangent approximation of GELU.
     GeluTanh,
+    /// `p` for `p ≥ 0`, else `alpha · (exp(p) − 1)`.
+    Elu {
+        /// Minus the limit for negative inputs, `alpha ≥ 0`.
+        alpha: f64,
+    },
+    /// `p / (1 + exp(-p))`, also called swish.
+    Silu,
+    /// `p · tanh(ln(1 + exp(p)))`.
+    Mish,
+    /// `p · clip(p + 3, 0, 6) / 6`.
+    HardSwish,
+    /// `p / (1 + |p|)`.
+    Softsign,
+    /// The arc tangent.
+    Atan,
 }
 
 /// Where the exact GELU has its only minimum, and its value there (rounded down).
 const GELU_MINIMUM: (f64, f64) = (-0.751_791_524_693_564_4, -0.169_971_207_624_651);
 /// The same for the hyperbolic-tangent approximation.
 const GELU_TANH_MINIMUM: (f64, f64) = (-0.752_461_420_716_246_5, -0.170_040_750_571_254_5);
+/// The same for SiLU.
+const SILU_MINIMUM: (f64, f64) = (-1.278_464_542_761_074, -0.278_464_542_761_073_9);
+/// The same for Mish.
+const MISH_MINIMUM: (f64, f64) = (-1.192_431_214_515_495_2, -0.308_843_413_017_250_5);
+/// The same for HardSwish.
+const HARD_SWISH_MINIMUM: (f64, f64) = (-1.5, -0.375);
 /// What evaluating an activation in f64 may lose, as a part of its value: the tails of GELU, whose exponents are large, lose most.
 pub(crate) const FUNCTION_ROUNDING: f64 = 1.0 / (1_u64 << 40) as f64;
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 const GELU_CUBIC: f64 = 0.044_715;
 
 impl Activation {
+    /// `|p|`.
+    pub const ABSOLUTE: Activation = Activation::LeakyRelu { slope: -1.0 };
+
     /// Name as written in files and reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -54,6 +78,12 @@ impl Activation {
             Activation::Softplus => "softplus",
             Activation::Gelu => "gelu",
             Activation::GeluTanh => "gelu-tanh",
+            Activation::Elu { .. } => "elu",
+            Activation::Silu => "silu",
+            Activation::Mish => "mish",
+            Activation::HardSwish => "hard-swish",
+            Activation::Softsign => "softsign",
+            Activation::Atan => "atan",
         }
     }
 
@@ -85,13 +115,7 @@ impl Activation {
             }
             Activation::Sigmoid => sigmoid(p),
             Activation::Tanh => p.tanh(),
-            Activation::Softplus => {
-                if p > 0.0 {
-                    p + (-p).exp().ln_1p()
-                } else {
-                    p.exp().ln_1p()
-                }
-            }
+            Activation::Softplus => softplus(p),
             Activation::Gelu => gaussian_cdf_times(p),
             Activation::GeluTanh => {
                 if p.is_infinite() {
@@ -99,6 +123,32 @@ impl Activation {
                 }
                 p * sigmoid(2.0 * gelu_tanh_inner(p))
             }
+            Activation::Elu { alpha } => {
+                if p < 0.0 {
+                    alpha * p.exp_m1()
+                } else {
+                    p
+                }
+            }
+            Activation::Silu => times(p, sigmoid(p)),
+            Activation::Mish => times(p, softplus(p).tanh()),
+            Activation::HardSwish => {
+                if p <= -3.0 {
+                    0.0
+                } else if p >= 3.0 {
+                    p
+                } else {
+                    p * (p + 3.0) / 6.0
+                }
+            }
+            Activation::Softsign => {
+                if p.is_infinite() {
+                    p.signum()
+                } else {
+                    p / (1.0 + p.abs())
+                }
+            }
+            Activation::Atan => p.atan(),
         }
     }
 
@@ -126,7 +176,58 @@ impl Activation {
                 let inner = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * p * p);
                 s + p * s * (1.0 - s) * inner
             }
+            Activation::Elu { alpha } => {
+                if p < 0.0 {
+                    alpha * p.exp()
+                } else {
+                    1.0
+                }
+            }
+            Activation::Silu => {
+                let s = sigmoid(p);
+                s + times(p, s * sigmoid(-p))
+            }
+            Activation::Mish => {
+                let t = softplus(p).tanh();
+                t + times(p, (1.0 - t) * (1.0 + t) * sigmoid(p))
+            }
+            Activation::HardSwish => {
+                if p < -3.0 {
+                    0.0
+                } else if p >= 3.0 {
+                    1.0
+                } else {
+                    (2.0 * p + 3.0) / 6.0
+                }
+            }
+            Activation::Softsign => 1.0 / ((1.0 + p.abs()) * (1.0 + p.abs())),
+            Activation::Atan => 1.0 / (1.0 + p * p),
         }
+    }
+
+    /// Where the function has its only minimum, and its value there (rounded down), unless it is monotone.
+    fn minimum(self) -> Option<(f64, f64)> {
+        match self {
+            Activation::Gelu => Some(GELU_MINIMUM),
+            Activation::GeluTanh => Some(GELU_TANH_MINIMUM),
+            Activation::Silu => Some(SILU_MINIMUM),
+            Activation::Mish => Some(MISH_MINIMUM),
+            Activation::HardSwish => Some(HARD_SWISH_MINIMUM),
+            Activation::LeakyRelu { slope } => (slope < 0.0).then_some((0.0, 0.0)),
+            Activation::Relu
+            | Activation::Clip { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Elu { .. }
+            | Activation::Softsign
+            | Activation::Atan => None,
+        }
+    }
+
+    /// Whether the function never falls.
+    pub fn is_monotone(self) -> bool {
+        self.minimum().is_none()
     }
 
     /// [`Activation::apply`] in the precision of the engine; ReLU stays in `T`.
@@ -156,15 +257,9 @@ impl Activation {
     /// The exact range of the function on `[lower, upper]`.
     pub fn range(self, lower: f64, upper: f64) -> (f64, f64) {
         let (at_lower, at_upper) = (self.apply(lower), self.apply(upper));
-        match self {
-            Activation::Relu
-            | Activation::LeakyRelu { .. }
-            | Activation::Clip { .. }
-            | Activation::Sigmoid
-            | Activation::Tanh
-            | Activation::Softplus => (at_lower, at_upper),
-            Activation::Gelu | Activation::GeluTanh => {
-                let (argmin, min) = if self == Activation::Gelu { GELU_MINIMUM } else { GELU_TANH_MINIMUM };
+        match self.minimum() {
+            None => (at_lower, at_upper),
+            Some((argmin, min)) => {
                 let low = if lower <= argmin && argmin <= upper { min } else { at_lower.min(at_upper) };
                 (low, at_lower.max(at_upper))
             }
@@ -190,7 +285,16 @@ impl Activation {
     pub fn rounding(self, p: f64, value: f64) -> f64 {
         match self {
             Activation::Relu | Activation::Clip { .. } => 0.0,
-            Activation::LeakyRelu { .. } | Activation::Tanh | Activation::Gelu | Activation::GeluTanh
+            Activation::LeakyRelu { .. }
+            | Activation::Tanh
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan
                 if p == 0.0 =>
             {
                 0.0
@@ -200,7 +304,13 @@ impl Activation {
             | Activation::Tanh
             | Activation::Softplus
             | Activation::Gelu
-            | Activation::GeluTanh => FUNCTION_ROUNDING * value.abs() + f64::MIN_POSITIVE,
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan => FUNCTION_ROUNDING * value.abs() + f64::MIN_POSITIVE,
         }
     }
 
@@ -208,21 +318,37 @@ impl Activation {
     pub fn is_non_negative(self) -> bool {
         match self {
             Activation::Relu | Activation::Sigmoid | Activation::Softplus => true,
-            Activation::LeakyRelu { slope } => slope == 0.0,
+            Activation::LeakyRelu { slope } => slope <= 0.0,
             Activation::Clip { low, .. } => low >= 0.0,
-            Activation::Tanh | Activation::Gelu | Activation::GeluTanh => false,
+            Activation::Elu { alpha } => alpha == 0.0,
+            Activation::Tanh
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan => false,
         }
     }
 
     /// Whether a mathematical library evaluates the function.
     pub fn is_library_function(self) -> bool {
         match self {
-            Activation::Relu | Activation::LeakyRelu { .. } | Activation::Clip { .. } => false,
+            Activation::Relu
+            | Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
+            | Activation::HardSwish
+            | Activation::Softsign => false,
             Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus
             | Activation::Gelu
-            | Activation::GeluTanh => true,
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::Atan => true,
         }
     }
 
@@ -235,15 +361,30 @@ impl Activation {
             | Activation::Tanh
             | Activation::Softplus
             | Activation::Gelu
-            | Activation::GeluTanh => false,
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan => false,
         }
     }
 
     /// A Lipschitz constant (the smallest one, rounded up in the last digit given).
     pub fn lipschitz(self) -> f64 {
         match self {
-            Activation::Relu | Activation::Clip { .. } | Activation::Tanh | Activation::Softplus => 1.0,
-            Activation::LeakyRelu { slope } => slope.max(1.0),
+            Activation::Relu
+            | Activation::Clip { .. }
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Softsign
+            | Activation::Atan => 1.0,
+            Activation::LeakyRelu { slope } => slope.abs().max(1.0),
+            Activation::Elu { alpha } => alpha.max(1.0),
+            Activation::Silu => 1.099_839_4,
+            Activation::Mish => 1.088_498_2,
+            Activation::HardSwish => 1.5,
             Activation::Sigmoid => 0.25,
             Activation::Gelu => 1.128_904_2,
             Activation::GeluTanh => 1.128_993_1,
@@ -258,6 +399,15 @@ fn sigmoid(p: f64) -> f64 {
         let e = p.exp();
         e / (1.0 + e)
     }
+}
+
+fn softplus(p: f64) -> f64 {
+    if p > 0.0 { p + (-p).exp().ln_1p() } else { p.exp().ln_1p() }
+}
+
+/// `p · part`, where a part of zero outweighs an infinite `p`.
+fn times(p: f64, part: f64) -> f64 {
+    if part == 0.0 && p.is_infinite() { 0.0 } else { p * part }
 }
 
 fn gelu_tanh_inner(p: f64) -> f64 {
@@ -280,7 +430,8 @@ fn gaussian_cdf_times(p: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const ALL: [Activation; 11] = [
+    const ALL: [Activation; 20] = [
+        Activation::Atan,
         Activation::Relu,
         Activation::LeakyRelu { slope: 0.1 },
         Activation::LeakyRelu { slope: 1.5 },
@@ -292,6 +443,14 @@ mod tests {
         Activation::Softplus,
         Activation::Gelu,
         Activation::GeluTanh,
+        Activation::ABSOLUTE,
+        Activation::LeakyRelu { slope: -0.3 },
+        Activation::Elu { alpha: 1.0 },
+        Activation::Elu { alpha: 1.7 },
+        Activation::Silu,
+        Activation::Mish,
+        Activation::HardSwish,
+        Activation::Softsign,
     ];
 
     fn grid() -> impl Iterator<Item = f64> {
@@ -302,7 +461,11 @@ mod tests {
     fn derivatives_match_differences_and_respect_the_lipschitz_constant() {
         const STEP: f64 = 1e-6;
         for f in ALL {
-            let kinks = if let Activation::Clip { low, high } = f { [low, high] } else { [0.0; 2] };
+            let kinks = match f {
+                Activation::Clip { low, high } => [low, high],
+                Activation::HardSwish => [-3.0, 3.0],
+                _ => [0.0; 2],
+            };
             for p in grid().filter(|p| kinks.iter().all(|kink| (p - kink).abs() > 2.0 * STEP)) {
                 let difference = (f.apply(p + STEP) - f.apply(p - STEP)) / (2.0 * STEP);
                 assert!((difference - f.derivative(p)).abs() < 1e-7, "{f:?} at {p}");
@@ -314,7 +477,8 @@ mod tests {
     #[test]
     fn lipschitz_constants_are_not_loose() {
         for f in ALL {
-            let largest = grid().map(|p| f.derivative(p).abs()).fold(0.0, f64::max);
+            // Slopes are steepest on both sides of zero, for some.
+            let largest = grid().chain([-1e-9, 1e-9]).map(|p| f.derivative(p).abs()).fold(0.0, f64::max);
             assert!(largest > f.lipschitz() - 1e-3, "{f:?}: {largest}");
         }
     }

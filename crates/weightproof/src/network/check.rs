@@ -79,8 +79,11 @@ pub(super) fn check(
             check_finite(node, |k| format!("factor [{k}]"), scale)?;
             check_finite(node, |k| format!("summand [{k}]"), shift)
         }
-        Layer::Activation(Activation::LeakyRelu { slope }) if !(*slope >= 0.0 && slope.is_finite()) => {
-            Err(fail("a leaky ReLU slope of at least 0".into(), slope.to_string()))
+        Layer::Activation(Activation::LeakyRelu { slope }) if !slope.is_finite() => {
+            Err(fail("a finite leaky ReLU slope".into(), slope.to_string()))
+        }
+        Layer::Activation(Activation::Elu { alpha }) if !(*alpha >= 0.0 && alpha.is_finite()) => {
+            Err(fail("an ELU alpha of at least 0".into(), alpha.to_string()))
         }
         Layer::Activation(Activation::Clip { low, high })
             if !(low <= high) || *low == f64::INFINITY || *high == f64::NEG_INFINITY =>

@@ -65,9 +65,6 @@ pub enum NetworkError {
     /// The network holds nothing to perturb.
     #[error("the network has no dense layer and no convolution, so there are no weights to perturb")]
     NoWeights,
-    /// A chain of affine layers: nothing to prove that linear algebra does not answer.
-    #[error("the network has no activation between its layers, expected at least one nonlinear layer")]
-    NoActivation,
 }
 
 /// A feed-forward network, `f(x)` of theory.md §1, for inference only.
@@ -355,14 +352,11 @@ impl NetworkBuilder {
     /// The finished network; its output is the node added last.
     ///
     /// # Errors
-    /// When there are no weights, or no activation.
+    /// When there are no weights.
     pub fn finish(self) -> Result<Network, NetworkError> {
         let network = Network { nodes: self.nodes, float64: false };
         if network.affine_layers().next().is_none() {
             return Err(NetworkError::NoWeights);
-        }
-        if network.neurons() == 0 {
-            return Err(NetworkError::NoActivation);
         }
         Ok(network)
     }
@@ -398,13 +392,6 @@ mod tests {
         bad[(1, 2)] = f64::NAN;
         let error = NetworkBuilder::new(vec![3]).dense("d", 0, bad, vec![0.0; 2]).unwrap_err();
         assert_eq!(error.to_string(), "node d: weight [1, 2] is NaN, expected a finite number");
-    }
-
-    #[test]
-    fn a_network_without_activation_is_refused() {
-        let mut builder = NetworkBuilder::new(vec![3]);
-        builder.dense("d", 0, weight(2, 3), vec![0.0; 2]).unwrap();
-        assert_eq!(builder.finish(), Err(NetworkError::NoActivation));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod check;
 pub(crate) mod forward;
 mod graph;
 mod layer;
+mod outputs;
 mod rounding;
 
 pub use crate::kernels::Window;

@@ -6,11 +6,11 @@ use super::fold::at;
 use super::limits::{MAX_WIDTH, shape_text};
 use super::op::Op;
 use super::reader::{Computed, Reader, Value, computed, value};
-use super::shape::without_batch;
-use super::tensor::{Tensor, Values};
-use super::window::{Slide, image, on_axes, output_dims, sizes};
-use crate::network::sketch::Normalization;
-use weightproof::kernels::Matrix;
+use super::shape::{self, without_batch};
+use super::tensor::{Element, Tensor, Values};
+use super::window::{Slide, image, on_axes, output_dims, paddings, sizes};
+use crate::network::sketch::{Normalization, check_window};
+use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Affine, Conv, Layer};
 
 impl Reader<'_> {
@@ -63,6 +63,100 @@ impl Reader<'_> {
         Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
     }
 
+    /// ConvTranspose over one or two axes: zeros between the elements and around them, and a convolution with the kernel turned round. The
+    /// layer has the weights that are stored, in the order of output channels.
+    pub fn conv_transpose(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let x = computed(op, operands)?;
+        let ([inputs, height, width], axes) = image(op, &x.dims)?;
+        let weight = constant_at(op, operands, 1, "weight")?;
+        let numbers = floats(op, weight, x.element)?;
+        let groups = usize::try_from(op.int("group", 1)?).unwrap_or(0);
+        let fits = weight.dims.len() == axes + 2
+            && weight.dims[0] == inputs
+            && groups > 0
+            && inputs.is_multiple_of(groups)
+            && weight.dims[1..].iter().all(|k| (1..=MAX_WIDTH).contains(k));
+        if !fits {
+            let expected = format!("a weight for {inputs} channels in {groups} groups and {axes} axes");
+            return Err(op.fail(expected, shape_text(&weight.dims)));
+        }
+        if !matches!(op.text("auto_pad", "NOTSET")?.as_str(), "NOTSET" | "VALID")
+            || op.ints("output_shape")?.is_some()
+        {
+            return Err(op.fail("explicit pads", "auto_pad or output_shape"));
+        }
+        let kernel = on_axes(&weight.dims[2..]);
+        let ones = || vec![1; axes];
+        let stride = on_axes(&sizes(op, "strides", axes)?.unwrap_or_else(ones));
+        let dilation = on_axes(&sizes(op, "dilations", axes)?.unwrap_or_else(ones));
+        let padding = paddings(op, axes)?.unwrap_or_default();
+        let more = match op.ints("output_padding")? {
+            None => [0; 2],
+            Some(given) => {
+                let list: Vec<usize> = given.iter().filter_map(|&p| usize::try_from(p).ok()).collect();
+                if list.len() != axes || list.iter().any(|p| *p > MAX_WIDTH) {
+                    return Err(op.fail(format!("{axes} output paddings"), format!("{given:?}")));
+                }
+                if axes == 1 { [0, list[0]] } else { [list[0], list[1]] }
+            }
+        };
+        // For every position of the spread image the element that is there.
+        let mut per_axis = vec![(0..inputs).map(Some).collect::<Vec<_>>()];
+        for (axis, size) in [height, width].into_iter().enumerate() {
+            let reach = (kernel[axis] - 1) * dilation[axis];
+            let spread = (size - 1) * stride[axis] + 1;
+            let length = (spread + 2 * reach + more[axis]).checked_sub(padding[axis][0] + padding[axis][1]);
+            let length = length.filter(|n| (reach + 1..=MAX_WIDTH).contains(n));
+            let length = length.ok_or_else(|| op.fail("an output of at least one element", "none"))?;
+            self.budget.tensor(&op.label(), &[length])?;
+            let source = |position: usize| {
+                let at = (position + padding[axis][0])
+                    .checked_sub(reach)
+                    .filter(|at| at.is_multiple_of(stride[axis]))?;
+                Some(at / stride[axis]).filter(|at| *at < size)
+            };
+            per_axis.push((0..length).map(source).collect());
+        }
+        let spread: [usize; 3] = [inputs, per_axis[1].len(), per_axis[2].len()];
+        self.budget.tensor(&op.label(), &spread)?;
+        let places = shape::combined(&[inputs, height, width], &per_axis);
+        let list = places.into_iter().map(|p| p.map_or(-1, |p| i64::try_from(p).unwrap_or(-1))).collect();
+        let places =
+            Tensor { dims: spread.to_vec(), element: Element::Int, values: Values::Ints(list), origin: None };
+        let Value::Computed(image) = self.chosen(op, ".spread", &[x], &places, 0.0)? else {
+            return Err(op.fail("a computed image", "another value"));
+        };
+        let (of_group, taps) = (weight.dims[1], kernel[0] * kernel[1]);
+        let (channels, inputs_of_group) = (of_group * groups, inputs / groups);
+        let window = Window { groups, dilation, ..Window::new(spread, channels, kernel) };
+        at(op, check_window(&window))?;
+        self.budget.tensor(&op.label(), &weight.dims)?;
+        let rows = Matrix::from_fn(channels, inputs_of_group * taps, |channel, k| {
+            let (group, own) = (channel / of_group, channel % of_group);
+            let (input, tap) = (k / taps, k % taps);
+            numbers[((group * inputs_of_group + input) * of_group + own) * taps + (taps - 1 - tap)]
+        });
+        let mut origins: Vec<String> = weight.origin.iter().cloned().collect();
+        let bias = match operands.get(2).and_then(Option::as_ref) {
+            None => None,
+            Some(_) => {
+                let bias = constant_at(op, operands, 2, "bias")?;
+                origins.extend(bias.origin.clone());
+                Some(per_channel(op, bias, channels, "biases")?.to_vec())
+            }
+        };
+        let has_bias = bias.is_some();
+        let bias = bias.unwrap_or_else(|| vec![0.0; channels]);
+        let dims = output_dims(&window, axes);
+        let conv = Layer::Conv(Conv { affine: Affine { weight: rows, bias, has_bias }, window });
+        let layer = self.sketch.push(&op.name, conv, vec![image.layer], without_batch(&dims));
+        self.sketch.note_origins(layer, origins);
+        if !has_bias {
+            self.sketch.await_bias(layer, op.node.output.first().map_or("", String::as_str));
+        }
+        Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
+    }
+
     /// BatchNormalization with stored statistics.
     pub fn batch_normalization(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
         let x = computed(op, operands)?;
@@ -105,7 +199,7 @@ fn constant_at<'v>(
 ) -> Result<&'v Tensor, OnnxError> {
     match value(op, operands, position)? {
         Value::Constant(tensor) => Ok(tensor),
-        Value::Computed(_) | Value::Erf(_) => Err(op.fail(format!("constant {what}"), "a computed operand")),
+        Value::Computed(_) | Value::Part(_) => Err(op.fail(format!("constant {what}"), "a computed operand")),
     }
 }
 
@@ -114,7 +208,7 @@ fn per_channel<'t>(op: &Op, tensor: &'t Tensor, channels: usize, what: &str) -> 
     match &tensor.values {
         Values::Floats(numbers) if tensor.dims == [channels] => Ok(numbers),
         Values::Floats(_) | Values::Ints(_) => {
-            let found = format!("the shape {} of {:?}", shape_text(&tensor.dims), tensor.element);
+            let found = format!("the shape {} of {}", shape_text(&tensor.dims), tensor.element);
             Err(op.fail(format!("{channels} floating-point {what}, one for each channel"), found))
         }
     }

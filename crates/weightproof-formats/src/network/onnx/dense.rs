@@ -1,14 +1,17 @@
-//! Gemm and MatMul: a constant matrix times one row or column.
+//! Gemm and MatMul: a constant matrix times rows or columns.
+//!
+//! A matrix that meets several rows of a sample (tokens, positions) is a convolution of one tap over them: the layer keeps its matrix.
 
 use super::OnnxError;
-use super::fold::at;
+use super::fold::{self, at};
 use super::limits::shape_text;
 use super::op::Op;
-use super::reader::{Computed, Reader, Value, lone_erf, value};
+use super::reader::{Computed, Reader, Value, lone_part, value};
 use super::shape;
 use super::tensor::{Element, Tensor};
-use weightproof::kernels::Matrix;
-use weightproof::network::Affine;
+use crate::network::sketch::check_window;
+use weightproof::kernels::{Matrix, Window};
+use weightproof::network::{Affine, Conv, Layer};
 
 /// The two operands of a product, one of which must be constant.
 enum Product<'v> {
@@ -26,7 +29,7 @@ impl<'v> Product<'v> {
             (Value::Constant(_), Value::Constant(_)) => {
                 Err(op.fail("one operand that depends on the input", "two constants"))
             }
-            (Value::Erf(term), _) | (_, Value::Erf(term)) => Err(lone_erf(op, term)),
+            (Value::Part(part), _) | (_, Value::Part(part)) => Err(lone_part(op, part)),
             (Value::Computed(_), Value::Computed(_)) => {
                 Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() })
             }
@@ -46,30 +49,36 @@ impl Reader<'_> {
             other => Err(op.fail("operands of two dimensions", shape_text(other))),
         };
         // `weight` is (n_out, n_in): Bᵀ for x·B, A for A·x.
-        let (x, matrix, flip, dims) = match Product::new(op, operands)? {
+        let (x, matrix, flip, dims, rows) = match Product::new(op, operands)? {
             Product::Right(x, b) => {
                 let ([rows, inner], [_, cols]) = (flipped(&x.dims, flip_a)?, flipped(&b.dims, flip_b)?);
-                expect_one(op, "row", rows, inner)?;
-                (x, b, !flip_b, vec![1, cols])
+                if flip_a {
+                    expect_one(op, "row", rows, inner)?;
+                }
+                (x, b, !flip_b, vec![rows, cols], rows)
             }
             Product::Left(a, x) => {
                 let ([rows, _], [inner, cols]) = (flipped(&a.dims, flip_a)?, flipped(&x.dims, flip_b)?);
                 expect_one(op, "column", cols, inner)?;
-                (x, a, flip_a, vec![rows, 1])
+                (x, a, flip_a, vec![rows, 1], 1)
             }
         };
-        let weight = self.matrix(op, matrix, flip, x)?;
+        let weight = self.matrix(op, matrix, flip, x.element, width(&x.dims) / rows)?;
         let mut origins: Vec<String> = matrix.origin.iter().cloned().collect();
         let (mut bias, mut has_bias) = (vec![0.0; weight.rows()], false);
         match operands.get(2).and_then(Option::as_ref) {
             Some(Value::Constant(c)) if beta != 0.0 => {
                 let numbers = self.spread(op, c, x.element, &dims)?;
-                bias = numbers.iter().map(|b| beta * b).collect();
+                let (first, others) = numbers.split_at(weight.rows());
+                if !others.chunks(first.len()).all(|row| row == first) {
+                    return Err(op.fail("the same operand C for all rows", "several"));
+                }
+                bias = first.iter().map(|b| beta * b).collect();
                 has_bias = true;
                 origins.extend(c.origin.clone());
             }
             None | Some(Value::Constant(_)) => {}
-            Some(Value::Computed(_) | Value::Erf(_)) => {
+            Some(Value::Computed(_) | Value::Part(_)) => {
                 return Err(op.fail("a constant operand C", "a computed one"));
             }
         }
@@ -82,21 +91,29 @@ impl Reader<'_> {
         if beta != 1.0 {
             self.notes.push(format!("node {}: beta = {beta} is multiplied into the bias", op.name));
         }
-        let layer = self.sketch.dense(&op.name, input, Affine { weight, bias, has_bias }, origins);
-        Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
+        let affine = Affine { weight, bias, has_bias };
+        let x = Computed { layer: input, ..x.clone() };
+        if rows > 1 {
+            return self.rows_times(op, &x, affine, origins, dims);
+        }
+        let layer = self.sketch.dense(&op.name, input, affine, origins);
+        Ok(Value::Computed(Computed { layer, dims, ..x }))
     }
 
-    /// MatMul of one row with a constant matrix, or of a constant matrix with one column.
+    /// MatMul of rows with a constant matrix, or of a constant matrix with columns.
     pub fn matmul(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
-        let (x, matrix, flip, dims) = match Product::new(op, operands)? {
+        let (x, matrix, flip, dims, inner, rows) = match Product::new(op, operands)? {
             Product::Right(x, b) => {
                 let (x_dims, b_dims) = (as_row(&x.dims), as_column(&b.dims));
                 let (inner, cols) = (x_dims[x_dims.len() - 1], b_dims[b_dims.len() - 1]);
-                expect_one(op, "row", width(&x_dims) / inner, inner)?;
-                let mut dims = vec![1; x_dims.len().max(b_dims.len()) - 2];
-                dims.extend((x.dims.len() > 1).then_some(1));
+                let mut dims = x_dims[..x_dims.len() - 1].to_vec();
+                dims.splice(..0, vec![1; b_dims.len().saturating_sub(x_dims.len())]);
+                if x.dims.len() < 2 {
+                    dims.pop();
+                }
                 dims.extend((b.dims.len() > 1).then_some(cols));
-                (x, b, true, dims)
+                let rows = width(&x_dims) / inner;
+                (x, b, true, dims, inner, rows)
             }
             Product::Left(a, x) => {
                 let (a_dims, x_dims) = (as_row(&a.dims), as_column(&x.dims));
@@ -105,18 +122,57 @@ impl Reader<'_> {
                 let mut dims = vec![1; a_dims.len().max(x_dims.len()) - 2];
                 dims.extend((a.dims.len() > 1).then_some(rows));
                 dims.extend((x.dims.len() > 1).then_some(1));
-                (x, a, false, dims)
+                (x, a, false, dims, inner, 1)
             }
         };
         // A vector is a column on the right and a row on the left: as a weight, always a single row.
         let vector = matrix.dims.len() == 1;
         let plain =
             matrix.with_dims(if vector { vec![1, matrix.len()] } else { last_two(op, &matrix.dims)? });
-        let weight = self.matrix(op, &plain, flip && !vector, x)?;
+        let weight = self.matrix(op, &plain, flip && !vector, x.element, inner)?;
         let origins = matrix.origin.iter().cloned().collect();
+        if rows > 1 {
+            let bias = vec![0.0; weight.rows()];
+            return self.rows_times(op, x, Affine { weight, bias, has_bias: false }, origins, dims);
+        }
         let result = op.node.output.first().map_or("", String::as_str);
         let layer = self.sketch.product(&op.name, x.layer, weight, origins, result);
         Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
+    }
+
+    /// `W z + b` for every row `z` of `x`, whose last dimension is that of a row: a convolution of one tap, whose positions are the rows.
+    fn rows_times(
+        &mut self,
+        op: &Op,
+        x: &Computed,
+        affine: Affine,
+        origins: Vec<String>,
+        dims: Vec<usize>,
+    ) -> Result<Value, OnnxError> {
+        let (n_out, n_in) = (affine.weight.rows(), affine.weight.cols());
+        let rows = width(&x.dims) / n_in;
+        let places = self.places(op, x, 0)?.with_dims(vec![rows, n_in]);
+        let places = fold::transpose(op, &places, &[1, 0], &mut self.budget)?;
+        let turned = self.chosen(op, ".rows", &[x], &places, 0.0)?;
+        let Value::Computed(turned) = turned else { return Ok(turned) };
+        let window = Window::new([n_in, 1, rows], n_out, [1, 1]);
+        at(op, check_window(&window))?;
+        let has_bias = affine.has_bias;
+        let layer = Layer::Conv(Conv { affine, window });
+        let product = self.sketch.push(&op.name, layer, vec![turned.layer], vec![n_out, rows]);
+        self.sketch.note_origins(product, origins);
+        if !has_bias {
+            self.sketch.await_bias(product, op.node.output.first().map_or("", String::as_str));
+        }
+        let product = Computed { layer: product, dims: vec![n_out, rows], ..x.clone() };
+        let places = self.places(op, &product, 0)?;
+        let places = fold::transpose(op, &places, &[1, 0], &mut self.budget)?;
+        let places = places.with_dims(dims);
+        let back = self.chosen(op, ".columns", &[&product], &places, 0.0)?;
+        if let Value::Computed(back) = &back {
+            self.rows_of.insert(back.layer, product.layer);
+        }
+        Ok(back)
     }
 
     /// The weights of shape (n_out, n_in) in a constant of two dimensions, transposed first where `flip`.
@@ -125,10 +181,10 @@ impl Reader<'_> {
         op: &Op,
         tensor: &Tensor,
         flip: bool,
-        x: &Computed,
+        element: Element,
+        n_in: usize,
     ) -> Result<Matrix<f64>, OnnxError> {
-        let numbers = floats(op, tensor, x.element)?;
-        let n_in = width(&x.dims);
+        let numbers = floats(op, tensor, element)?;
         let [rows, cols] = tensor.dims[..] else {
             return Err(op.fail("weights of two dimensions", shape_text(&tensor.dims)));
         };
@@ -163,7 +219,7 @@ impl Reader<'_> {
 
 /// The numbers of a constant of the type `element`.
 pub fn floats<'t>(op: &Op, tensor: &'t Tensor, element: Element) -> Result<&'t [f64], OnnxError> {
-    let fail = || op.fail(format!("a constant of type {element:?}"), format!("{:?}", tensor.element));
+    let fail = || op.fail(format!("a constant of type {element}"), tensor.element.to_string());
     tensor.as_floats().filter(|_| tensor.element == element).ok_or_else(fail)
 }
 

@@ -70,14 +70,27 @@ normalization (operator sets 17 and 13), PyTorch dynamo at 18, tf2onnx and Keras
 
 Rules that hold for all operators:
 
-- The batch dimension is 1 or dynamic; every other dimension of the input must be a number.
-- One input, one output; weights and all parameters of layers are constants inside of the file.
+- The batch dimension is 1, dynamic, or fixed at any number: samples are taken one by one. Every other dimension of the input must be a
+  number, or get one: `--dim seqlen=16`.
+- One input: what the output does not depend on is ignored, other inputs get constant values by `--input NAME=file.npy`. Of several outputs
+  the first with weights is taken, with a note; `--output-name NAME,…` takes others, several end to end, or any other value of the graph.
+- Weights and all parameters of layers are constants. `.onnx.gz` is read, too.
 - Batch normalization is folded into the convolution or dense layer before it, if nothing else reads that layer, else into the one
   after it, if that one has no padding (or the shift is zero); otherwise, and always with `--batch-norm separate`, it is a depthwise
   convolution of one weight and one bias per channel, which threat models perturb. Exporters that write batch normalization as `Mul`
   and `Add` (TensorFlow where it cannot be folded) give constants, which are not perturbed.
-- `Mul`, `Div`, `Max` and `Min` of two computed values, three-dimensional convolution and pooling, transposed convolution, and
-  broadcasting between two computed values are errors.
+- `Mul` and `Div` of two computed values are read as part of SiLU, HardSwish, Mish, Softsign and GELU only. Three-dimensional convolution and
+  pooling, and broadcasting between two computed values are errors.
+- A matrix that meets several rows of a sample (tokens) is a convolution of one tap, with the matrix as its parameters; a transposed
+  convolution is a convolution over an image with zeros between its elements, with the same parameters.
+- Not read, by name: normalization over features (`LayerNormalization`, `GroupNormalization`, `InstanceNormalization`, `LRN`), attention and other
+  products of computed values, recurrence (`LSTM`, `GRU`), control flow, interpolation (`Resize` but to the nearest element), functions that jump
+  (`Sign`, `Round`, `ThresholdedRelu`), `Exp`, `Log`, `Pow`, `Sin` of computed values, a Softmax, ArgMax or TopK that is not over all elements (classes
+  of pixels or tokens), trees and text operators (`ai.onnx.ml`), graphs with gradients. The part before such a node can be certified: its value
+  is the output with `--output-name`.
+
+`assets/measure_coverage.py FOLDER` says how many networks of a folder are read and agree with ONNX Runtime, and why not the others;
+`assets/make_torch_exports.py` writes such a folder with PyTorch's own modules.
 ";
 
 /// The table of the page on convolutional networks: what each exporter writes, and what is read besides.

@@ -8,7 +8,8 @@ use super::dense::width;
 use super::fold::{self, at};
 use super::limits::{MAX_WIDTH, shape_text};
 use super::op::Op;
-use super::reader::{Computed, Reader, Value, constant, constants, lone_erf, value};
+use super::proto::attribute_kind as kind;
+use super::reader::{Computed, Reader, Value, constant, constants, lone_part, value};
 use super::reshape::integers;
 use super::shape::{self, without_batch};
 use super::tensor::{Element, Tensor, Values};
@@ -64,7 +65,7 @@ impl Reader<'_> {
                 let places = rule(self, &places)?;
                 self.chosen(op, "", &[x], &places, 0.0)
             }
-            Value::Erf(term) => Err(lone_erf(op, term)),
+            Value::Part(part) => Err(lone_part(op, part)),
         }
     }
 
@@ -105,7 +106,7 @@ impl Reader<'_> {
         let dims = match value(op, operands, 0)? {
             Value::Constant(tensor) => tensor.dims.clone(),
             Value::Computed(x) => x.dims.clone(),
-            Value::Erf(term) => return Err(lone_erf(op, term)),
+            Value::Part(part) => return Err(lone_part(op, part)),
         };
         let along = at(op, shape::axis(op.int("axis", 0)?, dims.len(), false))?;
         let given = if self.opset < 13 { op.ints("split")? } else { integers(op, operands, 1)? };
@@ -147,7 +148,7 @@ impl Reader<'_> {
         }
         let given = given.ok_or_else(|| op.fail("pads", "none"))?;
         let pads = at(op, shape::pads(rank, given, axes))?;
-        if shape::has_batch(&x.dims) && pads[0] != (0, 0) {
+        if self.has_batch(&x.dims) && pads[0] != (0, 0) {
             return Err(op.fail("no padding of the batch", format!("{:?}", pads[0])));
         }
         let mode = op.text("mode", "constant")?;
@@ -168,11 +169,23 @@ impl Reader<'_> {
 
     /// Concat: of constants folded, else any mixture along an axis that is not the batch.
     pub fn concat(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let rank = match value(op, operands, 0)? {
+            Value::Constant(tensor) => tensor.dims.len(),
+            Value::Computed(x) => x.dims.len(),
+            Value::Part(part) => return Err(lone_part(op, part)),
+        };
+        let axis = op.attribute("axis", kind::INT)?.ok_or_else(|| op.fail("attribute axis", "none"))?.i;
+        let along = at(op, shape::axis(axis, rank, false))?;
+        self.joined(op, operands, along)
+    }
+
+    /// The operands one after the other along an axis.
+    pub fn joined(&mut self, op: &Op, operands: &[Option<Value>], along: usize) -> Result<Value, OnnxError> {
         let mut inputs: Vec<&Computed> = Vec::new();
         let mut tensors: Vec<Tensor> = Vec::new();
         let mut numbers: Vec<Tensor> = Vec::new();
         if operands.iter().all(|operand| matches!(operand, Some(Value::Constant(_)))) {
-            return Ok(constant(fold::concat(op, &constants(op, operands)?, &mut self.budget)?));
+            return Ok(constant(fold::concat(op, &constants(op, operands)?, along, &mut self.budget)?));
         }
         let mut first = 0;
         for position in 0..operands.len() {
@@ -194,13 +207,12 @@ impl Reader<'_> {
                     numbers.push(Tensor { dims, element, values: zeros, origin: None });
                     inputs.push(x);
                 }
-                Value::Erf(term) => return Err(lone_erf(op, term)),
+                Value::Part(part) => return Err(lone_part(op, part)),
             }
         }
         let list: Vec<Option<&Tensor>> = tensors.iter().map(Some).collect();
-        let places = fold::concat(op, &list, &mut self.budget)?;
-        let along = at(op, shape::axis(op.int("axis", 0)?, places.dims.len(), false))?;
-        if along == 0 && shape::has_batch(&inputs[0].dims) {
+        let places = fold::concat(op, &list, along, &mut self.budget)?;
+        if along == 0 && self.has_batch(&inputs[0].dims) {
             return Err(op.fail("an axis other than the batch", "0"));
         }
         let result = self.chosen(op, "", &inputs, &places, 0.0)?;
@@ -211,7 +223,7 @@ impl Reader<'_> {
         }
         // The constant parts are added to zeros.
         let list: Vec<Option<&Tensor>> = numbers.iter().map(Some).collect();
-        let shifts = fold::concat(op, &list, &mut self.budget)?;
+        let shifts = fold::concat(op, &list, along, &mut self.budget)?;
         let shift = shifts.as_floats().unwrap_or(&[]).to_vec();
         let layer =
             self.sketch.scale(&format!("{}.constants", op.name), joined.layer, vec![1.0; shift.len()], shift);

@@ -1,4 +1,4 @@
-//! Arithmetic with constants, activations, and the GELU that exporters write out.
+//! Arithmetic with constants, activations, and heads that are left out.
 
 use super::OnnxError;
 use super::dense::{floats, width};
@@ -7,14 +7,10 @@ use super::limits::shape_text;
 use super::op::Op;
 use super::operators::Arithmetic;
 use super::proto::attribute_kind;
-use super::reader::{Computed, ErfTerm, Reader, Value, computed, constant, lone_erf, value};
+use super::reader::{Computed, Head, Reader, Value, computed, constant, lone_part, value};
 use super::shape;
 use super::tensor::Tensor;
-use std::f64::consts::FRAC_1_SQRT_2;
-use weightproof::network::Activation;
-
-/// How far the constants of a written-out GELU may be from theirs, relatively: the rounding of f32.
-const GELU_CONSTANT_TOLERANCE: f64 = 1e-6;
+use weightproof::network::{Activation, Layer};
 
 impl Reader<'_> {
     /// An activation on every element.
@@ -36,33 +32,38 @@ impl Reader<'_> {
         kind: Arithmetic,
         operands: &[Option<Value>],
     ) -> Result<Value, OnnxError> {
-        let branches = || OnnxError::Branches { node: op.name.clone(), op: op.kind() };
         match (value(op, operands, 0)?, value(op, operands, 1)?) {
             (Value::Constant(a), Value::Constant(b)) => {
                 Ok(constant(fold::arithmetic(op, kind, a, b, &mut self.budget)?))
             }
             (Value::Computed(x), Value::Constant(c)) => self.with_constant(op, kind, x, c, 0),
             (Value::Constant(c), Value::Computed(x)) => self.with_constant(op, kind, x, c, 1),
-            (Value::Erf(term), Value::Constant(c)) => self.erf_with_constant(op, kind, term, c, false),
-            (Value::Constant(c), Value::Erf(term)) => self.erf_with_constant(op, kind, term, c, true),
-            (Value::Computed(x), Value::Erf(term)) | (Value::Erf(term), Value::Computed(x)) => {
-                if kind != Arithmetic::Mul {
-                    return Err(lone_erf(op, term));
-                }
-                self.finish_gelu(op, x, term)
+            (Value::Part(part), Value::Constant(c)) => self.part_with_constant(op, kind, part, c, false),
+            (Value::Constant(c), Value::Part(part)) => self.part_with_constant(op, kind, part, c, true),
+            (Value::Computed(x), Value::Part(part)) | (Value::Part(part), Value::Computed(x)) => {
+                self.part_with_computed(op, kind, x, part)
             }
             (Value::Computed(x), Value::Computed(y)) => match kind {
                 Arithmetic::Add => self.sum_of(op, &[x, y]),
                 Arithmetic::Sub => {
-                    let count = self.budget.tensor(&op.label(), &y.dims)?;
-                    let name = format!("{}.negated", op.name);
-                    let layer = self.sketch.scale(&name, y.layer, vec![-1.0; count], vec![0.0; count]);
-                    self.sum_of(op, &[x, &Computed { layer, ..y.clone() }])
+                    let y = self.negated(op, y)?;
+                    self.sum_of(op, &[x, &y])
                 }
-                Arithmetic::Mul | Arithmetic::Div => Err(branches()),
+                Arithmetic::Mul => self.product(op, x, y),
+                Arithmetic::Div => self.quotient(op, x, y),
             },
-            (Value::Erf(_), Value::Erf(_)) => Err(branches()),
+            (Value::Part(_), Value::Part(_)) => {
+                Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() })
+            }
         }
+    }
+
+    /// `−y`.
+    fn negated(&mut self, op: &Op, y: &Computed) -> Result<Computed, OnnxError> {
+        let count = self.budget.tensor(&op.label(), &y.dims)?;
+        let name = format!("{}.negated", op.name);
+        let layer = self.sketch.scale(&name, y.layer, vec![-1.0; count], vec![0.0; count]);
+        Ok(Computed { layer, ..y.clone() })
     }
 
     /// Sum of any number of operands.
@@ -100,41 +101,71 @@ impl Reader<'_> {
         self.clipped(op, x, low, high)
     }
 
-    /// Max and Min of a value and constants, the same for all elements.
+    /// Max and Min of any number of values and constants: a clip where there is one value and the constants are the same for all
+    /// elements, else by `max(x, y) = y + relu(x − y)`.
     pub fn extremum(
         &mut self,
         op: &Op,
         largest: bool,
         operands: &[Option<Value>],
     ) -> Result<Value, OnnxError> {
-        let (mut low, mut high) = (f64::NEG_INFINITY, f64::INFINITY);
-        let mut found = None;
+        let (mut found, mut ends): (Option<Computed>, Vec<&Tensor>) = (None, Vec::new());
         for position in 0..operands.len() {
             match value(op, operands, position)? {
-                Value::Computed(x) if found.is_none() => found = Some(x),
-                Value::Computed(_) => {
-                    return Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() });
+                Value::Computed(x) => {
+                    found = Some(match found {
+                        None => x.clone(),
+                        Some(other) => self.larger(op, largest, &other, x)?,
+                    });
                 }
-                Value::Constant(c) => match c.as_floats() {
-                    Some([first, rest @ ..]) if rest.iter().all(|other| other == first) => {
-                        if largest {
-                            low = if *first > low || first.is_nan() { *first } else { low };
-                        } else {
-                            high = if *first < high || first.is_nan() { *first } else { high };
-                        }
-                    }
-                    _ => return Err(op.fail("one constant number for all elements", shape_text(&c.dims))),
-                },
-                Value::Erf(term) => return Err(lone_erf(op, term)),
+                Value::Constant(c) => ends.push(c),
+                Value::Part(part) => return Err(lone_part(op, part)),
             }
         }
-        let x = found.ok_or_else(|| op.fail("an operand that depends on the input", "constants"))?;
-        for operand in operands.iter().flatten() {
-            if let Value::Constant(c) = operand {
-                self.spread(op, c, x.element, &x.dims)?;
+        let mut x = found.ok_or_else(|| op.fail("an operand that depends on the input", "constants"))?;
+        for end in ends {
+            let numbers = self.spread(op, end, x.element, &x.dims)?;
+            let is_one = numbers.iter().all(|c| *c == numbers[0] || c.is_nan() && numbers[0].is_nan());
+            let clipped = match (is_one, largest) {
+                (true, true) => self.clipped(op, &x, numbers[0], f64::INFINITY)?,
+                (true, false) => self.clipped(op, &x, f64::NEG_INFINITY, numbers[0])?,
+                (false, _) => self.beyond(op, &x, &numbers, largest),
+            };
+            if let Value::Computed(clipped) = clipped {
+                x = clipped;
             }
         }
-        self.clipped(op, x, low, high)
+        Ok(Value::Computed(x))
+    }
+
+    /// `max(x, c) = c + relu(x − c)`, `min(x, c) = c − relu(c − x)`, with a constant for each element.
+    fn beyond(&mut self, op: &Op, x: &Computed, c: &[f64], largest: bool) -> Value {
+        let sign = if largest { 1.0 } else { -1.0 };
+        let shift = c.iter().map(|c| -sign * c).collect();
+        let above = self.sketch.scale(&format!("{}.above", op.name), x.layer, vec![sign; c.len()], shift);
+        let relu = self.sketch.activation(&op.name, above, Activation::Relu);
+        let name = format!("{}.end", op.name);
+        let layer = self.sketch.scale(&name, relu, vec![sign; c.len()], c.to_vec());
+        Value::Computed(Computed { layer, ..x.clone() })
+    }
+
+    /// The larger, or the smaller, of two computed values.
+    fn larger(&mut self, op: &Op, largest: bool, x: &Computed, y: &Computed) -> Result<Computed, OnnxError> {
+        let (first, second) = if largest { (x, y) } else { (y, x) };
+        let negated = self.negated(op, second)?;
+        let name = |part: &str| Op { name: format!("{}.{part}", op.name), node: op.node };
+        let Value::Computed(difference) = self.sum_of(&name("difference"), &[first, &negated])? else {
+            return Err(op.fail("computed operands", "others"));
+        };
+        let relu = self.sketch.activation(&op.name, difference.layer, Activation::Relu);
+        let mut above = Computed { layer: relu, ..difference };
+        if !largest {
+            above = self.negated(&name("above"), &above)?;
+        }
+        match self.sum_of(&name("sum"), &[y, &above])? {
+            Value::Computed(sum) => Ok(sum),
+            Value::Constant(_) | Value::Part(_) => Err(op.fail("computed operands", "others")),
+        }
     }
 
     /// `x` kept between two numbers, the largest and least of f32 standing for no end.
@@ -152,6 +183,91 @@ impl Reader<'_> {
         Ok(Value::Computed(Computed { layer, ..x.clone() }))
     }
 
+    /// PRelu: `s x + (1 − s) relu(x)`, a leaky ReLU where all slopes are the same.
+    pub fn prelu(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let x = computed(op, operands)?;
+        let Value::Constant(slope) = value(op, operands, 1)? else {
+            return Err(op.fail("constant slopes", "computed ones"));
+        };
+        // Before operator set 7 one slope for each channel is written without the axes behind it.
+        let per_channel = self.opset < 7 && slope.dims.len() == 1 && slope.len() > 1 && x.dims.len() > 1;
+        let slope = if per_channel {
+            let behind = vec![1; x.dims.len() - 2];
+            &slope.with_dims([slope.dims.clone(), behind].concat())
+        } else {
+            slope.as_ref()
+        };
+        let slopes = self.spread(op, slope, x.element, &x.dims)?;
+        if slopes.iter().all(|s| *s == slopes[0]) {
+            return self.activation(op, Activation::LeakyRelu { slope: slopes[0] }, operands);
+        }
+        let rest = slopes.iter().map(|s| 1.0 - s).collect();
+        let zeros = || vec![0.0; slopes.len()];
+        let relu = self.sketch.activation(&op.name, x.layer, Activation::Relu);
+        let bent = self.sketch.scale(&format!("{}.bent", op.name), relu, rest, zeros());
+        let line = self.sketch.scale(&format!("{}.line", op.name), x.layer, slopes.clone(), zeros());
+        let shape = self.sketch.shape(x.layer).to_vec();
+        let layer = self.sketch.push(&format!("{}.sum", op.name), Layer::Add, vec![line, bent], shape);
+        Ok(Value::Computed(Computed { layer, ..x.clone() }))
+    }
+
+    /// `out · f(into · x + shift)`.
+    pub fn scaled_activation(
+        &mut self,
+        op: &Op,
+        f: Activation,
+        [into, shift, out]: [f64; 3],
+        operands: &[Option<Value>],
+    ) -> Result<Value, OnnxError> {
+        let x = computed(op, operands)?;
+        let mut layer = x.layer;
+        let count = width(&x.dims);
+        if (into, shift) != (1.0, 0.0) {
+            self.budget.tensor(&op.label(), &x.dims)?;
+            layer = self.sketch.scale(
+                &format!("{}.argument", op.name),
+                layer,
+                vec![into; count],
+                vec![shift; count],
+            );
+        }
+        layer = self.sketch.activation(&op.name, layer, f);
+        if out != 1.0 {
+            self.budget.tensor(&op.label(), &x.dims)?;
+            layer =
+                self.sketch.scale(&format!("{}.factor", op.name), layer, vec![out; count], vec![0.0; count]);
+        }
+        Ok(Value::Computed(Computed { layer, ..x.clone() }))
+    }
+
+    /// Shrink with equal thresholds: `x − clip(x, −λ, λ)`.
+    pub fn shrink(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let x = computed(op, operands)?;
+        let (bias, lambda) = (op.float("bias", 0.0)?, op.float("lambd", 0.5)?);
+        if bias != lambda || lambda < 0.0 {
+            return Err(op.fail("bias = lambd: a function without jumps", format!("{bias} and {lambda}")));
+        }
+        let clip = Activation::Clip { low: -lambda, high: lambda };
+        let clip = self.sketch.activation(&format!("{}.clip", op.name), x.layer, clip);
+        let clip = self.negated(op, &Computed { layer: clip, ..x.clone() })?;
+        self.sum_of(op, &[x, &clip])
+    }
+
+    /// The activations of the domain com.microsoft, some with a bias.
+    pub fn microsoft(
+        &mut self,
+        op: &Op,
+        f: Activation,
+        operands: &[Option<Value>],
+    ) -> Result<Value, OnnxError> {
+        if operands.get(1).is_none_or(Option::is_none) {
+            return self.activation(op, f, operands);
+        }
+        // The operator may add a bias first.
+        let biased = self.arithmetic(op, Arithmetic::Add, operands)?;
+        self.activation(op, f, &[Some(biased)])
+    }
+
     /// Neg.
     pub fn negate(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
         match value(op, operands, 0)? {
@@ -164,7 +280,7 @@ impl Reader<'_> {
                 let layer = self.sketch.scale(&op.name, x.layer, vec![-1.0; count], vec![0.0; count]);
                 Ok(Value::Computed(Computed { layer, ..x.clone() }))
             }
-            Value::Erf(term) => Err(lone_erf(op, term)),
+            Value::Part(part) => Err(lone_part(op, part)),
         }
     }
 
@@ -186,6 +302,17 @@ impl Reader<'_> {
         let read_once = self.plan.uses.get(read_name) == Some(&1);
         let each = self.sketch.awaits_bias(x.layer, read_name).filter(|_| read_once).unwrap_or(0);
         let negated = || numbers.iter().map(|c| -c).collect::<Vec<f64>>();
+        if let (Some(&product), Arithmetic::Add) = (self.rows_of.get(&x.layer), kind)
+            && read_once
+            && self.sketch.awaits_bias(product, read_name).is_some()
+        {
+            let channels = self.sketch.shape(product)[0];
+            let (first, others) = numbers.split_at(channels);
+            if others.chunks(channels).all(|row| row == first) {
+                self.sketch.set_bias(product, first.to_vec(), c.origin.clone());
+                return Ok(Value::Computed(Computed { dims, ..x.clone() }));
+            }
+        }
         // A bias is the same at all positions of a channel.
         let uniform = |positions: &[f64]| positions.iter().all(|c| *c == positions[0]);
         let takes_bias = each > 0 && numbers.chunks(each).all(uniform);
@@ -218,65 +345,7 @@ impl Reader<'_> {
         Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
     }
 
-    /// Erf of `x / √2`.
-    pub fn erf(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
-        let x = computed(op, operands)?;
-        match self.sketch.multiple_of(x.layer) {
-            Some((of, factor)) if is_close(factor, FRAC_1_SQRT_2) => {
-                let (dims, element, name) = (x.dims.clone(), x.element, op.name.clone());
-                Ok(Value::Erf(ErfTerm { of, dims, element, factor: 1.0, shift: 0.0, name }))
-            }
-            _ => Err(op.fail("the argument x / sqrt 2, as in the GELU", "another one")),
-        }
-    }
-
-    /// `factor · erf + shift` after an operation with one number.
-    fn erf_with_constant(
-        &mut self,
-        op: &Op,
-        kind: Arithmetic,
-        term: &ErfTerm,
-        c: &Tensor,
-        constant_first: bool,
-    ) -> Result<Value, OnnxError> {
-        let numbers = self.spread(op, c, term.element, &term.dims)?;
-        let c = numbers[0];
-        if numbers.iter().any(|&other| other != c) {
-            return Err(lone_erf(op, term));
-        }
-        let (factor, shift) = match kind {
-            Arithmetic::Add => (term.factor, term.shift + c),
-            Arithmetic::Mul => (term.factor * c, term.shift * c),
-            Arithmetic::Sub if !constant_first => (term.factor, term.shift - c),
-            Arithmetic::Div if !constant_first => (term.factor / c, term.shift / c),
-            Arithmetic::Sub | Arithmetic::Div => return Err(lone_erf(op, term)),
-        };
-        Ok(Value::Erf(ErfTerm { factor, shift, ..term.clone() }))
-    }
-
-    /// `k x · factor (1 + erf(x / √2)) = 2 k factor · gelu(x)`.
-    fn finish_gelu(&mut self, op: &Op, x: &Computed, term: &ErfTerm) -> Result<Value, OnnxError> {
-        let k = if x.layer == term.of {
-            1.0
-        } else {
-            match self.sketch.multiple_of(x.layer) {
-                Some((of, k)) if of == term.of => k,
-                _ => return Err(lone_erf(op, term)),
-            }
-        };
-        if !is_close(term.factor, term.shift) || x.dims != term.dims {
-            return Err(lone_erf(op, term));
-        }
-        let mut layer = self.sketch.activation(&term.name, term.of, Activation::Gelu);
-        let factor = 2.0 * k * term.factor;
-        if factor != 1.0 {
-            let count = self.budget.tensor(&op.label(), &x.dims)?;
-            layer = self.sketch.scale(&op.name, layer, vec![factor; count], vec![0.0; count]);
-        }
-        Ok(Value::Computed(Computed { layer, ..x.clone() }))
-    }
-
-    /// Softmax and LogSoftmax over all elements: dropped, and nothing may follow.
+    /// Softmax, LogSoftmax and Hardmax over all elements: dropped, and nothing may follow.
     ///
     /// Up to operator set 12 the elements from `axis` on are normalized together, from 13 on only those along it.
     pub fn softmax(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
@@ -284,17 +353,27 @@ impl Reader<'_> {
         let default = if self.opset < 13 { 1 } else { -1 };
         let along = at(op, shape::axis(op.int("axis", default)?, x.dims.len(), self.opset < 13))?;
         let group: usize = if self.opset < 13 { width(&x.dims[along..]) } else { x.dims[along] };
-        if group != width(&x.dims) {
-            let expected = format!("the axis of the classes of the shape {}", shape_text(&x.dims));
-            return Err(op.fail(expected, along.to_string()));
-        }
-        Ok(Value::Computed(Computed {
-            softmax: Some(format!("{} (node {})", op.kind(), op.name)),
-            ..x.clone()
-        }))
+        self.dropped(op, x, group, false)
     }
-}
 
-fn is_close(a: f64, b: f64) -> bool {
-    (a - b).abs() <= GELU_CONSTANT_TOLERANCE * b.abs()
+    /// ArgMax and TopK over all elements: dropped as a Softmax is.
+    pub fn choice(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let x = computed(op, operands)?;
+        let default = if op.kind() == "ArgMax" { 0 } else { -1 };
+        let along = at(op, shape::axis(op.int("axis", default)?, x.dims.len(), false))?;
+        if op.int("largest", 1)? != 1 {
+            return Err(op.fail("largest = 1", "0: the least elements"));
+        }
+        self.dropped(op, x, x.dims[along], true)
+    }
+
+    /// `x` with an operator left out that looks at `group` of its elements together.
+    fn dropped(&mut self, op: &Op, x: &Computed, group: usize, chooses: bool) -> Result<Value, OnnxError> {
+        if group != width(&x.dims) {
+            let expected = format!("{} over all elements, which are the classes of one sample", op.kind());
+            return Err(op.fail(expected, format!("{group} elements of the shape {}", shape_text(&x.dims))));
+        }
+        let name = format!("{} (node {})", op.kind(), op.name);
+        Ok(Value::Computed(Computed { head: Some(Head { name, chooses }), ..x.clone() }))
+    }
 }

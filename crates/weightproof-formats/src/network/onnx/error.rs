@@ -8,17 +8,46 @@ use weightproof::network::NetworkError;
 /// What to do about an operator that has no rule.
 fn way_on(op: &str) -> &'static str {
     match op {
-        "LayerNormalization" | "GroupNormalization" | "InstanceNormalization" => {
+        "LayerNormalization"
+        | "GroupNormalization"
+        | "InstanceNormalization"
+        | "RMSNormalization"
+        | "SimplifiedLayerNormalization"
+        | "SkipLayerNormalization"
+        | "LpNormalization"
+        | "LRN"
+        | "MeanVarianceNormalization" => {
             "it divides by a deviation of the sample itself, which is not bounded yet; BatchNormalization is read and may take its \
              place, after some more training"
         }
-        "PRelu" => {
-            "with one slope for all channels it is a LeakyRelu, which is read: put LeakyReLU(slope) in its place before the export"
+        "LSTM" | "GRU" | "RNN" | "Scan" | "Loop" | "If" => {
+            "recurrence and branches are not read; unroll a fixed number of steps before the export, or name a value before it with \
+             --output-name"
         }
-        "HardSwish" | "Mish" | "Swish" => {
-            "not bounded yet; ReLU or GELU in its place, after some more training, are read"
+        "Attention"
+        | "MultiHeadAttention"
+        | "com.microsoft.Attention"
+        | "com.microsoft.MultiHeadAttention" => {
+            "attention multiplies computed values, which is not bounded yet; the part before it can be certified: name its value with \
+             --output-name"
         }
-        _ => "a simplifier (onnxsim) often removes such nodes; otherwise the network is not supported yet",
+        "QuantizeLinear"
+        | "DequantizeLinear"
+        | "QLinearConv"
+        | "QLinearMatMul"
+        | "DynamicQuantizeLinear"
+        | "MatMulInteger"
+        | "ConvInteger" => {
+            "quantized networks are not read yet; the network before quantization is, with a threat model of its kind: --threat int8"
+        }
+        "Exp" | "Sqrt" | "Reciprocal" | "Pow" | "Sin" | "Cos" => {
+            "as a function of computed values it is not bounded yet; the part before it can be certified: name its value with \
+             --output-name"
+        }
+        "Sign" | "ThresholdedRelu" | "Greater" | "Less" | "Equal" | "Where" | "Floor" | "Ceil" | "Round" => {
+            "a function that jumps is not bounded yet; the part before it can be certified: name its value with --output-name"
+        }
+        _ => "not supported yet; the part before it can be certified: name its value with --output-name",
     }
 }
 
@@ -48,7 +77,7 @@ pub enum OnnxError {
         found: String,
     },
     /// An operator that has no rule.
-    #[error("node {node}: expected one of {}, found {op}", supported_names())]
+    #[error("node {node}: {op} is not read; expected one of {}", supported_names())]
     Operator {
         /// Name of the node.
         node: String,
@@ -127,6 +156,22 @@ pub enum OnnxError {
         /// What is there.
         found: String,
     },
+    /// The output depends on several inputs.
+    #[error("graph: expected one input that the output depends on and that is no constant, found {found}")]
+    Inputs {
+        /// How many, and their names.
+        found: String,
+    },
+    /// A dimension of the input has a name and no number.
+    #[error("graph input {input}: expected dimension {at} to be a number, found {name}")]
+    Dimension {
+        /// Name of the input.
+        input: String,
+        /// Which dimension.
+        at: usize,
+        /// Its name.
+        name: String,
+    },
     /// The graph as a whole has another form than input → output.
     #[error("graph: expected {expected}, found {found}")]
     Graph {
@@ -152,18 +197,17 @@ impl OnnxError {
             }
             OnnxError::Operator { op, .. } => way_on(op),
             OnnxError::Branches { .. } => {
-                "products and quotients of two computed values are not read yet: SiLU (x · sigmoid(x)) and gates are such; \
-                 ReLU or GELU in their place, after some more training, are read"
+                "products and quotients of two computed values are not read but for SiLU, HardSwish, Mish, Softsign and GELU as exporters write \
+                 them out: gates and attention are such; the part before can be certified: name its value with --output-name"
             }
             OnnxError::ExternalData { .. } => {
                 "store the weights inside: onnx.save(onnx.load(path), path, save_as_external_data=False)"
             }
             OnnxError::Input { .. } => {
-                "export the model with a batch dimension of 1 or a dynamic one, and fixed others"
+                "export the model with a dynamic or fixed batch dimension and fixed others"
             }
-            OnnxError::Network(NetworkError::NoActivation) => {
-                "a network without activations is one affine map: compose its matrices instead"
-            }
+            OnnxError::Dimension { name, .. } => return Some(format!("give it a value: --dim {name}=16")),
+            OnnxError::Inputs { .. } => "give all inputs but one a constant value: --input NAME=file.npy",
             OnnxError::Network(NetworkError::NotFinite { .. }) => {
                 "the model was damaged or training diverged; no bound exists for such parameters"
             }

@@ -1,9 +1,9 @@
 //! Operators whose operands are all constant: their results are constants.
 
 use super::OnnxError;
-use super::limits::{Budget, shape_text};
+use super::limits::{Budget, MAX_WIDTH, shape_text};
 use super::op::{Op, clean};
-use super::operators::Arithmetic;
+use super::operators::{Arithmetic, Function};
 use super::proto::attribute_kind;
 use super::shape::{self, Mismatch};
 use super::tensor::{Element, Tensor, Values};
@@ -128,6 +128,84 @@ fn apply_whole(kind: Arithmetic, x: i64, y: i64) -> Option<i64> {
     }
 }
 
+/// A function of constants, rounded to their type.
+pub fn function(
+    op: &Op,
+    function: Function,
+    operands: &[Option<&Tensor>],
+    budget: &mut Budget,
+) -> Result<Tensor, OnnxError> {
+    let mut dims = vec![];
+    for k in 0..operands.len() {
+        let own = &operand(op, operands, k)?.dims;
+        dims = if function == Function::Range { vec![] } else { at(op, shape::broadcast(&dims, own))? };
+    }
+    budget.tensor(&op.label(), &dims)?;
+    let spread = |k: usize| -> Result<Tensor, OnnxError> {
+        let tensor = operand(op, operands, k)?;
+        Ok(tensor.select(dims.clone(), &shape::broadcast_indices(&tensor.dims, &dims)))
+    };
+    let first = spread(0)?;
+    let (element, dims) = (first.element, dims.clone());
+    let result = |element, values| Ok(Tensor { dims: dims.clone(), element, values, origin: None });
+    let each = |f: fn(f64) -> f64| match &first.values {
+        Values::Floats(v) => {
+            result(element, Values::Floats(v.iter().map(|&v| element.round(f(v))).collect()))
+        }
+        Values::Ints(_) => Err(op.fail("floating-point numbers", "integers")),
+    };
+    match function {
+        Function::Ceil => each(f64::ceil),
+        Function::Exp => each(f64::exp),
+        Function::Floor => each(f64::floor),
+        Function::Reciprocal => each(|v| 1.0 / v),
+        Function::Sqrt => each(f64::sqrt),
+        Function::Pow => match (&first.values, &spread(1)?.as_numbers()[..]) {
+            (Values::Floats(x), y) => {
+                let values = x.iter().zip(y).map(|(x, y)| element.round(x.powf(*y))).collect();
+                result(element, Values::Floats(values))
+            }
+            (Values::Ints(_), _) => Err(op.fail("floating-point numbers", "integers")),
+        },
+        Function::Equal => {
+            let (x, y) = (first.as_numbers(), spread(1)?.as_numbers());
+            result(Element::Int, Values::Ints(x.iter().zip(&y).map(|(x, y)| i64::from(x == y)).collect()))
+        }
+        Function::Where => {
+            let (yes, no) = (spread(1)?, spread(2)?);
+            let chosen = first.as_numbers();
+            let values = match (&yes.values, &no.values) {
+                (Values::Floats(x), Values::Floats(y)) => Values::Floats(
+                    (0..chosen.len()).map(|k| if chosen[k] != 0.0 { x[k] } else { y[k] }).collect(),
+                ),
+                (Values::Ints(x), Values::Ints(y)) => Values::Ints(
+                    (0..chosen.len()).map(|k| if chosen[k] != 0.0 { x[k] } else { y[k] }).collect(),
+                ),
+                (_, _) => return Err(op.fail("two operands of one type", "several")),
+            };
+            result(yes.element, values)
+        }
+        Function::Range => {
+            let ends: Vec<i64> = (0..3)
+                .filter_map(|k| match &operand(op, operands, k).ok()?.values {
+                    Values::Ints(v) => v.first().copied(),
+                    Values::Floats(_) => None,
+                })
+                .collect();
+            let &[start, end, step] = &ends[..] else { return Err(op.fail("whole numbers", "others")) };
+            let most = i64::try_from(MAX_WIDTH).unwrap_or(i64::MAX);
+            let count = if step == 0 { -1 } else { (end.saturating_sub(start)).div_euclid(step).min(most) };
+            let count =
+                if step != 0 && end.saturating_sub(start).rem_euclid(step) != 0 { count + 1 } else { count };
+            if count < 0 || count > most {
+                return Err(op.fail(format!("a range of at most {MAX_WIDTH} numbers"), format!("{ends:?}")));
+            }
+            budget.tensor(&op.label(), &[usize::try_from(count).unwrap_or(0)])?;
+            Ok(Tensor::ints((0..count).map(|k| start + k * step).collect()))
+        }
+    }
+}
+
 /// Neg.
 pub fn negate(tensor: &Tensor) -> Tensor {
     let values = match &tensor.values {
@@ -225,11 +303,14 @@ fn range(size: usize, start: i64, end: i64, step: i64) -> Result<Vec<usize>, Mis
     Ok(picked)
 }
 
-/// Concat along one axis.
-pub fn concat(op: &Op, operands: &[Option<&Tensor>], budget: &mut Budget) -> Result<Tensor, OnnxError> {
+/// Concat along one axis, which the first operand has.
+pub fn concat(
+    op: &Op,
+    operands: &[Option<&Tensor>],
+    along: usize,
+    budget: &mut Budget,
+) -> Result<Tensor, OnnxError> {
     let first = operand(op, operands, 0)?;
-    let axis = op.attribute("axis", attribute_kind::INT)?.ok_or_else(|| op.fail("attribute axis", "none"))?.i;
-    let along = at(op, shape::axis(axis, first.dims.len(), false))?;
     let mut dims = first.dims.clone();
     dims[along] = 0;
     let mut tensors = Vec::with_capacity(operands.len());

@@ -28,6 +28,7 @@ mod order;
 mod pool;
 mod proto;
 mod reader;
+mod rearrange;
 mod reshape;
 mod shape;
 mod tensor;
@@ -35,6 +36,7 @@ mod tensor;
 mod tests;
 mod window;
 mod write;
+mod written_out;
 
 pub use error::OnnxError;
 pub use operators::{SUPPORTED_OPERATORS, SupportedOperator};
@@ -45,13 +47,14 @@ use crate::error::FormatError;
 use crate::fingerprint::Fingerprint;
 use external::ExternalData;
 use prost::Message;
+use std::collections::BTreeSet;
 use std::path::Path;
 use weightproof::network::Network;
 
 /// The oldest operator set that is read.
-pub const MIN_OPSET: i64 = 7;
+pub const MIN_OPSET: i64 = 5;
 /// The newest operator set that is read.
-pub const MAX_OPSET: i64 = 22;
+pub const MAX_OPSET: i64 = 26;
 
 /// Reads an ONNX model: the network, and notes on what was left out or taken in a certain way. Batch normalization is
 /// folded into the layers beside it.
@@ -70,6 +73,31 @@ pub fn parse_onnx_with(bytes: &[u8], batch_norm: BatchNorm) -> Result<(Network, 
     read_onnx(bytes, batch_norm).map(|OnnxNetwork { network, notes, .. }| (network, notes))
 }
 
+/// How to read an ONNX model.
+#[derive(Clone, Debug, Default)]
+pub struct OnnxOptions {
+    /// What becomes of batch normalization.
+    pub batch_norm: BatchNorm,
+    /// Names of the values that are the output, laid end to end when there are several; by default the first output of the graph that a
+    /// node computes.
+    pub outputs: Vec<String>,
+    /// Inputs of the graph that are constants.
+    pub inputs: Vec<ConstantInput>,
+    /// Values of dimensions that have a name.
+    pub dims: Vec<(String, usize)>,
+}
+
+/// An input of a graph that is the same for every sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConstantInput {
+    /// Its name in the graph.
+    pub name: String,
+    /// Its shape, with a batch dimension of 1 where the graph has one.
+    pub shape: Vec<usize>,
+    /// Its numbers, row major.
+    pub numbers: Vec<f64>,
+}
+
 /// An ONNX model as a network.
 #[derive(Clone, Debug)]
 pub struct OnnxNetwork {
@@ -77,7 +105,7 @@ pub struct OnnxNetwork {
     pub network: Network,
     /// What was left out or taken in a certain way.
     pub notes: Vec<String>,
-    /// The last operator, when it was left out: a Softmax or LogSoftmax. Outputs are then those before it.
+    /// The last operator, when it was left out: a Softmax, a LogSoftmax, an ArgMax or a TopK. Outputs are then those before it.
     pub dropped_head: Option<String>,
 }
 
@@ -87,8 +115,16 @@ pub struct OnnxNetwork {
 /// [`OnnxError`], naming the node or tensor, for damaged models and for everything that is not supported. No bytes make
 /// this function panic or allocate more than a fixed multiple of their number (plus 128 MiB).
 pub fn read_onnx(bytes: &[u8], batch_norm: BatchNorm) -> Result<OnnxNetwork, OnnxError> {
+    read_onnx_with(bytes, &OnnxOptions { batch_norm, ..OnnxOptions::default() })
+}
+
+/// As [`read_onnx`], with options.
+///
+/// # Errors
+/// As [`read_onnx`], and for options that do not fit the graph.
+pub fn read_onnx_with(bytes: &[u8], options: &OnnxOptions) -> Result<OnnxNetwork, OnnxError> {
     let model = decode(bytes)?;
-    read_model(model, bytes.len(), batch_norm)
+    read_model(model, bytes.len(), options)
 }
 
 /// Reads an ONNX model of the file `path`, with numbers that are in files beside it. Also gives the SHA-256 of all bytes: those of
@@ -99,7 +135,7 @@ pub fn read_onnx(bytes: &[u8], batch_norm: BatchNorm) -> Result<OnnxNetwork, Onn
 pub(super) fn read_onnx_file(
     path: &Path,
     bytes: &[u8],
-    batch_norm: BatchNorm,
+    options: &OnnxOptions,
 ) -> Result<(OnnxNetwork, String), FormatError> {
     let at = |source| FormatError::Onnx { path: path.into(), source };
     let mut model = decode(bytes).map_err(at)?;
@@ -111,7 +147,7 @@ pub(super) fn read_onnx_file(
             fingerprint.update(file);
         }
     }
-    Ok((read_model(model, size, batch_norm).map_err(at)?, fingerprint.finish()))
+    Ok((read_model(model, size, options).map_err(at)?, fingerprint.finish()))
 }
 
 fn decode(bytes: &[u8]) -> Result<proto::ModelProto, OnnxError> {
@@ -126,7 +162,7 @@ fn decode(bytes: &[u8]) -> Result<proto::ModelProto, OnnxError> {
 fn read_model(
     model: proto::ModelProto,
     size: usize,
-    batch_norm: BatchNorm,
+    options: &OnnxOptions,
 ) -> Result<OnnxNetwork, OnnxError> {
     let opset = operator_set(&model)?;
     let graph =
@@ -135,20 +171,24 @@ fn read_model(
         let (limit, found) = (limits::MAX_NODES, graph.node.len().to_string());
         return Err(OnnxError::Limit { what: "nodes of the graph".into(), limit, found });
     }
-    reader::read(&graph, opset, limits::Budget::for_file(size), batch_norm)
+    reader::read(&graph, opset, limits::Budget::for_file(size), options)
 }
 
 /// The version of the default domain.
 fn operator_set(model: &proto::ModelProto) -> Result<i64, OnnxError> {
-    let mut versions = model
+    let versions: BTreeSet<i64> = model
         .opset_import
         .iter()
         .filter(|set| matches!(set.domain.as_str(), "" | "ai.onnx"))
-        .map(|set| set.version);
-    match (versions.next(), versions.next()) {
-        (Some(version), None) if (MIN_OPSET..=MAX_OPSET).contains(&version) => Ok(version),
-        (Some(version), None) => Err(OnnxError::Opset { found: version.to_string() }),
-        (Some(one), Some(other)) => Err(OnnxError::Opset { found: format!("{one} and {other}") }),
-        (None, _) => Err(OnnxError::Opset { found: "none".into() }),
+        .map(|set| set.version)
+        .collect();
+    let text = |version: &i64| version.to_string();
+    match *versions.iter().collect::<Vec<_>>() {
+        [version] if (MIN_OPSET..=MAX_OPSET).contains(version) => Ok(*version),
+        [] => Err(OnnxError::Opset { found: "none".into() }),
+        ref several => {
+            let found: Vec<String> = several.iter().take(5).copied().map(text).collect();
+            Err(OnnxError::Opset { found: found.join(" and ") })
+        }
     }
 }

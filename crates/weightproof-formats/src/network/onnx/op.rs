@@ -68,6 +68,10 @@ impl<'a> Op<'a> {
         Ok(self.attribute(name, kind::INTS)?.map(|a| a.ints.as_slice()))
     }
 
+    pub fn floats(&self, name: &str) -> Result<Option<&'a [f32]>, OnnxError> {
+        Ok(self.attribute(name, kind::FLOATS)?.map(|a| a.floats.as_slice()))
+    }
+
     pub fn text(&self, name: &str, default: &str) -> Result<String, OnnxError> {
         let found = self.attribute(name, kind::STRING)?;
         Ok(found.map_or(default.into(), |a| clean(&String::from_utf8_lossy(&a.s))))

@@ -21,9 +21,24 @@ pub(super) enum Rule {
     Neg,
     Activation(Activation),
     LeakyRelu,
+    PRelu,
+    Elu,
+    Selu,
+    Celu,
+    HardSigmoid,
+    Shrink,
+    Swish,
     Gelu,
+    Tanh,
+    /// An activation of the domain com.microsoft.
+    Microsoft(Activation),
+    QuickGelu,
     Erf,
+    Pow,
+    Log,
     Softmax,
+    ArgMax,
+    TopK,
     Rename(Rename),
     Transpose,
     Identity,
@@ -32,19 +47,28 @@ pub(super) enum Rule {
     Constant,
     ConstantOfShape,
     Shape,
+    OnConstants(Function),
     Gather,
     Slice,
     Split,
     Pad,
     Concat,
+    Resize,
+    DepthToSpace,
+    SpaceToDepth,
+    Expand,
+    Tile,
     Conv,
+    ConvTranspose,
     BatchNormalization,
     Pool(Reduction),
     GlobalPool(Reduction),
     Reduce(Reduction),
     Sum,
     Clip,
-    Extremum { largest: bool },
+    Extremum {
+        largest: bool,
+    },
 }
 
 impl Rule {
@@ -55,9 +79,21 @@ impl Rule {
             Rule::Neg
             | Rule::Activation(_)
             | Rule::LeakyRelu
+            | Rule::Elu
+            | Rule::Selu
+            | Rule::Celu
+            | Rule::HardSigmoid
+            | Rule::Shrink
+            | Rule::Swish
             | Rule::Gelu
+            | Rule::Tanh
+            | Rule::Log
+            | Rule::QuickGelu
             | Rule::Erf
             | Rule::Softmax
+            | Rule::ArgMax
+            | Rule::DepthToSpace
+            | Rule::SpaceToDepth
             | Rule::Rename(Rename::Flatten)
             | Rule::Transpose
             | Rule::Identity
@@ -66,14 +102,26 @@ impl Rule {
             | Rule::Shape
             | Rule::Pool(_)
             | Rule::GlobalPool(_) => (1, 1),
-            Rule::Rename(Rename::Squeeze | Rename::Unsqueeze) | Rule::Split | Rule::Reduce(_) => (1, 2),
+            Rule::Rename(Rename::Squeeze | Rename::Unsqueeze)
+            | Rule::Split
+            | Rule::Reduce(_)
+            | Rule::TopK
+            | Rule::Microsoft(_) => (1, 2),
             Rule::Dropout | Rule::Clip => (1, 3),
-            Rule::Pad => (1, 4),
+            Rule::Pad | Rule::Resize => (1, 4),
+            Rule::OnConstants(function) => function.operands(),
             Rule::Slice => (1, 5),
             Rule::Concat | Rule::Sum | Rule::Extremum { .. } => (1, usize::MAX),
             Rule::BatchNormalization => (5, 5),
-            Rule::MatMul | Rule::Arithmetic(_) | Rule::Rename(Rename::Reshape) | Rule::Gather => (2, 2),
-            Rule::Gemm | Rule::Conv => (2, 3),
+            Rule::MatMul
+            | Rule::Arithmetic(_)
+            | Rule::Rename(Rename::Reshape)
+            | Rule::Gather
+            | Rule::PRelu
+            | Rule::Pow
+            | Rule::Expand
+            | Rule::Tile => (2, 2),
+            Rule::Gemm | Rule::Conv | Rule::ConvTranspose => (2, 3),
         }
     }
 }
@@ -83,14 +131,43 @@ impl Rule {
     pub(super) fn attributes(self, opset: i64) -> &'static [&'static str] {
         match self {
             Rule::Gemm => &["alpha", "beta", "transA", "transB"],
-            Rule::LeakyRelu => &["alpha"],
+            Rule::LeakyRelu | Rule::Elu | Rule::Celu | Rule::Swish | Rule::QuickGelu => &["alpha"],
+            Rule::Selu => &["alpha", "gamma"],
+            Rule::HardSigmoid => &["alpha", "beta"],
+            Rule::Shrink => &["bias", "lambd"],
+            Rule::ArgMax => &["axis", "keepdims", "select_last_index"],
+            Rule::TopK => &["axis", "k", "largest", "sorted"],
+            Rule::DepthToSpace => &["blocksize", "mode"],
+            Rule::SpaceToDepth => &["blocksize"],
+            Rule::Resize if self.is_upsample(opset) => &["mode", "scales"],
+            Rule::Resize => &[
+                "antialias",
+                "axes",
+                "coordinate_transformation_mode",
+                "cubic_coeff_a",
+                "exclude_outside",
+                "extrapolation_value",
+                "keep_aspect_ratio_policy",
+                "mode",
+                "nearest_mode",
+            ],
+            Rule::ConvTranspose => &[
+                "auto_pad",
+                "dilations",
+                "group",
+                "kernel_shape",
+                "output_padding",
+                "output_shape",
+                "pads",
+                "strides",
+            ],
             Rule::Gelu => &["approximate"],
             Rule::Softmax | Rule::Rename(Rename::Flatten) | Rule::Gather | Rule::Concat => &["axis"],
             Rule::Rename(Rename::Reshape) if opset >= 14 => &["allowzero"],
             Rule::Rename(Rename::Squeeze | Rename::Unsqueeze) if opset < 13 => &["axes"],
             Rule::Transpose => &["perm"],
             Rule::Dropout => &["ratio", "seed"],
-            Rule::Cast => &["to", "saturate"],
+            Rule::Cast => &["to", "saturate", "round_mode"],
             Rule::Constant => &["value", "value_float", "value_floats", "value_int", "value_ints"],
             Rule::ConstantOfShape => &["value"],
             Rule::Shape if opset >= 15 => &["start", "end"],
@@ -133,7 +210,15 @@ impl Rule {
             | Rule::Arithmetic(_)
             | Rule::Neg
             | Rule::Activation(_)
+            | Rule::PRelu
+            | Rule::Tanh
+            | Rule::Log
+            | Rule::Microsoft(_)
             | Rule::Erf
+            | Rule::Pow
+            | Rule::OnConstants(_)
+            | Rule::Expand
+            | Rule::Tile
             | Rule::Rename(_)
             | Rule::Identity
             | Rule::Shape
@@ -142,6 +227,49 @@ impl Rule {
             | Rule::Sum
             | Rule::Clip
             | Rule::Extremum { .. } => &[],
+        }
+    }
+}
+
+impl Rule {
+    /// Attributes that operator sets 5 and 6 have besides.
+    pub(super) fn old_attributes(self, opset: i64) -> &'static [&'static str] {
+        match self {
+            _ if opset >= 7 => &[],
+            Rule::Arithmetic(_) => &["axis", "broadcast", "consumed_inputs"],
+            Rule::Gemm => &["broadcast"],
+            Rule::BatchNormalization | Rule::Dropout => &["consumed_inputs", "is_test"],
+            _ => &["consumed_inputs"],
+        }
+    }
+
+    fn is_upsample(self, opset: i64) -> bool {
+        self == Rule::Resize && opset < 10
+    }
+}
+
+/// Functions that are evaluated where all operands are constants; of computed values they are errors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Function {
+    Ceil,
+    Equal,
+    Exp,
+    Floor,
+    Pow,
+    Range,
+    Reciprocal,
+    Sqrt,
+    Where,
+}
+
+impl Function {
+    fn operands(self) -> (usize, usize) {
+        match self {
+            Function::Ceil | Function::Exp | Function::Floor | Function::Reciprocal | Function::Sqrt => {
+                (1, 1)
+            }
+            Function::Equal | Function::Pow => (2, 2),
+            Function::Range | Function::Where => (3, 3),
         }
     }
 }
@@ -169,6 +297,7 @@ pub(super) enum Arithmetic {
 pub(super) enum Reduction {
     Max,
     Mean,
+    Min,
     Sum,
 }
 
@@ -176,7 +305,7 @@ impl Reduction {
     /// The first operator set in which the axes of the reduction are an operand.
     pub(super) fn axes_operand_since(self) -> i64 {
         match self {
-            Reduction::Max | Reduction::Mean => 18,
+            Reduction::Max | Reduction::Mean | Reduction::Min => 18,
             Reduction::Sum => 13,
         }
     }
@@ -189,16 +318,20 @@ const fn operator(name: &'static str, rule: Rule, remark: &'static str) -> Suppo
 const BY_CONSTANT: &str =
     "with one constant operand (scalar, per channel or full): a scale layer; constants are folded";
 const ON_CONSTANTS: &str = "of constants: folded";
+const CHOICE_ONLY: &str = "a choice of elements";
 const CHOICE: &str = "a choice of elements; constants are folded";
 const SOFTMAX: &str = "dropped as the last operator: it does not change the order of the classes";
 
 /// Every operator that the reader takes, in alphabetical order.
 pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
+    operator("Abs", Rule::Activation(Activation::ABSOLUTE), "an activation"),
     operator(
         "Add",
         Rule::Arithmetic(Arithmetic::Add),
         "of two computed values: an addition; of a constant: the bias of the MatMul or Conv before it, else as Mul",
     ),
+    operator("ArgMax", Rule::ArgMax, SOFTMAX),
+    operator("Atan", Rule::Activation(Activation::Atan), "an activation"),
     operator(
         "AveragePool",
         Rule::Pool(Reduction::Mean),
@@ -210,6 +343,8 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "folded into the affine layer before or after it, else a convolution of one weight per channel; inference only",
     ),
     operator("Cast", Rule::Cast, "between floating-point types: nothing; constants are rounded"),
+    operator("Ceil", Rule::OnConstants(Function::Ceil), ON_CONSTANTS),
+    operator("Celu", Rule::Celu, "an activation between two scales"),
     operator("Clip", Rule::Clip, "an activation (ReLU where it is one); constant ends"),
     operator(
         "Concat",
@@ -223,35 +358,72 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::Conv,
         "a convolution over one or two axes; any group, stride, dilation, padding, auto_pad",
     ),
+    operator(
+        "ConvTranspose",
+        Rule::ConvTranspose,
+        "a choice of elements, with zeros between them, and a convolution with the kernel turned round",
+    ),
+    operator("DepthToSpace", Rule::DepthToSpace, CHOICE_ONLY),
     operator("Div", Rule::Arithmetic(Arithmetic::Div), "by a constant: a scale layer; constants are folded"),
     operator("Dropout", Rule::Dropout, "nothing (inference)"),
+    operator("Elu", Rule::Elu, "an activation"),
+    operator("Equal", Rule::OnConstants(Function::Equal), ON_CONSTANTS),
     operator("Erf", Rule::Erf, "as part of x * (1 + erf(x / sqrt 2)) / 2: the exact GELU"),
+    operator("Exp", Rule::OnConstants(Function::Exp), ON_CONSTANTS),
+    operator("Expand", Rule::Expand, CHOICE),
     operator("Flatten", Rule::Rename(Rename::Flatten), "a reshape"),
+    operator("Floor", Rule::OnConstants(Function::Floor), ON_CONSTANTS),
     operator("Gather", Rule::Gather, "with constant indices: a choice of elements; constants are folded"),
     operator("Gelu", Rule::Gelu, "an activation, exact or with approximate = tanh"),
     operator("Gemm", Rule::Gemm, "a dense layer; one operand constant, any transA, transB, alpha, beta, C"),
     operator("GlobalAveragePool", Rule::GlobalPool(Reduction::Mean), "average pooling"),
     operator("GlobalMaxPool", Rule::GlobalPool(Reduction::Max), "max pooling"),
+    operator("HardSigmoid", Rule::HardSigmoid, "a scale and a clip"),
+    operator("HardSwish", Rule::Activation(Activation::HardSwish), "an activation"),
+    operator("Hardmax", Rule::Softmax, SOFTMAX),
     operator("Identity", Rule::Identity, "nothing"),
     operator("LeakyRelu", Rule::LeakyRelu, "an activation"),
+    operator("Log", Rule::Log, "of a Sigmoid: Softplus, negated before and after"),
     operator("LogSoftmax", Rule::Softmax, SOFTMAX),
-    operator("MatMul", Rule::MatMul, "a dense layer; one operand constant, the other one row or column"),
-    operator("Max", Rule::Extremum { largest: true }, "of a value and one number: as Clip"),
+    operator(
+        "MatMul",
+        Rule::MatMul,
+        "a dense layer, of several rows a convolution of one tap; one operand constant, two-dimensional",
+    ),
+    operator(
+        "Max",
+        Rule::Extremum { largest: true },
+        "with constants: as Clip; of computed values: by ReLU of their difference",
+    ),
     operator(
         "MaxPool",
         Rule::Pool(Reduction::Max),
         "max pooling over one or two axes; any ceil_mode; not its indices",
     ),
-    operator("Min", Rule::Extremum { largest: false }, "of a value and one number: as Clip"),
+    operator(
+        "Min",
+        Rule::Extremum { largest: false },
+        "with constants: as Clip; of computed values: by ReLU of their difference",
+    ),
+    operator("Mish", Rule::Activation(Activation::Mish), "an activation"),
     operator("Mul", Rule::Arithmetic(Arithmetic::Mul), BY_CONSTANT),
     operator("Neg", Rule::Neg, "a scale layer; constants are folded"),
+    operator("PRelu", Rule::PRelu, "a leaky ReLU; with several slopes a scale and a scaled ReLU, added"),
     operator(
         "Pad",
         Rule::Pad,
         "a choice of elements in the modes constant, reflect, edge and wrap; not of the batch",
     ),
+    operator(
+        "Pow",
+        Rule::Pow,
+        "with the exponents 2 and 3 as part of the hyperbolic-tangent form of GELU; constants are folded",
+    ),
+    operator("Range", Rule::OnConstants(Function::Range), ON_CONSTANTS),
+    operator("Reciprocal", Rule::OnConstants(Function::Reciprocal), ON_CONSTANTS),
     operator("ReduceMax", Rule::Reduce(Reduction::Max), "over any axes but the batch: max pooling"),
     operator("ReduceMean", Rule::Reduce(Reduction::Mean), "over any axes but the batch: average pooling"),
+    operator("ReduceMin", Rule::Reduce(Reduction::Min), "as ReduceMax, negated before and after"),
     operator(
         "ReduceSum",
         Rule::Reduce(Reduction::Sum),
@@ -263,12 +435,22 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::Rename(Rename::Reshape),
         "a reshape; the target shape must follow from constants and the input shape",
     ),
+    operator(
+        "Resize",
+        Rule::Resize,
+        "to the nearest element, by constant scales or sizes: a choice of elements",
+    ),
+    operator("Selu", Rule::Selu, "an activation and a scale"),
     operator("Shape", Rule::Shape, "a constant: the batch dimension counts as 1"),
+    operator("Shrink", Rule::Shrink, "with bias = lambd: a clip, subtracted"),
     operator("Sigmoid", Rule::Activation(Activation::Sigmoid), "an activation"),
     operator("Slice", Rule::Slice, "with constant bounds: a choice of elements; constants are folded"),
     operator("Softmax", Rule::Softmax, SOFTMAX),
     operator("Softplus", Rule::Activation(Activation::Softplus), "an activation"),
+    operator("Softsign", Rule::Activation(Activation::Softsign), "an activation"),
+    operator("SpaceToDepth", Rule::SpaceToDepth, CHOICE_ONLY),
     operator("Split", Rule::Split, CHOICE),
+    operator("Sqrt", Rule::OnConstants(Function::Sqrt), ON_CONSTANTS),
     operator("Squeeze", Rule::Rename(Rename::Squeeze), "a reshape"),
     operator(
         "Sub",
@@ -276,13 +458,26 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "of two computed values: a scale layer and an addition; of a constant: as Add, negated",
     ),
     operator("Sum", Rule::Sum, "as Add"),
-    operator("Tanh", Rule::Activation(Activation::Tanh), "an activation"),
+    operator("Swish", Rule::Swish, "an activation"),
+    operator("Tanh", Rule::Tanh, "an activation"),
+    operator("Tile", Rule::Tile, CHOICE),
+    operator("TopK", Rule::TopK, SOFTMAX),
     operator(
         "Transpose",
         Rule::Transpose,
         "a choice of elements, a reshape where none moves; constants are folded",
     ),
     operator("Unsqueeze", Rule::Rename(Rename::Unsqueeze), "a reshape"),
+    operator("Upsample", Rule::Resize, "as Resize"),
+    operator("Where", Rule::OnConstants(Function::Where), ON_CONSTANTS),
+    operator("com.microsoft.BiasGelu", Rule::Microsoft(Activation::Gelu), "an addition and an activation"),
+    operator(
+        "com.microsoft.FastGelu",
+        Rule::Microsoft(Activation::GeluTanh),
+        "an activation, with or without a bias",
+    ),
+    operator("com.microsoft.Gelu", Rule::Microsoft(Activation::Gelu), "an activation"),
+    operator("com.microsoft.QuickGelu", Rule::QuickGelu, "an activation"),
 ];
 
 /// The names of [`SUPPORTED_OPERATORS`], separated by commas.

@@ -44,7 +44,7 @@ impl Reader<'_> {
         }
         let dims = output_dims(&window, axes);
         let layer = match reduction {
-            Reduction::Max => Layer::MaxPool(window),
+            Reduction::Max | Reduction::Min => Layer::MaxPool(window),
             Reduction::Sum | Reduction::Mean => {
                 self.budget.tensor(&op.label(), &[window.positions()])?;
                 let counted = op.flag("count_include_pad")?.then_some(slide.padding);
@@ -104,7 +104,7 @@ impl Reader<'_> {
         axes: &[usize],
         keep: bool,
     ) -> Result<Value, OnnxError> {
-        if shape::has_batch(&x.dims) && axes.contains(&0) {
+        if self.has_batch(&x.dims) && axes.contains(&0) {
             return Err(op.fail("axes without the batch", format!("{axes:?}")));
         }
         let others = (0..x.dims.len()).filter(|axis| !axes.contains(axis));
@@ -124,8 +124,16 @@ impl Reader<'_> {
             _ => [channels, 1, width(&plane)],
         };
         let window = Window::pooling(image, [image[1], image[2]]);
+        let negated = |reader: &mut Self, layer: usize, part: &str| {
+            let count = width(reader.sketch.shape(layer));
+            let name = format!("{}.{part}", op.name);
+            reader.sketch.scale(&name, layer, vec![-1.0; count], vec![0.0; count])
+        };
+        if reduction == Reduction::Min {
+            input = negated(self, input, "negated");
+        }
         let layer = match reduction {
-            Reduction::Max => Layer::MaxPool(window),
+            Reduction::Max | Reduction::Min => Layer::MaxPool(window),
             Reduction::Mean => Layer::AveragePool(AveragePool::new(window, true)),
             Reduction::Sum => Layer::AveragePool(AveragePool { window, factor: vec![1.0] }),
         };
@@ -133,7 +141,10 @@ impl Reader<'_> {
             .filter(|axis| keep || !axes.contains(axis))
             .map(|axis| if axes.contains(&axis) { 1 } else { x.dims[axis] })
             .collect();
-        let layer = self.sketch.push(&op.name, layer, vec![input], without_batch(&dims));
+        let mut layer = self.sketch.push(&op.name, layer, vec![input], without_batch(&dims));
+        if reduction == Reduction::Min {
+            layer = negated(self, layer, "least");
+        }
         Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
     }
 }

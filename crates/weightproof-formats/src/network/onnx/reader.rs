@@ -2,26 +2,27 @@
 
 use super::dense::width;
 use super::fold;
-use super::input::{check_declared_width, sample_shape};
+use super::input::{Sample, check_declared_width, given};
 use super::limits::Budget;
 use super::op::{Op, clean};
-use super::operators::{Rule, rule};
+use super::operators::{Function, Rule, rule};
 use super::order::Plan;
-use super::proto::GraphProto;
+use super::proto::{GraphProto, attribute_kind};
 use super::shape;
 use super::tensor::{Element, Tensor};
-use super::{OnnxError, OnnxNetwork};
-use crate::network::sketch::{BatchNorm, Sketch};
+pub use super::written_out::{Part, lone_part};
+use super::{OnnxError, OnnxNetwork, OnnxOptions};
+use crate::network::sketch::Sketch;
 use std::collections::HashMap;
 use std::rc::Rc;
-use weightproof::network::Activation;
+use weightproof::network::{Activation, Gather};
 
 /// What a name of the graph stands for.
 #[derive(Clone)]
 pub enum Value {
     Constant(Rc<Tensor>),
     Computed(Computed),
-    Erf(ErfTerm),
+    Part(Part),
 }
 
 /// The output of a layer.
@@ -33,21 +34,17 @@ pub struct Computed {
     pub dims: Vec<usize>,
     /// Type of its elements; constants that meet it have the same.
     pub element: Element,
-    /// The Softmax that was dropped; nothing but reshapes may follow.
-    pub softmax: Option<String>,
+    /// The head that was dropped; nothing but reshapes may follow.
+    pub head: Option<Head>,
 }
 
-/// `factor · erf(x / √2) + shift`: a part of the GELU that exporters write out.
+/// An operator at the end that is left out.
 #[derive(Clone)]
-pub struct ErfTerm {
-    /// The layer of `x`.
-    pub of: usize,
-    pub dims: Vec<usize>,
-    pub element: Element,
-    pub factor: f64,
-    pub shift: f64,
-    /// Name of the Erf node; the activation gets it.
+pub struct Head {
+    /// The operator and its node.
     pub name: String,
+    /// Whether it gives numbers of classes instead of one number for each class.
+    pub chooses: bool,
 }
 
 /// The state of reading one graph.
@@ -57,6 +54,10 @@ pub struct Reader<'a> {
     pub budget: Budget,
     pub sketch: Sketch,
     values: HashMap<&'a str, Value>,
+    /// The batch dimension where the file fixes it.
+    pub batch: Option<usize>,
+    /// For results of [`Reader::rows_times`] the convolution that they come from.
+    pub rows_of: HashMap<usize, usize>,
     /// Whether a value that depends on the input is in double precision.
     float64: bool,
     pub notes: Vec<String>,
@@ -67,18 +68,27 @@ pub fn read(
     graph: &GraphProto,
     opset: i64,
     budget: Budget,
-    batch_norm: BatchNorm,
+    options: &OnnxOptions,
 ) -> Result<OnnxNetwork, OnnxError> {
-    let plan = Plan::new(graph)?;
-    let (dims, element) = sample_shape(plan.input)?;
+    let mut plan = Plan::new(graph, options)?;
+    let Sample { dims, element, batch } = Sample::new(plan.input, &options.dims)?;
     let sketch = Sketch::new(shape::without_batch(&dims));
-    let input = Value::Computed(Computed { layer: 0, dims, element, softmax: None });
-    let values = HashMap::from([(plan.input.name.as_str(), input)]);
+    let input = Value::Computed(Computed { layer: 0, dims, element, head: None });
+    let mut values = HashMap::from([(plan.input.name.as_str(), input)]);
+    for constant_input in &options.inputs {
+        if let Some(input) = graph.input.iter().find(|i| i.name == constant_input.name) {
+            values.insert(&input.name, constant(given(input, constant_input)?));
+        }
+    }
     let order = plan.order.clone();
     let float64 = element == Element::F64;
-    let mut reader = Reader { opset, plan, budget, sketch, values, float64, notes: vec![] };
+    let (notes, rows_of) = (std::mem::take(&mut plan.notes), HashMap::new());
+    let mut reader = Reader { opset, plan, budget, sketch, values, batch, rows_of, float64, notes };
     if matches!(element, Element::F16 | Element::Bf16) {
-        reader.notes.push(format!("the model computes in {element:?}: its rounding is not modelled"));
+        reader.notes.push(format!("the model computes in {element}: its rounding is not modelled"));
+    }
+    if let Some(batch) = batch.filter(|n| *n > 1) {
+        reader.notes.push(format!("the file fixes the batch at {batch} samples: each is taken on its own"));
     }
     if order.len() < graph.node.len() {
         let ignored = graph.node.len() - order.len();
@@ -95,30 +105,52 @@ pub fn read(
             reader.values.insert(name, value);
         }
     }
-    reader.finish(batch_norm)
+    reader.finish(options)
 }
 
 impl<'a> Reader<'a> {
-    fn finish(mut self, batch_norm: BatchNorm) -> Result<OnnxNetwork, OnnxError> {
-        let output = self.values.remove(self.plan.output);
-        let Some(Value::Computed(output)) = output else {
-            let expected = "an output that depends on the input".into();
-            return Err(OnnxError::Graph { expected, found: clean(self.plan.output) });
-        };
-        if let Some(node) = &output.softmax {
-            let note = format!("final {node} dropped: it does not change the order of the classes");
-            self.notes.push(note);
+    fn finish(mut self, options: &OnnxOptions) -> Result<OnnxNetwork, OnnxError> {
+        let mut outputs = Vec::with_capacity(self.plan.outputs.len());
+        for &name in &self.plan.outputs {
+            let Some(Value::Computed(output)) = self.values.remove(name) else {
+                let expected = "an output that depends on the input".into();
+                return Err(OnnxError::Graph { expected, found: clean(name) });
+            };
+            if let Some(Head { name, .. }) = &output.head {
+                let note = format!("final {name} dropped: it does not change the order of the classes");
+                self.notes.push(note);
+            }
+            let chooses = output.head.as_ref().is_some_and(|head| head.chooses);
+            let declared = self.plan.declared.iter().find(|d| d.name == name && !chooses);
+            declared.map_or(Ok(()), |d| check_declared_width(d, width(&output.dims), self.batch))?;
+            outputs.push(output);
         }
-        check_declared_width(self.plan.result, width(&output.dims))?;
-        self.notes.extend(self.sketch.place_batch_norms(output.layer, batch_norm));
-        self.sketch.simplify(output.layer);
-        let (network, notes) = self.sketch.build(output.layer)?;
+        let heads: Vec<String> =
+            outputs.iter().filter_map(|output| Some(output.head.as_ref()?.name.clone())).collect();
+        let layer = match &outputs[..] {
+            [output] => output.layer,
+            several => {
+                let count = several.iter().map(|output| width(&output.dims)).sum();
+                self.budget.value("the outputs together", &[count])?;
+                let gather = Gather { source: (0..count).map(Some).collect(), constant: 0.0 };
+                let layers = several.iter().map(|output| output.layer).collect();
+                self.sketch.gather("outputs", layers, gather, vec![count])
+            }
+        };
+        self.notes.extend(self.sketch.place_batch_norms(layer, options.batch_norm));
+        self.sketch.simplify(layer);
+        let (network, notes) = self.sketch.build(layer)?;
         self.notes.extend(notes);
         Ok(OnnxNetwork {
             network: network.with_float64(self.float64),
             notes: self.notes,
-            dropped_head: output.softmax,
+            dropped_head: (!heads.is_empty()).then(|| heads.join(", ")),
         })
+    }
+
+    /// Whether the first of the dimensions `dims` is the batch: several samples may be there when the network runs.
+    pub fn has_batch(&self, dims: &[usize]) -> bool {
+        self.batch != Some(1) && shape::has_batch(dims)
     }
 
     /// The outputs of `op` that have a value: the first one, except where an operator has several of equal rank.
@@ -126,9 +158,10 @@ impl<'a> Reader<'a> {
         let kind = op.kind();
         let unknown = || OnnxError::Operator { node: op.name.clone(), op: kind.clone() };
         let rule = rule(&kind).ok_or_else(unknown)?;
-        let operands = self.operands(op)?;
-        let known = rule.attributes(self.opset);
-        if let Some(unknown) = op.node.attribute.iter().find(|a| !known.contains(&a.name.as_str())) {
+        let mut operands = self.operands(op)?;
+        let (known, old) = (rule.attributes(self.opset), rule.old_attributes(self.opset));
+        let is_known = |name: &str| known.contains(&name) || old.contains(&name);
+        if let Some(unknown) = op.node.attribute.iter().find(|a| !is_known(&a.name)) {
             let expected = format!("attributes of {kind} in operator set {}", self.opset);
             return Err(op.fail(expected, clean(&unknown.name)));
         }
@@ -137,8 +170,15 @@ impl<'a> Reader<'a> {
             let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
             return Err(op.fail(format!("{expected} operands of {kind}"), operands.len().to_string()));
         }
+        if self.opset < 7 {
+            self.as_before_seven(op, rule, &mut operands)?;
+        }
         if rule == Rule::Split {
             return self.split(op, &operands);
+        }
+        if rule == Rule::TopK {
+            let value = self.choice(op, &operands)?;
+            return Ok(vec![value.clone(), value]);
         }
         let value = match rule {
             Rule::Gemm => self.gemm(op, &operands),
@@ -151,6 +191,53 @@ impl<'a> Reader<'a> {
                 self.activation(op, Activation::LeakyRelu { slope }, &operands)
             }
             Rule::Gelu if self.opset < 20 => Err(unknown()),
+            Rule::Swish if self.opset < 24 => Err(unknown()),
+            Rule::Swish | Rule::QuickGelu => {
+                let alpha =
+                    op.float("alpha", if rule == Rule::Swish { 1.0 } else { f64::from(1.702_f32) })?;
+                if alpha == 0.0 {
+                    return Err(op.fail("attribute alpha other than 0", "0"));
+                }
+                self.scaled_activation(op, Activation::Silu, [alpha, 0.0, 1.0 / alpha], &operands)
+            }
+            Rule::Elu => {
+                let alpha = op.float("alpha", 1.0)?;
+                self.activation(op, Activation::Elu { alpha }, &operands)
+            }
+            Rule::Celu => {
+                let alpha = op.float("alpha", 1.0)?;
+                if alpha == 0.0 {
+                    return Err(op.fail("attribute alpha other than 0", "0"));
+                }
+                self.scaled_activation(
+                    op,
+                    Activation::Elu { alpha: 1.0 },
+                    [1.0 / alpha, 0.0, alpha],
+                    &operands,
+                )
+            }
+            Rule::Selu => {
+                let alpha = op.float("alpha", f64::from(1.673_263_2_f32))?;
+                let gamma = op.float("gamma", f64::from(1.050_701_f32))?;
+                self.scaled_activation(op, Activation::Elu { alpha }, [1.0, 0.0, gamma], &operands)
+            }
+            Rule::HardSigmoid => {
+                let (alpha, beta) = (op.float("alpha", f64::from(0.2_f32))?, op.float("beta", 0.5)?);
+                let clip = Activation::Clip { low: 0.0, high: 1.0 };
+                self.scaled_activation(op, clip, [alpha, beta, 1.0], &operands)
+            }
+            Rule::PRelu => self.prelu(op, &operands),
+            Rule::Shrink => self.shrink(op, &operands),
+            Rule::Microsoft(f) => self.microsoft(op, f, &operands),
+            Rule::Tanh => self.tanh(op, &operands),
+            Rule::Log => self.log(op, &operands),
+            Rule::Pow => match operands.first() {
+                Some(Some(Value::Constant(_))) => {
+                    let constants = constants(op, &operands)?;
+                    Ok(constant(fold::function(op, Function::Pow, &constants, &mut self.budget)?))
+                }
+                _ => self.power(op, &operands),
+            },
             Rule::Gelu => match op.text("approximate", "none")?.as_str() {
                 "none" => self.activation(op, Activation::Gelu, &operands),
                 "tanh" => self.activation(op, Activation::GeluTanh, &operands),
@@ -158,14 +245,21 @@ impl<'a> Reader<'a> {
             },
             Rule::Erf => self.erf(op, &operands),
             Rule::Softmax => self.softmax(op, &operands),
+            Rule::ArgMax | Rule::TopK => self.choice(op, &operands),
             Rule::Rename(rename) => self.reshape(op, rename, &operands),
             Rule::Transpose => self.transpose(op, &operands),
             Rule::Slice => self.slice(op, &operands),
             Rule::Gather => self.gather(op, &operands),
             Rule::Pad => self.pad(op, &operands),
+            Rule::Resize => self.resize(op, &operands),
+            Rule::DepthToSpace => self.depth_to_space(op, &operands),
+            Rule::SpaceToDepth => self.space_to_depth(op, &operands),
+            Rule::Expand => self.expand(op, &operands),
+            Rule::Tile => self.tile(op, &operands),
             Rule::Concat => self.concat(op, &operands),
             Rule::Split => Err(unknown()),
             Rule::Conv => self.conv(op, &operands),
+            Rule::ConvTranspose => self.conv_transpose(op, &operands),
             Rule::BatchNormalization => self.batch_normalization(op, &operands),
             Rule::Pool(reduction) => self.pool(op, reduction, &operands),
             Rule::GlobalPool(reduction) => self.pool_all(op, reduction, &operands),
@@ -177,6 +271,15 @@ impl<'a> Reader<'a> {
             Rule::Dropout => self.dropout(op, &operands),
             Rule::Cast => self.cast(op, &operands),
             Rule::Shape => self.shape(op, &operands),
+            Rule::OnConstants(_)
+                if operands.iter().any(|v| !matches!(v, None | Some(Value::Constant(_)))) =>
+            {
+                Err(unknown())
+            }
+            Rule::OnConstants(function) => {
+                let constants = constants(op, &operands)?;
+                Ok(constant(fold::function(op, function, &constants, &mut self.budget)?))
+            }
             Rule::Constant => Ok(constant(fold::constant(op, &mut self.budget)?)),
             Rule::ConstantOfShape => {
                 let constants = constants(op, &operands)?;
@@ -185,6 +288,20 @@ impl<'a> Reader<'a> {
             }
         };
         value.map(|value| vec![value])
+    }
+
+    /// What operator sets 5 and 6 write otherwise: inference is an attribute, and constants broadcast from an axis on.
+    fn as_before_seven(&self, op: &Op, rule: Rule, operands: &mut [Option<Value>]) -> Result<(), OnnxError> {
+        if matches!(rule, Rule::BatchNormalization | Rule::Dropout) && !op.flag("is_test")? {
+            return Err(op.fail("is_test = 1: inference", "0"));
+        }
+        let from = op.attribute("axis", attribute_kind::INT)?.filter(|_| matches!(rule, Rule::Arithmetic(_)));
+        if let (Some(axis), [Some(Value::Computed(x)), Some(Value::Constant(c))]) = (from, operands) {
+            let axis = fold::at(op, shape::axis(axis.i, x.dims.len(), true))?;
+            let behind = x.dims.len().saturating_sub(axis + c.dims.len());
+            *c = Rc::new(c.with_dims([c.dims.clone(), vec![1; behind]].concat()));
+        }
+        Ok(())
     }
 
     /// The values that `op` reads; `None` for optional operands that are left out.
@@ -204,10 +321,10 @@ impl<'a> Reader<'a> {
                     None => return Err(OnnxError::Undefined { node: op.name.clone(), value: clean(name) }),
                 },
             };
-            if let Some(Value::Computed(Computed { softmax: Some(node), .. })) = &value {
+            if let Some(Value::Computed(Computed { head: Some(Head { name, .. }), .. })) = &value {
                 let renames = matches!(rule(&op.kind()), Some(Rule::Identity | Rule::Cast | Rule::Rename(_)));
                 if !renames {
-                    return Err(op.fail(format!("no operator after {node}"), op.kind()));
+                    return Err(op.fail(format!("no operator after {name}"), op.kind()));
                 }
             }
             operands.push(value);
@@ -232,7 +349,7 @@ pub fn computed<'v>(op: &Op, operands: &'v [Option<Value>]) -> Result<&'v Comput
     match value(op, operands, 0)? {
         Value::Computed(computed) => Ok(computed),
         Value::Constant(_) => Err(op.fail("an operand that depends on the input", "a constant")),
-        Value::Erf(term) => Err(lone_erf(op, term)),
+        Value::Part(part) => Err(lone_part(op, part)),
     }
 }
 
@@ -241,12 +358,7 @@ pub fn constants<'v>(op: &Op, operands: &'v [Option<Value>]) -> Result<Vec<Optio
     let tensor = |value: &'v Option<Value>| match value {
         None => Ok(None),
         Some(Value::Constant(tensor)) => Ok(Some(tensor.as_ref())),
-        Some(Value::Computed(_) | Value::Erf(_)) => Err(op.fail("constant operands", "a computed one")),
+        Some(Value::Computed(_) | Value::Part(_)) => Err(op.fail("constant operands", "a computed one")),
     };
     operands.iter().map(tensor).collect()
-}
-
-/// The error for an Erf that is not part of a GELU.
-pub fn lone_erf(op: &Op, term: &ErfTerm) -> OnnxError {
-    op.fail(format!("Erf (node {}) to be part of x * (1 + erf(x / sqrt 2)) / 2", term.name), op.kind())
 }

@@ -4,7 +4,7 @@ use super::OnnxError;
 use super::fold::{self, at};
 use super::op::Op;
 use super::operators::Rename;
-use super::reader::{Computed, Reader, Value, computed, constant, lone_erf, value};
+use super::reader::{Computed, Head, Reader, Value, computed, constant, lone_part, value};
 use super::shape::{self, without_batch};
 use super::tensor::{Element, Tensor, Values, type_name};
 
@@ -22,11 +22,15 @@ impl Reader<'_> {
                 self.budget.tensor(&op.label(), &dims)?;
                 Ok(constant(tensor.with_dims(dims)))
             }
+            // What a head chose has another shape than what it was chosen from.
+            Value::Computed(Computed { head: Some(Head { chooses: true, .. }), .. }) => {
+                value(op, operands, 0).cloned()
+            }
             Value::Computed(x) => {
                 let dims = self.target(op, rename, &x.dims, operands)?;
                 Ok(self.renamed(op, x, dims))
             }
-            Value::Erf(term) => Err(lone_erf(op, term)),
+            Value::Part(part) => Err(lone_part(op, part)),
         }
     }
 
@@ -41,7 +45,14 @@ impl Reader<'_> {
             Rename::Flatten => at(op, shape::flatten(dims, op.int("axis", 1)?)),
             Rename::Reshape => {
                 let target = integers(op, operands, 1)?.ok_or_else(|| op.fail("a target shape", "none"))?;
-                at(op, shape::reshape(dims, target, op.flag("allowzero")?))
+                let mut target = target.to_vec();
+                // A batch that the file fixes is written into shapes, too.
+                let of_data = matches!(operands.first(), Some(Some(Value::Computed(_))));
+                let batch = self.batch.and_then(|n| i64::try_from(n).ok()).filter(|_| of_data);
+                if let (Some(first), [1, ..]) = (target.first_mut().filter(|d| Some(**d) == batch), dims) {
+                    *first = 1;
+                }
+                at(op, shape::reshape(dims, &target, op.flag("allowzero")?))
             }
             Rename::Squeeze => at(op, shape::squeeze(dims, self.axes(op, operands)?)),
             Rename::Unsqueeze => {
@@ -89,14 +100,17 @@ impl Reader<'_> {
                 self.budget.tensor(&op.label(), &tensor.dims)?;
                 Ok(constant(fold::cast(tensor, element)))
             }
+            Value::Computed(Computed { head: Some(Head { chooses: true, .. }), .. }) => {
+                value(op, operands, 0).cloned()
+            }
             Value::Computed(x) if element.is_float() => {
                 if matches!(element, Element::F16 | Element::Bf16) {
-                    self.notes.push(format!("node {}: rounding to {element:?} is not modelled", op.name));
+                    self.notes.push(format!("node {}: rounding to {element} is not modelled", op.name));
                 }
                 Ok(Value::Computed(Computed { element, ..x.clone() }))
             }
             Value::Computed(_) => Err(op.fail("a cast to a floating-point type", type_name(code))),
-            Value::Erf(term) => Err(lone_erf(op, term)),
+            Value::Part(part) => Err(lone_part(op, part)),
         }
     }
 
@@ -105,7 +119,7 @@ impl Reader<'_> {
         let dims = match value(op, operands, 0)? {
             Value::Constant(tensor) => &tensor.dims,
             Value::Computed(_) => &computed(op, operands)?.dims,
-            Value::Erf(term) => &term.dims,
+            Value::Part(part) => &part.dims,
         };
         let rank = i64::try_from(dims.len()).unwrap_or(i64::MAX);
         let place = |i: i64| {
@@ -129,8 +143,8 @@ pub fn integers<'v>(
         Some(Value::Constant(tensor)) => tensor
             .as_ints()
             .map(Some)
-            .ok_or_else(|| op.fail("a list of integers", format!("{:?}", tensor.element))),
-        Some(Value::Computed(_) | Value::Erf(_)) => {
+            .ok_or_else(|| op.fail("a list of integers", tensor.element.to_string())),
+        Some(Value::Computed(_) | Value::Part(_)) => {
             Err(op.fail("a constant list of integers", "a computed value"))
         }
     }

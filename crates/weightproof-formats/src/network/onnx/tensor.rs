@@ -5,6 +5,7 @@ use super::limits::{Budget, shape_text};
 use super::op::clean;
 use super::proto::{EXTERNAL, TensorProto, data_type};
 use half::{bf16, f16};
+use std::fmt;
 
 /// The type of the elements of a constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,18 +47,43 @@ impl Element {
     }
 }
 
-/// The name of type number `code` in ONNX.
-pub fn type_name(code: i32) -> String {
-    match code {
-        data_type::FLOAT => "FLOAT".into(),
-        data_type::DOUBLE => "DOUBLE".into(),
-        data_type::FLOAT16 => "FLOAT16".into(),
-        data_type::BFLOAT16 => "BFLOAT16".into(),
-        data_type::INT32 => "INT32".into(),
-        data_type::INT64 => "INT64".into(),
-        data_type::BOOL => "BOOL".into(),
-        other => format!("type number {other}"),
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Element::F16 => "fp16",
+            Element::Bf16 => "bf16",
+            Element::F32 => "f32",
+            Element::F64 => "f64",
+            Element::Int => "an integer type",
+        })
     }
+}
+
+/// Type number `code` of ONNX, in words.
+pub fn type_name(code: i32) -> String {
+    let known = match code {
+        data_type::FLOAT => "FLOAT (32-bit floating point)",
+        2 => "UINT8 (bytes)",
+        3 => "INT8 (8-bit integers)",
+        4 => "UINT16 (16-bit unsigned integers)",
+        5 => "INT16 (16-bit integers)",
+        data_type::INT32 => "INT32 (32-bit integers)",
+        data_type::INT64 => "INT64 (64-bit integers)",
+        8 => "STRING (texts)",
+        data_type::BOOL => "BOOL (true or false)",
+        data_type::FLOAT16 => "FLOAT16 (16-bit floating point)",
+        data_type::DOUBLE => "DOUBLE (64-bit floating point)",
+        12 => "UINT32 (32-bit unsigned integers)",
+        13 => "UINT64 (64-bit unsigned integers)",
+        14 | 15 => "complex numbers",
+        data_type::BFLOAT16 => "BFLOAT16 (16-bit floating point)",
+        17..=20 => "FLOAT8 (8-bit floating point)",
+        21 => "UINT4 (4-bit unsigned integers)",
+        22 => "INT4 (4-bit integers)",
+        0 => "no type",
+        other => return format!("the unknown type number {other}"),
+    };
+    known.into()
 }
 
 /// The numbers of a constant.
@@ -104,6 +130,14 @@ impl Tensor {
         match &self.values {
             Values::Ints(v) if self.dims.len() <= 1 => Some(v),
             Values::Ints(_) | Values::Floats(_) => None,
+        }
+    }
+
+    /// The numbers, whatever they are.
+    pub fn as_numbers(&self) -> Vec<f64> {
+        match &self.values {
+            Values::Floats(v) => v.clone(),
+            Values::Ints(v) => v.iter().map(|&v| v as f64).collect(),
         }
     }
 

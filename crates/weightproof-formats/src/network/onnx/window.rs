@@ -140,7 +140,7 @@ pub fn sizes(op: &Op, name: &str, axes: usize) -> Result<Option<Vec<usize>>, Onn
     list(op, name, axes, 1)
 }
 
-fn paddings(op: &Op, axes: usize) -> Result<Option<[[usize; 2]; 2]>, OnnxError> {
+pub fn paddings(op: &Op, axes: usize) -> Result<Option<[[usize; 2]; 2]>, OnnxError> {
     let list = list(op, "pads", 2 * axes, 0)?;
     Ok(list.map(|pads| match pads[..] {
         [top, left, bottom, right] => [[top, bottom], [left, right]],

@@ -14,6 +14,8 @@ const MAX_BYTES: usize = i32::MAX as usize;
 const VERSIONS: (i64, i64) = (17, 8);
 /// The same with Gelu and dilated average pooling.
 const NEWER: (i64, i64) = (20, 9);
+/// The first operator set with Swish, and its IR version.
+const NEWEST: (i64, i64) = (24, 12);
 
 /// Writes a network as an ONNX model, the same bytes for the same network.
 ///
@@ -160,7 +162,7 @@ impl Writer {
             Layer::AveragePool(pool) => {
                 let operator = Operator::new("AveragePool", vec![]).window(&pool.window, &step.shape);
                 if pool.window.dilation != [1, 1] {
-                    self.versions = NEWER;
+                    self.versions = self.versions.max(NEWER);
                 }
                 let padded = pool.window.padding != [[0; 2]; 2];
                 let counted = padded && counts_padding(pool) == Some(true);
@@ -255,9 +257,21 @@ impl Writer {
             Activation::Tanh => plain("Tanh"),
             Activation::Softplus => plain("Softplus"),
             Activation::Gelu | Activation::GeluTanh => {
-                self.versions = NEWER;
+                self.versions = self.versions.max(NEWER);
                 plain("Gelu").text("approximate", if f == Activation::Gelu { "none" } else { "tanh" })
             }
+            Activation::Elu { alpha } => plain("Elu").float("alpha", narrow(&step.name, "alpha", alpha)?),
+            Activation::Silu => {
+                self.versions = NEWEST;
+                plain("Swish")
+            }
+            Activation::Mish => {
+                self.versions = self.versions.max(NEWER);
+                plain("Mish")
+            }
+            Activation::HardSwish => plain("HardSwish"),
+            Activation::Softsign => plain("Softsign"),
+            Activation::Atan => plain("Atan"),
         })
     }
 

@@ -19,7 +19,8 @@
 //! transposed = false      # true: the weight is stored as (inputs, outputs)
 //!
 //! [[layer]]
-//! type = "relu"           # or leaky-relu (slope), clip (low, high), sigmoid, tanh, softplus, gelu, gelu-tanh
+//! type = "relu"           # or leaky-relu (slope), clip (low, high), sigmoid, tanh, softplus, gelu, gelu-tanh,
+//!                         # elu (alpha, 1 by default), silu, mish, hard-swish, softsign, atan, abs
 //!
 //! [[layer]]
 //! type = "reshape"
@@ -181,6 +182,35 @@ pub enum LayerSpec {
         name: Option<String>,
         input: Option<String>,
     },
+    Abs {
+        name: Option<String>,
+        input: Option<String>,
+    },
+    Elu {
+        name: Option<String>,
+        input: Option<String>,
+        alpha: Option<f64>,
+    },
+    Silu {
+        name: Option<String>,
+        input: Option<String>,
+    },
+    Mish {
+        name: Option<String>,
+        input: Option<String>,
+    },
+    HardSwish {
+        name: Option<String>,
+        input: Option<String>,
+    },
+    Softsign {
+        name: Option<String>,
+        input: Option<String>,
+    },
+    Atan {
+        name: Option<String>,
+        input: Option<String>,
+    },
 }
 
 /// One number for all axes, or a list.
@@ -238,6 +268,13 @@ impl LayerSpec {
             LayerSpec::Softplus { .. } => "softplus",
             LayerSpec::Gelu { .. } => "gelu",
             LayerSpec::GeluTanh { .. } => "gelu-tanh",
+            LayerSpec::Abs { .. } => "abs",
+            LayerSpec::Elu { .. } => "elu",
+            LayerSpec::Silu { .. } => "silu",
+            LayerSpec::Mish { .. } => "mish",
+            LayerSpec::HardSwish { .. } => "hard-swish",
+            LayerSpec::Softsign { .. } => "softsign",
+            LayerSpec::Atan { .. } => "atan",
         }
     }
 
@@ -261,7 +298,14 @@ impl LayerSpec {
             | LayerSpec::Tanh { name, .. }
             | LayerSpec::Softplus { name, .. }
             | LayerSpec::Gelu { name, .. }
-            | LayerSpec::GeluTanh { name, .. } => name,
+            | LayerSpec::GeluTanh { name, .. }
+            | LayerSpec::Abs { name, .. }
+            | LayerSpec::Elu { name, .. }
+            | LayerSpec::Silu { name, .. }
+            | LayerSpec::Mish { name, .. }
+            | LayerSpec::HardSwish { name, .. }
+            | LayerSpec::Softsign { name, .. }
+            | LayerSpec::Atan { name, .. } => name,
         };
         name.as_deref()
     }
@@ -285,7 +329,14 @@ impl LayerSpec {
             | LayerSpec::Tanh { input, .. }
             | LayerSpec::Softplus { input, .. }
             | LayerSpec::Gelu { input, .. }
-            | LayerSpec::GeluTanh { input, .. } => input.as_ref().map(std::slice::from_ref),
+            | LayerSpec::GeluTanh { input, .. }
+            | LayerSpec::Abs { input, .. }
+            | LayerSpec::Elu { input, .. }
+            | LayerSpec::Silu { input, .. }
+            | LayerSpec::Mish { input, .. }
+            | LayerSpec::HardSwish { input, .. }
+            | LayerSpec::Softsign { input, .. }
+            | LayerSpec::Atan { input, .. } => input.as_ref().map(std::slice::from_ref),
         }
     }
 }

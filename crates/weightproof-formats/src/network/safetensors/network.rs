@@ -115,6 +115,12 @@ fn spec(
             Activation::Softplus => LayerSpec::Softplus { name, input },
             Activation::Gelu => LayerSpec::Gelu { name, input },
             Activation::GeluTanh => LayerSpec::GeluTanh { name, input },
+            Activation::Elu { alpha } => LayerSpec::Elu { name, input, alpha: Some(alpha) },
+            Activation::Silu => LayerSpec::Silu { name, input },
+            Activation::Mish => LayerSpec::Mish { name, input },
+            Activation::HardSwish => LayerSpec::HardSwish { name, input },
+            Activation::Softsign => LayerSpec::Softsign { name, input },
+            Activation::Atan => LayerSpec::Atan { name, input },
         },
     }))
 }

@@ -177,6 +177,13 @@ impl Reader<'_> {
             LayerSpec::Softplus { .. } => Activation::Softplus,
             LayerSpec::Gelu { .. } => Activation::Gelu,
             LayerSpec::GeluTanh { .. } => Activation::GeluTanh,
+            LayerSpec::Abs { .. } => Activation::ABSOLUTE,
+            LayerSpec::Elu { alpha, .. } => Activation::Elu { alpha: alpha.unwrap_or(1.0) },
+            LayerSpec::Silu { .. } => Activation::Silu,
+            LayerSpec::Mish { .. } => Activation::Mish,
+            LayerSpec::HardSwish { .. } => Activation::HardSwish,
+            LayerSpec::Softsign { .. } => Activation::Softsign,
+            LayerSpec::Atan { .. } => Activation::Atan,
         };
         Ok(self.sketch.activation(name, input, activation))
     }

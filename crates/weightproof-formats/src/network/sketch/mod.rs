@@ -181,10 +181,23 @@ impl Sketch {
 
     /// When `layer` multiplies all elements by one number: what it multiplies, and the number.
     pub fn multiple_of(&self, layer: usize) -> Option<(usize, f64)> {
+        self.uniform(layer).filter(|(_, _, summand)| *summand == 0.0).map(|(of, factor, _)| (of, factor))
+    }
+
+    /// When `layer` multiplies all elements by one number and adds another: what it reads, and the two numbers.
+    pub fn uniform(&self, layer: usize) -> Option<(usize, f64, f64)> {
         let Layer::Scale(Scale { scale, shift, .. }) = &self.layers[layer].layer else { return None };
-        let factor = *scale.first()?;
-        let uniform = scale.iter().all(|&s| s == factor) && shift.iter().all(|&t| t == 0.0);
-        uniform.then_some((self.layers[layer].inputs[0], factor))
+        let (factor, summand) = (*scale.first()?, *shift.first()?);
+        let uniform = scale.iter().all(|&s| s == factor) && shift.iter().all(|&t| t == summand);
+        uniform.then_some((self.layers[layer].inputs[0], factor, summand))
+    }
+
+    /// When `layer` is an activation: which one, and of what.
+    pub fn function(&self, layer: usize) -> Option<(Activation, usize)> {
+        match &self.layers[layer].layer {
+            Layer::Activation(f) => Some((*f, self.layers[layer].inputs[0])),
+            _ => None,
+        }
     }
 
     fn keep_shape(&mut self, name: &str, input: usize, layer: Layer) -> usize {

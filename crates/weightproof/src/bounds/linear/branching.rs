@@ -172,10 +172,18 @@ fn kink<T: Scalar>(f: Activation, l: T, u: T) -> Option<T> {
     match f {
         Activation::Relu | Activation::LeakyRelu { .. } => inside(0.0),
         Activation::Clip { low, high } => inside(low).or_else(|| inside(high)),
+        Activation::Elu { .. } => inside(0.0).or_else(|| inside(0.5 * (l.to_f64() + u.to_f64()))),
+        Activation::HardSwish => {
+            inside(-3.0).or_else(|| inside(3.0)).or_else(|| inside(0.5 * (l.to_f64() + u.to_f64())))
+        }
         Activation::Sigmoid
         | Activation::Tanh
         | Activation::Softplus
         | Activation::Gelu
-        | Activation::GeluTanh => inside(0.5 * (l.to_f64() + u.to_f64())),
+        | Activation::GeluTanh
+        | Activation::Silu
+        | Activation::Mish
+        | Activation::Softsign
+        | Activation::Atan => inside(0.5 * (l.to_f64() + u.to_f64())),
     }
 }

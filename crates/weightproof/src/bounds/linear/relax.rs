@@ -7,6 +7,7 @@ use crate::kernels::rows::{Lines, larger};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Step;
 use crate::network::{Activation, FUNCTION_ROUNDING};
+use std::f64::consts::SQRT_2;
 
 /// A line `slope · p + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,7 +89,13 @@ impl<T: Scalar> Relaxation<T> {
                 | Activation::Tanh
                 | Activation::Softplus
                 | Activation::Gelu
-                | Activation::GeluTanh => {
+                | Activation::GeluTanh
+                | Activation::Elu { .. }
+                | Activation::Silu
+                | Activation::Mish
+                | Activation::HardSwish
+                | Activation::Softsign
+                | Activation::Atan => {
                     let (l, u) = (lower.to_f64(), upper.to_f64());
                     let (low, high) = lines(f, l, u);
                     let (ls, us) = (T::from_f64(low.slope), T::from_f64(high.slope));
@@ -209,22 +216,35 @@ fn enclosed_extrema(f: Activation, m: f64, l: f64, u: f64) -> (f64, f64) {
     (least - slack, most + slack)
 }
 
-/// Slopes of the lines through an end of the interval and a kink of a clip inside of it, and of its parts.
+/// Slopes of the lines through an end of the interval and a kink inside of it, and of the parts of a clip.
 fn kink_slopes(f: Activation, l: f64, u: f64) -> Vec<f64> {
-    let Activation::Clip { low, high } = f else { return Vec::new() };
-    let mut slopes = vec![0.0, 1.0];
-    if l < high && high < u {
-        slopes.push((high - f.apply(l)) / (high - l));
-    }
-    if l < low && low < u {
-        slopes.push((f.apply(u) - low) / (u - low));
+    let (kinks, mut slopes) = match f {
+        Activation::Clip { low, high } => ([low, high], vec![0.0, 1.0]),
+        Activation::HardSwish => ([-3.0, 3.0], vec![0.0, 1.0]),
+        Activation::Elu { .. } => ([0.0; 2], vec![1.0]),
+        Activation::Relu
+        | Activation::LeakyRelu { .. }
+        | Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::Softplus
+        | Activation::Gelu
+        | Activation::GeluTanh
+        | Activation::Silu
+        | Activation::Mish
+        | Activation::Softsign
+        | Activation::Atan => return Vec::new(),
+    };
+    for kink in kinks.into_iter().filter(|kink| l < *kink && *kink < u) {
+        slopes.push((f.apply(kink) - f.apply(l)) / (kink - l));
+        slopes.push((f.apply(u) - f.apply(kink)) / (u - kink));
     }
     slopes
 }
 
 /// Slopes of the lines through one end of an interval across zero that touch an S-shaped function on the other side.
 fn tangent_slopes(f: Activation, l: f64, u: f64) -> Vec<f64> {
-    let s_shaped = matches!(f, Activation::Sigmoid | Activation::Tanh);
+    let s_shaped =
+        matches!(f, Activation::Sigmoid | Activation::Tanh | Activation::Softsign | Activation::Atan);
     if !s_shaped || l >= 0.0 || u <= 0.0 {
         return Vec::new();
     }
@@ -278,23 +298,55 @@ fn stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] 
         }
         // sigmoid(p) = m
         Activation::Softplus if m > 0.0 && m < 1.0 => [Some((m / (1.0 - m)).ln()), None, None],
-        Activation::Sigmoid | Activation::Tanh | Activation::Softplus => [None; 3],
-        Activation::Gelu | Activation::GeluTanh => gelu_stationary_points(f, m, l, u),
+        // 1 / (1 + |p|)² = m
+        Activation::Softsign if m > 0.0 && m < 1.0 => {
+            let p = (1.0 - m) / (m.sqrt() * (1.0 + m.sqrt()));
+            [Some(p), Some(-p), None]
+        }
+        // 1 / (1 + p²) = m
+        Activation::Atan if m > 0.0 && m < 1.0 => {
+            let p = ((1.0 - m) / m).sqrt();
+            [Some(p), Some(-p), None]
+        }
+        // α exp(p) = m, and the kink
+        Activation::Elu { alpha } if m > 0.0 && m < alpha => [Some(0.0), Some((m / alpha).ln()), None],
+        Activation::Elu { .. } => [Some(0.0), None, None],
+        // (2 p + 3) / 6 = m, and the kinks
+        Activation::HardSwish => [Some(-3.0), Some(3.0), Some(3.0 * m - 1.5).filter(|p| p.abs() < 3.0)],
+        Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::Softplus
+        | Activation::Softsign
+        | Activation::Atan => [None; 3],
+        Activation::Gelu => gelu_like(f, [-SQRT_2, SQRT_2], m, l, u),
+        Activation::GeluTanh => gelu_like(f, [-GELU_TANH_TURN, GELU_TANH_TURN], m, l, u),
+        Activation::Silu => gelu_like(f, [-SILU_TURN, SILU_TURN], m, l, u),
+        Activation::Mish => gelu_like(f, MISH_TURNS, m, l, u),
     }
 }
 
-/// GELU's derivative falls, rises and falls again, with turning points at ±√2 (±1.4185 for the tanh form): at most one
+/// Positive zero of the second derivative of the tanh form of GELU.
+const GELU_TANH_TURN: f64 = 1.418_504_012_957_255_3;
+/// The same for SiLU.
+const SILU_TURN: f64 = 2.399_357_280_515_467_7;
+/// Both zeros of the second derivative of Mish.
+const MISH_TURNS: [f64; 2] = [-2.256_376_396_360_793, 1.490_571_179_485_428_5];
+
+/// Where the derivative is `m`, for functions like GELU: it falls, rises and falls again, with these turning points, so there is at most one
 /// solution in each part, found by bisection.
-fn gelu_stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] {
-    let turn = if f == Activation::Gelu { std::f64::consts::SQRT_2 } else { gelu_tanh_turn() };
-    [(l, -turn), (-turn, turn), (turn, u)].map(|(from, to)| {
+fn gelu_like(f: Activation, turns: [f64; 2], m: f64, l: f64, u: f64) -> [Option<f64>; 3] {
+    [(l, turns[0]), (turns[0], turns[1]), (turns[1], u)].map(|(from, to)| {
         let (mut a, mut b) = (from.max(l), to.min(u));
         if !(a < b) || (f.derivative(a) - m) * (f.derivative(b) - m) > 0.0 {
             return None;
         }
         let rising = f.derivative(b) > f.derivative(a);
-        for _ in 0..60 {
+        // Enough to bring the widest interval down to neighbouring numbers of its root.
+        for _ in 0..1100 {
             let c = 0.5 * (a + b);
+            if c <= a || c >= b {
+                break;
+            }
             if (f.derivative(c) < m) == rising {
                 a = c;
             } else {
@@ -303,11 +355,6 @@ fn gelu_stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>
         }
         Some(0.5 * (a + b))
     })
-}
-
-/// Positive zero of the second derivative of the tanh form of GELU.
-fn gelu_tanh_turn() -> f64 {
-    1.418_504_012_957_255_3
 }
 
 /// The chord of `|z|` on `[l, u]`: `|z| ≤ s z + t`, exact when the sign is known. NaN gives NaN.
@@ -353,7 +400,7 @@ mod tests {
     use super::*;
     use crate::verdict::Guarantee;
 
-    const ALL: [Activation; 11] = [
+    const ALL: [Activation; 20] = [
         Activation::Relu,
         Activation::LeakyRelu { slope: 0.2 },
         Activation::LeakyRelu { slope: 1.7 },
@@ -365,6 +412,15 @@ mod tests {
         Activation::Softplus,
         Activation::Gelu,
         Activation::GeluTanh,
+        Activation::ABSOLUTE,
+        Activation::LeakyRelu { slope: -0.3 },
+        Activation::Elu { alpha: 0.6 },
+        Activation::Elu { alpha: 1.7 },
+        Activation::Silu,
+        Activation::Mish,
+        Activation::HardSwish,
+        Activation::Softsign,
+        Activation::Atan,
     ];
     /// Rounding of the lines' evaluation in f64.
     const ROUNDING: f64 = 1e-12;
@@ -401,12 +457,21 @@ mod tests {
     }
 
     #[test]
-    fn the_turning_point_of_the_tanh_form_is_where_its_derivative_peaks() {
-        let (f, turn, h) = (Activation::GeluTanh, gelu_tanh_turn(), 1e-4);
-        assert!(f.derivative(turn) >= f.derivative(turn - h) && f.derivative(turn) >= f.derivative(turn + h));
-        assert!(
-            f.derivative(-turn) <= f.derivative(-turn - h) && f.derivative(-turn) <= f.derivative(-turn + h)
-        );
+    fn turning_points_are_where_derivatives_have_their_extrema() {
+        let cases = [
+            (Activation::Gelu, [-SQRT_2, SQRT_2]),
+            (Activation::GeluTanh, [-GELU_TANH_TURN, GELU_TANH_TURN]),
+            (Activation::Silu, [-SILU_TURN, SILU_TURN]),
+            (Activation::Mish, MISH_TURNS),
+        ];
+        for (f, [low, high]) in cases {
+            for h in [1e-4, 1e-2, 0.5, 3.0, 30.0] {
+                assert!(f.derivative(high) >= f.derivative(high - h), "{f:?} {h}");
+                assert!(f.derivative(high) >= f.derivative(high + h), "{f:?} {h}");
+                assert!(f.derivative(low) <= f.derivative(low - h), "{f:?} {h}");
+                assert!(f.derivative(low) <= f.derivative(low + h), "{f:?} {h}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Say how many ONNX networks of a folder Weightproof reads, and why not the others.
+
+    python3 measure_coverage.py FOLDER [--tolerance 1e-3] [--certify] [--reasons reasons.txt]
+
+Every .onnx and .onnx.gz below FOLDER is tried: *applicable* are those that ONNX
+Runtime loads and that have a floating-point input and output, *loaded* those
+that Weightproof reads, *equal* those whose outputs on random inputs agree with
+ONNX Runtime's, *certified* (with --certify) those for which a relative radius
+of 1e-6 gives finite bounds of every output.  Needs weightproof, numpy, onnx and
+onnxruntime; it is not part of the tests.
+"""
+
+import argparse
+import collections
+import gzip
+import pathlib
+import re
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime
+import weightproof as wp
+
+SAMPLES = 3
+# What a symbolic dimension becomes.
+LENGTH = 4
+FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+
+
+def unpacked(path, folder):
+    """The path of the model itself."""
+    if path.suffix != ".gz":
+        return path
+    out = pathlib.Path(folder) / path.stem
+    out.write_bytes(gzip.decompress(path.read_bytes()))
+    return out
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def symbols(path):
+    """Names of dimensions that are no batch."""
+    graph = onnx.load(path, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    names = {}
+    for value in graph.input:
+        if value.name not in constants:
+            for dim in value.type.tensor_type.shape.dim[1:]:
+                if dim.dim_param:
+                    names[dim.dim_param] = LENGTH
+    return names
+
+
+def heads(network):
+    """Operators at the end that were left out."""
+    return {head for note in network.notes for head in re.findall(r"final (\w+)", note)}
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def finished(outputs, found):
+    """The outputs with the head that was left out."""
+    if "Softmax" in found:
+        return softmax(outputs)
+    if "LogSoftmax" in found:
+        return np.log(softmax(outputs))
+    return outputs
+
+
+def equal(network, runtime, dims, tolerance, rng):
+    """Whether one sample after the other has the outputs of ONNX Runtime, and what was the largest difference."""
+    read = [i for i in runtime.get_inputs() if i.type in FLOATS]
+    width = int(np.prod(network.input_shape))
+    worst = 0.0
+    for _ in range(SAMPLES):
+        feed, x = {}, None
+        for value in runtime.get_inputs():
+            shape = [d if isinstance(d, int) and d > 0 else dims.get(d, 1) for d in value.shape]
+            kind = FLOATS.get(value.type)
+            numbers = rng.uniform(0, 1, shape).astype(kind) if kind else np.zeros(shape, np.int64)
+            count = int(np.prod(shape))
+            if x is None and kind and (count == width or shape and count == width * shape[0]):
+                x = numbers.reshape(-1, width)
+            feed[value.name] = numbers
+        if x is None:
+            return False, f"no input of {width} values among {[i.name for i in read]}"
+        name = runtime.get_outputs()[0].name
+        for value in runtime.get_outputs():
+            if f"the output {value.name} of" in " ".join(network.notes):
+                name = value.name
+        expected = np.asarray(runtime.run([name], feed)[0])
+        outputs = network.forward(x.astype(np.float64))
+        found = heads(network)
+        if found & {"ArgMax", "TopK", "Hardmax"}:
+            if found & {"ArgMax"} and not np.array_equal(outputs.argmax(-1), expected.reshape(-1)):
+                return False, "another class"
+            continue
+        if expected.size != outputs.size:
+            return False, f"{outputs.size} values instead of {expected.size}"
+        expected = expected.astype(np.float64).reshape(outputs.shape)
+        difference = np.abs(finished(outputs, found) - expected) / np.maximum(1, np.abs(expected))
+        worst = max(worst, float(difference.max()))
+    return worst <= tolerance, f"differs by {worst:.1e}"
+
+
+def certified(network, rng):
+    """Whether bounds for a relative radius of 1e-6 are finite."""
+    x = rng.uniform(0, 1, (1, *network.input_shape))
+    method = "linear" if network.outputs <= 100 and x.size <= 4096 else "interval"
+    result = wp.certify(network, x, threat="relative", radius=1e-6, property="deviation", tolerance=1e30, method=method, logits=bool(heads(network)))
+    return bool(np.isfinite(result.deviation_upper).all())
+
+
+def try_one(path, folder, arguments, rng):
+    model = unpacked(path, folder)
+    dims = symbols(model)
+    try:
+        runtime = session(model)
+    except Exception as error:  # noqa: BLE001
+        return "not applicable", f"ONNX Runtime: {str(error).splitlines()[0][:100]}"
+    kinds = [value.type for value in runtime.get_inputs()]
+    if not any(kind in FLOATS for kind in kinds):
+        return "not applicable", f"inputs of type {', '.join(sorted(set(kinds)))}"
+    try:
+        network = wp.Network.from_onnx(path, dims=dims)
+    except (wp.FormatError, wp.NetworkError) as error:
+        return "refused", str(error).replace(str(path), "").lstrip(": ")
+    try:
+        same, text = equal(network, runtime, dims, arguments.tolerance, rng)
+    except Exception as error:  # noqa: BLE001
+        same, text = False, f"ONNX Runtime: {str(error).splitlines()[0][:100]}"
+    if not same:
+        return "loaded", text
+    if arguments.certify and not certified(network, rng):
+        return "equal", "bounds are infinite"
+    return ("certified" if arguments.certify else "equal"), text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--tolerance", type=float, default=1e-3)
+    parser.add_argument("--certify", action="store_true")
+    arguments = parser.parse_args()
+    order = ["tried", "applicable", "loaded", "equal"] + ["certified"] * arguments.certify
+    counts = collections.Counter()
+    paths = sorted(p for p in arguments.folder.rglob("*") if p.name.endswith((".onnx", ".onnx.gz")))
+    with tempfile.TemporaryDirectory() as folder:
+        for path in paths:
+            rng = np.random.default_rng(0)
+            try:
+                state, text = try_one(path, folder, arguments, rng)
+            except Exception as error:  # noqa: BLE001
+                state, text = "failed", f"{type(error).__name__}: {error}"
+            print(f"{state:15} {path.relative_to(arguments.folder)}: {text}", flush=True)
+            counts["tried"] += 1
+            counts["applicable"] += state != "not applicable"
+            reached = order.index(state) if state in order else -1
+            for name in order[2 : reached + 1]:
+                counts[name] += 1
+    print(", ".join(f"{counts[name]} {name}" for name in order))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+//! Activations that exporters write out: GELU with Erf or Tanh, SiLU, HardSwish, Mish, Softsign.
+//!
+//! ```text
+//! x · (1 + erf(x / √2)) / 2        x · (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2        x · sigmoid(β x)
+//! x · clip(x + 3, 0, 6) / 6        x · tanh(softplus(x))                               x / (1 + |x|)
+//! ```
+//! Nothing else that multiplies two computed values is read.
+
+use super::OnnxError;
+use super::op::Op;
+use super::operators::Arithmetic;
+use super::reader::{Computed, Reader, Value, computed, value};
+use super::tensor::{Element, Tensor};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use weightproof::network::Activation;
+
+/// Factor of the cube in the hyperbolic-tangent form of GELU.
+const GELU_CUBIC: f64 = 0.044_715;
+
+/// A function of one layer that is no layer itself: a part of an activation.
+#[derive(Clone)]
+pub struct Part {
+    /// The layer of `x`.
+    pub of: usize,
+    pub dims: Vec<usize>,
+    pub element: Element,
+    pub form: Form,
+    /// Name of the node that began it; the activation gets it.
+    pub name: String,
+}
+
+/// What is computed of `x`.
+#[derive(Clone, Copy)]
+pub enum Form {
+    /// `factor · (2 g(x) / x − 1) + shift` for a GELU `g`: erf or tanh of its argument.
+    Bend { gelu: Activation, factor: f64, shift: f64 },
+    /// `c₀ + c₁ x + c₂ x² + c₃ x³`.
+    Polynomial([f64; 4]),
+}
+
+/// The error for a part that does not become an activation.
+pub fn lone_part(op: &Op, part: &Part) -> OnnxError {
+    let whole = match part.form {
+        Form::Bend { gelu: Activation::Gelu, .. } => "Erf to be part of x * (1 + erf(x / sqrt 2)) / 2",
+        Form::Bend { .. } | Form::Polynomial(_) => {
+            "a power of a computed value to be part of x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2"
+        }
+    };
+    op.fail(format!("{whole} (node {})", part.name), op.kind())
+}
+
+impl Reader<'_> {
+    /// Erf of `x / √2`.
+    pub fn erf(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let x = computed(op, operands)?;
+        match self.sketch.multiple_of(x.layer) {
+            Some((of, factor)) if is_close(factor, FRAC_1_SQRT_2, x.element) => {
+                let form = Form::Bend { gelu: Activation::Gelu, factor: 1.0, shift: 0.0 };
+                Ok(Value::Part(part(op, of, x, form)))
+            }
+            _ => Err(op.fail("the argument x / sqrt 2, as in the GELU", "another one")),
+        }
+    }
+
+    /// Tanh, an activation or a part of a GELU.
+    pub fn tanh(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let Value::Part(inner) = value(op, operands, 0)? else {
+            return self.activation(op, Activation::Tanh, operands);
+        };
+        let factor = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
+        let expected = [0.0, factor, 0.0, factor * GELU_CUBIC];
+        match inner.form {
+            Form::Polynomial(c) if c.iter().zip(expected).all(|(c, e)| is_close(*c, e, inner.element)) => {
+                let form = Form::Bend { gelu: Activation::GeluTanh, factor: 1.0, shift: 0.0 };
+                Ok(Value::Part(Part { form, ..inner.clone() }))
+            }
+            Form::Polynomial(_) | Form::Bend { .. } => Err(lone_part(op, inner)),
+        }
+    }
+
+    /// Log of a sigmoid: `−ln(1 + exp(−z))`.
+    pub fn log(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let x = computed(op, operands)?;
+        let Some((Activation::Sigmoid, z)) = self.sketch.function(x.layer) else {
+            return Err(op.fail("Log of a Sigmoid", "of another value"));
+        };
+        let count = self.budget.tensor(&op.label(), &x.dims)?;
+        let negated = |reader: &mut Self, layer, part: &str| {
+            let name = format!("{}.{part}", op.name);
+            reader.sketch.scale(&name, layer, vec![-1.0; count], vec![0.0; count])
+        };
+        let argument = negated(self, z, "argument");
+        let softplus = self.sketch.activation(&op.name, argument, Activation::Softplus);
+        let layer = negated(self, softplus, "factor");
+        Ok(Value::Computed(Computed { layer, ..x.clone() }))
+    }
+
+    /// Pow of a computed value: a square or a cube, as parts.
+    pub fn power(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let x = computed(op, operands)?;
+        let exponent = match value(op, operands, 1)? {
+            Value::Constant(c) if c.len() == 1 => {
+                c.as_floats().map_or_else(|| c.as_ints().map_or(f64::NAN, |v| v[0] as f64), |v| v[0])
+            }
+            _ => f64::NAN,
+        };
+        let form = match exponent {
+            1.0 => return Ok(Value::Computed(x.clone())),
+            2.0 => [0.0, 0.0, 1.0, 0.0],
+            3.0 => [0.0, 0.0, 0.0, 1.0],
+            _ => return Err(op.fail("Pow of a computed value with the exponent 2 or 3", "another exponent")),
+        };
+        Ok(Value::Part(part(op, x.layer, x, Form::Polynomial(form))))
+    }
+
+    /// A part after an operation with one number.
+    pub fn part_with_constant(
+        &mut self,
+        op: &Op,
+        kind: Arithmetic,
+        part: &Part,
+        c: &Tensor,
+        constant_first: bool,
+    ) -> Result<Value, OnnxError> {
+        let numbers = self.spread(op, c, part.element, &part.dims)?;
+        let c = numbers[0];
+        if numbers.iter().any(|&other| other != c) {
+            return Err(lone_part(op, part));
+        }
+        // `m · part + a`.
+        let (m, a) = match kind {
+            Arithmetic::Add => (1.0, c),
+            Arithmetic::Mul => (c, 0.0),
+            Arithmetic::Sub if !constant_first => (1.0, -c),
+            Arithmetic::Sub => (-1.0, c),
+            Arithmetic::Div if !constant_first => (1.0 / c, 0.0),
+            Arithmetic::Div => return Err(lone_part(op, part)),
+        };
+        let form = match part.form {
+            Form::Bend { gelu, factor, shift } => {
+                Form::Bend { gelu, factor: m * factor, shift: m * shift + a }
+            }
+            Form::Polynomial([c0, c1, c2, c3]) => Form::Polynomial([m * c0 + a, m * c1, m * c2, m * c3]),
+        };
+        Ok(Value::Part(Part { form, ..part.clone() }))
+    }
+
+    /// A part with a layer: the end of a GELU, or a polynomial.
+    pub fn part_with_computed(
+        &mut self,
+        op: &Op,
+        kind: Arithmetic,
+        x: &Computed,
+        part: &Part,
+    ) -> Result<Value, OnnxError> {
+        let Some(k) = self.multiple(x.layer, part.of).filter(|_| x.dims == part.dims) else {
+            return Err(lone_part(op, part));
+        };
+        match (part.form, kind) {
+            // `k x · factor (1 + bend) = 2 k factor · gelu(x)`.
+            (Form::Bend { gelu, factor, shift }, Arithmetic::Mul) if is_close(factor, shift, x.element) => {
+                self.multiplied(op, &part.name, x, part.of, gelu, 2.0 * k * factor)
+            }
+            (Form::Polynomial([c0, c1, c2, 0.0]), Arithmetic::Mul) => Ok(Value::Part(Part {
+                form: Form::Polynomial([0.0, k * c0, k * c1, k * c2]),
+                ..part.clone()
+            })),
+            (Form::Polynomial([c0, c1, c2, c3]), Arithmetic::Add) => {
+                Ok(Value::Part(Part { form: Form::Polynomial([c0, c1 + k, c2, c3]), ..part.clone() }))
+            }
+            (Form::Bend { .. } | Form::Polynomial(_), _) => Err(lone_part(op, part)),
+        }
+    }
+
+    /// The product of two layers: an activation where one of them is its gate, else a power.
+    pub fn product(&mut self, op: &Op, x: &Computed, y: &Computed) -> Result<Value, OnnxError> {
+        if x.dims == y.dims && x.element == y.element {
+            if x.layer == y.layer {
+                return Ok(Value::Part(part(op, x.layer, x, Form::Polynomial([0.0, 0.0, 1.0, 0.0]))));
+            }
+            for (x, gate) in [(x, y), (y, x)] {
+                if let Some((of, f, factor)) = self.gated(x, gate.layer) {
+                    return self.multiplied(op, &op.name, x, of, f, factor);
+                }
+            }
+        }
+        Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() })
+    }
+
+    /// The quotient of two layers: `x / (1 + |x|)`.
+    pub fn quotient(&mut self, op: &Op, x: &Computed, y: &Computed) -> Result<Value, OnnxError> {
+        let branches = || OnnxError::Branches { node: op.name.clone(), op: op.kind() };
+        let (inner, scale, shift) = self.sketch.uniform(y.layer).ok_or_else(branches)?;
+        let is_absolute = self.sketch.function(inner) == Some((Activation::ABSOLUTE, x.layer));
+        if !is_absolute || (scale, shift) != (1.0, 1.0) || x.dims != y.dims {
+            return Err(branches());
+        }
+        self.multiplied(op, &op.name, x, x.layer, Activation::Softsign, 1.0)
+    }
+
+    /// `(z, f, factor)` such that `x · gate = factor · f(z)`.
+    fn gated(&self, x: &Computed, gate: usize) -> Option<(usize, Activation, f64)> {
+        let close = |a, b| is_close(a, b, x.element);
+        // The gate may be divided by six.
+        let (gate, part) = match self.sketch.uniform(gate) {
+            Some((inner, scale, 0.0)) => (inner, scale),
+            _ => (gate, 1.0),
+        };
+        let (f, z) = self.sketch.function(gate)?;
+        match f {
+            Activation::Sigmoid => {
+                // x σ(β x) = silu(β x) / β
+                if let Some(k) = self.multiple(x.layer, z) {
+                    return Some((z, Activation::Silu, part * k));
+                }
+                let (of, beta) = self.sketch.multiple_of(z)?;
+                let k = self.multiple(x.layer, of).filter(|_| beta != 0.0)?;
+                Some((z, Activation::Silu, part * k / beta))
+            }
+            Activation::Tanh => {
+                let (Activation::Softplus, of) = self.sketch.function(z)? else { return None };
+                Some((of, Activation::Mish, part * self.multiple(x.layer, of)?))
+            }
+            Activation::Clip { low: 0.0, high } => {
+                // clip(s x + t, 0, h) = h · clip(x / 6 + 1/2, 0, 1)
+                let (of, scale, shift) = self.sketch.uniform(z)?;
+                let is_hard = close(6.0 * scale, high) && close(2.0 * shift, high);
+                let k = self.multiple(x.layer, of).filter(|_| is_hard)?;
+                Some((of, Activation::HardSwish, part * k * high))
+            }
+            _ => None,
+        }
+    }
+
+    /// `k` where `layer` is `k` times `of`.
+    fn multiple(&self, layer: usize, of: usize) -> Option<f64> {
+        if layer == of {
+            return Some(1.0);
+        }
+        self.sketch.multiple_of(layer).filter(|(inner, _)| *inner == of).map(|(_, k)| k)
+    }
+
+    /// `factor · f(z)` as layers of the shape of `x`.
+    fn multiplied(
+        &mut self,
+        op: &Op,
+        name: &str,
+        x: &Computed,
+        z: usize,
+        f: Activation,
+        factor: f64,
+    ) -> Result<Value, OnnxError> {
+        let factor = if is_close(factor, 1.0, x.element) { 1.0 } else { factor };
+        let mut layer = self.sketch.activation(name, z, f);
+        if factor != 1.0 {
+            let count = self.budget.tensor(&op.label(), &x.dims)?;
+            layer =
+                self.sketch.scale(&format!("{name}.factor"), layer, vec![factor; count], vec![0.0; count]);
+        }
+        Ok(Value::Computed(Computed { layer, ..x.clone() }))
+    }
+}
+
+fn part(op: &Op, of: usize, x: &Computed, form: Form) -> Part {
+    Part { of, dims: x.dims.clone(), element: x.element, form, name: op.name.clone() }
+}
+
+/// Whether two constants of an activation are the same but for the rounding of their type.
+fn is_close(a: f64, b: f64, element: Element) -> bool {
+    let tolerance = match element {
+        Element::F16 => 4e-3,
+        Element::Bf16 => 3e-2,
+        Element::F32 | Element::F64 | Element::Int => 1e-6,
+    };
+    (a - b).abs() <= tolerance * b.abs()
+}
