@@ -4,11 +4,12 @@ pub use weightproof_run::config::*;
 
 use crate::args::{
     BatchNormArg, CertifyArgs, DataArgs, EngineArgs, GuaranteeArg, HeaderArg, IntermediateArg, LayoutArg,
-    LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs,
-    SplitArg,
+    LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, RoundingArg,
+    SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use crate::number::{self, Range};
+use weightproof::network::StepRounding;
 use weightproof::property::Property;
 use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
@@ -22,6 +23,10 @@ pub fn model(args: &ModelArgs) -> ModelConfig {
         path: args.model.clone(),
         architecture: args.architecture.clone(),
         separate_batch_norm: args.batch_norm == BatchNormArg::Separate,
+        step_rounding: match args.rounding {
+            RoundingArg::NearestEven => StepRounding::NearestEven,
+            RoundingArg::Any => StepRounding::Any,
+        },
     }
 }
 

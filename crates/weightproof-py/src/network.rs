@@ -9,7 +9,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use weightproof::kernels::Matrix;
 use weightproof::model::Model;
-use weightproof::network::{Conv, Layer};
+use weightproof::network::{Conv, Layer, StepRounding};
 use weightproof_formats::FormatError;
 use weightproof_formats::fingerprint::sha256;
 use weightproof_formats::network::{BatchNorm, parse_safetensors_with, write_network};
@@ -45,7 +45,8 @@ impl Network {
         architecture: Option<PathBuf>,
         separate: bool,
     ) -> PyResult<Network> {
-        let config = ModelConfig { path, architecture, separate_batch_norm: separate };
+        let step_rounding = StepRounding::default();
+        let config = ModelConfig { path, architecture, separate_batch_norm: separate, step_rounding };
         let (network, model) = py.detach(|| source::load_model(&config)).map_err(raise)?;
         Ok(Network { network, model, config })
     }
@@ -70,7 +71,9 @@ impl Network {
         let sha256 = sha256(weights);
         let model =
             ModelReport { notes, dropped_head, ..ModelReport::new(&network, name, None, sha256, format) };
-        let config = ModelConfig { path: None, architecture: None, separate_batch_norm: separate };
+        let step_rounding = StepRounding::default();
+        let config =
+            ModelConfig { path: None, architecture: None, separate_batch_norm: separate, step_rounding };
         Ok(Network { network, model, config })
     }
 

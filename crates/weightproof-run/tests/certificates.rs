@@ -4,7 +4,7 @@ use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use weightproof::kernels::{Matrix, Window};
-use weightproof::network::{Activation, Network, NetworkBuilder};
+use weightproof::network::{Activation, Network, NetworkBuilder, StepRounding};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Verdict;
@@ -53,7 +53,12 @@ impl Case<'_> {
             ..DataConfig::default()
         };
         Session::open(Config {
-            model: ModelConfig { path: Some(self.model()), architecture: None, separate_batch_norm: false },
+            model: ModelConfig {
+                path: Some(self.model()),
+                architecture: None,
+                separate_batch_norm: false,
+                step_rounding: StepRounding::default(),
+            },
             data,
             threat: ThreatConfig::new(self.threat.clone(), Vec::new(), None),
             property: Some(self.property),

@@ -209,7 +209,8 @@ fn activation(f: Activation, p: &Dyadic) -> Dyadic {
         | Activation::Tanh
         | Activation::Softplus
         | Activation::Gelu
-        | Activation::GeluTanh => panic!("{}: not evaluated exactly", f.name()),
+        | Activation::GeluTanh
+        | Activation::Quantize(_) => panic!("{}: not evaluated exactly", f.name()),
     }
 }
 

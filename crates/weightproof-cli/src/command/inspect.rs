@@ -10,7 +10,8 @@ use crate::{output, source};
 use serde::Serialize;
 use std::time::Instant;
 use weightproof::verdict::Precision;
-use weightproof_report::{EstimateReport, Format, InspectReport, NodeReport, ThreatReport};
+use weightproof_report::{ComparisonReport, EstimateReport, Format, InspectReport, NodeReport, ThreatReport};
+use weightproof_run::against::compare;
 
 /// Settings, as the report echoes them.
 #[derive(Serialize)]
@@ -32,6 +33,8 @@ pub fn run(args: &InspectArgs) -> Result<Status, Failure> {
     let settings = Settings { model: crate::config::model(&args.model), threat };
     let (network, model) = source::load_model(&settings.model)?;
     let start = Instant::now();
+    let comparison = args.against.as_deref().map(|path| compare(&network, path)).transpose()?;
+    let agrees = comparison.as_ref().is_none_or(ComparisonReport::agrees);
     let threat = &settings.threat;
     // Radii are shown when they are known; which layers move is known anyway.
     let own = args.threat.threat.is_some() && threat.model.kind.has_own_radius();
@@ -51,10 +54,11 @@ pub fn run(args: &InspectArgs) -> Result<Status, Failure> {
         threat: known.then(|| ThreatReport::new(&threat.model, &radii, &network, &set)),
         model,
         nodes,
+        comparison,
         estimate: EstimateReport::new(&network),
         config: serde_json::to_value(&settings).map_err(|e| Failure::new(format!("settings: {e}")))?,
         environment: environment(start.elapsed(), 1, 0, Precision::F64),
     };
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
-    Ok(Status::Holds)
+    Ok(Status::of(agrees))
 }

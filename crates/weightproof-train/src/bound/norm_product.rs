@@ -26,9 +26,11 @@ pub fn defect(graph: &Graph) -> Option<String> {
             Layer::Activation(f) => match f {
                 Activation::Relu | Activation::Sigmoid | Activation::Softplus => true,
                 Activation::Clip { low, .. } => *low >= 0.0,
-                Activation::LeakyRelu { .. } | Activation::Tanh | Activation::Gelu | Activation::GeluTanh => {
-                    false
-                }
+                Activation::LeakyRelu { .. }
+                | Activation::Tanh
+                | Activation::Gelu
+                | Activation::GeluTanh
+                | Activation::Quantize(_) => false,
             },
             // In front of the chain, of an input that does not move.
             Layer::Scale(_) => graph.nodes()[1..index].iter().all(|n| dense(&n.layer).is_none()),

@@ -175,7 +175,8 @@ impl<T: Scalar> Kink<T> {
                 | Activation::Tanh
                 | Activation::Softplus
                 | Activation::Gelu
-                | Activation::GeluTanh,
+                | Activation::GeluTanh
+                | Activation::Quantize(_),
             )
             | Step::Input
             | Step::Affine(_)

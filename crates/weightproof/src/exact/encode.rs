@@ -194,7 +194,8 @@ impl Encoder {
             | Activation::Tanh
             | Activation::Softplus
             | Activation::Gelu
-            | Activation::GeluTanh => return Err(place.unsupported(f.name())),
+            | Activation::GeluTanh
+            | Activation::Quantize(_) => return Err(place.unsupported(f.name())),
         };
         Ok(if radius == 0.0 { clean } else { self.sum(vec![still(clean, 1.0)], 0.0, radius, bounds) })
     }

@@ -1,6 +1,8 @@
 //! Activation functions and the facts about them that bounds rest on.
 
+use super::Staircase;
 use crate::kernels::Scalar;
+use crate::kernels::rows::larger;
 use serde::{Deserialize, Serialize};
 
 /// A scalar function applied to every neuron of a layer.
@@ -31,6 +33,8 @@ pub enum Activation {
     Gelu,
     /// The hyperbolic-tangent approximation of GELU.
     GeluTanh,
+    /// A quantizer: a staircase.
+    Quantize(Staircase),
 }
 
 /// Where the exact GELU has its only minimum, and its value there (rounded down).
@@ -54,10 +58,11 @@ impl Activation {
             Activation::Softplus => "softplus",
             Activation::Gelu => "gelu",
             Activation::GeluTanh => "gelu-tanh",
+            Activation::Quantize(_) => "quantize",
         }
     }
 
-    /// The function. NaN gives NaN.
+    /// The function; of a quantizer what the operator's text says. NaN gives NaN.
     pub fn apply(self, p: f64) -> f64 {
         match self {
             Activation::Relu => {
@@ -99,10 +104,11 @@ impl Activation {
                 }
                 p * sigmoid(2.0 * gelu_tanh_inner(p))
             }
+            Activation::Quantize(q) => q.apply(p),
         }
     }
 
-    /// The derivative (at a kink: the one from the right).
+    /// The derivative (at a kink: the one from the right); of a quantizer that of the clip which it rounds.
     pub fn derivative(self, p: f64) -> f64 {
         match self {
             Activation::Relu => f64::from(u8::from(p >= 0.0)),
@@ -125,6 +131,10 @@ impl Activation {
                 let s = sigmoid(2.0 * gelu_tanh_inner(p));
                 let inner = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * p * p);
                 s + p * s * (1.0 - s) * inner
+            }
+            Activation::Quantize(q) => {
+                let (bottom, top) = q.ends();
+                f64::from(u8::from(p >= (bottom - 0.5) * q.step && p < (top + 0.5) * q.step))
             }
         }
     }
@@ -153,7 +163,7 @@ impl Activation {
         T::from_f64(self.apply(p.to_f64()))
     }
 
-    /// The exact range of the function on `[lower, upper]`.
+    /// The exact range of the function on `[lower, upper]`; of a quantizer that of all that may come out.
     pub fn range(self, lower: f64, upper: f64) -> (f64, f64) {
         let (at_lower, at_upper) = (self.apply(lower), self.apply(upper));
         match self {
@@ -168,6 +178,7 @@ impl Activation {
                 let low = if lower <= argmin && argmin <= upper { min } else { at_lower.min(at_upper) };
                 (low, at_lower.max(at_upper))
             }
+            Activation::Quantize(q) => q.range(lower, upper),
         }
     }
 
@@ -189,7 +200,7 @@ impl Activation {
     /// What [`Activation::apply`] may be off by at `p`, where it gives `value`.
     pub fn rounding(self, p: f64, value: f64) -> f64 {
         match self {
-            Activation::Relu | Activation::Clip { .. } => 0.0,
+            Activation::Relu | Activation::Clip { .. } | Activation::Quantize(_) => 0.0,
             Activation::LeakyRelu { .. } | Activation::Tanh | Activation::Gelu | Activation::GeluTanh
                 if p == 0.0 =>
             {
@@ -211,13 +222,17 @@ impl Activation {
             Activation::LeakyRelu { slope } => slope == 0.0,
             Activation::Clip { low, .. } => low >= 0.0,
             Activation::Tanh | Activation::Gelu | Activation::GeluTanh => false,
+            Activation::Quantize(q) => q.low >= q.zero,
         }
     }
 
     /// Whether a mathematical library evaluates the function.
     pub fn is_library_function(self) -> bool {
         match self {
-            Activation::Relu | Activation::LeakyRelu { .. } | Activation::Clip { .. } => false,
+            Activation::Relu
+            | Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
+            | Activation::Quantize(_) => false,
             Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus
@@ -235,11 +250,13 @@ impl Activation {
             | Activation::Tanh
             | Activation::Softplus
             | Activation::Gelu
-            | Activation::GeluTanh => false,
+            | Activation::GeluTanh
+            | Activation::Quantize(_) => false,
         }
     }
 
-    /// A Lipschitz constant (the smallest one, rounded up in the last digit given).
+    /// A Lipschitz constant (the smallest one, rounded up in the last digit given); infinite for a quantizer, see
+    /// [`Activation::variation`].
     pub fn lipschitz(self) -> f64 {
         match self {
             Activation::Relu | Activation::Clip { .. } | Activation::Tanh | Activation::Softplus => 1.0,
@@ -247,7 +264,49 @@ impl Activation {
             Activation::Sigmoid => 0.25,
             Activation::Gelu => 1.128_904_2,
             Activation::GeluTanh => 1.128_993_1,
+            Activation::Quantize(_) => f64::INFINITY,
         }
+    }
+
+    /// Numbers `(L, J)` with `|ρ(p) − ρ(p')| ≤ L |p − p'| + J`, also when another step than that of the operator's text comes out
+    /// at one of the two.
+    pub fn variation(self) -> (f64, f64) {
+        match self {
+            Activation::Quantize(q) => (1.0, q.largest_jump()),
+            Activation::Relu
+            | Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh => (self.lipschitz(), 0.0),
+        }
+    }
+
+    /// How far `value`, computed for `p`, may be from the function at a point that is at most `error` from `p`. A quantizer
+    /// forgets an error that leaves it on its step.
+    pub fn error(self, p: f64, error: f64, value: f64) -> f64 {
+        match self {
+            Activation::Quantize(q) => {
+                let (least, here, most) =
+                    (q.apply((p - error).next_down()), q.apply(p), q.apply((p + error).next_up()));
+                larger(here - least, most - here)
+            }
+            Activation::Relu
+            | Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh => self.lipschitz() * error + self.rounding(p, value),
+        }
+    }
+
+    /// Whether another value than the function's may come out, although the input does not move.
+    pub fn is_free(self) -> bool {
+        matches!(self, Activation::Quantize(q) if q.freedom() > 0.0)
     }
 }
 
@@ -278,6 +337,7 @@ fn gaussian_cdf_times(p: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::StepRounding;
     use super::*;
 
     const ALL: [Activation; 11] = [
@@ -332,6 +392,18 @@ mod tests {
                 assert!(least - low < 1e-6 && high - most < 1e-6, "{f:?} on [{lower}, {upper}]");
             }
         }
+    }
+
+    #[test]
+    fn a_quantizer_forgets_errors_that_leave_it_on_its_step() {
+        let rounding = StepRounding::NearestEven;
+        let q = Activation::Quantize(Staircase { step: 0.25, zero: 0, low: 0, high: 255, rounding });
+        assert_eq!(q.error(0.3, 0.05, 0.25), 0.0);
+        assert_eq!(q.error(0.37, 0.01, 0.25), 0.25);
+        assert_eq!(q.error(0.38, 0.01, 0.5), 0.25);
+        assert_eq!(q.error(-5.0, 1.0, 0.0), 0.0);
+        assert!(q.error(0.3, f64::NAN, 0.25).is_nan());
+        assert_eq!(q.error(0.3, f64::INFINITY, 0.25), 63.5);
     }
 
     #[test]

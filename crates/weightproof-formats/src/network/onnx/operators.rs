@@ -45,6 +45,24 @@ pub(super) enum Rule {
     Sum,
     Clip,
     Extremum { largest: bool },
+    QuantizeLinear,
+    DequantizeLinear,
+    Quantized(Quantized),
+    MatMulNBits,
+}
+
+/// Operators that read and write quantized numbers: what they do in between.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Quantized {
+    Conv,
+    MatMul,
+    Gemm,
+    Add,
+    AveragePool,
+    GlobalAveragePool,
+    Concat,
+    LeakyRelu,
+    Sigmoid,
 }
 
 impl Rule {
@@ -73,7 +91,18 @@ impl Rule {
             Rule::Concat | Rule::Sum | Rule::Extremum { .. } => (1, usize::MAX),
             Rule::BatchNormalization => (5, 5),
             Rule::MatMul | Rule::Arithmetic(_) | Rule::Rename(Rename::Reshape) | Rule::Gather => (2, 2),
-            Rule::Gemm | Rule::Conv => (2, 3),
+            Rule::Gemm | Rule::Conv | Rule::QuantizeLinear | Rule::DequantizeLinear => (2, 3),
+            Rule::Quantized(Quantized::Conv) => (8, 9),
+            Rule::Quantized(Quantized::MatMul | Quantized::Add) => (7, 8),
+            Rule::Quantized(Quantized::Gemm) => (6, 9),
+            Rule::Quantized(Quantized::Concat) => (5, usize::MAX),
+            Rule::Quantized(
+                Quantized::AveragePool
+                | Quantized::GlobalAveragePool
+                | Quantized::LeakyRelu
+                | Quantized::Sigmoid,
+            ) => (4, 5),
+            Rule::MatMulNBits => (3, 6),
         }
     }
 }
@@ -129,7 +158,25 @@ impl Rule {
             Rule::Reduce(reduction) if opset < reduction.axes_operand_since() => &["axes", "keepdims"],
             Rule::Reduce(_) => &["keepdims", "noop_with_empty_axes"],
             Rule::Clip if opset < 11 => &["max", "min"],
+            Rule::QuantizeLinear => &["axis", "saturate", "block_size", "output_dtype", "precision"],
+            Rule::DequantizeLinear => &["axis", "block_size", "output_dtype"],
+            Rule::Quantized(Quantized::Conv) => Rule::Conv.attributes(opset),
+            Rule::Quantized(Quantized::Gemm) => &["alpha", "transA", "transB"],
+            Rule::Quantized(Quantized::AveragePool) => &[
+                "auto_pad",
+                "ceil_mode",
+                "channels_last",
+                "count_include_pad",
+                "kernel_shape",
+                "pads",
+                "strides",
+            ],
+            Rule::Quantized(Quantized::GlobalAveragePool) => &["channels_last"],
+            Rule::Quantized(Quantized::Concat) => &["axis"],
+            Rule::Quantized(Quantized::LeakyRelu) => &["alpha"],
+            Rule::MatMulNBits => &["K", "N", "accuracy_level", "bits", "block_size"],
             Rule::MatMul
+            | Rule::Quantized(Quantized::MatMul | Quantized::Add | Quantized::Sigmoid)
             | Rule::Arithmetic(_)
             | Rule::Neg
             | Rule::Activation(_)
@@ -223,6 +270,12 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::Conv,
         "a convolution over one or two axes; any group, stride, dilation, padding, auto_pad",
     ),
+    operator(
+        "DequantizeLinear",
+        Rule::DequantizeLinear,
+        "of constants: weights that know their integers, per tensor, per axis or in blocks; of a value: nothing, with the step \
+         and zero point of its QuantizeLinear",
+    ),
     operator("Div", Rule::Arithmetic(Arithmetic::Div), "by a constant: a scale layer; constants are folded"),
     operator("Dropout", Rule::Dropout, "nothing (inference)"),
     operator("Erf", Rule::Erf, "as part of x * (1 + erf(x / sqrt 2)) / 2: the exact GELU"),
@@ -249,6 +302,17 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "Pad",
         Rule::Pad,
         "a choice of elements in the modes constant, reflect, edge and wrap; not of the batch",
+    ),
+    operator(
+        "QLinearConv",
+        Rule::Quantized(Quantized::Conv),
+        "a convolution and a quantizer: the sum in integers is that of the numbers they stand for",
+    ),
+    operator("QLinearMatMul", Rule::Quantized(Quantized::MatMul), "a dense layer and a quantizer"),
+    operator(
+        "QuantizeLinear",
+        Rule::QuantizeLinear,
+        "a quantizer: a layer with one step for all elements; constants are folded",
     ),
     operator("ReduceMax", Rule::Reduce(Reduction::Max), "over any axes but the batch: max pooling"),
     operator("ReduceMean", Rule::Reduce(Reduction::Mean), "over any axes but the batch: average pooling"),
@@ -283,6 +347,40 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "a choice of elements, a reshape where none moves; constants are folded",
     ),
     operator("Unsqueeze", Rule::Rename(Rename::Unsqueeze), "a reshape"),
+    operator("com.microsoft.DequantizeLinear", Rule::DequantizeLinear, "as DequantizeLinear"),
+    operator(
+        "com.microsoft.MatMulNBits",
+        Rule::MatMulNBits,
+        "a dense layer; weights of 4 or 8 bits in blocks",
+    ),
+    operator(
+        "com.microsoft.QGemm",
+        Rule::Quantized(Quantized::Gemm),
+        "a dense layer, and a quantizer where it has an output step",
+    ),
+    operator("com.microsoft.QLinearAdd", Rule::Quantized(Quantized::Add), "as Add, and a quantizer"),
+    operator(
+        "com.microsoft.QLinearAveragePool",
+        Rule::Quantized(Quantized::AveragePool),
+        "average pooling and a quantizer",
+    ),
+    operator("com.microsoft.QLinearConcat", Rule::Quantized(Quantized::Concat), "as Concat, and a quantizer"),
+    operator(
+        "com.microsoft.QLinearGlobalAveragePool",
+        Rule::Quantized(Quantized::GlobalAveragePool),
+        "average pooling and a quantizer",
+    ),
+    operator(
+        "com.microsoft.QLinearLeakyRelu",
+        Rule::Quantized(Quantized::LeakyRelu),
+        "an activation and a quantizer",
+    ),
+    operator(
+        "com.microsoft.QLinearSigmoid",
+        Rule::Quantized(Quantized::Sigmoid),
+        "an activation and a quantizer",
+    ),
+    operator("com.microsoft.QuantizeLinear", Rule::QuantizeLinear, "as QuantizeLinear"),
 ];
 
 /// The names of [`SUPPORTED_OPERATORS`], separated by commas.

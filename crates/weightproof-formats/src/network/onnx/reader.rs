@@ -8,6 +8,7 @@ use super::op::{Op, clean};
 use super::operators::{Rule, rule};
 use super::order::Plan;
 use super::proto::GraphProto;
+use super::quantize::Grid;
 use super::shape;
 use super::tensor::{Element, Tensor};
 use super::{OnnxError, OnnxNetwork};
@@ -35,6 +36,8 @@ pub struct Computed {
     pub element: Element,
     /// The Softmax that was dropped; nothing but reshapes may follow.
     pub softmax: Option<String>,
+    /// The grid of the integers that the value consists of in the file, where it does; the layer has the numbers they stand for.
+    pub grid: Option<Grid>,
 }
 
 /// `factor · erf(x / √2) + shift`: a part of the GELU that exporters write out.
@@ -57,8 +60,8 @@ pub struct Reader<'a> {
     pub budget: Budget,
     pub sketch: Sketch,
     values: HashMap<&'a str, Value>,
-    /// Whether a value that depends on the input is in double precision.
-    float64: bool,
+    /// Whether a value that depends on the input, or a parameter, is in double precision.
+    pub float64: bool,
     pub notes: Vec<String>,
 }
 
@@ -72,7 +75,7 @@ pub fn read(
     let plan = Plan::new(graph)?;
     let (dims, element) = sample_shape(plan.input)?;
     let sketch = Sketch::new(shape::without_batch(&dims));
-    let input = Value::Computed(Computed { layer: 0, dims, element, softmax: None });
+    let input = Value::Computed(Computed { layer: 0, dims, element, softmax: None, grid: None });
     let values = HashMap::from([(plan.input.name.as_str(), input)]);
     let order = plan.order.clone();
     let float64 = element == Element::F64;
@@ -165,6 +168,10 @@ impl<'a> Reader<'a> {
             Rule::Pad => self.pad(op, &operands),
             Rule::Concat => self.concat(op, &operands),
             Rule::Split => Err(unknown()),
+            Rule::QuantizeLinear => self.quantize(op, &operands),
+            Rule::DequantizeLinear => self.dequantize(op, &operands),
+            Rule::Quantized(kind) => self.quantized_operator(op, kind, &operands),
+            Rule::MatMulNBits => self.matmul_n_bits(op, &operands),
             Rule::Conv => self.conv(op, &operands),
             Rule::BatchNormalization => self.batch_normalization(op, &operands),
             Rule::Pool(reduction) => self.pool(op, reduction, &operands),
@@ -212,6 +219,7 @@ impl<'a> Reader<'a> {
             }
             operands.push(value);
         }
+        self.check_grids(op, &operands)?;
         Ok(operands)
     }
 }

@@ -254,6 +254,10 @@ impl Writer {
                 self.versions = NEWER;
                 plain("Gelu").text("approximate", if f == Activation::Gelu { "none" } else { "tanh" })
             }
+            Activation::Quantize(_) => {
+                let (expected, found) = ("an activation without steps".into(), "a quantizer".into());
+                return Err(OnnxError::Node { node: step.name.clone(), expected, found });
+            }
         })
     }
 

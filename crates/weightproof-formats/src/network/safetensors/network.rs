@@ -106,6 +106,13 @@ fn spec(
             Activation::Softplus => LayerSpec::Softplus { name, input },
             Activation::Gelu => LayerSpec::Gelu { name, input },
             Activation::GeluTanh => LayerSpec::GeluTanh { name, input },
+            Activation::Quantize(_) => {
+                return Err(layer_error(
+                    &step.name,
+                    "an activation without steps".into(),
+                    "a quantizer".into(),
+                ));
+            }
         },
     }))
 }

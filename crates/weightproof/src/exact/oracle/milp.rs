@@ -314,7 +314,8 @@ impl Milp {
             | Activation::Tanh
             | Activation::Softplus
             | Activation::Gelu
-            | Activation::GeluTanh => return None,
+            | Activation::GeluTanh
+            | Activation::Quantize(_) => return None,
         };
         // A piecewise linear function has its ends at those of p and at its kinks.
         let inside = kinks.into_iter().filter(|k| p.lower < *k && *k < p.upper);
