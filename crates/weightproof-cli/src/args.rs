@@ -30,6 +30,8 @@ pub struct Cli {
 pub enum Command {
     /// Show layers, shapes, parameters, norms, and what would be perturbed
     Inspect(Box<InspectArgs>),
+    /// Say whether one network is a rounding of another, and which sets around the first hold the second
+    Faithful(Box<FaithfulArgs>),
     /// Prove which samples keep their class for every perturbation of the weights
     Certify(Box<CertifyArgs>),
     /// Search perturbations of the weights that change the class of samples
@@ -65,6 +67,24 @@ pub struct InspectArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub threat: ThreatArgs,
+    /// Compare values with those of another program: an .npz file with the array input, and arrays named like nodes
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Arguments of `faithful`.
+#[derive(Debug, Args)]
+pub struct FaithfulArgs {
+    /// The network that was rounded: .onnx or .safetensors
+    #[arg(value_name = "FLOAT")]
+    pub float: PathBuf,
+    /// What it became
+    #[arg(value_name = "QUANTIZED")]
+    pub rounded: PathBuf,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -214,6 +234,9 @@ pub struct ModelArgs {
     /// Value of a dimension of an ONNX file that has a name
     #[arg(long, value_name = "NAME=N", value_parser = dimension, hide_short_help = true)]
     pub dim: Vec<(String, usize)>,
+    /// Which step comes out of quantizers of activations: the nearest one (ties to even), or any beside it
+    #[arg(long, value_name = "HOW", default_value = "nearest-even", hide_short_help = true)]
+    pub rounding: RoundingArg,
 }
 
 /// `NAME=VALUE`.
@@ -230,6 +253,15 @@ fn dimension(text: &str) -> Result<(String, usize), String> {
     let (name, value) = assigned(text)?;
     let number = value.parse().ok().filter(|n| *n > 0);
     Ok((name, number.ok_or("expected a number of at least 1")?))
+}
+
+/// Which step comes out of quantizers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoundingArg {
+    /// As the operator's text says
+    NearestEven,
+    /// That or a neighbouring step: kernels that requantize in fixed point
+    Any,
 }
 
 /// What becomes of batch normalization.

@@ -4,10 +4,11 @@ pub use weightproof_run::config::*;
 
 use crate::args::{
     BatchNormArg, CertifyArgs, DataArgs, EngineArgs, GuaranteeArg, HeaderArg, IntermediateArg, LayoutArg,
-    LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, SearchArgs,
-    SplitArg,
+    LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, RoundingArg,
+    SearchArgs, SplitArg,
 };
 use crate::error::Failure;
+use weightproof::network::StepRounding;
 use weightproof::property::Property;
 use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
@@ -25,6 +26,10 @@ pub fn model(args: &ModelArgs) -> ModelConfig {
         outputs: args.output_name.clone(),
         inputs: args.input.iter().map(|(name, file)| (name.clone(), file.into())).collect(),
         dims: args.dim.clone(),
+        step_rounding: match args.rounding {
+            RoundingArg::NearestEven => StepRounding::NearestEven,
+            RoundingArg::Any => StepRounding::Any,
+        },
     }
 }
 

@@ -175,6 +175,9 @@ impl From<ThreatError> for Failure {
         let hint = match &error {
             ThreatError::MissingRadius { .. } => Some("--radius 0.001".into()),
             ThreatError::UnknownLayer { .. } => Some("`weightproof inspect MODEL` lists the layers".into()),
+            ThreatError::NotStored { .. } => {
+                Some("--threat absolute, or another kind in the unit of the weights".into())
+            }
             ThreatError::OutOfRange { .. } => Some("choose a format with a larger range".into()),
             ThreatError::UnknownKind { found, .. } => {
                 crate::threat::suggestion(found).map(|kind| format!("--threat {kind}"))

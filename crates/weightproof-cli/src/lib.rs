@@ -49,6 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
     let result = match &cli.command {
         Command::Inspect(args) => command::inspect::run(args),
+        Command::Faithful(args) => command::faithful::run(args),
         Command::Certify(args) => command::certify::run(args),
         Command::Attack(args) => command::attack::run(args),
         Command::Radius(args) => command::radius::run(args),
@@ -80,6 +81,7 @@ fn print_config(cli: &Cli, name: &str, given: &ArgMatches) -> Result<Status, Fai
             Some(settings.map_err(|error| Failure::new(format!("settings: {error}")))?)
         }
         Command::Inspect(_)
+        | Command::Faithful(_)
         | Command::Certify(_)
         | Command::Attack(_)
         | Command::Radius(_)

@@ -30,7 +30,7 @@
 use crate::capacity::{Inputs, LayerNorms, complexities};
 use crate::context::{Context, share_up_to};
 use crate::error::Refusal;
-use weightproof::network::Network;
+use weightproof::network::{Layer, Network, Node};
 use weightproof::threat::PerturbationSet;
 
 /// Steps of the norms' grid for a factor of two.
@@ -120,6 +120,10 @@ impl RademacherBound {
         delta: f64,
     ) -> Result<RademacherBound, Refusal> {
         check(set)?;
+        let jumps = |node: &&Node| matches!(&node.layer, Layer::Activation(f) if f.lipschitz().is_infinite());
+        if let Some(node) = network.nodes().iter().find(jumps) {
+            return Err(Refusal::node(node, "an activation with a Lipschitz constant"));
+        }
         if inputs.samples == 0 || margins.len() != inputs.samples {
             return Err(Refusal::Missing("samples"));
         }

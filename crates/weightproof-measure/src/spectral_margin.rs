@@ -91,6 +91,9 @@ pub(crate) fn check_chain(network: &Network) -> Result<(), Refusal> {
 pub(crate) fn lipschitz(node: &Node) -> Result<f64, Refusal> {
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
     match &node.layer {
+        Layer::Activation(f) if f.lipschitz().is_infinite() => {
+            Err(Refusal::node(node, "an activation with a Lipschitz constant"))
+        }
         Layer::Activation(f) if f.apply(0.0) == 0.0 => Ok(f.lipschitz()),
         Layer::Activation(_) => Err(Refusal::node(node, "an activation that is zero at zero")),
         Layer::Scale(scale) => Ok(most(&mut scale.scale.iter().map(|s| s.abs()))),

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use weightproof::kernels::Matrix;
 use weightproof::model::Model;
-use weightproof::network::{Conv, Layer};
+use weightproof::network::{Conv, Layer, StepRounding};
 use weightproof_formats::FormatError;
 use weightproof_formats::fingerprint::sha256;
 use weightproof_formats::network::{BatchNorm, parse_safetensors_with, write_network};
@@ -48,7 +48,16 @@ impl Network {
         inputs: Vec<(String, PathBuf)>,
         dims: Vec<(String, usize)>,
     ) -> PyResult<Network> {
-        let config = ModelConfig { path, architecture, separate_batch_norm: separate, outputs, inputs, dims };
+        let step_rounding = StepRounding::default();
+        let config = ModelConfig {
+            path,
+            architecture,
+            separate_batch_norm: separate,
+            step_rounding,
+            outputs,
+            inputs,
+            dims,
+        };
         let (network, model) = py.detach(|| source::load_model(&config)).map_err(raise)?;
         Ok(Network { network, model, config })
     }

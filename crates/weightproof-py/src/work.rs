@@ -459,7 +459,7 @@ struct InspectSettings {
 pub fn inspect(py: Python<'_>, network: &Network, settings: &str) -> PyResult<Document> {
     let InspectSettings { threat, radii, scale_radius } = settings::parse(settings)?;
     let threat = ThreatConfig::new(threat, radii, None).scale_radius(scale_radius);
-    let config = InspectConfig { model: network.config.clone(), threat };
+    let config = InspectConfig { model: network.config.clone(), threat, against: None };
     let found = py.detach(|| inspection::run(&network.network, network.model.clone(), &config));
     Ok(Document::new(Other::Inspect(Box::new(found.map_err(raise)?))))
 }

@@ -1,7 +1,8 @@
 //! Results of `inspect`: layers, shapes, norms, and what a threat model would perturb.
 
+use crate::against::ComparisonReport;
 use crate::header::{Environment, ModelReport, ThreatReport};
-use crate::number::{exact, grouped, shape, value_or_dash};
+use crate::number::{exact, grouped, shape, value, value_or_dash};
 use crate::report::Format;
 use crate::table::{Side, Table};
 use crate::{csv, json, text};
@@ -11,7 +12,7 @@ use weightproof::bounds::Norms;
 use weightproof::certify::CertifyOptions;
 use weightproof::memory::Estimate;
 use weightproof::model::{self, Model};
-use weightproof::network::{Affine, Network, Node};
+use weightproof::network::{Activation, Affine, Layer, Network, Node, Staircase, StoredIntegers};
 use weightproof::threat::{LayerSet, PerturbationSet};
 use weightproof_measure::norms::{parts, spectral_norm, stable_rank};
 
@@ -47,6 +48,62 @@ pub struct RadiusReport {
     pub bias_most: f64,
 }
 
+/// The integers that a layer's weights are stored as.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoredReport {
+    /// Bits of an integer.
+    pub bits: u32,
+    /// Whether integers have a sign.
+    pub signed: bool,
+    /// Groups of weights with a step and a zero point of their own.
+    pub groups: usize,
+    /// Least and largest step.
+    pub steps: (f64, f64),
+    /// Least and largest zero point.
+    pub zeros: (i64, i64),
+    /// Least and largest step of a bias; none when biases are not stored as integers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias_steps: Option<(f64, f64)>,
+}
+
+impl StoredReport {
+    fn new(stored: &StoredIntegers) -> Self {
+        let range = |steps: &[f64]| {
+            steps.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), &s| (least.min(s), most.max(s)))
+        };
+        let zeros = || stored.zeros.iter().copied();
+        StoredReport {
+            bits: stored.bits,
+            signed: stored.signed,
+            groups: stored.steps.len(),
+            steps: range(&stored.steps),
+            zeros: (zeros().min().unwrap_or(0), zeros().max().unwrap_or(0)),
+            bias_steps: (!stored.bias_steps.is_empty()).then(|| range(&stored.bias_steps)),
+        }
+    }
+}
+
+/// A quantizer of activations.
+#[derive(Clone, Debug, Serialize)]
+pub struct QuantizerReport {
+    /// Distance of two values.
+    pub step: f64,
+    /// The integer that stands for zero.
+    pub zero: i32,
+    /// Least and largest integer.
+    pub range: (i32, i32),
+    /// Which step comes out: `nearest-even` or `any`.
+    pub rounding: &'static str,
+}
+
+impl QuantizerReport {
+    fn new(layer: &Layer) -> Option<Self> {
+        let Layer::Activation(Activation::Quantize(q)) = layer else { return None };
+        let Staircase { step, zero, low, high, rounding } = *q;
+        Some(QuantizerReport { step, zero, range: (low, high), rounding: rounding.name() })
+    }
+}
+
 /// One node of the network.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeReport {
@@ -68,6 +125,12 @@ pub struct NodeReport {
     /// Radii, when a threat model with a radius is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub radius: Option<RadiusReport>,
+    /// The integers that the weights are stored as, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<StoredReport>,
+    /// The quantizer, if the node is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantizer: Option<QuantizerReport>,
 }
 
 /// What `certify` will need with its default method and block size.
@@ -109,6 +172,8 @@ pub struct InspectReport {
     pub threat: Option<ThreatReport>,
     /// Every node in topological order.
     pub nodes: Vec<NodeReport>,
+    /// Where values differ from those of another program, when these are given.
+    pub comparison: Option<ComparisonReport>,
     /// What `certify` will need.
     pub estimate: EstimateReport,
     /// Settings of the run.
@@ -138,6 +203,8 @@ impl NodeReport {
             norms: affine.map(|affine| norms(affine, model.affine(index), node)),
             perturbed: affine.is_some() && layer_set.is_none_or(|l| !l.is_zero()),
             radius: affine.zip(layer_set).map(|(affine, set)| radii(affine, set)),
+            stored: affine.and_then(|affine| affine.stored.as_ref()).map(StoredReport::new),
+            quantizer: QuantizerReport::new(&node.layer),
         }
     }
 }
@@ -199,6 +266,9 @@ impl InspectReport {
         fields.field("model", &self.model)?;
         fields.field("threat", &self.threat)?;
         fields.list("nodes", &self.nodes, json::compact)?;
+        if let Some(comparison) = &self.comparison {
+            fields.field("comparison", comparison)?;
+        }
         fields.field("estimate", &self.estimate)?;
         fields.field("config", &self.config)?;
         fields.field("environment", &self.environment)?;
@@ -294,10 +364,48 @@ impl InspectReport {
             ]);
         }
         write!(out, "\n{table}")?;
+        if self.nodes.iter().any(|n| n.stored.is_some() || n.quantizer.is_some()) {
+            write!(out, "\n{}", self.integer_table())?;
+        }
         if self.threat.is_some() {
             write!(out, "\n{}", self.radius_table())?;
         }
+        if let Some(comparison) = &self.comparison {
+            write!(out, "\n{}", comparison.lines())?;
+        }
         Ok(())
+    }
+
+    /// Steps and zero points of stored weights and of quantizers.
+    fn integer_table(&self) -> Table {
+        let mut table = Table::new([
+            Side::Left,
+            Side::Left,
+            Side::Right,
+            Side::Right,
+            Side::Right,
+            Side::Right,
+            Side::Left,
+        ]);
+        table.push(["node", "integers", "groups", "least step", "largest step", "zero points", "rounding"]);
+        let both = |least: i64, most: i64| {
+            if least == most { least.to_string() } else { format!("{least} to {most}") }
+        };
+        for n in &self.nodes {
+            if let Some(s) = &n.stored {
+                let kind = format!("{}int{}", if s.signed { "" } else { "u" }, s.bits);
+                let steps = [s.steps.0, s.steps.1].map(value);
+                let [least, most] = steps;
+                let zeros = both(s.zeros.0, s.zeros.1);
+                table.push([n.name.clone(), kind, grouped(s.groups), least, most, zeros, String::new()]);
+            }
+            if let Some(q) = &n.quantizer {
+                let range = format!("{} to {}", q.range.0, q.range.1);
+                let (step, zero) = (value(q.step), q.zero.to_string());
+                table.push([n.name.clone(), range, "1".into(), step.clone(), step, zero, q.rounding.into()]);
+            }
+        }
+        table
     }
 
     fn radius_table(&self) -> Table {

@@ -9,6 +9,7 @@
 //! block `environment` (time, memory, threads and host) and in the `seconds` of the samples of `certify --method exact`.
 //! Numbers that are not finite are `null` in JSON and empty in CSV.
 
+mod against;
 mod attack;
 mod certify;
 mod column;
@@ -17,6 +18,7 @@ mod compression;
 mod csv;
 mod exact;
 mod exact_radius;
+mod faithful;
 pub mod features;
 pub mod figure;
 mod header;
@@ -35,17 +37,21 @@ mod table;
 mod text;
 mod train;
 
+pub use against::{ComparisonReport, Difference, NodeComparison};
 pub use attack::{AttackRecord, AttackSummary};
 pub use certify::{CertifyRecord, CertifySummary};
 pub use column::{Cell, Column, Kind};
 pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
 pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
+pub use faithful::{FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ScaleReport,
     ThreatReport, reference_radius,
 };
-pub use inspect::{EstimateReport, InspectReport, NodeReport, NormReport, RadiusReport};
+pub use inspect::{
+    EstimateReport, InspectReport, NodeReport, NormReport, QuantizerReport, RadiusReport, StoredReport,
+};
 pub use measure::{
     EnsembleAt, EnsembleReport, ErrorReport, LayerCapacityReport, MeasureRecord, MeasureReport, MeasuresAt,
     RademacherReport,

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 use weightproof::attack::{AttackKind, UnknownAttack};
 use weightproof::bounds::{EXACT, METHODS};
-use weightproof::network::Network;
+use weightproof::network::{Network, StepRounding};
 use weightproof::property::Property;
 use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
@@ -128,6 +128,13 @@ pub struct ModelConfig {
     /// Values of dimensions of an ONNX file that have a name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dims: Vec<(String, usize)>,
+    /// Which step comes out of quantizers of activations.
+    #[serde(skip_serializing_if = "is_default")]
+    pub step_rounding: StepRounding,
+}
+
+fn is_default(rounding: &StepRounding) -> bool {
+    *rounding == StepRounding::default()
 }
 
 /// Where the data come from and what is done to them.

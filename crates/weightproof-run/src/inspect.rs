@@ -1,10 +1,12 @@
 //! `inspect`: layers, shapes, norms, and what a threat model would perturb.
 
 use crate::RunError;
+use crate::against::compare;
 use crate::config::ModelConfig;
 use crate::run::environment;
 use crate::threat::ThreatConfig;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::time::Instant;
 use weightproof::network::Network;
 use weightproof::verdict::Precision;
@@ -17,6 +19,9 @@ pub struct InspectConfig {
     pub model: ModelConfig,
     /// The perturbations; radii are shown where they are known.
     pub threat: ThreatConfig,
+    /// Values of another program that those of the network are compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<PathBuf>,
 }
 
 /// Describes `network`, which `model` names.
@@ -32,6 +37,7 @@ pub fn run(network: &Network, model: ModelReport, config: &InspectConfig) -> Res
             threat.radii.len()
         )));
     }
+    let comparison = config.against.as_deref().map(|path| compare(network, path)).transpose()?;
     // Which layers move is known without a radius.
     let own = threat.model.kind.has_own_radius();
     let known = own || !threat.radii.is_empty() || threat.model.radius.is_some();
@@ -50,6 +56,7 @@ pub fn run(network: &Network, model: ModelReport, config: &InspectConfig) -> Res
         threat: known.then(|| ThreatReport::new(&threat.model, &radii, network, &set)),
         model,
         nodes,
+        comparison,
         estimate: EstimateReport::new(network),
         config: serde_json::to_value(config).map_err(|e| RunError::misfit(format!("settings: {e}")))?,
         environment: environment(start.elapsed(), 1, 0, Precision::F64),

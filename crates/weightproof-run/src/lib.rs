@@ -8,6 +8,7 @@
 //! report are the same for all of them, and so are the results. [`journal`] keeps what is settled, [`witness`]
 //! what breaks samples, [`certificate`] what proves or breaks them.
 
+pub mod against;
 pub mod attack;
 pub mod certificate;
 pub mod certify;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod entry;
 pub mod error;
 pub mod exact;
+pub mod faithful;
 pub mod feed;
 pub mod file;
 pub mod inspect;

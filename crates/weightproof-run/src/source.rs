@@ -5,7 +5,7 @@ use crate::config::{DataConfig, ModelConfig};
 use crate::feed::{Feed, FeedInfo};
 use crate::scale::{ChosenScale, choose};
 use std::path::{Path, PathBuf};
-use weightproof::network::Network;
+use weightproof::network::{Network, StepRounding};
 use weightproof::verdict::Samples;
 use weightproof_formats::FormatError;
 use weightproof_formats::data::{
@@ -45,7 +45,17 @@ pub fn load_model(config: &ModelConfig) -> Result<(Network, ModelReport), RunErr
             (loaded, name, Some(path.display().to_string()))
         }
     };
-    let LoadedNetwork { network, notes, dropped_head, sha256, format } = loaded;
+    let LoadedNetwork { network, mut notes, dropped_head, sha256, format } = loaded;
+    let network = match config.step_rounding {
+        StepRounding::NearestEven => network,
+        StepRounding::Any if !network.has_quantizers() => {
+            return Err(RunError::setting("rounding", "a network with quantizers for any", "one without"));
+        }
+        StepRounding::Any => {
+            notes.push("quantizers may give a step beside the nearest one (--rounding any)".into());
+            network.with_step_rounding(StepRounding::Any)
+        }
+    };
     let report =
         ModelReport { notes, dropped_head, ..ModelReport::new(&network, &name, path, sha256, format) };
     Ok((network, report))

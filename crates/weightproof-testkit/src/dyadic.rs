@@ -225,7 +225,8 @@ fn activation(f: Activation, p: &Dyadic) -> Dyadic {
         | Activation::Mish
         | Activation::HardSwish
         | Activation::Softsign
-        | Activation::Atan => panic!("{}: not evaluated exactly", f.name()),
+        | Activation::Atan
+        | Activation::Quantize(_) => panic!("{}: not evaluated exactly", f.name()),
     }
 }
 

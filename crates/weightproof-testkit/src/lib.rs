@@ -17,6 +17,7 @@ pub mod damage;
 pub mod dyadic;
 pub mod emulation;
 pub mod images;
+pub mod integers;
 pub mod networks;
 pub mod one_convolution;
 pub mod oracle;

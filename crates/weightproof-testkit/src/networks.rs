@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Network, NetworkBuilder, Scale};
+use weightproof::network::{Activation, Network, NetworkBuilder, Scale, Staircase, StepRounding};
 
 /// The random numbers of all tests.
 pub fn rng(seed: u64) -> ChaCha8Rng {
@@ -12,7 +12,7 @@ pub fn rng(seed: u64) -> ChaCha8Rng {
 }
 
 /// Every activation, with the parameters that change their character.
-pub const ACTIVATIONS: [Activation; 16] = [
+pub const ACTIVATIONS: [Activation; 18] = [
     Activation::Relu,
     Activation::LeakyRelu { slope: 0.1 },
     Activation::LeakyRelu { slope: 1.5 },
@@ -29,7 +29,16 @@ pub const ACTIVATIONS: [Activation; 16] = [
     Activation::HardSwish,
     Activation::Softsign,
     Activation::Atan,
+    Activation::Quantize(UNSIGNED),
+    Activation::Quantize(SIGNED),
 ];
+
+/// A quantizer that cuts off what is negative.
+const UNSIGNED: Staircase =
+    Staircase { step: 0.0625, zero: 0, low: 0, high: 15, rounding: StepRounding::NearestEven };
+/// A coarse quantizer of both signs.
+const SIGNED: Staircase =
+    Staircase { step: 0.25, zero: 1, low: -4, high: 3, rounding: StepRounding::NearestEven };
 
 /// A recipe for a random network.
 pub trait Design: std::fmt::Debug {

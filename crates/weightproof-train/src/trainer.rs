@@ -105,6 +105,10 @@ impl Trainer {
     /// # Errors
     /// When the configuration is wrong.
     pub fn of(mut config: TrainConfig, network: &Network) -> Result<Self, TrainError> {
+        if network.is_quantized() {
+            let detail = "expected floating-point weights and activations, found quantized ones";
+            return Err(TrainError::setting("network", detail));
+        }
         config.radius_ramp = Some(config.radius_ramp.unwrap_or_else(|| config.default_ramp()));
         let graph = Graph::new(network);
         config.check(&graph)?;

@@ -4,7 +4,7 @@ use super::Status;
 use crate::args::InspectArgs;
 use crate::error::Failure;
 use crate::{output, source};
-use weightproof_report::Format;
+use weightproof_report::{ComparisonReport, Format};
 use weightproof_run::inspect::{self, InspectConfig};
 
 /// Runs the command.
@@ -14,9 +14,11 @@ pub fn run(args: &InspectArgs) -> Result<Status, Failure> {
         return Err(Failure::new("format: expected text, json or csv for inspect, found parquet"));
     }
     output::check(args.output.output.as_deref())?;
-    let config = InspectConfig { model: crate::config::model(&args.model), threat };
+    let config =
+        InspectConfig { model: crate::config::model(&args.model), threat, against: args.against.clone() };
     let (network, model) = source::load_model(&config.model)?;
     let report = inspect::run(&network, model, &config)?;
+    let agrees = report.comparison.as_ref().is_none_or(ComparisonReport::agrees);
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
-    Ok(Status::Holds)
+    Ok(Status::of(agrees))
 }

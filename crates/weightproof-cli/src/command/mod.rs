@@ -5,6 +5,7 @@ pub mod certify;
 pub mod doctor;
 mod evidence;
 pub mod experiment;
+pub mod faithful;
 pub mod generate;
 pub mod inspect;
 pub mod measure;

@@ -98,6 +98,11 @@ impl<R: Source> ArrayReader<R> {
         })
     }
 
+    /// Whether the numbers are integers.
+    pub(crate) fn is_whole(&self) -> bool {
+        !matches!(self.element, Element::F16 | Element::F32 | Element::F64)
+    }
+
     fn row_bytes(&self) -> u64 {
         (self.width * self.element.size()) as u64
     }

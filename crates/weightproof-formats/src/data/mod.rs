@@ -27,6 +27,7 @@ pub use element::Element;
 pub use labels::LabelReader;
 pub use layout::{ChannelOrder, reorder};
 pub use npz::{Member, MemberSource, members};
+pub use open::{NamedArray, read_arrays};
 pub use samples::{Rows, SampleReader};
 pub use scale::Scale;
 pub use source::Source;

@@ -167,6 +167,61 @@ fn open_npz(path: &Path, split: Split) -> Result<SamplesAndLabels, FormatError> 
     Ok((read(samples)?, labels))
 }
 
+/// An array of an NPZ file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedArray {
+    /// Its name, without `.npy`.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its numbers, row-major.
+    pub values: Vec<f64>,
+    /// Whether it holds integers.
+    pub whole: bool,
+}
+
+impl NamedArray {
+    /// Its shape in words, for messages.
+    pub fn size(&self) -> String {
+        format!("the shape {:?}", self.shape)
+    }
+}
+
+/// All arrays of the NPZ file `path`.
+///
+/// # Errors
+/// As for data: no archive, arrays of other types or cut off, numbers that are not finite; more than 2³¹ bytes in all.
+pub fn read_arrays(path: &Path) -> Result<Vec<NamedArray>, FormatError> {
+    let archive = || File::open(path).map(BufReader::new).map_err(FormatError::io(path));
+    let members = npz::members(archive()?).map_err(|e| e.in_file(path))?;
+    let bytes = members.iter().fold(0_u64, |sum, member| sum.saturating_add(member.size));
+    if bytes > MOST_ARRAY_BYTES {
+        let found = format!("{bytes} bytes");
+        return Err(
+            DataError::new("arrays", format!("at most {MOST_ARRAY_BYTES} bytes"), found).in_file(path)
+        );
+    }
+    let read = |member: &Member| -> Result<NamedArray, FormatError> {
+        let named = |mut e: DataError| {
+            e.place = format!("array {:?}, {}", member.name, e.place);
+            e.in_file(path)
+        };
+        let source = member.open(archive()?).map_err(FormatError::io(path))?;
+        let mut reader = ArrayReader::npy(source, Some(member.size)).map_err(named)?;
+        let count = reader.count().unwrap_or(0);
+        let shape = std::iter::once(count).chain(reader.shape().iter().copied()).collect();
+        let mut values = Vec::new();
+        while let Some(rows) = reader.read_rows(count.max(1)).map_err(named)? {
+            values.extend(rows.values);
+        }
+        Ok(NamedArray { name: member.name.clone(), shape, values, whole: reader.is_whole() })
+    };
+    members.iter().map(read).collect()
+}
+
+/// The most bytes of all arrays of a file that are read at once.
+const MOST_ARRAY_BYTES: u64 = 1 << 31;
+
 fn open_folder(folder: &Path, split: Split, labels: Option<LabelReader>) -> Result<DataSet, FormatError> {
     for sub in SUBFOLDERS {
         let folder = folder.join(sub);

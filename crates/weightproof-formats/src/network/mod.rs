@@ -135,9 +135,13 @@ fn constant_input(name: &str, path: &Path) -> Result<ConstantInput, FormatError>
     Ok(ConstantInput { name: name.into(), shape, numbers })
 }
 
-/// A note more where the file is in double precision.
+/// A note more where the proof is in double precision.
 fn with_precision(network: &Network, mut notes: Vec<String>) -> Vec<String> {
-    if network.is_float64() {
+    if network.is_quantized() {
+        notes.push(
+            "the network is quantized: the proof computes in float64, which has its numbers exactly".into(),
+        );
+    } else if network.is_float64() {
         notes.push("the file computes in float64: so does the proof".into());
     }
     notes

@@ -6,6 +6,7 @@ mod data_mutations;
 mod exact;
 mod onnx_networks;
 mod onnxruntime;
+mod quantized;
 mod real_networks;
 mod recorded;
 mod safetensors;

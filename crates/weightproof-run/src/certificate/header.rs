@@ -65,6 +65,11 @@ pub(super) fn header<F: Feed>(
     if file.transpose()?.is_some_and(|bytes| sha256(&bytes) != session.model_sha256()) {
         return Err(unsupported("expected all parameters in one file, found some beside the model".into()));
     }
+    if session.network.is_quantized() {
+        return Err(unsupported(
+            "expected a network of floating-point numbers, found a quantized one".into(),
+        ));
+    }
     let is_normalized = config.data.mean.is_some() || config.data.std.is_some();
     let places = Places { input: usize::from(is_normalized) };
     if is_normalized && at.set.input_radius > 0.0 {
@@ -108,7 +113,7 @@ fn kind(model: &ThreatModel) -> Option<&'static str> {
         Kind::PerChannel => Some("per-channel"),
         Kind::Frobenius => Some("frobenius"),
         Kind::RowBall => Some("row-ball"),
-        Kind::Integer(_) | Kind::Format(_) => None,
+        Kind::Lsb | Kind::Integer(_) | Kind::Format(_) => None,
     }
 }
 
@@ -237,7 +242,8 @@ fn activation(node: &network::Node, f: network::Activation) -> Result<Activation
         | network::Activation::Mish
         | network::Activation::HardSwish
         | network::Activation::Softsign
-        | network::Activation::Atan => {
+        | network::Activation::Atan
+        | network::Activation::Quantize(_) => {
             Err(unsupported(format!("node {}: the activation {}", node.name, f.name())))
         }
     }

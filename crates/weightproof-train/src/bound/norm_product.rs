@@ -35,7 +35,8 @@ pub fn defect(graph: &Graph) -> Option<String> {
                 | Activation::Mish
                 | Activation::HardSwish
                 | Activation::Softsign
-                | Activation::Atan => false,
+                | Activation::Atan
+                | Activation::Quantize(_) => false,
             },
             // In front of the chain, of an input that does not move.
             Layer::Scale(_) => graph.nodes()[1..index].iter().all(|n| dense(&n.layer).is_none()),

@@ -181,7 +181,8 @@ impl<T: Scalar> Kink<T> {
                 | Activation::Mish
                 | Activation::HardSwish
                 | Activation::Softsign
-                | Activation::Atan,
+                | Activation::Atan
+                | Activation::Quantize(_),
             )
             | Step::Input
             | Step::Affine(_)

@@ -112,7 +112,7 @@ fn moves_by_itself<T: Scalar>(prepared: &Prepared<'_, T>, index: usize) -> bool 
             let layer = radii.layer(index);
             !layer.is_zero()
         }
-        Step::Activation(_) => radii.activation() != T::zero(),
+        Step::Activation(f) => f.is_free() || radii.activation() != T::zero(),
         Step::Add | Step::AveragePool { .. } => !radii.roundings[index].is_zero(),
         Step::Scale { .. } | Step::MaxPool(_) | Step::Gather(_) | Step::Reshape => false,
     }

@@ -8,7 +8,7 @@
 //! ```
 //! The matrix of a convolution has the rows of its kernels at every position; pooling, sums and choices of elements are
 //! matrices, too (a maximum moves by no more than the largest, and the sum, of what its window moves), and sums that a number
-//! format rounds have `T_i = ρ Σ_j |ẑ_j| + δ`. Activations multiply δ and g by their Lipschitz constant. A single perturbed layer is the case in which every other
+//! format rounds have `T_i = ρ Σ_j |ẑ_j| + δ`. Activations multiply δ and g by their Lipschitz constant; quantizers add the jump that their box allows. A single perturbed layer is the case in which every other
 //! radius is zero. The first form of `T` bounds the perturbed activations, the second adds their deviation to the clean
 //! ones; the smaller of the two is taken neuron by neuron.
 //!
@@ -129,8 +129,16 @@ fn step<T: Scalar>(
         }
         Step::Reshape => through(T::one(), T::one(), &nothing),
         Step::Activation(f) => {
-            let (lipschitz, radius) = (T::from_f64_up(f.lipschitz()), radii.activation());
-            through(lipschitz, lipschitz, &|_| Some(vec![radius; model.width(index)]))
+            let (lipschitz, jump) = f.variation();
+            let (lipschitz, jump) = (T::from_f64_up(lipschitz), T::from_f64_up(jump));
+            let (lower, upper) = (states.lower(index), states.upper(index));
+            let single = block.prepared.arithmetic.outward(1);
+            // A value that jumps stays in its box all the same.
+            let own = |s: usize, j: usize| {
+                let width = single.up(upper[(s, j)] - lower[(s, j)]);
+                radii.activation() + if jump <= width { jump } else { width }
+            };
+            through(lipschitz, lipschitz, &|s| Some((0..model.width(index)).map(|j| own(s, j)).collect()))
         }
         Step::Scale { scale, .. } => {
             let factor = maximum(scale.iter().map(|s| s.abs()));

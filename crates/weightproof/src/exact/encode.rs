@@ -200,7 +200,8 @@ impl Encoder {
             | Activation::Mish
             | Activation::HardSwish
             | Activation::Softsign
-            | Activation::Atan => return Err(place.unsupported(f.name())),
+            | Activation::Atan
+            | Activation::Quantize(_) => return Err(place.unsupported(f.name())),
         };
         Ok(if radius == 0.0 { clean } else { self.sum(vec![still(clean, 1.0)], 0.0, radius, bounds) })
     }

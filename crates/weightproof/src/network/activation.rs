@@ -1,6 +1,8 @@
 //! Activation functions and the facts about them that bounds rest on.
 
+use super::Staircase;
 use crate::kernels::Scalar;
+use crate::kernels::rows::larger;
 use serde::{Deserialize, Serialize};
 
 /// A scalar function applied to every neuron of a layer.
@@ -46,6 +48,8 @@ pub enum Activation {
     Softsign,
     /// The arc tangent.
     Atan,
+    /// A quantizer: a staircase.
+    Quantize(Staircase),
 }
 
 /// Where the exact GELU has its only minimum, and its value there (rounded down).
@@ -84,10 +88,11 @@ impl Activation {
             Activation::HardSwish => "hard-swish",
             Activation::Softsign => "softsign",
             Activation::Atan => "atan",
+            Activation::Quantize(_) => "quantize",
         }
     }
 
-    /// The function. NaN gives NaN.
+    /// The function; of a quantizer what the operator's text says. NaN gives NaN.
     pub fn apply(self, p: f64) -> f64 {
         match self {
             Activation::Relu => {
@@ -149,10 +154,11 @@ impl Activation {
                 }
             }
             Activation::Atan => p.atan(),
+            Activation::Quantize(q) => q.apply(p),
         }
     }
 
-    /// The derivative (at a kink: the one from the right).
+    /// The derivative (at a kink: the one from the right); of a quantizer that of the clip which it rounds.
     pub fn derivative(self, p: f64) -> f64 {
         match self {
             Activation::Relu => f64::from(u8::from(p >= 0.0)),
@@ -202,6 +208,10 @@ impl Activation {
             }
             Activation::Softsign => 1.0 / ((1.0 + p.abs()) * (1.0 + p.abs())),
             Activation::Atan => 1.0 / (1.0 + p * p),
+            Activation::Quantize(q) => {
+                let (bottom, top) = q.ends();
+                f64::from(u8::from(p >= (bottom - 0.5) * q.step && p < (top + 0.5) * q.step))
+            }
         }
     }
 
@@ -221,7 +231,8 @@ impl Activation {
             | Activation::Softplus
             | Activation::Elu { .. }
             | Activation::Softsign
-            | Activation::Atan => None,
+            | Activation::Atan
+            | Activation::Quantize(_) => None,
         }
     }
 
@@ -254,8 +265,11 @@ impl Activation {
         T::from_f64(self.apply(p.to_f64()))
     }
 
-    /// The exact range of the function on `[lower, upper]`.
+    /// The exact range of the function on `[lower, upper]`; of a quantizer that of all that may come out.
     pub fn range(self, lower: f64, upper: f64) -> (f64, f64) {
+        if let Activation::Quantize(q) = self {
+            return q.range(lower, upper);
+        }
         let (at_lower, at_upper) = (self.apply(lower), self.apply(upper));
         match self.minimum() {
             None => (at_lower, at_upper),
@@ -284,7 +298,7 @@ impl Activation {
     /// What [`Activation::apply`] may be off by at `p`, where it gives `value`.
     pub fn rounding(self, p: f64, value: f64) -> f64 {
         match self {
-            Activation::Relu | Activation::Clip { .. } => 0.0,
+            Activation::Relu | Activation::Clip { .. } | Activation::Quantize(_) => 0.0,
             Activation::LeakyRelu { .. }
             | Activation::Tanh
             | Activation::Gelu
@@ -329,6 +343,7 @@ impl Activation {
             | Activation::HardSwish
             | Activation::Softsign
             | Activation::Atan => false,
+            Activation::Quantize(q) => q.low >= q.zero,
         }
     }
 
@@ -339,7 +354,8 @@ impl Activation {
             | Activation::LeakyRelu { .. }
             | Activation::Clip { .. }
             | Activation::HardSwish
-            | Activation::Softsign => false,
+            | Activation::Softsign
+            | Activation::Quantize(_) => false,
             Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus
@@ -367,11 +383,13 @@ impl Activation {
             | Activation::Mish
             | Activation::HardSwish
             | Activation::Softsign
-            | Activation::Atan => false,
+            | Activation::Atan
+            | Activation::Quantize(_) => false,
         }
     }
 
-    /// A Lipschitz constant (the smallest one, rounded up in the last digit given).
+    /// A Lipschitz constant (the smallest one, rounded up in the last digit given); infinite for a quantizer, see
+    /// [`Activation::variation`].
     pub fn lipschitz(self) -> f64 {
         match self {
             Activation::Relu
@@ -388,7 +406,61 @@ impl Activation {
             Activation::Sigmoid => 0.25,
             Activation::Gelu => 1.128_904_2,
             Activation::GeluTanh => 1.128_993_1,
+            Activation::Quantize(_) => f64::INFINITY,
         }
+    }
+
+    /// Numbers `(L, J)` with `|ρ(p) − ρ(p')| ≤ L |p − p'| + J`, also when another step than that of the operator's text comes out
+    /// at one of the two.
+    pub fn variation(self) -> (f64, f64) {
+        match self {
+            Activation::Quantize(q) => (1.0, q.largest_jump()),
+            Activation::Relu
+            | Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan => (self.lipschitz(), 0.0),
+        }
+    }
+
+    /// How far `value`, computed for `p`, may be from the function at a point that is at most `error` from `p`. A quantizer
+    /// forgets an error that leaves it on its step.
+    pub fn error(self, p: f64, error: f64, value: f64) -> f64 {
+        match self {
+            Activation::Quantize(q) => {
+                let (least, here, most) =
+                    (q.apply((p - error).next_down()), q.apply(p), q.apply((p + error).next_up()));
+                larger(here - least, most - here)
+            }
+            Activation::Relu
+            | Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan => self.lipschitz() * error + self.rounding(p, value),
+        }
+    }
+
+    /// Whether another value than the function's may come out, although the input does not move.
+    pub fn is_free(self) -> bool {
+        matches!(self, Activation::Quantize(q) if q.freedom() > 0.0)
     }
 }
 
@@ -428,6 +500,7 @@ fn gaussian_cdf_times(p: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::StepRounding;
     use super::*;
 
     const ALL: [Activation; 20] = [
@@ -496,6 +569,18 @@ mod tests {
                 assert!(least - low < 1e-6 && high - most < 1e-6, "{f:?} on [{lower}, {upper}]");
             }
         }
+    }
+
+    #[test]
+    fn a_quantizer_forgets_errors_that_leave_it_on_its_step() {
+        let rounding = StepRounding::NearestEven;
+        let q = Activation::Quantize(Staircase { step: 0.25, zero: 0, low: 0, high: 255, rounding });
+        assert_eq!(q.error(0.3, 0.05, 0.25), 0.0);
+        assert_eq!(q.error(0.37, 0.01, 0.25), 0.25);
+        assert_eq!(q.error(0.38, 0.01, 0.5), 0.25);
+        assert_eq!(q.error(-5.0, 1.0, 0.0), 0.0);
+        assert!(q.error(0.3, f64::NAN, 0.25).is_nan());
+        assert_eq!(q.error(0.3, f64::INFINITY, 0.25), 63.5);
     }
 
     #[test]

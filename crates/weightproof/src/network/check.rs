@@ -90,6 +90,10 @@ pub(super) fn check(
         {
             Err(fail("a clip whose least value is at most its largest".into(), format!("{low} to {high}")))
         }
+        Layer::Activation(Activation::Quantize(q)) if q.defect().is_some() => {
+            let (expected, found) = q.defect().expect("there is one");
+            Err(fail(expected, found))
+        }
         Layer::Activation(_) | Layer::Reshape => same_width(widths[0]),
     }
 }

@@ -1,7 +1,7 @@
 //! A network is a directed acyclic graph in topological order whose shapes were checked when it was built.
 
 use super::check::check;
-use super::{Activation, Affine, AveragePool, Conv, Gather, Layer, Scale};
+use super::{Activation, Affine, AveragePool, Conv, Gather, Layer, Scale, StepRounding};
 use crate::kernels::{Matrix, Window};
 use thiserror::Error;
 
@@ -158,7 +158,28 @@ impl Network {
         })
     }
 
-    /// Whether the file computes in float64: f32 has not its parameters, and a bound that is computed with others is about another
+    /// Whether weights are stored as integers or activations are quantized.
+    pub fn is_quantized(&self) -> bool {
+        let stored = |node: &Node| node.layer.affine().is_some_and(|affine| affine.stored.is_some());
+        self.has_quantizers() || self.nodes.iter().any(stored)
+    }
+
+    /// Whether activations are quantized.
+    pub fn has_quantizers(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.layer, Layer::Activation(Activation::Quantize(_))))
+    }
+
+    /// The same network whose quantizers round by `rounding`.
+    pub fn with_step_rounding(mut self, rounding: StepRounding) -> Network {
+        for node in &mut self.nodes {
+            if let Layer::Activation(Activation::Quantize(q)) = &mut node.layer {
+                q.rounding = rounding;
+            }
+        }
+        self
+    }
+
+    /// Whether the file computes in float64, or stores integers: f32 has not its parameters, and a bound that is computed with others is about another
     /// network.
     pub fn is_float64(&self) -> bool {
         self.float64
@@ -174,7 +195,7 @@ impl Network {
         self.nodes.last().is_some_and(|node| node.shape.iter().filter(|n| **n > 1).count() <= 1)
     }
 
-    /// The same network with other parameters in its layers: `(node index, W, b)`.
+    /// The same network with other parameters in its layers: `(node index, W, b)`. They are no longer those that the file stores.
     ///
     /// # Panics
     /// When a node has no parameters or a shape differs: callers take them from this network.
@@ -185,6 +206,7 @@ impl Network {
             assert_eq!((affine.weight.rows(), affine.weight.cols()), (weight.rows(), weight.cols()));
             assert_eq!(affine.bias.len(), bias.len());
             (affine.weight, affine.bias) = (weight.clone(), bias.clone());
+            affine.stored = None;
         }
         changed
     }
@@ -227,7 +249,7 @@ impl NetworkBuilder {
         let shape = vec![weight.rows()];
         let has_bias = !bias.is_empty();
         let bias = if has_bias { bias } else { vec![0.0; weight.rows()] };
-        self.push(name, Layer::Dense(Affine { weight, bias, has_bias }), vec![input], shape)
+        self.push(name, Layer::Dense(Affine { weight, bias, has_bias, stored: None }), vec![input], shape)
     }
 
     /// Adds a convolution; an empty `bias` means that it has none.
@@ -245,7 +267,7 @@ impl NetworkBuilder {
         let has_bias = !bias.is_empty();
         let bias = if has_bias { bias } else { vec![0.0; weight.rows()] };
         let shape = window.output().to_vec();
-        let affine = Affine { weight, bias, has_bias };
+        let affine = Affine { weight, bias, has_bias, stored: None };
         self.push(name, Layer::Conv(Conv { affine, window }), vec![input], shape)
     }
 

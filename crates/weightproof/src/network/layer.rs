@@ -38,6 +38,44 @@ pub struct Affine {
     pub bias: Vec<f64>,
     /// Whether the layer has biases. When it has none, `bias` is zero and no threat model moves it.
     pub has_bias: bool,
+    /// The integers that the file stores the weights as, if it does.
+    pub stored: Option<StoredIntegers>,
+}
+
+/// How integers in a file stand for the weights of a layer: `W_ij = s (q_ij − z)`, with the step `s` and the zero point `z` of the
+/// group that the weight belongs to. The product is exact in f64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredIntegers {
+    /// Bits of an integer.
+    pub bits: u32,
+    /// Whether integers have a sign.
+    pub signed: bool,
+    /// The step of each group.
+    pub steps: Vec<f64>,
+    /// The zero point of each group.
+    pub zeros: Vec<i64>,
+    /// The group of each weight, row after row; empty when there is one group.
+    pub groups: Vec<u32>,
+    /// The step of each bias; empty when biases are not stored as integers.
+    pub bias_steps: Vec<f64>,
+}
+
+impl StoredIntegers {
+    /// The group of weight number `k` in row-major order.
+    pub fn group(&self, k: usize) -> usize {
+        self.groups.get(k).map_or(0, |&group| group as usize)
+    }
+
+    /// The step of weight number `k` in row-major order.
+    pub fn step(&self, k: usize) -> f64 {
+        self.steps[self.group(k)]
+    }
+
+    /// Least and largest integer.
+    pub fn ends(&self) -> (i64, i64) {
+        let all = 1_i64 << self.bits;
+        if self.signed { (-all / 2, all / 2 - 1) } else { (0, all - 1) }
+    }
 }
 
 /// A convolution: every row of the parameters is used at every position of a window.

@@ -7,10 +7,12 @@ mod graph;
 mod layer;
 mod outputs;
 mod rounding;
+mod staircase;
 
 pub use crate::kernels::Window;
 pub use activation::Activation;
 pub(crate) use activation::FUNCTION_ROUNDING;
 pub use graph::{Network, NetworkBuilder, NetworkError, Node};
-pub use layer::{Affine, AveragePool, Conv, Gather, Layer, Scale};
+pub use layer::{Affine, AveragePool, Conv, Gather, Layer, Scale, StoredIntegers};
 pub(crate) use rounding::{Read, largest_error};
+pub use staircase::{Staircase, StepRounding};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! p = W z + b, z known up to e:     |W| e + γ_{n+2} (|W| |z| + |b|)         sums in any order, fused or not
-//! z = ρ(p), p known up to e:        L e + what evaluating ρ loses           L a Lipschitz constant
+//! z = ρ(p), p known up to e:        L e + what evaluating ρ loses           L a Lipschitz constant; of a quantizer the steps within e
 //! ```
 //! Underflow, flushed to zero or not, takes at most the smallest normal number from each operation.
 
@@ -162,8 +162,7 @@ impl Layer {
             }
             Layer::Activation(f) => {
                 let (inputs, errors) = read[0];
-                let of =
-                    |((p, e), z): ((&f64, &f64), &f64)| (f.lipschitz() * e + f.rounding(*p, *z)) * OF_BOUNDS;
+                let of = |((p, e), z): ((&f64, &f64), &f64)| f.error(*p, *e, *z) * OF_BOUNDS;
                 inputs.iter().zip(errors).zip(value).map(of).collect()
             }
             Layer::MaxPool(window) => pool(window, read[0].1, |_, elements| elements.fold(0.0, f64::max)),

@@ -290,7 +290,12 @@ mod tests {
 
     #[test]
     fn represented_weights_are_not_charged_for_storage() {
-        let dense = Affine { weight: Matrix::from_vec(1, 1, vec![0.5]), bias: vec![0.0], has_bias: true };
+        let dense = Affine {
+            weight: Matrix::from_vec(1, 1, vec![0.5]),
+            bias: vec![0.0],
+            has_bias: true,
+            stored: None,
+        };
         let Parameters { weight, .. } = parameters("d", &dense, NumberFormat::Bf16, 1.0).unwrap();
         let rho = weight.at(0, 0) / 0.5;
         let u = NumberFormat::Bf16.unit_roundoff();
@@ -302,8 +307,12 @@ mod tests {
     fn rounded_weights_and_activations_are_covered() {
         let weight =
             Matrix::from_fn(20, 20, |i, j| ((i * 20 + j) as f64 * 0.83).sin() * 2.0_f64.powi(-(j as i32)));
-        let dense =
-            Affine { weight, bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect(), has_bias: true };
+        let dense = Affine {
+            weight,
+            bias: (0..20).map(|i| (f64::from(i) * 0.31).cos()).collect(),
+            has_bias: true,
+            stored: None,
+        };
         for format in NumberFormat::ALL {
             let Parameters { weight, bias } = parameters("d", &dense, format, 1.0).unwrap();
             let u = format.unit_roundoff();

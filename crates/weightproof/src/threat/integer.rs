@@ -291,7 +291,7 @@ mod tests {
         let weight =
             Matrix::from_fn(4, 7, |i, j| (1.7 * i as f64 + 0.9 * j as f64 + shift).sin() + 0.3 * shift);
         let bias = (0..4).map(|i| (0.4 * f64::from(i) + shift).cos()).collect();
-        Affine { weight, bias, has_bias: true }
+        Affine { weight, bias, has_bias: true, stored: None }
     }
 
     /// A quantizer as toolkits write them, in fp32.

@@ -2,7 +2,7 @@
 
 use super::integer::Quantizer;
 use super::{NumberFormat, ThreatError, WeightSet};
-use super::{absolute, frobenius, per_channel, relative, row_ball};
+use super::{absolute, frobenius, lsb, per_channel, relative, row_ball};
 use crate::network::Affine;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -120,6 +120,8 @@ kinds! {
         Frobenius => frobenius::Frobenius,
         /// `‖Ŵ_i − W_i‖₂ ≤ radius` for every row (output channel).
         RowBall => row_ball::RowBall,
+        /// `|Ŵ_ij − W_ij| ≤ radius · s`: counts of the integers with step s that the file stores.
+        Lsb => lsb::Lsb,
     }
     with_settings {
         /// Integer quantization.
@@ -203,6 +205,7 @@ mod tests {
             "per-channel",
             "frobenius",
             "row-ball",
+            "lsb",
             "int8",
             "int4:per-channel",
             "format:bf16",

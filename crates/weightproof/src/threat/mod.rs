@@ -9,6 +9,7 @@ mod format;
 mod frobenius;
 mod integer;
 mod kind;
+mod lsb;
 mod model;
 mod outward;
 mod per_channel;

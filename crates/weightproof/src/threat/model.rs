@@ -93,6 +93,12 @@ pub enum ThreatError {
         /// The kind.
         kind: Kind,
     },
+    /// The kind counts in stored integers, and the layer has none.
+    #[error("layer {layer}: expected weights that the file stores as integers, found floating-point ones")]
+    NotStored {
+        /// Name of the layer.
+        layer: String,
+    },
     /// A radius is negative, NaN or infinite.
     #[error("{what}: expected a finite number of at least 0, found {found}")]
     BadRadius {

@@ -4,6 +4,7 @@ mod attack;
 mod exact;
 mod exact_milp;
 mod milp;
+mod quantized;
 mod radius;
 mod rounding;
 mod shared_weights;

@@ -1,7 +1,7 @@
 //! Conv, and BatchNormalization, which is a convolution of one weight for each channel unless it is folded.
 
 use super::OnnxError;
-use super::dense::{floats, width};
+use super::dense::{floats, integers, width};
 use super::fold::at;
 use super::limits::{MAX_WIDTH, shape_text};
 use super::op::Op;
@@ -43,18 +43,22 @@ impl Reader<'_> {
         self.budget.tensor(&op.label(), &weight.dims)?;
         let rows = Matrix::from_vec(*channels, window.patch(), numbers.to_vec());
         let mut origins: Vec<String> = weight.origin.iter().cloned().collect();
+        let mut stored = weight.stored.as_ref().map(|stored| integers(stored, stored.groups.clone()));
         let bias = match operands.get(2).and_then(Option::as_ref) {
             None => None,
             Some(_) => {
                 let bias = constant_at(op, operands, 2, "bias")?;
                 origins.extend(bias.origin.clone());
+                if let Some(stored) = &mut stored {
+                    stored.bias_steps = self.spread_steps(bias, &[*channels]);
+                }
                 Some(per_channel(op, bias, *channels, "biases")?.to_vec())
             }
         };
         let has_bias = bias.is_some();
         let bias = bias.unwrap_or_else(|| vec![0.0; *channels]);
         let dims = output_dims(&window, axes);
-        let conv = Layer::Conv(Conv { affine: Affine { weight: rows, bias, has_bias }, window });
+        let conv = Layer::Conv(Conv { affine: Affine { weight: rows, bias, has_bias, stored }, window });
         let layer = self.sketch.push(&op.name, conv, vec![x.layer], without_batch(&dims));
         self.sketch.note_origins(layer, origins);
         if !has_bias {
@@ -121,8 +125,13 @@ impl Reader<'_> {
         self.budget.tensor(&op.label(), &spread)?;
         let places = shape::combined(&[inputs, height, width], &per_axis);
         let list = places.into_iter().map(|p| p.map_or(-1, |p| i64::try_from(p).unwrap_or(-1))).collect();
-        let places =
-            Tensor { dims: spread.to_vec(), element: Element::Int, values: Values::Ints(list), origin: None };
+        let places = Tensor {
+            dims: spread.to_vec(),
+            element: Element::Int,
+            values: Values::Ints(list),
+            origin: None,
+            stored: None,
+        };
         let Value::Computed(image) = self.chosen(op, ".spread", &[x], &places, 0.0)? else {
             return Err(op.fail("a computed image", "another value"));
         };
@@ -148,7 +157,8 @@ impl Reader<'_> {
         let has_bias = bias.is_some();
         let bias = bias.unwrap_or_else(|| vec![0.0; channels]);
         let dims = output_dims(&window, axes);
-        let conv = Layer::Conv(Conv { affine: Affine { weight: rows, bias, has_bias }, window });
+        let conv =
+            Layer::Conv(Conv { affine: Affine { weight: rows, bias, has_bias, stored: None }, window });
         let layer = self.sketch.push(&op.name, conv, vec![image.layer], without_batch(&dims));
         self.sketch.note_origins(layer, origins);
         if !has_bias {

@@ -8,10 +8,10 @@ use super::limits::shape_text;
 use super::op::Op;
 use super::reader::{Computed, Reader, Value, lone_part, value};
 use super::shape;
-use super::tensor::{Element, Tensor};
+use super::tensor::{Element, StoredNumbers, Tensor};
 use crate::network::sketch::check_window;
 use weightproof::kernels::{Matrix, Window};
-use weightproof::network::{Affine, Conv, Layer};
+use weightproof::network::{Affine, Conv, Layer, StoredIntegers};
 
 /// The two operands of a product, one of which must be constant.
 enum Product<'v> {
@@ -63,7 +63,7 @@ impl Reader<'_> {
                 (x, a, flip_a, vec![rows, 1], 1)
             }
         };
-        let weight = self.matrix(op, matrix, flip, x.element, width(&x.dims) / rows)?;
+        let (weight, mut stored) = self.matrix(op, matrix, flip, x.element, width(&x.dims) / rows)?;
         let mut origins: Vec<String> = matrix.origin.iter().cloned().collect();
         let (mut bias, mut has_bias) = (vec![0.0; weight.rows()], false);
         match operands.get(2).and_then(Option::as_ref) {
@@ -75,6 +75,9 @@ impl Reader<'_> {
                 }
                 bias = first.iter().map(|b| beta * b).collect();
                 has_bias = true;
+                if let Some(stored) = stored.as_mut().filter(|_| beta == 1.0) {
+                    stored.bias_steps = self.spread_steps(c, &dims);
+                }
                 origins.extend(c.origin.clone());
             }
             None | Some(Value::Constant(_)) => {}
@@ -91,7 +94,7 @@ impl Reader<'_> {
         if beta != 1.0 {
             self.notes.push(format!("node {}: beta = {beta} is multiplied into the bias", op.name));
         }
-        let affine = Affine { weight, bias, has_bias };
+        let affine = Affine { weight, bias, has_bias, stored };
         let x = Computed { layer: input, ..x.clone() };
         if rows > 1 {
             return self.rows_times(op, &x, affine, origins, dims);
@@ -132,8 +135,9 @@ impl Reader<'_> {
         let weight = self.matrix(op, &plain, flip && !vector, x.element, inner)?;
         let origins = matrix.origin.iter().cloned().collect();
         if rows > 1 {
+            let (weight, stored) = weight;
             let bias = vec![0.0; weight.rows()];
-            return self.rows_times(op, x, Affine { weight, bias, has_bias: false }, origins, dims);
+            return self.rows_times(op, x, Affine { weight, bias, has_bias: false, stored }, origins, dims);
         }
         let result = op.node.output.first().map_or("", String::as_str);
         let layer = self.sketch.product(&op.name, x.layer, weight, origins, result);
@@ -183,7 +187,7 @@ impl Reader<'_> {
         flip: bool,
         element: Element,
         n_in: usize,
-    ) -> Result<Matrix<f64>, OnnxError> {
+    ) -> Result<(Matrix<f64>, Option<StoredIntegers>), OnnxError> {
         let numbers = floats(op, tensor, element)?;
         let [rows, cols] = tensor.dims[..] else {
             return Err(op.fail("weights of two dimensions", shape_text(&tensor.dims)));
@@ -194,8 +198,23 @@ impl Reader<'_> {
             return Err(op.fail(expected, shape_text(&tensor.dims)));
         }
         self.budget.tensor(&op.label(), &tensor.dims)?;
-        let stored = Matrix::from_vec(rows, cols, numbers.to_vec());
-        Ok(if flip { stored.transposed() } else { stored })
+        let weight = Matrix::from_vec(rows, cols, numbers.to_vec());
+        let stored = tensor.stored.as_ref().map(|stored| {
+            let group = |i: usize, j: usize| if flip { j * cols + i } else { i * cols + j };
+            let place = |k: usize| group(k / n_in, k % n_in);
+            let groups = (0..stored.groups.len()).map(|k| stored.groups[place(k)]).collect();
+            integers(stored, groups)
+        });
+        Ok((if flip { weight.transposed() } else { weight }, stored))
+    }
+
+    /// The steps of the integers that a constant is stored as, one for each element of `dims`, to which it broadcasts; none when it
+    /// is stored otherwise.
+    pub fn spread_steps(&self, tensor: &Tensor, dims: &[usize]) -> Vec<f64> {
+        let Some(stored) = &tensor.stored else { return vec![] };
+        let Ok(common) = shape::broadcast(dims, &tensor.dims) else { return vec![] };
+        let indices = shape::broadcast_indices(&tensor.dims, &common);
+        indices.into_iter().map(|k| stored.steps[stored.group(k)]).collect()
     }
 
     /// The numbers of a constant that broadcasts to `dims`, one per element.
@@ -215,6 +234,12 @@ impl Reader<'_> {
         self.budget.tensor(&op.label(), &common)?;
         Ok(shape::broadcast_indices(&tensor.dims, &common).into_iter().map(|i| numbers[i]).collect())
     }
+}
+
+/// The integers of a layer's weights, whose groups in their order are `groups`.
+pub fn integers(stored: &StoredNumbers, groups: Vec<u32>) -> StoredIntegers {
+    let StoredNumbers { bits, signed, steps, zeros, .. } = stored.clone();
+    StoredIntegers { bits, signed, steps, zeros, groups, bias_steps: vec![] }
 }
 
 /// The numbers of a constant of the type `element`.

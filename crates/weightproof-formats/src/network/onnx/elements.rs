@@ -23,7 +23,13 @@ impl Reader<'_> {
     pub fn places(&mut self, op: &Op, x: &Computed, first: usize) -> Result<Tensor, OnnxError> {
         let count = self.budget.tensor(&op.label(), &x.dims)?;
         let places = (first..first + count).map(|k| i64::try_from(k).unwrap_or(i64::MAX)).collect();
-        Ok(Tensor { dims: x.dims.clone(), element: Element::Int, values: Values::Ints(places), origin: None })
+        Ok(Tensor {
+            dims: x.dims.clone(),
+            element: Element::Int,
+            values: Values::Ints(places),
+            origin: None,
+            stored: None,
+        })
     }
 
     /// The value whose elements come from `places` among those of `inputs`, laid end to end; elsewhere it is `constant`.
@@ -164,7 +170,13 @@ impl Reader<'_> {
             .into_iter()
             .map(|place| place.map_or(NOWHERE, |p| i64::try_from(p).unwrap_or(NOWHERE)));
         let values = Values::Ints(places.collect());
-        self.chosen(op, "", &[x], &Tensor { dims, element: Element::Int, values, origin: None }, fill)
+        self.chosen(
+            op,
+            "",
+            &[x],
+            &Tensor { dims, element: Element::Int, values, origin: None, stored: None },
+            fill,
+        )
     }
 
     /// Concat: of constants folded, else any mixture along an axis that is not the batch.
@@ -204,7 +216,7 @@ impl Reader<'_> {
                     first += width(&x.dims);
                     let zeros = Values::Floats(vec![0.0; self.budget.tensor(&op.label(), &x.dims)?]);
                     let (dims, element) = (x.dims.clone(), x.element);
-                    numbers.push(Tensor { dims, element, values: zeros, origin: None });
+                    numbers.push(Tensor { dims, element, values: zeros, origin: None, stored: None });
                     inputs.push(x);
                 }
                 Value::Part(part) => return Err(lone_part(op, part)),

@@ -309,7 +309,9 @@ impl Reader<'_> {
             let channels = self.sketch.shape(product)[0];
             let (first, others) = numbers.split_at(channels);
             if others.chunks(channels).all(|row| row == first) {
-                self.sketch.set_bias(product, first.to_vec(), c.origin.clone());
+                let mut steps = self.spread_steps(c, &x.dims);
+                steps.truncate(channels);
+                self.sketch.set_bias(product, first.to_vec(), steps, c.origin.clone());
                 return Ok(Value::Computed(Computed { dims, ..x.clone() }));
             }
         }
@@ -317,13 +319,16 @@ impl Reader<'_> {
         let uniform = |positions: &[f64]| positions.iter().all(|c| *c == positions[0]);
         let takes_bias = each > 0 && numbers.chunks(each).all(uniform);
         let biases = |numbers: Vec<f64>| numbers.into_iter().step_by(each.max(1)).collect();
+        let steps = || biases(self.spread_steps(c, &x.dims));
         let (scale, shift) = match kind {
             Arithmetic::Add if takes_bias => {
-                self.sketch.set_bias(x.layer, biases(numbers), c.origin.clone());
+                let (numbers, steps) = (biases(numbers), steps());
+                self.sketch.set_bias(x.layer, numbers, steps, c.origin.clone());
                 return Ok(Value::Computed(Computed { dims, ..x.clone() }));
             }
             Arithmetic::Sub if takes_bias && !constant_first => {
-                self.sketch.set_bias(x.layer, biases(negated()), c.origin.clone());
+                let (numbers, steps) = (biases(negated()), steps());
+                self.sketch.set_bias(x.layer, numbers, steps, c.origin.clone());
                 return Ok(Value::Computed(Computed { dims, ..x.clone() }));
             }
             Arithmetic::Add => (vec![1.0; count], numbers),

@@ -33,7 +33,7 @@ pub fn constant(op: &Op, budget: &mut Budget) -> Result<Tensor, OnnxError> {
         return Err(op.fail("one of the attributes value, value_float(s), value_int(s)", found));
     };
     budget.tensor(&op.label(), &dims)?;
-    Ok(Tensor { dims, element, values, origin: None })
+    Ok(Tensor { dims, element, values, origin: None, stored: None })
 }
 
 /// ConstantOfShape: one number (0 by default) everywhere.
@@ -45,9 +45,13 @@ pub fn constant_of_shape(op: &Op, shape: &Tensor, budget: &mut Budget) -> Result
         .collect::<Result<_, _>>()?;
     let count = budget.tensor(&op.label(), &dims)?;
     let value = match op.tensor("value")? {
-        None => {
-            Tensor { dims: vec![1], element: Element::F32, values: Values::Floats(vec![0.0]), origin: None }
-        }
+        None => Tensor {
+            dims: vec![1],
+            element: Element::F32,
+            values: Values::Floats(vec![0.0]),
+            origin: None,
+            stored: None,
+        },
         Some(proto) => Tensor::decode(proto, &op.name, budget)?,
     };
     if value.len() != 1 {
@@ -65,7 +69,7 @@ pub fn cast(tensor: &Tensor, to: Element) -> Tensor {
         (Values::Ints(v), _) => Values::Floats(v.iter().map(|&v| to.round(v as f64)).collect()),
     };
     let origin = tensor.origin.clone().filter(|_| values == tensor.values);
-    Tensor { dims: tensor.dims.clone(), element: to, values, origin }
+    Tensor { dims: tensor.dims.clone(), element: to, values, origin, stored: None }
 }
 
 /// Transpose by a checked permutation.
@@ -107,7 +111,7 @@ pub fn arithmetic(
             );
         }
     };
-    Ok(Tensor { dims, element: a.element, values, origin: None })
+    Ok(Tensor { dims, element: a.element, values, origin: None, stored: None })
 }
 
 fn apply(kind: Arithmetic, x: f64, y: f64) -> f64 {
@@ -147,7 +151,8 @@ pub fn function(
     };
     let first = spread(0)?;
     let (element, dims) = (first.element, dims.clone());
-    let result = |element, values| Ok(Tensor { dims: dims.clone(), element, values, origin: None });
+    let result =
+        |element, values| Ok(Tensor { dims: dims.clone(), element, values, origin: None, stored: None });
     let each = |f: fn(f64) -> f64| match &first.values {
         Values::Floats(v) => {
             result(element, Values::Floats(v.iter().map(|&v| element.round(f(v))).collect()))
@@ -212,7 +217,7 @@ pub fn negate(tensor: &Tensor) -> Tensor {
         Values::Floats(v) => Values::Floats(v.iter().map(|v| -v).collect()),
         Values::Ints(v) => Values::Ints(v.iter().map(|v| v.wrapping_neg()).collect()),
     };
-    Tensor { dims: tensor.dims.clone(), element: tensor.element, values, origin: None }
+    Tensor { dims: tensor.dims.clone(), element: tensor.element, values, origin: None, stored: None }
 }
 
 /// Gather along one axis.
@@ -335,7 +340,7 @@ pub fn concat(
             Values::Floats(_) => None,
         })),
     };
-    Ok(Tensor { dims, element: first.element, values, origin: None })
+    Ok(Tensor { dims, element: first.element, values, origin: None, stored: None })
 }
 
 /// One block of every tensor, then the next block of every tensor, and so on.
@@ -396,6 +401,7 @@ mod tests {
             element: Element::F64,
             values: Values::Floats(vec![1.0 / 3.0]),
             origin: None,
+            stored: None,
         };
         assert_eq!(cast(&third, Element::F32).as_floats(), Some([f64::from(1.0_f32 / 3.0)].as_slice()));
         assert_eq!(cast(&third, Element::Int).values, Values::Ints(vec![0]));

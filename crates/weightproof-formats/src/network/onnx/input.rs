@@ -101,7 +101,7 @@ pub fn given(input: &ValueInfoProto, constant: &ConstantInput) -> Result<Tensor,
     } else {
         return Err(fail("whole numbers".into(), "others".into()));
     };
-    Ok(Tensor { dims, element, values, origin: None })
+    Ok(Tensor { dims, element, values, origin: None, stored: None })
 }
 
 /// Refuses an output whose declared shape has another number of elements per sample than the network computes.

@@ -27,6 +27,7 @@ mod operators;
 mod order;
 mod pool;
 mod proto;
+mod quantize;
 mod reader;
 mod rearrange;
 mod reshape;

@@ -69,6 +69,24 @@ pub(super) enum Rule {
     Extremum {
         largest: bool,
     },
+    QuantizeLinear,
+    DequantizeLinear,
+    Quantized(Quantized),
+    MatMulNBits,
+}
+
+/// Operators that read and write quantized numbers: what they do in between.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Quantized {
+    Conv,
+    MatMul,
+    Gemm,
+    Add,
+    AveragePool,
+    GlobalAveragePool,
+    Concat,
+    LeakyRelu,
+    Sigmoid,
 }
 
 impl Rule {
@@ -121,7 +139,20 @@ impl Rule {
             | Rule::Pow
             | Rule::Expand
             | Rule::Tile => (2, 2),
-            Rule::Gemm | Rule::Conv | Rule::ConvTranspose => (2, 3),
+            Rule::Gemm | Rule::Conv | Rule::ConvTranspose | Rule::QuantizeLinear | Rule::DequantizeLinear => {
+                (2, 3)
+            }
+            Rule::Quantized(Quantized::Conv) => (8, 9),
+            Rule::Quantized(Quantized::MatMul | Quantized::Add) => (7, 8),
+            Rule::Quantized(Quantized::Gemm) => (6, 9),
+            Rule::Quantized(Quantized::Concat) => (5, usize::MAX),
+            Rule::Quantized(
+                Quantized::AveragePool
+                | Quantized::GlobalAveragePool
+                | Quantized::LeakyRelu
+                | Quantized::Sigmoid,
+            ) => (4, 5),
+            Rule::MatMulNBits => (3, 6),
         }
     }
 }
@@ -206,7 +237,25 @@ impl Rule {
             Rule::Reduce(reduction) if opset < reduction.axes_operand_since() => &["axes", "keepdims"],
             Rule::Reduce(_) => &["keepdims", "noop_with_empty_axes"],
             Rule::Clip if opset < 11 => &["max", "min"],
+            Rule::QuantizeLinear => &["axis", "saturate", "block_size", "output_dtype", "precision"],
+            Rule::DequantizeLinear => &["axis", "block_size", "output_dtype"],
+            Rule::Quantized(Quantized::Conv) => Rule::Conv.attributes(opset),
+            Rule::Quantized(Quantized::Gemm) => &["alpha", "transA", "transB"],
+            Rule::Quantized(Quantized::AveragePool) => &[
+                "auto_pad",
+                "ceil_mode",
+                "channels_last",
+                "count_include_pad",
+                "kernel_shape",
+                "pads",
+                "strides",
+            ],
+            Rule::Quantized(Quantized::GlobalAveragePool) => &["channels_last"],
+            Rule::Quantized(Quantized::Concat) => &["axis"],
+            Rule::Quantized(Quantized::LeakyRelu) => &["alpha"],
+            Rule::MatMulNBits => &["K", "N", "accuracy_level", "bits", "block_size"],
             Rule::MatMul
+            | Rule::Quantized(Quantized::MatMul | Quantized::Add | Quantized::Sigmoid)
             | Rule::Arithmetic(_)
             | Rule::Neg
             | Rule::Activation(_)
@@ -364,6 +413,12 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "a choice of elements, with zeros between them, and a convolution with the kernel turned round",
     ),
     operator("DepthToSpace", Rule::DepthToSpace, CHOICE_ONLY),
+    operator(
+        "DequantizeLinear",
+        Rule::DequantizeLinear,
+        "of constants: weights that know their integers, per tensor, per axis or in blocks; of a value: nothing, with the step \
+         and zero point of its QuantizeLinear",
+    ),
     operator("Div", Rule::Arithmetic(Arithmetic::Div), "by a constant: a scale layer; constants are folded"),
     operator("Dropout", Rule::Dropout, "nothing (inference)"),
     operator("Elu", Rule::Elu, "an activation"),
@@ -421,6 +476,17 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     ),
     operator("Range", Rule::OnConstants(Function::Range), ON_CONSTANTS),
     operator("Reciprocal", Rule::OnConstants(Function::Reciprocal), ON_CONSTANTS),
+    operator(
+        "QLinearConv",
+        Rule::Quantized(Quantized::Conv),
+        "a convolution and a quantizer: the sum in integers is that of the numbers they stand for",
+    ),
+    operator("QLinearMatMul", Rule::Quantized(Quantized::MatMul), "a dense layer and a quantizer"),
+    operator(
+        "QuantizeLinear",
+        Rule::QuantizeLinear,
+        "a quantizer: a layer with one step for all elements; constants are folded",
+    ),
     operator("ReduceMax", Rule::Reduce(Reduction::Max), "over any axes but the batch: max pooling"),
     operator("ReduceMean", Rule::Reduce(Reduction::Mean), "over any axes but the batch: average pooling"),
     operator("ReduceMin", Rule::Reduce(Reduction::Min), "as ReduceMax, negated before and after"),
@@ -478,6 +544,40 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     ),
     operator("com.microsoft.Gelu", Rule::Microsoft(Activation::Gelu), "an activation"),
     operator("com.microsoft.QuickGelu", Rule::QuickGelu, "an activation"),
+    operator("com.microsoft.DequantizeLinear", Rule::DequantizeLinear, "as DequantizeLinear"),
+    operator(
+        "com.microsoft.MatMulNBits",
+        Rule::MatMulNBits,
+        "a dense layer; weights of 4 or 8 bits in blocks",
+    ),
+    operator(
+        "com.microsoft.QGemm",
+        Rule::Quantized(Quantized::Gemm),
+        "a dense layer, and a quantizer where it has an output step",
+    ),
+    operator("com.microsoft.QLinearAdd", Rule::Quantized(Quantized::Add), "as Add, and a quantizer"),
+    operator(
+        "com.microsoft.QLinearAveragePool",
+        Rule::Quantized(Quantized::AveragePool),
+        "average pooling and a quantizer",
+    ),
+    operator("com.microsoft.QLinearConcat", Rule::Quantized(Quantized::Concat), "as Concat, and a quantizer"),
+    operator(
+        "com.microsoft.QLinearGlobalAveragePool",
+        Rule::Quantized(Quantized::GlobalAveragePool),
+        "average pooling and a quantizer",
+    ),
+    operator(
+        "com.microsoft.QLinearLeakyRelu",
+        Rule::Quantized(Quantized::LeakyRelu),
+        "an activation and a quantizer",
+    ),
+    operator(
+        "com.microsoft.QLinearSigmoid",
+        Rule::Quantized(Quantized::Sigmoid),
+        "an activation and a quantizer",
+    ),
+    operator("com.microsoft.QuantizeLinear", Rule::QuantizeLinear, "as QuantizeLinear"),
 ];
 
 /// The names of [`SUPPORTED_OPERATORS`], separated by commas.

@@ -8,6 +8,7 @@ use super::op::{Op, clean};
 use super::operators::{Function, Rule, rule};
 use super::order::Plan;
 use super::proto::{GraphProto, attribute_kind};
+use super::quantize::Grid;
 use super::shape;
 use super::tensor::{Element, Tensor};
 pub use super::written_out::{Part, lone_part};
@@ -36,6 +37,8 @@ pub struct Computed {
     pub element: Element,
     /// The head that was dropped; nothing but reshapes may follow.
     pub head: Option<Head>,
+    /// The grid of the integers that the value consists of in the file, where it does; the layer has the numbers they stand for.
+    pub grid: Option<Grid>,
 }
 
 /// An operator at the end that is left out.
@@ -58,8 +61,8 @@ pub struct Reader<'a> {
     pub batch: Option<usize>,
     /// For results of [`Reader::rows_times`] the convolution that they come from.
     pub rows_of: HashMap<usize, usize>,
-    /// Whether a value that depends on the input is in double precision.
-    float64: bool,
+    /// Whether a value that depends on the input, or a parameter, is in double precision.
+    pub float64: bool,
     pub notes: Vec<String>,
 }
 
@@ -73,7 +76,7 @@ pub fn read(
     let mut plan = Plan::new(graph, options)?;
     let Sample { dims, element, batch } = Sample::new(plan.input, &options.dims)?;
     let sketch = Sketch::new(shape::without_batch(&dims));
-    let input = Value::Computed(Computed { layer: 0, dims, element, head: None });
+    let input = Value::Computed(Computed { layer: 0, dims, element, head: None, grid: None });
     let mut values = HashMap::from([(plan.input.name.as_str(), input)]);
     for constant_input in &options.inputs {
         if let Some(input) = graph.input.iter().find(|i| i.name == constant_input.name) {
@@ -258,6 +261,10 @@ impl<'a> Reader<'a> {
             Rule::Tile => self.tile(op, &operands),
             Rule::Concat => self.concat(op, &operands),
             Rule::Split => Err(unknown()),
+            Rule::QuantizeLinear => self.quantize(op, &operands),
+            Rule::DequantizeLinear => self.dequantize(op, &operands),
+            Rule::Quantized(kind) => self.quantized_operator(op, kind, &operands),
+            Rule::MatMulNBits => self.matmul_n_bits(op, &operands),
             Rule::Conv => self.conv(op, &operands),
             Rule::ConvTranspose => self.conv_transpose(op, &operands),
             Rule::BatchNormalization => self.batch_normalization(op, &operands),
@@ -329,6 +336,7 @@ impl<'a> Reader<'a> {
             }
             operands.push(value);
         }
+        self.check_grids(op, &operands)?;
         Ok(operands)
     }
 }

@@ -71,7 +71,8 @@ impl Reader<'_> {
         self.budget.tensor(&op.label(), &dims)?;
         let places = shape::combined(&x.dims, &per_axis);
         let list = places.into_iter().flatten().map(|p| i64::try_from(p).unwrap_or(i64::MAX)).collect();
-        let places = Tensor { dims, element: Element::Int, values: Values::Ints(list), origin: None };
+        let places =
+            Tensor { dims, element: Element::Int, values: Values::Ints(list), origin: None, stored: None };
         self.chosen(op, "", &[x], &places, 0.0)
     }
 

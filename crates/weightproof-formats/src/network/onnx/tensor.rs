@@ -6,6 +6,7 @@ use super::op::clean;
 use super::proto::{EXTERNAL, TensorProto, data_type};
 use half::{bf16, f16};
 use std::fmt;
+use std::rc::Rc;
 
 /// The type of the elements of a constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,8 +15,13 @@ pub enum Element {
     Bf16,
     F32,
     F64,
-    /// INT32, INT64 and BOOL: only shapes and flags are made of them.
+    /// INT32, INT64 and BOOL: shapes, flags and the biases of quantized layers are made of them.
     Int,
+    /// Integers of 4, 8 or 16 bits: what quantized numbers are stored as.
+    Small {
+        bits: u32,
+        signed: bool,
+    },
 }
 
 impl Element {
@@ -27,13 +33,19 @@ impl Element {
             data_type::FLOAT16 => Some(Element::F16),
             data_type::BFLOAT16 => Some(Element::Bf16),
             data_type::INT32 | data_type::INT64 | data_type::BOOL => Some(Element::Int),
+            data_type::UINT8 => Some(Element::Small { bits: 8, signed: false }),
+            data_type::INT8 => Some(Element::Small { bits: 8, signed: true }),
+            data_type::UINT16 => Some(Element::Small { bits: 16, signed: false }),
+            data_type::INT16 => Some(Element::Small { bits: 16, signed: true }),
+            data_type::UINT4 => Some(Element::Small { bits: 4, signed: false }),
+            data_type::INT4 => Some(Element::Small { bits: 4, signed: true }),
             _ => None,
         }
     }
 
     /// Whether it is a floating-point type.
     pub fn is_float(self) -> bool {
-        self != Element::Int
+        matches!(self, Element::F16 | Element::Bf16 | Element::F32 | Element::F64)
     }
 
     /// `value` as an element of this type holds it.
@@ -42,7 +54,7 @@ impl Element {
             Element::F16 => f16::from_f64(value).to_f64(),
             Element::Bf16 => bf16::from_f64(value).to_f64(),
             Element::F32 => f64::from(value as f32),
-            Element::F64 | Element::Int => value,
+            Element::F64 | Element::Int | Element::Small { .. } => value,
         }
     }
 }
@@ -55,6 +67,9 @@ impl fmt::Display for Element {
             Element::F32 => "f32",
             Element::F64 => "f64",
             Element::Int => "an integer type",
+            Element::Small { bits, signed } => {
+                return write!(f, "{}int{bits}", if *signed { "" } else { "u" });
+            }
         })
     }
 }
@@ -101,12 +116,47 @@ pub struct Tensor {
     pub values: Values,
     /// The initializer it comes from, when only its shape was changed since.
     pub origin: Option<String>,
+    /// The integers that floating-point numbers are stored as, where they are.
+    pub stored: Option<Rc<StoredNumbers>>,
+}
+
+/// The integers that numbers are stored as: `step · (q − zero)`, with the step and the zero point of the group of each number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredNumbers {
+    pub bits: u32,
+    pub signed: bool,
+    /// One for each group.
+    pub steps: Vec<f64>,
+    /// One for each group.
+    pub zeros: Vec<i64>,
+    /// The group of each number; empty when there is one group.
+    pub groups: Vec<u32>,
+}
+
+impl StoredNumbers {
+    /// The group of number `k`.
+    pub fn group(&self, k: usize) -> usize {
+        self.groups.get(k).map_or(0, |&group| group as usize)
+    }
+
+    /// Those at `indices`.
+    fn select(&self, indices: &[usize]) -> Self {
+        let groups =
+            if self.groups.is_empty() { vec![] } else { indices.iter().map(|&i| self.groups[i]).collect() };
+        StoredNumbers { groups, ..self.clone() }
+    }
 }
 
 impl Tensor {
     /// A one-dimensional constant of integers.
     pub fn ints(values: Vec<i64>) -> Self {
-        Tensor { dims: vec![values.len()], element: Element::Int, values: Values::Ints(values), origin: None }
+        Tensor {
+            dims: vec![values.len()],
+            element: Element::Int,
+            values: Values::Ints(values),
+            origin: None,
+            stored: None,
+        }
     }
 
     /// Number of elements.
@@ -152,7 +202,8 @@ impl Tensor {
             Values::Floats(v) => Values::Floats(indices.iter().map(|&i| v[i]).collect()),
             Values::Ints(v) => Values::Ints(indices.iter().map(|&i| v[i]).collect()),
         };
-        Tensor { dims, element: self.element, values, origin: None }
+        let stored = self.stored.as_ref().map(|stored| Rc::new(stored.select(indices)));
+        Tensor { dims, element: self.element, values, origin: None, stored }
     }
 
     /// Reads a stored tensor; `owner` names it where it has no name itself.
@@ -169,7 +220,8 @@ impl Tensor {
             return Err(OnnxError::ExternalData { tensor: name, location });
         }
         let element = Element::from_code(proto.data_type).ok_or_else(|| {
-            let expected = "one of the types FLOAT, DOUBLE, FLOAT16, BFLOAT16, INT32, INT64, BOOL";
+            let expected =
+                "one of the types FLOAT, DOUBLE, FLOAT16, BFLOAT16, BOOL, INT4 to INT64, UINT4 to UINT16";
             fail(expected.into(), type_name(proto.data_type))
         })?;
         let dims: Vec<usize> = proto
@@ -179,16 +231,21 @@ impl Tensor {
             .collect::<Result<_, _>>()?;
         let count = dims.iter().try_fold(1_usize, |product, &d| product.checked_mul(d));
         let stored = stored_count(proto).map_err(|(expected, found)| fail(expected, found))?;
-        if count != Some(stored) {
+        // Two numbers of 4 bits share a byte; the last one may be alone.
+        let padded = is_packed(proto) && count.is_some_and(|count| count.next_multiple_of(2) == stored);
+        if count != Some(stored) && !padded {
             return Err(fail(
                 format!("data for the shape {}", shape_text(&dims)),
                 format!("{stored} numbers"),
             ));
         }
         budget.tensor(&format!("tensor {name}"), &dims)?;
-        let values = decode_values(proto).map_err(|(expected, found)| fail(expected, found))?;
+        let mut values = decode_values(proto).map_err(|(expected, found)| fail(expected, found))?;
+        if let (Values::Ints(list), Some(count)) = (&mut values, count) {
+            list.truncate(count);
+        }
         let origin = (!proto.name.is_empty()).then_some(name);
-        Ok(Tensor { dims, element, values, origin })
+        Ok(Tensor { dims, element, values, origin, stored: None })
     }
 }
 
@@ -199,9 +256,15 @@ fn raw_size(proto: &TensorProto) -> usize {
     match proto.data_type {
         data_type::DOUBLE | data_type::INT64 => 8,
         data_type::FLOAT16 | data_type::BFLOAT16 => 2,
-        data_type::BOOL => 1,
+        data_type::INT16 | data_type::UINT16 => 2,
+        data_type::BOOL | data_type::INT8 | data_type::UINT8 | data_type::INT4 | data_type::UINT4 => 1,
         _ => 4,
     }
+}
+
+/// Whether two numbers share a byte.
+fn is_packed(proto: &TensorProto) -> bool {
+    matches!(proto.data_type, data_type::INT4 | data_type::UINT4)
 }
 
 /// How many numbers are stored, in whichever field.
@@ -213,16 +276,17 @@ fn stored_count(proto: &TensorProto) -> Result<usize, Mismatch> {
         (proto.int32_data.len(), "int32_data", data_type::INT32),
     ];
     let field_type = match proto.data_type {
-        data_type::FLOAT16 | data_type::BFLOAT16 | data_type::BOOL => data_type::INT32,
-        other => other,
+        data_type::FLOAT | data_type::DOUBLE | data_type::INT64 => proto.data_type,
+        _ => data_type::INT32,
     };
     if let Some((_, field, _)) = typed.iter().find(|(count, _, kind)| *count > 0 && *kind != field_type) {
         return Err((format!("no {field} for the type {}", type_name(proto.data_type)), "some".into()));
     }
     let typed_count: usize = typed.iter().map(|(count, _, _)| count).sum();
+    let each = if is_packed(proto) { 2 } else { 1 };
     match (proto.raw_data.len(), typed_count) {
-        (0, count) => Ok(count),
-        (bytes, 0) if bytes.is_multiple_of(raw_size(proto)) => Ok(bytes / raw_size(proto)),
+        (0, count) => Ok(each * count),
+        (bytes, 0) if bytes.is_multiple_of(raw_size(proto)) => Ok(each * (bytes / raw_size(proto))),
         (bytes, 0) => {
             Err((format!("raw data in units of {} bytes", raw_size(proto)), format!("{bytes} bytes")))
         }
@@ -245,9 +309,28 @@ fn decode_values(proto: &TensorProto) -> Result<Values, Mismatch> {
         data_type::INT64 if is_raw => Values::Ints(le_chunks(raw, i64::from_le_bytes)),
         data_type::INT64 => Values::Ints(proto.int64_data.clone()),
         data_type::INT32 if is_raw => Values::Ints(le_chunks(raw, |b| i64::from(i32::from_le_bytes(b)))),
-        data_type::BOOL if is_raw => Values::Ints(raw.iter().map(|&b| i64::from(b)).collect()),
+        data_type::BOOL | data_type::UINT8 if is_raw => {
+            Values::Ints(raw.iter().map(|&b| i64::from(b)).collect())
+        }
+        data_type::INT8 if is_raw => Values::Ints(le_chunks(raw, |b| i64::from(i8::from_le_bytes(b)))),
+        data_type::UINT16 if is_raw => Values::Ints(le_chunks(raw, |b| i64::from(u16::from_le_bytes(b)))),
+        data_type::INT16 if is_raw => Values::Ints(le_chunks(raw, |b| i64::from(i16::from_le_bytes(b)))),
+        data_type::UINT4 | data_type::INT4 if is_raw => Values::Ints(nibbles(proto.data_type, raw)),
+        data_type::UINT4 | data_type::INT4 => {
+            let bytes: Vec<u8> = proto.int32_data.iter().map(|&pair| pair.to_le_bytes()[0]).collect();
+            Values::Ints(nibbles(proto.data_type, &bytes))
+        }
         _ => Values::Ints(proto.int32_data.iter().copied().map(i64::from).collect()),
     })
+}
+
+/// Numbers of four bits, the lower half of each byte first.
+fn nibbles(kind: i32, bytes: &[u8]) -> Vec<i64> {
+    let number = |half: u8| {
+        let number = i64::from(half);
+        if kind == data_type::INT4 && number > 7 { number - 16 } else { number }
+    };
+    bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]).map(number).collect()
 }
 
 /// Little-endian numbers of `N` bytes each.

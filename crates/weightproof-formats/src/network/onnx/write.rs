@@ -272,6 +272,10 @@ impl Writer {
             Activation::HardSwish => plain("HardSwish"),
             Activation::Softsign => plain("Softsign"),
             Activation::Atan => plain("Atan"),
+            Activation::Quantize(_) => {
+                let (expected, found) = ("an activation without steps".into(), "a quantizer".into());
+                return Err(OnnxError::Node { node: step.name.clone(), expected, found });
+            }
         })
     }
 

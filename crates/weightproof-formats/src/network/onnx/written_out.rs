@@ -270,7 +270,7 @@ fn is_close(a: f64, b: f64, element: Element) -> bool {
     let tolerance = match element {
         Element::F16 => 4e-3,
         Element::Bf16 => 3e-2,
-        Element::F32 | Element::F64 | Element::Int => 1e-6,
+        Element::F32 | Element::F64 | Element::Int | Element::Small { .. } => 1e-6,
     };
     (a - b).abs() <= tolerance * b.abs()
 }

@@ -33,7 +33,7 @@ impl Reader<'_> {
         let weight = Matrix::from_vec(shape[0], window.patch(), numbers);
         let (bias, has_bias) = self.bias(name, tensors.1, shape[0])?;
         let shape = without_height(&window.output(), axes);
-        let conv = Layer::Conv(Conv { affine: Affine { weight, bias, has_bias }, window });
+        let conv = Layer::Conv(Conv { affine: Affine { weight, bias, has_bias, stored: None }, window });
         Ok(self.sketch.push(name, conv, vec![input], shape))
     }
 

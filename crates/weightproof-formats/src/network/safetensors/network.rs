@@ -121,6 +121,13 @@ fn spec(
             Activation::HardSwish => LayerSpec::HardSwish { name, input },
             Activation::Softsign => LayerSpec::Softsign { name, input },
             Activation::Atan => LayerSpec::Atan { name, input },
+            Activation::Quantize(_) => {
+                return Err(layer_error(
+                    &step.name,
+                    "an activation without steps".into(),
+                    "a quantizer".into(),
+                ));
+            }
         },
     }))
 }

@@ -124,7 +124,12 @@ impl Reader<'_> {
                 let weight = self.weight(name, weight, width, *transposed)?;
                 let rows = weight.rows();
                 let (bias, has_bias) = self.bias(name, bias.as_deref(), rows)?;
-                return Ok(self.sketch.dense(name, input, Affine { weight, bias, has_bias }, vec![]));
+                return Ok(self.sketch.dense(
+                    name,
+                    input,
+                    Affine { weight, bias, has_bias, stored: None },
+                    vec![],
+                ));
             }
             LayerSpec::Conv { weight, bias, stride, padding, dilation, groups, .. } => {
                 let slide = slide(&None, stride, dilation, padding);

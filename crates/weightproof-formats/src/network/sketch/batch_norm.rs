@@ -53,7 +53,7 @@ impl Normalization<'_> {
         let weight = Matrix::from_fn(image[0], 1, |c, _| factor(c));
         let bias = (0..image[0]).map(|c| self.bias[c] - self.mean[c] * factor(c)).collect();
         let window = Window { groups: image[0], ..Window::new(image, image[0], [1, 1]) };
-        Ok(Conv { affine: Affine { weight, bias, has_bias: true }, window })
+        Ok(Conv { affine: Affine { weight, bias, has_bias: true, stored: None }, window })
     }
 }
 
@@ -136,6 +136,7 @@ fn fold_into_rows(layer: &mut Layer, norm: &Affine, plane: usize) -> bool {
         affine.bias[row] = affine.bias[row] * factor + norm.bias[channel];
     }
     affine.has_bias = true;
+    affine.stored = None;
     true
 }
 
@@ -179,5 +180,6 @@ fn fold_into_columns(layer: &mut Layer, norm: &Affine, plane: usize) -> bool {
         affine.bias[row] += moved;
     }
     affine.has_bias = true;
+    affine.stored = None;
     true
 }

@@ -11,7 +11,10 @@ pub use batch_norm::{BatchNorm, Normalization};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use weightproof::kernels::{Matrix, Window};
-use weightproof::network::{Activation, Affine, Gather, Layer, Network, NetworkBuilder, NetworkError, Scale};
+use weightproof::network::{
+    Activation, Affine, Gather, Layer, Network, NetworkBuilder, NetworkError, Scale, Staircase,
+    StoredIntegers,
+};
 
 /// The most elements of one value computed for one sample.
 pub const MAX_WIDTH: usize = 1 << 22;
@@ -114,12 +117,12 @@ impl Sketch {
         &mut self,
         name: &str,
         input: usize,
-        weight: Matrix<f64>,
+        (weight, stored): (Matrix<f64>, Option<StoredIntegers>),
         origins: Vec<String>,
         value: &str,
     ) -> usize {
         let bias = vec![0.0; weight.rows()];
-        let layer = self.dense(name, input, Affine { weight, bias, has_bias: false }, origins);
+        let layer = self.dense(name, input, Affine { weight, bias, has_bias: false, stored }, origins);
         self.await_bias(layer, value);
         layer
     }
@@ -136,14 +139,17 @@ impl Sketch {
         awaits.then(|| positions(&sketched.layer)).flatten()
     }
 
-    /// Gives the product `layer` its bias.
-    pub fn set_bias(&mut self, layer: usize, bias: Vec<f64>, origin: Option<String>) {
+    /// Gives the product `layer` its bias; `steps` are those of the integers that it is stored as, if it is.
+    pub fn set_bias(&mut self, layer: usize, bias: Vec<f64>, steps: Vec<f64>, origin: Option<String>) {
         let sketched = &mut self.layers[layer];
         sketched.awaits_bias = None;
         sketched.origins.extend(origin);
         if let Some(affine) = affine_mut(&mut sketched.layer) {
             affine.bias = bias;
             affine.has_bias = true;
+            if let Some(stored) = &mut affine.stored {
+                stored.bias_steps = steps;
+            }
         }
     }
 
@@ -177,6 +183,25 @@ impl Sketch {
             return self.reshape(name, inputs[0], shape);
         }
         self.push(name, Layer::Gather(gather), inputs, shape)
+    }
+
+    /// The quantizer that the elements of `layer` come from, when they were not changed since.
+    pub fn quantizer_of(&self, mut layer: usize) -> Option<Staircase> {
+        loop {
+            let Sketched { layer: found, inputs, .. } = &self.layers[layer];
+            match found {
+                Layer::Activation(Activation::Quantize(q)) => return Some(*q),
+                Layer::Gather(gather) if inputs.len() > 1 || gather.source.contains(&None) => return None,
+                Layer::Reshape | Layer::MaxPool(_) | Layer::Gather(_) => layer = inputs[0],
+                Layer::Input
+                | Layer::Dense(_)
+                | Layer::Conv(_)
+                | Layer::Scale(_)
+                | Layer::Activation(_)
+                | Layer::AveragePool(_)
+                | Layer::Add => return None,
+            }
+        }
     }
 
     /// When `layer` multiplies all elements by one number: what it multiplies, and the number.

@@ -1,7 +1,7 @@
 //! Where a domain is split.
 
 use super::super::{Arithmetic, Prepared};
-use super::domain::has_chord;
+use super::domain::{has_chord, has_own_box};
 use super::propagate::Backward;
 use super::relax::{Relaxed, Slack, chord};
 use super::slopes::Ending;
@@ -58,6 +58,9 @@ impl Branching {
                 continue;
             };
             let node = model.input_of(index);
+            if !has_own_box(pass.block.prepared, node) {
+                continue;
+            }
             let (lines, lower, upper) =
                 (relaxation.lines(d), pass.states.lower(node), pass.states.upper(node));
             let Some(point) = ending.points[node].as_ref() else { continue };
@@ -144,6 +147,9 @@ pub(super) fn violated<T: Scalar>(
     for (index, step) in prepared.model.steps.iter().enumerate() {
         let Step::Activation(f) = step else { continue };
         let node = prepared.model.input_of(index);
+        if !has_own_box(prepared, node) {
+            continue;
+        }
         let radius = prepared.radii.activation().to_f64();
         for (element, (&p, &z)) in values[node].iter().zip(&values[index]).enumerate() {
             let distance = (z - f.apply(p)).abs() - radius;
@@ -185,5 +191,11 @@ fn kink<T: Scalar>(f: Activation, l: T, u: T) -> Option<T> {
         | Activation::Mish
         | Activation::Softsign
         | Activation::Atan => inside(0.5 * (l.to_f64() + u.to_f64())),
+        Activation::Quantize(q) => {
+            // Before or behind the jump in the middle; nowhere when only the place of a jump is left.
+            let (first, last) = (q.level(l.to_f64()) + 1.0, q.level(u.to_f64()));
+            let (before, behind) = q.jump((0.5 * (first + last)).floor());
+            if first <= last { inside(before).or_else(|| inside(behind)) } else { None }
+        }
     }
 }

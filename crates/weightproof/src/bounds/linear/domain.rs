@@ -24,6 +24,7 @@ use crate::evidence::{DomainEvidence, RowEvidence};
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
 use crate::model::Step;
+use crate::network::{Activation, Layer, Node};
 use crate::property::SpecRow;
 use std::ops::Range;
 
@@ -192,13 +193,8 @@ impl<'a, T: Scalar> Domains<'a, T> {
         records: bool,
     ) -> Self {
         let network = prepared.model.network;
-        let nonlinear = |n: usize| network.nodes()[n].layer.is_nonlinear();
-        let read = |n: usize| {
-            network.nodes().iter().any(|node| node.layer.is_nonlinear() && node.inputs.contains(&n))
-        };
         let moving = moving(prepared);
-        let split = |n: &usize| (!nonlinear(*n) && *n != 0 && read(*n)) || has_chord(prepared, *n);
-        let nodes = (0..moving.len()).filter(|&n| moving[n]).filter(split).collect();
+        let nodes = (0..moving.len()).filter(|&n| moving[n] && has_own_box(prepared, n)).collect();
         let together = Estimate::new::<T>(network).block(TOGETHER);
         Domains { prepared, values, fixed, nodes, branching, records, together }
     }
@@ -450,6 +446,19 @@ impl<'a, T: Scalar> Domains<'a, T> {
         let fixed = self.fixed.iter().map(|b| b.as_ref().map(rows)).collect();
         (self.values.iter().map(|m| m.rows_at(&samples)).collect(), fixed)
     }
+}
+
+/// Whether a domain has a box of its own for node `n`, so that it can be split there: what nonlinear nodes read, unless it is the input
+/// or nonlinear itself and read by no quantizer; and what has a chord.
+pub(super) fn has_own_box<T: Scalar>(prepared: &Prepared<'_, T>, n: usize) -> bool {
+    let nodes = prepared.model.network.nodes();
+    let mut readers = nodes.iter().filter(|node| node.layer.is_nonlinear() && node.inputs.contains(&n));
+    let quantizes = |node: &Node| matches!(node.layer, Layer::Activation(Activation::Quantize(_)));
+    let is_read = match nodes[n].layer.is_nonlinear() {
+        false => readers.next().is_some(),
+        true => readers.any(quantizes),
+    };
+    (n != 0 && is_read) || has_chord(prepared, n)
 }
 
 /// Whether the effect of moving weights on node `n` is relaxed by the chord of `|z|`, when the sign of an element is open.

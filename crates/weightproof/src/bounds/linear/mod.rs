@@ -17,6 +17,7 @@ mod points;
 mod propagate;
 mod relax;
 mod slopes;
+mod staircase;
 
 pub(crate) use branching::Branch;
 pub use branching::Branching;
@@ -30,6 +31,7 @@ use super::{Block, BoundMethod, Bounds, LowerBounds, State, States, intersect};
 use crate::kernels::{Matrix, Scalar, Window, max_pool};
 use crate::memory::work;
 use crate::model::Step;
+use crate::network::Activation;
 use crate::property::{SpecRow, Specification};
 use conv::is_shared;
 use propagate::Row;
@@ -237,7 +239,7 @@ fn keep_affordable<T: Scalar>(
 }
 
 /// The elements `(sample, i)` of node `index` whose box matters to a reader: all for a smooth activation, those of unknown
-/// sign for a piecewise-linear one, those that may be the largest of a window.
+/// sign for a piecewise-linear one, those on several steps for a quantizer, those that may be the largest of a window.
 fn undecided<T: Scalar>(
     block: &Block<'_, T>,
     index: usize,
@@ -249,6 +251,11 @@ fn undecided<T: Scalar>(
     let boxes = || lower.as_slice().iter().zip(upper.as_slice());
     for reader in (index + 1..model.steps.len()).filter(|&k| model.inputs_of(k).contains(&index)) {
         match &model.steps[reader] {
+            Step::Activation(Activation::Quantize(q)) => {
+                let level = |v: &T| q.level(Scalar::to_f64(*v));
+                let jumps = |(l, u): (&T, &T)| level(l) != level(u);
+                matters.iter_mut().zip(boxes()).for_each(|(m, b)| *m |= jumps(b));
+            }
             Step::Activation(f) if !f.is_piecewise_linear() => matters.fill(true),
             Step::Activation(_) => {
                 let unknown = |(l, u): (&T, &T)| *l < T::zero() && *u > T::zero();

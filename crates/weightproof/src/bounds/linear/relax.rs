@@ -3,6 +3,7 @@
 use super::super::rounding::Arithmetic;
 use super::super::{Block, States};
 use super::maximum::MaxRelaxation;
+use super::staircase;
 use crate::kernels::rows::{Lines, larger};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Step;
@@ -12,12 +13,13 @@ use std::f64::consts::SQRT_2;
 /// A line `slope · p + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Line {
-    slope: f64,
-    offset: f64,
+    pub slope: f64,
+    pub offset: f64,
 }
 
 impl Line {
-    fn at(self, p: f64) -> f64 {
+    /// Its value at `p`.
+    pub fn at(self, p: f64) -> f64 {
         self.slope * p + self.offset
     }
 }
@@ -37,6 +39,8 @@ impl<T: Scalar> Relaxed<T> {
         let model = block.prepared.model;
         let input = || model.input_of(index);
         match &model.steps[index] {
+            // No pass goes through it.
+            Step::Activation(Activation::Quantize(_)) if states.is_fixed(index) => None,
             Step::Activation(f) => Some(Relaxed::Activation(Relaxation::new(block, states, *f, input()))),
             Step::MaxPool(window) => {
                 let slack = Slack::new(block.prepared.arithmetic);
@@ -95,7 +99,8 @@ impl<T: Scalar> Relaxation<T> {
                 | Activation::Mish
                 | Activation::HardSwish
                 | Activation::Softsign
-                | Activation::Atan => {
+                | Activation::Atan
+                | Activation::Quantize(_) => {
                     let (l, u) = (lower.to_f64(), upper.to_f64());
                     let (low, high) = lines(f, l, u);
                     let (ls, us) = (T::from_f64(low.slope), T::from_f64(high.slope));
@@ -176,6 +181,9 @@ fn relu<T: Scalar>(l: T, u: T, slack: Slack<T>) -> (T, T, T, T) {
 /// # Source
 /// theory.md §4.3; slopes as in CROWN (Zhang et al., arXiv 1811.00866). Difference: offsets by exact extrema.
 fn lines(f: Activation, l: f64, u: f64) -> (Line, Line) {
+    if let Activation::Quantize(q) = f {
+        return staircase::lines(&q, l, u);
+    }
     let (f_l, f_u) = (f.apply(l), f.apply(u));
     let width = u - l;
     if !(width > 0.0) {
@@ -210,6 +218,9 @@ fn lines(f: Activation, l: f64, u: f64) -> (Line, Line) {
 /// # Guarantee
 /// As [`Activation::enclosed_range`]. Where the derivative is only nearly `m`, the value differs in second order.
 fn enclosed_extrema(f: Activation, m: f64, l: f64, u: f64) -> (f64, f64) {
+    if let Activation::Quantize(q) = f {
+        return staircase::extrema(&q, m, l, u);
+    }
     let (least, most) = extrema(f, m, l, u);
     let size = f.apply(l).abs() + f.apply(u).abs() + least.abs() + most.abs() + m.abs() * (l.abs() + u.abs());
     let slack = FUNCTION_ROUNDING * size + f64::MIN_POSITIVE;
@@ -232,7 +243,8 @@ fn kink_slopes(f: Activation, l: f64, u: f64) -> Vec<f64> {
         | Activation::Silu
         | Activation::Mish
         | Activation::Softsign
-        | Activation::Atan => return Vec::new(),
+        | Activation::Atan
+        | Activation::Quantize(_) => return Vec::new(),
     };
     for kink in kinks.into_iter().filter(|kink| l < *kink && *kink < u) {
         slopes.push((f.apply(kink) - f.apply(l)) / (kink - l));
@@ -317,7 +329,8 @@ fn stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] 
         | Activation::Tanh
         | Activation::Softplus
         | Activation::Softsign
-        | Activation::Atan => [None; 3],
+        | Activation::Atan
+        | Activation::Quantize(_) => [None; 3],
         Activation::Gelu => gelu_like(f, [-SQRT_2, SQRT_2], m, l, u),
         Activation::GeluTanh => gelu_like(f, [-GELU_TANH_TURN, GELU_TANH_TURN], m, l, u),
         Activation::Silu => gelu_like(f, [-SILU_TURN, SILU_TURN], m, l, u),

@@ -320,7 +320,8 @@ impl Milp {
             | Activation::Mish
             | Activation::HardSwish
             | Activation::Softsign
-            | Activation::Atan => return None,
+            | Activation::Atan
+            | Activation::Quantize(_) => return None,
         };
         // A piecewise linear function has its ends at those of p and at its kinks.
         let inside = kinks.into_iter().filter(|k| p.lower < *k && *k < p.upper);

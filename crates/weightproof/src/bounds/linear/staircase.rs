@@ -1,0 +1,164 @@
+//! Linear relaxation of a quantizer: lines above and below all corners of its staircase (theory.md §16).
+//!
+//! ```text
+//! above on [l, u]:  (l, q(l)), (t_k, s k) for every jump t_k in [l, u]        a line with slope m ≥ 0 that is above the first, the
+//! below on [l, u]:  (u, q(u)), (t_k, s (k − 1))                              second and the last corner is above all of them
+//! ```
+//! Corners between lie on `p ± s/2`. Of the edges of their hull the one that is tightest in the middle of the interval is taken:
+//! among all lines it leaves the least area. When both ends fall on one step, the lines are that constant.
+
+use super::relax::Line;
+use crate::network::Staircase;
+
+/// What evaluating a line's offset in f64 may lose, as a part of its terms.
+const ROUNDING: f64 = 1.0 / (1_u64 << 48) as f64;
+
+/// Lower and upper line of `q` on `[l, u]`.
+///
+/// # Guarantee
+/// Sound in real arithmetic for every value that may come out of the quantizer, once [`extrema`] has set the offsets.
+pub(super) fn lines(q: &Staircase, l: f64, u: f64) -> (Line, Line) {
+    let (below, above) = Corners::both(q, l, u);
+    let middle = l + 0.5 * (u - l);
+    let line = |corners: Corners, sign: f64| {
+        let at = |slope: f64| corners.offset(slope, sign) + sign * slope * middle;
+        let slopes = corners.slopes();
+        let slope =
+            slopes.into_iter().fold(0.0, |best, slope| if at(slope) < at(best) { slope } else { best });
+        Line { slope, offset: sign * corners.offset(slope, sign) }
+    };
+    (line(below, -1.0), line(above, 1.0))
+}
+
+/// Minimum and maximum of what may come out less `slope · p`, for `slope ≥ 0`, rounded outward.
+pub(super) fn extrema(q: &Staircase, slope: f64, l: f64, u: f64) -> (f64, f64) {
+    let (below, above) = Corners::both(q, l, u);
+    let size = slope * (l.abs() + u.abs() + q.step) + below.size() + above.size();
+    let slack = ROUNDING * size + f64::MIN_POSITIVE;
+    (-below.offset(slope, -1.0) - slack, above.offset(slope, 1.0) + slack)
+}
+
+/// Corners `(p, value)` of one side: the end of the interval where the side is not flat, the jump next to it, and the last jump.
+#[derive(Clone, Copy)]
+struct Corners {
+    end: (f64, f64),
+    near: (f64, f64),
+    far: (f64, f64),
+}
+
+impl Corners {
+    /// Below and above; no numbers where an end is none.
+    fn both(q: &Staircase, l: f64, u: f64) -> (Self, Self) {
+        let (l, u) = if l.is_nan() || u.is_nan() { (f64::NAN, f64::NAN) } else { (l, u) };
+        (Corners::below(q, l, u), Corners::above(q, l, u))
+    }
+
+    /// Above the staircase, from the lower end.
+    fn above(q: &Staircase, l: f64, u: f64) -> Self {
+        let (first, last) = (q.levels_beside(q.level(l)).1, q.levels_beside(q.level(u)).1);
+        let end = (l, first * q.step);
+        if !(first < last) {
+            return Corners { end, near: end, far: end };
+        }
+        let corner = |k: f64| (q.jump(k - q.freedom()).0, k * q.step);
+        Corners { end, near: corner(first + 1.0), far: corner(last) }
+    }
+
+    /// Below the staircase, from the upper end.
+    fn below(q: &Staircase, l: f64, u: f64) -> Self {
+        let (first, last) = (q.levels_beside(q.level(l)).0, q.levels_beside(q.level(u)).0);
+        let end = (u, last * q.step);
+        if !(first < last) {
+            return Corners { end, near: end, far: end };
+        }
+        let corner = |k: f64| (q.jump(k + q.freedom()).1, (k - 1.0) * q.step);
+        Corners { end, near: corner(last), far: corner(first + 1.0) }
+    }
+
+    fn all(&self) -> [(f64, f64); 3] {
+        [self.end, self.near, self.far]
+    }
+
+    /// Slopes of the hull's edges: flat, along the jumps, and from the end to the jump that it sees.
+    fn slopes(&self) -> [f64; 3] {
+        let steepness = |corner: (f64, f64)| {
+            let slope = (corner.1 - self.end.1) / (corner.0 - self.end.0);
+            if slope > 0.0 && slope.is_finite() { slope } else { 0.0 }
+        };
+        let (near, far) = (steepness(self.near), steepness(self.far));
+        [0.0, 1.0, if near > far { near } else { far }]
+    }
+
+    /// The least offset with which a line of this slope is on the side `sign` (1 above, −1 below), times `sign`. The corners of
+    /// [`Corners::both`] are all numbers or none.
+    fn offset(&self, slope: f64, sign: f64) -> f64 {
+        let of = |(p, value): (f64, f64)| sign * (value - slope * p);
+        self.all().into_iter().map(of).fold(f64::NEG_INFINITY, |most, v| if v <= most { most } else { v })
+    }
+
+    fn size(&self) -> f64 {
+        self.all().into_iter().map(|(_, value)| value.abs()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::StepRounding;
+
+    const QUANTIZERS: [Staircase; 4] = [
+        Staircase { step: 0.25, zero: 0, low: 0, high: 255, rounding: StepRounding::NearestEven },
+        Staircase { step: 0.25, zero: 2, low: -3, high: 4, rounding: StepRounding::NearestEven },
+        Staircase { step: 0.25, zero: 2, low: -3, high: 4, rounding: StepRounding::Any },
+        Staircase { step: 0.125, zero: 128, low: 0, high: 255, rounding: StepRounding::Any },
+    ];
+
+    /// Points of `[l, u]`, with those around all jumps.
+    fn points(q: &Staircase, l: f64, u: f64) -> Vec<f64> {
+        let jumps = (-260..260).flat_map(|k| <[f64; 2]>::from(q.jump(f64::from(k))));
+        let grid = (0..=200).map(|i| l + (u - l) * f64::from(i) / 200.0);
+        jumps
+            .flat_map(|t| [t.next_down(), t, t.next_up()])
+            .chain(grid)
+            .filter(|p| l <= *p && *p <= u)
+            .collect()
+    }
+
+    #[test]
+    fn lines_enclose_all_that_may_come_out() {
+        for q in QUANTIZERS {
+            for a in -20..20 {
+                for width in [0.0, 1e-9, 0.06, 0.2, 0.25, 0.9, 3.0, 90.0] {
+                    let (l, u) = (f64::from(a) * 0.11, f64::from(a) * 0.11 + width);
+                    let (low, high) = lines(&q, l, u);
+                    let least = extrema(&q, low.slope, l, u).0;
+                    let most = extrema(&q, high.slope, l, u).1;
+                    for p in points(&q, l, u) {
+                        let (below, above) = q.range(p, p);
+                        assert!(low.slope * p + least <= below, "{q:?} below on [{l}, {u}] at {p}");
+                        assert!(high.slope * p + most >= above, "{q:?} above on [{l}, {u}] at {p}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_by_hand() {
+        let [q, few, _, _] = QUANTIZERS;
+        let at = |(low, high): (Line, Line), p: f64| (low.at(p), high.at(p));
+        // One step: exact.
+        assert_eq!(at(lines(&q, 0.2, 0.3), 7.0), (0.25, 0.25));
+        // Many steps: half a step around the identity.
+        let (low, high) = lines(&q, 1.0, 9.0);
+        assert!((low.slope, high.slope) == (1.0, 1.0));
+        assert!((low.at(0.0) + 0.125).abs() < 1e-4 && (high.at(0.0) - 0.125).abs() < 1e-4);
+        // One jump, at 0.375: flat on the long side, steep on the short one.
+        let (low, high) = lines(&q, 0.3, 0.5);
+        assert!((low.slope - 2.0).abs() < 1e-5 && (low.at(0.5) - 0.5).abs() < 1e-5, "{low:?}");
+        assert_eq!((high.slope, high.at(0.0)), (0.0, 0.5));
+        // Saturated at both ends.
+        let (low, high) = lines(&few, -40.0, 40.0);
+        assert!(low.slope < 0.1 && high.slope < 0.1, "{low:?} {high:?}");
+    }
+}

@@ -1,0 +1,40 @@
+//! Certificates of quantized networks against inference in integers (theory.md §16).
+//!
+//! `WEIGHTPROOF_INFERENCES=1000000 cargo test -p weightproof --test core quantized` carries out that many.
+
+use weightproof::network::StepRounding;
+use weightproof_testkit::integers::{QuantizedBlueprint, contradiction};
+
+/// Inferences for each network without the variable.
+const DRAWS: usize = 60;
+
+fn designs() -> Vec<QuantizedBlueprint> {
+    let mut designs = Vec::new();
+    for seed in 0..12 {
+        for convolutional in [false, true] {
+            for rounding in [StepRounding::NearestEven, StepRounding::Any] {
+                designs.push(QuantizedBlueprint {
+                    convolutional,
+                    widths: vec![6, 5, 3],
+                    per_channel: seed % 2 == 0,
+                    signed: seed % 3 == 0,
+                    rounding,
+                    seed,
+                });
+            }
+        }
+    }
+    designs
+}
+
+#[test]
+fn integer_inference_never_contradicts_a_certificate() {
+    let designs = designs();
+    let asked = std::env::var("WEIGHTPROOF_INFERENCES").ok().and_then(|n| n.parse::<usize>().ok());
+    let draws = asked.map_or(DRAWS, |n| n.div_ceil(designs.len()));
+    for design in &designs {
+        for counts in [0, 1] {
+            assert_eq!(contradiction(design, counts, draws), Ok(()));
+        }
+    }
+}
