@@ -63,7 +63,7 @@ def test_numbers_and_tables(tmp_path: pathlib.Path) -> None:
     bounds = found["rademacher-bound"]
     assert bounds.shape == (2,) and bounds[0] <= bounds[1]
     assert found.guarantees["rademacher-bound"] == "real-arithmetic"
-    assert found.guarantees["path-norm-l1"] == "estimate"
+    assert found.guarantees["path-norm-l1"] == "measured"
     assert "attacked-sharpness-loss" not in found and "held-out-bound" not in found
     table = found.to_pandas()
     assert set(table["measure"]) == set(found.names)

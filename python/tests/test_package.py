@@ -119,17 +119,22 @@ def run(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_tutorial_runs(tmp_path: pathlib.Path) -> None:
-    """Every cell of docs/tutorial.md, in one session."""
-    pytest.importorskip("torch", reason="the tutorial trains a network with PyTorch")
-    pytest.importorskip("matplotlib", reason="the tutorial draws a figure")
-    cells = code(ROOT / "docs" / "tutorial.md")
-    assert len(cells) > 5
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(cells)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "```python" in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_of_the_book_run(page: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Every cell of Python of a page, in one session."""
+    program = "\n".join(code(page))
+    for library, sign in (("torch", "torch"), ("matplotlib", "wp.plot"), ("pandas", "pandas"), ("pandas", ".layers(")):
+        if sign in program:
+            pytest.importorskip(library)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "result.json").exists()
+
+
+def test_all_tasks_of_python_have_a_page() -> None:
+    assert {"tutorial", "pytorch-int8", "compare-training", "limiting-layer"} <= {page.stem for page in PAGES}
 
 
 def test_the_lines_of_the_readme_run(tmp_path: pathlib.Path) -> None:
@@ -166,3 +171,51 @@ def test_the_command_is_that_of_the_command_line() -> None:
     assert certified.returncode == (0 if summary["certified"] == 20 else 1)
     wrong = command("certify", "--no-such-flag")
     assert wrong.returncode == 2 and not wrong.stdout and "--no-such-flag" in wrong.stderr
+
+
+def test_pip_brings_the_command() -> None:
+    from importlib import metadata
+
+    try:
+        points = metadata.distribution("weightproof").entry_points
+    except metadata.PackageNotFoundError:
+        pytest.skip("the package is used from its folder, not installed")
+    (point,) = [point for point in points if point.group == "console_scripts"]
+    assert (point.name, point.value) == ("weightproof", "weightproof.__main__:main")
+    program = pathlib.Path(sys.executable).with_name("weightproof")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, f"weightproof {wp.__version__}")
+
+
+def test_tables_fit_into_a_terminal_and_stay_whole_in_a_pipe(command_line: str) -> None:
+    """Words go on below themselves; COLUMNS decides over the size of the terminal; a pipe has lines of any length."""
+    pty = pytest.importorskip("pty", reason="pseudo terminals are of Unix")
+    import fcntl
+    import os
+    import struct
+    import termios
+
+    def printed(columns: int, environment: dict[str, str]) -> list[str]:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        clean = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        with subprocess.Popen([command_line, "inspect"], stdout=theirs, env=clean | environment):
+            os.close(theirs)
+            found = b""
+            try:
+                while part := os.read(ours, 4096):
+                    found += part
+            except OSError:
+                pass  # Linux says so at the end.
+        os.close(ours)
+        return found.decode().splitlines()
+
+    piped = subprocess.run([command_line, "inspect"], capture_output=True, text=True, check=True).stdout.splitlines()
+    head = piped.index("")
+    assert max(len(line) for line in piped[:head]) > 70
+    for columns, environment, most in ((70, {}, 70), (200, {"COLUMNS": "70"}, 70), (50, {}, 50)):
+        lines = printed(columns, environment)
+        narrow = lines[: lines.index("")]
+        assert max(len(line) for line in narrow) <= most and len(narrow) > head, lines
+        assert "".join("".join(narrow).split()) == "".join("".join(piped[:head]).split())
+    assert printed(300, {}) == piped

@@ -218,14 +218,14 @@ class Attention(nn.Module):
 
 class Scores(nn.Module):
     def forward(self, x: Any) -> Any:
-        return torch.matmul(x, x.transpose(1, 2)).flatten(1)
+        return torch.matmul(x, x).flatten(1)
 
 
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "layer normalization": (nn.LayerNorm(4), (4,), "BatchNorm is read and may take its place"),
     "group normalization": (nn.GroupNorm(1, 2), (2, 4, 4), "BatchNorm is read and may take its place"),
     "attention": (Attention(), (3, 4), "attention multiplies computed values"),
-    "scores": (Scores(), (3, 4), "products of computed values"),
+    "scores": (Scores(), (4, 4), "products of computed values"),
     "embedding": (nn.Embedding(5, 4), (3,), "certify the part after it"),
     "transposed convolution": (nn.ConvTranspose2d(1, 1, 2), (1, 4, 4), "the part before it can be certified as a module of its own"),
 }
@@ -234,9 +234,8 @@ REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals_offer_a_way_on(name: str) -> None:
     module, shape, way = REFUSED[name]
-    example = torch.zeros(2, *shape, dtype=torch.long if name == "embedding" else torch.float32)
-    with pytest.raises(wp.NetworkError, match="is not supported\nhint: ") as caught:
-        wp.Network.from_torch(nn.Sequential(module, nn.Flatten()), example)
+    with pytest.raises(wp.NetworkError, match="\nhint: ") as caught:
+        wp.Network.from_torch(nn.Sequential(module, nn.Flatten()), shape)
     assert way in str(caught.value)
 
 

@@ -52,7 +52,9 @@ def convert(module: nn.Module, example: torch.Tensor | Sequence[int]) -> tuple[b
         try:
             ShapeProp(traced).propagate(torch.zeros(_BATCH, *shape, dtype=dtype))
         except Exception as error:
-            raise NetworkError(f"module {kind}: it does not take samples of shape {shape}: {error}") from error
+            ways = [_way_on(part) for part in module.modules() if isinstance(part, (nn.Embedding, nn.EmbeddingBag))]
+            hint = "".join(f"\nhint: {way}" for way in ways[:1])
+            raise NetworkError(f"module {kind}: it does not take samples of shape {shape}: {error}{hint}") from error
     return _Converter(traced, shape).run()
 
 

@@ -5,13 +5,14 @@ pub mod train;
 
 use crate::command::experiment::ExperimentArgs;
 use crate::command::report::ReportArgs;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
-use weightproof::attack::{AttackKind, KINDS};
+use weightproof::attack::KINDS;
 use weightproof::bounds::{EXACT, METHODS};
 use weightproof_report::Format;
+use weightproof_run::attack::description;
 
 /// Proofs of what a neural network still does when its weights change.
 ///
@@ -594,7 +595,7 @@ pub enum FormatArg {
 
 /// The names of all attacks.
 fn attack_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(KINDS.map(AttackKind::name))
+    PossibleValuesParser::new(KINDS.map(|kind| PossibleValue::new(kind.name()).help(description(kind))))
 }
 
 /// The names of all methods.

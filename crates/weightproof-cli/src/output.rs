@@ -2,9 +2,10 @@
 
 use crate::args::OutputArgs;
 use crate::error::Failure;
+use console::Term;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
-use weightproof_report::{Format, features};
+use weightproof_report::{Format, features, set_width};
 use weightproof_run::file;
 
 /// Checks that Parquet can be written, and goes to a file: it is bytes.
@@ -25,12 +26,22 @@ pub fn check(path: Option<&Path>) -> Result<(), Failure> {
     Ok(path.map_or(Ok(()), file::check)?)
 }
 
+/// Characters in a line of the terminal that standard output is: what COLUMNS says, else what the terminal does. None of a file or a
+/// pipe.
+fn width() -> Option<usize> {
+    let terminal = Term::stdout();
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    let found = || terminal.size_checked().map(|(_, columns)| usize::from(columns));
+    if terminal.is_term() { said().or_else(found) } else { None }
+}
+
 /// Writes results with `write`. A reader that goes away early (`| head`) is no error.
 pub fn write(
     path: Option<&Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Failure> {
     let Some(path) = path else {
+        width().into_iter().for_each(set_width);
         let mut out = BufWriter::new(io::stdout().lock());
         return match write(&mut out).and_then(|()| out.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

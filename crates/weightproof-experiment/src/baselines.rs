@@ -185,11 +185,11 @@ fn columns() -> Vec<Column> {
     vec![
         Column::measured("clean", "clean"),
         Column::proved("certified", format!("certified at {RADIUS}")),
-        Column::measured("universal", format!("universal PGD at {RADIUS}")),
-        Column::measured("universal-far", format!("universal PGD at {ATTACKED}")),
-        Column::measured("random", format!("random at {ATTACKED}")),
+        Column::found("universal", format!("universal PGD at {RADIUS}")),
+        Column::found("universal-far", format!("universal PGD at {ATTACKED}")),
+        Column::found("random", format!("random at {ATTACKED}")),
         weight("median-certified-radius", "median certified radius", Guarantee::RealArithmetic),
-        weight("largest-weight", "largest weight", Guarantee::Estimate),
+        weight("largest-weight", "largest weight", Guarantee::Measured),
         weight("radius-by-weight", "radius / largest weight", Guarantee::RealArithmetic),
         Column::proved("relative-certified", format!("certified, relative {RELATIVE}")),
     ]

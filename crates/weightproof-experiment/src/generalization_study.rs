@@ -195,6 +195,7 @@ fn predictors() -> Vec<Predictor> {
     let worth = |worth| match worth {
         Worth::RealArithmetic => Guarantee::RealArithmetic,
         Worth::Estimate => Guarantee::Estimate,
+        Worth::Measured => Guarantee::Measured,
     };
     let mut all = Vec::new();
     for at in ["", AT] {
@@ -206,7 +207,7 @@ fn predictors() -> Vec<Predictor> {
     }
     for name in ["distance-first-layer", "distance-last-layer", "train-loss"] {
         let direction = if name == "train-loss" { Direction::BetterLarger } else { Direction::WorseLarger };
-        all.push(Predictor { name: name.into(), guarantee: Guarantee::Estimate, direction });
+        all.push(Predictor { name: name.into(), guarantee: Guarantee::Measured, direction });
     }
     all
 }
@@ -247,7 +248,7 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
     // What has no correlation comes last.
     let order = |tau: f64| if tau.is_nan() { f64::NEG_INFINITY } else { tau };
     rows.sort_by(|a, b| order(b.1.tau).total_cmp(&order(a.1.tau)));
-    let tau = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Estimate);
+    let tau = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Measured);
     let columns = vec![
         Column::words("measure"),
         Column::words("worth"),
@@ -275,7 +276,7 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
 
 /// Every number of every model, for CSV.
 fn all_models(records: &[Record]) -> Table {
-    let number = |name: &str| Column::new(name, name, Unit::Number, Guarantee::Estimate);
+    let number = |name: &str| Column::new(name, name, Unit::Number, Guarantee::Measured);
     let mut columns = vec![Column::words("model")];
     columns.extend(["noise", "width", "depth"].map(|knob| Column::setting(knob, knob)));
     columns.extend(["clean", "train-error", "test-error", "gap"].map(|name| Column::measured(name, name)));

@@ -98,7 +98,7 @@ fn curve(input_radius: f64) -> String {
 
 fn present(options: &Options, records: &[Record]) -> Presentation {
     let mut columns = vec![Column::words("model"), Column::setting("input-radius", "ε_x")];
-    columns.extend(WEIGHT.iter().map(|r| Column::measured(format!("accuracy-at-{r}"), format!("ε_W = {r}"))));
+    columns.extend(WEIGHT.iter().map(|r| Column::found(format!("accuracy-at-{r}"), format!("ε_W = {r}"))));
     let caption = "Accuracy under the joint attack on inputs (radius ε_x, unit of the pixels, which are in [0, 1]) and weights \
                    (radius ε_W, absolute), one Ŵ for each batch of test images.";
     let mut table = Table::new("grid", caption, columns);

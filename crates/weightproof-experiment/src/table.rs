@@ -10,7 +10,9 @@ use std::fmt::Write;
 pub enum Guarantee {
     /// A setting of the run.
     Setting,
-    /// Measured: errors on samples, or found by search.
+    /// Counted on samples, or computed from the network as it is.
+    Measured,
+    /// Found by search.
     Estimate,
     /// Proved for bounds evaluated without rounding.
     RealArithmetic,
@@ -21,6 +23,7 @@ impl Guarantee {
     pub fn name(self) -> &'static str {
         match self {
             Guarantee::Setting => "setting",
+            Guarantee::Measured => "measured",
             Guarantee::Estimate => "estimate",
             Guarantee::RealArithmetic => "real-arithmetic",
         }
@@ -72,6 +75,11 @@ impl Column {
 
     /// A fraction that was measured.
     pub fn measured(name: impl Into<String>, head: impl Into<String>) -> Self {
+        Column::new(name, head, Unit::Fraction, Guarantee::Measured)
+    }
+
+    /// A fraction that a search found.
+    pub fn found(name: impl Into<String>, head: impl Into<String>) -> Self {
         Column::new(name, head, Unit::Fraction, Guarantee::Estimate)
     }
 

@@ -151,7 +151,7 @@ fn models_table(records: &[Record]) -> Table {
             Unit::Weight,
             Guarantee::RealArithmetic,
         ),
-        estimate("largest-weight", "largest weight", Unit::Weight),
+        Column::new("largest-weight", "largest weight", Unit::Weight, Guarantee::Measured),
         estimate("relative", "radius withstood / largest weight", Unit::Number),
     ];
     let mut table = Table::new("models", caption, columns);
@@ -176,8 +176,8 @@ fn curves_table(options: &Options, records: &[Record]) -> Table {
         Column::words("model"),
         Column::setting("radius", "radius"),
         Column::measured("clean", "clean"),
-        Column::measured("universal", "one Ŵ for all samples"),
-        Column::measured("each", "one Ŵ for each sample"),
+        Column::found("universal", "one Ŵ for all samples"),
+        Column::found("each", "one Ŵ for each sample"),
         Column::proved("certified", "certified (linear)"),
     ];
     let mut table = Table::new("curves", "Accuracy against the radius.", columns);
@@ -207,7 +207,7 @@ fn exact_table(records: &[Record]) -> Table {
     let mut columns = vec![Column::words("model")];
     for radius in EXACT_RADII {
         columns.push(Column::proved(format!("verified-at-{radius}"), format!("proved at {radius}")));
-        columns.push(Column::measured(format!("falsified-at-{radius}"), format!("broken at {radius}")));
+        columns.push(Column::found(format!("falsified-at-{radius}"), format!("broken at {radius}")));
     }
     let mut table = Table::new("exact", caption, columns);
     for r in records {

@@ -27,7 +27,7 @@ pub const FISHER_RAO: Measure = Measure {
     quantity: "sqrt of the mean of <theta, gradient of the cross-entropy>^2",
     source: "Liang et al., arXiv 1711.01530",
     needs: Needs::LABELS,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(mean_square(context)?.sqrt()),
 };

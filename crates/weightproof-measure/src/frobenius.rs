@@ -12,7 +12,7 @@ pub const SUM: Measure = Measure {
     quantity: "sum of ||W||_F^2",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(squares(context).sum()),
 };
@@ -23,7 +23,7 @@ pub const PRODUCT: Measure = Measure {
     quantity: "log10 of the product of ||W||_F^2",
     source: "Neyshabur, Tomioka and Srebro, arXiv 1503.00036; Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(squares(context).map(f64::log10).sum()),
 };

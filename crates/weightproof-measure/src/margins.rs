@@ -13,7 +13,7 @@ pub const TENTH: Measure = Measure {
     quantity: "10% quantile of f_y - max f_j on the training samples",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::LABELS,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::BetterLarger,
     value: |context| quantile_of(context, 0.1),
 };
@@ -24,7 +24,7 @@ pub const MEDIAN: Measure = Measure {
     quantity: "median of f_y - max f_j on the training samples",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::LABELS,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::BetterLarger,
     value: |context| quantile_of(context, 0.5),
 };

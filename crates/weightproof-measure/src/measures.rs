@@ -14,8 +14,10 @@ use serde::Serialize;
 pub enum Guarantee {
     /// Proved, for bounds evaluated without rounding.
     RealArithmetic,
-    /// Measured: it proves nothing about what was not seen.
+    /// Found by a search, or the mean over random draws: it proves nothing about what was not found.
     Estimate,
+    /// Computed from the network as it is, or counted on the samples.
+    Measured,
 }
 
 impl Guarantee {
@@ -24,6 +26,7 @@ impl Guarantee {
         match self {
             Guarantee::RealArithmetic => "real-arithmetic",
             Guarantee::Estimate => "estimate",
+            Guarantee::Measured => "measured",
         }
     }
 }

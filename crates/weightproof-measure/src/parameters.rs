@@ -8,7 +8,7 @@ pub const PARAMETERS: Measure = Measure {
     quantity: "number of weights and biases",
     source: "the classical measure of capacity",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(context.network.parameters() as f64),
 };

@@ -23,7 +23,7 @@ pub const SQUARES: Measure = Measure {
     quantity: "sqrt of the sum over paths of the product of w^2",
     source: "Neyshabur, Tomioka and Srebro, arXiv 1503.00036",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(sum_over_paths(context.network, |w| w * w)?.sqrt()),
 };
@@ -34,7 +34,7 @@ pub const MAGNITUDES: Measure = Measure {
     quantity: "sum over paths of the product of |w|",
     source: "Neyshabur, Tomioka and Srebro, arXiv 1503.00036",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| sum_over_paths(context.network, f64::abs),
 };

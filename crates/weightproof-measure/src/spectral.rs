@@ -13,7 +13,7 @@ pub const SUM: Measure = Measure {
     quantity: "sum of sigma_1(W)^2",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(norms(context)?.iter().map(|s| s * s).sum()),
 };
@@ -24,7 +24,7 @@ pub const PRODUCT: Measure = Measure {
     quantity: "log10 of the product of sigma_1(W)^2",
     source: "Bartlett, Foster and Telgarsky, arXiv 1706.08498; Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(norms(context)?.iter().map(|s| 2.0 * s.log10()).sum()),
 };

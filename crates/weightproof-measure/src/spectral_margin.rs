@@ -31,7 +31,7 @@ pub const COMPLEXITY: Measure = Measure {
     quantity: "log10(prod sigma_1(W) (sum (||W^T - M^T||_{2,1} / sigma_1(W))^(2/3))^(3/2))",
     source: "Bartlett, Foster and Telgarsky, arXiv 1706.08498",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(complexity(context.network, context.initial)?.log10()),
 };
@@ -42,7 +42,7 @@ pub const MARGIN: Measure = Measure {
     quantity: "median of n margin / (R ||X||_2)",
     source: "Bartlett, Foster and Telgarsky, arXiv 1706.08498",
     needs: Needs::LABELS,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::BetterLarger,
     value: |context| {
         let margins = context.margins()?;

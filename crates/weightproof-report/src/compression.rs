@@ -57,7 +57,7 @@ pub struct TruncationReport {
     pub error: Option<f64>,
     /// No margin of the samples moves by more (real-arithmetic).
     pub moved_most: f64,
-    /// How far a margin was seen to move (estimate).
+    /// How far a margin was seen to move (measured).
     pub moved_seen: f64,
     /// No output of any sample moves by more, for this and every other network within `|W_j − W|` of the original
     /// (real-arithmetic, by the bound method); `null` when the bound is not finite.
@@ -106,15 +106,15 @@ impl CompressionReport {
             .iter()
             .map(|s| format!("{} at {}", percent_or_dash(s.error), percent(s.share)))
             .collect();
-        writeln!(out, "error with a share of the components: {} (estimate)", shares.join(", "))?;
+        writeln!(out, "error with a share of the components: {} (measured)", shares.join(", "))?;
         let Some(t) = &self.truncation else { return Ok(()) };
         let mut table = Table::new([Side::Left, Side::Left]);
         table.push(["truncated network", t.path.as_str()]);
-        table.push(["error".into(), format!("{} (estimate)", percent_or_dash(t.error))]);
+        table.push(["error".into(), format!("{} (measured)", percent_or_dash(t.error))]);
         let (most, seen) = (value(t.moved_most), value(t.moved_seen));
         table.push([
             "margins of the samples".into(),
-            format!("moved by at most {most} (real-arithmetic), seen {seen} (estimate)"),
+            format!("moved by at most {most} (real-arithmetic), seen {seen} (measured)"),
         ]);
         let [most, median] = [t.certified_deviation, t.certified_deviation_median].map(value_or_dash);
         table.push([

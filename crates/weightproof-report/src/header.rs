@@ -261,6 +261,9 @@ pub struct MethodReport {
     /// Number of perturbations that a random attack draws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<usize>,
+    /// What a random attack draws from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<&'static str>,
     /// Whether one perturbation had to break all samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub universal: Option<bool>,

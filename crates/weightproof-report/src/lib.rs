@@ -58,4 +58,5 @@ pub use measure::{
 };
 pub use radius::{CurvePoint, LayerSummary, RadiusRecord, RadiusSummary, curve_radii};
 pub use report::{Format, ListSide, Record, Report, RunResult};
+pub use table::set_width;
 pub use train::{AtChanceReport, EpochReport, TrainReport, history_csv};

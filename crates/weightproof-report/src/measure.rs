@@ -286,7 +286,7 @@ impl MeasureReport {
             [self.errors.training, self.errors.held_out, self.errors.gap].map(percent_or_dash);
         head.push([
             "errors".into(),
-            format!("training {training}, held out {held_out}, gap {gap} (estimate)"),
+            format!("training {training}, held out {held_out}, gap {gap} (measured)"),
         ]);
         let notes =
             self.model.notes.iter().chain(&text::image_outputs(&self.model)).cloned().collect::<Vec<_>>();
@@ -411,7 +411,7 @@ fn layers(utilization: &Utilization, out: &mut impl Write) -> io::Result<()> {
         utilization.rewind.iter().map(|&(a, error)| format!("{} at {a}", percent(error))).collect();
     writeln!(
         out,
-        "\nlayers against the network before training (estimate)\n{}",
+        "\nlayers against the network before training (measured)\n{}",
         table.to_string().trim_end()
     )?;
     writeln!(out, "error on the straight way from it: {}", rewind.join(", "))

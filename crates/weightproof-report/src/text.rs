@@ -123,7 +123,9 @@ fn method(m: &MethodReport) -> String {
     add(m.attack.as_ref().map(|a| format!("attack {a}")));
     add(m.steps.map(|n| format!("{n} steps")));
     add(m.restarts.map(|n| format!("{n} restarts")));
-    add(m.draws.map(|n| format!("{n} draws")));
+    // The words begin with the draws.
+    let of = |n: usize, what: &str| format!("{n} {what}");
+    add(m.draws.map(|n| m.distribution.map_or_else(|| format!("{n} draws"), |what| of(n, what))));
     add(m.universal.and_then(|u| u.then(|| "one perturbation for all samples".into())));
     add(m.relative_width.map(|w| format!("bisection to {}", crate::number::percent(w))));
     m.budget.iter().flat_map(BudgetReport::parts).for_each(|part| add(Some(part)));

@@ -13,6 +13,7 @@ use serde_json::json;
 use std::path::Path;
 use weightproof::attack::{AttackKind, AttackOptions, Attacker, SampleAttack, UniversalAttack};
 use weightproof::network::Network;
+use weightproof::threat::Distribution;
 use weightproof::verdict::{Reason, Samples, Verdict};
 use weightproof_report::{AttackRecord, AttackSummary, MethodReport, Report, RunResult};
 
@@ -22,6 +23,20 @@ struct Settings<'a> {
     #[serde(flatten)]
     shared: &'a Config,
     attack: &'a AttackConfig,
+}
+
+/// What an attack searches or draws, in a few words.
+pub fn description(kind: AttackKind) -> &'static str {
+    match kind {
+        AttackKind::NeuronSpace => "ascent on one number for each neuron, for each sample",
+        AttackKind::WeightSpace => "ascent on every weight, for each sample",
+        AttackKind::Universal => "ascent on one change of the weights for all samples",
+        AttackKind::Random(Distribution::Uniform) => "draws that are uniform in the set",
+        AttackKind::Random(Distribution::Gaussian) => {
+            "draws of a Gaussian with standard deviation r/√3, clipped at the radius r"
+        }
+        AttackKind::Random(Distribution::Vertex) => "draws of corners of the set",
+    }
 }
 
 /// Size of a batch when the user does not say.
@@ -219,5 +234,6 @@ fn describe<F: Feed>(session: &Session<F>, attack: &AttackConfig) -> MethodRepor
     };
     let universal = Some(attack.kind == AttackKind::Universal);
     let seed = Some(session.config.seed);
-    MethodReport { steps, restarts, draws, universal, seed, ..session.method(attack.name) }
+    let distribution = draws.map(|_| description(attack.kind));
+    MethodReport { steps, restarts, draws, distribution, universal, seed, ..session.method(attack.name) }
 }

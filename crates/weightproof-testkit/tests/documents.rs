@@ -180,6 +180,20 @@ fn every_cited_section_exists() {
     assert!(count > 100, "citations are found, {count}");
 }
 
+/// Without it, versions are chosen anew on the day of the installation, and nobody has tested them together.
+#[test]
+fn programs_are_installed_with_the_versions_of_their_lock_files() {
+    let pages = texts().into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "md"));
+    let mut seen = 0;
+    for (path, page) in pages {
+        for line in page.lines().filter(|line| line.contains("cargo install ")) {
+            assert!(line.contains("--locked"), "{}: expected --locked, found {line}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+}
+
 #[test]
 fn what_is_broken_is_seen() {
     let page = "# A heading\n\n## Why `it`, §4.2\n\n## Why `it`, §4.2\n\n`no[0](link)`\n```\n[no](link)\n# no heading\n```\n[a](b.md) ![b](c.svg)";

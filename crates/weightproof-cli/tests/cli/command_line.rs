@@ -29,6 +29,20 @@ fn short_help_fits_on_a_screen() {
     }
 }
 
+/// Colours are for terminals, and for nobody who says NO_COLOR, even where they are forced.
+#[test]
+fn no_color_is_heard() {
+    let help = |no_color: bool| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_weightproof"));
+        command.arg("--help").env("CLICOLOR_FORCE", "1").env_remove("NO_COLOR");
+        if no_color {
+            command.env("NO_COLOR", "1");
+        }
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert!(help(false).contains('\u{1b}') && !help(true).contains('\u{1b}'));
+}
+
 #[test]
 fn short_options_and_json_are_other_words_for_the_same() {
     let rows = |args: &[&str]| {

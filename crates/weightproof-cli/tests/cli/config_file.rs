@@ -142,7 +142,11 @@ fn a_file_makes_the_run_that_it_was_printed_for() {
         "--sizes",
         "784,8,10",
         "--epochs",
-        "2",
+        "3",
+        "--batch",
+        "30",
+        "--learning-rate",
+        "0.01",
         "--quiet",
     ];
     assert_eq!(run(folder.path(), &[&small[..], &["-o", "first"]].concat()).code, Some(0));
@@ -159,7 +163,7 @@ fn the_command_line_takes_precedence() {
     let file = "radius = [0.1, 0.2]\nmodel = \"a.onnx\"\ndata = \"mnist/\"\njson = true\nby-layer = true\nquiet = false\n";
     fs::write(folder.path().join("run.toml"), file).unwrap();
     let lines = |words: &[&str]| {
-        let all = [&["radius", "--config", "run.toml"][..], words, &["--print-config"]].concat();
+        let all = [&["radius", "--config", "run.toml", "--print-config"][..], words].concat();
         let output = run(folder.path(), &all);
         assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{words:?}");
         output.stdout

@@ -189,6 +189,116 @@ fn works(browser: &Browser) {
     assert_eq!(unnamed, json!([0, 0, 0, 0, 0]));
 }
 
+/// Nothing sticks out of the page but what scrolls in a box of its own, which shows a shadow where there is more; and words differ from
+/// what is behind them by the contrast that WCAG 2 asks for.
+#[test]
+fn pages_fit_into_every_window_in_every_look() {
+    let Some(browser) = Browser::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/results");
+    let file = |name: &str| stored.join(format!("{name}.json")).display().to_string();
+    let all = ["attack", "certify-several", "exact", "exact-radius", "radius", "measure"].map(file);
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    for (page, arguments) in [("all.html", all.clone()), ("compared.html", vec!["--compare", all[1], all[1]])]
+    {
+        let made = report(folder.path(), &[&arguments[..], &["--quiet", "-o", page]].concat());
+        assert_eq!(made.code, Some(0), "{made:?}");
+        let looks = [("screen", "light"), ("screen", "dark"), ("print", "light")];
+        for (width, (media, scheme)) in
+            [390, 680, 1280, 1920].iter().flat_map(|w| looks.map(|look| (*w, look)))
+        {
+            // Paper is never as narrow as a telephone.
+            if media == "print" && width == 390 {
+                continue;
+            }
+            browser.look(width, media, scheme);
+            browser.open(&folder.path().join(page));
+            let found = browser.run(
+                "const wide = document.documentElement.scrollWidth - innerWidth;
+                 const outside = [...document.querySelectorAll('main *')].filter(e => {
+                     const box = e.getBoundingClientRect();
+                     return box.width && box.right > innerWidth + 1 && !e.parentElement.closest('.scroll, .figure, pre');
+                 }).map(e => e.tagName + '.' + e.className);
+                 const channels = color => color.match(/[\\d.]+/g).map(Number);
+                 const light = color => channels(color).slice(0, 3).map(c => c / 255)
+                     .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+                     .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
+                 const behind = e => {
+                     for (; e; e = e.parentElement) {
+                         const color = getComputedStyle(e).backgroundColor;
+                         if ((channels(color)[3] ?? 1) > 0.99) return color;
+                     }
+                     return matchMedia('print').matches || matchMedia('(prefers-color-scheme: light)').matches ? 'rgb(255,255,255)' : 'rgb(0,0,0)';
+                 };
+                 const faint = [...document.querySelectorAll('body *')].filter(e => {
+                     const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+                     return own && e.checkVisibility() && !e.closest('svg, script, style, .skip, .visually-hidden');
+                 }).map(e => {
+                     const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((a, b) => a - b);
+                     return [(b + 0.05) / (a + 0.05), e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 40)];
+                 }).filter(([contrast]) => contrast < 4.5);
+                 const shadows = [...document.querySelectorAll('.scroll, .figure')].filter(e => {
+                     const images = getComputedStyle(e).backgroundImage.split('linear-gradient').length - 1;
+                     return e.scrollWidth > e.clientWidth + 1 && images !== 4;
+                 }).length;
+                 return [Math.max(wide, 0), outside, faint, shadows];",
+            );
+            assert_eq!(found, json!([0, [], [], 0]), "{page} at {width} pixels, {media}, {scheme}");
+        }
+    }
+}
+
+#[test]
+fn curves_of_several_networks_are_one_figure() {
+    let folder = tempfile::tempdir().unwrap();
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/mnist-conv-8-16-10.onnx");
+    let assets = assets.to_str().unwrap();
+    let certify = |file: &str, more: &[&str]| {
+        let own =
+            ["--method", "interval", "--samples", "12", "--format", "json", "--quiet", "--output", file];
+        let run = Run::new([&["certify"], more, &own].concat()).within(folder.path()).output();
+        assert!(run.code.is_some_and(|code| code < 2), "{run:?}");
+    };
+    certify("dense.json", &["--radius", "0.0005,0.001"]);
+    certify("conv.json", &[assets, "--data", "embedded", "--radius", "0.0005,0.001"]);
+    certify("relative.json", &["--radius", "0.01,0.02", "--threat", "relative"]);
+    let page = |made: &Output| made.stdout.contains("Results together");
+    let both = report(folder.path(), &["dense.json", "conv.json", "--figures", "figures"]);
+    assert!(both.code == Some(0) && page(&both) && both.stderr.is_empty(), "{}", both.stderr);
+    for (file, name) in [("dense.json", "dense: proved"), ("conv.json", "conv: proved")] {
+        let start = format!("data-name=\"{name}\" data-points=\"");
+        let points = both.stdout.split(&start).nth(1).unwrap().split('"').next().unwrap();
+        let shown: Vec<[f64; 2]> = points
+            .split(' ')
+            .map(|point| point.split(',').map(|v| v.parse().unwrap()).collect::<Vec<f64>>())
+            .map(|point| [point[2], point[3]])
+            .collect();
+        let results = read(folder.path(), file)["results"].clone();
+        let number = |v: &Value| v.as_f64().unwrap();
+        let told = results.as_array().unwrap().iter();
+        let told = told.map(|r| [number(&r["radius"]), number(&r["summary"]["certified_accuracy"])]);
+        assert!(
+            shown.iter().flatten().zip(told.flatten()).all(|(a, b)| (a - b).abs() < 1e-5),
+            "{file}: {points}"
+        );
+    }
+    assert!(folder.path().join("figures/together.svg").exists());
+    let named = report(folder.path(), &["dense.json", "conv.json", "--name", "A & B,other"]);
+    assert!(named.stdout.contains("A &amp; B: proved") && named.stdout.contains("other: proved"));
+    // What does not fit is said, and where nothing fits, a figure that was asked for is refused.
+    let why = "relative.json: expected the same kind of set as dense.json, absolute, found relative";
+    let three = report(folder.path(), &["dense.json", "conv.json", "relative.json"]);
+    assert!(page(&three) && three.stderr == format!("note: not in one figure: {why}\n"), "{}", three.stderr);
+    assert!(three.stdout.contains(&format!("Not in this figure: {why}.")));
+    let none = report(folder.path(), &["dense.json", "relative.json"]);
+    assert!(!page(&none) && none.stderr.is_empty() && none.code == Some(0));
+    let refused = report(folder.path(), &["dense.json", "relative.json", "--name", "a,b"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.starts_with(&format!("error: {why}\nhint: ")), "{}", refused.stderr);
+    let few = report(folder.path(), &["dense.json", "conv.json", "--name", "one"]);
+    assert_eq!(few.stderr, "error: name: expected 2 names, one for each result, found 1\n");
+}
+
 /// A result with this many samples at three radii, made from a real one.
 fn many(folder: &Path, count: usize) {
     let made = ["certify", "--radius", "0.0005,0.001,0.002", "--format", "json", "--output", "all.json"];

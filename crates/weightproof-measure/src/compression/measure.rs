@@ -12,7 +12,7 @@ pub const CAPACITY: Measure = Measure {
     quantity: "sqrt(sum of ranks (n_k + n_{k-1} + 1) / n), no margin moved by more than its 10% quantile",
     source: "arXiv 2001.05070, reconstructed",
     needs: Needs::LABELS,
-    guarantee: Guarantee::Estimate,
+    guarantee: Guarantee::Measured,
     direction: Direction::WorseLarger,
     value: |context| {
         let compression = Compression::new(context)?;

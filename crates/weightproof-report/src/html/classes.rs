@@ -136,11 +136,21 @@ fn ranges(study: &Study<'_>, run: &RunFile, result: &ResultAt) -> Option<Figure>
         _ => "The margin of the label",
     };
     let caption = format!(
-        "{held} against the strongest other class. {what} Line: 5% to 95% of the samples, bar: the middle half, marker: the median.{}",
+        "{held} against the strongest other class. {what}{} Line: 5% to 95% of the samples, bar: the middle half, marker: the median.{}",
+        stopped(run),
         left_out(&result.samples)
     );
     let title = format!("Margins by class, {}", at(run, result));
     Some(Figure { name: file_name("margins", run, result), title, caption, drawing: ranges.draw(), table })
+}
+
+/// What the bounds of a search are not.
+fn stopped(run: &RunFile) -> &'static str {
+    let whole = run.method.get("gap").is_some_and(|gap| !gap.is_null());
+    match run.command == Command::Certify && run.method_name() == "exact" && !whole {
+        true => " The search ends when the sign is known: a bound near zero is not the margin of its sample.",
+        false => "",
+    }
 }
 
 /// Bounds of −∞ have no place in a drawing.
@@ -213,9 +223,11 @@ fn pairs(run: &RunFile, result: &ResultAt) -> Option<Figure> {
     let rows = sorted.into_iter().take(PAIRS).map(row).collect();
     let table = Grid { caption: format!("Pairs of classes, {}", at(run, result)), columns, rows };
     let what = if attack { "found (estimate)".into() } else { format!("proved ({guarantee})") };
+    let negative = if attack { "broken" } else { "not certified" };
     let caption = format!(
         "For each sample that is right without perturbation, the other class with the smallest margin: number of samples above, \
-         the smallest margin {what} below. A negative number in a cell: the pair is not certified."
+         the smallest margin {what} below. A negative number in a cell: the pair is {negative}.{}",
+        stopped(run)
     );
     let title = format!("Pairs of classes, {}", at(run, result));
     Some(Figure { name: file_name("pairs", run, result), title, caption, drawing: matrix.draw(), table })

@@ -177,8 +177,8 @@ fn fits(first: &RunFile, other: &RunFile) -> Result<(), OverlayError> {
     let of = |what, f: &dyn Fn(&RunFile) -> String| same(what, f(first), f(other));
     let short = |sha256: &str| sha256.get(..12).unwrap_or(sha256).to_owned();
     of("data", &|r| format!("{} (sha256 {})", r.data.description, short(&r.data.sha256)))?;
-    of("labels", &|r| r.data.labels_sha256.as_deref().map_or_else(|| "none".into(), short))?;
     of("samples", &|r| format!("{} from number {}", r.data.samples, r.data.offset))?;
+    of("labels", &|r| r.data.labels_sha256.as_deref().map_or_else(|| "none".into(), short))?;
     of("property", &|r| {
         let tolerance = r.method.get("tolerance").and_then(serde_json::Value::as_f64);
         tolerance.map_or_else(|| r.property().into(), |t| format!("{} of {}", r.property(), exact(t)))

@@ -2,23 +2,46 @@
 
 use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn};
-use super::section::Section;
+use super::section::{Block, Section};
 use super::study::{Standing, Study, samples};
 use crate::figure::{Axis, Bar, BarGroup, Bars, Ink, Scale};
 use crate::number::{exact, grouped, value};
-use crate::reading::Command;
+use crate::reading::{Command, RunFile};
 
 /// Bins for a factor of ten.
 const PER_DECADE: f64 = 10.0;
 /// Most bins.
 const MOST: usize = 60;
 
-/// The section, when radii were searched or several were tried.
+/// The section, when radii were searched or several were tried: a figure for each way of proving them, because a radius that a bound
+/// was searched for and one that was only tried are different things, and so are those of two methods.
 pub(super) fn section(study: &Study<'_>) -> Option<Section> {
-    let standings = study.standings();
-    let searched = study.of(Command::Radius).is_some();
-    let figure = if searched { searched_radii(study, &standings) } else { tried_radii(study, &standings) }?;
-    Some(Section { id: "radii", title: "Radii of the samples", blocks: vec![figure.into()] })
+    let searched: Vec<Study<'_>> =
+        of_command(study, Command::Radius).map(|run| Study { runs: vec![run] }).collect();
+    let figures: Vec<Figure> = match searched.is_empty() {
+        false => searched.iter().filter_map(|one| searched_radii(one, &one.standings())).collect(),
+        true => by_method(study).iter().filter_map(|one| tried_radii(one, &one.standings())).collect(),
+    };
+    let block = |(k, figure)| if k == 0 { Block::Figure(figure) } else { Block::Folded(figure) };
+    let blocks: Vec<Block> = figures.into_iter().map(Box::new).enumerate().map(block).collect();
+    (!blocks.is_empty()).then_some(Section { id: "radii", title: "Radii of the samples", blocks })
+}
+
+fn of_command<'s, 'a: 's>(study: &'s Study<'a>, command: Command) -> impl Iterator<Item = &'a RunFile> + 's {
+    study.runs.iter().copied().filter(move |run| run.command == command)
+}
+
+/// Results of `certify` by method and guarantee, whatever file they are in.
+fn by_method<'a>(study: &Study<'a>) -> Vec<Study<'a>> {
+    let kind = |run: &RunFile| (run.method_name().to_owned(), run.guarantee.clone());
+    let mut groups: Vec<Study<'a>> = Vec::new();
+    for run in of_command(study, Command::Certify) {
+        match groups.iter_mut().find(|group| kind(group.first()) == kind(run)) {
+            Some(group) => group.runs.push(run),
+            None => groups.push(Study { runs: vec![run] }),
+        }
+    }
+    groups
 }
 
 fn searched_radii(study: &Study<'_>, standings: &[Standing]) -> Option<Figure> {
@@ -87,7 +110,7 @@ fn searched_radii(study: &Study<'_>, standings: &[Standing]) -> Option<Figure> {
         y: "samples".into(),
         groups,
     };
-    let title = "Distribution of radii".to_owned();
+    let title = format!("Distribution of radii, {}", study.first().method_name());
     Some(Figure { name: "radii".into(), title, caption, drawing: bars.draw(), table })
 }
 
@@ -143,6 +166,6 @@ fn tried_radii(study: &Study<'_>, standings: &[Standing]) -> Option<Figure> {
         study.guarantee(),
         samples(wrong)
     );
-    let title = "Distribution of certified radii".to_owned();
+    let title = format!("Distribution of certified radii, {}", study.first().method_name());
     Some(Figure { name: "radii".into(), title, caption, drawing: bars.draw(), table })
 }

@@ -81,6 +81,17 @@ impl Browser {
         self.command("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
+    /// Shows pages in a window of this width, on a `screen` or as they `print`, to a reader who prefers `light` or `dark`.
+    pub fn look(&self, width: usize, media: &str, scheme: &str) {
+        let devtools = |command: &str, settings: Value| {
+            self.command("goog/cdp/execute", &json!({ "cmd": command, "params": settings }));
+        };
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        devtools("Emulation.setEmulatedMedia", json!({ "media": media, "features": features }));
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        devtools("Emulation.setDeviceMetricsOverride", size);
+    }
+
     /// What the console has to complain about.
     pub fn complaints(&self) -> Vec<String> {
         let entries = self.command("se/log", &json!({ "type": "browser" }));

@@ -112,7 +112,7 @@ pub(super) fn compression(c: &Compressed) -> Vec<Block> {
         |gamma| format!("Ranks such that no margin moves by more than {}", value(gamma)),
     );
     let words = format!(
-        "{allowed}; capacity of what is left {} (estimate). Factors and bounds are computed from the weights, in floating point.",
+        "{allowed}; capacity of what is left {} (measured). Factors and bounds are computed from the weights, in floating point.",
         c.capacity.map_or_else(|| "–".into(), value)
     );
     let errors = vec![

@@ -81,9 +81,9 @@ fn errors(errors: &Errors, has_training: bool) -> Found {
 fn measure_of(one: &MeasureOf, at: &str) -> Found {
     let place = format!("{}{at}", short(&one.name));
     one_of(&place, one.value.is_some(), one.refusal.is_some(), false)?;
-    let known = ["rigorous", "real-arithmetic", "estimate"].contains(&one.guarantee.as_str());
+    let known = ["rigorous", "real-arithmetic", "estimate", "measured"].contains(&one.guarantee.as_str());
     let place = format!("guarantee of {place}");
-    ensure(known, &place, "rigorous, real-arithmetic or estimate", short(&one.guarantee))
+    ensure(known, &place, "rigorous, real-arithmetic, estimate or measured", short(&one.guarantee))
 }
 
 fn over(result: &MeasuredAt, m: &MeasureFile) -> Found {

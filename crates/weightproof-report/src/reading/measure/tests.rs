@@ -63,7 +63,7 @@ fn numbers_that_contradict_are_errors() {
         (
             "/measures/0/guarantee",
             json!("certain"),
-            "guarantee of parameters: expected rigorous, real-arithmetic or estimate, found certain",
+            "guarantee of parameters: expected rigorous, real-arithmetic, estimate or measured, found certain",
         ),
         ("/measures/0/value", json!(null), "parameters: expected a number or a refusal, found neither"),
         ("/measures/0/refusal", json!("no"), "parameters: expected a number or a refusal, found both"),
