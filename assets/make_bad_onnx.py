@@ -246,11 +246,6 @@ def _(m):
     del m.graph.output[:]
 
 
-@bad("two-outputs", "the graph has two outputs")
-def _(m):
-    m.graph.output.append(info("h2", "N", 5))
-
-
 @bad("no-input", "the graph has no inputs")
 def _(m):
     del m.graph.input[:]
@@ -682,7 +677,6 @@ bad_node("conv-bias-rank", "a Conv with a bias of three dimensions", "Conv", "w"
 bad_node("conv-int-weight", "a Conv whose weight holds int64", "Conv", "w", tensors={"w": np.ones((4, 3, 2, 2), np.int64)})
 bad_node("conv-nan-weight", "a Conv with a weight that is NaN", "Conv", "w", tensors={"w": W * np.float32(np.nan)})
 bad_node("conv-no-weight", "a Conv without weight", "Conv")
-bad_node("conv-transpose", "a ConvTranspose", "ConvTranspose", "w", tensors={"w": values(3, 2, 2, 2)})
 cube = helper.make_node("Conv", ["x", "w"], ["h"], "conv")
 bad("conv-3d", "a Conv over three axes", image(cube, shape=(2, 3, 3, 3), w=values(2, 2, 2, 2, 2)).SerializeToString())
 bad("image-dynamic-height", "the height of the input is not known", image(cube, shape=(2, "H", 6), w=W).SerializeToString())
@@ -718,8 +712,6 @@ bad_node("batchnorm-computed", "a BatchNormalization whose factors depend on the
 
 bad_node("add-broadcast", "an Add that repeats one of two computed values", "Add", "g", more=(helper.make_node("GlobalAveragePool", ["c"], ["g"], "average"),))
 bad_node("mul-computed", "a Mul of two computed values", "Mul", "c")
-bad_node("max-computed", "a Max of two computed values", "Max", "c")
-bad_node("max-per-channel", "a Max with different constants", "Max", "k", tensors={"k": values(3, 1, 1)})
 bad_node("concat-batch", "a Concat along the batch", "Concat", "c", axis=0)
 bad_node("concat-mismatch", "a Concat of 5 and of 2 rows", "Concat", "k", tensors={"k": values(1, 3, 2, 6)}, axis=1)
 bad_node("pad-batch", "a Pad of the batch", "Pad", "p", tensors={"p": np.array([1, 0, 0, 0, 0, 0, 0, 0])})

@@ -83,6 +83,14 @@ class Joined(nn.Module):
 
 MODULES: dict[str, tuple[Any, tuple[int, ...]]] = {
     "dense": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3)), (3, 2, 2)),
+    "more activations": (
+        lambda: nn.Sequential(
+            nn.Linear(5, 6), nn.ELU(0.7), nn.Linear(6, 6), nn.SELU(), nn.Linear(6, 6), nn.CELU(1.5), nn.Linear(6, 6), nn.SiLU(),
+            nn.Linear(6, 6), nn.Mish(), nn.Linear(6, 6), nn.Hardswish(), nn.Linear(6, 6), nn.Hardsigmoid(), nn.Linear(6, 6),
+            nn.Softsign(), nn.Linear(6, 6), nn.LogSigmoid(), nn.Linear(6, 6), nn.PReLU(), nn.Linear(6, 4),
+        ),
+        (5,),
+    ),
     "double": (lambda: nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 3)).double(), (4,)),
     "activations": (
         lambda: nn.Sequential(

@@ -442,6 +442,42 @@ def _relu6(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
     c._layer(node, "clip", a.input, low=0.0, high=6.0)
 
 
+def _elu(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
+    c._layer(node, "elu", a.input, alpha=float(a.get("alpha", 1, 1.0)))
+
+
+def _selu(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
+    c._layer(node, "elu", a.input, alpha=1.6732632423543772848170429916717)
+    c._layer(node, "scale", scale=1.0507009873554804934193349852946)
+
+
+def _celu(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
+    """``alpha · elu(x / alpha)``."""
+    alpha = float(a.get("alpha", 1, 1.0))
+    c._layer(node, "scale", a.input, scale=1 / alpha)
+    c._layer(node, "elu")
+    c._layer(node, "scale", scale=alpha)
+
+
+def _hard_sigmoid(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
+    c._layer(node, "scale", a.input, scale=1 / 6, shift=0.5)
+    c._layer(node, "clip", low=0.0, high=1.0)
+
+
+def _log_sigmoid(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
+    """``−softplus(−x)``."""
+    c._layer(node, "scale", a.input, scale=-1.0)
+    c._layer(node, "softplus")
+    c._layer(node, "scale", scale=-1.0)
+
+
+def _prelu(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
+    slopes = a.module.weight if a.module is not None else c.constant(a.args[1] if len(a.args) > 1 else a.kwargs["weight"])
+    if slopes is None or slopes.numel() != 1:
+        raise _Unsupported("expected one slope for all channels, found several; an exported ONNX file may have several")
+    c._layer(node, "leaky-relu", a.input, slope=float(slopes.detach()))
+
+
 def _nothing(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
     c.same(node, a.input)
 
@@ -555,6 +591,16 @@ _MODULES: tuple[tuple[Any, _Rule], ...] = (
     (nn.Tanh, _activation("tanh")),
     (nn.Softplus, _softplus),
     (nn.GELU, _gelu),
+    (nn.ELU, _elu),
+    (nn.SELU, _selu),
+    (nn.CELU, _celu),
+    (nn.SiLU, _activation("silu")),
+    (nn.Mish, _activation("mish")),
+    (nn.Hardswish, _activation("hard-swish")),
+    (nn.Hardsigmoid, _hard_sigmoid),
+    (nn.Softsign, _activation("softsign")),
+    (nn.LogSigmoid, _log_sigmoid),
+    (nn.PReLU, _prelu),
     ((nn.LogSoftmax, nn.Softmax), _softmax),
 )
 
@@ -564,6 +610,18 @@ _FUNCTIONS: dict[Any, _Rule] = {
     **dict.fromkeys((torch.tanh, F.tanh, "tanh"), _activation("tanh")),
     F.leaky_relu: _leaky_relu,
     F.gelu: _gelu,
+    F.elu: _elu,
+    **dict.fromkeys((F.selu, torch.selu), _selu),
+    **dict.fromkeys((F.celu, torch.celu), _celu),
+    F.silu: _activation("silu"),
+    F.mish: _activation("mish"),
+    F.hardswish: _activation("hard-swish"),
+    F.hardsigmoid: _hard_sigmoid,
+    F.softsign: _activation("softsign"),
+    F.logsigmoid: _log_sigmoid,
+    **dict.fromkeys((F.prelu, torch.prelu), _prelu),
+    **dict.fromkeys((torch.abs, operator.abs, "abs"), _activation("abs")),
+    **dict.fromkeys((torch.atan, torch.arctan, "atan"), _activation("atan")),
     F.softplus: _softplus,
     F.relu6: _relu6,
     F.hardtanh: _clip("min_val", "max_val", (-1.0, 1.0)),

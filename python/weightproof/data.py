@@ -45,6 +45,8 @@ class Data:
         labels: str | os.PathLike[str] | None = None,
         csv_labels: bool = True,
         header: Header = "auto",
+        delimiter: str | None = None,
+        label_column: str | None = None,
         scale: float | str | None = None,
         split: Split = "test",
         offset: int = 0,
@@ -53,11 +55,14 @@ class Data:
         """Reads data.
 
         Args:
-            path: A folder with MNIST's IDX or CIFAR's binary files, one IDX image file, ``.npz`` with ``x`` and ``y``,
-                ``.npy``, or ``.csv`` with the label first; the embedded sample of MNIST by default.
+            path: A folder with MNIST's IDX files, CIFAR's binary or Python files, or one folder of PNG or JPEG files for each class;
+                one IDX image file, ``.npz`` with ``x`` and ``y``, ``.npy``, or ``.csv`` with the label first; the embedded sample of
+                MNIST by default.
             labels: A file of labels: ``.npy``, IDX, or text with one per line.
             csv_labels: Whether the first column of a ``.csv`` is the label.
             header: Whether the first row of a ``.csv`` names the columns, ``yes`` or ``no``; ``auto``: when it starts with no number.
+            delimiter: What separates the fields of a ``.csv``, one character or ``tab``; by default a comma, in a ``.tsv`` a tab.
+            label_column: Name of the column of a ``.csv`` with the labels; by default the first column.
             scale: Multiplies the data: a number, or a ratio such as ``"1/255"``; by default 1/255 for bytes and 1 for others.
             split: ``test`` or ``train``, where a folder or archive has both.
             offset: How many samples are skipped.
@@ -77,6 +82,8 @@ class Data:
             "labels": None if labels is None else os.fspath(labels),
             "csv_labels": bool(csv_labels),
             "csv_header": header,
+            "csv_delimiter": delimiter,
+            "csv_label_column": label_column,
             "scale": None if scale is None else _check.scale(scale),
             "train": split == "train",
             "offset": _check.integer("offset", offset, 0),

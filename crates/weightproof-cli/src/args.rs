@@ -278,7 +278,7 @@ pub enum BatchNormArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Data: a folder or file of IDX, CIFAR .bin, .npz, .npy or .csv
+    /// Data: a folder or file of IDX, CIFAR, .npz, .npy or .csv, or a folder with a folder of PNG or JPEG files for each class
     ///
     /// Without MODEL and DATA, the embedded MNIST sample is read; for another MODEL it is read by --data embedded only.
     #[arg(value_name = "DATA", help_heading = clap::builder::Resettable::Reset)]
@@ -295,6 +295,12 @@ pub struct DataArgs {
     /// Whether the first row of a .csv names the columns; auto: it does when it starts with no number
     #[arg(long, value_name = "HOW", default_value = "auto", hide_short_help = true)]
     pub header: HeaderArg,
+    /// What separates the fields of a .csv: one character, or tab [default: a comma, in a .tsv a tab]
+    #[arg(long, value_name = "C", allow_hyphen_values = true, hide_short_help = true)]
+    pub delimiter: Option<String>,
+    /// Name of the column of a .csv with the labels [default: the first column]
+    #[arg(long, value_name = "NAME", conflicts_with = "unlabelled_csv", hide_short_help = true)]
+    pub label_column: Option<String>,
     /// Which part of a folder or archive that has both
     #[arg(long, value_name = "PART", default_value = "test", hide_short_help = true)]
     pub split: SplitArg,

@@ -41,6 +41,8 @@ pub fn data(args: &DataArgs) -> Result<DataConfig, Failure> {
         labels: args.labels.clone(),
         csv_labels: !args.unlabelled_csv,
         csv_header: header_name(args.header),
+        csv_delimiter: args.delimiter.as_deref().map(delimiter).transpose()?,
+        csv_label_column: args.label_column.clone(),
         split: split_name(args.split),
         offset: args.offset,
         samples: args.samples,

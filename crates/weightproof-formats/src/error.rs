@@ -1,6 +1,6 @@
 //! What can be wrong with a file: one error that names the file, wrapping what its parser found.
 
-use crate::network::{OnnxError, SafetensorsError};
+use crate::network::{OnnxError, SafetensorsError, by_extension};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -93,7 +93,8 @@ impl FormatError {
     /// How to fix it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            FormatError::Io { .. } | FormatError::Extension { .. } => None,
+            FormatError::Io { .. } => None,
+            FormatError::Extension { found, .. } => by_extension(found).map(|found| found.hint.into()),
             FormatError::Onnx { source, .. } => source.hint(),
             FormatError::Safetensors { source, .. } => source.hint(),
             FormatError::Data { source, .. } => source.hint.clone(),

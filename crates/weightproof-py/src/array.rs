@@ -129,6 +129,7 @@ pub fn describe(samples: usize, shape: Vec<usize>, labelled: bool) -> DataReport
         offset: 0,
         shape,
         labelled,
+        classes: Vec::new(),
         scale: None,
         sha256: String::new(),
         labels_sha256: None,

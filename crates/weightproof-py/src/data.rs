@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::path::PathBuf;
 use weightproof_report::DataReport;
 use weightproof_run::RunError;
-use weightproof_run::config::DataConfig;
+use weightproof_run::config::{DataConfig, delimiter};
 use weightproof_run::scale::ChosenScale;
 use weightproof_run::source;
 
@@ -45,6 +45,10 @@ struct Reading {
     labels: Option<PathBuf>,
     csv_labels: bool,
     csv_header: String,
+    #[serde(default)]
+    csv_delimiter: Option<String>,
+    #[serde(default)]
+    csv_label_column: Option<String>,
     scale: Option<String>,
     train: bool,
     offset: usize,
@@ -67,6 +71,8 @@ pub fn load_data<'py>(py: Python<'py>, settings: &str) -> PyResult<Loaded<'py>> 
             "no" => "no",
             _ => "auto",
         },
+        csv_delimiter: reading.csv_delimiter.as_deref().map(delimiter).transpose().map_err(raise)?,
+        csv_label_column: reading.csv_label_column,
         scale: reading.scale.as_deref().map(crate::settings::scale).transpose().map_err(raise)?,
         split: if reading.train { "train" } else { "test" },
         offset: reading.offset,

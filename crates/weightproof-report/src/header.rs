@@ -108,6 +108,9 @@ pub struct DataReport {
     pub shape: Vec<usize>,
     /// Whether the samples have labels.
     pub labelled: bool,
+    /// Names of the classes, label by label; left out where labels are numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// What the numbers of the file were multiplied by; left out where they were taken as they are and are no bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleReport>,

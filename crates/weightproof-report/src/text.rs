@@ -44,6 +44,7 @@ fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
         ),
     ]);
     scale(data).into_iter().for_each(|line| table.push([String::new(), line]));
+    classes(data).into_iter().for_each(|line| table.push([String::new(), line]));
     for line in threat(&header.threat) {
         table.push(line);
     }
@@ -55,6 +56,15 @@ fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
         table.push(["note", note]);
     }
     write!(out, "{table}")
+}
+
+/// Which number each class has, of the first twenty.
+fn classes(data: &DataReport) -> Option<String> {
+    const SHOWN: usize = 20;
+    let names: Vec<String> =
+        data.classes.iter().take(SHOWN).enumerate().map(|(k, name)| format!("{k} = {name}")).collect();
+    let rest = if data.classes.len() > SHOWN { ", …" } else { "" };
+    (!names.is_empty()).then(|| format!("labels {}{rest}", names.join(", ")))
 }
 
 /// What the data were multiplied by.

@@ -154,6 +154,12 @@ pub struct DataConfig {
     pub csv_labels: bool,
     /// Whether the first row of CSV names the columns: `auto`, `yes` or `no`.
     pub csv_header: &'static str,
+    /// What separates the fields of CSV, if it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csv_delimiter: Option<char>,
+    /// The column of CSV that is the label, if it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csv_label_column: Option<String>,
     /// Which part.
     pub split: &'static str,
     /// How many samples are skipped.
@@ -181,6 +187,8 @@ impl Default for DataConfig {
             labels: None,
             csv_labels: true,
             csv_header: "auto",
+            csv_delimiter: None,
+            csv_label_column: None,
             split: "test",
             offset: 0,
             samples: None,
@@ -323,6 +331,19 @@ pub fn precision(said: Option<Precision>, network: &Network) -> Result<Precision
         (Some(said), _) => Ok(said),
         (None, true) => Ok(Precision::F64),
         (None, false) => Ok(Precision::F32),
+    }
+}
+
+/// What separates the fields of CSV: one character, or `tab`.
+///
+/// # Errors
+/// Another text, or a character that numbers are made of.
+pub fn delimiter(text: &str) -> Result<char, RunError> {
+    let mut characters = text.chars();
+    match (text, characters.next(), characters.next()) {
+        ("tab" | "\\t", _, _) => Ok('\t'),
+        (_, Some(c), None) if c.is_ascii() && !c.is_ascii_alphanumeric() && !"+-.\"\r\n".contains(c) => Ok(c),
+        _ => Err(RunError::setting("delimiter", "one character such as ; or |, or tab", text)),
     }
 }
 

@@ -73,6 +73,8 @@ fn pictures(
                 split: if setting(wanted, "split") == Some("train") { Split::Train } else { Split::Test },
                 csv_labels: flag("csv_labels").unwrap_or(true),
                 csv_header: source::csv_header(setting(wanted, "csv_header").unwrap_or("auto")),
+                csv_delimiter: setting(wanted, "csv_delimiter").and_then(|c| c.bytes().next()),
+                csv_label_column: setting(wanted, "csv_label_column").map(Into::into),
                 labels: setting(wanted, "labels").map(PathBuf::from).filter(|_| !given || is_csv(path)),
                 ..DataOptions::new(path)
             })?

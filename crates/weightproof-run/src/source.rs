@@ -261,6 +261,7 @@ pub fn describe(
         offset,
         shape: info.shape.clone(),
         labelled: info.labelled,
+        classes: info.classes.clone(),
         scale: scale.report(),
         sha256: data.sha256()?,
         labels_sha256: None,
@@ -306,6 +307,8 @@ fn options(config: &DataConfig, path: &Path) -> DataOptions {
         samples: config.samples,
         csv_labels: config.csv_labels,
         csv_header: csv_header(config.csv_header),
+        csv_delimiter: config.csv_delimiter.and_then(|c| u8::try_from(c).ok()),
+        csv_label_column: config.csv_label_column.clone(),
     }
 }
 

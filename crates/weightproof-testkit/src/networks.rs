@@ -23,7 +23,7 @@ pub const ACTIVATIONS: [Activation; 18] = [
     Activation::Gelu,
     Activation::GeluTanh,
     Activation::ABSOLUTE,
-    Activation::Elu { alpha: 1.4 },
+    Activation::Elu { alpha: 1.5 },
     Activation::Silu,
     Activation::Mish,
     Activation::HardSwish,

@@ -110,7 +110,7 @@ fn data(args: &TrainArgs) -> Result<DataConfig, Failure> {
         scale: crate::config::scale(&args.samples.scale)?,
         mean: data_numbers("mean", &args.samples.mean, Range::Finite)?,
         std: data_numbers("std", &args.samples.std, Range::Positive)?,
-        batch: None,
+        ..DataConfig::default()
     })
 }
 

@@ -1,5 +1,6 @@
-//! CSV: one sample per line, numbers separated by commas, the label first.
+//! CSV: one sample per line, numbers separated by commas or another character, the label first or in a column of a name.
 //!
+//! Labels that are no integers are names of classes: they are numbered in their order.
 //! Whether the first line is a header is said by [`CsvHeader`]. Blank lines are skipped.
 //! Lines have a maximal length, unlike the records of general CSV, whose quotes may span lines: memory stays flat.
 
@@ -7,6 +8,7 @@ use super::MAX_SAMPLE_VALUES;
 use super::labels::to_label;
 use super::samples::{Rows, SampleReader};
 use crate::error::DataError;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 
 /// Longest line in bytes.
@@ -27,10 +29,39 @@ pub enum CsvHeader {
     No,
 }
 
-/// A reader of numbers separated by commas.
+/// How CSV is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CsvOptions {
+    /// Whether the first line names the columns.
+    pub header: CsvHeader,
+    /// What separates the fields of a line.
+    pub delimiter: u8,
+    /// Where labels are.
+    pub label: CsvLabel,
+}
+
+/// Where the labels of CSV are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CsvLabel {
+    /// Nowhere.
+    None,
+    /// In the first column.
+    First,
+    /// In the column of this name; the first line names the columns.
+    Column(String),
+}
+
+/// The most names of classes.
+const MAX_CLASSES: usize = 1 << 16;
+
+/// A reader of numbers separated by commas or another character.
 pub struct CsvReader<R> {
     lines: Lines<R>,
-    labelled: bool,
+    delimiter: u8,
+    /// Which column is the label.
+    label: Option<usize>,
+    /// Names of the classes, where labels are names.
+    classes: Vec<String>,
     fields: usize,
     shape: Vec<usize>,
     /// Whether `lines.line` holds a sample that was not given out yet.
@@ -43,36 +74,92 @@ impl<R: Read> CsvReader<R> {
     /// # Errors
     /// No samples, or only labels; a first line that may be a header or a sample.
     pub fn new(source: R, labelled: bool, header: CsvHeader) -> Result<Self, DataError> {
+        let label = if labelled { CsvLabel::First } else { CsvLabel::None };
+        CsvReader::with(source, &CsvOptions { header, delimiter: b',', label }, Vec::new())
+    }
+
+    /// As [`CsvReader::new`], for CSV of another kind; labels are the places of their names in `classes`, unless there are none.
+    ///
+    /// # Errors
+    /// As [`CsvReader::new`]; no column of the label's name.
+    pub fn with(source: R, options: &CsvOptions, classes: Vec<String>) -> Result<Self, DataError> {
         let mut lines = Lines { source: BufReader::with_capacity(1 << 16, source), line: Vec::new(), row: 0 };
+        let (delimiter, header) = (options.delimiter, options.header);
         let mut pending = lines.next()?;
+        let named = matches!(options.label, CsvLabel::Column(_));
         let skipped = match header {
-            CsvHeader::Auto | CsvHeader::Words => is_header(&lines.line),
+            _ if named => true,
+            // A class has a name, too: then the values tell.
+            CsvHeader::Auto | CsvHeader::Words => is_header(&lines.line, delimiter, !classes.is_empty()),
             CsvHeader::Yes => true,
             CsvHeader::No => false,
         };
-        if pending && header == CsvHeader::Auto {
-            check_clear(&lines)?;
+        if named && header == CsvHeader::No {
+            return Err(DataError::new(
+                "header",
+                "a first line with the name of the label's column",
+                "--header no",
+            ));
         }
+        let label = match &options.label {
+            CsvLabel::None => None,
+            CsvLabel::First => Some(0),
+            CsvLabel::Column(name) => {
+                let place = lines.line.split(|&b| b == delimiter).position(|field| text(field) == *name);
+                Some(place.ok_or_else(|| {
+                    let first: Vec<String> =
+                        lines.line.split(|&b| b == delimiter).take(8).map(text).collect();
+                    DataError::new("header", format!("a column {name:?} with the labels"), first.join(", "))
+                })?)
+            }
+        };
+        if pending && header == CsvHeader::Auto && !named {
+            check_clear(&lines, delimiter, !classes.is_empty())?;
+        }
+        let labelled = label.is_some();
         if pending && skipped {
             pending = lines.next()?;
         }
         if !pending {
             return Err(DataError::new("rows", "at least one row of numbers", "none"));
         }
-        let fields = lines.line.split(|&b| b == b',').count();
+        let fields = lines.line.split(|&b| b == delimiter).count();
         let width = fields - usize::from(labelled);
         if !(1..=MAX_SAMPLE_VALUES).contains(&width) {
             return Err(DataError::new(
                 format!("row {}", lines.row),
-                if labelled {
-                    "a label and values, separated by commas"
-                } else {
-                    "values, separated by commas"
-                },
+                format!(
+                    "{}values, separated by {}",
+                    if labelled { "a label and " } else { "" },
+                    if delimiter == b',' { "commas".into() } else { format!("{:?}", char::from(delimiter)) }
+                ),
                 format!("{fields} fields"),
-            ));
+            )
+            .with_hint("--delimiter says what separates fields, such as ; or tab"));
         }
-        Ok(CsvReader { lines, labelled, fields, shape: vec![width], pending })
+        Ok(CsvReader { lines, delimiter, label, classes, fields, shape: vec![width], pending })
+    }
+
+    /// The names of the classes of all samples that are left, in order; none where all labels are integers.
+    ///
+    /// # Errors
+    /// Damaged lines, more than 65,536 names.
+    pub fn names(mut self) -> Result<Vec<String>, DataError> {
+        let Some(column) = self.label else { return Ok(Vec::new()) };
+        let (mut names, mut is_named) = (BTreeSet::new(), false);
+        while self.advance()? {
+            let field = self.lines.line.split(|&b| b == self.delimiter).nth(column).unwrap_or_default();
+            is_named |= number(field).and_then(to_label).is_none();
+            names.insert(text(field));
+            if is_named && names.len() > MAX_CLASSES {
+                let place = format!("row {}", self.lines.row);
+                return Err(DataError::new(place, format!("at most {MAX_CLASSES} names of classes"), "more"));
+            }
+            if names.len() > MAX_CLASSES {
+                return Ok(Vec::new());
+            }
+        }
+        Ok(if is_named { names.into_iter().collect() } else { Vec::new() })
     }
 
     /// Moves to the next sample's line.
@@ -81,7 +168,7 @@ impl<R: Read> CsvReader<R> {
     }
 
     fn parse_line(&self, values: &mut Vec<f64>, labels: &mut Vec<u32>) -> Result<(), DataError> {
-        let found = self.lines.line.split(|&b| b == b',').count();
+        let found = self.lines.line.split(|&b| b == self.delimiter).count();
         if found != self.fields {
             return Err(DataError::new(
                 format!("row {}, column {}", self.lines.row, found.min(self.fields) + 1),
@@ -89,8 +176,8 @@ impl<R: Read> CsvReader<R> {
                 format!("{found} fields"),
             ));
         }
-        for (column, field) in self.lines.line.split(|&b| b == b',').enumerate() {
-            let is_label = self.labelled && column == 0;
+        for (column, field) in self.lines.line.split(|&b| b == self.delimiter).enumerate() {
+            let is_label = self.label == Some(column);
             let bad = |expected: &str| {
                 let place = format!("row {}, column {}", self.lines.row, column + 1);
                 DataError::new(place, expected, excerpt(field))
@@ -99,6 +186,11 @@ impl<R: Read> CsvReader<R> {
             match (is_label, value) {
                 (false, Some(value)) => values.push(value),
                 (false, None) => return Err(bad("a finite number")),
+                (true, _) if !self.classes.is_empty() => {
+                    let place = self.classes.binary_search(&text(field)).ok();
+                    let place = place.and_then(|place| u32::try_from(place).ok());
+                    labels.push(place.ok_or_else(|| bad("a name of a class"))?);
+                }
                 (true, value) => {
                     let label = value.and_then(to_label);
                     labels.push(label.ok_or_else(|| {
@@ -125,7 +217,7 @@ impl<R: Read> SampleReader for CsvReader<R> {
     }
 
     fn labelled(&self) -> bool {
-        self.labelled
+        self.label.is_some()
     }
 
     fn skip(&mut self, samples: usize) -> Result<usize, DataError> {
@@ -144,7 +236,7 @@ impl<R: Read> SampleReader for CsvReader<R> {
             self.parse_line(&mut rows.values, &mut labels)?;
             rows.count += 1;
         }
-        rows.labels = self.labelled.then_some(labels);
+        rows.labels = self.label.is_some().then_some(labels);
         Ok((rows.count > 0).then_some(rows))
     }
 }
@@ -192,13 +284,22 @@ fn number(field: &[u8]) -> Option<f64> {
     std::str::from_utf8(field).ok()?.trim().parse().ok()
 }
 
-fn is_header(line: &[u8]) -> bool {
-    line.split(|&b| b == b',').next().is_none_or(|field| number(field).is_none())
+/// Whether the first field is no number; behind the name of a class the second.
+fn is_header(line: &[u8], delimiter: u8, named: bool) -> bool {
+    line.split(|&b| b == delimiter).nth(usize::from(named)).is_none_or(|field| number(field).is_none())
+}
+
+/// A field as text, without quotes.
+fn text(field: &[u8]) -> String {
+    let field = field.trim_ascii();
+    let field = field.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")).unwrap_or(field);
+    String::from_utf8_lossy(field).chars().filter(|c| !c.is_control()).take(120).collect()
 }
 
 /// An error when the first line may be a header as well as a sample: its numbers, or those behind its first one, count columns.
-fn check_clear<R>(lines: &Lines<R>) -> Result<(), DataError> {
-    let numbers: Option<Vec<f64>> = lines.line.split(|&b| b == b',').map(number).collect();
+fn check_clear<R>(lines: &Lines<R>, delimiter: u8, named: bool) -> Result<(), DataError> {
+    let fields = lines.line.split(|&b| b == delimiter).skip(usize::from(named));
+    let numbers: Option<Vec<f64>> = fields.map(number).collect();
     let Some(numbers) = numbers else { return Ok(()) };
     let behind_a_label = numbers.len() > 3 && counts_columns(&numbers[1..]);
     if !(counts_columns(&numbers) || behind_a_label) {
@@ -307,6 +408,37 @@ mod tests {
         }
         let bytes = b"1,2\n1,\xff\xfe\n".as_slice();
         assert!(CsvReader::new(bytes, true, CsvHeader::No).unwrap().read_rows(9).is_err());
+    }
+
+    #[test]
+    fn names_of_classes_columns_and_delimiters() {
+        let text = "width;kind;height\n1;dog;2\n3;\"cat\";4\n5;dog;6\n";
+        let options =
+            CsvOptions { header: CsvHeader::Auto, delimiter: b';', label: CsvLabel::Column("kind".into()) };
+        let open = |classes| CsvReader::with(text.as_bytes(), &options, classes).unwrap();
+        let names = open(Vec::new()).names().unwrap();
+        assert_eq!(names, ["cat", "dog"]);
+        let rows = open(names.clone()).read_rows(9).unwrap().unwrap();
+        assert_eq!((rows.values, rows.labels), (vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], Some(vec![1, 0, 1])));
+        let other = CsvOptions { label: CsvLabel::Column("sort".into()), ..options.clone() };
+        let error = CsvReader::with(text.as_bytes(), &other, Vec::new()).err().unwrap().to_string();
+        assert_eq!(error, "header: expected a column \"sort\" with the labels, found width, kind, height");
+        // Names in the first column, without a header; integers are no names.
+        let first = CsvOptions { header: CsvHeader::Auto, delimiter: b',', label: CsvLabel::First };
+        let names = CsvReader::with(
+            "no,1\nyes,2\n".as_bytes(),
+            &CsvOptions { header: CsvHeader::No, ..first.clone() },
+            Vec::new(),
+        );
+        assert_eq!(names.unwrap().names().unwrap(), ["no", "yes"]);
+        let read = CsvReader::with("no,1\nyes,2\n".as_bytes(), &first, vec!["no".into(), "yes".into()]);
+        assert_eq!(read.unwrap().read_rows(9).unwrap().unwrap().labels, Some(vec![0, 1]));
+        // Behind a name, numbers that count columns may be a header.
+        let header =
+            CsvReader::with("kind,0,1\ncat,3,4\n".as_bytes(), &first, vec!["cat".into(), "kind".into()]);
+        assert!(header.err().unwrap().to_string().contains("names of columns or a sample"));
+        let numbers = CsvReader::with("l,x\n3,1\n4,2\n".as_bytes(), &first, Vec::new()).unwrap();
+        assert_eq!(numbers.names().unwrap(), [""; 0]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Data sets, streamed: IDX, CIFAR binary, NPY, NPZ and CSV.
+//! Data sets, streamed: IDX, CIFAR (binary, and pickled as for Python), NPY, NPZ, CSV and folders of pictures.
 //!
 //! ```text
 //! file → Source (plain, gzip, member of an archive) → SampleReader (one per format) → DataSet → Batch
@@ -11,18 +11,21 @@ mod cifar;
 mod csv;
 mod element;
 mod idx;
+mod images;
 mod labels;
 mod layout;
+mod memory;
 mod npy;
 mod npz;
 mod open;
+mod pickle;
 mod samples;
 mod scale;
 mod source;
 
 pub use array::ArrayReader;
 pub use cifar::{CifarKind, CifarReader};
-pub use csv::{CsvHeader, CsvReader};
+pub use csv::{CsvHeader, CsvLabel, CsvOptions, CsvReader};
 pub use element::Element;
 pub use labels::LabelReader;
 pub use layout::{ChannelOrder, reorder};
@@ -71,7 +74,7 @@ pub enum Split {
 /// What to read.
 #[derive(Clone, Debug)]
 pub struct DataOptions {
-    /// A file, or a folder with IDX or CIFAR files.
+    /// A file, or a folder with IDX or CIFAR files, or with one folder of pictures for each class.
     pub path: PathBuf,
     /// The labels, one per sample: `.npy`, IDX, or text with one per line. They take precedence over labels in the
     /// data; a `.csv` has no label column then.
@@ -86,6 +89,10 @@ pub struct DataOptions {
     pub csv_labels: bool,
     /// Whether the first line of a `.csv` names the columns.
     pub csv_header: CsvHeader,
+    /// What separates the fields of a `.csv`; by default a comma, in a `.tsv` a tab.
+    pub csv_delimiter: Option<u8>,
+    /// The name of the column with the labels of a `.csv`; by default the first column is that.
+    pub csv_label_column: Option<String>,
 }
 
 impl DataOptions {
@@ -99,6 +106,8 @@ impl DataOptions {
             samples: None,
             csv_labels: true,
             csv_header: CsvHeader::Auto,
+            csv_delimiter: None,
+            csv_label_column: None,
         }
     }
 }
@@ -108,7 +117,7 @@ impl DataOptions {
 pub struct DataInfo {
     /// The last folder and the file: `mnist/t10k-images-idx3-ubyte.gz`.
     pub description: String,
-    /// `idx`, `cifar-10`, `cifar-100`, `npy`, `npz` or `csv`.
+    /// `idx`, `cifar-10`, `cifar-100`, `npy`, `npz`, `csv` or `pictures`.
     pub format: &'static str,
     /// Shape of one sample: `[28, 28]`, `[3, 32, 32]`, `[5]`.
     pub shape: Vec<usize>,
@@ -118,6 +127,8 @@ pub struct DataInfo {
     pub pixels: bool,
     /// Whether the samples have labels.
     pub labelled: bool,
+    /// Names of the classes, label by label, where the data have names instead of numbers.
+    pub classes: Vec<String>,
 }
 
 /// Consecutive samples.
@@ -228,6 +239,7 @@ impl DataSet {
             count: reader.count(),
             pixels: reader.pixels(),
             labelled: labels.is_some() || reader.labelled(),
+            classes: Vec::new(),
         };
         if let (Some(samples), Some(labels)) = (info.count, &labels)
             && let Some(found) = labels.count()
@@ -237,6 +249,12 @@ impl DataSet {
         }
         let scale = if info.pixels { Scale::BYTES } else { Scale::ONE };
         Ok(DataSet { info, path, origin, reader, scale, ahead: None, labels, first: 0, next: 0, end: None })
+    }
+
+    /// The data set with names for its classes.
+    fn with_classes(mut self, classes: Vec<String>) -> DataSet {
+        self.info.classes = classes;
+        self
     }
 
     /// What the data set is.

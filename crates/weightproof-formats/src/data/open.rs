@@ -2,19 +2,28 @@
 
 use super::array::ArrayReader;
 use super::cifar::{CifarKind, CifarReader};
-use super::csv::CsvReader;
+use super::csv::{CsvHeader, CsvLabel, CsvOptions, CsvReader};
+use super::images::ImageReader;
 use super::labels::LabelReader;
 use super::npz::{self, Member};
 use super::samples::{Chained, SampleReader};
 use super::source::{self, Opened};
-use super::{DataOptions, DataSet, Origin, Split, idx, npy};
+use super::{DataOptions, DataSet, Origin, Split, idx, npy, pickle};
 use crate::error::{DataError, FormatError};
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// Folders below the one that is named in which common downloads put the files.
-const SUBFOLDERS: [&str; 5] = ["", "raw", "MNIST/raw", "cifar-10-batches-bin", "cifar-100-binary"];
+const SUBFOLDERS: [&str; 7] = [
+    "",
+    "raw",
+    "MNIST/raw",
+    "cifar-10-batches-bin",
+    "cifar-100-binary",
+    "cifar-10-batches-py",
+    "cifar-100-python",
+];
 
 /// Names of samples and labels in an archive, for each split the preferred ones first.
 const TEST_MEMBERS: [(&str, &str); 4] =
@@ -45,6 +54,7 @@ fn open_file(
 ) -> Result<DataSet, FormatError> {
     let Opened { source, len, head } = source::open_file(path).map_err(FormatError::io(path))?;
     let at = |e: DataError| e.in_file(path);
+    let mut classes = Vec::new();
     let (reader, labels, format): (Box<dyn SampleReader + Send>, _, _) = match format(path, &head) {
         Some(Format::Idx) => {
             let labels = match labels {
@@ -62,9 +72,15 @@ fn open_file(
             let (samples, beside) = open_npz(path, options.split)?;
             (samples, if labels.is_some() { labels } else { beside }, "npz")
         }
+        Some(Format::Pickle) => {
+            let bytes = read_whole(source).map_err(FormatError::io(path))?;
+            let (reader, name) = pickle::cifar(&bytes).map_err(at)?;
+            (Box::new(reader), labels, name)
+        }
         Some(Format::Csv) => {
-            let labelled = options.csv_labels && labels.is_none();
-            (Box::new(CsvReader::new(source, labelled, options.csv_header).map_err(at)?), labels, "csv")
+            let csv = csv_options(path, options, labels.is_none());
+            classes = csv_classes(path, &csv)?;
+            (Box::new(CsvReader::with(source, &csv, classes.clone()).map_err(at)?), labels, "csv")
         }
         None => {
             let found = head.escape_ascii().to_string();
@@ -72,10 +88,53 @@ fn open_file(
                 .with_hint("text needs the extension .csv, CIFAR records .bin")));
         }
     };
-    DataSet::new(reader, labels, format, path.into(), Origin::Files(vec![path.into()]))
+    let data = DataSet::new(reader, labels, format, path.into(), Origin::Files(vec![path.into()]))?;
+    Ok(data.with_classes(classes))
+}
+
+/// The largest pickle that is read.
+const MAX_PICKLE: u64 = 1 << 30;
+
+fn read_whole(source: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(MAX_PICKLE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn csv_options(path: &Path, options: &DataOptions, labelled: bool) -> CsvOptions {
+    let name = file_name(path).to_lowercase();
+    let tabs = name.strip_suffix(".gz").unwrap_or(&name).ends_with(".tsv");
+    let label = match &options.csv_label_column {
+        Some(column) if labelled => CsvLabel::Column(column.clone()),
+        None if labelled && options.csv_labels => CsvLabel::First,
+        Some(_) | None => CsvLabel::None,
+    };
+    let delimiter = options.csv_delimiter.unwrap_or(if tabs { b'\t' } else { b',' });
+    CsvOptions { header: options.csv_header, delimiter, label }
+}
+
+/// The names of the classes of a file of CSV, which is read once more for them; none where labels are integers.
+fn csv_classes(path: &Path, csv: &CsvOptions) -> Result<Vec<String>, FormatError> {
+    if csv.label == CsvLabel::None {
+        return Ok(Vec::new());
+    }
+    let open = |csv: &CsvOptions| -> Result<Vec<String>, FormatError> {
+        let opened = source::open_file(path).map_err(FormatError::io(path))?;
+        let reader = CsvReader::with(opened.source, csv, Vec::new()).map_err(|e| e.in_file(path))?;
+        reader.names().map_err(|e| e.in_file(path))
+    };
+    let names = open(csv)?;
+    // A first line that begins with the name of a class looks like a header.
+    if names.is_empty() || csv.header != CsvHeader::Auto || csv.label != CsvLabel::First {
+        return Ok(names);
+    }
+    let opened = source::open_file(path).map_err(FormatError::io(path))?;
+    let whole = CsvReader::with(opened.source, csv, names.clone()).map_err(|e| e.in_file(path))?;
+    whole.names().map_err(|e| e.in_file(path))
 }
 
 enum Format {
+    Pickle,
     Idx,
     Cifar,
     Npy,
@@ -90,7 +149,8 @@ fn format(path: &Path, head: &[u8]) -> Option<Format> {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     match extension {
         "bin" => Some(Format::Cifar),
-        "csv" => Some(Format::Csv),
+        "csv" | "tsv" => Some(Format::Csv),
+        _ if pickle::is_pickle(head) => Some(Format::Pickle),
         _ if head.starts_with(npy::MAGIC) => Some(Format::Npy),
         _ if head.starts_with(b"PK") => Some(Format::Npz),
         _ if idx::is_idx(head) => Some(Format::Idx),
@@ -237,12 +297,31 @@ fn open_folder(folder: &Path, split: Split, labels: Option<LabelReader>) -> Resu
             [one] => return open_file(&folder.join(one), &DataOptions::new(""), labels),
             several => return open_batches(&folder, several, labels),
         }
+        match find_pickles(&files, split).as_slice() {
+            [] => {}
+            [one] => return open_file(&folder.join(one), &DataOptions::new(""), labels),
+            several => return open_pickles(&folder, several, labels),
+        }
+    }
+    let part = match split {
+        Split::Test => ["test", "val"],
+        Split::Train => ["train", "training"],
+    };
+    for folder in
+        part.iter().map(|name| folder.join(name)).filter(|f| f.is_dir()).chain([folder.to_path_buf()])
+    {
+        if let Some(reader) = ImageReader::open(&folder)? {
+            let (classes, files) = (reader.classes().to_vec(), reader.files());
+            let data = DataSet::new(Box::new(reader), labels, "pictures", folder, Origin::Files(files))?;
+            return Ok(data.with_classes(classes));
+        }
     }
     let expected = match split {
         Split::Test => "t10k-images-idx3-ubyte, test_batch.bin or test.bin",
         Split::Train => "train-images-idx3-ubyte, data_batch_1.bin or train.bin",
     };
-    Err(DataError::new("folder", format!("a file {expected} (IDX also .gz)"), "none of them")
+    let expected = format!("a file {expected} (IDX also .gz), or a folder of pictures for each class");
+    Err(DataError::new("folder", expected, "none of them")
         .with_hint("name a file instead of the folder")
         .in_file(folder))
 }
@@ -304,6 +383,41 @@ fn find_cifar(files: &[String], split: Split) -> Vec<String> {
             if batches.is_empty() && is_file("train.bin") { vec!["train.bin".into()] } else { batches }
         }
     }
+}
+
+/// The files of the Python version of CIFAR.
+fn find_pickles(files: &[String], split: Split) -> Vec<String> {
+    let is_file = |name: &str| files.iter().any(|file| file == name);
+    // The plain names are those of CIFAR-100, which has its list of names beside them.
+    let plain =
+        |name: &str| (is_file(name) && is_file("meta")).then(|| name.to_owned()).into_iter().collect();
+    match split {
+        Split::Test if is_file("test_batch") => vec!["test_batch".into()],
+        Split::Test => plain("test"),
+        Split::Train => {
+            let batches: Vec<String> =
+                (1..=5).map(|k| format!("data_batch_{k}")).filter(|name| is_file(name)).collect();
+            if batches.is_empty() { plain("train") } else { batches }
+        }
+    }
+}
+
+/// Several pickled batches as one data set.
+fn open_pickles(
+    folder: &Path,
+    names: &[String],
+    labels: Option<LabelReader>,
+) -> Result<DataSet, FormatError> {
+    let mut readers: Vec<(String, Box<dyn SampleReader + Send>)> = Vec::new();
+    for name in names {
+        let path = folder.join(name);
+        let Opened { source, .. } = source::open_file(&path).map_err(FormatError::io(&path))?;
+        let bytes = read_whole(source).map_err(FormatError::io(&path))?;
+        readers.push((name.clone(), Box::new(pickle::cifar(&bytes).map_err(|e| e.in_file(&path))?.0)));
+    }
+    let paths = names.iter().map(|name| folder.join(name)).collect();
+    let reader = Box::new(Chained::new(readers));
+    DataSet::new(reader, labels, CifarKind::Cifar10.name(), folder.join("data_batch_*"), Origin::Files(paths))
 }
 
 /// Several CIFAR-10 files as one data set.

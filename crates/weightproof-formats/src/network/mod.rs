@@ -1,6 +1,7 @@
 //! Networks in files: ONNX, and safetensors with an architecture in TOML, read and written.
 
 mod onnx;
+mod recognise;
 mod safetensors;
 mod sketch;
 mod steps;
@@ -10,11 +11,14 @@ pub use onnx::{
     ConstantInput, MAX_OPSET, MIN_OPSET, OnnxError, OnnxNetwork, OnnxOptions, SUPPORTED_OPERATORS,
     SupportedOperator, encode_onnx, parse_onnx, parse_onnx_with, read_onnx, read_onnx_with,
 };
+pub use recognise::Recognised;
 pub use safetensors::{
     SafetensorsError, encode_safetensors, parse_safetensors, parse_safetensors_with, write_safetensors,
 };
 pub use sketch::BatchNorm;
 pub use write::write_network;
+
+pub(crate) use recognise::by_extension;
 
 use crate::error::FormatError;
 use crate::fingerprint::sha256;

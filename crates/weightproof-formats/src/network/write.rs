@@ -1,12 +1,15 @@
 //! Files of networks that appear whole or not at all.
 
-use super::{EXTENSIONS, encode_onnx, encode_safetensors, extension};
+use super::{encode_onnx, encode_safetensors, extension};
 use crate::error::FormatError;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use weightproof::network::Network;
+
+/// The extensions of files that are written.
+const WRITTEN: &str = ".onnx, .safetensors";
 
 /// Writes a network; the extension says how. `NAME.safetensors` comes with its architecture, `NAME.toml`, beside it.
 ///
@@ -30,7 +33,7 @@ pub fn write_network(path: &Path, network: &Network) -> Result<(), FormatError> 
             Draft::write(&path.with_extension("toml"), architecture.as_bytes())?.keep()?;
             weights.keep()
         }
-        found => Err(FormatError::Extension { path: path.into(), expected: EXTENSIONS, found: found.into() }),
+        found => Err(FormatError::Extension { path: path.into(), expected: WRITTEN, found: found.into() }),
     }
 }
 

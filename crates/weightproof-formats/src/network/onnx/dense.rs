@@ -48,6 +48,16 @@ impl Reader<'_> {
             [rows, cols] => Ok(if flip { [*cols, *rows] } else { [*rows, *cols] }),
             other => Err(op.fail("operands of two dimensions", shape_text(other))),
         };
+        // Before operator set 7 data with more dimensions are taken as a row, by those who write them.
+        let mut operands = operands.to_vec();
+        if let Some(Some(Value::Computed(x))) = operands.first_mut()
+            && self.opset < 7
+            && x.dims.len() > 2
+            && x.dims[..x.dims.len() - 1].iter().all(|d| *d == 1)
+        {
+            x.dims = vec![1, width(&x.dims)];
+        }
+        let operands = &operands[..];
         // `weight` is (n_out, n_in): Bᵀ for x·B, A for A·x.
         let (x, matrix, flip, dims, rows) = match Product::new(op, operands)? {
             Product::Right(x, b) => {

@@ -2,6 +2,7 @@
 
 use super::operators::supported_names;
 use super::{MAX_OPSET, MIN_OPSET};
+use crate::network::recognise::Recognised;
 use thiserror::Error;
 use weightproof::network::NetworkError;
 
@@ -59,6 +60,12 @@ pub enum OnnxError {
     Decode {
         /// What the decoder met.
         detail: String,
+    },
+    /// The bytes are something else.
+    #[error("expected an ONNX model, found {}", found.what)]
+    Format {
+        /// What they are.
+        found: Recognised,
     },
     /// More of something than a reader of outside bytes accepts.
     #[error("{what}: expected at most {limit}, found {found}")]
@@ -156,6 +163,9 @@ pub enum OnnxError {
         /// What is there.
         found: String,
     },
+    /// Weights are stored as sparse tensors.
+    #[error("graph: expected initializers with all of their numbers, found a sparse one")]
+    Sparse,
     /// The output depends on several inputs.
     #[error("graph: expected one input that the output depends on and that is no constant, found {found}")]
     Inputs {
@@ -192,6 +202,7 @@ impl OnnxError {
             OnnxError::Decode { .. } => {
                 "the file may be truncated; onnx.checker.check_model tells whether other tools can read it"
             }
+            OnnxError::Format { found } => found.hint,
             OnnxError::Opset { .. } => {
                 "convert the model with onnx.version_converter.convert_version(model, 17) or export it again"
             }
@@ -202,6 +213,10 @@ impl OnnxError {
             }
             OnnxError::ExternalData { .. } => {
                 "store the weights inside: onnx.save(onnx.load(path), path, save_as_external_data=False)"
+            }
+            OnnxError::Sparse => "save the model with dense weights: zeros are weights that may move, too",
+            OnnxError::Input { expected, .. } if expected.starts_with("floating-point") => {
+                "export the model with a floating-point input, behind the conversion of texts, bytes or indices"
             }
             OnnxError::Input { .. } => {
                 "export the model with a dynamic or fixed batch dimension and fixed others"

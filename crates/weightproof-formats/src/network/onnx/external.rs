@@ -159,6 +159,7 @@ mod tests {
             initializer: vec![weights],
             input: vec![value("x", &[1, 2])],
             output: vec![value("y", &[1, 2])],
+            ..GraphProto::default()
         };
         let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
         ModelProto { graph: Some(graph), opset_import }.encode_to_vec()

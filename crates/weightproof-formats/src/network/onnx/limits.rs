@@ -11,7 +11,7 @@ pub const MAX_MESSAGES: usize = 1 << 20;
 /// The most dimensions of a tensor.
 pub const MAX_RANK: usize = 16;
 /// Numbers that any file may ask for, whatever its size.
-const FREE_NUMBERS: usize = 1 << 24;
+const FREE_NUMBERS: usize = 1 << 26;
 /// Numbers that one byte of the file may ask for: decoded, arranged as a matrix, and some folding of constants.
 const NUMBERS_PER_BYTE: usize = 4;
 
@@ -109,9 +109,11 @@ impl Kind {
             (Kind::Value, 2) => Some(Kind::Type),
             (Kind::Type, 1) => Some(Kind::TensorType),
             (Kind::TensorType, 2) => Some(Kind::Shape),
-            (Kind::Model, 8) | (Kind::Node, 1 | 2) | (Kind::Shape, 1) | (Kind::Tensor, 13) => {
-                Some(Kind::Leaf)
-            }
+            (Kind::Model, 8)
+            | (Kind::Graph, 15)
+            | (Kind::Node, 1 | 2)
+            | (Kind::Shape, 1)
+            | (Kind::Tensor, 13) => Some(Kind::Leaf),
             _ => None,
         }
     }

@@ -43,6 +43,7 @@ pub use error::OnnxError;
 pub use operators::{SUPPORTED_OPERATORS, SupportedOperator};
 pub use write::encode_onnx;
 
+use super::recognise::recognise;
 use super::sketch::BatchNorm;
 use crate::error::FormatError;
 use crate::fingerprint::Fingerprint;
@@ -114,7 +115,7 @@ pub struct OnnxNetwork {
 ///
 /// # Errors
 /// [`OnnxError`], naming the node or tensor, for damaged models and for everything that is not supported. No bytes make
-/// this function panic or allocate more than a fixed multiple of their number (plus 128 MiB).
+/// this function panic or allocate more than a fixed multiple of their number (plus 512 MiB).
 pub fn read_onnx(bytes: &[u8], batch_norm: BatchNorm) -> Result<OnnxNetwork, OnnxError> {
     read_onnx_with(bytes, &OnnxOptions { batch_norm, ..OnnxOptions::default() })
 }
@@ -154,6 +155,9 @@ pub(super) fn read_onnx_file(
 fn decode(bytes: &[u8]) -> Result<proto::ModelProto, OnnxError> {
     if bytes.is_empty() {
         return Err(OnnxError::Decode { detail: "expected a model, found no bytes".into() });
+    }
+    if let Some(found) = recognise(bytes) {
+        return Err(OnnxError::Format { found });
     }
     limits::check_message_count(bytes)?;
     proto::ModelProto::decode(bytes).map_err(|e| OnnxError::Decode { detail: e.to_string() })

@@ -32,6 +32,9 @@ impl<'a> Plan<'a> {
     /// For values that are defined twice or not at all, names of options that the graph has not, cycles, and other numbers of inputs
     /// than one.
     pub fn new(graph: &'a GraphProto, options: &'a OnnxOptions) -> Result<Self, OnnxError> {
+        if !graph.sparse_initializer.is_empty() {
+            return Err(OnnxError::Sparse);
+        }
         let mut initializers = HashMap::new();
         for tensor in &graph.initializer {
             if initializers.insert(tensor.name.as_str(), tensor).is_some() {

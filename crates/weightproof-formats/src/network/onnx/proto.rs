@@ -34,7 +34,13 @@ pub struct GraphProto {
     pub input: Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
+    #[prost(message, repeated, tag = "15")]
+    pub sparse_initializer: Vec<SparseTensorProto>,
 }
+
+/// A sparse constant; its numbers are not read.
+#[derive(Clone, PartialEq, Message)]
+pub struct SparseTensorProto {}
 
 /// One operation.
 #[derive(Clone, PartialEq, Message)]

@@ -50,8 +50,13 @@ fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
 
 /// A model from `x` of shape `dims` to `y`.
 fn model(opset: i64, dims: &[i64], node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> Vec<u8> {
-    let graph =
-        GraphProto { node, initializer, input: vec![value("x", dims)], output: vec![value("y", &[])] };
+    let graph = GraphProto {
+        node,
+        initializer,
+        input: vec![value("x", dims)],
+        output: vec![value("y", &[])],
+        ..Default::default()
+    };
     let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: opset }];
     ModelProto { graph: Some(graph), opset_import }.encode_to_vec()
 }
@@ -495,6 +500,7 @@ fn outputs_inputs_and_dimensions_can_be_chosen() {
         initializer: vec![floats("w", &[2, 2], &[1.0, 0.0, 0.0, -1.0])],
         input: vec![shape("x", &["n", "wide"]), shape("state", &["1"]), shape("offset", &["1", "2"])],
         output: vec![shape("next", &["1"]), shape("y", &["n", "wide"]), shape("z", &["n", "wide"])],
+        ..GraphProto::default()
     };
     let opset_import = ["", "ai.onnx"].map(|d| OperatorSetIdProto { domain: d.into(), version: 17 }).to_vec();
     let bytes = ModelProto { graph: Some(graph), opset_import }.encode_to_vec();
