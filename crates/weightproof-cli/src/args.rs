@@ -278,7 +278,7 @@ pub enum BatchNormArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Data: a folder or file of IDX, CIFAR, .npz, .npy or .csv, or a folder with a folder of PNG or JPEG files for each class
+    /// Data: a folder or file of IDX, CIFAR, pictures, .npz, .npy or .csv
     ///
     /// Without MODEL and DATA, the embedded MNIST sample is read; for another MODEL it is read by --data embedded only.
     #[arg(value_name = "DATA", help_heading = clap::builder::Resettable::Reset)]
