@@ -30,6 +30,30 @@ def test_every_public_name_is_documented() -> None:
                     assert value.__doc__, f"{name}.{method}"
 
 
+def test_docstrings_stand_alone() -> None:
+    """Every parameter is explained where it stands, and in the same words as elsewhere where it is the same."""
+    import inspect
+
+    functions = [member for name in wp.__all__ if inspect.isfunction(member := getattr(wp, name))]
+    methods = [
+        value
+        for name in wp.__all__
+        if inspect.isclass(member := getattr(wp, name))
+        for method, value in inspect.getmembers(member, inspect.isroutine)
+        if not method.startswith("_") and getattr(value, "__module__", "").startswith("weightproof")
+    ]
+    seen = 0
+    for function in functions + methods:
+        names = [name for name in inspect.signature(function).parameters if name not in ("self", "cls", "rest")]
+        text = inspect.getdoc(function) or ""
+        assert "other arguments are those of" not in text
+        # One or two arguments that the first line names need no list.
+        missing = [name for name in names if len(names) > 2 and f"    {name}: " not in text]
+        assert not missing, f"{function.__qualname__}: {missing}"
+        seen += len(names)
+    assert seen > 150
+
+
 def test_the_version_is_that_of_the_crates() -> None:
     manifest = (ROOT / "Cargo.toml").read_text()
     assert f'version = "{wp.__version__}"' in manifest

@@ -683,7 +683,7 @@ _WAYS_ON: tuple[tuple[Any, tuple[Any, ...], str], ...] = (
     (
         (nn.Upsample, nn.PixelShuffle, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Conv3d),
         (F.interpolate, F.pixel_shuffle),
-        "it is not read yet; a Conv2d with stride 1 of the same samples is, and the part before it can be certified as a module of its own",
+        "it is not read yet; the part before it can be certified as a module of its own",
     ),
     (
         (nn.PReLU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.CELU, nn.Hardswish, nn.Hardsigmoid, nn.Softsign, nn.GLU),

@@ -53,14 +53,18 @@ def measure(
     """Bounds of the error of a network and of all perturbed ones, and the measures they are compared with.
 
     Args:
-        x: Samples as for :func:`certify`: held out where ``train`` is given, else in place of the training samples.
-        y: Their labels.
-        threat: The perturbations.
+        network: The network.
+        x: Samples of shape (n, …), or `Data`: held out where ``train`` is given, else in place of the training samples.
+        y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`.
+        threat: The perturbations: a `Threat`, or its kind.
         radius: Radii besides 0, the unperturbed network, which is always measured.
+        scale_radius: A radius below 1 is meant where it is a multiple of what an integer or number format rounds by itself; without
+            it such a radius is refused.
         train: Samples and labels that the network was trained on.
         initial: The network before training, for distances and utilization.
         ensemble: More networks for the same task: bias and variance of them all.
-        method: How margins are bounded, see :func:`certify`; not ``exact``.
+        method: How margins are bounded: ``norm-product``, ``interval``, ``linear``, ``linear-interval`` or ``optimized``.
+        intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
         delta: Probability with which each bound may fail, below 1.
         search: Whether to measure what must be searched: sharpness, PAC-Bayes, attacks.
         search_samples: Samples that searches use at most.
@@ -69,8 +73,14 @@ def measure(
         truncate: File for the network with truncated layers, ``.onnx`` or ``.safetensors``.
         gamma: How far truncation may move a margin of the samples; their 10% quantile by default.
         rank: Keep this share of the components of every layer instead.
-
-    The other arguments are those of :func:`certify`.
+        precision: ``f32`` or ``f64``; by default that of the network.
+        seed: Of everything random.
+        threads: Number of threads; all processors by default. Results do not depend on it.
+        layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
+        scale: Multiplies the data: a number, or a ratio such as ``"1/255"``. By default 1/255 for uint8, 1 for others and where the
+            network or ``std`` divide by 255 themselves; the result says which. `Data` is scaled when it is loaded.
+        mean: Subtracted from the data inside of the network: one number, or one for each channel or value.
+        std: Divides the data, likewise.
 
     Returns:
         Measures with what each is worth; bounds hold with probability 1 − ``delta`` over the samples.

@@ -94,7 +94,13 @@ class Network:
         *,
         batch_norm: BatchNorm = "fold",
     ) -> Network:
-        """Reads weights from a safetensors file and layers from a TOML file, by default the ``.toml`` beside it.
+        """Reads weights from a safetensors file and layers from a TOML file.
+
+        Args:
+            path: The file with the weights.
+            architecture: The file with the layers; by default the ``.toml`` beside it.
+            batch_norm: ``fold`` batch normalization into the neighbouring weights, as it is deployed, or keep it
+                ``separate`` with parameters of its own that move.
 
         Raises:
             FormatError: A file cannot be read; the message names the layer or tensor.
@@ -119,7 +125,8 @@ class Network:
         Args:
             module: The module. Its parameters are copied.
             example: An input, (batch, …), or the shape of one sample without the batch dimension: ``(1, 28, 28)``.
-            batch_norm: As in `from_onnx`.
+            batch_norm: ``fold`` batch normalization into the neighbouring weights, as it is deployed, or keep it
+                ``separate`` with parameters of its own that move.
             name: Name in reports; the name of the class by default.
 
         Raises:
@@ -215,10 +222,11 @@ class Network:
         layer's radius is smaller.
 
         Args:
-            x: Samples as for :func:`weightproof.certify`; without them there are no radii.
-            y: Their labels.
+            x: Samples of shape (n, …), or `Data`; without them there are no radii.
+            y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`.
             threat: A :class:`weightproof.Threat`, or its kind: what moves, and the unit of the radii.
-            method: How radii are proved, see :func:`weightproof.certify`; their guarantee is ``rigorous``.
+            method: How radii are proved: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized`` or ``exact``; their
+                guarantee is ``rigorous``.
             threads: Number of threads; all processors by default.
 
         Returns:

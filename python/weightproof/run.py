@@ -166,16 +166,45 @@ def attack(
     """Searches weights within the threat model that break the property of each sample.
 
     Args:
+        network: The network.
+        x: Samples of shape (n, …), one sample as large as the input of the network, or :class:`Data`. float64 in C order is
+            read where it is; float32 and uint8 (see ``scale``; inputs that move stay within its range) are widened batch by
+            batch; other layouts are copied once. Do not change the array before the call returns.
+        y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`. A :class:`Threat` in this place is the threat model.
+        threat: A :class:`Threat`, or its kind.
+        radius: Radius of the weights, or several radii, each with a result of its own; replaces that of the threat model, whose
+            radii of single layers keep their ratio to it. Its unit is that of the threat model.
+        scale_radius: A radius below 1 is meant where it is a multiple of what an integer or number format rounds by itself; without
+            it such a radius is refused.
         attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
             ``random-uniform``, ``random-gaussian`` (standard deviation r/√3, clipped at the radius r), ``random-vertex``.
         steps: Steps of the search.
         restarts: Starts of the search, or draws of a random attack.
         step_size: Length of a step of the universal attack, a fraction of the radius.
-        journal: As in :func:`certify`; not for ``universal``, whose one change needs all samples.
+        journal: A file that keeps each sample as soon as it is settled, from which a call that was interrupted goes on when it is made
+            again; not for ``universal``, whose one change needs all samples.
         witness: A folder for the weights that break samples: one .safetensors file for each broken sample, whose name is in the
             result's column ``witness``, or one for the universal attack.
-
-    The other arguments are those of :func:`certify`.
+        property: What must hold: ``label`` (default where there are labels) keeps the largest output, the network's own
+            ``prediction`` does, or no output moves by more than ``tolerance`` (``deviation``). For one output ``positive``: it
+            stays on its side of ``threshold`` (default where there is one output); ``within``: all outputs stay between ``lower``
+            and ``upper``.
+        tolerance: Largest allowed change of an output, in its unit. Without it, bounds of how far outputs move at most are
+            the answer (``certify`` by a bound).
+        threshold: What the output is compared with, for ``positive``; by default 0.5 behind a sigmoid, else 0.
+        lower: What all outputs stay above, for ``within``.
+        upper: What all outputs stay below, for ``within``.
+        logits: Deviations are those before the last Softmax, which is left out; without it they are refused for such networks.
+        precision: ``f32`` or ``f64``; by default that of the network.
+        seed: Of everything random.
+        threads: Number of threads; all processors by default. Results do not depend on it.
+        batch: Samples at once; adapts by default.
+        layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
+        scale: Multiplies the data: a number, or a ratio such as ``"1/255"``. By default 1/255 for uint8, 1 for others and where the
+            network or ``std`` divide by 255 themselves; the result says which. `Data` is scaled when it is loaded.
+        mean: Subtracted from the data inside of the network: one number, or one for each channel or value.
+        std: Divides the data, likewise.
+        progress: ``True`` for a bar, or a function of (samples done, samples in all).
 
     Returns:
         The worst margins that were found: an ``estimate`` from above of the true minimum. ``falsified`` samples have a
@@ -230,13 +259,49 @@ def radius(
     """Searches how far the weights may move for every sample.
 
     Args:
+        network: The network.
+        x: Samples of shape (n, …), one sample as large as the input of the network, or :class:`Data`. float64 in C order is
+            read where it is; float32 and uint8 (see ``scale``; inputs that move stay within its range) are widened batch by
+            batch; other layouts are copied once. Do not change the array before the call returns.
+        y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`. A :class:`Threat` in this place is the threat model.
+        threat: A :class:`Threat`, or its kind.
         radius: Radii of the curve in the summary; chosen by default.
-        method: As in :func:`certify`; ``exact`` closes the interval between the two radii by branch and bound.
+        method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``, which closes the interval
+            between the two radii by branch and bound.
+        intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
+        guarantee: What bounds rest on: ``rigorous``, they hold although they are computed in floating point, or
+            ``real-arithmetic``, they would if floating point were exact.
         width: Relative distance of neighbouring radii of the search, 0.0001 to 1.
         by_layer: Search every layer on its own as well: which one limits the certificate. Columns with the layer's name.
         attack: ``neuron-space`` or ``weight-space``; ``None`` leaves attacked radii out.
-
-    The other arguments are those of :func:`certify` and :func:`attack`.
+        steps: Steps of the search.
+        restarts: Starts of the search, or draws of a random attack.
+        property: What must hold: ``label`` (default where there are labels) keeps the largest output, the network's own
+            ``prediction`` does, or no output moves by more than ``tolerance`` (``deviation``). For one output ``positive``: it
+            stays on its side of ``threshold`` (default where there is one output); ``within``: all outputs stay between ``lower``
+            and ``upper``.
+        tolerance: Largest allowed change of an output, in its unit. Without it, bounds of how far outputs move at most are
+            the answer (``certify`` by a bound).
+        threshold: What the output is compared with, for ``positive``; by default 0.5 behind a sigmoid, else 0.
+        lower: What all outputs stay above, for ``within``.
+        upper: What all outputs stay below, for ``within``.
+        logits: Deviations are those before the last Softmax, which is left out; without it they are refused for such networks.
+        time_limit: For ``exact``, most seconds for each sample at each radius.
+        time_limit_total: For ``exact``, most seconds for the whole run.
+        max_nodes: For ``exact``, most domains bounded for each sample at each radius.
+        max_memory: For ``exact``, most bytes of open domains (4 GiB by default).
+        journal: A file that keeps each sample as soon as it is settled. A call that was interrupted goes on from it when it is made
+            again; samples that hit a limit are tried again. The command line reads and writes the same journals.
+        precision: ``f32`` or ``f64``; by default that of the network.
+        seed: Of everything random.
+        threads: Number of threads; all processors by default. Results do not depend on it.
+        batch: Samples at once; adapts by default.
+        layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
+        scale: Multiplies the data: a number, or a ratio such as ``"1/255"``. By default 1/255 for uint8, 1 for others and where the
+            network or ``std`` divide by 255 themselves; the result says which. `Data` is scaled when it is loaded.
+        mean: Subtracted from the data inside of the network: one number, or one for each channel or value.
+        std: Divides the data, likewise.
+        progress: ``True`` for a bar, or a function of (samples done, samples in all).
 
     Returns:
         ``certified_radius`` (a bound, 0 where nothing was proved) and ``attacked_radius`` (an estimate, NaN where nothing

@@ -107,10 +107,10 @@ class Threat:
     ) -> Threat:
         """Quantization of the weights to integers of ``bits`` (2 to 16), by default symmetric and rounded to nearest.
 
-        One step for each layer, or with ``per_channel`` for each output channel. ``radius`` is an optional multiple of
-        half a step.
-
         Args:
+            bits: Bits of an integer.
+            per_channel: One step for each output channel instead of one for each layer.
+            radius: A multiple of half a step; 1 by default.
             settings: How other quantizers differ: ``half-range``, ``full-range``, ``reduced-range``, ``power-of-two`` or
                 ``asymmetric``; ``either``; ``bias-own-step`` or ``bias-float`` (docs/reference/threat-models.md).
         """

@@ -91,7 +91,8 @@ def train(
         seed: Of everything random, 0 by default.
         threads: Number of threads; all processors by default. Results do not depend on it.
         layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``.
-        scale: Multiplies the data, see :func:`certify`.
+        scale: Multiplies the data: a number, or a ratio such as ``"1/255"``. By default 1/255 for uint8, 1 for others and where ``std``
+            divides by 255 itself; the result says which. `Data` is scaled when it is loaded.
         mean: Subtracted from the data inside of the network: one number, or one for each channel or value.
         std: Divides the data, likewise.
         progress: ``True`` for a bar, or a function of (hundredths done, 100).

@@ -189,13 +189,9 @@ fn texts(arg: &Arg, key: &str, value: &Value) -> Result<Vec<String>, Failure> {
             wrong("a text, a number or a list of them", value).map(|_: Vec<String>| String::new())
         }
     };
-    match value {
-        Value::Array(values) => {
-            let texts = values.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-            Ok(if is_list(arg) { texts } else { vec![texts.join(",")] })
-        }
-        value => Ok(vec![one(value)?]),
-    }
+    let Value::Array(values) = value else { return Ok(vec![one(value)?]) };
+    let texts = values.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    Ok(if is_list(arg) { texts } else { vec![texts.join(",")] })
 }
 
 /// The settings of `train` itself: tables, and what it shares with its options where there are tables.

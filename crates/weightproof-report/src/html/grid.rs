@@ -2,6 +2,9 @@
 
 use maud::{Markup, html};
 
+/// Tables with more columns have smaller letters on paper.
+const WIDE: usize = 10;
+
 /// A table whose columns can be sorted.
 #[derive(Clone, Debug, Default)]
 pub struct Grid {
@@ -100,7 +103,7 @@ impl Grid {
         let worth = self.columns.iter().any(|c| !c.guarantee.is_empty());
         html! {
             div class="scroll" tabindex="0" role="group" aria-label=(self.caption) {
-                table class="sortable" {
+                table class=(if self.columns.len() > WIDE { "sortable wide" } else { "sortable" }) {
                     caption class="visually-hidden" { (self.caption) }
                     thead {
                         tr {
