@@ -35,7 +35,7 @@ pub fn compare(network: &Network, path: &Path) -> Result<ComparisonReport, RunEr
     }
     let mut compared: Vec<Compared<'_>> = Vec::new();
     for (index, node) in network.nodes().iter().enumerate().skip(1) {
-        let Some(array) = find(&node.name) else { continue };
+        let Some(array) = arrays.iter().find(|array| is_value_of(array, node)) else { continue };
         if array.values.len() != samples * node.width() {
             let expected = format!("{samples} samples of shape {:?}", node.shape);
             return Err(misfit(&node.name, expected, array.size()));
@@ -62,7 +62,7 @@ pub fn compare(network: &Network, path: &Path) -> Result<ComparisonReport, RunEr
         }
     }
     let unknown =
-        |array: &&NamedArray| array.name != "input" && network.nodes().iter().all(|n| n.name != array.name);
+        |array: &&NamedArray| array.name != "input" && !network.nodes().iter().any(|n| is_value_of(array, n));
     Ok(ComparisonReport {
         samples,
         same_class,
@@ -71,6 +71,17 @@ pub fn compare(network: &Network, path: &Path) -> Result<ComparisonReport, RunEr
         first: compared.iter().find_map(|c| c.first.clone()),
         nodes: compared.into_iter().map(|c| c.report).collect(),
     })
+}
+
+/// Whether an array has the values of a node. Integers that an operator gives are those of the quantizer behind its sums.
+fn is_value_of(array: &NamedArray, node: &Node) -> bool {
+    match &node.layer {
+        Layer::Activation(Activation::Quantize(_)) => {
+            let of_operator = node.name.strip_suffix(".quantize") == Some(array.name.as_str());
+            array.name == node.name || (of_operator && array.whole)
+        }
+        _ => array.name == node.name && !array.whole,
+    }
 }
 
 /// The first largest element.

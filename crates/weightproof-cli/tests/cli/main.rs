@@ -14,6 +14,7 @@ mod meaning;
 mod measure;
 mod oracle;
 mod parquet;
+mod quantized;
 mod real_networks;
 mod report;
 mod snapshot;

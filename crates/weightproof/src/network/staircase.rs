@@ -111,6 +111,14 @@ impl Staircase {
         ((middle - around) * self.step, (middle + around) * self.step)
     }
 
+    /// Whether a better box than `[lower, upper]` may make better lines: when it may lose its only jump, or an end of the staircase. On
+    /// many steps lines lie half a step around the identity, whatever the box.
+    pub fn depends_on_box(&self, lower: f64, upper: f64) -> bool {
+        let (first, last) = (self.level(lower), self.level(upper));
+        let (bottom, top) = self.ends();
+        first + 1.0 == last || (first < last && (first == bottom || last == top))
+    }
+
     /// The most that values of `p` and `p'` may differ beyond `|p − p'|`, when one is by the operator's text.
     pub fn largest_jump(&self) -> f64 {
         // Half a step at each end, and the place of jumps.

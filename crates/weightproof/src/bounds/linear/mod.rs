@@ -239,7 +239,7 @@ fn keep_affordable<T: Scalar>(
 }
 
 /// The elements `(sample, i)` of node `index` whose box matters to a reader: all for a smooth activation, those of unknown
-/// sign for a piecewise-linear one, those on several steps for a quantizer, those that may be the largest of a window.
+/// sign for a piecewise-linear one, for a quantizer those whose lines depend on it, those that may be the largest of a window.
 fn undecided<T: Scalar>(
     block: &Block<'_, T>,
     index: usize,
@@ -252,9 +252,8 @@ fn undecided<T: Scalar>(
     for reader in (index + 1..model.steps.len()).filter(|&k| model.inputs_of(k).contains(&index)) {
         match &model.steps[reader] {
             Step::Activation(Activation::Quantize(q)) => {
-                let level = |v: &T| q.level(Scalar::to_f64(*v));
-                let jumps = |(l, u): (&T, &T)| level(l) != level(u);
-                matters.iter_mut().zip(boxes()).for_each(|(m, b)| *m |= jumps(b));
+                let decides = |(l, u): (&T, &T)| q.depends_on_box(Scalar::to_f64(*l), Scalar::to_f64(*u));
+                matters.iter_mut().zip(boxes()).for_each(|(m, b)| *m |= decides(b));
             }
             Step::Activation(f) if !f.is_piecewise_linear() => matters.fill(true),
             Step::Activation(_) => {
