@@ -32,14 +32,9 @@ fn way_on(op: &str) -> &'static str {
             "attention multiplies computed values, which is not bounded yet; the part before it can be certified: name its value with \
              --output-name"
         }
-        "QuantizeLinear"
-        | "DequantizeLinear"
-        | "QLinearConv"
-        | "QLinearMatMul"
-        | "DynamicQuantizeLinear"
-        | "MatMulInteger"
-        | "ConvInteger" => {
-            "quantized networks are not read yet; the network before quantization is, with a threat model of its kind: --threat int8"
+        "DynamicQuantizeLinear" | "MatMulInteger" | "ConvInteger" => {
+            "integers with steps that follow from the data are not read; static quantization is (QuantizeLinear, QLinearConv, …), and so is the float \
+             network, with a threat model of its kind: --threat int8"
         }
         "Exp" | "Sqrt" | "Reciprocal" | "Pow" | "Sin" | "Cos" => {
             "as a function of computed values it is not bounded yet; the part before it can be certified: name its value with \

@@ -474,8 +474,6 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::Pow,
         "with the exponents 2 and 3 as part of the hyperbolic-tangent form of GELU; constants are folded",
     ),
-    operator("Range", Rule::OnConstants(Function::Range), ON_CONSTANTS),
-    operator("Reciprocal", Rule::OnConstants(Function::Reciprocal), ON_CONSTANTS),
     operator(
         "QLinearConv",
         Rule::Quantized(Quantized::Conv),
@@ -487,6 +485,8 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::QuantizeLinear,
         "a quantizer: a layer with one step for all elements; constants are folded",
     ),
+    operator("Range", Rule::OnConstants(Function::Range), ON_CONSTANTS),
+    operator("Reciprocal", Rule::OnConstants(Function::Reciprocal), ON_CONSTANTS),
     operator("ReduceMax", Rule::Reduce(Reduction::Max), "over any axes but the batch: max pooling"),
     operator("ReduceMean", Rule::Reduce(Reduction::Mean), "over any axes but the batch: average pooling"),
     operator("ReduceMin", Rule::Reduce(Reduction::Min), "as ReduceMax, negated before and after"),
@@ -537,14 +537,13 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("Upsample", Rule::Resize, "as Resize"),
     operator("Where", Rule::OnConstants(Function::Where), ON_CONSTANTS),
     operator("com.microsoft.BiasGelu", Rule::Microsoft(Activation::Gelu), "an addition and an activation"),
+    operator("com.microsoft.DequantizeLinear", Rule::DequantizeLinear, "as DequantizeLinear"),
     operator(
         "com.microsoft.FastGelu",
         Rule::Microsoft(Activation::GeluTanh),
         "an activation, with or without a bias",
     ),
     operator("com.microsoft.Gelu", Rule::Microsoft(Activation::Gelu), "an activation"),
-    operator("com.microsoft.QuickGelu", Rule::QuickGelu, "an activation"),
-    operator("com.microsoft.DequantizeLinear", Rule::DequantizeLinear, "as DequantizeLinear"),
     operator(
         "com.microsoft.MatMulNBits",
         Rule::MatMulNBits,
@@ -578,6 +577,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "an activation and a quantizer",
     ),
     operator("com.microsoft.QuantizeLinear", Rule::QuantizeLinear, "as QuantizeLinear"),
+    operator("com.microsoft.QuickGelu", Rule::QuickGelu, "an activation"),
 ];
 
 /// The names of [`SUPPORTED_OPERATORS`], separated by commas.

@@ -334,7 +334,7 @@ fn refusals_offer_a_way_on() {
         ("GroupNormalization", "BatchNormalization is read"),
         ("LSTM", "--output-name"),
         ("Attention", "not bounded yet"),
-        ("QuantizeLinear", "quantized"),
+        ("DynamicQuantizeLinear", "static quantization"),
         ("Einsum", "--output-name"),
     ] {
         let (error, hint) = refused(vec![node(op, &["x", "s"], "y")]);
