@@ -111,7 +111,7 @@ def test_files(tmp_path: pathlib.Path, mnist: Example) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     fails(wp.FormatError, "bad.onnx", tmp_path / "bad.onnx", ask=wp.Network.from_onnx)
     fails(wp.FormatError, "net.pt", tmp_path / "net.pt", ask=wp.Network.from_onnx)
-    fails(wp.FormatError, "net.h5: expected one of the extensions .onnx, .onnx.gz, .safetensors", tmp_path / "net.h5", ask=mnist[0].save)
+    fails(wp.FormatError, "net.h5: expected one of the extensions .onnx, .safetensors", tmp_path / "net.h5", ask=mnist[0].save)
     fails(wp.SettingError, "batch_norm", tmp_path / "a.onnx", ask=wp.Network.from_onnx, batch_norm="drop")
     fails(wp.FormatError, "nothing", tmp_path / "nothing", ask=wp.Data.load)
     fails(wp.SettingError, "split", ask=wp.Data.load, split="validation")
