@@ -3,7 +3,7 @@
 use crate::RunError;
 use std::path::Path;
 use weightproof::model::Model;
-use weightproof::network::{Activation, Layer, Network, Node};
+use weightproof::network::{Activation, Layer, Network, Node, Staircase};
 use weightproof_formats::data::{NamedArray, read_arrays};
 use weightproof_report::{ComparisonReport, Difference, NodeComparison};
 
@@ -73,15 +73,18 @@ pub fn compare(network: &Network, path: &Path) -> Result<ComparisonReport, RunEr
     })
 }
 
+/// The quantizer that a node is, if it is one.
+fn quantizer(node: &Node) -> Option<&Staircase> {
+    if let Layer::Activation(Activation::Quantize(q)) = &node.layer { Some(q) } else { None }
+}
+
 /// Whether an array has the values of a node. Integers that an operator gives are those of the quantizer behind its sums.
 fn is_value_of(array: &NamedArray, node: &Node) -> bool {
-    match &node.layer {
-        Layer::Activation(Activation::Quantize(_)) => {
-            let of_operator = node.name.strip_suffix(".quantize") == Some(array.name.as_str());
-            array.name == node.name || (of_operator && array.whole)
-        }
-        _ => array.name == node.name && !array.whole,
+    if quantizer(node).is_none() {
+        return array.name == node.name && !array.whole;
     }
+    let of_operator = node.name.strip_suffix(".quantize") == Some(array.name.as_str());
+    array.name == node.name || (of_operator && array.whole)
 }
 
 /// The first largest element.
@@ -108,19 +111,17 @@ impl<'a> Compared<'a> {
     fn expected(&self, sample: usize) -> Vec<f64> {
         let width = self.node.width();
         let given = &self.array.values[sample * width..(sample + 1) * width];
-        match &self.node.layer {
-            Layer::Activation(Activation::Quantize(q)) if self.array.whole => {
-                given.iter().map(|v| (v - f64::from(q.zero)) * q.step).collect()
-            }
-            _ => given.to_vec(),
+        match quantizer(self.node).filter(|_| self.array.whole) {
+            Some(q) => given.iter().map(|v| (v - f64::from(q.zero)) * q.step).collect(),
+            None => given.to_vec(),
         }
     }
 
     fn sample(&mut self, sample: usize, found: &[f64]) {
         let expected = self.expected(sample);
-        let allowed = match &self.node.layer {
-            Layer::Activation(Activation::Quantize(q)) => 0.5 * q.step,
-            _ => TOLERANCE * expected.iter().fold(1.0_f64, |most, v| most.max(v.abs())),
+        let allowed = match quantizer(self.node) {
+            Some(q) => 0.5 * q.step,
+            None => TOLERANCE * expected.iter().fold(1.0_f64, |most, v| most.max(v.abs())),
         };
         for (k, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
             let distance = (found - expected).abs();

@@ -31,11 +31,9 @@ fn recorded(path: &Path) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, f64) {
 }
 
 fn quantizers(network: &Network) -> Vec<Staircase> {
-    let found = network.nodes().iter().filter_map(|node| match &node.layer {
-        Layer::Activation(Activation::Quantize(q)) => Some(*q),
-        _ => None,
-    });
-    found.collect()
+    let quantizer =
+        |layer: &Layer| if let Layer::Activation(Activation::Quantize(q)) = layer { Some(*q) } else { None };
+    network.nodes().iter().filter_map(|node| quantizer(&node.layer)).collect()
 }
 
 #[test]

@@ -32,7 +32,11 @@ fn way_on(op: &str) -> &'static str {
             "attention multiplies computed values, which is not bounded yet; the part before it can be certified: name its value with \
              --output-name"
         }
-        "DynamicQuantizeLinear" | "MatMulInteger" | "ConvInteger" => {
+        "DynamicQuantizeLinear"
+        | "MatMulInteger"
+        | "ConvInteger"
+        | "com.microsoft.DynamicQuantizeMatMul"
+        | "com.microsoft.MatMulIntegerToFloat" => {
             "integers with steps that follow from the data are not read; static quantization is (QuantizeLinear, QLinearConv, …), and so is the float \
              network, with a threat model of its kind: --threat int8"
         }

@@ -379,20 +379,27 @@ fn numbers<'v>(op: &Op, operands: &'v [Option<Value>], position: usize) -> Resul
     numbers.ok_or_else(|| op.fail("steps that are floating-point numbers", format!("{:?}", tensor.element)))
 }
 
+/// Zero points and the type of the integers.
+struct Zeros<'v> {
+    list: &'v [i64],
+    bits: u32,
+    signed: bool,
+}
+
 /// The integers of operand number `position` and their type; `None` when it is left out.
 fn zeros<'v>(
     op: &Op,
     operands: &'v [Option<Value>],
     position: usize,
-) -> Result<Option<(&'v [i64], u32, bool)>, OnnxError> {
+) -> Result<Option<Zeros<'v>>, OnnxError> {
     if operands.get(position).is_none_or(Option::is_none) {
         return Ok(None);
     }
     let tensor = constant_at(op, operands, position)?;
     let fail = || op.fail("zero points that are integers", format!("{:?}", tensor.element));
     match (&tensor.values, tensor.element) {
-        (Values::Ints(list), Element::Small { bits, signed }) => Ok(Some((list, bits, signed))),
-        (Values::Ints(list), Element::Int) => Ok(Some((list, WIDE, true))),
+        (Values::Ints(list), Element::Small { bits, signed }) => Ok(Some(Zeros { list, bits, signed })),
+        (Values::Ints(list), Element::Int) => Ok(Some(Zeros { list, bits: WIDE, signed: true })),
         _ => Err(fail()),
     }
 }
@@ -407,7 +414,7 @@ fn grid(op: &Op, operands: &[Option<Value>], step: usize, zero: usize) -> Result
         return Err(op.fail("a step of type F32", format!("{element:?}")));
     }
     match zeros {
-        Some((&[zero], bits, signed)) => Ok(Grid { step: *step, zero, bits, signed }),
+        Some(Zeros { list: &[zero], bits, signed }) => Ok(Grid { step: *step, zero, bits, signed }),
         Some(_) => Err(several()),
         None => {
             let (bits, signed) = output_type(op)?;
@@ -466,7 +473,7 @@ fn groups(
     };
     let none = vec![0; steps.len()];
     let (zeros, bits, signed) = match (zeros(op, operands, zero)?, tensor.element) {
-        (Some((list, bits, signed)), _) => (list.to_vec(), bits, signed),
+        (Some(Zeros { list, bits, signed }), _) => (list.to_vec(), bits, signed),
         (None, Element::Small { bits, signed }) => (none, bits, signed),
         (None, Element::Int) => (none, WIDE, true),
         (None, _) => {
