@@ -115,7 +115,7 @@ pub struct OnnxNetwork {
 ///
 /// # Errors
 /// [`OnnxError`], naming the node or tensor, for damaged models and for everything that is not supported. No bytes make
-/// this function panic or allocate more than a fixed multiple of their number (plus 512 MiB).
+/// this function panic or allocate more than a fixed multiple of their number (plus 128 MiB).
 pub fn read_onnx(bytes: &[u8], batch_norm: BatchNorm) -> Result<OnnxNetwork, OnnxError> {
     read_onnx_with(bytes, &OnnxOptions { batch_norm, ..OnnxOptions::default() })
 }
