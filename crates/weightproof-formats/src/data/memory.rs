@@ -19,7 +19,10 @@ impl MemoryReader {
     pub fn new(shape: Vec<usize>, bytes: Vec<u8>, labels: Option<Vec<u32>>) -> Result<Self, DataError> {
         let width: usize = shape.iter().product();
         let count = bytes.len() / width.max(1);
-        if count == 0 || bytes.len() % width != 0 || labels.as_ref().is_some_and(|l| l.len() != count) {
+        if count == 0
+            || !bytes.len().is_multiple_of(width)
+            || labels.as_ref().is_some_and(|l| l.len() != count)
+        {
             let expected = format!("samples of {width} bytes, one for each label");
             let found = format!("{} bytes and {} labels", bytes.len(), labels.map_or(0, |l| l.len()));
             return Err(DataError::new("samples", expected, found));

@@ -49,14 +49,12 @@ pub(crate) fn cifar(bytes: &[u8]) -> Result<(MemoryReader, &'static str), DataEr
         (None, Some(labels)) => (labels, "cifar-100"),
         (None, None) => return Err(DataError::new("pickle", "the key labels or fine_labels", "neither")),
     };
-    let number = |value: &Rc<Value>| match value.as_ref() {
-        Value::Number(n) => u32::try_from(*n).ok(),
-        _ => None,
+    let number = |value: &Rc<Value>| {
+        let Value::Number(n) = value.as_ref() else { return None };
+        u32::try_from(*n).ok()
     };
-    let labels: Option<Vec<u32>> = match labels {
-        Value::List(list) => list.iter().map(number).collect(),
-        _ => None,
-    };
+    let labels: Option<Vec<u32>> =
+        if let Value::List(list) = labels { list.iter().map(number).collect() } else { None };
     let labels =
         labels.ok_or_else(|| DataError::new("labels", "a list of integers ≥ 0", "another object"))?;
     // The state of an array: version, shape, type, order, bytes.
@@ -155,21 +153,19 @@ impl<'b> Machine<'b> {
     }
 
     fn extend(&mut self, values: Vec<Rc<Value>>) -> Result<(), DataError> {
-        match self.top()? {
-            Value::List(list) => list.extend(values),
-            _ => return Err(self.fail("a list", "another object")),
-        }
+        let Value::List(list) = self.top()? else { return Err(self.fail("a list", "another object")) };
+        list.extend(values);
         Ok(())
     }
 
     fn set(&mut self, values: &[Rc<Value>]) -> Result<(), DataError> {
-        match self.top()? {
-            Value::Pairs(pairs) if values.len().is_multiple_of(2) => {
-                pairs.extend(values.chunks_exact(2).map(|pair| (Rc::clone(&pair[0]), Rc::clone(&pair[1]))));
-                Ok(())
-            }
-            _ => Err(self.fail("a dictionary and pairs", "another object")),
+        if let Value::Pairs(pairs) = self.top()?
+            && values.len().is_multiple_of(2)
+        {
+            pairs.extend(values.chunks_exact(2).map(|pair| (Rc::clone(&pair[0]), Rc::clone(&pair[1]))));
+            return Ok(());
         }
+        Err(self.fail("a dictionary and pairs", "another object"))
     }
 
     fn remember(&mut self, place: usize) -> Result<(), DataError> {
@@ -258,23 +254,22 @@ impl<'b> Machine<'b> {
             b'R' => {
                 let (arguments, _) = (self.pop()?, self.pop()?);
                 // Bytes that Python 3 writes as text are the only argument of an encoding.
-                let text = match arguments.as_ref() {
-                    Value::List(list) => match list.first().map(Rc::as_ref) {
-                        Some(Value::Text(text)) if list.len() == 2 => {
-                            std::str::from_utf8(text).ok().and_then(latin)
-                        }
-                        _ => None,
-                    },
-                    _ => None,
+                let text = if let Value::List(list) = arguments.as_ref()
+                    && let [text, _] = list.as_slice()
+                    && let Value::Text(text) = text.as_ref()
+                {
+                    std::str::from_utf8(text).ok().and_then(latin)
+                } else {
+                    None
                 };
                 self.push(text.map_or(Value::Object(None), |text| Value::Text(text.into())))?;
             }
             b'b' => {
                 let state = self.pop()?;
-                match self.top()? {
-                    Value::Object(own) => *own = Some(state),
-                    _ => return Err(self.fail("an object", "another value")),
-                }
+                let Value::Object(own) = self.top()? else {
+                    return Err(self.fail("an object", "another value"));
+                };
+                *own = Some(state);
             }
             b'a' => {
                 let value = self.pop()?;

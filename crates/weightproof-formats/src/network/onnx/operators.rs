@@ -283,12 +283,16 @@ impl Rule {
 impl Rule {
     /// Attributes that operator sets 5 and 6 have besides.
     pub(super) fn old_attributes(self, opset: i64) -> &'static [&'static str] {
-        match self {
-            _ if opset >= 7 => &[],
-            Rule::Arithmetic(_) => &["axis", "broadcast", "consumed_inputs"],
-            Rule::Gemm => &["broadcast"],
-            Rule::BatchNormalization | Rule::Dropout => &["consumed_inputs", "is_test"],
-            _ => &["consumed_inputs"],
+        if opset >= 7 {
+            &[]
+        } else if let Rule::Arithmetic(_) = self {
+            &["axis", "broadcast", "consumed_inputs"]
+        } else if self == Rule::Gemm {
+            &["broadcast"]
+        } else if self == Rule::BatchNormalization || self == Rule::Dropout {
+            &["consumed_inputs", "is_test"]
+        } else {
+            &["consumed_inputs"]
         }
     }
 

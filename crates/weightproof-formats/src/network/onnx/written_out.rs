@@ -102,7 +102,7 @@ impl Reader<'_> {
             Value::Constant(c) if c.len() == 1 => {
                 c.as_floats().map_or_else(|| c.as_ints().map_or(f64::NAN, |v| v[0] as f64), |v| v[0])
             }
-            _ => f64::NAN,
+            Value::Constant(_) | Value::Computed(_) | Value::Part(_) => f64::NAN,
         };
         let form = match exponent {
             1.0 => return Ok(Value::Computed(x.clone())),
@@ -159,7 +159,7 @@ impl Reader<'_> {
         match (part.form, kind) {
             // `k x · factor (1 + bend) = 2 k factor · gelu(x)`.
             (Form::Bend { gelu, factor, shift }, Arithmetic::Mul) if is_close(factor, shift, x.element) => {
-                self.multiplied(op, &part.name, x, part.of, gelu, 2.0 * k * factor)
+                self.multiplied(op, &part.name, x, (gelu, part.of), 2.0 * k * factor)
             }
             (Form::Polynomial([c0, c1, c2, 0.0]), Arithmetic::Mul) => Ok(Value::Part(Part {
                 form: Form::Polynomial([0.0, k * c0, k * c1, k * c2]),
@@ -180,7 +180,7 @@ impl Reader<'_> {
             }
             for (x, gate) in [(x, y), (y, x)] {
                 if let Some((of, f, factor)) = self.gated(x, gate.layer) {
-                    return self.multiplied(op, &op.name, x, of, f, factor);
+                    return self.multiplied(op, &op.name, x, (f, of), factor);
                 }
             }
         }
@@ -195,7 +195,7 @@ impl Reader<'_> {
         if !is_absolute || (scale, shift) != (1.0, 1.0) || x.dims != y.dims {
             return Err(branches());
         }
-        self.multiplied(op, &op.name, x, x.layer, Activation::Softsign, 1.0)
+        self.multiplied(op, &op.name, x, (Activation::Softsign, x.layer), 1.0)
     }
 
     /// `(z, f, factor)` such that `x · gate = factor · f(z)`.
@@ -228,7 +228,19 @@ impl Reader<'_> {
                 let k = self.multiple(x.layer, of).filter(|_| is_hard)?;
                 Some((of, Activation::HardSwish, part * k * high))
             }
-            _ => None,
+            Activation::Relu
+            | Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan
+            | Activation::Quantize(_) => None,
         }
     }
 
@@ -246,8 +258,7 @@ impl Reader<'_> {
         op: &Op,
         name: &str,
         x: &Computed,
-        z: usize,
-        f: Activation,
+        (f, z): (Activation, usize),
         factor: f64,
     ) -> Result<Value, OnnxError> {
         let factor = if is_close(factor, 1.0, x.element) { 1.0 } else { factor };

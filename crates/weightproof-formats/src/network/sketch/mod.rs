@@ -219,10 +219,8 @@ impl Sketch {
 
     /// When `layer` is an activation: which one, and of what.
     pub fn function(&self, layer: usize) -> Option<(Activation, usize)> {
-        match &self.layers[layer].layer {
-            Layer::Activation(f) => Some((*f, self.layers[layer].inputs[0])),
-            _ => None,
-        }
+        let Layer::Activation(f) = &self.layers[layer].layer else { return None };
+        Some((*f, self.layers[layer].inputs[0]))
     }
 
     fn keep_shape(&mut self, name: &str, input: usize, layer: Layer) -> usize {
