@@ -63,7 +63,9 @@ pub fn sum_over_paths(network: &Network, f: fn(f64) -> f64) -> Result<f64, Refus
             }
             Layer::Activation(Activation::Relu | Activation::LeakyRelu { slope: 0.0..=1.0 })
             | Layer::Reshape => inputs[0].clone(),
-            Layer::Activation(_) => return Err(Refusal::node(node, "relu or leaky-relu")),
+            Layer::Activation(_) => {
+                return Err(Refusal::node(node, "relu, or leaky-relu with a slope from 0 to 1"));
+            }
             Layer::MaxPool(window) => window_sums(inputs[0], window),
             Layer::AveragePool(average) => {
                 let factor: Vec<f64> = average.factor.iter().map(|&w| f(w)).collect();
@@ -127,7 +129,7 @@ mod tests {
             let design = ImageBlueprint { input: [1, 4, 4], pieces, classes: 2, global_pool: true, seed };
             let network = design.build();
             if network.nodes().iter().any(|n| {
-                matches!(n.layer, Layer::Activation(f) if !matches!(f, Activation::Relu | Activation::LeakyRelu { .. }))
+                matches!(n.layer, Layer::Activation(f) if !matches!(f, Activation::Relu | Activation::LeakyRelu { slope: 0.0..=1.0 }))
             }) {
                 assert!(sum_over_paths(&network, f64::abs).is_err());
                 continue;
