@@ -413,49 +413,18 @@ impl Activation {
     /// Numbers `(L, J)` with `|ρ(p) − ρ(p')| ≤ L |p − p'| + J`, also when another step than that of the operator's text comes out
     /// at one of the two.
     pub fn variation(self) -> (f64, f64) {
-        match self {
-            Activation::Quantize(q) => (1.0, q.largest_jump()),
-            Activation::Relu
-            | Activation::LeakyRelu { .. }
-            | Activation::Clip { .. }
-            | Activation::Sigmoid
-            | Activation::Tanh
-            | Activation::Softplus
-            | Activation::Gelu
-            | Activation::GeluTanh
-            | Activation::Elu { .. }
-            | Activation::Silu
-            | Activation::Mish
-            | Activation::HardSwish
-            | Activation::Softsign
-            | Activation::Atan => (self.lipschitz(), 0.0),
-        }
+        if let Activation::Quantize(q) = self { (1.0, q.largest_jump()) } else { (self.lipschitz(), 0.0) }
     }
 
     /// How far `value`, computed for `p`, may be from the function at a point that is at most `error` from `p`. A quantizer
     /// forgets an error that leaves it on its step.
     pub fn error(self, p: f64, error: f64, value: f64) -> f64 {
-        match self {
-            Activation::Quantize(q) => {
-                let (least, here, most) =
-                    (q.apply((p - error).next_down()), q.apply(p), q.apply((p + error).next_up()));
-                larger(here - least, most - here)
-            }
-            Activation::Relu
-            | Activation::LeakyRelu { .. }
-            | Activation::Clip { .. }
-            | Activation::Sigmoid
-            | Activation::Tanh
-            | Activation::Softplus
-            | Activation::Gelu
-            | Activation::GeluTanh
-            | Activation::Elu { .. }
-            | Activation::Silu
-            | Activation::Mish
-            | Activation::HardSwish
-            | Activation::Softsign
-            | Activation::Atan => self.lipschitz() * error + self.rounding(p, value),
-        }
+        let Activation::Quantize(q) = self else {
+            return self.lipschitz() * error + self.rounding(p, value);
+        };
+        let (least, here, most) =
+            (q.apply((p - error).next_down()), q.apply(p), q.apply((p + error).next_up()));
+        larger(here - least, most - here)
     }
 
     /// Whether another value than the function's may come out, although the input does not move.
