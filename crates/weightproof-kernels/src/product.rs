@@ -92,9 +92,41 @@ pub(crate) fn multiply_generic<T: Scalar>(
             Factor::Transposed(m) => MatRef::from_row_major_slice(m, cols, rows).transpose(),
         }
     }
-    let out = MatMut::from_row_major_slice_mut(out, m, n);
     let beta = if add { Accum::Add } else { Accum::Replace };
-    matmul(out, beta, shaped(a, m, k), shaped(b, k, n), T::one(), Par::Seq);
+    let times = |out: &mut [T], m: usize, a: MatRef<'_, T>| {
+        let out = MatMut::from_row_major_slice_mut(out, m, n);
+        matmul(out, beta, a, shaped(b, k, n), T::one(), Par::Seq);
+    };
+    let a = shaped(a, m, k);
+    let least = fewest_rows(k, n);
+    if m < least {
+        let mut rows = vec![T::zero(); least * (n + k)];
+        let (result, factor) = rows.split_at_mut(least * n);
+        result[..m * n].copy_from_slice(out);
+        factor
+            .chunks_mut(k)
+            .zip(a.row_iter())
+            .for_each(|(to, from)| to.iter_mut().zip(from.iter()).for_each(|(to, &from)| *to = from));
+        times(result, least, MatRef::from_row_major_slice(factor, least, k));
+        out.copy_from_slice(&result[..m * n]);
+    } else {
+        times(out, m, a);
+    }
+}
+
+/// Most multiply-adds of the products that the library makes in another way.
+const SMALL: usize = 16 * 16 * 16;
+/// Longest sums that it adds up in the same order in all ways.
+const SHORT: usize = 16;
+
+/// Fewest rows with which a product by a (k, n) matrix adds up in the order of larger ones: results must not depend on how many
+/// samples are worked on together. Rows of zeros cost little where the weights are what is read.
+fn fewest_rows(k: usize, n: usize) -> usize {
+    match (k, n) {
+        (0, _) | (_, 1) => 1,
+        (..=SHORT, _) => 2,
+        _ => (SMALL / (k * n) + 1).max(2),
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +147,63 @@ mod tests {
         assert_eq!(out, naive.map(|v| 2.0 * v));
         add_product_transposed(&mut out, &a, &b.transposed());
         assert_eq!(out, naive.map(|v| 3.0 * v));
+    }
+
+    /// What lets work be cut anywhere: results do not depend on the number of threads, or of samples in a batch.
+    fn rows_do_not_depend_on_their_neighbours<T: Scalar>() {
+        let wave = |k: usize| T::from_f64((k as f64 * 0.37).sin());
+        let shapes = [
+            (3, 5),
+            (8, 8),
+            (12, 7),
+            (15, 3),
+            (16, 16),
+            (17, 3),
+            (24, 9),
+            (33, 2),
+            (48, 3),
+            (65, 2),
+            (80, 3),
+            (100, 2),
+            (128, 1),
+            (5, 150),
+            (150, 150),
+            (150, 4),
+            (64, 128),
+            (784, 128),
+            (300, 1),
+            (40, 1),
+            (1024, 300),
+            (2100, 40),
+        ];
+        for (inner, cols) in shapes {
+            let a = Matrix::from_fn(130, inner, |i, j| wave(i * inner + j));
+            let b = Matrix::from_fn(inner, cols, |i, j| wave(7 * i + 3 * j));
+            let transposed = b.transposed();
+            let both = |a: &Matrix<T>| {
+                let mut found = [Matrix::default(), Matrix::default()];
+                product(&mut found[0], a, &b);
+                product_transposed(&mut found[1], a, &transposed);
+                found
+            };
+            let all = both(&a);
+            for rows in [1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 31, 33, 64, 100, 129] {
+                let last: Vec<usize> = (130 - rows..130).collect();
+                for (some, all) in both(&a.rows_at(&last)).iter().zip(&all) {
+                    assert_eq!(some, &all.rows_at(&last), "{rows} rows, {inner} by {cols}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_in_f32_do_not_depend_on_their_neighbours() {
+        rows_do_not_depend_on_their_neighbours::<f32>();
+    }
+
+    #[test]
+    fn rows_in_f64_do_not_depend_on_their_neighbours() {
+        rows_do_not_depend_on_their_neighbours::<f64>();
     }
 
     #[test]

@@ -239,7 +239,8 @@ impl<T: Scalar> CleanBlock<T> {
     /// Bounds of the specification against one perturbation set.
     pub(crate) fn bounds(&self, prepared: &Prepared<'_, T>, method: &dyn BoundMethod<T>) -> LowerBounds<T> {
         let fixed = self.enclosed(prepared);
-        method.lower_bounds(&Block { prepared, values: &self.values, fixed: &fixed }, &self.spec)
+        let block = Block { prepared, values: &self.values, fixed: &fixed, divided: true };
+        method.lower_bounds(&block, &self.spec)
     }
 
     /// Bounds and verdicts against one perturbation set, and whether a sample is open by rounding.

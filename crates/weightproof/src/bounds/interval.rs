@@ -438,7 +438,7 @@ mod tests {
                 let x = Matrix::from_fn(1, 5, |_, j| shift + wave(j, 0.4));
                 let values = model.forward(x.clone());
                 let fixed = prepared.enclosed(&values);
-                let block = Block { prepared: &prepared, values: &values, fixed: &fixed };
+                let block = Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true };
                 let states = propagate(&block);
                 for i in 0..6 {
                     let (mut lower, mut upper) =

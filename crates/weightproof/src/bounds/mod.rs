@@ -32,6 +32,9 @@ pub struct Block<'a, T> {
     pub values: &'a [Matrix<T>],
     /// By node: boxes around the clean values, from [`Prepared::enclosed`].
     pub fixed: &'a [Option<Bounds<T>>],
+    /// Whether parts of the work may go to other threads. Not where its time is measured: a thread that waits for others may do
+    /// something for another block meanwhile.
+    pub divided: bool,
 }
 
 /// Lower bounds of a block.

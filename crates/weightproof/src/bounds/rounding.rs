@@ -291,22 +291,26 @@ pub(crate) fn widen<T: Scalar>(
 ) {
     let (State::Box(bounds), Some(sums)) = (state, states.sums(index)) else { return };
     let n = Roundings::of(block, index).forward;
-    // Where the signs of what is read are open, four products make an end, and it is corrected term by term.
-    let mixed = block.prepared.model.inputs_of(index).iter().any(|&i| states.has_negative(i));
-    let part = block.prepared.arithmetic.gamma(if mixed { 4 * n } else { n });
-    let ends = bounds.lower.as_mut_slice().iter_mut().zip(bounds.upper.as_mut_slice());
+    let (model, arithmetic) = (block.prepared.model, block.prepared.arithmetic);
     // A sum of numbers that are not negative is none either, however it is rounded.
-    let model = block.prepared.model;
     let keeps_sign = matches!(model.steps[index], Step::Add | Step::AveragePool { .. } | Step::Gather(_))
         && block.prepared.radii.roundings[index].absolute == T::zero();
-    let least = if keeps_sign && !mixed { T::zero() } else { T::neg_infinity() };
-    for ((l, u), &terms) in ends.zip(sums.terms.as_slice()) {
-        let floor = if *l >= T::zero() { least } else { T::neg_infinity() };
-        *l -= part * terms;
-        if *l < floor {
-            *l = floor;
+    for s in 0..states.samples() {
+        // Where the signs of what is read are open, four products make an end, and it is corrected term by term. By sample, because
+        // what is charged must not depend on its neighbours.
+        let is_negative = |i: &usize| states.lower(*i).row(s).iter().any(|l| *l < T::zero());
+        let mixed = model.inputs_of(index).iter().any(is_negative);
+        let part = arithmetic.gamma(if mixed { 4 * n } else { n });
+        let least = if keeps_sign && !mixed { T::zero() } else { T::neg_infinity() };
+        let ends = bounds.lower.row_mut(s).iter_mut().zip(bounds.upper.row_mut(s));
+        for ((l, u), &terms) in ends.zip(sums.terms.row(s)) {
+            let floor = if *l >= T::zero() { least } else { T::neg_infinity() };
+            *l -= part * terms;
+            if *l < floor {
+                *l = floor;
+            }
+            *u += part * terms;
         }
-        *u += part * terms;
     }
 }
 
@@ -345,7 +349,7 @@ mod tests {
         let in_f64 = model.values_in_f64(&[1.0]);
         let values: Vec<Matrix<f32>> = in_f64.iter().map(Matrix::cast).collect();
         let fixed = prepared.enclosed(&in_f64);
-        f(&Block { prepared: &prepared, values: &values, fixed: &fixed })
+        f(&Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true })
     }
 
     #[test]

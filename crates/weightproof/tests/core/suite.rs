@@ -9,7 +9,7 @@ use weightproof::property::Property;
 use weightproof::threat::{Kind, LayerSet, PerturbationSet, ThreatModel, WeightSet};
 use weightproof::verdict::{Precision, Reason, Samples, Verdict};
 use weightproof_testkit::emulation::{contradiction, emulation};
-use weightproof_testkit::images::arbitrary_images;
+use weightproof_testkit::images::{ImageBlueprint, arbitrary_images};
 use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, Design, arbitrary, input, rng};
 use weightproof_testkit::oracle::{margin, vertex_minimum};
 use weightproof_testkit::reference::{Boxes, Reference};
@@ -235,19 +235,36 @@ fn a_convolution_is_its_unrolled_matrix_or_better() {
 
 #[test]
 fn results_do_not_depend_on_threads_or_batches() {
-    let network = Blueprint::new(&[5, 16, 16, 4], Activation::Relu, 3).build();
-    let set = ThreatModel::new(Kind::Absolute, 0.01).resolve(&network).unwrap();
-    let mut random = rng(1);
-    let inputs: Vec<f64> = (0..300).flat_map(|_| input(5, true, &mut random)).collect();
-    let labels: Vec<u32> = (0..300).map(|i| i % 4).collect();
-    for method in METHODS {
-        let options = CertifyOptions::new(method.name, Property::Label);
-        let certifier = Certifier::new(&network, std::slice::from_ref(&set), options).unwrap();
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| certifier.certify(Samples { first: 0, inputs: &inputs, labels: Some(&labels) }))
-        };
-        assert_eq!(run(1), run(3), "{}", method.name);
+    use weightproof_testkit::images::Piece;
+    let images = ImageBlueprint {
+        input: [1, 6, 6],
+        pieces: vec![Piece::Conv, Piece::Activation, Piece::Residual, Piece::MaxPool],
+        classes: 4,
+        global_pool: false,
+        seed: 6,
+    };
+    // Wide enough that the rows of one sample are divided among threads.
+    let dense = Blueprint::new(&[5, 150, 150, 4], Activation::Relu, 3).build();
+    for (network, radius, count) in [(dense, 0.01, 70), (images.build(), 0.02, 20)] {
+        let set = ThreatModel::new(Kind::Absolute, radius).resolve(&network).unwrap();
+        let width = network.input_width();
+        let inputs = input(width * count, true, &mut rng(1));
+        let labels: Vec<u32> = (0..count as u32).map(|i| i % 4).collect();
+        for method in METHODS {
+            let run = |threads: usize, block: usize| {
+                let options = CertifyOptions { block, ..CertifyOptions::new(method.name, Property::Label) };
+                let certifier = Certifier::new(&network, std::slice::from_ref(&set), options).unwrap();
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let samples = Samples { first: 0, inputs: &inputs, labels: Some(&labels) };
+                pool.install(|| certifier.certify(samples))
+            };
+            let expected = run(1, CertifyOptions::BLOCK);
+            for (threads, block) in [(2, 64), (3, 7), (8, 1)] {
+                let found = run(threads, block);
+                let differs = found[0].iter().zip(&expected[0]).find(|(a, b)| a != b);
+                assert_eq!(differs, None, "{}, {threads} threads, blocks of {block}", method.name);
+            }
+        }
     }
 }
 

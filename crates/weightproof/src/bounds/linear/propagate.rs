@@ -15,12 +15,21 @@ use crate::kernels::{Matrix, Scalar, Window, add_average_pool_transposed};
 use crate::model::Step;
 use crate::network::Gather;
 use crate::property::{SpecRow, Specification};
+use rayon::prelude::*;
 use std::sync::OnceLock;
 
 /// Most rows moved through the graph together: enough for fast products, few enough for the cache.
 const ROWS: usize = 512;
 /// Most coefficients of one node, so that wide nodes take fewer rows.
 pub const COEFFICIENTS: usize = 1 << 20;
+
+/// Fewest rows that are worth a thread of their own: enough to share the weights that a product reads.
+const ROWS_OF_A_THREAD: usize = 64;
+
+/// How many of `rows` are moved together, of which at most `most` can be, so that all threads have some.
+pub(super) fn divided(rows: usize, most: usize) -> usize {
+    rows.div_ceil(rayon::current_num_threads()).clamp(ROWS_OF_A_THREAD.min(most), most)
+}
 
 /// How far a backward pass goes.
 pub enum Reach<'a, T> {
@@ -100,19 +109,25 @@ impl<'a, T: Scalar> Backward<'a, T> {
     pub fn specification(&self, spec: &Specification) -> LowerBounds<T> {
         let rows: Vec<Row> = spec.rows.iter().enumerate().map(|(r, row)| (r / spec.count, *row)).collect();
         let output = self.block.values.len() - 1;
-        let (mut lower, mut charge) = (Vec::new(), Vec::new());
-        for chunk in rows.chunks(self.rows_together(output)) {
-            let (of_chunk, charged) = self.pass(output, chunk, None, None).finish();
-            lower.extend(of_chunk);
-            charge.extend(charged);
-        }
+        let (lower, charge): (Vec<_>, Vec<_>) = self.passes(output, &rows).into_iter().unzip();
+        let (lower, charge) = (lower.concat(), charge.concat());
         LowerBounds { lower, charge, void: self.states.void.clone() }
     }
 
     /// Lower bounds of rows `(sample, linear function)` of node `start`.
     pub fn rows(&self, start: usize, rows: &[Row]) -> Vec<T> {
-        let of_chunk = |chunk| self.pass(start, chunk, None, None).finish().0;
-        rows.chunks(self.rows_together(start)).flat_map(of_chunk).collect()
+        self.passes(start, rows).into_iter().flat_map(|(lower, _)| lower).collect()
+    }
+
+    /// Plain passes over some rows together, then over the next ones: their bounds, and what was charged for rounding.
+    fn passes(&self, start: usize, rows: &[Row]) -> Vec<(Vec<T>, Vec<T>)> {
+        let chunk = |rows: &[Row]| self.pass(start, rows, None, None).finish();
+        let together = self.rows_together(start);
+        if self.block.divided {
+            rows.par_chunks(divided(rows.len(), together)).map(chunk).collect()
+        } else {
+            rows.chunks(together).map(chunk).collect()
+        }
     }
 
     /// How many rows of node `start` are moved together.
@@ -526,6 +541,9 @@ impl<'a, T: Scalar> Backward<'a, T> {
 
     /// Subtracts a sum of numbers ≥ 0 over a row of `summands`, rounded up.
     fn subtract_sum(&self, r: usize, sum: T, summands: &Matrix<T>, offset: &mut Offsets<T>) {
+        if sum == T::zero() {
+            return;
+        }
         offset.add(r, -sum);
         offset.charge(r, self.block.prepared.arithmetic.gamma(Roundings::of_row(summands.cols())) * sum);
     }

@@ -16,13 +16,14 @@
 
 use super::ascent::Ascent;
 use super::domain::has_chord;
-use super::propagate::{Backward, COEFFICIENTS, Row};
+use super::propagate::{Backward, COEFFICIENTS, Row, divided};
 use super::relax::Relaxed;
 use crate::kernels::rows::{fill, vectorized};
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::MATRICES;
 use crate::model::Step;
 use crate::network::Activation;
+use rayon::prelude::*;
 
 /// Numbers that an ascent keeps for each element and row: coefficients, worst point, and of slope and multiplier the value, the
 /// gradient and its two means.
@@ -76,13 +77,19 @@ impl<T: Scalar> Backward<'_, T> {
     /// Raises lower bounds of rows of node `start` by `steps` steps of ascent each; a row rests once it is above `enough`.
     pub fn ascend(&self, start: usize, rows: &[Row], best: &mut [T], steps: usize, enough: T) {
         let together = self.ascending_together(start);
-        for (rows, best) in rows.chunks(together).zip(best.chunks_mut(together)) {
+        let raise = |(rows, best): (&[Row], &mut [T])| {
             let first = |at: &[usize]| {
                 let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
                 FreeVariables { multipliers: vec![None; start + 1], ..self.first_free(start, &own) }
             };
             let goal = Goal { steps, is_open: &|_, best| !(best > enough), done: &mut |_, _, _| {} };
             self.climb((start, rows), best, goal, first);
+        };
+        if self.block.divided {
+            let together = divided(rows.len(), together);
+            rows.par_chunks(together).zip(best.par_chunks_mut(together)).for_each(raise);
+        } else {
+            rows.chunks(together).zip(best.chunks_mut(together)).for_each(raise);
         }
     }
 
@@ -340,7 +347,7 @@ mod tests {
                 let prepared = Prepared::new(&model, &radii, Guarantee::RealArithmetic);
                 let values = model.forward(Matrix::from_fn(1, 4, |_, j| 0.5 + 0.4 * wave(j, 0.4)));
                 let fixed = prepared.enclosed(&values);
-                let block = Block { prepared: &prepared, values: &values, fixed: &fixed };
+                let block = Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true };
                 let (states, relaxed) = analysed(&block, |states, relaxed, index, state| {
                     tighten(&block, states, relaxed, index, state);
                 });
@@ -450,7 +457,7 @@ mod tests {
         let prepared = Prepared::new(&model, &radii, Guarantee::RealArithmetic);
         let values = model.forward(Matrix::from_vec(1, 1, vec![0.5]));
         let fixed = prepared.enclosed(&values);
-        let block = Block { prepared: &prepared, values: &values, fixed: &fixed };
+        let block = Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true };
         let (states, relaxed) = analysed(&block, |_, _, _, _| {});
         let pass = Backward::new(&block, &states, Reach::Input(&relaxed), Sharing::PerUse);
         let rows = [(0, SpecRow::difference(0, 1))];
