@@ -251,13 +251,6 @@ def _(m):
     del m.graph.input[:]
 
 
-@bad("two-inputs", "two graph inputs are data")
-def _(m):
-    m.graph.input.append(info("x2", "N", 6))
-    m.graph.node.insert(0, helper.make_node("Add", ["x", "x2"], ["h0"], "add"))
-    m.graph.node[1].input[0] = "h0"
-
-
 @bad("input-not-used", "the graph input leads nowhere, the output is constant")
 def _(m):
     m.graph.initializer.append(tensor("c", values(1, 6)))
@@ -710,7 +703,6 @@ for name, what, parameters, attributes in [
     bad_node(name, what, "BatchNormalization", *names, opset=14, tensors=dict(zip(names, parameters)), **attributes)
 bad_node("batchnorm-computed", "a BatchNormalization whose factors depend on the input", "BatchNormalization", "c", "c", "c", "c")
 
-bad_node("add-broadcast", "an Add that repeats one of two computed values", "Add", "g", more=(helper.make_node("GlobalAveragePool", ["c"], ["g"], "average"),))
 bad_node("mul-computed", "a Mul of two computed values", "Mul", "c")
 bad_node("concat-batch", "a Concat along the batch", "Concat", "c", axis=0)
 bad_node("concat-mismatch", "a Concat of 5 and of 2 rows", "Concat", "k", tensors={"k": values(1, 3, 2, 6)}, axis=1)

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import tiny_convolutions
+import tiny_jumps
 from onnx import TensorProto, helper, numpy_helper
 
 SAMPLES = 3
@@ -599,7 +600,7 @@ def main():
     parser.add_argument("out_folder", type=pathlib.Path)
     folder = parser.parse_args().out_folder
     names = set()
-    later = [lambda cases=cases: cases(Model) for cases in tiny_convolutions.CASES]
+    later = [lambda cases=cases: cases(Model) for cases in tiny_convolutions.CASES + tiny_jumps.CASES]
     for function in CASES + later:
         for model in function():
             assert model.name not in names

@@ -27,6 +27,7 @@ SAMPLES = 3
 # What a symbolic dimension becomes.
 LENGTH = 4
 FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
 
 
 def unpacked(path, folder):
@@ -79,20 +80,24 @@ def finished(outputs, found):
 
 def equal(network, runtime, dims, tolerance, rng):
     """Whether one sample after the other has the outputs of ONNX Runtime, and what was the largest difference."""
-    read = [i for i in runtime.get_inputs() if i.type in FLOATS]
+    read = runtime.get_inputs()
     width = int(np.prod(network.input_shape))
     worst = 0.0
     for _ in range(SAMPLES):
-        feed, x = {}, None
+        feed, x, parts = {}, None, []
         for value in runtime.get_inputs():
             shape = [d if isinstance(d, int) and d > 0 else dims.get(d, 1) for d in value.shape]
             kind = FLOATS.get(value.type)
-            numbers = rng.uniform(0, 1, shape).astype(kind) if kind else np.zeros(shape, np.int64)
+            whole = INTEGERS.get(value.type, np.int64)
+            numbers = rng.uniform(0, 1, shape).astype(kind) if kind else rng.integers(0, 2, shape).astype(whole)
             count = int(np.prod(shape))
-            if x is None and kind and (count == width or shape and count == width * shape[0]):
+            if x is None and (kind or len(read) == 1) and (count == width or shape and count == width * shape[0]):
                 x = numbers.reshape(-1, width)
             feed[value.name] = numbers
+            parts.append(numbers.reshape(1, -1))
         if x is None:
+            x = np.concatenate(parts, axis=1)
+        if x.shape[1] != width:
             return False, f"no input of {width} values among {[i.name for i in read]}"
         name = runtime.get_outputs()[0].name
         for value in runtime.get_outputs():
@@ -129,7 +134,7 @@ def try_one(path, folder, arguments, rng):
     except Exception as error:  # noqa: BLE001
         return "not applicable", f"ONNX Runtime: {str(error).splitlines()[0][:100]}"
     kinds = [value.type for value in runtime.get_inputs()]
-    if not any(kind in FLOATS for kind in kinds):
+    if not any(kind in FLOATS or kind in INTEGERS for kind in kinds):
         return "not applicable", f"inputs of type {', '.join(sorted(set(kinds)))}"
     try:
         network = wp.Network.from_onnx(path, dims=dims)

@@ -12,7 +12,7 @@ use weightproof::bounds::Norms;
 use weightproof::certify::CertifyOptions;
 use weightproof::memory::Estimate;
 use weightproof::model::{self, Model};
-use weightproof::network::{Activation, Affine, Layer, Network, Node, Staircase, StoredIntegers};
+use weightproof::network::{Activation, Affine, Jumps, Layer, Network, Node, Staircase, StoredIntegers};
 use weightproof::threat::{LayerSet, PerturbationSet};
 use weightproof_measure::norms::{parts, spectral_norm, stable_rank};
 
@@ -92,15 +92,19 @@ pub struct QuantizerReport {
     pub zero: i32,
     /// Least and largest integer.
     pub range: (i32, i32),
-    /// Which step comes out: `nearest-even` or `any`.
+    /// Which step comes out: `nearest-even` or `any`; of a sign `sign`.
     pub rounding: &'static str,
 }
 
 impl QuantizerReport {
     fn new(layer: &Layer) -> Option<Self> {
         let Layer::Activation(Activation::Quantize(q)) = layer else { return None };
-        let Staircase { step, zero, low, high, rounding } = *q;
-        Some(QuantizerReport { step, zero, range: (low, high), rounding: rounding.name() })
+        let Staircase { step, zero, low, high, rounding, jumps } = *q;
+        let rounding = match jumps {
+            Jumps::HalfWay => rounding.name(),
+            Jumps::AtZero => q.name(),
+        };
+        Some(QuantizerReport { step, zero, range: (low, high), rounding })
     }
 }
 

@@ -11,7 +11,7 @@ use weightproof::bounds::METHODS;
 use weightproof::certify::CertifyOptions;
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{
-    Activation, Affine, Conv, Layer, Network, NetworkBuilder, Staircase, StepRounding, StoredIntegers,
+    Activation, Affine, Conv, Jumps, Layer, Network, NetworkBuilder, Staircase, StepRounding, StoredIntegers,
 };
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
@@ -42,7 +42,8 @@ impl QuantizedBlueprint {
     fn quantizer(&self, step: f64, zero: i32) -> Activation {
         let step = f64::from(step as f32);
         let (low, high) = if self.signed { (-128, 127) } else { (0, 255) };
-        Activation::Quantize(Staircase { step, zero: low + zero, low, high, rounding: self.rounding })
+        let (rounding, jumps) = (self.rounding, Jumps::HalfWay);
+        Activation::Quantize(Staircase { step, zero: low + zero, low, high, rounding, jumps })
     }
 
     fn affine(&self, rows: usize, cols: usize, input_step: f64, rng: &mut impl Rng) -> Affine {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Network, NetworkBuilder, Scale, Staircase, StepRounding};
+use weightproof::network::{Activation, Jumps, Network, NetworkBuilder, Scale, Staircase, StepRounding};
 
 /// The random numbers of all tests.
 pub fn rng(seed: u64) -> ChaCha8Rng {
@@ -12,7 +12,7 @@ pub fn rng(seed: u64) -> ChaCha8Rng {
 }
 
 /// Every activation, with the parameters that change their character.
-pub const ACTIVATIONS: [Activation; 18] = [
+pub const ACTIVATIONS: [Activation; 20] = [
     Activation::Relu,
     Activation::LeakyRelu { slope: 0.1 },
     Activation::LeakyRelu { slope: 1.5 },
@@ -31,14 +31,31 @@ pub const ACTIVATIONS: [Activation; 18] = [
     Activation::Atan,
     Activation::Quantize(UNSIGNED),
     Activation::Quantize(SIGNED),
+    Activation::Quantize(SIGN),
+    Activation::Quantize(Staircase { low: 0, ..SIGN }),
 ];
 
 /// A quantizer that cuts off what is negative.
-const UNSIGNED: Staircase =
-    Staircase { step: 0.0625, zero: 0, low: 0, high: 15, rounding: StepRounding::NearestEven };
+const UNSIGNED: Staircase = Staircase {
+    step: 0.0625,
+    zero: 0,
+    low: 0,
+    high: 15,
+    rounding: StepRounding::NearestEven,
+    jumps: Jumps::HalfWay,
+};
 /// A coarse quantizer of both signs.
-const SIGNED: Staircase =
-    Staircase { step: 0.25, zero: 1, low: -4, high: 3, rounding: StepRounding::NearestEven };
+const SIGNED: Staircase = Staircase {
+    step: 0.25,
+    zero: 1,
+    low: -4,
+    high: 3,
+    rounding: StepRounding::NearestEven,
+    jumps: Jumps::HalfWay,
+};
+
+/// The sign, as a multiple.
+const SIGN: Staircase = Staircase { step: 0.5, zero: 0, low: -1, high: 1, jumps: Jumps::AtZero, ..SIGNED };
 
 /// A recipe for a random network.
 pub trait Design: std::fmt::Debug {

@@ -207,7 +207,12 @@ fn models_of_others_compute_the_same_when_written() {
                     assert!(worst <= ORDER, "{}: {worst:e}", path.display());
                     safetensors += 1;
                 }
-                Err(error) => assert!(error.to_string().contains("concatenation"), "{error}"),
+                Err(error) => {
+                    let is_known = ["concatenation", "without steps"]
+                        .iter()
+                        .any(|part| error.to_string().contains(part));
+                    assert!(is_known, "{error}");
+                }
             }
         }
     }

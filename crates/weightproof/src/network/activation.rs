@@ -48,7 +48,7 @@ pub enum Activation {
     Softsign,
     /// The arc tangent.
     Atan,
-    /// A quantizer: a staircase.
+    /// A quantizer or a sign: a staircase.
     Quantize(Staircase),
 }
 
@@ -88,7 +88,7 @@ impl Activation {
             Activation::HardSwish => "hard-swish",
             Activation::Softsign => "softsign",
             Activation::Atan => "atan",
-            Activation::Quantize(_) => "quantize",
+            Activation::Quantize(q) => q.name(),
         }
     }
 
@@ -209,8 +209,8 @@ impl Activation {
             Activation::Softsign => 1.0 / ((1.0 + p.abs()) * (1.0 + p.abs())),
             Activation::Atan => 1.0 / (1.0 + p * p),
             Activation::Quantize(q) => {
-                let (bottom, top) = q.ends();
-                f64::from(u8::from(p >= (bottom - 0.5) * q.step && p < (top + 0.5) * q.step))
+                let (low, high) = q.slanted();
+                f64::from(u8::from(p >= low && p < high))
             }
         }
     }
@@ -469,7 +469,7 @@ fn gaussian_cdf_times(p: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::StepRounding;
+    use super::super::{Jumps, StepRounding};
     use super::*;
 
     const ALL: [Activation; 20] = [
@@ -544,7 +544,8 @@ mod tests {
     #[test]
     fn a_quantizer_forgets_errors_that_leave_it_on_its_step() {
         let rounding = StepRounding::NearestEven;
-        let q = Activation::Quantize(Staircase { step: 0.25, zero: 0, low: 0, high: 255, rounding });
+        let jumps = Jumps::HalfWay;
+        let q = Activation::Quantize(Staircase { step: 0.25, zero: 0, low: 0, high: 255, rounding, jumps });
         assert_eq!(q.error(0.3, 0.05, 0.25), 0.0);
         assert_eq!(q.error(0.37, 0.01, 0.25), 0.25);
         assert_eq!(q.error(0.38, 0.01, 0.5), 0.25);

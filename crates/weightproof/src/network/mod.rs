@@ -15,4 +15,4 @@ pub(crate) use activation::FUNCTION_ROUNDING;
 pub use graph::{Network, NetworkBuilder, NetworkError, Node};
 pub use layer::{Affine, AveragePool, Conv, Gather, Layer, Scale, StoredIntegers};
 pub(crate) use rounding::{Read, largest_error};
-pub use staircase::{Staircase, StepRounding};
+pub use staircase::{Jumps, Staircase, StepRounding};

@@ -4,7 +4,11 @@
 //! level(p) = clamp(round(p / s) + z, low, high) − z        q(p) = s · level(p)
 //! ```
 //! `p` and `p / s` are rounded to f32, as ONNX Runtime computes them, and ties go to the even integer. Every rounding is monotone,
-//! so `q` is a staircase that never falls.
+//! so `q` is a staircase that never falls. Signs are staircases, too, whose jumps are all at zero:
+//!
+//! ```text
+//! level(p) = clamp(sign(p), low, high)
+//! ```
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +33,18 @@ impl StepRounding {
     }
 }
 
+/// Where a staircase jumps from one level to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Jumps {
+    /// Half way between two levels.
+    #[default]
+    HalfWay,
+    /// At zero, from level −1 to 0, which zero itself has, and from 0 to 1. Levels −1 and 1 make the sign, 0 and 1 whether `p > 0`, −1 and
+    /// 0 whether `p ≥ 0`.
+    AtZero,
+}
+
 /// A quantizer of activations, one for all elements of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Staircase {
@@ -42,6 +58,9 @@ pub struct Staircase {
     pub high: i32,
     /// Which step comes out.
     pub rounding: StepRounding,
+    /// Where the jumps are.
+    #[serde(default)]
+    pub jumps: Jumps,
 }
 
 /// Most steps of a quantizer.
@@ -50,8 +69,15 @@ const MOST_STEPS: i64 = 1 << 16;
 const STEPS: (f64, f64) = (1.0 / (1_u128 << 100) as f64, (1_u128 << 100) as f64);
 /// How far the place of a jump may be from `(k − ½) s`, in steps and as a part of `|k| + 1`: p and p / s are rounded to f32.
 const OF_PLACE: f64 = 1.0 / (1_u32 << 22) as f64;
+/// How far from zero a number has the sign of what it is rounded to.
+const OF_ZERO: f64 = STEPS.0;
 
 impl Staircase {
+    /// The sign of a number, of which only the levels from `low` to `high` are kept, as multiples of `step`.
+    pub fn sign(step: f64, low: i32, high: i32) -> Self {
+        Staircase { step, zero: 0, low, high, rounding: StepRounding::NearestEven, jumps: Jumps::AtZero }
+    }
+
     /// What is wrong with the numbers: `(expected, found)`; `None` when nothing is.
     pub fn defect(&self) -> Option<(String, String)> {
         let Staircase { step, zero, low, high, .. } = *self;
@@ -62,6 +88,12 @@ impl Staircase {
         if !(low <= zero && zero <= high && i64::from(high) - i64::from(low) < MOST_STEPS) {
             let expected = "a zero point between the least and the largest integer, at most 2^16 of them";
             return Some((expected.into(), format!("{zero} between {low} and {high}")));
+        }
+        if self.jumps == Jumps::AtZero && !(zero == 0 && low >= -1 && high <= 1) {
+            return Some((
+                "levels of a sign, from -1 to 1".into(),
+                format!("{zero} between {low} and {high}"),
+            ));
         }
         None
     }
@@ -74,7 +106,12 @@ impl Staircase {
     /// How many steps `p` is from zero, by the operator's text. NaN gives NaN.
     pub fn level(&self, p: f64) -> f64 {
         let (bottom, top) = self.ends();
-        f64::from((p as f32 / self.step as f32).round_ties_even()).clamp(bottom, top)
+        let level = match self.jumps {
+            Jumps::HalfWay => (p as f32 / self.step as f32).round_ties_even(),
+            Jumps::AtZero if p as f32 == 0.0 => 0.0,
+            Jumps::AtZero => (p as f32).signum(),
+        };
+        f64::from(level).clamp(bottom, top)
     }
 
     /// The value that stands for `p`, by the operator's text. Exact: an integer of 17 bits times a number of f32.
@@ -82,12 +119,30 @@ impl Staircase {
         self.level(p) * self.step
     }
 
-    /// How many steps another one may come out.
+    /// How many steps another one may come out. None of a sign: no kernel rounds it.
     pub fn freedom(&self) -> f64 {
-        match self.rounding {
-            StepRounding::NearestEven => 0.0,
-            StepRounding::Any => 1.0,
+        match (self.rounding, self.jumps) {
+            (StepRounding::NearestEven, _) | (_, Jumps::AtZero) => 0.0,
+            (StepRounding::Any, Jumps::HalfWay) => 1.0,
         }
+    }
+
+    /// What the layer is called in files and reports.
+    pub fn name(&self) -> &'static str {
+        match self.jumps {
+            Jumps::HalfWay => "quantize",
+            Jumps::AtZero => "sign",
+        }
+    }
+
+    /// Where attacks take the staircase for the identity: between the middles of its first and last step; of a sign a step around zero.
+    pub fn slanted(&self) -> (f64, f64) {
+        let (bottom, top) = self.ends();
+        let step = match self.jumps {
+            Jumps::HalfWay => self.step,
+            Jumps::AtZero => 1.0,
+        };
+        ((bottom - 0.5) * step, (top + 0.5) * step)
     }
 
     /// The least and the largest level that may come out at a level by the operator's text.
@@ -107,6 +162,9 @@ impl Staircase {
     /// Between which numbers the jump to level `k` from the one below is: level k is reached at no number below the first one and at
     /// all above the second one. In f64, up to a few roundings, for which there is room.
     pub fn jump(&self, k: f64) -> (f64, f64) {
+        if self.jumps == Jumps::AtZero {
+            return (-OF_ZERO, OF_ZERO);
+        }
         let (middle, around) = (k - 0.5, (k.abs() + 1.0) * OF_PLACE);
         ((middle - around) * self.step, (middle + around) * self.step)
     }
@@ -121,8 +179,11 @@ impl Staircase {
 
     /// The most that values of `p` and `p'` may differ beyond `|p − p'|`, when one is by the operator's text.
     pub fn largest_jump(&self) -> f64 {
-        // Half a step at each end, and the place of jumps.
-        self.step * (1.0 + 1.0 / 16.0 + self.freedom())
+        match self.jumps {
+            // Half a step at each end, and the place of jumps.
+            Jumps::HalfWay => self.step * (1.0 + 1.0 / 16.0 + self.freedom()),
+            Jumps::AtZero => self.step * (f64::from(self.high) - f64::from(self.low)),
+        }
     }
 }
 
@@ -130,8 +191,31 @@ impl Staircase {
 mod tests {
     use super::*;
 
-    const UNSIGNED: Staircase =
-        Staircase { step: 0.25, zero: 3, low: 0, high: 255, rounding: StepRounding::NearestEven };
+    const UNSIGNED: Staircase = Staircase {
+        step: 0.25,
+        zero: 3,
+        low: 0,
+        high: 255,
+        rounding: StepRounding::NearestEven,
+        jumps: Jumps::HalfWay,
+    };
+
+    #[test]
+    fn a_sign_and_its_two_halves() {
+        let values = |low, high| {
+            [-7.0, -1e-30, 0.0, -0.0, 1e-30, 7.0].map(|p| Staircase::sign(0.5, low, high).apply(p))
+        };
+        assert_eq!(values(-1, 1), [-0.5, -0.5, 0.0, 0.0, 0.5, 0.5]);
+        assert_eq!(values(0, 1), [0.0, 0.0, 0.0, 0.0, 0.5, 0.5]);
+        assert_eq!(values(-1, 0), [-0.5, -0.5, 0.0, 0.0, 0.0, 0.0]);
+        assert!(Staircase::sign(0.5, -1, 1).apply(f64::NAN).is_nan());
+        let any = Staircase { rounding: StepRounding::Any, ..Staircase::sign(0.5, -1, 1) };
+        assert_eq!(any.range(-2.0, -1.0), (-0.5, -0.5));
+        assert_eq!(any.range(-2.0, 1.0), (-0.5, 0.5));
+        assert_eq!(any.jump(1.0), any.jump(0.0));
+        assert_eq!((any.apply(any.jump(0.0).0), any.apply(any.jump(0.0).1)), (-0.5, 0.5));
+        assert_eq!(any.largest_jump(), 1.0);
+    }
 
     #[test]
     fn values_by_hand() {
@@ -177,6 +261,8 @@ mod tests {
             Staircase { step: 0.1, ..UNSIGNED },
             Staircase { zero: 256, ..UNSIGNED },
             Staircase { low: i32::MIN, high: i32::MAX, ..UNSIGNED },
+            Staircase::sign(1.0, -2, 1),
+            Staircase { jumps: Jumps::AtZero, ..UNSIGNED },
         ] {
             assert!(wrong.defect().is_some(), "{wrong:?}");
         }

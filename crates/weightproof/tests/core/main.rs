@@ -9,3 +9,4 @@ mod radius;
 mod rounding;
 mod shared_weights;
 mod suite;
+mod wide;

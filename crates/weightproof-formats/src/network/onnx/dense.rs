@@ -155,7 +155,7 @@ impl Reader<'_> {
     }
 
     /// `W z + b` for every row `z` of `x`, whose last dimension is that of a row: a convolution of one tap, whose positions are the rows.
-    fn rows_times(
+    pub fn rows_times(
         &mut self,
         op: &Op,
         x: &Computed,

@@ -75,7 +75,8 @@ Rules that hold for all operators:
 
 - The batch dimension is 1, dynamic, or fixed at any number: samples are taken one by one. Every other dimension of the input must be a
   number, or get one: `--dim seqlen=16`.
-- One input: what the output does not depend on is ignored, other inputs get constant values by `--input NAME=file.npy`. Of several outputs
+- Inputs that the output does not depend on are ignored, others get constant values by `--input NAME=file.npy`; several that are left are laid end to
+  end as one sample, in the order of the file, with a note. Inputs may be integers, as a cast or a DequantizeLinear reads them. Of several outputs
   the first with weights is taken, with a note; `--output-name NAME,…` takes others, several end to end, or any other value of the graph.
 - Weights and all parameters of layers are constants. `.onnx.gz` is read, too.
 - Batch normalization is folded into the convolution or dense layer before it, if nothing else reads that layer, else into the one
@@ -83,13 +84,13 @@ Rules that hold for all operators:
   convolution of one weight and one bias per channel, which threat models perturb. Exporters that write batch normalization as `Mul`
   and `Add` (TensorFlow where it cannot be folded) give constants, which are not perturbed.
 - `Mul` and `Div` of two computed values are read as part of SiLU, HardSwish, Mish, Softsign and GELU only. Three-dimensional convolution and
-  pooling, and broadcasting between two computed values are errors.
+  pooling are errors.
 - A matrix that meets several rows of a sample (tokens) is a convolution of one tap, with the matrix as its parameters; a transposed
   convolution is a convolution over an image with zeros between its elements, with the same parameters.
 - Not read, by name: normalization over features (`LayerNormalization`, `GroupNormalization`, `InstanceNormalization`, `LRN`), attention and other
   products of computed values, recurrence (`LSTM`, `GRU`), control flow, interpolation (`Resize` but to the nearest element), functions that jump
-  (`Sign`, `Round`, `ThresholdedRelu`), `Exp`, `Log`, `Pow`, `Sin` of computed values, a Softmax, ArgMax or TopK that is not over all elements (classes
-  of pixels or tokens), trees and text operators (`ai.onnx.ml`), graphs with gradients. The part before such a node can be certified: its value
+  (`Round`, `Greater`, `Less`, `Where`), `Exp`, `Log`, `Pow`, `Sin` of computed values, operators behind a Softmax of more than two classes, an ArgMax or TopK
+  that is not over all elements (but for two), trees and text operators (`ai.onnx.ml`), graphs with gradients. The part before such a node can be certified: its value
   is the output with `--output-name`.
 
 `assets/measure_coverage.py FOLDER` says how many networks of a folder are read and agree with ONNX Runtime, and why not the others;

@@ -9,7 +9,7 @@ use super::fold::{self, at};
 use super::limits::{MAX_WIDTH, shape_text};
 use super::op::Op;
 use super::proto::attribute_kind as kind;
-use super::reader::{Computed, Reader, Value, constant, constants, lone_part, value};
+use super::reader::{Computed, Form, Part, Reader, Value, constant, constants, lone_part, part, value};
 use super::reshape::integers;
 use super::shape::{self, without_batch};
 use super::tensor::{Element, Tensor, Values};
@@ -99,8 +99,17 @@ impl Reader<'_> {
         })
     }
 
-    /// Gather with constant indices.
+    /// Gather with constant indices, or of a constant table by computed ones.
     pub fn gather(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        match (value(op, operands, 0)?, value(op, operands, 1)?) {
+            (Value::Constant(table), Value::Part(index @ Part { form: Form::Truncated, .. })) => {
+                return self.lookup(op, table, index);
+            }
+            (Value::Constant(table), Value::Computed(x)) if x.element == Element::Int => {
+                return self.lookup(op, table, &part(op, x.layer, x, Form::Truncated));
+            }
+            _ => {}
+        }
         self.choose(op, operands, |reader, tensor| {
             let indices = constants(op, &operands[1..])?;
             fold::gather(op, tensor, fold::operand(op, &indices, 0)?, &mut reader.budget)
@@ -199,6 +208,7 @@ impl Reader<'_> {
         if operands.iter().all(|operand| matches!(operand, Some(Value::Constant(_)))) {
             return Ok(constant(fold::concat(op, &constants(op, operands)?, along, &mut self.budget)?));
         }
+        let has_constants = operands.iter().any(|operand| matches!(operand, Some(Value::Constant(_))));
         let mut first = 0;
         for position in 0..operands.len() {
             match value(op, operands, position)? {
@@ -214,9 +224,11 @@ impl Reader<'_> {
                     }
                     tensors.push(self.places(op, x, first)?);
                     first += width(&x.dims);
-                    let zeros = Values::Floats(vec![0.0; self.budget.tensor(&op.label(), &x.dims)?]);
-                    let (dims, element) = (x.dims.clone(), x.element);
-                    numbers.push(Tensor { dims, element, values: zeros, origin: None, stored: None });
+                    if has_constants {
+                        let zeros = Values::Floats(vec![0.0; self.budget.tensor(&op.label(), &x.dims)?]);
+                        let (dims, element) = (x.dims.clone(), x.element);
+                        numbers.push(Tensor { dims, element, values: zeros, origin: None, stored: None });
+                    }
                     inputs.push(x);
                 }
                 Value::Part(part) => return Err(lone_part(op, part)),
@@ -228,7 +240,6 @@ impl Reader<'_> {
             return Err(op.fail("an axis other than the batch", "0"));
         }
         let result = self.chosen(op, "", &inputs, &places, 0.0)?;
-        let has_constants = numbers.len() > inputs.len();
         let Value::Computed(joined) = &result else { return Ok(result) };
         if !has_constants {
             return Ok(result);
@@ -242,22 +253,40 @@ impl Reader<'_> {
         Ok(Value::Computed(Computed { layer, ..joined.clone() }))
     }
 
-    /// The sum of computed values of one shape.
+    /// The sum of computed values, repeated where they broadcast.
     pub fn sum_of(&mut self, op: &Op, summands: &[&Computed]) -> Result<Value, OnnxError> {
         let first = summands[0];
         let mut dims = first.dims.clone();
         for x in summands {
-            let common = at(op, shape::broadcast(&dims, &x.dims))?;
-            if [width(&dims), width(&x.dims)].iter().any(|&w| w != width(&common))
-                || x.element != first.element
-            {
-                let found = format!("{} and {}", shape_text(&dims), shape_text(&x.dims));
-                return Err(op.fail("computed summands of one shape and type", found));
+            if x.element != first.element {
+                let found = format!("{} and {}", first.element, x.element);
+                return Err(op.fail("computed summands of one type", found));
             }
-            dims = common;
+            dims = at(op, shape::broadcast(&dims, &x.dims))?;
         }
-        let layers = summands.iter().map(|x| x.layer).collect();
+        self.budget.value(&op.label(), &dims)?;
+        let mut layers = Vec::with_capacity(summands.len());
+        for (k, x) in summands.iter().enumerate() {
+            layers.push(self.spread_to(op, k, x, &dims)?);
+        }
         let layer = self.sketch.push(&op.name, Layer::Add, layers, without_batch(&dims));
         Ok(Value::Computed(Computed { layer, dims, ..first.clone() }))
+    }
+
+    /// The layer of operand number `k` with its elements repeated to the dimensions `dims`.
+    fn spread_to(&mut self, op: &Op, k: usize, x: &Computed, dims: &[usize]) -> Result<usize, OnnxError> {
+        if width(&x.dims) == width(dims) {
+            return Ok(x.layer);
+        }
+        if self.has_batch(dims) && x.dims.len() == dims.len() && x.dims[0] != 1 {
+            return Err(op.fail("no repetition of the batch", shape_text(&x.dims)));
+        }
+        let places = self.places(op, x, 0)?;
+        self.budget.tensor(&op.label(), dims)?;
+        let places = places.select(dims.to_vec(), &shape::broadcast_indices(&x.dims, dims));
+        match self.chosen(op, &format!(".repeated{}", k + 1), &[x], &places, 0.0)? {
+            Value::Computed(repeated) => Ok(repeated.layer),
+            Value::Constant(_) | Value::Part(_) => Ok(x.layer),
+        }
     }
 }

@@ -1,13 +1,12 @@
-//! Arithmetic with constants, activations, and heads that are left out.
+//! Arithmetic with constants and activations.
 
 use super::OnnxError;
 use super::dense::{floats, width};
 use super::fold::{self, at};
-use super::limits::shape_text;
 use super::op::Op;
 use super::operators::Arithmetic;
 use super::proto::attribute_kind;
-use super::reader::{Computed, Head, Reader, Value, computed, constant, lone_part, value};
+use super::reader::{Computed, Form, Part, Reader, Value, computed, constant, lone_part, value};
 use super::shape;
 use super::tensor::Tensor;
 use weightproof::network::{Activation, Layer};
@@ -52,6 +51,7 @@ impl Reader<'_> {
                 Arithmetic::Mul => self.product(op, x, y),
                 Arithmetic::Div => self.quotient(op, x, y),
             },
+            (Value::Part(part @ Part { form: Form::Truncated, .. }), _) => Err(lone_part(op, part)),
             (Value::Part(_), Value::Part(_)) => {
                 Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() })
             }
@@ -240,19 +240,6 @@ impl Reader<'_> {
         Ok(Value::Computed(Computed { layer, ..x.clone() }))
     }
 
-    /// Shrink with equal thresholds: `x − clip(x, −λ, λ)`.
-    pub fn shrink(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
-        let x = computed(op, operands)?;
-        let (bias, lambda) = (op.float("bias", 0.0)?, op.float("lambd", 0.5)?);
-        if bias != lambda || lambda < 0.0 {
-            return Err(op.fail("bias = lambd: a function without jumps", format!("{bias} and {lambda}")));
-        }
-        let clip = Activation::Clip { low: -lambda, high: lambda };
-        let clip = self.sketch.activation(&format!("{}.clip", op.name), x.layer, clip);
-        let clip = self.negated(op, &Computed { layer: clip, ..x.clone() })?;
-        self.sum_of(op, &[x, &clip])
-    }
-
     /// The activations of the domain com.microsoft, some with a bias.
     pub fn microsoft(
         &mut self,
@@ -348,37 +335,5 @@ impl Reader<'_> {
         };
         let layer = self.sketch.scale(&op.name, x.layer, scale, shift);
         Ok(Value::Computed(Computed { layer, dims, ..x.clone() }))
-    }
-
-    /// Softmax, LogSoftmax and Hardmax over all elements: dropped, and nothing may follow.
-    ///
-    /// Up to operator set 12 the elements from `axis` on are normalized together, from 13 on only those along it.
-    pub fn softmax(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
-        let x = computed(op, operands)?;
-        let default = if self.opset < 13 { 1 } else { -1 };
-        let along = at(op, shape::axis(op.int("axis", default)?, x.dims.len(), self.opset < 13))?;
-        let group: usize = if self.opset < 13 { width(&x.dims[along..]) } else { x.dims[along] };
-        self.dropped(op, x, group, false)
-    }
-
-    /// ArgMax and TopK over all elements: dropped as a Softmax is.
-    pub fn choice(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
-        let x = computed(op, operands)?;
-        let default = if op.kind() == "ArgMax" { 0 } else { -1 };
-        let along = at(op, shape::axis(op.int("axis", default)?, x.dims.len(), false))?;
-        if op.int("largest", 1)? != 1 {
-            return Err(op.fail("largest = 1", "0: the least elements"));
-        }
-        self.dropped(op, x, x.dims[along], true)
-    }
-
-    /// `x` with an operator left out that looks at `group` of its elements together.
-    fn dropped(&mut self, op: &Op, x: &Computed, group: usize, chooses: bool) -> Result<Value, OnnxError> {
-        if group != width(&x.dims) {
-            let expected = format!("{} over all elements, which are the classes of one sample", op.kind());
-            return Err(op.fail(expected, format!("{group} elements of the shape {}", shape_text(&x.dims))));
-        }
-        let name = format!("{} (node {})", op.kind(), op.name);
-        Ok(Value::Computed(Computed { head: Some(Head { name, chooses }), ..x.clone() }))
     }
 }

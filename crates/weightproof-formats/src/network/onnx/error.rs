@@ -44,7 +44,7 @@ fn way_on(op: &str) -> &'static str {
             "as a function of computed values it is not bounded yet; the part before it can be certified: name its value with \
              --output-name"
         }
-        "Sign" | "ThresholdedRelu" | "Greater" | "Less" | "Equal" | "Where" | "Floor" | "Ceil" | "Round" => {
+        "Greater" | "Less" | "Equal" | "Where" | "Floor" | "Ceil" | "Round" => {
             "a function that jumps is not bounded yet; the part before it can be certified: name its value with --output-name"
         }
         _ => "not supported yet; the part before it can be certified: name its value with --output-name",
@@ -165,12 +165,6 @@ pub enum OnnxError {
     /// Weights are stored as sparse tensors.
     #[error("graph: expected initializers with all of their numbers, found a sparse one")]
     Sparse,
-    /// The output depends on several inputs.
-    #[error("graph: expected one input that the output depends on and that is no constant, found {found}")]
-    Inputs {
-        /// How many, and their names.
-        found: String,
-    },
     /// A dimension of the input has a name and no number.
     #[error("graph input {input}: expected dimension {at} to be a number, found {name}")]
     Dimension {
@@ -221,7 +215,6 @@ impl OnnxError {
                 "export the model with a dynamic or fixed batch dimension and fixed others"
             }
             OnnxError::Dimension { name, .. } => return Some(format!("give it a value: --dim {name}=16")),
-            OnnxError::Inputs { .. } => "give all inputs but one a constant value: --input NAME=file.npy",
             OnnxError::Network(NetworkError::NotFinite { .. }) => {
                 "the model was damaged or training diverged; no bound exists for such parameters"
             }

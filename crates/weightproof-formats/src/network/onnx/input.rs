@@ -2,7 +2,7 @@
 
 use super::limits::{MAX_RANK, MAX_WIDTH, shape_text};
 use super::op::clean;
-use super::proto::{DimensionProto, ValueInfoProto};
+use super::proto::{DimensionProto, ValueInfoProto, data_type};
 use super::tensor::{Element, Tensor, Values, type_name};
 use super::{ConstantInput, OnnxError};
 
@@ -22,16 +22,17 @@ impl Sample {
     /// The first of several dimensions is the batch unless the input is a column, (n, 1); a single one is not.
     ///
     /// # Errors
-    /// When a dimension other than the batch is unknown, or the type is not a float.
+    /// When a dimension other than the batch is unknown, or the type is neither a floating-point nor an integer type.
     pub fn new(input: &ValueInfoProto, values: &[(String, usize)]) -> Result<Sample, OnnxError> {
         let fail =
             |expected: String, found: String| OnnxError::Input { input: clean(&input.name), expected, found };
         let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
         let tensor = tensor.ok_or_else(|| fail("a tensor".into(), "another type".into()))?;
-        let element = Element::from_code(tensor.elem_type).filter(|e| e.is_float());
+        let element = Element::from_code(tensor.elem_type).filter(|_| tensor.elem_type != data_type::BOOL);
         let element = element.ok_or_else(|| {
             fail(
-                "floating-point numbers (FLOAT, DOUBLE, FLOAT16 or BFLOAT16)".into(),
+                "floating-point numbers (FLOAT, DOUBLE, FLOAT16 or BFLOAT16) or integers of 4 to 64 bits"
+                    .into(),
                 type_name(tensor.elem_type),
             )
         })?;

@@ -11,7 +11,7 @@ pub const MAX_MESSAGES: usize = 1 << 20;
 /// The most dimensions of a tensor.
 pub const MAX_RANK: usize = 16;
 /// Numbers that any file may ask for, whatever its size.
-const FREE_NUMBERS: usize = 1 << 24;
+const FREE_NUMBERS: usize = 1 << 26;
 /// Numbers that one byte of the file may ask for: decoded, arranged as a matrix, and some folding of constants.
 const NUMBERS_PER_BYTE: usize = 4;
 

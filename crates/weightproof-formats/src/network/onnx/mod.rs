@@ -20,13 +20,18 @@ mod elementwise;
 mod error;
 mod external;
 mod fold;
+mod fused;
+mod heads;
 mod input;
+mod jumps;
 mod limits;
+mod lookup;
 mod op;
 mod operators;
 mod order;
 mod pool;
 mod proto;
+mod qonnx;
 mod quantize;
 mod reader;
 mod rearrange;
@@ -115,7 +120,7 @@ pub struct OnnxNetwork {
 ///
 /// # Errors
 /// [`OnnxError`], naming the node or tensor, for damaged models and for everything that is not supported. No bytes make
-/// this function panic or allocate more than a fixed multiple of their number (plus 128 MiB).
+/// this function panic or allocate more than a fixed multiple of their number (plus 512 MiB).
 pub fn read_onnx(bytes: &[u8], batch_norm: BatchNorm) -> Result<OnnxNetwork, OnnxError> {
     read_onnx_with(bytes, &OnnxOptions { batch_norm, ..OnnxOptions::default() })
 }

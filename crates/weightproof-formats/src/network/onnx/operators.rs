@@ -27,6 +27,8 @@ pub(super) enum Rule {
     Celu,
     HardSigmoid,
     Shrink,
+    Sign,
+    ThresholdedRelu,
     Swish,
     Gelu,
     Tanh,
@@ -73,6 +75,37 @@ pub(super) enum Rule {
     DequantizeLinear,
     Quantized(Quantized),
     MatMulNBits,
+    Quant,
+    BipolarQuant,
+    ChannelsLast(ChannelsLast),
+    Fused(Fused),
+}
+
+/// Products with an activation behind them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fused {
+    Conv,
+    Gemm,
+    MatMul,
+}
+
+/// Operators of QONNX on images whose channels are the last axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum ChannelsLast {
+    Conv,
+    BatchNormalization,
+    MaxPool,
+}
+
+impl ChannelsLast {
+    /// The rule of the operator with channels first.
+    fn first(self) -> Rule {
+        match self {
+            ChannelsLast::Conv => Rule::Conv,
+            ChannelsLast::BatchNormalization => Rule::BatchNormalization,
+            ChannelsLast::MaxPool => Rule::Pool(Reduction::Max),
+        }
+    }
 }
 
 /// Operators that read and write quantized numbers: what they do in between.
@@ -102,6 +135,8 @@ impl Rule {
             | Rule::Celu
             | Rule::HardSigmoid
             | Rule::Shrink
+            | Rule::Sign
+            | Rule::ThresholdedRelu
             | Rule::Swish
             | Rule::Gelu
             | Rule::Tanh
@@ -153,6 +188,11 @@ impl Rule {
                 | Quantized::Sigmoid,
             ) => (4, 5),
             Rule::MatMulNBits => (3, 6),
+            Rule::Quant => (4, 4),
+            Rule::BipolarQuant => (2, 2),
+            Rule::ChannelsLast(kind) => kind.first().operands(),
+            Rule::Fused(Fused::Conv) => (2, 4),
+            Rule::Fused(Fused::Gemm | Fused::MatMul) => (2, 3),
         }
     }
 }
@@ -162,7 +202,35 @@ impl Rule {
     pub(super) fn attributes(self, opset: i64) -> &'static [&'static str] {
         match self {
             Rule::Gemm => &["alpha", "beta", "transA", "transB"],
-            Rule::LeakyRelu | Rule::Elu | Rule::Celu | Rule::Swish | Rule::QuickGelu => &["alpha"],
+            Rule::LeakyRelu
+            | Rule::Elu
+            | Rule::Celu
+            | Rule::Swish
+            | Rule::QuickGelu
+            | Rule::ThresholdedRelu => &["alpha"],
+            Rule::Quant => &["narrow", "rounding_mode", "signed"],
+            Rule::ChannelsLast(kind) => kind.first().attributes(opset),
+            Rule::Fused(Fused::Conv) => &[
+                "activation",
+                "activation_params",
+                "auto_pad",
+                "dilations",
+                "group",
+                "kernel_shape",
+                "pads",
+                "strides",
+            ],
+            Rule::Fused(Fused::Gemm) => &[
+                "activation",
+                "activation_alpha",
+                "activation_beta",
+                "activation_gamma",
+                "alpha",
+                "beta",
+                "transA",
+                "transB",
+            ],
+            Rule::Fused(Fused::MatMul) => &["alpha", "transA", "transB", "transBatchA", "transBatchB"],
             Rule::Selu => &["alpha", "gamma"],
             Rule::HardSigmoid => &["alpha", "beta"],
             Rule::Shrink => &["bias", "lambd"],
@@ -260,6 +328,8 @@ impl Rule {
             | Rule::Neg
             | Rule::Activation(_)
             | Rule::PRelu
+            | Rule::Sign
+            | Rule::BipolarQuant
             | Rule::Tanh
             | Rule::Log
             | Rule::Microsoft(_)
@@ -373,6 +443,11 @@ const BY_CONSTANT: &str =
 const ON_CONSTANTS: &str = "of constants: folded";
 const CHOICE_ONLY: &str = "a choice of elements";
 const CHOICE: &str = "a choice of elements; constants are folded";
+const QUANT: &str = "of constants: weights that know their integers; of a value: a quantizer, between two scales where channels have steps of their own";
+const BIPOLAR: &str = "of constants: folded; of a value: whether it is at least 0, which is a staircase";
+const CHANNELS_LAST: &str = "as without this domain, between two transpositions";
+const PAIR: &str = "dropped as the last operator: it does not change the order of the classes; of two classes anywhere: an activation of their difference";
+const ARGMAX: &str = "dropped as the last operator: it does not change the order of the classes; of two classes anywhere: a sign";
 const SOFTMAX: &str = "dropped as the last operator: it does not change the order of the classes";
 
 /// Every operator that the reader takes, in alphabetical order.
@@ -383,7 +458,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::Arithmetic(Arithmetic::Add),
         "of two computed values: an addition; of a constant: the bias of the MatMul or Conv before it, else as Mul",
     ),
-    operator("ArgMax", Rule::ArgMax, SOFTMAX),
+    operator("ArgMax", Rule::ArgMax, ARGMAX),
     operator("Atan", Rule::Activation(Activation::Atan), "an activation"),
     operator(
         "AveragePool",
@@ -395,7 +470,11 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::BatchNormalization,
         "folded into the affine layer before or after it, else a convolution of one weight per channel; inference only",
     ),
-    operator("Cast", Rule::Cast, "between floating-point types: nothing; constants are rounded"),
+    operator(
+        "Cast",
+        Rule::Cast,
+        "between floating-point types: nothing; to integers: for the Gather of an embedding; constants are rounded",
+    ),
     operator("Ceil", Rule::OnConstants(Function::Ceil), ON_CONSTANTS),
     operator("Celu", Rule::Celu, "an activation between two scales"),
     operator("Clip", Rule::Clip, "an activation (ReLU where it is one); constant ends"),
@@ -432,7 +511,12 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("Expand", Rule::Expand, CHOICE),
     operator("Flatten", Rule::Rename(Rename::Flatten), "a reshape"),
     operator("Floor", Rule::OnConstants(Function::Floor), ON_CONSTANTS),
-    operator("Gather", Rule::Gather, "with constant indices: a choice of elements; constants are folded"),
+    operator(
+        "Gather",
+        Rule::Gather,
+        "with constant indices: a choice of elements; of a constant table by computed integers: an embedding, a layer with the table as \
+         its weights; constants are folded",
+    ),
     operator("Gelu", Rule::Gelu, "an activation, exact or with approximate = tanh"),
     operator("Gemm", Rule::Gemm, "a dense layer; one operand constant, any transA, transB, alpha, beta, C"),
     operator("GlobalAveragePool", Rule::GlobalPool(Reduction::Mean), "average pooling"),
@@ -443,7 +527,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("Identity", Rule::Identity, "nothing"),
     operator("LeakyRelu", Rule::LeakyRelu, "an activation"),
     operator("Log", Rule::Log, "of a Sigmoid: Softplus, negated before and after"),
-    operator("LogSoftmax", Rule::Softmax, SOFTMAX),
+    operator("LogSoftmax", Rule::Softmax, PAIR),
     operator(
         "MatMul",
         Rule::MatMul,
@@ -512,10 +596,15 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     ),
     operator("Selu", Rule::Selu, "an activation and a scale"),
     operator("Shape", Rule::Shape, "a constant: the batch dimension counts as 1"),
-    operator("Shrink", Rule::Shrink, "with bias = lambd: a clip, subtracted"),
+    operator(
+        "Shrink",
+        Rule::Shrink,
+        "a clip, subtracted; with bias other than lambd also two signs, which are staircases",
+    ),
     operator("Sigmoid", Rule::Activation(Activation::Sigmoid), "an activation"),
+    operator("Sign", Rule::Sign, "an activation: a staircase that jumps at zero"),
     operator("Slice", Rule::Slice, "with constant bounds: a choice of elements; constants are folded"),
-    operator("Softmax", Rule::Softmax, SOFTMAX),
+    operator("Softmax", Rule::Softmax, PAIR),
     operator("Softplus", Rule::Activation(Activation::Softplus), "an activation"),
     operator("Softsign", Rule::Activation(Activation::Softsign), "an activation"),
     operator("SpaceToDepth", Rule::SpaceToDepth, CHOICE_ONLY),
@@ -530,6 +619,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("Sum", Rule::Sum, "as Add"),
     operator("Swish", Rule::Swish, "an activation"),
     operator("Tanh", Rule::Tanh, "an activation"),
+    operator("ThresholdedRelu", Rule::ThresholdedRelu, "a ReLU and a sign, added"),
     operator("Tile", Rule::Tile, CHOICE),
     operator("TopK", Rule::TopK, SOFTMAX),
     operator(
@@ -547,6 +637,9 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::Microsoft(Activation::GeluTanh),
         "an activation, with or without a bias",
     ),
+    operator("com.microsoft.FusedConv", Rule::Fused(Fused::Conv), "as Conv, and an activation"),
+    operator("com.microsoft.FusedGemm", Rule::Fused(Fused::Gemm), "as Gemm, and an activation"),
+    operator("com.microsoft.FusedMatMul", Rule::Fused(Fused::MatMul), "as Gemm"),
     operator("com.microsoft.Gelu", Rule::Microsoft(Activation::Gelu), "an activation"),
     operator(
         "com.microsoft.MatMulNBits",
@@ -582,6 +675,24 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     ),
     operator("com.microsoft.QuantizeLinear", Rule::QuantizeLinear, "as QuantizeLinear"),
     operator("com.microsoft.QuickGelu", Rule::QuickGelu, "an activation"),
+    operator("finn.custom_op.general.BipolarQuant", Rule::BipolarQuant, BIPOLAR),
+    operator("finn.custom_op.general.Quant", Rule::Quant, QUANT),
+    operator("onnx.brevitas.BipolarQuant", Rule::BipolarQuant, BIPOLAR),
+    operator("onnx.brevitas.Quant", Rule::Quant, QUANT),
+    operator(
+        "qonnx.custom_op.channels_last.BatchNormalization",
+        Rule::ChannelsLast(ChannelsLast::BatchNormalization),
+        CHANNELS_LAST,
+    ),
+    operator("qonnx.custom_op.channels_last.Conv", Rule::ChannelsLast(ChannelsLast::Conv), CHANNELS_LAST),
+    operator(
+        "qonnx.custom_op.channels_last.MaxPool",
+        Rule::ChannelsLast(ChannelsLast::MaxPool),
+        CHANNELS_LAST,
+    ),
+    operator("qonnx.custom_op.general.BipolarQuant", Rule::BipolarQuant, BIPOLAR),
+    operator("qonnx.custom_op.general.IntQuant", Rule::Quant, QUANT),
+    operator("qonnx.custom_op.general.Quant", Rule::Quant, QUANT),
 ];
 
 /// The names of [`SUPPORTED_OPERATORS`], separated by commas.

@@ -10,8 +10,8 @@ const MOST_TRIED: usize = 64;
 
 /// The graph with its names resolved.
 pub struct Plan<'a> {
-    /// The only input that the outputs depend on and that is no constant.
-    pub input: &'a ValueInfoProto,
+    /// The inputs that the outputs depend on and that are no constants, in the order of the graph; at least one.
+    pub inputs: Vec<&'a ValueInfoProto>,
     /// The names of the values that are wanted.
     pub outputs: Vec<&'a str>,
     /// What the graph declares about the wanted values that are its outputs.
@@ -29,8 +29,7 @@ impl<'a> Plan<'a> {
     /// Resolves the names of a graph, for the outputs that the options name, or the first one that depends on weights.
     ///
     /// # Errors
-    /// For values that are defined twice or not at all, names of options that the graph has not, cycles, and other numbers of inputs
-    /// than one.
+    /// For values that are defined twice or not at all, names of options that the graph has not, cycles, and graphs without input.
     pub fn new(graph: &'a GraphProto, options: &'a OnnxOptions) -> Result<Self, OnnxError> {
         if !graph.sparse_initializer.is_empty() {
             return Err(OnnxError::Sparse);
@@ -70,20 +69,13 @@ impl<'a> Plan<'a> {
             let list = names(&unread);
             notes.push(format!("inputs that the output does not depend on, ignored: {list}"));
         }
-        let input = match read[..] {
-            [input] => input,
-            [] => {
-                return Err(OnnxError::Graph {
-                    expected: "an output that depends on an input that is not an initializer".into(),
-                    found: "none".into(),
-                });
-            }
-            _ => {
-                let found = format!("{} ({})", read.len(), names(&read));
-                return Err(OnnxError::Inputs { found });
-            }
-        };
-        Ok(Plan { input, outputs, declared, initializers, order, uses, notes })
+        if read.is_empty() {
+            return Err(OnnxError::Graph {
+                expected: "an output that depends on an input that is not an initializer".into(),
+                found: "none".into(),
+            });
+        }
+        Ok(Plan { inputs: read, outputs, declared, initializers, order, uses, notes })
     }
 }
 

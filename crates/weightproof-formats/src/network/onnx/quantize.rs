@@ -14,7 +14,7 @@ use super::shape;
 use super::tensor::{Element, StoredNumbers, Tensor, Values};
 use std::rc::Rc;
 use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Affine, Staircase, StepRounding};
+use weightproof::network::{Activation, Affine, Jumps, Staircase, StepRounding};
 
 /// Integers with one step and one zero point: `q` stands for `step · (q − zero)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,18 +29,27 @@ pub struct Grid {
 const WIDE: u32 = 32;
 
 impl Grid {
+    fn element(&self) -> Element {
+        Element::Small { bits: self.bits, signed: self.signed }
+    }
+
     fn ends(&self) -> (i64, i64) {
         let all = 1_i64 << self.bits;
         if self.signed { (-all / 2, all / 2 - 1) } else { (0, all - 1) }
     }
 
     fn staircase(&self, op: &Op) -> Result<Staircase, OnnxError> {
-        let narrow = |n: i64| i32::try_from(n).unwrap_or(i32::MAX);
-        let (low, high) = self.ends();
-        let (zero, low, high) = (narrow(self.zero), narrow(low), narrow(high));
-        let q = Staircase { step: self.step, zero, low, high, rounding: StepRounding::NearestEven };
-        q.defect().map_or(Ok(q), |(expected, found)| Err(op.fail(expected, found)))
+        staircase_of(op, self.step, self.zero, self.ends())
     }
+}
+
+/// The staircase with steps of `step` from the integer `low` to `high`.
+pub fn staircase_of(op: &Op, step: f64, zero: i64, (low, high): (i64, i64)) -> Result<Staircase, OnnxError> {
+    let narrow = |n: i64| i32::try_from(n).unwrap_or(i32::MAX);
+    let (zero, low, high) = (narrow(zero), narrow(low), narrow(high));
+    let (rounding, jumps) = (StepRounding::NearestEven, Jumps::HalfWay);
+    let q = Staircase { step, zero, low, high, rounding, jumps };
+    q.defect().map_or(Ok(q), |(expected, found)| Err(op.fail(expected, found)))
 }
 
 /// Where the operands of a quantized operator have a value, its step and its zero point.
@@ -299,7 +308,14 @@ impl Reader<'_> {
                             |g: Grid| format!("step {} and zero point {} of {} bits", g.step, g.zero, g.bits);
                         Err(op.fail(format!("{} as they were quantized", text(found)), text(wanted)))
                     }
-                    None => Err(op.fail("quantized numbers", "floating-point numbers")),
+                    // An input of the graph may be integers.
+                    None if x.element == wanted.element() => {
+                        let line = (wanted.step, -wanted.step * wanted.zero as f64);
+                        let layer = self.affine(op, "numbers", x.layer, line)?;
+                        self.float64 = true;
+                        Ok(Value::Computed(Computed { layer, element: Element::F32, ..x.clone() }))
+                    }
+                    None => Err(op.fail("quantized numbers", format!("{}", x.element))),
                 }
             }
             Value::Constant(tensor) => {
@@ -312,7 +328,7 @@ impl Reader<'_> {
     }
 
     /// The numbers that the integers of a constant stand for, as exact products.
-    fn stored_as(
+    pub fn stored_as(
         &mut self,
         op: &Op,
         tensor: &Tensor,
@@ -363,7 +379,11 @@ impl Reader<'_> {
 }
 
 /// Operand number `position`, which must be constant.
-fn constant_at<'v>(op: &Op, operands: &'v [Option<Value>], position: usize) -> Result<&'v Tensor, OnnxError> {
+pub fn constant_at<'v>(
+    op: &Op,
+    operands: &'v [Option<Value>],
+    position: usize,
+) -> Result<&'v Tensor, OnnxError> {
     match value(op, operands, position)? {
         Value::Constant(tensor) => Ok(tensor),
         Value::Computed(_) | Value::Part(_) => {

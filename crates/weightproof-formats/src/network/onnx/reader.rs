@@ -3,15 +3,15 @@
 use super::dense::width;
 use super::fold;
 use super::input::{Sample, check_declared_width, given};
-use super::limits::Budget;
+use super::limits::{Budget, MAX_WIDTH};
 use super::op::{Op, clean};
 use super::operators::{Function, Rule, rule};
 use super::order::Plan;
-use super::proto::{GraphProto, attribute_kind};
+use super::proto::{GraphProto, ValueInfoProto, attribute_kind};
 use super::quantize::Grid;
 use super::shape;
 use super::tensor::{Element, Tensor};
-pub use super::written_out::{Part, lone_part};
+pub use super::written_out::{Form, Part, lone_part, part};
 use super::{OnnxError, OnnxNetwork, OnnxOptions};
 use crate::network::sketch::Sketch;
 use std::collections::HashMap;
@@ -44,10 +44,16 @@ pub struct Computed {
 /// An operator at the end that is left out.
 #[derive(Clone)]
 pub struct Head {
-    /// The operator and its node.
+    /// The operator and its node, as notes tell them.
     pub name: String,
+    /// Its node.
+    pub node: String,
     /// Whether it gives numbers of classes instead of one number for each class.
     pub chooses: bool,
+    /// Whether it is a softmax of two classes or its logarithm, which is left out only where nothing reads it.
+    pub is_pair: bool,
+    /// Whether it is a logarithm.
+    pub is_logarithm: bool,
 }
 
 /// The state of reading one graph.
@@ -74,10 +80,11 @@ pub fn read(
     options: &OnnxOptions,
 ) -> Result<OnnxNetwork, OnnxError> {
     let mut plan = Plan::new(graph, options)?;
-    let Sample { dims, element, batch } = Sample::new(plan.input, &options.dims)?;
-    let sketch = Sketch::new(shape::without_batch(&dims));
-    let input = Value::Computed(Computed { layer: 0, dims, element, head: None, grid: None });
-    let mut values = HashMap::from([(plan.input.name.as_str(), input)]);
+    let samples: Vec<Sample> =
+        plan.inputs.iter().map(|input| Sample::new(input, &options.dims)).collect::<Result<_, _>>()?;
+    let (sketch, inputs, batch) = laid_out(&samples, &plan.inputs, &mut plan.notes)?;
+    let element = samples[0].element;
+    let mut values: HashMap<&str, Value> = plan.inputs.iter().map(|i| i.name.as_str()).zip(inputs).collect();
     for constant_input in &options.inputs {
         if let Some(input) = graph.input.iter().find(|i| i.name == constant_input.name) {
             values.insert(&input.name, constant(given(input, constant_input)?));
@@ -109,6 +116,47 @@ pub fn read(
         }
     }
     reader.finish(options)
+}
+
+/// The input layer, the value of each input and the batch dimension that the file fixes. Several inputs are laid end to end as one sample.
+fn laid_out(
+    samples: &[Sample],
+    inputs: &[&ValueInfoProto],
+    notes: &mut Vec<String>,
+) -> Result<(Sketch, Vec<Value>, Option<usize>), OnnxError> {
+    let computed = |layer, sample: &Sample| {
+        let (dims, element) = (sample.dims.clone(), sample.element);
+        Value::Computed(Computed { layer, dims, element, head: None, grid: None })
+    };
+    if let [sample] = samples {
+        let sketch = Sketch::new(shape::without_batch(&sample.dims));
+        return Ok((sketch, vec![computed(0, sample)], sample.batch));
+    }
+    let widths: Vec<usize> = samples.iter().map(|sample| width(&sample.dims)).collect();
+    let total = widths.iter().fold(0_usize, |sum, &w| sum.saturating_add(w));
+    if total > MAX_WIDTH {
+        let what = "elements of all inputs together".into();
+        return Err(OnnxError::Limit { what, limit: MAX_WIDTH, found: total.to_string() });
+    }
+    let (mut sketch, mut values, mut first) = (Sketch::new(vec![total]), Vec::new(), 0);
+    for ((sample, input), &width) in samples.iter().zip(inputs).zip(&widths) {
+        let source = (first..first + width).map(Some).collect();
+        let gather = Gather { source, constant: 0.0 };
+        let shape = shape::without_batch(&sample.dims);
+        values.push(computed(sketch.gather(&clean(&input.name), vec![0], gather, shape), sample));
+        first += width;
+    }
+    let listed: Vec<String> = inputs
+        .iter()
+        .zip(&widths)
+        .map(|(input, width)| format!("{} ({width})", clean(&input.name)))
+        .collect();
+    notes.push(format!(
+        "{} inputs are laid end to end as one sample: {}; --input NAME=file.npy gives one a constant value",
+        inputs.len(),
+        listed.join(", ")
+    ));
+    Ok((sketch, values, samples.iter().find_map(|sample| sample.batch)))
 }
 
 impl<'a> Reader<'a> {
@@ -231,6 +279,12 @@ impl<'a> Reader<'a> {
             }
             Rule::PRelu => self.prelu(op, &operands),
             Rule::Shrink => self.shrink(op, &operands),
+            Rule::Sign => self.sign(op, &operands),
+            Rule::ThresholdedRelu => self.thresholded_relu(op, &operands),
+            Rule::Quant => self.quant(op, &operands),
+            Rule::BipolarQuant => self.bipolar(op, &operands),
+            Rule::Fused(kind) => self.fused(op, kind, &operands),
+            Rule::ChannelsLast(kind) => self.channels_last(op, kind, &operands),
             Rule::Microsoft(f) => self.microsoft(op, f, &operands),
             Rule::Tanh => self.tanh(op, &operands),
             Rule::Log => self.log(op, &operands),
@@ -315,7 +369,7 @@ impl<'a> Reader<'a> {
     fn operands(&mut self, op: &Op<'a>) -> Result<Vec<Option<Value>>, OnnxError> {
         let mut operands = Vec::with_capacity(op.node.input.len());
         for name in &op.node.input {
-            let value = match self.values.get(name.as_str()) {
+            let mut value = match self.values.get(name.as_str()) {
                 _ if name.is_empty() => None,
                 Some(value) => Some(value.clone()),
                 None => match self.plan.initializers.get(name.as_str()) {
@@ -328,11 +382,12 @@ impl<'a> Reader<'a> {
                     None => return Err(OnnxError::Undefined { node: op.name.clone(), value: clean(name) }),
                 },
             };
-            if let Some(Value::Computed(Computed { head: Some(Head { name, .. }), .. })) = &value {
-                let renames = matches!(rule(&op.kind()), Some(Rule::Identity | Rule::Cast | Rule::Rename(_)));
-                if !renames {
-                    return Err(op.fail(format!("no operator after {name}"), op.kind()));
-                }
+            let renames = matches!(rule(&op.kind()), Some(Rule::Identity | Rule::Cast | Rule::Rename(_)));
+            if let Some(Value::Computed(x @ Computed { head: Some(Head { name, .. }), .. })) = &value
+                && !renames
+            {
+                let head = self.computed_head(op, x)?;
+                value = Some(head.ok_or_else(|| op.fail(format!("no operator after {name}"), op.kind()))?);
             }
             operands.push(value);
         }

@@ -4,7 +4,8 @@ use super::OnnxError;
 use super::fold::{self, at};
 use super::op::Op;
 use super::operators::Rename;
-use super::reader::{Computed, Head, Reader, Value, computed, constant, lone_part, value};
+use super::proto::data_type::BOOL;
+use super::reader::{Computed, Form, Head, Reader, Value, computed, constant, lone_part, part, value};
 use super::shape::{self, without_batch};
 use super::tensor::{Element, Tensor, Values, type_name};
 
@@ -109,7 +110,17 @@ impl Reader<'_> {
                 }
                 Ok(Value::Computed(Computed { element, ..x.clone() }))
             }
+            Value::Computed(x) if element == Element::Int && code != BOOL => {
+                Ok(if x.element == Element::Int {
+                    Value::Computed(x.clone())
+                } else {
+                    Value::Part(part(op, x.layer, x, Form::Truncated))
+                })
+            }
             Value::Computed(_) => Err(op.fail("a cast to a floating-point type", type_name(code))),
+            Value::Part(part) if element == Element::Int && matches!(part.form, Form::Truncated) => {
+                Ok(Value::Part(part.clone()))
+            }
             Value::Part(part) => Err(lone_part(op, part)),
         }
     }

@@ -6,7 +6,9 @@ use super::proto::*;
 use crate::network::steps::{Names, Step, check, counts_padding, is_one_dimensional, joins, shortest, steps};
 use prost::Message;
 use std::collections::HashSet;
-use weightproof::network::{Activation, Affine, Conv, Gather, Layer, Network, Scale, Window};
+use weightproof::network::{
+    Activation, Affine, Conv, Gather, Jumps, Layer, Network, Scale, Staircase, Window,
+};
 
 /// The largest model: protocol buffers end there.
 const MAX_BYTES: usize = i32::MAX as usize;
@@ -157,6 +159,7 @@ impl Writer {
                 vec![operator.int("group", to_i64(window.groups)).window(window, &step.shape)]
             }
             Layer::Scale(scale) => self.scale(step, scale)?,
+            Layer::Activation(Activation::Quantize(q)) if q.jumps == Jumps::AtZero => self.sign(step, q)?,
             Layer::Activation(f) => vec![self.activation(step, *f)?],
             Layer::MaxPool(window) => vec![Operator::new("MaxPool", vec![]).window(window, &step.shape)],
             Layer::AveragePool(pool) => {
@@ -277,6 +280,19 @@ impl Writer {
                 return Err(OnnxError::Node { node: step.name.clone(), expected, found });
             }
         })
+    }
+
+    /// `Sign`, the levels that are kept, and their size.
+    fn sign(&mut self, step: &Step, q: &Staircase) -> Result<Vec<Operator>, OnnxError> {
+        let mut operators = vec![Operator::new("Sign", vec![])];
+        let (low, high) = q.ends();
+        if (low, high) != (-1.0, 1.0) {
+            operators.push(self.activation(step, Activation::Clip { low, high })?);
+        }
+        if q.step != 1.0 {
+            operators.push(Operator::new("Mul", vec![self.floats(&step.name, "size", &[], &[q.step])?]));
+        }
+        Ok(operators)
     }
 
     /// Inputs laid end to end, the constant after them, and the choice.

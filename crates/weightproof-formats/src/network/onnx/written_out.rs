@@ -36,12 +36,15 @@ pub enum Form {
     Bend { gelu: Activation, factor: f64, shift: f64 },
     /// `c₀ + c₁ x + c₂ x² + c₃ x³`.
     Polynomial([f64; 4]),
+    /// `x` without its fraction: the rows that a Gather takes of a table.
+    Truncated,
 }
 
 /// The error for a part that does not become an activation.
 pub fn lone_part(op: &Op, part: &Part) -> OnnxError {
     let whole = match part.form {
         Form::Bend { gelu: Activation::Gelu, .. } => "Erf to be part of x * (1 + erf(x / sqrt 2)) / 2",
+        Form::Truncated => "a cast to integers to be the indices of a Gather, as in an embedding",
         Form::Bend { .. } | Form::Polynomial(_) => {
             "a power of a computed value to be part of x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2"
         }
@@ -74,7 +77,7 @@ impl Reader<'_> {
                 let form = Form::Bend { gelu: Activation::GeluTanh, factor: 1.0, shift: 0.0 };
                 Ok(Value::Part(Part { form, ..inner.clone() }))
             }
-            Form::Polynomial(_) | Form::Bend { .. } => Err(lone_part(op, inner)),
+            Form::Polynomial(_) | Form::Bend { .. } | Form::Truncated => Err(lone_part(op, inner)),
         }
     }
 
@@ -141,6 +144,7 @@ impl Reader<'_> {
                 Form::Bend { gelu, factor: m * factor, shift: m * shift + a }
             }
             Form::Polynomial([c0, c1, c2, c3]) => Form::Polynomial([m * c0 + a, m * c1, m * c2, m * c3]),
+            Form::Truncated => return Err(lone_part(op, part)),
         };
         Ok(Value::Part(Part { form, ..part.clone() }))
     }
@@ -168,7 +172,7 @@ impl Reader<'_> {
             (Form::Polynomial([c0, c1, c2, c3]), Arithmetic::Add) => {
                 Ok(Value::Part(Part { form: Form::Polynomial([c0, c1 + k, c2, c3]), ..part.clone() }))
             }
-            (Form::Bend { .. } | Form::Polynomial(_), _) => Err(lone_part(op, part)),
+            (Form::Bend { .. } | Form::Polynomial(_) | Form::Truncated, _) => Err(lone_part(op, part)),
         }
     }
 
@@ -272,7 +276,7 @@ impl Reader<'_> {
     }
 }
 
-fn part(op: &Op, of: usize, x: &Computed, form: Form) -> Part {
+pub fn part(op: &Op, of: usize, x: &Computed, form: Form) -> Part {
     Part { of, dims: x.dims.clone(), element: x.element, form, name: op.name.clone() }
 }
 

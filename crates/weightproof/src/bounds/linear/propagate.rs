@@ -31,6 +31,15 @@ pub(super) fn divided(rows: usize, most: usize) -> usize {
     rows.div_ceil(rayon::current_num_threads()).clamp(ROWS_OF_A_THREAD.min(most), most)
 }
 
+/// Most outputs that are bounded by passes of their own, whose work grows with the square of their number. More, as images are, have the
+/// boxes that lead there.
+const MOST_PASSES: usize = 1 << 14;
+
+/// Whether the network has more outputs than passes are made for.
+pub fn is_wide<T: Scalar>(block: &Block<'_, T>) -> bool {
+    block.prepared.model.width(block.values.len() - 1) > MOST_PASSES
+}
+
 /// How far a backward pass goes.
 pub enum Reach<'a, T> {
     /// Through one affine layer, then to the box of its input: the interval method.
@@ -109,8 +118,30 @@ impl<'a, T: Scalar> Backward<'a, T> {
     pub fn specification(&self, spec: &Specification) -> LowerBounds<T> {
         let rows: Vec<Row> = spec.rows.iter().enumerate().map(|(r, row)| (r / spec.count, *row)).collect();
         let output = self.block.values.len() - 1;
+        if is_wide(self.block) {
+            return self.boxes(output, &rows);
+        }
         let (lower, charge): (Vec<_>, Vec<_>) = self.passes(output, &rows).into_iter().unzip();
         let (lower, charge) = (lower.concat(), charge.concat());
+        LowerBounds { lower, charge, void: self.states.void.clone() }
+    }
+
+    /// Lower bounds of rows of node `start` by the boxes of its elements.
+    fn boxes(&self, start: usize, rows: &[Row]) -> LowerBounds<T> {
+        let (lower, upper) = (self.states.lower(start), self.states.upper(start));
+        let part = self.block.prepared.arithmetic.gamma(Roundings::of(self.block, start).backward);
+        let single = self.block.prepared.arithmetic.outward(1);
+        let end = |m: &Matrix<T>, s: usize, i: Option<usize>| i.map_or(T::zero(), |i| m[(s, i)]);
+        let of_row = |(s, row): &Row| {
+            let (plus, minus) = (end(lower, *s, row.plus), end(upper, *s, row.minus));
+            let bound = if row.plus.is_some() && row.minus.is_some() {
+                single.down(plus - minus)
+            } else {
+                plus - minus
+            };
+            (bound, part * (plus.abs() + minus.abs()))
+        };
+        let (lower, charge) = rows.iter().map(of_row).unzip();
         LowerBounds { lower, charge, void: self.states.void.clone() }
     }
 

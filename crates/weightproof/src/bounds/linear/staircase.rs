@@ -104,13 +104,41 @@ impl Corners {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::StepRounding;
+    use crate::network::{Jumps, StepRounding};
 
     const QUANTIZERS: [Staircase; 4] = [
-        Staircase { step: 0.25, zero: 0, low: 0, high: 255, rounding: StepRounding::NearestEven },
-        Staircase { step: 0.25, zero: 2, low: -3, high: 4, rounding: StepRounding::NearestEven },
-        Staircase { step: 0.25, zero: 2, low: -3, high: 4, rounding: StepRounding::Any },
-        Staircase { step: 0.125, zero: 128, low: 0, high: 255, rounding: StepRounding::Any },
+        Staircase {
+            step: 0.25,
+            zero: 0,
+            low: 0,
+            high: 255,
+            rounding: StepRounding::NearestEven,
+            jumps: Jumps::HalfWay,
+        },
+        Staircase {
+            step: 0.25,
+            zero: 2,
+            low: -3,
+            high: 4,
+            rounding: StepRounding::NearestEven,
+            jumps: Jumps::HalfWay,
+        },
+        Staircase {
+            step: 0.25,
+            zero: 2,
+            low: -3,
+            high: 4,
+            rounding: StepRounding::Any,
+            jumps: Jumps::HalfWay,
+        },
+        Staircase {
+            step: 0.125,
+            zero: 128,
+            low: 0,
+            high: 255,
+            rounding: StepRounding::Any,
+            jumps: Jumps::HalfWay,
+        },
     ];
 
     /// Points of `[l, u]`, with those around all jumps.
@@ -126,7 +154,8 @@ mod tests {
 
     #[test]
     fn lines_enclose_all_that_may_come_out() {
-        for q in QUANTIZERS {
+        let signs = [(-1, 1), (0, 1), (-1, 0)].map(|(low, high)| Staircase::sign(0.25, low, high));
+        for q in QUANTIZERS.into_iter().chain(signs) {
             for a in -20..20 {
                 for width in [0.0, 1e-9, 0.06, 0.2, 0.25, 0.9, 3.0, 90.0] {
                     let (l, u) = (f64::from(a) * 0.11, f64::from(a) * 0.11 + width);
