@@ -128,12 +128,8 @@ impl Memory {
         self.layers.iter().map(StoredLayer::words).sum()
     }
 
-    /// The network after a hit.
-    ///
-    /// # Panics
-    /// When the hit leaves no finite number.
-    pub fn hit_network(&self, layer: usize, word: usize, hit: &Hit) -> Network {
-        assert!(hit.is_finite(), "a network has finite parameters");
+    /// The node of a layer, and its weights and biases after a hit on one of its words.
+    pub fn parameters_after(&self, layer: usize, word: usize, hit: &Hit) -> (usize, Matrix<f64>, Vec<f64>) {
         let layer = &self.layers[layer];
         let affine = self.network.nodes()[layer.node].layer.affine().expect("a layer with words");
         let (mut weight, mut bias) = (affine.weight.clone(), affine.bias.clone());
@@ -141,7 +137,15 @@ impl Memory {
             (i, Some(j)) => weight[(i, j)] = hit.after,
             (i, None) => bias[i] = hit.after,
         }
-        self.network.with_parameters(&[(layer.node, weight, bias)])
+        (layer.node, weight, bias)
+    }
+
+    /// Layer and word of the hit with this number; `None` when no hit has it.
+    pub fn find(&self, number: usize) -> Option<(usize, usize, Hit)> {
+        let layer = self.layers.partition_point(|layer| layer.first_hit <= number).checked_sub(1)?;
+        let word = self.layers[layer].word_of(number)?;
+        let hit = self.layers[layer].hits_on(word).find(|(n, _)| *n == number)?;
+        Some((layer, word, hit.1))
     }
 }
 
@@ -258,6 +262,27 @@ impl StoredLayer {
         self.words.weights.len() * weights.len() + self.words.biases.len() * biases.len()
     }
 
+    /// The word that numbers of hits are set aside for.
+    fn word_of(&self, number: usize) -> Option<usize> {
+        let number = number.checked_sub(self.first_hit)?;
+        let [weights, biases] = [self.changes[0].len(), self.changes[1].len()];
+        let of_weights = self.words.weights.len() * weights;
+        let word = if number < of_weights {
+            number / weights
+        } else {
+            self.words.weights.len() + (number - of_weights).checked_div(biases)?
+        };
+        (word < self.words()).then_some(word)
+    }
+
+    /// Number of words that have a bit at this position.
+    pub fn words_with_bit(&self, bit: u32) -> u64 {
+        let with = |words: &[(u32, u32)]| {
+            words.iter().filter(|(_, code)| self.words.codes[*code as usize].bits() > bit).count() as u64
+        };
+        with(&self.words.weights) + with(&self.words.biases)
+    }
+
     /// The highest position of a bit of its words.
     pub fn highest_bit(&self) -> u32 {
         self.words.codes.iter().map(|code| code.bits()).max().unwrap_or(1) - 1
@@ -325,6 +350,11 @@ mod tests {
             .flat_map(|layer| (0..layer.words()).flat_map(|w| layer.hits_on(w).map(|(n, _)| n)))
             .collect();
         assert_eq!(all, (0..memory.hits()).collect::<Vec<_>>());
+        for (layer, word) in [(0, 0), (0, 5), (0, 7), (1, 3)] {
+            let (number, hit) = memory.layers()[layer].hits_on(word).nth(3).unwrap();
+            assert_eq!(memory.find(number), Some((layer, word, hit)));
+        }
+        assert_eq!(memory.find(all.len()), None);
         // Weights and biases of the first layer; the second has no biases.
         assert_eq!((memory.words(), memory.hits()), (6 + 2 + 4, 8 * 12));
         let without = self::memory("int8", FaultModel { biases: false, ..FaultModel::default() });
