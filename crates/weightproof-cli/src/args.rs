@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 use weightproof::attack::KINDS;
 use weightproof::bounds::{EXACT, METHODS};
+use weightproof::faults::Fault;
 use weightproof_report::Format;
 use weightproof_run::attack::description;
 
@@ -39,6 +40,8 @@ pub enum Command {
     Attack(Box<AttackArgs>),
     /// Find how far the weights may move for each sample: proved from below, attacked from above
     Radius(Box<RadiusArgs>),
+    /// Settle every single fault in the memory of the weights: which hits on which bits change which samples
+    Faults(Box<FaultsArgs>),
     /// Say what theory and measurement tell about how the network generalizes, as it is and when its weights move
     Measure(Box<measure::MeasureArgs>),
     /// Train a network, plain or so that it withstands changes of its weights and can be proved
@@ -197,6 +200,70 @@ pub struct RadiusArgs {
     pub config: ConfigArgs,
 }
 
+/// Arguments of `faults`.
+#[derive(Debug, Args)]
+pub struct FaultsArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub faults: FaultModelArgs,
+    #[command(flatten)]
+    pub property: PropertyArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// CSV file of all hits that break, repair or leave open a sample
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub critical: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// What may happen to stored words.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Faults")]
+pub struct FaultModelArgs {
+    /// A fault model in TOML; what the command line says takes precedence
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub faults: Option<PathBuf>,
+    /// How parameters are stored: file, int8, int4:per-channel, bf16, … [default: file]
+    ///
+    /// All storages: file (integers where the file has them, else fp32), int2 to int16 with the settings of the threat models, fp32,
+    /// bf16, fp16, fp8e4m3, fp8e5m2. The network that runs has the parameters that the words stand for.
+    #[arg(long, value_name = "FORMAT")]
+    pub storage: Option<String>,
+    /// Words of the whole network that are hit: 1 [default: 1]
+    #[arg(long, value_name = "M", hide_short_help = true)]
+    pub words: Option<u32>,
+    /// Most bits of the word that change [default: 1]
+    #[arg(long, value_name = "N")]
+    pub bits: Option<u32>,
+    /// What happens to them [default: flip]
+    #[arg(long, value_name = "WHAT", value_parser = fault_names())]
+    pub fault: Option<String>,
+    /// Positions that may change, 0 the lowest [default: all]
+    #[arg(long, value_name = "B,…", value_delimiter = ',', hide_short_help = true)]
+    pub at: Vec<u32>,
+    /// Hit only the words of these layers [default: all with weights]
+    #[arg(long, value_name = "A,B,…", hide_short_help = true)]
+    pub layers: Option<String>,
+    /// Leave the words of biases alone
+    #[arg(long, hide_short_help = true)]
+    pub no_biases: bool,
+    /// Bits that are protected: 6,7, LAYER:7, LAYER:all, secded, parity-zero; several times for several layers
+    ///
+    /// Positions, and all, are stored three times and do not change. secded corrects one error of a word, after two the word reads as
+    /// zero; parity-zero makes a word with an odd number of errors zero.
+    #[arg(long, value_name = "WHAT")]
+    pub protect: Vec<String>,
+    /// Also print the smallest protection with which no single flip breaks a sample, one position after the other
+    #[arg(long)]
+    pub recommend: bool,
+}
+
 /// How perturbations are searched.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Attack")]
@@ -329,7 +396,7 @@ pub struct DataArgs {
 }
 
 /// The perturbation set.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Threat model")]
 pub struct ThreatArgs {
     /// Radius of every weight, or several
@@ -602,6 +669,11 @@ pub enum FormatArg {
 /// The names of all attacks.
 fn attack_names() -> PossibleValuesParser {
     PossibleValuesParser::new(KINDS.map(|kind| PossibleValue::new(kind.name()).help(description(kind))))
+}
+
+/// The names of all faults.
+fn fault_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(Fault::NAMES.map(|(name, _)| name))
 }
 
 /// The names of all methods.

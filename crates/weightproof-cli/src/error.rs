@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use weightproof::faults::FaultError;
 use weightproof::network::NetworkError;
 use weightproof::threat::ThreatError;
 use weightproof_formats::FormatError;
@@ -97,6 +98,7 @@ impl From<RunError> for Failure {
                 "--logits, if the tolerance is meant for the outputs before it; else --property prediction, which it does not change",
             ),
             RunError::NotBuilt(error) => Failure::from(error),
+            RunError::Faults { source } => Failure::from(source),
             RunError::Train(error) => Failure::from(error),
             RunError::Checkpoint { .. } => {
                 Failure::new(error.to_string()).hint("--resume to go on from it, or another folder")
@@ -136,6 +138,32 @@ fn hint(name: &str, error: &RunError) -> Option<String> {
         }
         ("oracle", _) => Some("leave out --oracle".into()),
         _ => None,
+    }
+}
+
+impl From<FaultError> for Failure {
+    fn from(error: FaultError) -> Self {
+        let failure = Failure::new(error.to_string());
+        match error {
+            FaultError::UnknownLayer { .. } => failure.hint("`weightproof inspect MODEL` lists the layers"),
+            FaultError::Words { .. } => {
+                failure.hint("several words at once have no answer yet: leave out --words")
+            }
+            FaultError::OutOfRange { .. } => failure.hint("choose a format with a larger range"),
+            FaultError::Changes { .. } => {
+                failure.hint("fewer --bits, or --at with the positions that matter")
+            }
+            FaultError::Storage { .. }
+            | FaultError::Quantizer(_)
+            | FaultError::Protection { .. }
+            | FaultError::Bits { .. }
+            | FaultError::Position { .. }
+            | FaultError::EncodedBits
+            | FaultError::Undetected
+            | FaultError::Wide { .. }
+            | FaultError::Hits { .. }
+            | FaultError::NotOfFile { .. } => failure,
+        }
     }
 }
 

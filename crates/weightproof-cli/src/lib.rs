@@ -53,6 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Certify(args) => command::certify::run(args),
         Command::Attack(args) => command::attack::run(args),
         Command::Radius(args) => command::radius::run(args),
+        Command::Faults(args) => command::faults::run(args),
         Command::Measure(args) => command::measure::run(args),
         Command::Train(args) => command::train::run(args),
         Command::Experiment(args) => command::experiment::run(args),
@@ -85,6 +86,7 @@ fn print_config(cli: &Cli, name: &str, given: &ArgMatches) -> Result<Status, Fai
         | Command::Certify(_)
         | Command::Attack(_)
         | Command::Radius(_)
+        | Command::Faults(_)
         | Command::Measure(_)
         | Command::Experiment(_)
         | Command::Report(_)

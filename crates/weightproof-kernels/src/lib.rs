@@ -8,6 +8,7 @@ mod conv;
 pub mod definition;
 mod kernel_gradient;
 mod lanes;
+pub mod lines;
 mod matrix;
 mod own_kernels;
 mod pool;

@@ -4,6 +4,7 @@ use crate::exact::BudgetReport;
 use crate::provenance::Provenance;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use weightproof::faults::{FaultModel, Memory};
 use weightproof::network::Network;
 use weightproof::threat::{PerturbationSet, RadiusValue, ThreatModel};
 
@@ -175,6 +176,9 @@ pub struct ThreatReport {
     /// What the model takes for granted about the hardware.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub assumptions: Vec<&'static str>,
+    /// What happens to stored words; left out where nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<FaultModel>,
 }
 
 /// Radii of one layer that differ from the rest.
@@ -205,6 +209,26 @@ impl ThreatReport {
             overrides: overrides.collect(),
             reference_radius: has_layer_radii(model).then(|| reference_radius(model)),
             assumptions: model.kind.assumptions(),
+            faults: None,
+        }
+    }
+
+    /// Describes `model`, which leaves everything but stored words as it is.
+    pub fn of_faults(model: &FaultModel, memory: &Memory) -> Self {
+        ThreatReport {
+            kind: format!("faults:{}", model.storage),
+            unit: "hit on a word",
+            radius: None,
+            radii: Vec::new(),
+            bias_radius: None,
+            input_radius: 0.0,
+            input_range: None,
+            activation_radius: 0.0,
+            perturbed_layers: memory.layers().iter().map(|layer| layer.name.clone()).collect(),
+            overrides: BTreeMap::new(),
+            reference_radius: None,
+            assumptions: vec!["activations stay in floating point; sums are exact"],
+            faults: Some(model.clone()),
         }
     }
 }

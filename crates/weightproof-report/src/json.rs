@@ -2,6 +2,7 @@
 
 use crate::report::{Record, Report, RunResult};
 use serde::Serialize;
+use serde_json::Value;
 use std::io::{self, Write};
 
 /// Writes the fields of one object line by line, values in compact form.
@@ -90,5 +91,11 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
 
 fn body<R: Record, W: Write>(result: &RunResult<R>, fields: &mut Fields<'_, W>) -> io::Result<()> {
     fields.field("summary", &result.summary)?;
+    for (name, value) in R::more_fields(&result.summary) {
+        match value {
+            Value::Array(items) => fields.list(name, &items, compact)?,
+            other => fields.field(name, &other)?,
+        }
+    }
     fields.list("samples", &result.samples, compact)
 }

@@ -19,6 +19,7 @@ mod csv;
 mod exact;
 mod exact_radius;
 mod faithful;
+mod faults;
 pub mod features;
 pub mod figure;
 mod header;
@@ -45,6 +46,7 @@ pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, Tr
 pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
 pub use faithful::{FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet};
+pub use faults::{BitReport, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, write_hits};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ScaleReport,
     ThreatReport, reference_radius,

@@ -7,6 +7,7 @@ use crate::parquet;
 use crate::table::{Side, Table};
 use crate::{csv, json, text};
 use serde::Serialize;
+use serde_json::Value;
 use std::fmt::Debug;
 use std::io::{self, Write};
 
@@ -58,6 +59,10 @@ pub trait Record: Clone + Debug + Serialize {
     fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)>;
     /// Cells below [`Record::summary_head`].
     fn summary_row(summary: &Self::Summary) -> Vec<String>;
+    /// More fields of the JSON form, beside the summary.
+    fn more_fields(_summary: &Self::Summary) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
     /// More tables about all samples, each under a title.
     fn curves(_summary: &Self::Summary, _guarantee: &'static str) -> Vec<(String, String)> {
         Vec::new()

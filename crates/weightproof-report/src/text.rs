@@ -6,6 +6,7 @@ use crate::number::{exact, grouped, shape};
 use crate::report::{Record, Report, RunResult};
 use crate::table::{Side, Table};
 use std::io::{self, Write};
+use weightproof::faults::{Encoding, Fault, FaultModel};
 
 /// How many samples are listed.
 const LISTED: usize = 5;
@@ -92,6 +93,9 @@ pub(crate) fn model(m: &ModelReport) -> String {
 
 /// The threat model, one pair of cells for each line.
 pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
+    if let Some(model) = &t.faults {
+        return faults(model, t);
+    }
     let mut lines = vec![["threat".into(), format!("{}; unit of the radius: {}", t.kind, t.unit)]];
     let mut more = |text: String| lines.push([String::new(), text]);
     more(match t.perturbed_layers.as_slice() {
@@ -124,6 +128,42 @@ pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
         more(format!("assumes: {assumption}"));
     }
     lines
+}
+
+/// The fault model, one pair of cells for each line.
+fn faults(model: &FaultModel, t: &ThreatReport) -> Vec<[String; 2]> {
+    let of = |n: u32, what: &str| if n == 1 { format!("one {what}") } else { format!("up to {n} {what}s") };
+    let what = match model.fault {
+        Fault::Flip => format!("{} flip", of(model.bits, "bit")),
+        Fault::StuckAt0 => format!("{} read as 0", of(model.bits, "bit")),
+        Fault::StuckAt1 => format!("{} read as 1", of(model.bits, "bit")),
+        Fault::Replace => "all bits are any others".into(),
+    };
+    let at = model.at.as_ref().map_or_else(String::new, |bits| format!(", of the bits {}", list(bits)));
+    let mut lines = vec![[
+        "faults".into(),
+        format!("storage {}; in {} of the network {what}{at}", model.storage, of(model.words, "word")),
+    ]];
+    let mut more = |text: String| lines.push([String::new(), text]);
+    let biases = if model.biases { "weights and biases" } else { "weights" };
+    more(format!("{biases} of {}", t.perturbed_layers.join(", ")));
+    for protection in &model.protect {
+        let layers = protection.layers.as_ref().map_or_else(|| "all layers".into(), |names| names.join(", "));
+        let bits =
+            protection.bits.as_ref().map_or_else(|| "all bits".into(), |bits| format!("bits {}", list(bits)));
+        let by = match protection.by {
+            Encoding::Triple => "stored three times",
+            Encoding::ParityZero => "with parity, and zero where it fails",
+            Encoding::Secded => "with single error correction, and zero after two errors",
+        };
+        more(format!("protected: {bits} of {layers}, {by}"));
+    }
+    t.assumptions.iter().for_each(|assumption| more(format!("assumes: {assumption}")));
+    lines
+}
+
+fn list(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn method(m: &MethodReport) -> String {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use thiserror::Error;
+use weightproof::faults::FaultError;
 use weightproof::network::NetworkError;
 use weightproof::property::Property;
 use weightproof::threat::ThreatError;
@@ -25,6 +26,12 @@ pub enum RunError {
         file: Option<PathBuf>,
         /// What is wrong.
         source: ThreatError,
+    },
+    /// A fault model does not apply to the network.
+    #[error("{source}")]
+    Faults {
+        /// What is wrong.
+        source: FaultError,
     },
     /// A text is no threat model.
     #[error("{message}")]
@@ -152,6 +159,7 @@ impl RunError {
             }
             RunError::Network(_)
             | RunError::Threat { .. }
+            | RunError::Faults { .. }
             | RunError::ThreatText { .. }
             | RunError::Setting { .. }
             | RunError::Train(_)

@@ -17,6 +17,7 @@ pub mod entry;
 pub mod error;
 pub mod exact;
 pub mod faithful;
+pub mod faults;
 pub mod feed;
 pub mod file;
 pub mod inspect;

@@ -2,6 +2,7 @@
 
 use crate::RunError;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
@@ -131,6 +132,14 @@ pub fn read(path: &Path) -> Result<ThreatModel, RunError> {
 /// # Errors
 /// Where and why it is none.
 pub fn parse(text: &str) -> Result<ThreatModel, RunError> {
+    from_toml(text)
+}
+
+/// What a TOML text says.
+///
+/// # Errors
+/// Where and why it says no such thing.
+pub(crate) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, RunError> {
     toml::from_str(text).map_err(|error| {
         // The first line says where, the last what.
         let lines: Vec<String> = error.to_string().lines().map(|l| l.trim().to_owned()).collect();

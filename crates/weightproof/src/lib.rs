@@ -55,6 +55,7 @@ pub mod bounds;
 pub mod certify;
 pub mod evidence;
 pub mod exact;
+pub mod faults;
 mod gathered;
 pub mod memory;
 pub mod model;

@@ -6,6 +6,7 @@ pub mod doctor;
 mod evidence;
 pub mod experiment;
 pub mod faithful;
+pub mod faults;
 pub mod generate;
 pub mod inspect;
 pub mod measure;

@@ -419,6 +419,10 @@ impl Activation {
     /// How far `value`, computed for `p`, may be from the function at a point that is at most `error` from `p`. A quantizer
     /// forgets an error that leaves it on its step.
     pub fn error(self, p: f64, error: f64, value: f64) -> f64 {
+        if self == Activation::Relu && p <= -error {
+            // Zero, whatever the input really is.
+            return 0.0;
+        }
         let Activation::Quantize(q) = self else {
             return self.lipschitz() * error + self.rounding(p, value);
         };

@@ -92,6 +92,12 @@ impl NumberFormat {
         }
     }
 
+    /// Bits of the fraction and of the exponent; a sign is before them.
+    pub(crate) fn fields(self) -> (u32, u32) {
+        let (fraction, least, _) = self.parameters();
+        (fraction as u32, (2 - least).ilog2() + 1)
+    }
+
     /// Unit roundoff `u`: `|fl(v) − v| ≤ u |v|` for normal numbers.
     pub fn unit_roundoff(self) -> f64 {
         2.0_f64.powi(-self.parameters().0 - 1)

@@ -149,6 +149,27 @@ impl Quantizer {
         }
     }
 
+    /// The integers `q` with which this quantizer stores numbers between the extremes `least` ≤ 0 ≤ `most`, `s (q − zero)`: the step
+    /// s, a number of fp32, the zero point, and the least and largest q. A group of zeros has the step 1.
+    pub(crate) fn integers(&self, least: f64, most: f64) -> (f64, i64, i64, i64) {
+        let half = 1_i64 << (self.bits - 1);
+        let Some(Grid { step, low, high }) = self.grid(least, most) else { return (1.0, 0, -half, half - 1) };
+        // Where fp32 has no such number the step stays as it is.
+        let single = f64::from(step as f32);
+        let stored = if single > 0.0 && single.is_finite() { single } else { step };
+        match self.divisor {
+            Divisor::Asymmetric => {
+                let zero = (-half as f64 - least / stored).round_ties_even() as i64;
+                (stored, zero, -half, half - 1)
+            }
+            Divisor::Symmetric
+            | Divisor::HalfRange
+            | Divisor::Full
+            | Divisor::Reduced
+            | Divisor::PowerOfTwo => (stored, 0, -(low / step).round() as i64, (high / step).round() as i64),
+        }
+    }
+
     /// How far the weight or bias `value` may move on `grid`.
     fn radius(&self, grid: Option<Grid>, value: f64) -> f64 {
         let Some(Grid { step, low, high }) = grid else { return 0.0 };
@@ -171,7 +192,7 @@ struct Grid {
 }
 
 /// The extremes of numbers and zero.
-fn extremes<'v>(values: impl Iterator<Item = &'v f64>) -> (f64, f64) {
+pub(crate) fn extremes<'v>(values: impl Iterator<Item = &'v f64>) -> (f64, f64) {
     values.fold((0.0, 0.0), |(least, most), &v| (v.min(least), v.max(most)))
 }
 

@@ -22,6 +22,7 @@ mod weights;
 
 pub use contains::Violation;
 pub use format::NumberFormat;
+pub(crate) use integer::extremes;
 pub use integer::{BiasGrid, Divisor, Granularity, Quantizer, Rule};
 pub use kind::Kind;
 pub use model::{LayerOverride, RadiusValue, ThreatError, ThreatModel};

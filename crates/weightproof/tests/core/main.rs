@@ -3,6 +3,7 @@
 mod attack;
 mod exact;
 mod exact_milp;
+mod faults;
 mod milp;
 mod quantized;
 mod radius;

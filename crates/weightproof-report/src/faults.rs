@@ -1,0 +1,476 @@
+//! Results of `faults`: what every single hit on a stored word does to every sample.
+
+use crate::certify::{clean_cells, clean_parts, correct, fraction, label, reason, verdict as verdict_name};
+use crate::column::{Cell, Column};
+use crate::csv;
+use crate::number::{exact, grouped, percent, percent_or_dash, value};
+use crate::report::{ListSide, Record};
+use crate::table::{Side, Table};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use weightproof::faults::{BreakingHit, Hit, Memory, SampleFaults, Tally};
+use weightproof::verdict::{Reason, Verdict};
+
+/// How many words the report lists.
+const WORDS: usize = 20;
+/// How many of them the text shows.
+const SHOWN: usize = 5;
+
+/// A hit, for people and programs.
+#[derive(Clone, Debug, Serialize)]
+pub struct HitReport {
+    /// Name of the layer.
+    pub layer: String,
+    /// Row of the weight, or number of the bias.
+    pub row: usize,
+    /// Column of the weight; `null` for a bias.
+    pub column: Option<usize>,
+    /// Highest bit that changes, 0 the lowest.
+    pub bit: u32,
+    /// `0→1` or `1→0`: how that bit changes.
+    pub direction: &'static str,
+    /// The parameter before the hit.
+    pub before: f64,
+    /// The parameter after it.
+    pub after: f64,
+}
+
+impl HitReport {
+    fn new(memory: &Memory, layer: usize, word: usize, hit: &Hit) -> Self {
+        let stored = &memory.layers()[layer];
+        let (row, column) = stored.place(word);
+        let direction = if hit.up { "0→1" } else { "1→0" };
+        HitReport {
+            layer: stored.name.clone(),
+            row,
+            column,
+            bit: hit.bit,
+            direction,
+            before: hit.before,
+            after: hit.after,
+        }
+    }
+
+    /// Where the word is: `fc1[3, 17]`, `fc1 bias 3`.
+    fn place(&self) -> String {
+        match self.column {
+            Some(column) => format!("{}[{}, {column}]", self.layer, self.row),
+            None => format!("{} bias {}", self.layer, self.row),
+        }
+    }
+}
+
+/// What single hits do to one sample.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultRecord {
+    /// Index in the data set.
+    pub index: usize,
+    /// The given label.
+    pub label: Option<u32>,
+    /// Class with the largest output of the network that runs, without faults.
+    pub predicted: u32,
+    /// Its margin.
+    pub margin: f64,
+    /// `verified` when no hit breaks the property.
+    pub verdict: Verdict,
+    /// Why it is not verified; `format-range` where a hit leaves an infinity or NaN, and no other breaks it.
+    pub reason: Option<Reason>,
+    /// Hits that break the property, without those that leave no finite number.
+    pub breaking: u64,
+    /// Hits after which the property holds, where it does not without faults.
+    pub repairing: u64,
+    /// Hits that are too close to call.
+    pub undecided: u64,
+    /// The first hit that breaks it, in the order of layers, words and bits.
+    pub hit: Option<HitReport>,
+    /// The margin after that hit, by the plain forward pass.
+    pub hit_margin: Option<f64>,
+}
+
+impl FaultRecord {
+    /// Of what was found in `memory`.
+    pub fn new(found: &SampleFaults, memory: &Memory) -> Self {
+        let (index, label, predicted, margin) = clean_parts(&found.clean);
+        let hit = |b: &BreakingHit| HitReport::new(memory, b.layer, b.word, &b.hit);
+        FaultRecord {
+            index,
+            label,
+            predicted,
+            margin,
+            verdict: found.verdict,
+            reason: found.reason,
+            breaking: found.breaking,
+            repairing: found.repairing,
+            undecided: found.undecided,
+            hit: found.first.as_ref().map(hit),
+            hit_margin: found.first.map(|b| b.margin),
+        }
+    }
+}
+
+/// Hits on one position of the words of a layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct BitReport {
+    /// Name of the layer.
+    pub layer: String,
+    /// Highest bit that changes, 0 the lowest.
+    pub bit: u32,
+    /// Hits on this position.
+    pub hits: u64,
+    /// Those that break at least one sample.
+    pub critical: u64,
+    /// Pairs of hit and sample in which the hit breaks the sample.
+    pub breaking: u64,
+    /// Of these, pairs in which the bit became 1.
+    pub breaking_up: u64,
+    /// Pairs that are too close to call.
+    pub undecided: u64,
+    /// Hits that leave an infinity or NaN.
+    pub not_finite: u64,
+    /// Samples that at least one of the hits breaks, or may.
+    pub samples: usize,
+}
+
+/// A position to protect.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProtectionReport {
+    /// Name of the layer.
+    pub layer: String,
+    /// The position.
+    pub bit: u32,
+    /// Bits that this protects.
+    pub bits: u64,
+    /// Samples that no single hit breaks when this position and those before it are protected.
+    pub certified: usize,
+}
+
+/// A word whose hits break samples.
+#[derive(Clone, Debug, Serialize)]
+pub struct WordReport {
+    /// The hit on it that breaks most samples.
+    #[serde(flatten)]
+    pub worst: HitReport,
+    /// Samples that this hit breaks.
+    pub samples: u32,
+    /// Pairs of hit and sample in which a hit on the word breaks the sample.
+    pub breaking: u64,
+}
+
+/// Numbers over all samples of `faults`.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultSummary {
+    /// Number of samples.
+    pub samples: usize,
+    /// Samples whose prediction is their label, without faults; `null` without labels.
+    pub correct: Option<usize>,
+    /// `correct / samples`.
+    pub accuracy: Option<f64>,
+    /// Samples that no single hit breaks.
+    pub certified: usize,
+    /// `certified / samples`.
+    pub certified_accuracy: f64,
+    /// Words that may be hit.
+    pub words: usize,
+    /// Hits on them: words times changes of each.
+    pub hits_per_sample: u64,
+    /// Pairs of hit and sample that were settled, those that are too close to call and those that leave no finite number included.
+    pub hits: u64,
+    /// Pairs in which the hit breaks the sample.
+    pub breaking: u64,
+    /// Pairs that are too close to call.
+    pub undecided: u64,
+    /// Hits that leave an infinity or NaN; with any of them no sample is certified.
+    pub not_finite: u64,
+    /// Hits that break at least one sample.
+    pub critical: u64,
+    /// Accuracy after the worst hit, its mean over all hits, and what one hit in a thousand, in a hundred and in two leave at most;
+    /// `null` without hits.
+    pub least_accuracy: Option<f64>,
+    /// Mean accuracy over all hits that leave finite numbers.
+    pub mean_accuracy: Option<f64>,
+    /// What one hit in a thousand leaves at most.
+    pub thousandth_accuracy: Option<f64>,
+    /// What one hit in a hundred leaves at most.
+    pub hundredth_accuracy: Option<f64>,
+    /// What half of all hits leave at most.
+    pub median_accuracy: Option<f64>,
+    /// Counts for each layer and bit.
+    #[serde(skip)]
+    pub by_bit: Vec<BitReport>,
+    /// What to protect, one position after the other.
+    #[serde(skip)]
+    pub protection: Vec<ProtectionReport>,
+    /// The words whose hits break most, the worst first.
+    #[serde(skip)]
+    pub critical_words: Vec<WordReport>,
+    /// Whether the text shows what to protect.
+    #[serde(skip)]
+    pub recommends: bool,
+}
+
+impl FaultSummary {
+    /// Counts `records` and what `tally` has of them.
+    pub fn new(records: &[FaultRecord], memory: &Memory, tally: &Tally, recommends: bool) -> Self {
+        let samples = records.len();
+        let correct = correct(records.iter().map(|r| (r.label, r.predicted)));
+        let certified = records.iter().filter(|r| r.holds()).count();
+        let name = |layer: usize| memory.layers()[layer].name.clone();
+        let by_bit: Vec<BitReport> = tally
+            .by_bit(memory)
+            .into_iter()
+            .map(|count| BitReport {
+                layer: name(count.layer),
+                bit: count.bit,
+                hits: count.hits,
+                critical: count.critical,
+                breaking: count.breaking,
+                breaking_up: count.up,
+                undecided: count.undecided,
+                not_finite: count.not_finite,
+                samples: count.samples,
+            })
+            .collect();
+        let protection = tally.protection(memory).into_iter().map(|step| ProtectionReport {
+            layer: name(step.layer),
+            bit: step.bit,
+            bits: step.protects,
+            certified: step.certified,
+        });
+        let words = tally.critical_words(memory, WORDS).into_iter().map(|word| WordReport {
+            worst: HitReport::new(memory, word.layer, word.word, &word.worst),
+            samples: word.samples,
+            breaking: word.breaking,
+        });
+        let accuracies = tally.accuracies(memory);
+        let hits_per_sample = by_bit.iter().map(|count| count.hits).sum::<u64>();
+        FaultSummary {
+            samples,
+            correct,
+            accuracy: correct.map(|n| fraction(n, samples)),
+            certified,
+            certified_accuracy: fraction(certified, samples),
+            words: memory.words(),
+            hits_per_sample,
+            hits: hits_per_sample * samples as u64,
+            breaking: by_bit.iter().map(|count| count.breaking).sum(),
+            undecided: records.iter().map(|r| r.undecided).sum(),
+            not_finite: by_bit.iter().map(|count| count.not_finite).sum(),
+            critical: by_bit.iter().map(|count| count.critical).sum(),
+            least_accuracy: accuracies.map(|a| a.least),
+            mean_accuracy: accuracies.map(|a| a.mean),
+            thousandth_accuracy: accuracies.map(|a| a.thousandth),
+            hundredth_accuracy: accuracies.map(|a| a.hundredth),
+            median_accuracy: accuracies.map(|a| a.median),
+            protection: protection.collect(),
+            critical_words: words.collect(),
+            by_bit,
+            recommends,
+        }
+    }
+
+    fn bits_table(&self) -> String {
+        let sides =
+            [Side::Left, Side::Right, Side::Right, Side::Right, Side::Right, Side::Right, Side::Right];
+        let mut table = Table::new(sides);
+        table.push(["layer", "bit", "hits", "critical", "breaking pairs", "of them 0→1", "samples"]);
+        let counts = |c: &&BitReport| c.breaking + c.undecided + c.not_finite > 0;
+        for c in self.by_bit.iter().rev().filter(counts) {
+            table.push([
+                c.layer.clone(),
+                c.bit.to_string(),
+                grouped(c.hits as usize),
+                grouped(c.critical as usize),
+                grouped(c.breaking as usize),
+                grouped(c.breaking_up as usize),
+                grouped(c.samples),
+            ]);
+        }
+        table.to_string()
+    }
+
+    fn words_table(&self) -> String {
+        let mut table =
+            Table::new([Side::Left, Side::Right, Side::Left, Side::Right, Side::Right, Side::Right]);
+        table.push(["word", "bit", "flip", "from", "to", "samples broken"]);
+        for word in self.critical_words.iter().take(SHOWN) {
+            let hit = &word.worst;
+            table.push([
+                hit.place(),
+                hit.bit.to_string(),
+                hit.direction.into(),
+                value(hit.before),
+                value(hit.after),
+                grouped(word.samples as usize),
+            ]);
+        }
+        table.to_string()
+    }
+
+    fn protection_table(&self) -> String {
+        let mut table = Table::new([Side::Left, Side::Right, Side::Right, Side::Right, Side::Right]);
+        table.push(["protect layer", "bit", "bits", "bits so far", "certified"]);
+        let mut so_far = 0;
+        for step in &self.protection {
+            so_far += step.bits as usize;
+            table.push([
+                step.layer.clone(),
+                step.bit.to_string(),
+                grouped(step.bits as usize),
+                grouped(so_far),
+                percent(fraction(step.certified, self.samples)),
+            ]);
+        }
+        table.to_string()
+    }
+}
+
+impl Record for FaultRecord {
+    type Summary = FaultSummary;
+    const COMMAND: &'static str = "faults";
+    const FAILING: &'static str = "not certified";
+    const COLUMNS: &'static [Column] = &[
+        Column::integer("index"),
+        Column::class("label"),
+        Column::class("predicted"),
+        Column::number("margin"),
+        Column::text("verdict"),
+        Column::text("reason"),
+        Column::integer("breaking"),
+        Column::integer("repairing"),
+        Column::integer("undecided"),
+        Column::text("hit_layer"),
+        Column::integer("hit_row"),
+        Column::integer("hit_column"),
+        Column::integer("hit_bit"),
+        Column::text("hit_direction"),
+        Column::number("hit_before"),
+        Column::number("hit_after"),
+        Column::number("hit_margin"),
+    ];
+    const LIST: &'static [(&'static str, ListSide)] = &[
+        ("index", ListSide::Right),
+        ("label", ListSide::Right),
+        ("predicted", ListSide::Right),
+        ("margin", ListSide::Right),
+        ("breaking hits", ListSide::Right),
+        ("first of them", ListSide::Left),
+        ("margin after it", ListSide::Right),
+        ("reason", ListSide::Left),
+    ];
+
+    fn holds(&self) -> bool {
+        self.verdict == Verdict::Verified
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
+        row.extend([Cell::text(verdict_name(self.verdict)), Cell::text(reason(self.reason))]);
+        row.extend([self.breaking, self.repairing, self.undecided].map(|n| Cell::Integer(Some(n))));
+        let hit = self.hit.as_ref();
+        let number = |n: Option<usize>| Cell::Integer(n.map(|n| n as u64));
+        row.push(Cell::Text(hit.map(|h| h.layer.clone())));
+        row.extend([number(hit.map(|h| h.row)), number(hit.and_then(|h| h.column))]);
+        row.push(number(hit.map(|h| h.bit as usize)));
+        row.push(Cell::Text(hit.map(|h| h.direction.to_owned())));
+        row.extend([hit.map(|h| h.before), hit.map(|h| h.after), self.hit_margin].map(Cell::number));
+        row
+    }
+
+    fn list_row(&self) -> Vec<String> {
+        let first = |h: &HitReport| format!("{} bit {} {}", h.place(), h.bit, h.direction);
+        vec![
+            self.index.to_string(),
+            label(self.label),
+            self.predicted.to_string(),
+            value(self.margin),
+            grouped(self.breaking as usize),
+            self.hit.as_ref().map_or_else(String::new, first),
+            self.hit_margin.map_or_else(String::new, value),
+            reason(self.reason).into(),
+        ]
+    }
+
+    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("samples", ""),
+            ("accuracy", "measured"),
+            ("certified accuracy", guarantee),
+            ("worst hit leaves", guarantee),
+            ("mean over hits", guarantee),
+            ("1 of 1,000 hits leaves", guarantee),
+        ]
+    }
+
+    fn summary_row(s: &FaultSummary) -> Vec<String> {
+        vec![
+            s.samples.to_string(),
+            percent_or_dash(s.accuracy),
+            percent(s.certified_accuracy),
+            percent_or_dash(s.least_accuracy),
+            percent_or_dash(s.mean_accuracy),
+            percent_or_dash(s.thousandth_accuracy),
+        ]
+    }
+
+    fn curves(s: &FaultSummary, guarantee: &'static str) -> Vec<(String, String)> {
+        let critical = match s.critical {
+            0 => "no single hit breaks a sample".into(),
+            n => format!(
+                "{} of {} hits break a sample",
+                grouped(n as usize),
+                grouped(s.hits_per_sample as usize)
+            ),
+        };
+        let mut title =
+            format!("{critical}; {} pairs of hit and sample settled, {guarantee}", grouped(s.hits as usize));
+        if s.undecided > 0 {
+            title += &format!("; {} too close to call", grouped(s.undecided as usize));
+        }
+        if s.not_finite > 0 {
+            title += &format!("; {} hits leave an infinity or NaN", grouped(s.not_finite as usize));
+        }
+        let mut all = vec![(title, s.bits_table())];
+        if !s.critical_words.is_empty() {
+            all.push((format!("words whose hits break most, {guarantee}"), s.words_table()));
+        }
+        if s.recommends && !s.protection.is_empty() {
+            all.push((format!("what to protect, most samples first, {guarantee}"), s.protection_table()));
+        }
+        all
+    }
+
+    fn more_fields(s: &FaultSummary) -> Vec<(&'static str, Value)> {
+        vec![
+            ("by_bit", json!(s.by_bit)),
+            ("protection", json!(s.protection)),
+            ("critical_words", json!(s.critical_words)),
+        ]
+    }
+}
+
+/// Writes every hit that breaks, repairs or leaves undecided a sample as CSV.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_hits(memory: &Memory, tally: &Tally, out: impl Write) -> io::Result<()> {
+    let head =
+        ["layer", "row", "column", "bit", "direction", "before", "after", "broken", "repaired", "undecided"];
+    let counts = tally.hits(memory).filter(|c| c.broken + c.repaired + c.undecided > 0 || !c.hit.is_finite());
+    let rows = counts.map(|c| {
+        let hit = HitReport::new(memory, c.layer, c.word, &c.hit);
+        vec![
+            hit.layer,
+            hit.row.to_string(),
+            hit.column.map_or_else(String::new, |c| c.to_string()),
+            hit.bit.to_string(),
+            hit.direction.into(),
+            exact(hit.before),
+            exact(hit.after),
+            c.broken.to_string(),
+            c.repaired.to_string(),
+            c.undecided.to_string(),
+        ]
+    });
+    csv::table(out, head, rows)
+}

@@ -1,0 +1,177 @@
+//! `faults`: every single hit on stored words, settled for every sample.
+
+use crate::RunError;
+use crate::config::Config;
+use crate::feed::Feed;
+use crate::run::{BatchSize, Run, Watch};
+use crate::session::Session;
+use serde::Serialize;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use weightproof::faults::{FaultError, FaultModel, Memory, SampleFaults, SingleHits, Tally};
+use weightproof::property::Property;
+use weightproof::threat::{Kind, ThreatModel};
+use weightproof::verdict::Guarantee;
+use weightproof_formats::FormatError;
+use weightproof_report::{
+    FaultRecord, FaultSummary, MethodReport, Report, RunResult, ThreatReport, write_hits,
+};
+
+/// Size of a batch when the user does not say.
+pub const BATCH: BatchSize = BatchSize::Adaptive(64);
+/// The largest file with a fault model that is read.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What is asked of `faults`.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultConfig {
+    /// What may happen to stored words.
+    pub model: FaultModel,
+    /// Whether the text says what to protect.
+    pub recommend: bool,
+}
+
+/// Settings, as the report echoes them.
+#[derive(Serialize)]
+struct Settings<'a> {
+    #[serde(flatten)]
+    shared: &'a Config,
+    faults: &'a FaultConfig,
+}
+
+/// All that a run found: the report, and the counts of each hit.
+pub struct Faults {
+    /// The report.
+    pub report: Report<FaultRecord>,
+    memory: Memory,
+    tally: Tally,
+}
+
+impl Faults {
+    /// Every hit that changes what a sample is, as CSV.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_hits(&self, out: impl std::io::Write) -> std::io::Result<()> {
+        write_hits(&self.memory, &self.tally, out)
+    }
+}
+
+/// Settles all hits for every sample.
+///
+/// # Errors
+/// The property deviation; a fault model that does not fit the network; those of the feed and of the front end.
+pub fn run<F: Feed, W: Watch>(
+    session: &mut Session<F>,
+    config: &FaultConfig,
+    mut run: Run<W>,
+) -> Result<Faults, RunError> {
+    if session.property == Property::Deviation {
+        return Err(RunError::setting("property", "label or prediction for faults", "deviation"));
+    }
+    let memory = Memory::new(&session.network, &config.model)?;
+    let tally = Tally::new(&memory);
+    let classes = session.classes();
+    let hits = SingleHits::new(&memory, session.property).watched(run.within(), session.stop.clone());
+    let mut records: Vec<FaultRecord> = Vec::new();
+    let done = run.over(
+        &mut session.feed,
+        classes,
+        |batch| Ok(hits.settle(batch, &tally)),
+        |_, found: Vec<SampleFaults>| {
+            records.extend(found.iter().map(|found| FaultRecord::new(found, &memory)));
+            Ok(())
+        },
+    )?;
+    let settings = Settings { shared: &session.config, faults: config };
+    let assumptions = session.assumptions(Guarantee::Rigorous);
+    let method = MethodReport { precision: "f64", assumptions, ..session.method("every single hit") };
+    let unmoved = ThreatModel::new(Kind::Absolute, 0.0).resolve(&session.network);
+    let unmoved = unmoved.map_err(|source| RunError::Threat { file: None, source })?;
+    let described = (method, Guarantee::Rigorous.name());
+    let mut header = session.header(&done, &[], &unmoved, described, &settings)?;
+    header.threat = ThreatReport::of_faults(&config.model, &memory);
+    if let Value::Object(config) = &mut header.config {
+        config.remove("threat");
+    }
+    let summary = FaultSummary::new(&records, &memory, &tally, config.recommend);
+    let results = vec![RunResult { radius: None, summary, samples: records }];
+    let report = Report { header, partial: done.partial, results, environment: run.environment() };
+    drop(hits);
+    Ok(Faults { report, memory, tally })
+}
+
+/// Reads a fault model in TOML.
+///
+/// # Errors
+/// The file cannot be read, is too large, or is no fault model.
+pub fn read(path: &Path) -> Result<FaultModel, RunError> {
+    let place = path.display();
+    let bytes = fs::metadata(path).map_err(FormatError::io(path))?.len();
+    if bytes > MOST_BYTES {
+        let message = format!("{place}: expected at most {MOST_BYTES} bytes, found {bytes}");
+        return Err(RunError::ThreatText { message });
+    }
+    let text = fs::read_to_string(path).map_err(FormatError::io(path))?;
+    parse(&text).map_err(|error| RunError::ThreatText { message: format!("{place}: {error}") })
+}
+
+/// The fault model that a TOML text says.
+///
+/// # Errors
+/// Where and why it is none.
+pub fn parse(text: &str) -> Result<FaultModel, RunError> {
+    let model: FaultModel = crate::threat::from_toml(text)?;
+    model.check()?;
+    Ok(model)
+}
+
+impl From<FaultError> for RunError {
+    fn from(source: FaultError) -> Self {
+        RunError::Faults { source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weightproof::faults::Encoding;
+    use weightproof_testkit::damage::damaged;
+
+    /// Everything that a file may say.
+    const FILE: &str = r#"storage = "int8:per-channel"
+words = 1
+bits = 2
+fault = "stuck-at-0"
+at = [5, 6, 7]
+layers = ["fc1", "fc2"]
+biases = false
+[[protect]]
+layers = ["fc1"]
+bits = [7]
+[[protect]]
+by = "parity-zero"
+"#;
+
+    #[test]
+    fn files_say_what_they_say() {
+        let model = parse(FILE).unwrap();
+        assert_eq!(model.storage.to_string(), "int8:per-channel");
+        assert_eq!((model.bits, model.biases, model.at.as_deref()), (2, false, Some(&[5, 6, 7][..])));
+        assert_eq!(model.protect[0].bits, Some(vec![7]));
+        assert_eq!(model.protect[1].by, Encoding::ParityZero);
+        assert_eq!(parse("").unwrap(), FaultModel::default());
+        assert!(parse("words = 2").unwrap_err().to_string().contains("words: expected 1"));
+        assert!(parse("storge = \"int8\"").unwrap_err().to_string().contains("storge"));
+    }
+
+    #[test]
+    fn mutated_files_never_panic() {
+        let mut errors = 0;
+        for text in damaged(FILE, 2000) {
+            errors += usize::from(std::str::from_utf8(&text).is_ok_and(|text| parse(text).is_err()));
+        }
+        assert!(errors > 500, "{errors}");
+    }
+}

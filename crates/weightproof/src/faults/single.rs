@@ -1,0 +1,512 @@
+//! Every hit on one word, settled for every sample (theory.md §10).
+//!
+//! ```text
+//! dense row i:     p_i + t,          t = d z_j for every hit d on weight (i, j), t = d for its bias
+//! kernel weight:   p_c + d (z at its tap, position by position)
+//! ```
+//! Hits that move a node along one ray are settled together. Bounds on pieces of the ray say where the property holds and where it does
+//! not; hits on pieces that say neither are sorted, and bounded in halves down to single ones.
+//!
+//! # Guarantee
+//! Rigorous. What rounding in f64 leaves open at a single hit is counted as undecided.
+
+use super::line::{CleanPass, Line, Lines, UNIT};
+use super::{Hit, Memory, StoredLayer, Tally};
+use crate::kernels::Window;
+use crate::kernels::lines::extent_of_products;
+use crate::network::{Affine, Layer, Network, Read};
+use crate::progress::Progress;
+use crate::property::Property;
+use crate::stop::Stop;
+use crate::verdict::{Clean, Reason, Samples, Verdict};
+use rayon::prelude::*;
+
+/// How often pieces of a ray are halved before single hits are looked at.
+const HALVINGS: usize = 5;
+
+/// What single hits do to one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleFaults {
+    /// The network that runs, without faults.
+    pub clean: Clean,
+    /// Verified when no hit breaks the property.
+    pub verdict: Verdict,
+    /// Why it is not verified. `FormatRange`: a hit leaves no finite number.
+    pub reason: Option<Reason>,
+    /// Hits that break the property.
+    pub breaking: u64,
+    /// Hits with which the property holds, where it does not without faults.
+    pub repairing: u64,
+    /// Hits that are too close to call.
+    pub undecided: u64,
+    /// Hits that leave an infinity or NaN, which are not among the others.
+    pub not_finite: u64,
+    /// The first hit that breaks it, in the order of the layers and words.
+    pub first: Option<BreakingHit>,
+}
+
+/// A hit that breaks a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BreakingHit {
+    /// Number of the layer in [`Memory::layers`].
+    pub layer: usize,
+    /// Number of the word.
+    pub word: usize,
+    /// What happens to it.
+    pub hit: Hit,
+    /// The margin after it, by the plain forward pass.
+    pub margin: f64,
+}
+
+/// Settles all hits on one word.
+pub struct SingleHits<'m> {
+    memory: &'m Memory,
+    lines: Lines<'m>,
+    property: Property,
+    /// Largest magnitude of a value before or after a hit; by layer.
+    largest: Vec<f64>,
+    not_finite: u64,
+    progress: Progress,
+    stop: Stop,
+}
+
+impl<'m> SingleHits<'m> {
+    /// For a property of classes.
+    ///
+    /// # Panics
+    /// For [`Property::Deviation`].
+    pub fn new(memory: &'m Memory, property: Property) -> Self {
+        assert!(property != Property::Deviation, "hits are settled for properties of classes");
+        let (mut largest, mut not_finite) = (Vec::new(), 0);
+        for layer in memory.layers() {
+            let mut most = 0.0_f64;
+            for (_, hit) in (0..layer.words()).flat_map(|word| layer.hits_on(word)) {
+                if hit.is_finite() {
+                    most = most.max(hit.before.abs()).max(hit.after.abs());
+                } else {
+                    not_finite += 1;
+                }
+            }
+            largest.push(most);
+        }
+        let lines = Lines::new(memory.network());
+        let (progress, stop) = (Progress::default(), Stop::default());
+        SingleHits { memory, lines, property, largest, not_finite, progress, stop }
+    }
+
+    /// Tells of every sample that is settled, and ends early: what is returned after `stop` was set must not be used.
+    #[must_use]
+    pub fn watched(self, progress: Progress, stop: Stop) -> Self {
+        SingleHits { progress, stop, ..self }
+    }
+
+    /// Settles a batch, and adds it to `tally`.
+    ///
+    /// # Panics
+    /// When the property is about labels and there are none.
+    pub fn settle(&self, samples: Samples<'_>, tally: &Tally) -> Vec<SampleFaults> {
+        let width = self.memory.network().input_width();
+        let inputs: Vec<&[f64]> = samples.inputs.chunks_exact(width).collect();
+        let settle = |(k, x): (usize, &&[f64])| {
+            let label = samples.labels.map(|labels| labels[k]);
+            let found = self.sample(x, samples.first + k, label, tally);
+            self.progress.settled();
+            found
+        };
+        inputs.par_iter().enumerate().map(settle).collect()
+    }
+
+    fn sample(&self, x: &[f64], index: usize, label: Option<u32>, tally: &Tally) -> SampleFaults {
+        let network = self.memory.network();
+        let clean_pass = clean_pass(network, x);
+        let outputs = &clean_pass.values[network.output()];
+        let clean = Clean::of(outputs, index, label, self.property, 0.0);
+        let mut search = Search {
+            hits: self,
+            clean: &clean_pass,
+            target: clean.target,
+            scratch: self.lines.scratch(),
+            holds: true,
+            found: Found::default(),
+            tally,
+        };
+        let last = network.output();
+        let verdict = search.judge_line(last);
+        search.holds = verdict == Some(true);
+        if verdict.is_some() {
+            for layer in 0..self.memory.layers().len() {
+                if !self.stop.is_set() {
+                    search.layer(layer);
+                }
+            }
+        }
+        let Found { breaking, repairing, undecided, first, cells } = search.found;
+        tally.sample(verdict, cells);
+        let first = first.filter(|_| verdict == Some(true)).map(|n| self.re_run(n, x, clean.target));
+        let (verdict, reason) = match verdict {
+            Some(false) => (Verdict::Falsified, Some(Reason::Misclassified)),
+            None => (Verdict::Unknown, Some(Reason::Precision)),
+            Some(true) if breaking > 0 => (Verdict::Falsified, Some(Reason::Attacked)),
+            Some(true) if self.not_finite > 0 => (Verdict::Falsified, Some(Reason::FormatRange)),
+            Some(true) if undecided > 0 => (Verdict::Unknown, Some(Reason::Precision)),
+            Some(true) => (Verdict::Verified, None),
+        };
+        SampleFaults {
+            clean,
+            verdict,
+            reason,
+            breaking,
+            repairing,
+            undecided,
+            not_finite: self.not_finite,
+            first,
+        }
+    }
+
+    /// The hit with this number, and the margin that the plain forward pass finds after it.
+    fn re_run(&self, number: usize, x: &[f64], target: usize) -> BreakingHit {
+        let (layer, word, hit) = self.memory.find(number).expect("the number of a hit");
+        let (node, weight, bias) = self.memory.parameters_after(layer, word, &hit);
+        let network = self.memory.network();
+        let replaced = |n: usize| (n == node).then_some((&weight, bias.as_slice()));
+        let outputs = network.evaluate(x, replaced, |_, _| {}).pop().expect("a network has nodes");
+        let rivals = outputs.iter().enumerate().filter(|(k, _)| *k != target);
+        let margin = rivals.map(|(_, f)| outputs[target] - f).fold(f64::INFINITY, f64::min);
+        BreakingHit { layer, word, hit, margin }
+    }
+}
+
+/// The forward pass and its errors.
+fn clean_pass(network: &Network, x: &[f64]) -> CleanPass {
+    let values = network.forward_all(x);
+    let rows: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+    let by_weights = |_: usize, own: &Affine, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
+        Read { weight: &own.weight, bias: &own.bias, window, values, errors }.by_weights()
+    };
+    let errors = network.errors(&rows, |_| true, by_weights, |_| false);
+    CleanPass { errors: errors.into_iter().map(|e| e.expect("all are wanted")).collect(), values }
+}
+
+/// What is found for one sample.
+#[derive(Default)]
+struct Found {
+    breaking: u64,
+    repairing: u64,
+    undecided: u64,
+    first: Option<usize>,
+    /// Layers and bits of hits that break it, or may.
+    cells: Vec<(usize, u32)>,
+}
+
+/// A direction in which hits move a node: elements with their coefficients, and how far these may be off.
+struct Ray<'a> {
+    node: usize,
+    entries: &'a [(usize, f64, f64)],
+}
+
+/// A hit on a ray: how far it goes, and how far that may be off.
+#[derive(Clone, Copy)]
+struct Point {
+    t: f64,
+    error: f64,
+    number: usize,
+    bit: u32,
+}
+
+/// A piece of a ray, and whether the property holds on it.
+struct Piece {
+    from: f64,
+    to: f64,
+    holds: Option<bool>,
+}
+
+/// The search for one sample.
+struct Search<'s> {
+    hits: &'s SingleHits<'s>,
+    clean: &'s CleanPass,
+    target: usize,
+    scratch: Vec<Line>,
+    /// Whether the property holds without faults.
+    holds: bool,
+    found: Found,
+    tally: &'s Tally,
+}
+
+impl Search<'_> {
+    /// Whether the property holds while `node` moves along its line in the scratch memory.
+    fn judge_line(&mut self, node: usize) -> Option<bool> {
+        let (lower, upper) = self.hits.lines.margin(self.clean, node, self.target, &mut self.scratch);
+        if lower > 0.0 {
+            Some(true)
+        } else if upper <= 0.0 {
+            Some(false)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the property holds on a piece of a ray.
+    fn judge(&mut self, ray: &Ray<'_>, from: f64, to: f64) -> Option<bool> {
+        let line = &mut self.scratch[ray.node];
+        let (mid, half) = (0.5 * (from + to), 0.5 * (to - from));
+        for &(k, coefficient, off) in ray.entries {
+            line.mid[k] = mid * coefficient;
+            line.slope[k] = half * coefficient;
+            let size = mid.abs() + half.abs();
+            line.error[k] = size * off + 8.0 * UNIT * size * coefficient.abs() + f64::MIN_POSITIVE;
+        }
+        let holds = self.judge_line(ray.node);
+        let line = &mut self.scratch[ray.node];
+        for &(k, _, _) in ray.entries {
+            (line.mid[k], line.slope[k], line.error[k]) = (0.0, 0.0, 0.0);
+        }
+        holds
+    }
+
+    /// Settles all hits on a layer.
+    fn layer(&mut self, number: usize) {
+        let layer = &self.hits.memory.layers()[number];
+        let node = &self.hits.memory.network().nodes()[layer.node];
+        let (x, errors) = (&self.clean.values[node.inputs[0]], &self.clean.errors[node.inputs[0]]);
+        // Lines of layers before this one went through it.
+        self.scratch[layer.node].reset(node.width());
+        match &node.layer {
+            Layer::Conv(conv) => {
+                for channel in 0..layer.rows {
+                    self.channel(number, layer, &conv.window, (x, errors), channel);
+                }
+            }
+            Layer::Dense(_)
+            | Layer::Input
+            | Layer::Scale(_)
+            | Layer::Activation(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Add
+            | Layer::Gather(_)
+            | Layer::Reshape => {
+                let largest = |values: &[f64]| values.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+                let most = (largest(x), largest(errors));
+                for row in 0..layer.rows {
+                    self.row(number, layer, (x, errors), most, row);
+                }
+            }
+        }
+    }
+
+    /// Settles all hits on a row of a dense layer; `most` are the largest input and the largest error of one.
+    fn row(
+        &mut self,
+        number: usize,
+        layer: &StoredLayer,
+        (x, errors): (&[f64], &[f64]),
+        most: (f64, f64),
+        row: usize,
+    ) {
+        let ends = |k: usize| layer.weight_ends[k].row(row);
+        let (mut least, mut largest) = extent_of_products(x, ends(0), ends(1));
+        if let (Some(&low), Some(&high)) = (layer.bias_ends[0].get(row), layer.bias_ends[1].get(row)) {
+            (least, largest) = (least.min(low), largest.max(high));
+        }
+        if least == 0.0 && largest == 0.0 && most.1 == 0.0 {
+            return;
+        }
+        // A change is the difference of two values.
+        let value = self.hits.largest[number];
+        let off = 2.0 * value * most.1 + 16.0 * UNIT * value * (most.0 + 1.0) + f64::MIN_POSITIVE;
+        let (least, largest) = (least - off, largest + off);
+        let entries = [(row, 1.0, 0.0)];
+        let ray = Ray { node: layer.node, entries: &entries };
+        // Where a ReLU behind it starts to act.
+        let kink = -self.clean.values[layer.node][row];
+        let pieces = self.pieces(&ray, least, largest, kink);
+        if pieces.iter().all(|piece| piece.holds == Some(self.holds)) {
+            return;
+        }
+        let unmoved = unmoved(&pieces, self.holds);
+        let of_weights = (0..layer.cols).map(|j| (row * layer.cols + j, x[j], errors[j]));
+        let biases = layer.words() - layer.rows * layer.cols;
+        let of_bias = (biases > 0).then_some((layer.rows * layer.cols + row, 1.0, 0.0));
+        let mut open = Vec::new();
+        for (word, x, error) in of_weights.chain(of_bias) {
+            let place = layer.place(word);
+            let end = |k: usize| match place {
+                (i, Some(j)) => layer.weight_ends[k][(i, j)],
+                (i, None) => layer.bias_ends[k][i],
+            };
+            let point = |d: f64| (d * x, moved_off(d, value, x, error));
+            let inside = |(t, off): (f64, f64)| unmoved.0 <= t - off && t + off <= unmoved.1;
+            if inside(point(end(0))) && inside(point(end(1))) {
+                continue;
+            }
+            for (hit_number, hit) in layer.hits_on(word).filter(|(_, hit)| hit.is_finite()) {
+                let size = hit.before.abs().max(hit.after.abs());
+                let (t, error) = (hit.moved() * x, moved_off(hit.moved(), size, x, error));
+                let point = Point { t, error, number: hit_number, bit: hit.bit };
+                let holds_it = |piece: &&Piece| piece.from <= t - error && t + error <= piece.to;
+                match pieces.iter().find(holds_it).and_then(|piece| piece.holds) {
+                    Some(holds) => self.record(number, &point, Some(holds)),
+                    None => open.push(point),
+                }
+            }
+        }
+        self.settle_points(number, &ray, open);
+    }
+
+    /// Settles all hits on the kernel of one channel: all of them together, else word by word.
+    fn channel(
+        &mut self,
+        number: usize,
+        layer: &StoredLayer,
+        window: &Window,
+        (x, errors): (&[f64], &[f64]),
+        channel: usize,
+    ) {
+        let (positions, taps) = (window.positions(), window.taps());
+        let first = channel / window.group_outputs() * window.group_inputs();
+        let source = |column: usize, position: usize| {
+            let place = window.source(position, column % taps)?;
+            Some((first + column / taps) * window.plane() + place)
+        };
+        let value = self.hits.largest[number];
+        let bias = |k: usize| layer.bias_ends[k].get(channel).copied().unwrap_or(0.0);
+        let mut box_of: Vec<(f64, f64)> = vec![(bias(0), bias(1)); positions];
+        for column in 0..layer.cols {
+            let end = |k: usize| layer.weight_ends[k][(channel, column)];
+            for (position, ends) in box_of.iter_mut().enumerate() {
+                let Some(k) = source(column, position) else { continue };
+                for d in [end(0), end(1)] {
+                    let (t, off) = (d * x[k], moved_off(d, value, x[k], errors[k]));
+                    *ends = (ends.0.min(t - off), ends.1.max(t + off));
+                }
+            }
+        }
+        let line = &mut self.scratch[layer.node];
+        for (position, (low, high)) in box_of.iter().enumerate() {
+            let k = channel * positions + position;
+            line.mid[k] = 0.5 * (low + high);
+            line.error[k] = 0.5 * (high - low) + 8.0 * UNIT * (low.abs() + high.abs());
+        }
+        let together = self.judge_line(layer.node);
+        let line = &mut self.scratch[layer.node];
+        for k in channel * positions..(channel + 1) * positions {
+            (line.mid[k], line.error[k]) = (0.0, 0.0);
+        }
+        if together == Some(self.holds) {
+            return;
+        }
+        let biases = layer.words() - layer.rows * layer.cols;
+        let of_bias = (biases > 0).then_some((layer.rows * layer.cols + channel, None));
+        let of_weights = (0..layer.cols).map(|column| (channel * layer.cols + column, Some(column)));
+        for (word, column) in of_weights.chain(of_bias) {
+            let entry = |position: usize| {
+                let k = channel * positions + position;
+                match column {
+                    None => Some((k, 1.0, 0.0)),
+                    Some(column) => source(column, position).map(|s| (k, x[s], errors[s])),
+                }
+            };
+            let moves = |entry: &(usize, f64, f64)| entry.1 != 0.0 || entry.2 != 0.0;
+            let entries: Vec<(usize, f64, f64)> = (0..positions).filter_map(entry).filter(moves).collect();
+            if entries.is_empty() {
+                continue;
+            }
+            let point = |(number, hit): (usize, Hit)| {
+                let error = 4.0 * UNIT * hit.before.abs().max(hit.after.abs());
+                Point { t: hit.moved(), error, number, bit: hit.bit }
+            };
+            let points: Vec<Point> =
+                layer.hits_on(word).filter(|(_, hit)| hit.is_finite()).map(point).collect();
+            let ray = Ray { node: layer.node, entries: &entries };
+            self.settle_points(number, &ray, points);
+        }
+    }
+
+    /// Pieces of a ray between two numbers, in order, each with what is known of it. A piece is cut at zero and at `kink`.
+    fn pieces(&mut self, ray: &Ray<'_>, from: f64, to: f64, kink: f64) -> Vec<Piece> {
+        let mut cuts = vec![from, 0.0, kink.clamp(from, to), to];
+        cuts.sort_by(f64::total_cmp);
+        cuts.dedup();
+        let mut pieces = Vec::new();
+        for pair in cuts.windows(2) {
+            self.halve(ray, (pair[0], pair[1]), HALVINGS, &mut pieces);
+        }
+        pieces
+    }
+
+    fn halve(&mut self, ray: &Ray<'_>, (from, to): (f64, f64), halvings: usize, pieces: &mut Vec<Piece>) {
+        let holds = self.judge(ray, from, to);
+        if holds.is_some() || halvings == 0 {
+            // Neighbours of one kind are one piece.
+            if let Some(last) = pieces.last_mut().filter(|last| last.holds == holds && last.to == from) {
+                last.to = to;
+            } else {
+                pieces.push(Piece { from, to, holds });
+            }
+            return;
+        }
+        let middle = 0.5 * (from + to);
+        self.halve(ray, (from, middle), halvings - 1, pieces);
+        self.halve(ray, (middle, to), halvings - 1, pieces);
+    }
+
+    /// Settles hits on a ray: sorted, then halves of them until each is decided.
+    fn settle_points(&mut self, layer: usize, ray: &Ray<'_>, mut points: Vec<Point>) {
+        points.sort_by(|a, b| a.t.total_cmp(&b.t).then(a.number.cmp(&b.number)));
+        self.settle_sorted(layer, ray, &points);
+    }
+
+    fn settle_sorted(&mut self, layer: usize, ray: &Ray<'_>, points: &[Point]) {
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
+        let off = points.iter().fold(0.0_f64, |most, point| most.max(point.error));
+        let holds = self.judge(ray, (first.t - off).next_down(), (last.t + off).next_up());
+        if holds.is_some() || points.len() == 1 {
+            points.iter().for_each(|point| self.record(layer, point, holds));
+            return;
+        }
+        let (left, right) = points.split_at(points.len() / 2);
+        self.settle_sorted(layer, ray, left);
+        self.settle_sorted(layer, ray, right);
+    }
+
+    /// Notes that the property holds after a hit, or does not.
+    fn record(&mut self, layer: usize, point: &Point, holds: Option<bool>) {
+        if holds == Some(self.holds) {
+            return;
+        }
+        let found = &mut self.found;
+        match holds {
+            Some(true) => found.repairing += 1,
+            Some(false) => {
+                found.breaking += 1;
+                found.first = Some(found.first.map_or(point.number, |first| first.min(point.number)));
+            }
+            None => found.undecided += 1,
+        }
+        if self.holds && !found.cells.contains(&(layer, point.bit)) {
+            found.cells.push((layer, point.bit));
+        }
+        self.tally.hit(point.number, holds);
+    }
+}
+
+/// How far the product of a change `d` and an input may be off: the change is the difference of two values of at most `value`.
+fn moved_off(d: f64, value: f64, x: f64, error: f64) -> f64 {
+    if x == 0.0 && error == 0.0 {
+        return 0.0;
+    }
+    d.abs() * error * (1.0 + 8.0 * UNIT)
+        + 4.0 * UNIT * (value * (x.abs() + error) + (d * x).abs())
+        + f64::MIN_POSITIVE
+}
+
+/// The largest piece around zero on which nothing changes; empty when there is none.
+fn unmoved(pieces: &[Piece], holds: bool) -> (f64, f64) {
+    let (mut from, mut to) = (0.0, 0.0);
+    for piece in pieces.iter().filter(|piece| piece.holds == Some(holds)) {
+        if piece.from <= 0.0 && piece.to >= 0.0 {
+            (from, to) = (piece.from.min(from), piece.to.max(to));
+        }
+    }
+    (from, to)
+}
