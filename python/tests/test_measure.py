@@ -62,7 +62,7 @@ def test_numbers_and_tables(tmp_path: pathlib.Path) -> None:
     assert found["parameters"] == sum(p.size for p in network.parameters.values())
     bounds = found["rademacher-bound"]
     assert bounds.shape == (2,) and bounds[0] <= bounds[1]
-    assert found.guarantees["rademacher-bound"] == "real-arithmetic"
+    assert found.guarantees["rademacher-bound"] == "rigorous"
     assert found.guarantees["path-norm-l1"] == "measured"
     assert "attacked-sharpness-loss" not in found and "held-out-bound" not in found
     table = found.to_pandas()

@@ -100,5 +100,5 @@ def test_notebooks_show_network_and_set(results: list[wp.Result], conv_module: w
     for shown in (results[0], measures, wp.inspect(network, radius=0.001)):
         text = shown._repr_html_()
         assert network.name in text and "absolute" in text and "parameters" in text, text
-    assert "rademacher-bound (real-arithmetic)" in measures._repr_html_()
+    assert "rademacher-bound (rigorous)" in measures._repr_html_()
     assert conv_module.nodes[1].name in conv_module._repr_html_()

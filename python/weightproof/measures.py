@@ -156,7 +156,7 @@ class Measures(Document):
 
     @property
     def guarantees(self) -> dict[str, str]:
-        """What each measure is worth: ``real-arithmetic`` for a bound, ``estimate`` for what was found, ``measured``."""
+        """What each measure is worth: ``rigorous`` (or ``real-arithmetic``) for a bound, ``estimate`` for what was found, ``measured``."""
         return {name: records[0]["guarantee"] for name, records in self._records.items()}
 
     @property

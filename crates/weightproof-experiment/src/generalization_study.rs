@@ -193,6 +193,7 @@ struct Predictor {
 
 fn predictors() -> Vec<Predictor> {
     let worth = |worth| match worth {
+        Worth::Rigorous => Guarantee::Rigorous,
         Worth::RealArithmetic => Guarantee::RealArithmetic,
         Worth::Estimate => Guarantee::Estimate,
         Worth::Measured => Guarantee::Measured,

@@ -14,6 +14,8 @@ pub enum Guarantee {
     Measured,
     /// Found by search.
     Estimate,
+    /// Proved, although it was computed in floating point.
+    Rigorous,
     /// Proved for bounds evaluated without rounding.
     RealArithmetic,
 }
@@ -25,6 +27,7 @@ impl Guarantee {
             Guarantee::Setting => "setting",
             Guarantee::Measured => "measured",
             Guarantee::Estimate => "estimate",
+            Guarantee::Rigorous => "rigorous",
             Guarantee::RealArithmetic => "real-arithmetic",
         }
     }

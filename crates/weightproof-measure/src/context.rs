@@ -10,7 +10,7 @@ use weightproof::model::Model;
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::threat::PerturbationSet;
-use weightproof::verdict::Samples;
+use weightproof::verdict::{SampleCertificate, Samples};
 
 /// Samples that one thread runs at once.
 const BLOCK: usize = 128;
@@ -172,9 +172,18 @@ pub fn certified(
     options: &CertifyOptions,
     samples: Samples<'_>,
 ) -> Vec<f64> {
+    certificates(network, set, options, samples).iter().map(|c| c.margin_lower).collect()
+}
+
+/// What is proved about `samples` over `set`.
+pub fn certificates(
+    network: &Network,
+    set: &PerturbationSet,
+    options: &CertifyOptions,
+    samples: Samples<'_>,
+) -> Vec<SampleCertificate> {
     let certifier = Certifier::new(network, std::slice::from_ref(set), options.clone());
-    let found = certifier.expect("a known method").certify(samples).swap_remove(0);
-    found.iter().map(|c| c.margin_lower).collect()
+    certifier.expect("a known method").certify(samples).swap_remove(0)
 }
 
 /// Share of the margins that are not above `gamma`. NaN is not above anything.

@@ -1,7 +1,7 @@
 //! Why a measure has no value for a network.
 
 use thiserror::Error;
-use weightproof::network::Node;
+use weightproof::network::{Layer, Network, Node};
 
 /// A measure is not defined here.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -36,5 +36,17 @@ impl Refusal {
     /// About a node.
     pub fn node(node: &Node, expected: &'static str) -> Self {
         Refusal::Node { node: node.name.clone(), expected, found: node.layer.kind().into() }
+    }
+}
+
+/// Checks that no activation jumps, as quantizers do: derivatives and Lipschitz constants are asked for.
+///
+/// # Errors
+/// Names the activation that does.
+pub fn continuous(network: &Network) -> Result<(), Refusal> {
+    let jumps = |node: &&Node| matches!(&node.layer, Layer::Activation(f) if f.lipschitz().is_infinite());
+    match network.nodes().iter().find(jumps) {
+        Some(node) => Err(Refusal::node(node, "an activation with a Lipschitz constant")),
+        None => Ok(()),
     }
 }

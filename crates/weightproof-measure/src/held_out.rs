@@ -8,7 +8,7 @@
 //! norms, and for good networks the bound is far below 1.
 //!
 //! # Guarantee
-//! Real-arithmetic, if the samples are independent draws that neither training nor any choice about network, threat model or
+//! Rigorous, if the samples are independent draws that neither training nor any choice about network, threat model or
 //! method has seen.
 //!
 //! # Source
@@ -17,6 +17,10 @@
 use crate::context::{Context, certified, share_up_to};
 use crate::error::Refusal;
 use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::rounding::above;
+
+/// A quotient, a logarithm, a quotient, a root and a sum, with room.
+const ROUNDINGS: usize = 8;
 
 /// The bound over the perturbation set.
 pub const HELD_OUT: Measure = Measure {
@@ -24,11 +28,11 @@ pub const HELD_OUT: Measure = Measure {
     quantity: "share of held-out samples not certified + sqrt(ln(1/delta) / 2n)",
     source: "Hoeffding 1963; certified margins",
     needs: Needs { labels: true, held_out: true, set: true, ..Needs::NOTHING },
-    guarantee: Guarantee::RealArithmetic,
+    guarantee: Guarantee::Rigorous,
     direction: Direction::WorseLarger,
     value: |context| {
         let (uncertified, samples) = uncertified(context)?;
-        Ok(uncertified + (-context.delta.ln() / (2.0 * samples)).sqrt())
+        Ok(above(uncertified + (-context.delta.ln() / (2.0 * samples)).sqrt(), ROUNDINGS))
     },
 };
 

@@ -4,8 +4,8 @@
 //! Network, samples, perturbation set → Context → MEASURES: one number each, or why there is none
 //! ```
 //! One file for each measure, with its formula and source; [`MEASURES`] lists them with what they need and what they are worth.
-//! Proofs (`real-arithmetic`): [`rademacher`], the bound over a whole perturbation set; [`held_out`], the bound that samples give
-//! which training has not seen; the certified side of [`sharpness`]. Everything else is measured (`estimate`) and is meant for
+//! Proofs (`rigorous`): [`rademacher`], the bound over a whole perturbation set; [`held_out`], the bound that samples give
+//! which training has not seen; the certified side of [`sharpness`], of which the loss is `real-arithmetic`. Everything else is measured (`estimate`) and is meant for
 //! comparing networks.
 //!
 //! ```
@@ -45,6 +45,7 @@ pub mod parameters;
 pub mod path_norm;
 pub mod rademacher;
 pub mod rademacher_measures;
+mod rounding;
 pub mod sharpness;
 pub mod spectral;
 pub mod spectral_margin;

@@ -12,6 +12,8 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
+    /// Proved, although it was computed in floating point.
+    Rigorous,
     /// Proved, for bounds evaluated without rounding.
     RealArithmetic,
     /// Found by a search, or the mean over random draws: it proves nothing about what was not found.
@@ -24,6 +26,7 @@ impl Guarantee {
     /// Name in reports.
     pub fn name(self) -> &'static str {
         match self {
+            Guarantee::Rigorous => "rigorous",
             Guarantee::RealArithmetic => "real-arithmetic",
             Guarantee::Estimate => "estimate",
             Guarantee::Measured => "measured",

@@ -21,7 +21,7 @@
 //! activations, rounding in a number format) are not in the class, and refused.
 //!
 //! # Guarantee
-//! Real-arithmetic. Above 1 it says nothing (`vacuous`), which is the rule for trained networks; it is useful as a ranking.
+//! Rigorous: every term is computed from numbers ≥ 0 and rounded up. Above 1 it says nothing (`vacuous`), which is the rule for trained networks; it is useful as a ranking.
 //!
 //! # Source
 //! theory.md §8; Bartlett and Mendelson 2002; Mohri, Rostamizadeh and Talwalkar 2018, theorems 3.3 (empirical form) and 9.2
@@ -29,8 +29,9 @@
 
 use crate::capacity::{Inputs, LayerNorms, complexities};
 use crate::context::{Context, share_up_to};
-use crate::error::Refusal;
-use weightproof::network::{Layer, Network, Node};
+use crate::error::{Refusal, continuous};
+use crate::rounding::above;
+use weightproof::network::Network;
 use weightproof::threat::PerturbationSet;
 
 /// Steps of the norms' grid for a factor of two.
@@ -39,6 +40,9 @@ const NORM_STEPS: f64 = 32.0;
 const GAMMA_STEPS: f64 = 2.0;
 /// Largest exponent of γ that is tried, both ways: 2^±40.
 const GAMMA_MOST: i32 = 80;
+
+/// Roundings of a term besides those of sums over the layers, with room.
+const FEW: usize = 16;
 
 /// A number rounded up to a grid that was there before the samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,10 +124,7 @@ impl RademacherBound {
         delta: f64,
     ) -> Result<RademacherBound, Refusal> {
         check(set)?;
-        let jumps = |node: &&Node| matches!(&node.layer, Layer::Activation(f) if f.lipschitz().is_infinite());
-        if let Some(node) = network.nodes().iter().find(jumps) {
-            return Err(Refusal::node(node, "an activation with a Lipschitz constant"));
-        }
+        continuous(network)?;
         if inputs.samples == 0 || margins.len() != inputs.samples {
             return Err(Refusal::Missing("samples"));
         }
@@ -143,8 +144,11 @@ impl RademacherBound {
         let at = |gamma: Grid| RademacherBound {
             gamma: gamma.value,
             empirical: share_up_to(margins, gamma.value),
-            capacity: 4.0 * classes / gamma.value * complexity,
-            confidence: 3.0 * (((2.0 / delta).ln() + price + gamma.price) / (2.0 * samples)).sqrt(),
+            capacity: above(4.0 * classes / gamma.value * complexity, FEW),
+            confidence: above(
+                3.0 * (((2.0 / delta).ln() + price + gamma.price) / (2.0 * samples)).sqrt(),
+                FEW + 2 * class.len(),
+            ),
             complexity,
             layers: Vec::new(),
             samples: inputs.samples,
@@ -173,7 +177,7 @@ impl RademacherBound {
 
     /// The sum of the terms: the bound.
     pub fn total(&self) -> f64 {
-        self.empirical + self.capacity + self.confidence
+        above(self.empirical + self.capacity + self.confidence, FEW)
     }
 
     /// Whether it says nothing.

@@ -2,6 +2,7 @@
 
 use crate::measures::{Direction, Guarantee, Measure, Needs};
 use crate::rademacher::RademacherBound;
+use crate::rounding::above;
 
 /// Complexity of the class that contains every perturbed network.
 pub const CAPACITY: Measure = Measure {
@@ -9,11 +10,13 @@ pub const CAPACITY: Measure = Measure {
     quantity: "log10(4 K R), R the Rademacher complexity of networks with these row norms",
     source: "theory.md §8; Bartlett and Mendelson 2002",
     needs: Needs { labels: true, set: true, ..Needs::NOTHING },
-    guarantee: Guarantee::RealArithmetic,
+    guarantee: Guarantee::Rigorous,
     direction: Direction::WorseLarger,
     value: |context| {
         let bound = RademacherBound::of(context)?;
-        Ok((4.0 * context.network.output_width() as f64 * bound.complexity).log10())
+        let capacity = above(4.0 * context.network.output_width() as f64 * bound.complexity, 2);
+        // The library is off by less than two units in the last place.
+        Ok(capacity.log10().next_up().next_up())
     },
 };
 
@@ -23,7 +26,7 @@ pub const BOUND: Measure = Measure {
     quantity: "share with certified margin <= gamma + 4 K R / gamma + 3 sqrt(ln(2 / delta pi) / 2n)",
     source: "theory.md §8; Mohri, Rostamizadeh and Talwalkar 2018",
     needs: Needs { labels: true, set: true, ..Needs::NOTHING },
-    guarantee: Guarantee::RealArithmetic,
+    guarantee: Guarantee::Rigorous,
     direction: Direction::WorseLarger,
     value: |context| Ok(RademacherBound::of(context)?.total()),
 };

@@ -10,20 +10,22 @@
 //! attack; the certified numbers hold even when every sample has its own. Both use the first samples only, the same ones.
 //!
 //! # Guarantee
-//! Certified numbers are upper bounds, real-arithmetic; attacked ones are estimates. The difference to known sharpness measures is that
+//! Certified numbers are upper bounds: of the error rigorous (an error of the unperturbed network counts when its margin is below zero
+//! by more than rounding), of the loss real-arithmetic; attacked ones are estimates. The difference to known sharpness measures is that
 //! nothing has to be searched for the upper side.
 //!
 //! # Source
 //! Keskar et al., arXiv 1609.04836 (sharpness); Tsai et al., arXiv 2103.02200 (weight PGD); bounds of theory.md §4.
 
-use crate::context::{Context, Effort, certified, cross_entropies, margins, mean, outputs, share_up_to};
+use crate::context::{Context, Effort, certificates, cross_entropies, margins, mean, outputs, share_up_to};
 use crate::error::Refusal;
 use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::rounding::above;
 use weightproof::attack::{AttackKind, AttackOptions, UniversalAttack};
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::threat::PerturbationSet;
-use weightproof::verdict::Samples;
+use weightproof::verdict::{Reason, Samples};
 
 /// Samples of a mini-batch of the attack.
 const BATCH: usize = 250;
@@ -43,7 +45,7 @@ const fn measure(
 pub const CERTIFIED_ERROR: Measure = measure(
     "certified-sharpness-error",
     "at least the largest growth of the training error over the set",
-    Guarantee::RealArithmetic,
+    Guarantee::Rigorous,
     |context| Ok(growth(context, 0, certified_growth)?.error),
 );
 /// Growth of the error that was found.
@@ -97,7 +99,11 @@ fn growth(
 fn certified_growth(context: &Context<'_>) -> Result<Losses, Refusal> {
     let samples = context.searched()?;
     let clean = Losses::of(context.network, samples);
-    let lower = certified(context.network, context.set, &context.certify, samples);
+    let found = certificates(context.network, context.set, &context.certify, samples);
+    let lower: Vec<f64> = found.iter().map(|c| c.margin_lower).collect();
+    let wrong = found.iter().filter(|c| c.reason == Some(Reason::Misclassified)).count();
+    let uncertified = lower.iter().filter(|&&m| !(m > 0.0)).count();
+    let error = above(uncertified.saturating_sub(wrong) as f64 / found.len().max(1) as f64, 1);
     let rivals = context.network.output_width() as f64 - 1.0;
     // ln(1 + (K−1) exp(−m)) without overflow; NaN and −∞ bound nothing.
     let most = |m: f64| {
@@ -111,7 +117,7 @@ fn certified_growth(context: &Context<'_>) -> Result<Losses, Refusal> {
         }
     };
     let loss = mean(lower.iter().map(|&m| most(m)));
-    Ok(Losses { error: share_up_to(&lower, 0.0) - clean.error, loss: loss - clean.loss })
+    Ok(Losses { error, loss: loss - clean.loss })
 }
 
 /// Numbers of the perturbed network that the universal attack finds; 0 where that is not worse than the unperturbed one.

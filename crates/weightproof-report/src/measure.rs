@@ -324,7 +324,7 @@ impl MeasureReport {
         let Some((_, first)) = known.first() else { return Ok(()) };
         let mut table = Table::new([vec![Side::Right; 6], vec![Side::Left]].concat());
         table.push(["radius", "gamma", "margin <= gamma", "capacity", "confidence", "bound", "says"]);
-        let proved = std::iter::repeat_n("real-arithmetic", 4);
+        let proved = std::iter::repeat_n("rigorous", 4);
         table.push(["", ""].into_iter().chain(proved));
         for (at, r) in &known {
             let says = if r.vacuous { "vacuous" } else { "bound" };

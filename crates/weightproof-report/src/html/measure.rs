@@ -182,7 +182,7 @@ fn measures(m: &MeasureFile) -> Block {
     let grid = Grid { caption, columns, rows: names.iter().map(row).collect() };
     html! {
         p class="note" {
-            "A proved number holds in real arithmetic (" code { "real-arithmetic" } "). An estimate is for comparing networks and proves nothing about one; "
+            "A proved number is rounded up where it is " code { "rigorous" } ", and would hold if floating point were exact where it is " code { "real-arithmetic" } ". An estimate is for comparing networks and proves nothing about one; "
             "what was searched may miss something worse."
         }
         (grid.html())

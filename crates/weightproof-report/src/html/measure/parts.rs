@@ -9,8 +9,14 @@ use crate::reading::{
 };
 use maud::html;
 
-/// What the numbers of the Rademacher bound are worth.
-const PROVED: &str = "real-arithmetic";
+/// What the numbers of truncation are worth.
+const TRUNCATED: &str = "real-arithmetic";
+
+/// What the terms of the Rademacher bound are worth: what the file says of their sum.
+fn worth<'r>(bounds: &[(&'r MeasuredAt, &Rademacher)]) -> &'r str {
+    let bound = bounds.first().and_then(|(at, _)| at.measure("rademacher-bound"));
+    bound.map_or("real-arithmetic", |bound| &bound.guarantee)
+}
 
 /// A table under a heading.
 fn table(title: &str, words: &str, columns: Vec<GridColumn>, rows: Vec<Vec<GridCell>>) -> Block {
@@ -21,13 +27,14 @@ fn table(title: &str, words: &str, columns: Vec<GridColumn>, rows: Vec<Vec<GridC
 
 /// The terms of the bound, a row for each set.
 pub(super) fn terms(bounds: &[(&MeasuredAt, &Rademacher)], delta: f64) -> Block {
+    let proved = worth(bounds);
     let columns = vec![
         GridColumn::words("perturbation"),
         GridColumn::number("margin γ", "", "rademacher.gamma"),
-        GridColumn::number("certified margin ≤ γ", PROVED, "rademacher.empirical"),
-        GridColumn::number("capacity", PROVED, "rademacher.capacity"),
-        GridColumn::number("confidence", PROVED, "rademacher.confidence"),
-        GridColumn::number("bound", PROVED, "rademacher.bound"),
+        GridColumn::number("certified margin ≤ γ", proved, "rademacher.empirical"),
+        GridColumn::number("capacity", proved, "rademacher.capacity"),
+        GridColumn::number("confidence", proved, "rademacher.confidence"),
+        GridColumn::number("bound", proved, "rademacher.bound"),
         GridColumn::words("says"),
     ];
     let row = |&(at, r): &(&MeasuredAt, &Rademacher)| {
@@ -53,17 +60,18 @@ pub(super) fn terms(bounds: &[(&MeasuredAt, &Rademacher)], delta: f64) -> Block 
 
 /// What each layer adds to the capacity, and how far the radius enlarges it.
 pub(super) fn capacities(bounds: &[(&MeasuredAt, &Rademacher)]) -> Block {
+    let proved = worth(bounds);
     let columns = vec![
         GridColumn::words("layer"),
         GridColumn::words("perturbation"),
-        GridColumn::number("row norm", PROVED, "layer.row_norm"),
-        GridColumn::number("over the set", PROVED, "layer.row_norm_reached"),
+        GridColumn::number("row norm", proved, "layer.row_norm"),
+        GridColumn::number("over the set", proved, "layer.row_norm_reached"),
         GridColumn::number("enlarged by", "", ""),
-        GridColumn::number("bias", PROVED, "layer.bias"),
-        GridColumn::number("bias over the set", PROVED, "layer.bias_reached"),
-        GridColumn::number("row norm of the class", PROVED, "layer.class_row_norm"),
-        GridColumn::number("bias of the class", PROVED, "layer.class_bias"),
-        GridColumn::number("complexity up to here", PROVED, "layer.complexity"),
+        GridColumn::number("bias", proved, "layer.bias"),
+        GridColumn::number("bias over the set", proved, "layer.bias_reached"),
+        GridColumn::number("row norm of the class", proved, "layer.class_row_norm"),
+        GridColumn::number("bias of the class", proved, "layer.class_bias"),
+        GridColumn::number("complexity up to here", proved, "layer.complexity"),
     ];
     let row = |at: &MeasuredAt, layer: &LayerCapacity| {
         let enlarged = (layer.row_norm > 0.0).then(|| layer.row_norm_reached / layer.row_norm - 1.0);
@@ -127,10 +135,10 @@ pub(super) fn compression(c: &Compressed) -> Vec<Block> {
     let Some(t) = &c.truncation else { return blocks };
     let columns = vec![
         GridColumn::number("error", "measured", "truncation.error"),
-        GridColumn::number("margins move by at most", PROVED, "truncation.moved_most"),
+        GridColumn::number("margins move by at most", TRUNCATED, "truncation.moved_most"),
         GridColumn::number("seen to move by", "measured", "truncation.moved_seen"),
-        GridColumn::number("outputs move by at most", PROVED, "truncation.certified_deviation"),
-        GridColumn::number("in the median", PROVED, "truncation.certified_deviation_median"),
+        GridColumn::number("outputs move by at most", TRUNCATED, "truncation.certified_deviation"),
+        GridColumn::number("in the median", TRUNCATED, "truncation.certified_deviation_median"),
     ];
     let row = vec![
         GridCell::percent(t.error),
