@@ -445,7 +445,7 @@ impl Search<'_> {
             }
             return;
         }
-        let middle = 0.5 * (from + to);
+        let middle = middle(from, to);
         self.halve(ray, (from, middle), halvings - 1, pieces);
         self.halve(ray, (middle, to), halvings - 1, pieces);
     }
@@ -488,6 +488,17 @@ impl Search<'_> {
         }
         self.tally.hit(point.number, holds);
     }
+}
+
+/// Where a piece of a ray is cut: in the middle, or where magnitudes are, when these differ much. Words of floating-point formats move
+/// by anything from almost nothing to 10³⁸.
+fn middle(from: f64, to: f64) -> f64 {
+    let (small, large) = (from.abs().min(to.abs()).max(1.0), from.abs().max(to.abs()));
+    if from * to < 0.0 || large < 16.0 * small {
+        return 0.5 * (from + to);
+    }
+    let middle = small.sqrt() * large.sqrt();
+    if to > 0.0 { middle } else { -middle }
 }
 
 /// How far the product of a change `d` and an input may be off: the change is the difference of two values of at most `value`.
