@@ -335,6 +335,7 @@ def faults(
     biases: bool = True,
     protect: Sequence[str] = (),
     recommend: bool = False,
+    input_radius: float = 0.0,
     property: Property | None = None,
     threshold: float | None = None,
     lower: float | None = None,
@@ -365,6 +366,7 @@ def faults(
         biases: Whether words of biases are hit, too.
         protect: Protected bits as the command line writes them: ``"6,7"``, ``"fc1:7"``, ``"fc1:all"``, ``"secded"``, ``"parity-zero"``.
         recommend: Whether the text says what to protect; JSON always does.
+        input_radius: How far inputs move beside the hit, in the unit of the data; dense networks only.
         property: ``label``, ``prediction``, ``positive`` or ``within``, as for `certify`.
         threshold: What the output is compared with, for ``positive``.
         lower: What all outputs stay above, for ``within``.
@@ -394,6 +396,7 @@ def faults(
     model["at"] = None if at is None else [_check.integer("at", bit, 0, 31) for bit in at]
     model["layers"] = None if layers is None else _check.names("layers", layers)
     settings |= {"faults": model, "protect": _check.names("protect", protect), "recommend": bool(recommend)}
+    settings |= {"input_radius": _check.number("input_radius", input_radius, "not negative")}
     return _run(_weightproof.faults, "faults", network, x, y, settings, progress)
 
 

@@ -304,6 +304,7 @@ struct FaultSettings {
     /// As the command line writes them.
     protect: Vec<String>,
     recommend: bool,
+    input_radius: f64,
 }
 
 /// Settles all single hits on stored words.
@@ -318,10 +319,10 @@ pub fn faults(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let FaultSettings { shared, faults, protect, recommend } = settings::parse(settings)?;
+    let FaultSettings { shared, faults, protect, recommend, input_radius } = settings::parse(settings)?;
     let protect = protect.iter().map(|text| text.parse()).collect::<Result<Vec<_>, FaultError>>();
     let protect = protect.map_err(|error| raise(error.into()))?;
-    let config = FaultConfig { model: FaultModel { protect, ..faults }, recommend };
+    let config = FaultConfig { model: FaultModel { protect, ..faults }, recommend, input_radius };
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let run = starter.start(session, hits::BATCH)?;
