@@ -137,40 +137,18 @@ impl<'m> SingleHits<'m> {
         let moved = self.region.as_ref().map(|region| region.pass(x, index, label));
         let outputs = &clean_pass.values[network.output()];
         let clean = Clean::of(outputs, index, label, self.property, 0.0);
-        let search = |clean_pass, broken: HashSet<usize>, tally| {
-            let mut search = Search {
-                hits: self,
-                clean: clean_pass,
-                target: clean.target,
-                scratch: self.lines.scratch(),
-                holds: true,
-                found: Found::default(),
-                broken,
-                tally,
-            };
-            let verdict = search.judge_line(network.output());
-            search.holds = verdict == Some(true);
-            if verdict.is_some() {
-                for layer in 0..self.memory.layers().len() {
-                    if !self.stop.is_set() {
-                        search.layer(layer);
-                    }
-                }
-            }
-            (verdict, search)
-        };
         let (verdict, found) = match moved {
             None => {
-                let (verdict, search) = search(&clean_pass, HashSet::new(), Some(tally));
-                (verdict, search.found)
+                let search = self.search(&clean_pass, clean.target, HashSet::new(), Some(tally));
+                (search.0, search.1)
             }
             Some(moved) => {
                 // Where it is, then everywhere.
-                let (verdict, there) = search(&clean_pass, HashSet::new(), None);
+                let (verdict, _, broken) = self.search(&clean_pass, clean.target, HashSet::new(), None);
                 match moved {
                     Some(moved) if verdict == Some(true) => {
-                        let (verdict, search) = search(&moved, there.broken, Some(tally));
-                        (verdict, search.found)
+                        let search = self.search(&moved, clean.target, broken, Some(tally));
+                        (search.0, search.1)
                     }
                     // Without faults it is not certified: no hit is settled.
                     Some(_) | None => (verdict.filter(|holds| !holds), Found::default()),
@@ -198,6 +176,29 @@ impl<'m> SingleHits<'m> {
             not_finite: self.not_finite,
             first,
         }
+    }
+
+    /// Whether the property holds without faults, and what hits do; without a tally the hits that break the sample.
+    fn search(
+        &self,
+        clean: &CleanPass,
+        target: usize,
+        broken: HashSet<usize>,
+        tally: Option<&Tally>,
+    ) -> (Option<bool>, Found, HashSet<usize>) {
+        let scratch = self.lines.scratch();
+        let found = Found::default();
+        let mut search = Search { hits: self, clean, target, scratch, holds: true, found, broken, tally };
+        let verdict = search.judge_line(self.memory.network().output());
+        search.holds = verdict == Some(true);
+        if verdict.is_some() {
+            for layer in 0..self.memory.layers().len() {
+                if !self.stop.is_set() {
+                    search.layer(layer);
+                }
+            }
+        }
+        (verdict, search.found, search.broken)
     }
 
     /// Why something is undecided.
@@ -264,8 +265,8 @@ struct Piece {
 }
 
 /// The search for one sample.
-struct Search<'s> {
-    hits: &'s SingleHits<'s>,
+struct Search<'s, 'm> {
+    hits: &'s SingleHits<'m>,
     clean: &'s CleanPass,
     target: usize,
     scratch: Vec<Line>,
@@ -278,7 +279,7 @@ struct Search<'s> {
     tally: Option<&'s Tally>,
 }
 
-impl Search<'_> {
+impl Search<'_, '_> {
     /// Whether the property holds while `node` moves along its line in the scratch memory.
     fn judge_line(&mut self, node: usize) -> Option<bool> {
         let (lower, upper) = self.hits.lines.margin(self.clean, node, self.target, &mut self.scratch);
