@@ -92,8 +92,8 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
 fn body<R: Record, W: Write>(result: &RunResult<R>, fields: &mut Fields<'_, W>) -> io::Result<()> {
     fields.field("summary", &result.summary)?;
     for (name, value) in R::more_fields(&result.summary) {
-        if let Value::Array(items) = value {
-            fields.list(name, &items, compact)?;
+        if let Value::Array(items) = &value {
+            fields.list(name, items, compact)?;
         } else {
             fields.field(name, &value)?;
         }
