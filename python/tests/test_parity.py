@@ -47,6 +47,17 @@ def test_exact(command_line: str) -> None:
     same(found, command(command_line, "certify", *arguments))
 
 
+def test_faults(command_line: str) -> None:
+    network, data = wp.examples.mnist(samples=30)
+    found = wp.faults(network, data, storage="int8:per-channel", bits=2, at=[5, 6, 7], protect=["dense4:7"], layers=["dense4", "dense3"])
+    arguments = ["--samples", "30", "--storage", "int8:per-channel", "--bits", "2", "--at", "5,6,7", "--protect", "dense4:7"]
+    same(found, command(command_line, "faults", *arguments, "--layers", "dense4,dense3"))
+    broken = found.verdict == "falsified"
+    assert broken.any() and (found.breaking[broken] > 0).sum() == (found.hit_layer != "").sum()
+    with pytest.raises(wp.ThreatError, match="words: expected 1"):
+        wp.faults(network, data, words=2)
+
+
 def test_journals_are_the_same(command_line: str, tmp_path: pathlib.Path) -> None:
     """Python goes on from a journal of the command line, and the other way round."""
     network, data = wp.examples.mnist(samples=8, offset=36)

@@ -23,6 +23,7 @@ __all__ = [
     "attack",
     "certify",
     "compare_page",
+    "faults",
     "inspect",
     "load_data",
     "main",
@@ -119,6 +120,14 @@ def certify(
     progress: Callable[[int], object] | None,
 ) -> Report: ...
 def attack(
+    network: Network,
+    x: npt.NDArray[Any],
+    y: npt.NDArray[np.uint32] | None,
+    origin: Origin | None,
+    settings: str,
+    progress: Callable[[int], object] | None,
+) -> Report: ...
+def faults(
     network: Network,
     x: npt.NDArray[Any],
     y: npt.NDArray[np.uint32] | None,

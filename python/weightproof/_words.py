@@ -43,3 +43,5 @@ Kind: TypeAlias = Literal[
 ]  # fmt: skip
 #: Update rules of training.
 Optimizer: TypeAlias = Literal["sgd", "adam", "adamw"]
+#: What a hit does to a stored word.
+Fault: TypeAlias = Literal["flip", "stuck-at-0", "stuck-at-1", "replace"]

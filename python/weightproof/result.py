@@ -21,8 +21,10 @@ __all__ = ["Result"]
 
 #: Columns that are the same for every radius.
 _CLEAN = ("index", "label", "predicted", "margin")
-_INTEGERS = ("index", "label", "predicted", "runner_up", "nodes")
-_WORDS = ("verdict", "reason", "witness", "oracle")
+_INTEGERS = ("index", "label", "predicted", "runner_up", "nodes", "breaking", "repairing", "undecided", "hit_row", "hit_column", "hit_bit")
+_WORDS = ("verdict", "reason", "witness", "oracle", "hit_layer", "hit_direction")
+#: Words of any length: names.
+_NAMES = ("witness", "hit_layer")
 #: A column that `seconds` would hide.
 _HIDDEN = "seconds"
 #: Columns that only some runs fill, by the word that tells which.
@@ -30,7 +32,7 @@ _OPTIONAL = {"witness": "witness", "oracle": "oracle", "oracle_seconds": "oracle
 
 
 class Result:
-    """What `certify`, `attack` or `radius` found.
+    """What `certify`, `attack`, `radius` or `faults` found.
 
     Columns are arrays with one element for each sample, (n,); after a run with several radii, those that depend on the
     radius have one row for each, (radii, n). Which columns there are depends on the command, see `columns`:
@@ -52,6 +54,9 @@ class Result:
     ``oracle``          verdict of the second solver (``oracle=``), and the seconds it took, ``oracle_seconds``
     ``certified_radius``  largest radius that was proved, 0 where none was
     ``attacked_radius`` smallest radius at which the property was broken, NaN where none was
+    ``breaking``        single hits on stored words that break the sample; ``repairing`` and ``undecided`` likewise
+    ``hit_layer``       layer of the first hit that breaks it, empty where there is none; ``hit_row``, ``hit_column`` (NaN for a bias),
+                        ``hit_bit``, ``hit_direction``, ``hit_before``, ``hit_after``, ``hit_margin``
     ==================  ==========================================================================================
 
     Margins are in the unit of the outputs, radii in that of the threat model.
@@ -75,6 +80,17 @@ class Result:
         oracle_seconds: npt.NDArray[np.float64]
         certified_radius: npt.NDArray[np.float64]
         attacked_radius: npt.NDArray[np.float64]
+        breaking: npt.NDArray[Any]
+        repairing: npt.NDArray[Any]
+        undecided: npt.NDArray[Any]
+        hit_layer: npt.NDArray[np.str_]
+        hit_row: npt.NDArray[Any]
+        hit_column: npt.NDArray[Any]
+        hit_bit: npt.NDArray[Any]
+        hit_direction: npt.NDArray[np.str_]
+        hit_before: npt.NDArray[np.float64]
+        hit_after: npt.NDArray[np.float64]
+        hit_margin: npt.NDArray[np.float64]
 
     def __init__(self, report: Report, x: npt.NDArray[Any]) -> None:
         self._report = report
@@ -85,7 +101,7 @@ class Result:
 
     @property
     def command(self) -> str:
-        """``certify``, ``attack`` or ``radius``."""
+        """``certify``, ``attack``, ``radius`` or ``faults``."""
         return self._report.command
 
     @property
@@ -239,7 +255,7 @@ class Result:
     def _at(self, name: str, k: int) -> npt.NDArray[Any]:
         if name in _WORDS:
             # Names of files have any length.
-            return np.array(self._report.words(name, k), dtype="U" if name == "witness" else "U16")
+            return np.array(self._report.words(name, k), dtype="U" if name in _NAMES else "U16")
         numbers = self._report.numbers(name, k)
         if name == "margin_lower":
             # No bound is the least one.

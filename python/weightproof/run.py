@@ -1,4 +1,4 @@
-"""The three questions: `certify` proves, `attack` searches, `radius` does both for the largest radius."""
+"""The questions about samples: `certify` proves, `attack` searches, `radius` does both for the largest radius, `faults` settles hits on memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from . import _check, _progress, _weightproof
 from ._weightproof import Report
-from ._words import Attack, Guarantee, Intermediate, Kind, Layout, Method, Oracle, Precision, Property, SampleAttack
+from ._words import Attack, Fault, Guarantee, Intermediate, Kind, Layout, Method, Oracle, Precision, Property, SampleAttack
 from .data import Data, arrays
 from .network import Network
 from .result import Result
 from .threat import Threat
 
-__all__ = ["attack", "certify", "radius"]
+__all__ = ["attack", "certify", "faults", "radius"]
 
 #: ``True`` for tqdm (a line on standard error without it), or what is called with (samples done, samples in all).
 Progress = bool | Callable[[int, int], object]
@@ -319,6 +319,85 @@ def radius(
     if attack is not None:
         settings |= _search(attack, steps, restarts, None)
     return _run(_weightproof.radius, "radius", network, x, y, settings, progress)
+
+
+def faults(
+    network: Network,
+    x: npt.ArrayLike | Data,
+    y: npt.ArrayLike | None = None,
+    *,
+    storage: str = "file",
+    bits: int = 1,
+    words: int = 1,
+    fault: Fault = "flip",
+    at: Sequence[int] | None = None,
+    layers: Sequence[str] | str | None = None,
+    biases: bool = True,
+    protect: Sequence[str] = (),
+    recommend: bool = False,
+    input_radius: float = 0.0,
+    property: Property | None = None,
+    threshold: float | None = None,
+    lower: float | None = None,
+    upper: float | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    batch: int | None = None,
+    layout: Layout | None = None,
+    scale: float | str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    progress: Progress = False,
+) -> Result:
+    """Settles every single hit on the stored words of the weights, for every sample.
+
+    Args:
+        network: The network.
+        x: Samples, as for `certify`.
+        y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`.
+        storage: How parameters are stored: ``file`` (integers where the file has them, else fp32), ``int2`` to ``int16`` with the
+            settings of the threat models (``int8:per-channel``), ``fp32``, ``bf16``, ``fp16``, ``fp8e4m3``, ``fp8e5m2``. The network
+            that runs has the parameters that the words stand for.
+        bits: Most bits of the word that change.
+        words: Words of the whole network that are hit; only 1 has an answer.
+        fault: What happens to the bits.
+        at: Positions that may change, 0 the lowest; all by default.
+        layers: Names of the layers that are hit; all with weights by default.
+        biases: Whether words of biases are hit, too.
+        protect: Protected bits as the command line writes them: ``"6,7"``, ``"fc1:7"``, ``"fc1:all"``, ``"secded"``, ``"parity-zero"``.
+        recommend: Whether the text says what to protect; JSON always does.
+        input_radius: How far inputs move beside the hit, in the unit of the data; dense networks only.
+        property: ``label``, ``prediction``, ``positive`` or ``within``, as for `certify`.
+        threshold: What the output is compared with, for ``positive``.
+        lower: What all outputs stay above, for ``within``.
+        upper: What all outputs stay below, for ``within``.
+        seed: Recorded in the result; nothing is random.
+        threads: Number of threads; all processors by default. Results do not depend on it.
+        batch: Samples at once; adapts by default.
+        layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
+        scale: Multiplies the data, as for `certify`.
+        mean: Subtracted from the data inside of the network: one number, or one for each channel or value.
+        std: Divides the data, likewise.
+        progress: ``True`` for a bar, or a function of (samples done, samples in all).
+
+    Returns:
+        Verdicts, with the number of ``breaking`` hits of each sample and the first of them (``hit_layer``, ``hit_row``,
+        ``hit_column``, ``hit_bit``, …), all ``rigorous``. ``to_dict()`` has ``by_bit``, ``protection`` and ``critical_words``.
+
+    Raises:
+        Error: One of its kinds, with what is wrong and where.
+        KeyboardInterrupt: After Ctrl-C.
+    """
+    settings = shared_settings(
+        "absolute", None, property, None, (threshold, lower, upper), False, None, seed, threads, batch, layout, scale, mean, std
+    )
+    model: dict[str, Any] = {"storage": storage, "bits": _check.integer("bits", bits), "words": _check.integer("words", words)}
+    model |= {"fault": fault, "biases": bool(biases)}
+    model["at"] = None if at is None else [_check.integer("at", bit, 0, 31) for bit in at]
+    model["layers"] = None if layers is None else _check.names("layers", layers)
+    settings |= {"faults": model, "protect": _check.names("protect", protect), "recommend": bool(recommend)}
+    settings |= {"input_radius": _check.number("input_radius", input_radius, "not negative")}
+    return _run(_weightproof.faults, "faults", network, x, y, settings, progress)
 
 
 def _labels_and_threat(

@@ -259,6 +259,9 @@ pub struct FaultModelArgs {
     /// zero; parity-zero makes a word with an odd number of errors zero.
     #[arg(long, value_name = "WHAT")]
     pub protect: Vec<String>,
+    /// Radius of a joint perturbation of the input, in the unit of the data; dense networks only
+    #[arg(long, value_name = "R", allow_hyphen_values = true, hide_short_help = true)]
+    pub input_radius: Option<String>,
     /// Also print the smallest protection with which no single flip breaks a sample, one position after the other
     #[arg(long)]
     pub recommend: bool,

@@ -161,6 +161,7 @@ impl From<FaultError> for Failure {
             | FaultError::EncodedBits
             | FaultError::Undetected
             | FaultError::Wide { .. }
+            | FaultError::InputRadius { .. }
             | FaultError::Hits { .. }
             | FaultError::NotOfFile { .. } => failure,
         }

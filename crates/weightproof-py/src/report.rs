@@ -12,8 +12,8 @@ use weightproof_formats::fingerprint::Fingerprint;
 use weightproof_report::html::Page;
 use weightproof_report::reading;
 use weightproof_report::{
-    AttackRecord, Cell, CertifyRecord, ExactRadiusRecord, ExactRecord, Format, Header, InspectReport,
-    MeasureReport, RadiusRecord, Record, Report as Samples, TrainReport, history_csv,
+    AttackRecord, Cell, CertifyRecord, ExactRadiusRecord, ExactRecord, FaultRecord, Format, Header,
+    InspectReport, MeasureReport, RadiusRecord, Record, Report as Samples, TrainReport, history_csv,
 };
 
 /// The report of one of the commands.
@@ -30,6 +30,7 @@ enum Kind {
     Attack(Samples<AttackRecord>),
     Radius(Samples<RadiusRecord>),
     ExactRadius(Samples<ExactRadiusRecord>),
+    Faults(Samples<FaultRecord>),
 }
 
 impl Report {
@@ -57,6 +58,11 @@ impl Report {
     pub fn exact_radius(document: Samples<ExactRadiusRecord>) -> Self {
         Report { kind: Kind::ExactRadius(document), checksum: 0 }
     }
+
+    /// Of all single hits on stored words.
+    pub fn faults(document: Samples<FaultRecord>) -> Self {
+        Report { kind: Kind::Faults(document), checksum: 0 }
+    }
 }
 
 /// `$body` for the document, whatever its records are.
@@ -68,13 +74,14 @@ macro_rules! with {
             Kind::Attack($document) => $body,
             Kind::Radius($document) => $body,
             Kind::ExactRadius($document) => $body,
+            Kind::Faults($document) => $body,
         }
     };
 }
 
 #[pymethods]
 impl Report {
-    /// The command: certify, attack or radius.
+    /// The command: certify, attack, radius or faults.
     #[getter]
     fn command(&self) -> &'static str {
         fn command<R: Record>(_: &Samples<R>) -> &'static str {

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use weightproof::faults::{FaultError, FaultModel};
 use weightproof::progress::Progress;
 use weightproof::stop::Stop;
 use weightproof::threat::ThreatModel;
@@ -26,6 +27,7 @@ use weightproof_report::DataReport;
 use weightproof_run::attack::Kept;
 use weightproof_run::config::{DataConfig, ModelConfig};
 use weightproof_run::exact::ExactConfig;
+use weightproof_run::faults::{self as hits, FaultConfig};
 use weightproof_run::inspect::{self as inspection, InspectConfig};
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
 use weightproof_run::radius::{RadiusConfig, RadiusRun};
@@ -291,6 +293,40 @@ pub fn attack(
         let run = starter.start(session, attacks::batch(&attack))?;
         let kept = Kept { journal: journal.as_deref(), witness: witness.as_deref() };
         attacks::run(session, &sets, &attack, kept, run).map(Report::attack)
+    })
+}
+
+#[derive(Deserialize)]
+struct FaultSettings {
+    #[serde(flatten)]
+    shared: Shared,
+    faults: FaultModel,
+    /// As the command line writes them.
+    protect: Vec<String>,
+    recommend: bool,
+    input_radius: f64,
+}
+
+/// Settles all single hits on stored words.
+#[pyfunction]
+#[pyo3(signature = (network, x, y, origin, settings, progress))]
+pub fn faults(
+    py: Python<'_>,
+    network: &Network,
+    x: Array<'_>,
+    y: Option<Labels<'_>>,
+    origin: Option<&Origin>,
+    settings: &str,
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Report> {
+    let FaultSettings { shared, faults, protect, recommend, input_radius } = settings::parse(settings)?;
+    let protect = protect.iter().map(|text| text.parse()).collect::<Result<Vec<_>, FaultError>>();
+    let protect = protect.map_err(|error| raise(error.into()))?;
+    let config = FaultConfig { model: FaultModel { protect, ..faults }, recommend, input_radius };
+    let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
+    question.ask(py, &shared, |session, starter| {
+        let run = starter.start(session, hits::BATCH)?;
+        hits::run(session, &config, run).map(|found| Report::faults(found.report))
     })
 }
 

@@ -92,9 +92,10 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
 fn body<R: Record, W: Write>(result: &RunResult<R>, fields: &mut Fields<'_, W>) -> io::Result<()> {
     fields.field("summary", &result.summary)?;
     for (name, value) in R::more_fields(&result.summary) {
-        match value {
-            Value::Array(items) => fields.list(name, &items, compact)?,
-            other => fields.field(name, &other)?,
+        if let Value::Array(items) = &value {
+            fields.list(name, items, compact)?;
+        } else {
+            fields.field(name, &value)?;
         }
     }
     fields.list("samples", &result.samples, compact)

@@ -5,11 +5,13 @@
 
 mod check;
 mod experiment;
+mod faults;
 mod measure;
 mod run;
 mod train;
 
 pub use experiment::{ExperimentColumn, ExperimentFile, ExperimentTable};
+pub use faults::{BitCounts, CriticalWord, FaultsFile, FaultsSummary, Protected};
 pub use measure::{
     Compressed, CompressedLayer, Ensemble, EnsembleOver, ErrorAtShare, Errors, LayerCapacity, LayerUse,
     MeasureFile, MeasureOf, MeasuredAt, Parts, Rademacher, Truncation, UtilizationOf,
@@ -79,8 +81,7 @@ impl ReadError {
 }
 
 /// What can be read.
-const EXPECTED: &str =
-    "a result of certify, attack, radius, train, experiment or measure with a schema weightproof/COMMAND/1";
+const EXPECTED: &str = "a result of certify, attack, radius, faults, train, experiment or measure with a schema weightproof/COMMAND/1";
 
 /// A result.
 #[derive(Clone, Debug)]
@@ -93,6 +94,8 @@ pub enum Loaded {
     Experiment(Box<ExperimentFile>),
     /// Of `measure`.
     Measure(Box<MeasureFile>),
+    /// Of `faults`.
+    Faults(Box<FaultsFile>),
 }
 
 impl Loaded {
@@ -103,6 +106,7 @@ impl Loaded {
             Loaded::Train(train) => &train.file,
             Loaded::Experiment(experiment) => &experiment.file,
             Loaded::Measure(measure) => &measure.file,
+            Loaded::Faults(faults) => &faults.file,
         }
     }
 
@@ -113,6 +117,7 @@ impl Loaded {
             Loaded::Train(_) => "train",
             Loaded::Experiment(_) => "experiment",
             Loaded::Measure(_) => "measure",
+            Loaded::Faults(_) => "faults",
         }
     }
 
@@ -176,6 +181,7 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Loaded, ReadError> {
             parse::<ExperimentFile>(file, bytes)?.checked(file).map(|file| Loaded::Experiment(Box::new(file)))
         }
         "weightproof/measure/1" => measure::read(file, bytes).map(|file| Loaded::Measure(Box::new(file))),
+        "weightproof/faults/1" => faults::read(file, bytes).map(|file| Loaded::Faults(Box::new(file))),
         _ => Err(ReadError::Schema { file: file.into(), expected: EXPECTED, found: short(&schema) }),
     }
 }

@@ -147,6 +147,10 @@ fn faults(model: &FaultModel, t: &ThreatReport) -> Vec<[String; 2]> {
     let mut more = |text: String| lines.push([String::new(), text]);
     let biases = if model.biases { "weights and biases" } else { "weights" };
     more(format!("{biases} of {}", t.perturbed_layers.join(", ")));
+    if t.input_radius > 0.0 {
+        let range = t.input_range.map_or_else(String::new, |(a, b)| format!(" within {a} to {b}"));
+        more(format!("input radius {}{range}", exact(t.input_radius)));
+    }
     for protection in &model.protect {
         let layers = protection.layers.as_ref().map_or_else(|| "all layers".into(), |names| names.join(", "));
         let bits =

@@ -30,6 +30,8 @@ pub struct FaultConfig {
     pub model: FaultModel,
     /// Whether the text says what to protect.
     pub recommend: bool,
+    /// How far inputs move beside a hit, in the unit of the data.
+    pub input_radius: f64,
 }
 
 /// Settings, as the report echoes them.
@@ -74,6 +76,11 @@ pub fn run<F: Feed, W: Watch>(
     let tally = Tally::new(&memory);
     let classes = session.classes();
     let hits = SingleHits::new(&memory, session.property).watched(run.within(), session.stop.clone());
+    let range = session.input_range();
+    let hits = match config.input_radius {
+        0.0 => hits,
+        radius => hits.with_inputs(radius, range)?,
+    };
     let mut records: Vec<FaultRecord> = Vec::new();
     let done = run.over(
         &mut session.feed,
@@ -91,7 +98,11 @@ pub fn run<F: Feed, W: Watch>(
     let unmoved = unmoved.map_err(|source| RunError::Threat { file: None, source })?;
     let described = (method, Guarantee::Rigorous.name());
     let mut header = session.header(&done, &[], &unmoved, described, &settings)?;
-    header.threat = ThreatReport::of_faults(&config.model, &memory);
+    header.threat = ThreatReport {
+        input_radius: config.input_radius,
+        input_range: range.filter(|_| config.input_radius > 0.0),
+        ..ThreatReport::of_faults(&config.model, &memory)
+    };
     if let Value::Object(config) = &mut header.config {
         config.remove("threat");
     }

@@ -8,10 +8,17 @@ use crate::session::Arguments;
 use weightproof::faults::{Fault, FaultModel, Protection};
 use weightproof_report::Record;
 use weightproof_run::faults::{self, BATCH, FaultConfig};
+use weightproof_run::number::{self, Range};
 
 /// Runs the command.
 pub fn run(args: &FaultsArgs) -> Result<Status, Failure> {
-    let config = FaultConfig { model: model(&args.faults)?, recommend: args.faults.recommend };
+    let radius = args.faults.input_radius.as_ref();
+    let radius = radius.map(|text| number::one("input-radius", text, Range::NotNegative)).transpose()?;
+    let config = FaultConfig {
+        model: model(&args.faults)?,
+        recommend: args.faults.recommend,
+        input_radius: radius.unwrap_or(0.0),
+    };
     let arguments = Arguments {
         model: &args.model,
         data: &args.data,

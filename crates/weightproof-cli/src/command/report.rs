@@ -145,6 +145,7 @@ fn with_samples<'a>(file: &'a Loaded, path: &Path) -> Result<&'a RunFile, Failur
         Loaded::Train(_) => "train",
         Loaded::Experiment(_) => "experiment",
         Loaded::Measure(_) => "measure",
+        Loaded::Faults(_) => "faults",
     };
     let message = format!(
         "{}: expected a result of certify, attack or radius to compare, found {found}",

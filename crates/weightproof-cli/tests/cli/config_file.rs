@@ -19,7 +19,7 @@ fn printed(folder: &Path, words: &[&str]) -> String {
 }
 
 /// A command line for every command that has settings.
-const LINES: [&[&str]; 9] = [
+const LINES: [&[&str]; 10] = [
     &["inspect", "model.onnx", "--threat", "int8", "--layers", "dense1,dense2", "--format", "csv"],
     &[
         "certify",
@@ -70,6 +70,18 @@ const LINES: [&[&str]; 9] = [
         "18446744073709551615",
     ],
     &["radius", "--by-layer", "--no-attack", "--width", "0.05", "--threat", "threat.toml"],
+    &[
+        "faults",
+        "--storage",
+        "int8",
+        "--at",
+        "6,7",
+        "--protect",
+        "fc:7",
+        "--protect",
+        "secded",
+        "--no-biases",
+    ],
     &["measure", "--ensemble", "a.onnx,b.onnx", "--rank", "0.5", "--no-search", "--threads", "2"],
     &[
         "train",

@@ -8,6 +8,7 @@ mod config_file;
 mod docs;
 mod exact;
 mod experiments;
+mod faults;
 mod input;
 mod journal;
 mod meaning;

@@ -14,6 +14,7 @@ mod curve;
 mod evidence;
 mod experiment;
 mod failing;
+mod faults;
 mod figure;
 mod grid;
 mod headline;
@@ -71,7 +72,9 @@ impl<'a> Page<'a> {
         for file in files {
             match file {
                 Loaded::Run(run) => runs.push(run),
-                Loaded::Train(_) | Loaded::Experiment(_) | Loaded::Measure(_) => others.push(file),
+                Loaded::Train(_) | Loaded::Experiment(_) | Loaded::Measure(_) | Loaded::Faults(_) => {
+                    others.push(file);
+                }
             }
         }
         let studies = Study::group(&runs);
@@ -130,6 +133,7 @@ impl<'a> Page<'a> {
                 Loaded::Train(train) => chapters.push(training::chapter(train)),
                 Loaded::Experiment(experiment) => chapters.push(experiment::chapter(experiment)),
                 Loaded::Measure(measured) => chapters.push(measure::chapter(measured)),
+                Loaded::Faults(found) => chapters.push(faults::chapter(found)),
                 Loaded::Run(_) => {}
             }
         }

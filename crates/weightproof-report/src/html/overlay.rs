@@ -50,7 +50,7 @@ pub fn overlay(files: &[Loaded]) -> Result<Chart, OverlayError> {
     for file in files {
         match file {
             Loaded::Run(run) => runs.push(&**run),
-            Loaded::Train(_) | Loaded::Experiment(_) | Loaded::Measure(_) => {
+            Loaded::Train(_) | Loaded::Experiment(_) | Loaded::Measure(_) | Loaded::Faults(_) => {
                 let found = format!("{}, a result of {}", file.file(), file.command());
                 return Err(OverlayError::NoCurve { found });
             }

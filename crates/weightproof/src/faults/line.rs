@@ -73,10 +73,12 @@ impl Moved {
     }
 }
 
-/// Values of an unperturbed sample, and how far they may be from real arithmetic, by node.
+/// Values of an unperturbed sample, and how far they may be off, by node: by rounding, or because the input moves.
 pub(super) struct CleanPass {
     pub values: Vec<Vec<f64>>,
     pub errors: Vec<Vec<f64>>,
+    /// A lower bound of all margins, where these are not to be read off the values of the output.
+    pub margin: Option<f64>,
 }
 
 /// A network, ready to move lines through it.
@@ -136,6 +138,12 @@ impl<'n> Lines<'n> {
         let own = at(target);
         for rival in (0..values.len()).filter(|&k| k != target) {
             let other = at(rival);
+            if let Some(margin) = clean.margin {
+                let reach = (own.slope - other.slope).abs() + (own.error + other.error) * OF_BOUNDS;
+                let sizes = margin.abs() + own.mid.abs() + other.mid.abs() + reach;
+                lower = nan_min(lower, margin + (own.mid - other.mid) - reach - 8.0 * UNIT * sizes);
+                continue;
+            }
             let mid = (values[target] - values[rival]) + (own.mid - other.mid);
             let sizes = values[target].abs() + values[rival].abs() + own.mid.abs() + other.mid.abs();
             let slope = (own.slope - other.slope).abs();
@@ -284,8 +292,20 @@ fn activate(f: Activation, read: Read, own: (f64, f64)) -> Moved {
     Moved::between(low - own.0 - own.1, high - own.0 + own.1)
 }
 
-/// `max(p + D, 0) − max(p, 0)` for `p` within `error` of `value` and `D` on the line.
-fn rectified(Read { value: p, error, moved }: Read) -> Moved {
+/// `max(p + D, 0) − max(p, 0)` for `p` within `error` of `value` and `D` on the line: of two lines that hold it the one with less error.
+fn rectified(read: Read) -> Moved {
+    let (by_sign, by_slope) = (by_sign(read), between_nothing_and_all(read.moved));
+    if by_slope.error < by_sign.error { by_slope } else { by_sign }
+}
+
+/// `λ D` for λ between 0 and 1: the ReLU neither falls nor rises faster than its input.
+fn between_nothing_and_all(Moved { mid, slope, error }: Moved) -> Moved {
+    let most = mid.abs() + slope.abs() + error;
+    Moved { mid: 0.5 * mid, slope: 0.5 * slope, error: 0.5 * (error + most) * (1.0 + 8.0 * UNIT) }
+}
+
+/// By the signs of the unperturbed and of the moved input.
+fn by_sign(Read { value: p, error, moved }: Read) -> Moved {
     let (low, high) = moved.range(p, error);
     let rounding = 8.0 * UNIT * (p.abs() + moved.mid.abs() + moved.slope.abs() + moved.error + error);
     let (was_on, was_off) = (p >= error, p <= -error);

@@ -11,6 +11,7 @@ mod code;
 mod line;
 mod memory;
 mod model;
+mod region;
 mod single;
 mod storage;
 mod tally;

@@ -11,7 +11,8 @@
 //! Rigorous. What rounding in f64 leaves open at a single hit is counted as undecided.
 
 use super::line::{CleanPass, Line, Lines, UNIT};
-use super::{Hit, Memory, StoredLayer, Tally};
+use super::region::Region;
+use super::{FaultError, Hit, Memory, StoredLayer, Tally};
 use crate::kernels::Window;
 use crate::kernels::lines::extent_of_products;
 use crate::network::{Affine, Layer, Network, Read};
@@ -20,9 +21,10 @@ use crate::property::Property;
 use crate::stop::Stop;
 use crate::verdict::{Clean, Reason, Samples, Verdict};
 use rayon::prelude::*;
+use std::collections::HashSet;
 
 /// How often pieces of a ray are halved before single hits are looked at.
-const HALVINGS: usize = 5;
+const HALVINGS: usize = 3;
 
 /// What single hits do to one sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,9 +65,11 @@ pub struct SingleHits<'m> {
     memory: &'m Memory,
     lines: Lines<'m>,
     property: Property,
-    /// Largest magnitude of a value before or after a hit; by layer.
-    largest: Vec<f64>,
+    /// Largest magnitude of a value before a hit, and before or after it; by layer.
+    largest: Vec<(f64, f64)>,
     not_finite: u64,
+    /// Where inputs move.
+    region: Option<Region<'m>>,
     progress: Progress,
     stop: Stop,
 }
@@ -79,19 +83,30 @@ impl<'m> SingleHits<'m> {
         assert!(property != Property::Deviation, "hits are settled for properties of classes");
         let (mut largest, mut not_finite) = (Vec::new(), 0);
         for layer in memory.layers() {
-            let mut most = 0.0_f64;
+            let (mut before, mut most) = (0.0_f64, 0.0_f64);
             for (_, hit) in (0..layer.words()).flat_map(|word| layer.hits_on(word)) {
+                before = before.max(hit.before.abs());
                 if hit.is_finite() {
                     most = most.max(hit.before.abs()).max(hit.after.abs());
                 } else {
                     not_finite += 1;
                 }
             }
-            largest.push(most);
+            largest.push((before, most));
         }
         let lines = Lines::new(memory.network());
         let (progress, stop) = (Progress::default(), Stop::default());
-        SingleHits { memory, lines, property, largest, not_finite, progress, stop }
+        SingleHits { memory, lines, property, largest, not_finite, region: None, progress, stop }
+    }
+
+    /// With inputs that move by at most `radius` and stay in `range`, beside the hit. Hits that break the sample where it is count as
+    /// breaking, others that are not proved harmless for all of these inputs as undecided. Hits that repair are not counted.
+    ///
+    /// # Errors
+    /// A network that is not dense.
+    pub fn with_inputs(self, radius: f64, range: Option<(f64, f64)>) -> Result<Self, FaultError> {
+        let region = Region::new(self.memory.network(), self.property, radius, range)?;
+        Ok(SingleHits { region: Some(region), ..self })
     }
 
     /// Tells of every sample that is settled, and ends early: what is returned after `stop` was set must not be used.
@@ -119,36 +134,36 @@ impl<'m> SingleHits<'m> {
     fn sample(&self, x: &[f64], index: usize, label: Option<u32>, tally: &Tally) -> SampleFaults {
         let network = self.memory.network();
         let clean_pass = clean_pass(network, x);
+        let moved = self.region.as_ref().map(|region| region.pass(x, index, label));
         let outputs = &clean_pass.values[network.output()];
         let clean = Clean::of(outputs, index, label, self.property, 0.0);
-        let mut search = Search {
-            hits: self,
-            clean: &clean_pass,
-            target: clean.target,
-            scratch: self.lines.scratch(),
-            holds: true,
-            found: Found::default(),
-            tally,
-        };
-        let last = network.output();
-        let verdict = search.judge_line(last);
-        search.holds = verdict == Some(true);
-        if verdict.is_some() {
-            for layer in 0..self.memory.layers().len() {
-                if !self.stop.is_set() {
-                    search.layer(layer);
+        let (verdict, found) = match moved {
+            None => {
+                let search = self.search(&clean_pass, clean.target, HashSet::new(), Some(tally));
+                (search.0, search.1)
+            }
+            Some(moved) => {
+                // Where it is, then everywhere.
+                let (verdict, _, broken) = self.search(&clean_pass, clean.target, HashSet::new(), None);
+                match moved {
+                    Some(moved) if verdict == Some(true) => {
+                        let search = self.search(&moved, clean.target, broken, Some(tally));
+                        (search.0, search.1)
+                    }
+                    // Without faults it is not certified: no hit is settled.
+                    Some(_) | None => (verdict.filter(|holds| !holds), Found::default()),
                 }
             }
-        }
-        let Found { breaking, repairing, undecided, first, cells } = search.found;
+        };
+        let Found { breaking, repairing, undecided, first, cells } = found;
         tally.sample(verdict, cells);
         let first = first.filter(|_| verdict == Some(true)).map(|n| self.re_run(n, x, clean.target));
         let (verdict, reason) = match verdict {
             Some(false) => (Verdict::Falsified, Some(Reason::Misclassified)),
-            None => (Verdict::Unknown, Some(Reason::Precision)),
+            None => (Verdict::Unknown, Some(self.open())),
             Some(true) if breaking > 0 => (Verdict::Falsified, Some(Reason::Attacked)),
             Some(true) if self.not_finite > 0 => (Verdict::Falsified, Some(Reason::FormatRange)),
-            Some(true) if undecided > 0 => (Verdict::Unknown, Some(Reason::Precision)),
+            Some(true) if undecided > 0 => (Verdict::Unknown, Some(self.open())),
             Some(true) => (Verdict::Verified, None),
         };
         SampleFaults {
@@ -161,6 +176,34 @@ impl<'m> SingleHits<'m> {
             not_finite: self.not_finite,
             first,
         }
+    }
+
+    /// Whether the property holds without faults, and what hits do; without a tally the hits that break the sample.
+    fn search(
+        &self,
+        clean: &CleanPass,
+        target: usize,
+        broken: HashSet<usize>,
+        tally: Option<&Tally>,
+    ) -> (Option<bool>, Found, HashSet<usize>) {
+        let scratch = self.lines.scratch();
+        let found = Found::default();
+        let mut search = Search { hits: self, clean, target, scratch, holds: true, found, broken, tally };
+        let verdict = search.judge_line(self.memory.network().output());
+        search.holds = verdict == Some(true);
+        if verdict.is_some() {
+            for layer in 0..self.memory.layers().len() {
+                if !self.stop.is_set() {
+                    search.layer(layer);
+                }
+            }
+        }
+        (verdict, search.found, search.broken)
+    }
+
+    /// Why something is undecided.
+    fn open(&self) -> Reason {
+        if self.region.is_some() { Reason::BoundTooLoose } else { Reason::Precision }
     }
 
     /// The hit with this number, and the margin that the plain forward pass finds after it.
@@ -184,7 +227,8 @@ fn clean_pass(network: &Network, x: &[f64]) -> CleanPass {
         Read { weight: &own.weight, bias: &own.bias, window, values, errors }.by_weights()
     };
     let errors = network.errors(&rows, |_| true, by_weights, |_| false);
-    CleanPass { errors: errors.into_iter().map(|e| e.expect("all are wanted")).collect(), values }
+    let errors = errors.into_iter().map(|e| e.expect("all are wanted")).collect();
+    CleanPass { errors, values, margin: None }
 }
 
 /// What is found for one sample.
@@ -221,18 +265,21 @@ struct Piece {
 }
 
 /// The search for one sample.
-struct Search<'s> {
-    hits: &'s SingleHits<'s>,
+struct Search<'s, 'm> {
+    hits: &'s SingleHits<'m>,
     clean: &'s CleanPass,
     target: usize,
     scratch: Vec<Line>,
     /// Whether the property holds without faults.
     holds: bool,
     found: Found,
-    tally: &'s Tally,
+    /// Hits that are known to break it.
+    broken: HashSet<usize>,
+    /// Where hits are counted; without one the broken ones are only noted.
+    tally: Option<&'s Tally>,
 }
 
-impl Search<'_> {
+impl Search<'_, '_> {
     /// Whether the property holds while `node` moves along its line in the scratch memory.
     fn judge_line(&mut self, node: usize) -> Option<bool> {
         let (lower, upper) = self.hits.lines.margin(self.clean, node, self.target, &mut self.scratch);
@@ -305,6 +352,13 @@ impl Search<'_> {
     ) {
         let ends = |k: usize| layer.weight_ends[k].row(row);
         let (mut least, mut largest) = extent_of_products(x, ends(0), ends(1));
+        // Rounding is charged below.
+        let inputs_move = self.clean.margin.is_some();
+        for sign in [-1.0, 1.0].into_iter().filter(|_| inputs_move) {
+            let x: Vec<f64> = x.iter().zip(errors).map(|(x, e)| x + sign * e).collect();
+            let (below, above) = extent_of_products(&x, ends(0), ends(1));
+            (least, largest) = (least.min(below), largest.max(above));
+        }
         if let (Some(&low), Some(&high)) = (layer.bias_ends[0].get(row), layer.bias_ends[1].get(row)) {
             (least, largest) = (least.min(low), largest.max(high));
         }
@@ -312,14 +366,16 @@ impl Search<'_> {
             return;
         }
         // A change is the difference of two values.
-        let value = self.hits.largest[number];
-        let off = 2.0 * value * most.1 + 16.0 * UNIT * value * (most.0 + 1.0) + f64::MIN_POSITIVE;
+        let (before, value) = self.hits.largest[number];
+        let of_inputs = if inputs_move { 8.0 * UNIT * most.1 } else { most.1 };
+        let off = 2.0 * value * of_inputs + 16.0 * UNIT * value * (most.0 + 1.0) + f64::MIN_POSITIVE;
         let (least, largest) = (least - off, largest + off);
         let entries = [(row, 1.0, 0.0)];
         let ray = Ray { node: layer.node, entries: &entries };
-        // Where a ReLU behind it starts to act.
+        // Where a ReLU behind it starts to act, and where flips of exponents, which are far apart from all others, begin.
         let kink = -self.clean.values[layer.node][row];
-        let pieces = self.pieces(&ray, least, largest, kink);
+        let usual = 4.0 * before * most.0.max(1.0);
+        let pieces = self.pieces(&ray, (least, largest), &[kink, -usual, usual]);
         if pieces.iter().all(|piece| piece.holds == Some(self.holds)) {
             return;
         }
@@ -343,8 +399,9 @@ impl Search<'_> {
                 let size = hit.before.abs().max(hit.after.abs());
                 let (t, error) = (hit.moved() * x, moved_off(hit.moved(), size, x, error));
                 let point = Point { t, error, number: hit_number, bit: hit.bit };
-                let holds_it = |piece: &&Piece| piece.from <= t - error && t + error <= piece.to;
-                match pieces.iter().find(holds_it).and_then(|piece| piece.holds) {
+                let piece = pieces.get(pieces.partition_point(|piece| piece.to < t + error));
+                let piece = piece.filter(|piece| piece.from <= t - error && t + error <= piece.to);
+                match piece.and_then(|piece| piece.holds) {
                     Some(holds) => self.record(number, &point, Some(holds)),
                     None => open.push(point),
                 }
@@ -368,7 +425,7 @@ impl Search<'_> {
             let place = window.source(position, column % taps)?;
             Some((first + column / taps) * window.plane() + place)
         };
-        let value = self.hits.largest[number];
+        let (_, value) = self.hits.largest[number];
         let bias = |k: usize| layer.bias_ends[k].get(channel).copied().unwrap_or(0.0);
         let mut box_of: Vec<(f64, f64)> = vec![(bias(0), bias(1)); positions];
         for column in 0..layer.cols {
@@ -422,9 +479,10 @@ impl Search<'_> {
         }
     }
 
-    /// Pieces of a ray between two numbers, in order, each with what is known of it. A piece is cut at zero and at `kink`.
-    fn pieces(&mut self, ray: &Ray<'_>, from: f64, to: f64, kink: f64) -> Vec<Piece> {
-        let mut cuts = vec![from, 0.0, kink.clamp(from, to), to];
+    /// Pieces of a ray between two numbers, in order, each with what is known of it. A piece is cut at zero and at `cuts`.
+    fn pieces(&mut self, ray: &Ray<'_>, (from, to): (f64, f64), cuts: &[f64]) -> Vec<Piece> {
+        let mut cuts: Vec<f64> = cuts.iter().map(|cut| cut.clamp(from, to)).collect();
+        cuts.extend([from, 0.0, to]);
         cuts.sort_by(f64::total_cmp);
         cuts.dedup();
         let mut pieces = Vec::new();
@@ -445,7 +503,7 @@ impl Search<'_> {
             }
             return;
         }
-        let middle = 0.5 * (from + to);
+        let middle = middle(from, to);
         self.halve(ray, (from, middle), halvings - 1, pieces);
         self.halve(ray, (middle, to), halvings - 1, pieces);
     }
@@ -474,6 +532,11 @@ impl Search<'_> {
         if holds == Some(self.holds) {
             return;
         }
+        let Some(tally) = self.tally else {
+            self.broken.extend((holds == Some(false)).then_some(point.number));
+            return;
+        };
+        let holds = if self.broken.contains(&point.number) { Some(false) } else { holds };
         let found = &mut self.found;
         match holds {
             Some(true) => found.repairing += 1,
@@ -486,8 +549,19 @@ impl Search<'_> {
         if self.holds && !found.cells.contains(&(layer, point.bit)) {
             found.cells.push((layer, point.bit));
         }
-        self.tally.hit(point.number, holds);
+        tally.hit(point.number, holds);
     }
+}
+
+/// Where a piece of a ray is cut: in the middle, or where magnitudes are, when these differ much. Words of floating-point formats move
+/// by anything from almost nothing to 10³⁸.
+fn middle(from: f64, to: f64) -> f64 {
+    let (small, large) = (from.abs().min(to.abs()).max(1.0), from.abs().max(to.abs()));
+    if from * to < 0.0 || large < 16.0 * small {
+        return 0.5 * (from + to);
+    }
+    let middle = small.sqrt() * large.sqrt();
+    if to > 0.0 { middle } else { -middle }
 }
 
 /// How far the product of a change `d` and an input may be off: the change is the difference of two values of at most `value`.

@@ -134,6 +134,56 @@ fn every_flip_of_images_is_as_by_brute_force() {
     assert!(broken > 100, "{broken}");
 }
 
+/// What is certified while inputs move holds for sampled inputs, and hits that break the sample where it is are never certified.
+#[test]
+fn hits_that_are_harmless_for_a_box_of_inputs_are_so_for_its_points() {
+    let (mut harmless, mut open, mut broken) = (0, 0, 0);
+    for seed in 0..5 {
+        let activation = if seed == 4 { Activation::Sigmoid } else { Activation::Relu };
+        let network = Blueprint::new(&[6, 7, 6, 3], activation, 40 + seed).build();
+        let memory = Memory::new(&network, &model("int6")).unwrap();
+        let hits =
+            SingleHits::new(&memory, Property::Prediction).with_inputs(0.03, Some((0.0, 1.0))).unwrap();
+        let plain = SingleHits::new(&memory, Property::Prediction);
+        let mut rng = rng(seed);
+        for draw in 0..4 {
+            let x = input(6, true, &mut rng);
+            let (tally, there) = (Tally::new(&memory), Tally::new(&memory));
+            let samples = Samples { first: draw, inputs: &x, labels: None };
+            let found = hits.settle(samples, &tally).pop().unwrap();
+            plain.settle(samples, &there);
+            if found.reason == Some(Reason::BoundTooLoose) && found.undecided == 0 {
+                continue;
+            }
+            for (count, there) in tally.hits(&memory).zip(there.hits(&memory)) {
+                assert_eq!(count.broken, there.broken, "{:?}", count.hit);
+                broken += count.broken;
+                open += count.undecided;
+                if count.broken + count.undecided > 0 {
+                    continue;
+                }
+                harmless += 1;
+                let (node, weight, bias) = memory.parameters_after(count.layer, count.word, &count.hit);
+                let after = memory.network().with_parameters(&[(node, weight, bias)]);
+                for corner in [-0.03, 0.03, 0.0] {
+                    let moved = |(j, x): (usize, &f64)| {
+                        let step = if corner == 0.0 {
+                            0.03 * ((j as f64) * 2.7 + f64::from(harmless % 97)).sin()
+                        } else {
+                            corner
+                        };
+                        (x + step).clamp(0.0, 1.0)
+                    };
+                    let moved: Vec<f64> = x.iter().enumerate().map(moved).collect();
+                    let margin = margin(&after.forward(&moved), found.clean.target);
+                    assert!(margin > 0.0, "{:?}: {margin}", count.hit);
+                }
+            }
+        }
+    }
+    assert!(harmless > 3000 && open > 20 && broken > 20, "{harmless} {open} {broken}");
+}
+
 /// Integers and quantizers as a file has them.
 #[test]
 fn every_flip_of_stored_integers_is_as_by_brute_force() {

@@ -11,7 +11,7 @@ fn result() -> Value {
 fn file(result: &Value) -> Result<Box<MeasureFile>, ReadError> {
     match read("m.json", result.to_string().as_bytes())? {
         Loaded::Measure(file) => Ok(file),
-        Loaded::Run(_) | Loaded::Train(_) | Loaded::Experiment(_) => panic!(),
+        Loaded::Run(_) | Loaded::Train(_) | Loaded::Experiment(_) | Loaded::Faults(_) => panic!(),
     }
 }
 

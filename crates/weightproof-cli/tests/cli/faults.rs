@@ -1,0 +1,122 @@
+//! Faults in memory on the command line.
+
+use crate::snapshot::Run;
+use serde_json::Value;
+use std::fs;
+
+fn json(more: &[&str]) -> Value {
+    let args = ["faults", "--storage", "int8", "-n", "40", "--json", "--quiet"];
+    let output = Run::new(args.iter().chain(more).copied()).output();
+    serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+fn sum(list: &Value, field: &str) -> u64 {
+    list.as_array().unwrap().iter().map(|item| item[field].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn counts_agree_with_each_other_and_what_is_recommended_protects_all() {
+    let found = json(&[]);
+    let summary = &found["summary"];
+    assert_eq!(found["schema"], "weightproof/faults/1");
+    assert_eq!(found["guarantee"], "rigorous");
+    assert_eq!(found["threat"]["faults"]["storage"], "int8");
+    // Eight flips of each of 111,146 weights and biases.
+    assert_eq!(summary["hits_per_sample"], 8 * 111_146);
+    assert_eq!(summary["hits"], 40 * 8 * 111_146);
+    assert_eq!(summary["breaking"].as_u64().unwrap(), sum(&found["by_bit"], "breaking"));
+    assert_eq!(summary["breaking"].as_u64().unwrap(), sum(&found["samples"], "breaking"));
+    let certified = summary["certified"].as_u64().unwrap();
+    assert!(certified > 20 && certified < 40, "{summary}");
+    let verified = found["samples"].as_array().unwrap().iter().filter(|s| s["verdict"] == "verified");
+    assert_eq!(verified.count() as u64, certified);
+    // Every sample that is right without faults is certified at the end of the list, and then indeed.
+    let steps = found["protection"].as_array().unwrap();
+    assert_eq!(steps.last().unwrap()["certified"], summary["correct"]);
+    let protect: Vec<String> = steps
+        .iter()
+        .flat_map(|step| ["--protect".into(), format!("{}:{}", step["layer"].as_str().unwrap(), step["bit"])])
+        .collect();
+    let protect: Vec<&str> = protect.iter().map(String::as_str).collect();
+    let protected = json(&protect);
+    assert_eq!(protected["summary"]["certified"], summary["correct"]);
+    assert_eq!(protected["summary"]["breaking"], 0);
+    // Without the last one, something breaks.
+    let less = json(&protect[..protect.len() - 2]);
+    assert!(less["summary"]["breaking"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn settings_of_a_file_and_all_critical_hits() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.toml");
+    fs::write(&file, "storage = \"int4\"\nfault = \"stuck-at-0\"\nlayers = [\"dense4\"]\nbiases = false\n")
+        .unwrap();
+    let args =
+        ["faults", "--faults", "faults.toml", "-n", "30", "--critical", "hits.csv", "--json", "--quiet"];
+    let output = Run::new(args).within(folder.path()).output();
+    let found: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(found["summary"]["words"], 320);
+    assert_eq!(output.code, Some(1));
+    let hits = fs::read_to_string(folder.path().join("hits.csv")).unwrap();
+    let broken: u64 =
+        hits.lines().skip(1).map(|l| l.split(',').nth(7).unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(found["summary"]["breaking"].as_u64().unwrap(), broken);
+    assert!(broken > 0 && hits.lines().skip(1).all(|l| l.starts_with("dense4,") && l.contains("1→0")));
+    // What the command line says takes precedence; all bits protected, nothing is left to hit.
+    let output = Run::new(args.iter().chain(&["--protect", "all"]).copied()).within(folder.path()).output();
+    let found: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(found["summary"]["hits"], 0);
+    assert_eq!(found["summary"]["certified"], found["summary"]["correct"]);
+}
+
+#[test]
+fn what_has_no_answer_is_refused_by_name() {
+    for (words, expected) in [
+        (&["--words", "2"][..], "words: expected 1, found 2"),
+        (&["--storage", "int99"], "integer quantization: expected 2 to 16 bits, found 99"),
+        (&["--storage", "posit8"], "storage: expected file,"),
+        (&["--layers", "dense9"], "layer dense9: expected one of dense1, dense2, dense3, dense4"),
+        (&["--protect", "top"], "protect: expected bits such as 6,7"),
+        (
+            &["--property", "deviation", "--tolerance", "1"],
+            "property: expected label or prediction for faults",
+        ),
+        (&["--storage", "int8", "--at", "8"], "bit 8: expected positions"),
+        (&["--storage", "fp32", "--bits", "5"], "bits: expected at most"),
+    ] {
+        let output = Run::new(["faults", "-n", "1"].iter().chain(words).copied()).output();
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains(expected), "{expected}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn a_page_shows_bits_words_and_protection_of_a_result_that_agrees_with_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let within = |args: &[&str]| Run::new(args.iter().copied()).within(folder.path()).output();
+    within(&["faults", "--storage", "int8", "-n", "40", "--json", "-o", "faults.json"]);
+    let report = ["report", "faults.json", "-o", "page.html", "--figures", "figures"];
+    let output = within(&report);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    let text = fs::read_to_string(folder.path().join("faults.json")).unwrap();
+    let found: Value = serde_json::from_str(&text).unwrap();
+    let certified = found["summary"]["certified_accuracy"].as_f64().unwrap();
+    assert!(page.contains(&format!("data-field=\"certified_accuracy\" data-value=\"{certified}\"")));
+    for part in ["id=\"bits\"", "id=\"words\"", "id=\"protection\"", "dense4"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for figure in ["fault-bits.svg", "fault-protection.svg"] {
+        assert!(folder.path().join("figures").join(figure).is_file(), "{figure}");
+    }
+    let breaking = format!("\"breaking\":{}", found["summary"]["breaking"]);
+    for (from, to) in [
+        (breaking.as_str(), "\"breaking\":7"),
+        ("\"bit\":7", "\"bit\":32"),
+        ("\"verdict\":\"verified\"", "\"verdict\":\"falsified\""),
+    ] {
+        fs::write(folder.path().join("faults.json"), text.replacen(from, to, 1)).unwrap();
+        assert_eq!(within(&report).code, Some(2), "{from}");
+    }
+}
