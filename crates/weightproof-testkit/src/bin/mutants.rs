@@ -58,8 +58,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     catalogue.mutant.retain(Mutant::runs);
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let first = Bench::new(&root, &target, 0)?;
-    // Other tests are those of one module, which whoever asks for them runs before.
-    if catalogue.mutant.iter().any(|m| m.test.is_none()) && !first.tests_pass(&TESTS)? {
+    // Other tests are those of one module, which whoever asks for them runs before. CI, which asks for a quarter, runs all tests anyway.
+    let by_hand = env::args().nth(1).is_some_and(|argument| argument != "--quarter");
+    if by_hand && catalogue.mutant.iter().any(|m| m.test.is_none()) && !first.tests_pass(&TESTS)? {
         return Err("the tests fail without any mutation".into());
     }
     // A compiler uses one processor for about half of its time.
