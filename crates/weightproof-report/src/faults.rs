@@ -425,7 +425,7 @@ impl Record for FaultRecord {
         let mut title =
             format!("{critical}; {} pairs of hit and sample settled, {guarantee}", grouped(s.hits as usize));
         if s.undecided > 0 {
-            title += &format!("; {} too close to call", grouped(s.undecided as usize));
+            title += &format!("; {} undecided", grouped(s.undecided as usize));
         }
         if s.not_finite > 0 {
             title += &format!("; {} hits leave an infinity or NaN", grouped(s.not_finite as usize));

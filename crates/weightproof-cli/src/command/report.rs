@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 1 << 31;
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Results of certify, attack, radius, train, experiment or measure, as JSON; those that ask the same question are shown together
+    /// Results of certify, attack, radius, faults, train, experiment or measure, as JSON; those that ask the same question are shown together
     #[arg(value_name = "RESULT", required = true)]
     pub results: Vec<PathBuf>,
     /// Names of the results in figures, one for each [default: those of the files]

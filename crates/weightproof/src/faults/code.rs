@@ -156,6 +156,6 @@ mod tests {
             assert_eq!(odd, not_finite);
         }
         assert_eq!(Code::Float(NumberFormat::Fp16).decode(0x3C00), 1.0);
-        assert_eq!(Code::Float(NumberFormat::Fp8E4M3).decode(0b0_1111_110), 448.0);
+        assert_eq!(Code::Float(NumberFormat::Fp8E4M3).decode(0b0111_1110), 448.0);
     }
 }

@@ -71,10 +71,8 @@ impl<'n> Region<'n> {
             evidence.and_then(|mut e| (!e.domains.is_empty()).then(|| e.domains.swap_remove(0).boxes));
         let mut ends: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
         for (k, node) in self.network.nodes().iter().enumerate() {
-            let mut own = match &node.layer {
-                Layer::Input => self.inputs(x),
-                layer => step(layer, &ends[node.inputs[0]]),
-            };
+            let mut own =
+                node.inputs.first().map_or_else(|| self.inputs(x), |&i| step(&node.layer, &ends[i]));
             boxes.iter().flatten().filter(|b| b.node == k).for_each(|b| cut(&mut own, b));
             ends.push(own);
         }
