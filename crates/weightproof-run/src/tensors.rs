@@ -215,7 +215,15 @@ fn spacing(storage: Storage, number: f64) -> f64 {
         Storage::F16 => (10, -14),
         Storage::Bf16 => (7, -126),
         Storage::F32 => (23, -126),
-        _ => (52, -1022),
+        Storage::F64
+        | Storage::Q4_0
+        | Storage::Q4_1
+        | Storage::Q5_0
+        | Storage::Q5_1
+        | Storage::Q8_0
+        | Storage::Q4K
+        | Storage::Q5K
+        | Storage::Q6K => (52, -1022),
     };
     let exponent = (number.abs().to_bits() >> 52) as i32 - 1023;
     2.0_f64.powi(exponent.max(least)) * 2.0_f64.powi(-digits)

@@ -81,7 +81,15 @@ impl Storage {
         match self {
             Storage::Q6K => 16,
             Storage::Q4K | Storage::Q5K => 32,
-            other => other.block(),
+            Storage::F64
+            | Storage::F32
+            | Storage::F16
+            | Storage::Bf16
+            | Storage::Q4_0
+            | Storage::Q4_1
+            | Storage::Q5_0
+            | Storage::Q5_1
+            | Storage::Q8_0 => self.block(),
         }
     }
 
