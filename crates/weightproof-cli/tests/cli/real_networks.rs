@@ -176,3 +176,18 @@ fn names_of_classes_become_numbers_that_are_printed() {
     let unknown = Run::new(words.replace("kind", "sort").split_whitespace()).output();
     assert!(unknown.code == Some(2) && unknown.stderr.contains("a column \"sort\""), "{unknown:?}");
 }
+
+#[test]
+fn data_and_networks_that_do_not_fit_are_remarked_upon() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.csv");
+    // All samples are the same, so at most a third of these labels is right.
+    let rows: Vec<String> = (0..60).map(|k| format!("{},0,0,0,0,0,0", k % 3)).collect();
+    fs::write(&data, rows.join("\n")).unwrap();
+    let certify = |more: &str| run("certify", "linear_classifier.onnx", &data, more);
+    let plain = certify("--radius 1e-6");
+    assert!(plain.stdout.contains("no more than guessing does"), "{plain:?}");
+    assert!(!plain.stdout.contains("the network reads"), "{plain:?}");
+    let scaled = certify("--radius 1e-6 --scale 2");
+    assert!(scaled.stdout.contains("the network reads 0 to 0 in the first samples"), "{scaled:?}");
+}
