@@ -124,6 +124,21 @@ def test_safetensors(command_line: str, tmp_path: pathlib.Path) -> None:
     same(found, expected)
 
 
+def test_neighbouring_steps(command_line: str, assets: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Quantizers that may give a step beside the nearest one."""
+    model = assets.parent / "crates/weightproof-formats/tests/onnx-quantized/dense-operator.onnx"
+    x = np.random.default_rng(0).uniform(-1, 1, (20, 6))
+    np.savez(tmp_path / "data.npz", x=x)
+    network = wp.Network.from_onnx(model, rounding="any")
+    found = wp.certify(network, wp.Data.load(tmp_path / "data.npz"), threat="lsb", radius=1.0)
+    arguments = ["--threat", "lsb", "--radius", "1", "--rounding", "any"]
+    same(found, command(command_line, "certify", model, tmp_path / "data.npz", *arguments))
+    nearest = wp.certify(wp.Network.from_onnx(model), x, threat="lsb", radius=1.0)
+    assert nearest.summary["certified"] >= found.summary["certified"]
+    with pytest.raises(wp.SettingError, match="rounding"):
+        wp.Network.from_onnx(model, rounding="up")  # type: ignore[arg-type]
+
+
 def test_arrays_of_a_file(command_line: str, tmp_path: pathlib.Path) -> None:
     """Arrays have no file, so only the blocks about the data differ."""
     network, data = wp.examples.mnist(samples=50)

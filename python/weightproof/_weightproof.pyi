@@ -64,6 +64,7 @@ class Network:
         outputs: list[str],
         inputs: list[tuple[str, str]],
         dims: list[tuple[str, int]],
+        neighbours: bool,
     ) -> Network: ...
     @staticmethod
     def build(

@@ -20,6 +20,8 @@ Precision: TypeAlias = Literal["f32", "f64"]
 Layout: TypeAlias = Literal["nchw", "nhwc"]
 #: What becomes of batch normalization.
 BatchNorm: TypeAlias = Literal["fold", "separate"]
+#: Which step comes out of the quantizers of a quantized network.
+StepRounding: TypeAlias = Literal["nearest-even", "any"]
 #: Which part of a folder or archive that has both.
 Split: TypeAlias = Literal["test", "train"]
 #: Whether the first row of a .csv names the columns.

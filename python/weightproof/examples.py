@@ -19,4 +19,4 @@ def mnist(samples: int | None = None, offset: int = 0) -> tuple[Network, Data]:
     Returns:
         The network, and images of shape (samples, 28, 28) in [0, 1] with their labels.
     """
-    return Network(_Native.load(None, None, False, [], [], [])), Data.load(samples=samples, offset=offset)
+    return Network(_Native.load(None, None, False, [], [], [], False)), Data.load(samples=samples, offset=offset)

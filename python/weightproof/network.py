@@ -14,7 +14,7 @@ import numpy.typing as npt
 from . import _check
 from ._weightproof import Network as _Native
 from ._weightproof import DataError, SettingError
-from ._words import BatchNorm
+from ._words import BatchNorm, StepRounding
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +66,7 @@ class Network:
         output: str | Sequence[str] | None = None,
         inputs: Mapping[str, str | os.PathLike[str]] | None = None,
         dims: Mapping[str, int] | None = None,
+        rounding: StepRounding = "nearest-even",
     ) -> Network:
         """Reads an ONNX file (opsets 5 to 26).
 
@@ -76,6 +77,8 @@ class Network:
             output: Name of an output, or of several that are laid end to end; by default the first one.
             inputs: ``.npy`` files with the values of inputs that are constants.
             dims: Values of dimensions that have a name.
+            rounding: Which step comes out of quantizers: by the operator's text, to the nearest with ties to even, or
+                ``any``: that one or one beside it.
 
         Raises:
             FormatError: The file cannot be read, or has an operator that is not supported; the message names the node.
@@ -83,7 +86,10 @@ class Network:
         outputs = [output] if isinstance(output, str) else list(output or ())
         constants = [(name, os.fspath(file)) for name, file in (inputs or {}).items()]
         values = list((dims or {}).items())
-        native = _Native.load(os.fspath(path), None, _is_separate(batch_norm), outputs, constants, values)
+        if rounding not in ("nearest-even", "any"):
+            raise SettingError(f"rounding: expected nearest-even or any, found {rounding!r}")
+        separate = _is_separate(batch_norm)
+        native = _Native.load(os.fspath(path), None, separate, outputs, constants, values, rounding == "any")
         return cls(native)
 
     @classmethod
@@ -106,7 +112,7 @@ class Network:
             FormatError: A file cannot be read; the message names the layer or tensor.
         """
         text = None if architecture is None else os.fspath(architecture)
-        return cls(_Native.load(os.fspath(path), text, _is_separate(batch_norm), [], [], []))
+        return cls(_Native.load(os.fspath(path), text, _is_separate(batch_norm), [], [], [], False))
 
     @classmethod
     def from_torch(

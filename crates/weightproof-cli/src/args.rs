@@ -83,7 +83,7 @@ pub struct InspectArgs {
 /// Arguments of `faithful`.
 #[derive(Debug, Args)]
 pub struct FaithfulArgs {
-    /// The network that was rounded: .onnx or .safetensors
+    /// What was rounded: a network, .onnx or .safetensors with its architecture; or two files of tensors, .gguf or .safetensors, of any size
     #[arg(value_name = "FLOAT")]
     pub float: PathBuf,
     /// What it became

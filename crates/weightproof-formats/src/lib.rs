@@ -8,6 +8,7 @@ pub mod data;
 pub mod error;
 pub mod fingerprint;
 pub mod network;
+pub mod tensors;
 
 pub use error::{DataError, FormatError};
 

@@ -134,6 +134,8 @@ pub fn describe(samples: usize, shape: Vec<usize>, labelled: bool) -> DataReport
         sha256: String::new(),
         labels_sha256: None,
         requested: None,
+        range: None,
+        remarks: Vec::new(),
     }
 }
 

@@ -47,8 +47,9 @@ impl Network {
         outputs: Vec<String>,
         inputs: Vec<(String, PathBuf)>,
         dims: Vec<(String, usize)>,
+        neighbours: bool,
     ) -> PyResult<Network> {
-        let step_rounding = StepRounding::default();
+        let step_rounding = if neighbours { StepRounding::Any } else { StepRounding::NearestEven };
         let config = ModelConfig {
             path,
             architecture,

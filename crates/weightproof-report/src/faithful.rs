@@ -75,13 +75,57 @@ pub struct SmallestSet {
     pub bias_radius: Option<f64>,
 }
 
+/// A file of tensors without a network.
+#[derive(Clone, Debug, Serialize)]
+pub struct TensorsReport {
+    /// Name of the file.
+    pub name: String,
+    /// `gguf` or `safetensors`.
+    pub format: String,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Number of their numbers.
+    pub numbers: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// One of the two files.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum FaithfulFile {
+    /// A network.
+    Network(Box<ModelReport>),
+    /// Tensors by name.
+    Tensors(TensorsReport),
+}
+
+impl FaithfulFile {
+    fn name(&self) -> &str {
+        match self {
+            FaithfulFile::Network(model) => &model.name,
+            FaithfulFile::Tensors(file) => &file.name,
+        }
+    }
+
+    fn line(&self) -> String {
+        match self {
+            FaithfulFile::Network(model) => text::model(model),
+            FaithfulFile::Tensors(file) => {
+                let numbers = grouped(usize::try_from(file.numbers).unwrap_or(usize::MAX));
+                format!("{} ({}), {} tensors, {numbers} numbers", file.name, file.format, file.tensors)
+            }
+        }
+    }
+}
+
 /// All that `faithful` says.
 #[derive(Clone, Debug)]
 pub struct FaithfulReport {
-    /// The network that was rounded.
-    pub model: ModelReport,
+    /// The network, or the tensors, that were rounded.
+    pub model: FaithfulFile,
     /// What it became.
-    pub rounded: ModelReport,
+    pub rounded: FaithfulFile,
     /// Layers with parameters, in order.
     pub layers: Vec<FaithfulLayer>,
     /// Smallest sets that hold all layers; membership was checked in f64.
@@ -148,8 +192,8 @@ impl FaithfulReport {
 
     fn text(&self, out: &mut impl Write) -> io::Result<()> {
         let mut head = Table::new([Side::Left, Side::Left]);
-        head.push(["model".to_owned(), text::model(&self.model)]);
-        head.push(["rounded".to_owned(), text::model(&self.rounded)]);
+        head.push(["model".to_owned(), self.model.line()]);
+        head.push(["rounded".to_owned(), self.rounded.line()]);
         write!(out, "{head}")?;
         let mut table = Table::new([
             Side::Left,
@@ -195,6 +239,6 @@ impl FaithfulReport {
         for set in &self.sets {
             table.push([set.kind.clone(), exact(set.radius), exact(set.bias_radius)]);
         }
-        write!(out, "\nsmallest sets around {} that hold {}\n{table}", self.model.name, self.rounded.name)
+        write!(out, "\nsmallest sets around {} that hold {}\n{table}", self.model.name(), self.rounded.name())
     }
 }

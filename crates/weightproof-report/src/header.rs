@@ -124,6 +124,13 @@ pub struct DataReport {
     /// Number of samples that were asked for, where the data have fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested: Option<usize>,
+    /// Least and largest number of the first batch, as the network reads them; only where a scale, mean, standard deviation or layout is
+    /// given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
+    /// What is remarkable about the data: numbers outside of the usual range, a network that does no better than guessing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 impl DataReport {

@@ -45,7 +45,7 @@ pub use column::{Cell, Column, Kind};
 pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
 pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
-pub use faithful::{FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet};
+pub use faithful::{FaithfulFile, FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet, TensorsReport};
 pub use faults::{BitReport, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, write_hits};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ScaleReport,

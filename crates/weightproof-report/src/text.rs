@@ -45,6 +45,9 @@ fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
         ),
     ]);
     scale(data).into_iter().for_each(|line| table.push([String::new(), line]));
+    let range =
+        data.range.map(|[low, high]| format!("the network reads {low} to {high} in the first samples"));
+    range.into_iter().for_each(|line| table.push([String::new(), line]));
     classes(data).into_iter().for_each(|line| table.push([String::new(), line]));
     for line in threat(&header.threat) {
         table.push(line);
@@ -53,7 +56,7 @@ fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
     let assumptions = header.method.assumptions.iter();
     assumptions.for_each(|assumption| table.push([String::new(), format!("assumes: {assumption}")]));
     table.push(["property".into(), property(&header.method)]);
-    for note in header.model.notes.iter().chain(&image_outputs(&header.model)) {
+    for note in header.model.notes.iter().chain(&image_outputs(&header.model)).chain(&data.remarks) {
         table.push(["note", note]);
     }
     write!(out, "{table}")

@@ -21,6 +21,9 @@ pub trait Entry: Clone + Serialize + DeserializeOwned {
     /// Its label.
     fn label(&self) -> Option<u32>;
 
+    /// The class that the unperturbed network gives it.
+    fn predicted(&self) -> u32;
+
     /// Why it is open, if it is.
     fn reason(&self) -> Option<Reason>;
 
@@ -39,6 +42,10 @@ impl Entry for CertifyRecord {
         self.label
     }
 
+    fn predicted(&self) -> u32 {
+        self.predicted
+    }
+
     fn reason(&self) -> Option<Reason> {
         self.reason
     }
@@ -53,6 +60,10 @@ impl Entry for ExactRecord {
         self.certify.label
     }
 
+    fn predicted(&self) -> u32 {
+        self.certify.predicted
+    }
+
     fn reason(&self) -> Option<Reason> {
         self.certify.reason
     }
@@ -65,6 +76,10 @@ impl Entry for AttackRecord {
 
     fn label(&self) -> Option<u32> {
         self.label
+    }
+
+    fn predicted(&self) -> u32 {
+        self.predicted
     }
 
     fn reason(&self) -> Option<Reason> {

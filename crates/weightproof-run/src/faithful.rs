@@ -104,7 +104,7 @@ fn layer((node, a): Layer<'_>, (other, b): Layer<'_>) -> FaithfulLayer {
     for (k, (&before, &after)) in a.weight.as_slice().iter().zip(b.weight.as_slice()).enumerate() {
         let steps = moved_steps(stored, k, before, after);
         largest = largest.max(steps);
-        let room = SINGLE * (1.0 + (after / stored.step(k)).abs());
+        let room = room(after / stored.step(k));
         found.beyond_half += usize::from(steps > 0.5 + room);
         if steps > 1.0 + room {
             found.outside += 1;
@@ -113,13 +113,23 @@ fn layer((node, a): Layer<'_>, (other, b): Layer<'_>) -> FaithfulLayer {
         }
     }
     found.largest_steps = Some(largest);
-    found.rule = match (found.outside, found.beyond_half) {
+    found.rule = rule(found.outside, found.beyond_half, largest);
+    found
+}
+
+/// What a number that is `steps` steps from zero may be off for its rounding in fp32, in steps.
+pub(crate) fn room(steps: f64) -> f64 {
+    SINGLE * (1.0 + steps.abs())
+}
+
+/// The rule that weights follow of which so many moved by more than a step and by more than half a step, the farthest by `largest`.
+pub(crate) fn rule(outside: usize, beyond_half: usize, largest: f64) -> RoundingRule {
+    match (outside, beyond_half) {
         (0, 0) if largest == 0.0 => RoundingRule::Equal,
         (0, 0) => RoundingRule::Nearest,
         (0, _) => RoundingRule::Either,
         (_, _) => RoundingRule::Outside,
-    };
-    found
+    }
 }
 
 /// How far weight number `k` moved, in steps.

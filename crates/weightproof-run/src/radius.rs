@@ -123,6 +123,10 @@ impl Entry for Radii {
         self.record.radius.label
     }
 
+    fn predicted(&self) -> u32 {
+        self.record.radius.predicted
+    }
+
     fn reason(&self) -> Option<Reason> {
         self.record.reason
     }

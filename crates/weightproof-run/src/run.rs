@@ -75,6 +75,10 @@ pub struct Done {
     pub partial: bool,
     /// SHA-256 of their labels, see [`fingerprint_of_labels`]; `None` where they have none or none was read.
     pub labels_sha256: Option<String>,
+    /// Least and largest number of the first batch, as the network reads them; `None` without samples.
+    pub range: Option<(f64, f64)>,
+    /// How many samples the unperturbed network classifies as they are labelled; `None` without labels, and where records do not tell.
+    pub correct: Option<usize>,
 }
 
 impl<W: Watch> Run<W> {
@@ -139,7 +143,7 @@ impl<W: Watch> Run<W> {
                 (None, _) | (_, None) => 0..0,
             }
         };
-        let done = self.over_open(feed, classes, open, work, |batch, range, found| {
+        let mut done = self.over_open(feed, classes, open, work, |batch, range, found| {
             let fresh = found.map(|found| keep(batch.part(&range), found)).transpose()?;
             let mut fresh = fresh.into_iter().flatten();
             for (k, records) in records.iter_mut().enumerate() {
@@ -156,6 +160,9 @@ impl<W: Watch> Run<W> {
             let of_batch: Vec<&[R]> = records.iter().map(|all| &all[all.len() - batch.count..]).collect();
             seen.as_mut().map_or(Ok(()), |seen| seen(batch.samples, &of_batch))
         })?;
+        let is_correct = |record: &R| record.label().map(|label| label == record.predicted());
+        let all: Option<Vec<bool>> = records.first().and_then(|all| all.iter().map(is_correct).collect());
+        done.correct = all.map(|all| all.iter().filter(|correct| **correct).count());
         Ok((records, done))
     }
 
@@ -169,7 +176,7 @@ impl<W: Watch> Run<W> {
         mut work: impl FnMut(Samples<'_>) -> Result<T, RunError> + Send,
         mut keep: impl FnMut(Batch<'_>, Range<usize>, Option<T>) -> Result<(), RunError> + Send,
     ) -> Result<Done, RunError> {
-        let mut done = Done { samples: 0, partial: false, labels_sha256: None };
+        let mut done = Done { samples: 0, partial: false, labels_sha256: None, range: None, correct: None };
         let mut fingerprint = None;
         let width = feed.info().width;
         self.watch.begin();
@@ -184,6 +191,7 @@ impl<W: Watch> Run<W> {
                 }
             };
             let batch = Batch { samples, count: samples.count(width), width };
+            done.range = done.range.or_else(|| ends(samples.inputs));
             if let Some(labels) = samples.labels.filter(|_| one.is_none()) {
                 add_labels(fingerprint.get_or_insert_default(), labels);
             }
@@ -228,6 +236,12 @@ impl<W: Watch> Run<W> {
     pub fn environment(&self) -> Environment {
         environment(self.spent, self.pool.current_num_threads(), self.seed, self.precision)
     }
+}
+
+/// The least and the largest of some numbers.
+fn ends(numbers: &[f64]) -> Option<(f64, f64)> {
+    let first = *numbers.first()?;
+    Some(numbers.iter().fold((first, first), |(low, high), &v| (low.min(v), high.max(v))))
 }
 
 /// SHA-256 of labels, each as four bytes, the least first.

@@ -3,6 +3,7 @@
 use crate::RunError;
 use crate::config::{self, Config, Outputs};
 use crate::feed::Feed;
+use crate::remarks;
 use crate::run::{BatchSize, Done};
 use crate::source::{self, Source};
 use serde::Serialize;
@@ -180,7 +181,20 @@ impl<F: Feed> Session<F> {
         let data = self.feed.report(done.samples, self.config.data.offset)?;
         // Samples that an interrupt left are no shortfall of the data.
         let requested = data.requested.filter(|_| !done.partial);
-        let data = DataReport { labels_sha256: done.labels_sha256.clone(), requested, ..data };
+        let given = &self.config.data;
+        let is_scaled =
+            given.scale.is_some() || given.mean.is_some() || given.std.is_some() || given.layout.is_some();
+        let range = done.range.filter(|_| is_scaled).map(|(low, high)| [low, high]);
+        // Ends of outputs are no classes.
+        let has_classes = self.property != Property::Deviation
+            && !matches!(self.config.outputs, Some(Outputs::Within { .. }));
+        let guessed = done.correct.filter(|_| has_classes);
+        let guessed =
+            guessed.and_then(|n| remarks::on_accuracy(n, done.samples, self.network.output_width()));
+        let beyond = done.range.and_then(|range| remarks::on_range(given, &data.shape, range));
+        let remarks = beyond.into_iter().chain(guessed).collect();
+        let data =
+            DataReport { labels_sha256: done.labels_sha256.clone(), requested, range, remarks, ..data };
         let config = serde_json::to_value(config);
         Ok(Header {
             model: self.model.clone(),

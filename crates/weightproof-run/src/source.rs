@@ -266,6 +266,8 @@ pub fn describe(
         sha256: data.sha256()?,
         labels_sha256: None,
         requested: None,
+        range: None,
+        remarks: Vec::new(),
     })
 }
 

@@ -115,6 +115,34 @@ fn a_network_is_a_rounding_of_itself() {
     assert!(output.stderr.contains("expected 3 layers with parameters, found 2"), "{output:?}");
 }
 
+/// Safetensors without an architecture are compared tensor by tensor.
+#[test]
+fn files_of_tensors_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, kind: &str, numbers: &[u8]| {
+        let header =
+            format!(r#"{{"w":{{"dtype":"{kind}","shape":[1,3],"data_offsets":[0,{}]}}}}"#, numbers.len());
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), numbers].concat();
+        fs::write(folder.path().join(name), bytes).unwrap();
+    };
+    let floats = |numbers: [f32; 3]| numbers.map(f32::to_le_bytes).concat();
+    write("float.safetensors", "F32", &floats([1.0, -2.0, 0.3]));
+    // The same in 16 bits, and with a number that is off.
+    write("half.safetensors", "F16", &[0x00, 0x3c, 0x00, 0xc0, 0xcd, 0x34]);
+    write("off.safetensors", "F16", &[0x00, 0x3c, 0x00, 0xc0, 0xd0, 0x34]);
+    for (name, code, rule) in [("half", 0, "nearest"), ("off", 1, "outside")] {
+        let second = format!("{name}.safetensors");
+        let output = Run::new(["faithful", "float.safetensors", &second]).within(folder.path()).output();
+        assert_eq!(output.code, Some(code), "{output:?}");
+        assert!(output.stdout.contains(rule) && output.stdout.contains("1 tensors, 3 numbers"), "{output:?}");
+    }
+    fs::write(folder.path().join("cut.safetensors"), [9, 0, 0, 0, 0, 0, 0, 0, b'{']).unwrap();
+    let output =
+        Run::new(["faithful", "float.safetensors", "cut.safetensors"]).within(folder.path()).output();
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("cut.safetensors: header: expected"), "{output:?}");
+}
+
 #[test]
 fn the_first_value_that_differs_is_found() {
     let folder = tempfile::tempdir().unwrap();

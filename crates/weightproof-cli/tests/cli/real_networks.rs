@@ -142,12 +142,14 @@ fn other_files_are_recognised() {
     for (name, words) in [
         ("file_lfs_pointer.onnx", ["a pointer of Git LFS", "git lfs pull"]),
         ("sparse_initializer.onnx", ["a sparse one", "dense"]),
-        ("uint8_input.onnx", ["UINT8 (bytes)", "floating-point input"]),
     ] {
         let output = Run::new(format!("inspect {}", network(name)).split_whitespace()).output();
         assert_eq!(output.code, Some(2), "{output:?}");
         words.iter().for_each(|word| assert!(output.stderr.contains(word), "{word}: {output:?}"));
     }
+    // Bytes as an input are read as the DequantizeLinear behind them says.
+    let output = Run::new(format!("inspect {}", network("uint8_input.onnx")).split_whitespace()).output();
+    assert_eq!(output.code, Some(0), "{output:?}");
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.pth");
     fs::write(&model, b"PK\x03\x04").unwrap();
@@ -173,4 +175,19 @@ fn names_of_classes_become_numbers_that_are_printed() {
     assert!(output.stdout.contains("labels 0 = iris, 1 = rose, 2 = tulip"), "{output:?}");
     let unknown = Run::new(words.replace("kind", "sort").split_whitespace()).output();
     assert!(unknown.code == Some(2) && unknown.stderr.contains("a column \"sort\""), "{unknown:?}");
+}
+
+#[test]
+fn data_and_networks_that_do_not_fit_are_remarked_upon() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.csv");
+    // All samples are the same, so at most a third of these labels is right.
+    let rows: Vec<String> = (0..60).map(|k| format!("{},0,0,0,0,0,0", k % 3)).collect();
+    fs::write(&data, rows.join("\n")).unwrap();
+    let certify = |more: &str| run("certify", "linear_classifier.onnx", &data, more);
+    let plain = certify("--radius 1e-6");
+    assert!(plain.stdout.contains("no more than guessing does"), "{plain:?}");
+    assert!(!plain.stdout.contains("the network reads"), "{plain:?}");
+    let scaled = certify("--radius 1e-6 --scale 2");
+    assert!(scaled.stdout.contains("the network reads 0 to 0 in the first samples"), "{scaled:?}");
 }
