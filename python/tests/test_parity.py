@@ -49,8 +49,8 @@ def test_exact(command_line: str) -> None:
 
 def test_faults(command_line: str) -> None:
     network, data = wp.examples.mnist(samples=30)
-    found = wp.faults(network, data, storage="int8:per-channel", bits=2, at=[5, 6, 7], protect=["dense4:7"], layers=["dense4", "dense3"])
-    arguments = ["--samples", "30", "--storage", "int8:per-channel", "--bits", "2", "--at", "5,6,7", "--protect", "dense4:7"]
+    found = wp.faults(network, data, storage="int8:per-channel", bits=2, at=[5, 6, 7], protect=["dense4:5"], layers=["dense4", "dense3"])
+    arguments = ["--samples", "30", "--storage", "int8:per-channel", "--bits", "2", "--at", "5,6,7", "--protect", "dense4:5"]
     same(found, command(command_line, "faults", *arguments, "--layers", "dense4,dense3"))
     broken = found.verdict == "falsified"
     assert broken.any() and (found.breaking[broken] > 0).sum() == (found.hit_layer != "").sum()

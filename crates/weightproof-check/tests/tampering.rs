@@ -436,6 +436,15 @@ fn tampering_is_rejected() {
     assert!(kinds >= 90, "{kinds} kinds");
 }
 
+/// Not only because proofs fail: the network of the certificate is compared with the model.
+#[test]
+fn another_weight_is_named() {
+    let mut case = exact();
+    bump(case.weight(1), 0, |w| f64::from((w as f32).next_up()));
+    let why = complaint(&compressed(&case.lines()), &case.model).expect("it is rejected");
+    assert!(why.contains("of the model"), "{why}");
+}
+
 #[test]
 fn damaged_files_are_rejected() {
     let case = linear(Kind::Absolute);

@@ -275,6 +275,9 @@ impl FaultSummary {
         let mut table = Table::new(sides);
         table.push(["layer", "bit", "hits", "critical", "breaking pairs", "of them 0→1", "samples"]);
         let counts = |c: &&BitReport| c.breaking + c.undecided + c.not_finite > 0;
+        if !self.by_bit.iter().any(|c| counts(&c)) {
+            return String::new();
+        }
         for c in self.by_bit.iter().rev().filter(counts) {
             table.push([
                 c.layer.clone(),

@@ -68,6 +68,8 @@ fn settings_of_a_file_and_all_critical_hits() {
     let found: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!(found["summary"]["hits"], 0);
     assert_eq!(found["summary"]["certified"], found["summary"]["correct"]);
+    let text = Run::new(["faults", "-n", "3", "--protect", "all", "--quiet"]).output().stdout;
+    assert!(text.contains("no single hit breaks a sample") && !text.contains("critical"), "{text}");
 }
 
 #[test]
