@@ -128,7 +128,7 @@ impl Bench {
         // Dependencies are built already: by the bench before, or by whoever runs this. Cargo knows that by their times.
         let before = number.checked_sub(1).map(|k| target.join(format!("mutants-{k}-build")));
         let built = before.as_deref().unwrap_or(target).join("debug");
-        if built.exists() && !bench.build.exists() {
+        if built.exists() {
             seed(&built, &bench.build.join("debug"))?;
         }
         Ok(bench)
@@ -168,7 +168,7 @@ impl Bench {
     fn tests_pass(&self, tests: &[Tests<'_>]) -> Result<bool, Box<dyn Error>> {
         for tests in tests {
             let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-                .args(["test", "--offline", "--no-run", "-p", tests.package])
+                .args(["test", "--offline", "--no-run", "-p", tests.package, "-p", ALL_FEATURES])
                 .args(tests.target)
                 .args(tests.features.iter().flat_map(|features| ["--features", features]))
                 .current_dir(&self.copy)
@@ -204,6 +204,9 @@ struct Tests<'a> {
     features: Option<&'a str>,
 }
 
+/// A crate without tests. With it the features of all packages are those of a build of the workspace, and what that built is taken.
+const ALL_FEATURES: &str = "weightproof-py";
+
 /// The crate of the bounds.
 const ENGINE: &str = "weightproof";
 const CORE: &[&str] = &["--test", "core"];
@@ -236,7 +239,7 @@ fn passes(executable: &Path, module: &str, folder: &Path) -> Result<bool, Box<dy
     Ok(tests.wait()?.success())
 }
 
-/// Takes the dependencies that are built in one folder into another, but nothing of the workspace, which has another path
+/// Takes the dependencies that are built in one folder, and not yet in another, into that, but nothing of the workspace, which has another path
 /// there. Compilers do not write into files that exist, so libraries are linked.
 fn seed(from: &Path, to: &Path) -> std::io::Result<()> {
     for folder in ["deps", "build", ".fingerprint"] {
@@ -244,6 +247,9 @@ fn seed(from: &Path, to: &Path) -> std::io::Result<()> {
         for entry in fs::read_dir(from.join(folder))? {
             let (entry, target) =
                 entry.map(|entry| (entry.path(), to.join(folder).join(entry.file_name())))?;
+            if target.exists() {
+                continue;
+            }
             let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let ours = name.trim_start_matches("lib").starts_with("weightproof");
             // Tests and examples are files without an extension.
