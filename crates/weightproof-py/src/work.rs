@@ -30,6 +30,7 @@ use weightproof_run::exact::ExactConfig;
 use weightproof_run::faults::{self as hits, FaultConfig};
 use weightproof_run::inspect::{self as inspection, InspectConfig};
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
+use weightproof_run::noise::{self as noises, DrawsConfig, NoiseConfig};
 use weightproof_run::radius::{RadiusConfig, RadiusRun};
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
 use weightproof_run::scale::ChosenScale;
@@ -229,6 +230,9 @@ struct CertifySettings {
     witness: Option<PathBuf>,
     certificate: Option<PathBuf>,
     oracle: Option<String>,
+    /// As the command line writes it.
+    noise: Option<String>,
+    failure_probability: Option<f64>,
 }
 
 /// Certifies samples.
@@ -243,15 +247,23 @@ pub fn certify(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let CertifySettings { shared, method, journal, witness, certificate, oracle } =
+    let CertifySettings { shared, method, journal, witness, certificate, oracle, noise, failure_probability } =
         settings::parse(settings)?;
+    let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
+    let failure_probability = failure_probability.unwrap_or(noises::FAILURE_PROBABILITY);
     let (method, budget) = method.config().map_err(raise)?;
     let oracle = oracle.as_deref().map(str::parse).transpose().map_err(raise)?;
     let exact = ExactConfig { method, budget, journal, witness, certificate, oracle };
     exact.check().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
+        let noise = noise.map(|model| noises::beside(session, model));
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
+        if let Some(model) = noise {
+            let run = starter.start(session, certificates::BATCH)?;
+            let noise = NoiseConfig { model, failure_probability };
+            return noises::run(session, &sets, &exact, &noise, run).map(Report::noise);
+        }
         if exact.method.is_exact() {
             let run = starter.start(session, exacts::BATCH)?;
             let (report, _) = exacts::run(session, &sets, &exact, run)?;
@@ -271,6 +283,9 @@ struct AttackSettings {
     attack: Attack,
     journal: Option<PathBuf>,
     witness: Option<PathBuf>,
+    /// As the command line writes it.
+    noise: Option<String>,
+    draws: Option<usize>,
 }
 
 /// Attacks samples.
@@ -285,11 +300,18 @@ pub fn attack(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let AttackSettings { shared, attack, journal, witness } = settings::parse(settings)?;
+    let AttackSettings { shared, attack, journal, witness, noise, draws } = settings::parse(settings)?;
+    let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
     let attack = attack.config().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
+        let noise = noise.map(|model| noises::beside(session, model));
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
+        if let Some(model) = noise {
+            let run = starter.start(session, noises::DRAWS_BATCH)?;
+            let config = DrawsConfig { model, draws: draws.unwrap_or(noises::DRAWS) };
+            return noises::draw(session, &sets, &config, run).map(Report::draws);
+        }
         let run = starter.start(session, attacks::batch(&attack))?;
         let kept = Kept { journal: journal.as_deref(), witness: witness.as_deref() };
         attacks::run(session, &sets, &attack, kept, run).map(Report::attack)

@@ -79,7 +79,7 @@ impl<'n> NoiseCertifier<'n> {
             return Err(NoiseError::InputRadius { found: set.input_radius });
         }
         let asked = options.failure_probability;
-        if !(asked >= LEAST && asked < 1.0) {
+        if !(LEAST..1.0).contains(&asked) {
             return Err(NoiseError::Probability { found: asked });
         }
         let hidden = match options.certify.method.as_str() {

@@ -39,7 +39,7 @@ impl Tail {
             Tail::Gaussian => 0.5 * erfc_of(q),
             Tail::Reflected => erfc_of(q),
         };
-        (probability * (1.0 + SLACK)).max(LEAST).min(1.0)
+        (probability * (1.0 + SLACK)).clamp(LEAST, 1.0)
     }
 }
 

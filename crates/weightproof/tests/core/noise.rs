@@ -161,7 +161,8 @@ fn no_noise_is_the_plain_certificate() {
             for method in ["interval", "linear-interval", "linear"] {
                 let samples = Samples { first: 0, inputs: &x, labels: None };
                 let options = options(method, 1e-9);
-                let plain = Certifier::new(&network, &[set.clone()], options.certify.clone()).unwrap();
+                let plain =
+                    Certifier::new(&network, std::slice::from_ref(&set), options.certify.clone()).unwrap();
                 let plain = plain.certify(samples)[0][0];
                 let noise = "gaussian:0".parse::<NoiseModel>().unwrap().resolve(&network).unwrap();
                 let certifier = NoiseCertifier::new(&network, set.clone(), noise, options).unwrap();
