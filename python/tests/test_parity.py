@@ -69,6 +69,11 @@ def test_random_weights(command_line: str, noise: str) -> None:
     drawn = wp.attack(network, data, noise=noise, draws=4)
     same(drawn, command(command_line, "attack", *arguments, "--draws", "4"))
     assert (drawn.failures[verified] == 0).all() and drawn.summary["devices"]["draws"] == 4
+    if noise.startswith("gaussian"):
+        withstood = wp.radius(network, data, noise="gaussian-of-max", failure_probability=1e-6, width=0.1)
+        arguments = ["--samples", "20", "--noise", "gaussian-of-max", "--width", "0.1"]
+        same(withstood, command(command_line, "radius", *arguments, "--failure-probability", "1e-6"))
+        assert (withstood.certified_radius > 0).all()
     with pytest.raises(wp.ThreatError, match="input radius of 0.1"):
         wp.certify(network, data, wp.Threat("absolute", input_radius=0.1), noise=noise)
 

@@ -243,6 +243,8 @@ def radius(
     threat: Threat | Kind = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
+    noise: str | os.PathLike[str] | None = None,
+    failure_probability: float | None = None,
     method: Method = "linear",
     intermediate: Intermediate | None = None,
     guarantee: Guarantee = "rigorous",
@@ -282,6 +284,9 @@ def radius(
         y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`. A :class:`Threat` in this place is the threat model.
         threat: A :class:`Threat`, or its kind.
         radius: Radii of the curve in the summary; chosen by default.
+        noise: Search the largest random noise that samples withstand instead: ``gaussian-of-max``, ``gaussian``, … or a TOML file, as
+            :func:`certify` has them; ``certified_radius`` is then its deviation or half width. Without an attack.
+        failure_probability: The probability with which a certified sample may fail on a device; 1e-9 by default.
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``, which closes the interval
             between the two radii by branch and bound.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
@@ -331,7 +336,11 @@ def radius(
         method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, None
     )
     settings |= {"width": _check.number("width", width, "positive"), "by_layer": bool(by_layer)}
-    settings |= {"journal": _check.path(journal)}
+    settings |= {"journal": _check.path(journal), "noise": _check.path(noise)}
+    if failure_probability is not None:
+        settings |= {"failure_probability": _check.number("failure_probability", failure_probability, "positive")}
+    if noise is not None and (by_layer or journal is not None):
+        raise ValueError("noise: expected neither by_layer nor journal")
     if attack is not None:
         settings |= _search(attack, steps, restarts, None)
     return _run(_weightproof.radius, "radius", network, x, y, settings, progress)

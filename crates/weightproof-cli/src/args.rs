@@ -171,6 +171,8 @@ pub struct RadiusArgs {
     #[command(flatten)]
     pub threat: ThreatArgs,
     #[command(flatten)]
+    pub noise: NoiseRadiusArgs,
+    #[command(flatten)]
     pub property: PropertyArgs,
     #[command(flatten)]
     pub method: MethodArgs,
@@ -444,6 +446,19 @@ pub struct NoiseArgs {
     #[arg(long, value_name = "KIND:SIGMA")]
     pub noise: Option<String>,
     /// Probability with which a verified sample may fail on a device [default: 1e-9]
+    #[arg(long, value_name = "P", requires = "noise", allow_hyphen_values = true, hide_short_help = true)]
+    pub failure_probability: Option<String>,
+}
+
+/// Noise whose size is searched.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Threat model")]
+pub struct NoiseRadiusArgs {
+    /// Search the largest noise instead of a radius: gaussian-of-max, gaussian, uniform-relative, …, or a .toml file, as certify has it;
+    /// without an attack
+    #[arg(long, value_name = "KIND", hide_short_help = true)]
+    pub noise: Option<String>,
+    /// Probability with which a certified sample may fail on a device [default: 1e-9]
     #[arg(long, value_name = "P", requires = "noise", allow_hyphen_values = true, hide_short_help = true)]
     pub failure_probability: Option<String>,
 }

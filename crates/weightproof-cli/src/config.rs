@@ -4,8 +4,8 @@ pub use weightproof_run::config::*;
 
 use crate::args::{
     BatchNormArg, CertifyArgs, DataArgs, EngineArgs, GuaranteeArg, HeaderArg, IntermediateArg, LayoutArg,
-    LimitArgs, MethodArgs, ModelArgs, NoiseArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs,
-    RoundingArg, SearchArgs, SplitArg,
+    LimitArgs, MethodArgs, ModelArgs, NoiseArgs, NoiseRadiusArgs, OracleArg, PrecisionArg, PropertyArg,
+    PropertyArgs, RoundingArg, SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use weightproof::network::StepRounding;
@@ -144,10 +144,20 @@ pub fn exact(args: &CertifyArgs) -> Result<ExactConfig, Failure> {
 /// What is random, if anything.
 pub fn noise(args: &NoiseArgs) -> Result<Option<NoiseConfig>, Failure> {
     let Some(text) = &args.noise else { return Ok(None) };
-    let asked = args.failure_probability.as_ref();
-    let asked = asked.map(|text| number::one("failure-probability", text, Range::Positive)).transpose()?;
-    let failure_probability = asked.unwrap_or(noise::FAILURE_PROBABILITY);
+    let failure_probability = failure_probability(args.failure_probability.as_ref())?;
     Ok(Some(NoiseConfig { model: noise::read(text)?, failure_probability }))
+}
+
+/// The noise whose size is searched, if any.
+pub fn noise_radius(args: &NoiseRadiusArgs) -> Result<Option<NoiseConfig>, Failure> {
+    let Some(text) = &args.noise else { return Ok(None) };
+    let failure_probability = failure_probability(args.failure_probability.as_ref())?;
+    Ok(Some(NoiseConfig { model: noise::read_unit(text)?, failure_probability }))
+}
+
+fn failure_probability(asked: Option<&String>) -> Result<f64, Failure> {
+    let asked = asked.map(|text| number::one("failure-probability", text, Range::Positive)).transpose()?;
+    Ok(asked.unwrap_or(noise::FAILURE_PROBABILITY))
 }
 
 /// The search that the arguments ask for.

@@ -30,7 +30,7 @@ use weightproof_run::exact::ExactConfig;
 use weightproof_run::faults::{self as hits, FaultConfig};
 use weightproof_run::inspect::{self as inspection, InspectConfig};
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
-use weightproof_run::noise::{self as noises, DrawsConfig, NoiseConfig};
+use weightproof_run::noise::{self as noises, DrawsConfig, NoiseConfig, NoiseRadiusConfig};
 use weightproof_run::radius::{RadiusConfig, RadiusRun};
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
 use weightproof_run::scale::ChosenScale;
@@ -363,6 +363,9 @@ struct RadiusSettings {
     width: f64,
     by_layer: bool,
     journal: Option<PathBuf>,
+    /// As the command line writes it.
+    noise: Option<String>,
+    failure_probability: Option<f64>,
 }
 
 /// Searches radii of samples.
@@ -377,8 +380,21 @@ pub fn radius(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let RadiusSettings { shared, method, attack, width, by_layer, journal } = settings::parse(settings)?;
+    let RadiusSettings { shared, method, attack, width, by_layer, journal, noise, failure_probability } =
+        settings::parse(settings)?;
     let (method, budget) = method.config().map_err(raise)?;
+    let noise = noise.as_deref().map(noises::read_unit).transpose().map_err(raise)?;
+    if let Some(model) = noise {
+        let failure_probability = failure_probability.unwrap_or(noises::FAILURE_PROBABILITY);
+        let mut search = NoiseRadiusConfig { noise: NoiseConfig { model, failure_probability }, width };
+        let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
+        return question.ask(py, &shared, |session, starter| {
+            search.noise.model = noises::beside(session, search.noise.model);
+            let sets = session.config.threat.sets(&session.network, session.input_range())?;
+            let run = starter.start(session, radii::BATCH)?;
+            noises::radius(session, &sets, &method, &search, run).map(Report::radius)
+        });
+    }
     let attack = attack.map(|attack| attack.config()).transpose().map_err(raise)?;
     let config = RadiusConfig::new(method, budget, width, attack).map_err(raise)?.by_layer(by_layer);
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };

@@ -256,6 +256,12 @@ impl ThreatReport {
         ThreatReport { noise: Some(report), ..set }
     }
 
+    /// The same without a radius, which is searched, where noise is alone.
+    #[must_use]
+    pub fn without_radius(self, is_alone: bool) -> Self {
+        if is_alone { ThreatReport { radius: None, radii: Vec::new(), ..self } } else { self }
+    }
+
     /// Describes `model`, which leaves everything but stored words as it is.
     pub fn of_faults(model: &FaultModel, memory: &Memory) -> Self {
         ThreatReport {
@@ -338,6 +344,9 @@ pub struct MethodReport {
     /// Whether one perturbation had to break all samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub universal: Option<bool>,
+    /// The probability with which a verified sample may fail on a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_probability: Option<f64>,
     /// Relative width at which a bisection stops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative_width: Option<f64>,

@@ -213,6 +213,7 @@ fn method(m: &MethodReport) -> String {
     let of = |n: usize, what: &str| format!("{n} {what}");
     add(m.draws.map(|n| m.distribution.map_or_else(|| format!("{n} draws"), |what| of(n, what))));
     add(m.universal.and_then(|u| u.then(|| "one perturbation for all samples".into())));
+    add(m.failure_probability.map(|p| format!("failure probability {}", exact(p))));
     add(m.relative_width.map(|w| format!("bisection to {}", crate::number::percent(w))));
     m.budget.iter().flat_map(BudgetReport::parts).for_each(|part| add(Some(part)));
     add(m.seed.map(|s| format!("seed {s}")));

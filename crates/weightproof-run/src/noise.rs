@@ -1,10 +1,12 @@
-//! Random weights: `certify --noise`, what holds but for a probability, and `attack --noise`, what drawn devices do.
+//! Random weights: `certify --noise`, what holds but for a probability, and `attack --noise`, what drawn devices do,
+//! `radius --noise`, how much noise samples withstand.
 
 use crate::RunError;
 use crate::certify::{describe, options};
 use crate::config::{Config, MethodConfig};
 use crate::exact::ExactConfig;
 use crate::feed::Feed;
+use crate::radius::check_width;
 use crate::run::{BatchSize, Keeping, Run, Watch};
 use crate::session::Session;
 use crate::store::{Store, identity};
@@ -14,12 +16,15 @@ use serde_json::json;
 use std::fs;
 use std::path::Path;
 use weightproof::noise::{
-    DeviceOptions, Devices, Draws, NoiseCertifier, NoiseError, NoiseModel, NoiseOptions,
+    DeviceOptions, Devices, Draws, NoiseCertifier, NoiseError, NoiseKind, NoiseModel, NoiseOptions,
+    NoiseRadius,
 };
-use weightproof::threat::Kind;
+use weightproof::radius::SampleRadius;
+use weightproof::threat::{Kind, PerturbationSet};
 use weightproof_formats::FormatError;
 use weightproof_report::{
-    DrawsRecord, DrawsSummary, MethodReport, NoiseRecord, NoiseSummary, Report, RunResult, with_probability,
+    DrawsRecord, DrawsSummary, MethodReport, NoiseRecord, NoiseSummary, RadiusRecord, RadiusSummary, Report,
+    RunResult, curve_radii, with_probability,
 };
 
 /// The largest file with a noise model that is read.
@@ -92,9 +97,11 @@ pub fn run<F: Feed, W: Watch>(
     drop(certifiers);
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method, noise };
-    let described = (describe(session, method), with_probability(method.guarantee));
+    let failure_probability = Some(asked);
+    let described = MethodReport { failure_probability, ..describe(session, method) };
+    let described = (described, with_probability(method.guarantee));
     let moved = threat::moving(sets);
-    let is_alone = moved.layers.iter().all(|layer| layer.is_zero()) && moved.activation_radius == 0.0;
+    let is_alone = is_still(moved);
     let mut header = session.header(&done, &known, moved, described, &settings)?;
     header.threat = header.threat.with_noise(&noise.model, &set, &session.network, is_alone);
     let result = |(at, samples): (&SetAt, Vec<NoiseRecord>)| RunResult {
@@ -104,6 +111,80 @@ pub fn run<F: Feed, W: Watch>(
     };
     let results = sets.iter().zip(records).map(result).collect();
     Ok(Report { header, partial: done.partial, results, environment: run.environment() })
+}
+
+/// What is asked of `radius --noise`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NoiseRadiusConfig {
+    /// What is random, in the unit of the radius.
+    #[serde(flatten)]
+    pub noise: NoiseConfig,
+    /// Distance of neighbouring radii of the search, relative to the radius.
+    pub width: f64,
+}
+
+/// Settings of a search, as the report echoes them.
+#[derive(Serialize)]
+struct RadiusSettings<'a> {
+    #[serde(flatten)]
+    shared: &'a Config,
+    method: &'a MethodConfig,
+    #[serde(flatten)]
+    search: &'a NoiseRadiusConfig,
+}
+
+/// Searches the largest noise at which each sample is certified, beside the set that is asked for.
+///
+/// # Errors
+/// As [`run`]; stochastic rounding, which has no size; several sets.
+pub fn radius<F: Feed, W: Watch>(
+    session: &mut Session<F>,
+    sets: &[SetAt],
+    method: &MethodConfig,
+    config: &NoiseRadiusConfig,
+    mut run: Run<W>,
+) -> Result<Report<RadiusRecord>, RunError> {
+    session.require_tolerance("radius")?;
+    check_width(config.width)?;
+    let [at] = sets else {
+        return Err(RunError::setting("radius", "at most one beside noise", sets.len().to_string()));
+    };
+    let NoiseConfig { model, failure_probability } = &config.noise;
+    let options =
+        NoiseOptions { certify: options(session, method), failure_probability: *failure_probability };
+    let noise = model.resolve(&session.network)?;
+    let classes = session.classes();
+    let certifier = NoiseCertifier::new(&session.network, at.set.clone(), noise.clone(), options)?;
+    let search = NoiseRadius::new(certifier, config.width)?;
+    let mut records: Vec<RadiusRecord> = Vec::new();
+    let done = run.over(
+        &mut session.feed,
+        classes,
+        |batch| Ok(search.search(batch)?),
+        |_, found: Vec<SampleRadius>| {
+            records.extend(found.iter().map(RadiusRecord::from));
+            Ok(())
+        },
+    )?;
+    let settings = RadiusSettings { shared: &session.config, method, search: config };
+    let described = MethodReport {
+        relative_width: Some(config.width),
+        failure_probability: Some(*failure_probability),
+        ..describe(session, method)
+    };
+    let mut header =
+        session.header(&done, &[], &at.set, (described, with_probability(method.guarantee)), &settings)?;
+    let is_alone = is_still(&at.set);
+    header.threat =
+        header.threat.with_noise(model, &noise, &session.network, is_alone).without_radius(is_alone);
+    let summary = RadiusSummary::new(&records, &curve_radii(&records), false);
+    let results = vec![RunResult { radius: None, summary, samples: records }];
+    Ok(Report { header, partial: done.partial, results, environment: run.environment() })
+}
+
+/// Whether a set leaves everything but the input as it is.
+fn is_still(set: &PerturbationSet) -> bool {
+    set.layers.iter().all(|layer| layer.is_zero()) && set.activation_radius == 0.0
 }
 
 /// What is asked of `attack --noise`.
@@ -138,8 +219,7 @@ pub fn draw<F: Feed, W: Watch>(
 ) -> Result<Report<DrawsRecord>, RunError> {
     session.require_tolerance("attack")?;
     let set = threat::moving(sets);
-    let moves = set.layers.iter().any(|layer| !layer.is_zero());
-    if moves || set.input_radius != 0.0 || set.activation_radius != 0.0 {
+    if !is_still(set) || set.input_radius != 0.0 {
         return Err(RunError::setting("noise", "no other perturbation beside drawn weights", "one"));
     }
     let noise = config.model.resolve(&session.network)?;
@@ -201,6 +281,17 @@ pub fn read(text: &str) -> Result<NoiseModel, RunError> {
     }
     let text = fs::read_to_string(path).map_err(FormatError::io(path))?;
     parse(&text).map_err(|error| RunError::ThreatText { message: format!("{place}: {error}") })
+}
+
+/// The noise that `radius` searches multiples of: as [`read`], with or without a number, of which it is the unit.
+///
+/// # Errors
+/// As [`read`]; stochastic rounding, which has no size.
+pub fn read_unit(text: &str) -> Result<NoiseModel, RunError> {
+    match text.parse::<NoiseKind>() {
+        Ok(kind) => Ok(NoiseModel::new(kind, Some(1.0)).unit()?),
+        Err(_) => Ok(read(text)?.unit()?),
+    }
 }
 
 /// The noise model that a TOML text says.

@@ -65,6 +65,25 @@ fn drawn_devices_agree_with_what_is_proved() {
 }
 
 #[test]
+fn the_largest_noise_that_samples_withstand() {
+    let args = ["-n", "40", "--failure-probability", "1e-6"];
+    let (found, code) =
+        run(&[&["radius", "--noise", "gaussian-of-max", "--width", "0.05"][..], &args].concat());
+    assert_eq!((code, found["guarantee"].as_str()), (Some(0), Some("rigorous, with probability")));
+    let (at, _) = run(&[&["certify", "--noise", "gaussian-of-max:0.01"][..], &args].concat());
+    let pairs = found["samples"].as_array().unwrap().iter().zip(at["samples"].as_array().unwrap());
+    for (withstood, at) in pairs {
+        let radius = withstood["certified_radius"].as_f64().unwrap();
+        assert!(radius > 1e-4 && radius < 0.1, "{withstood}");
+        // But for the width of the search.
+        assert!(radius < 0.01 || at["verdict"] == "verified", "{withstood} {at}");
+        assert!(radius > 0.0095 || at["verdict"] != "verified", "{withstood} {at}");
+    }
+    let refused = Run::new(["radius", "-n", "2", "--noise", "stochastic:int8"]).output();
+    assert!(refused.code == Some(2) && refused.stderr.contains("fixed step"), "{refused:?}");
+}
+
+#[test]
 fn files_tables_and_pages() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(

@@ -12,15 +12,15 @@ use super::tail::{MOST, Tail, quantile};
 use crate::bounds::{Block, Bounds, BoxEnds, Intermediate, LowerBounds, Prepared, noisy_bounds};
 use crate::certify::{CHARGES, CertifyOptions, CleanBlock, proved};
 use crate::gathered::Gathered;
-use crate::kernels::Scalar;
+use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
 use crate::model::{Model, Radii};
 use crate::network::Network;
-use crate::property::Property;
+use crate::property::{Property, Specification};
 use crate::threat::PerturbationSet;
 use crate::verdict::{Guarantee, Precision, Reason, SampleCertificate, Samples, Verdict};
 use rayon::prelude::*;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// How samples are certified against random weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,14 @@ pub struct NoiseCertifier<'n> {
     options: NoiseOptions,
     /// Where boxes of hidden neurons come from; `None` for intervals alone.
     hidden: Option<Intermediate>,
+    engines: Arc<Engines<'n>>,
+    /// Whether the search ends where the verdict is known.
+    verdicts_only: bool,
+}
+
+/// Network and set in both precisions, made when they are needed.
+#[derive(Default)]
+struct Engines<'n> {
     single: OnceLock<Engine<'n, f32>>,
     double: OnceLock<Engine<'n, f64>>,
 }
@@ -88,8 +96,36 @@ impl<'n> NoiseCertifier<'n> {
             "linear" => Some(Intermediate::Linear),
             found => return Err(NoiseError::Method { found: found.into() }),
         };
-        let (single, double) = (OnceLock::new(), OnceLock::new());
-        Ok(NoiseCertifier { network, set, noise, options, hidden, single, double })
+        let (engines, verdicts_only) = (Arc::default(), false);
+        Ok(NoiseCertifier { network, set, noise, options, hidden, engines, verdicts_only })
+    }
+
+    /// The network.
+    pub(super) fn network(&self) -> &'n Network {
+        self.network
+    }
+
+    /// The noise.
+    pub(super) fn noise(&self) -> &NoiseSet {
+        &self.noise
+    }
+
+    /// The same, which does not search the smallest failure probability.
+    pub(super) fn verdicts_only(self) -> Self {
+        NoiseCertifier { verdicts_only: true, ..self }
+    }
+
+    /// The same with `t` times the noise.
+    pub(super) fn scaled(&self, t: f64) -> Result<Self, NoiseError> {
+        Ok(NoiseCertifier {
+            network: self.network,
+            set: self.set.clone(),
+            noise: self.noise.scaled(t)?,
+            options: self.options.clone(),
+            hidden: self.hidden,
+            engines: self.engines.clone(),
+            verdicts_only: self.verdicts_only,
+        })
     }
 
     /// One certificate for each sample, in their order. Parallel over blocks on the current rayon pool; the result does not depend on
@@ -104,7 +140,7 @@ impl<'n> NoiseCertifier<'n> {
         if self.options.certify.precision == Precision::F64 {
             return only(self.run(self.double(), samples));
         }
-        let single = self.single.get_or_init(|| Engine::new(self.network, &self.set));
+        let single = self.engines.single.get_or_init(|| Engine::new(self.network, &self.set));
         let found = self.run(single, samples);
         let open: Vec<usize> = (0..found.len()).filter(|&s| found[s].1).collect();
         let mut found: Vec<NoiseCertificate> = only(found);
@@ -119,7 +155,7 @@ impl<'n> NoiseCertifier<'n> {
     }
 
     fn double(&self) -> &Engine<'n, f64> {
-        self.double.get_or_init(|| Engine::new(self.network, &self.set))
+        self.engines.double.get_or_init(|| Engine::new(self.network, &self.set))
     }
 
     /// Certificates, and whether a sample is open by rounding.
@@ -138,8 +174,9 @@ impl<'n> NoiseCertifier<'n> {
                 let clean = CleanBlock::new(&engine.model, inputs, options, |s| {
                     (samples.first + first + s, samples.labels.map(|l| l[first + s]))
                 });
-                let (options, hidden) = (&self.options, self.hidden);
-                Search { options, hidden, prepared: &prepared, clean: &clean, tails: &tails }.run()
+                let (options, hidden, verdicts_only) = (&self.options, self.hidden, self.verdicts_only);
+                Search { options, hidden, verdicts_only, prepared: &prepared, clean: &clean, tails: &tails }
+                    .run()
             })
             .collect();
         blocks.concat()
@@ -201,12 +238,15 @@ const LEAST: f64 = 1e-280;
 /// Most passes over a block.
 const PASSES: usize = 6;
 /// Probabilities of boxes and rows that are this close (as logarithms) are balanced well enough.
-const BALANCED: f64 = 0.7;
+const BALANCED: f64 = 1.0;
+/// How much faster boxes change with their quantile than rows do, who knows: the first step.
+const SLOPES: f64 = 1.6;
 
 /// The search for the quantiles of a block.
 struct Search<'a, T> {
     options: &'a NoiseOptions,
     hidden: Option<Intermediate>,
+    verdicts_only: bool,
     prepared: &'a Prepared<'a, T>,
     clean: &'a CleanBlock<T>,
     tails: &'a Tails,
@@ -216,7 +256,7 @@ struct Search<'a, T> {
 struct Progress {
     /// Where the next boxes are.
     quantile: f64,
-    /// Ends of the interval that the best quantile is in, with the logarithm of rows over boxes there.
+    /// Ends of the interval that the best quantile is in, with the excess of rows over boxes there.
     low: Option<(f64, f64)>,
     high: Option<(f64, f64)>,
     probability: f64,
@@ -237,13 +277,12 @@ impl<T: Scalar> Search<'_, T> {
         let start = quantile(0.5 * asked, |q| self.tails.of_boxes(q)).unwrap_or(MOST);
         let mut all: Vec<Progress> = (0..self.clean.clean.len()).map(|_| Progress::new(start)).collect();
         for _ in 0..PASSES {
-            let bounds = self.bounds(&fixed, &all);
-            for (s, sample) in all.iter_mut().enumerate().filter(|(_, sample)| !sample.done) {
-                self.advance(s, sample, &bounds);
-            }
-            if all.iter().all(|sample| sample.done) {
+            let open: Vec<usize> = (0..all.len()).filter(|&s| !all[s].done).collect();
+            if open.is_empty() {
                 break;
             }
+            let bounds = self.bounds(&fixed, &all, &open);
+            open.iter().enumerate().for_each(|(k, &s)| self.advance((s, k), &mut all[s], &bounds));
         }
         let of_sample = |(s, sample): (usize, &Progress)| {
             let certificate = self.clean.judged(s, sample.margin, sample.void, || sample.deviation, options);
@@ -261,27 +300,36 @@ impl<T: Scalar> Search<'_, T> {
         all.iter().enumerate().map(of_sample).collect()
     }
 
-    fn bounds(&self, fixed: &[Option<Bounds<T>>], all: &[Progress]) -> LowerBounds<T> {
-        let quantiles: Vec<f64> = all.iter().map(|sample| sample.quantile).collect();
-        let (prepared, values) = (self.prepared, &self.clean.values);
+    /// Bounds of the samples `open`, each at its quantile.
+    fn bounds(&self, fixed: &[Option<Bounds<T>>], all: &[Progress], open: &[usize]) -> LowerBounds<T> {
+        let quantiles: Vec<f64> = open.iter().map(|&s| all[s].quantile).collect();
+        let rows = |m: &Matrix<T>| {
+            Matrix::from_vec(open.len(), m.cols(), open.iter().flat_map(|&s| m.row(s)).copied().collect())
+        };
+        let values: Vec<Matrix<T>> = self.clean.values.iter().map(rows).collect();
+        let of_open = |bounds: &Bounds<T>| Bounds { lower: rows(&bounds.lower), upper: rows(&bounds.upper) };
+        let fixed: Vec<Option<Bounds<T>>> = fixed.iter().map(|bounds| bounds.as_ref().map(of_open)).collect();
+        let Specification { rows, count } = &self.clean.spec;
+        let rows = open.iter().flat_map(|&s| &rows[s * count..(s + 1) * count]).copied().collect();
+        let (prepared, values, fixed) = (self.prepared, &values[..], &fixed[..]);
         let block = Block { prepared, values, fixed, divided: true, quantiles: Some(&quantiles) };
-        noisy_bounds(&block, &self.clean.spec, self.hidden)
+        noisy_bounds(&block, &Specification { rows, count: *count }, self.hidden)
     }
 
-    /// Takes in the bounds of sample `s`, and chooses its next quantile.
-    fn advance(&self, s: usize, sample: &mut Progress, bounds: &LowerBounds<T>) {
+    /// Takes in the bounds of sample `s`, which is number `at` of those that were bounded, and chooses its next quantile.
+    fn advance(&self, (s, at): (usize, usize), sample: &mut Progress, bounds: &LowerBounds<T>) {
         let options = self.options;
         let (property, asked) = (options.certify.property, options.failure_probability);
         let count = self.clean.spec.count;
         let rows = |charges: f64, value: &dyn Fn(usize, f64, T) -> f64| -> Vec<NoisyRow> {
             let row = |k: usize| {
-                let r = s * count + k;
+                let r = at * count + k;
                 let free = charges * Scalar::to_f64(bounds.charge[r]);
                 NoisyRow { lower: value(k, free, bounds.lower[r]), variance: bounds.variance[r] }
             };
             (0..count).map(row).collect()
         };
-        sample.void = bounds.void[s];
+        sample.void = bounds.void[at];
         let slack = |k: usize, free: f64, lower: T| self.clean.slack(s, k, lower, property) + free;
         let found = rows(0.0, &slack);
         if sample.void.is_some() || found.iter().any(|row| row.lower.is_nan() || row.variance.is_nan()) {
@@ -311,6 +359,7 @@ impl<T: Scalar> Search<'_, T> {
             sample.open_by_rounding |= without_charges() <= asked;
         }
         self.choose(sample, of_boxes, of_rows);
+        sample.done |= self.verdicts_only && proved(sample.margin.0, property);
     }
 
     /// The largest number that all rows exceed but with this probability, and the row that fails most often there.
@@ -334,30 +383,28 @@ impl<T: Scalar> Search<'_, T> {
         (low, most(low))
     }
 
-    /// The next quantile: where boxes fail about as often as rows.
+    /// The next quantile: where boxes fail about as often as rows. As quantiles of one Gaussian tail, both are nearly linear.
     fn choose(&self, sample: &mut Progress, of_boxes: f64, of_rows: f64) {
         let q = sample.quantile;
-        let balance = of_rows.max(1e-300).ln() - of_boxes.max(1e-300).ln();
-        if balance > 0.0 {
-            sample.high = Some((q, balance));
+        let logarithm = |probability: f64| probability.clamp(1e-300, 1.0).ln();
+        let size = |probability: f64| (-2.0 * logarithm(probability)).sqrt();
+        let excess = size(of_rows) - size(of_boxes);
+        let balance = (logarithm(of_rows) - logarithm(of_boxes)).abs();
+        if excess > 0.0 {
+            sample.low = Some((q, excess));
         } else {
-            sample.low = Some((q, balance));
+            sample.high = Some((q, excess));
         }
         let next = match (sample.low, sample.high) {
             (Some((a, at_a)), Some((b, at_b))) => {
-                let crossing = a + (b - a) * (-at_a / (at_b - at_a));
-                let margin = 0.1 * (b - a);
-                crossing.clamp(a + margin, b - margin)
+                let margin = 0.05 * (b - a);
+                (a + (b - a) * at_a / (at_a - at_b)).clamp(a + margin, b - margin)
             }
-            // Half of the way, if rows change as fast as boxes do.
-            (None, _) | (_, None) => {
-                let middle = (0.5 * (of_rows.max(1e-300).ln() + of_boxes.max(1e-300).ln())).exp();
-                quantile(middle, |q| self.tails.of_boxes(q)).unwrap_or(MOST)
-            }
+            (None, _) | (_, None) => q + excess / SLOPES,
         };
-        sample.done =
-            balance.abs() < BALANCED || (next - q).abs() < 1e-3 || of_boxes >= 0.5 && of_rows >= 1.0;
-        sample.quantile = next;
+        sample.quantile = next.clamp(0.0, MOST);
+        let nothing_to_gain = of_boxes == 0.0 || of_boxes >= 0.5 && of_rows >= 1.0;
+        sample.done = balance < BALANCED || (sample.quantile - q).abs() < 1e-3 || nothing_to_gain;
     }
 }
 

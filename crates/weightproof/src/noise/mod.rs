@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! NoiseModel + Network → NoiseSet → NoiseCertifier → for each sample the smallest failure probability that is proved
+//!                                 → NoiseRadius    → for each sample the largest noise at one probability
 //!                                 → Devices        → accuracy over drawn devices, which is measured
 //! ```
 //! Weights of analog cells, stochastic rounding and variation of devices move at random and independently of each other. A set that
@@ -15,11 +16,13 @@
 mod certify;
 mod devices;
 mod model;
+mod radius;
 mod set;
 mod tail;
 
 pub use certify::{NoiseCertificate, NoiseCertifier, NoiseOptions};
 pub use devices::{DeviceOptions, Devices, Draws, SampleDraws, clopper_pearson, mean_interval};
 pub use model::{Grid, Law, LayerNoiseModel, NoiseError, NoiseKind, NoiseModel, Reference};
+pub use radius::NoiseRadius;
 pub use set::{Amounts, LayerNoise, NoiseSet};
 pub use tail::Tail;

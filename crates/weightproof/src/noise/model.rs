@@ -3,6 +3,7 @@
 use super::set::{LayerNoise, NoiseSet, amounts};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Network};
+use crate::threat::outward::quotient_up;
 use crate::threat::{NumberFormat, extremes};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -304,6 +305,25 @@ impl NoiseModel {
     /// One kind with one number for all layers and biases.
     pub fn new(kind: NoiseKind, sigma: Option<f64>) -> Self {
         NoiseModel { kind, sigma, biases: true, layers: None, layer: BTreeMap::new() }
+    }
+
+    /// The model whose number is 1: numbers of layers keep their ratio to that of the model.
+    ///
+    /// # Errors
+    /// Stochastic rounding; a model whose number is 0.
+    pub fn unit(&self) -> Result<NoiseModel, NoiseError> {
+        if matches!(self.kind, NoiseKind::Rounding(_)) {
+            return Err(NoiseError::FixedStep);
+        }
+        let own = self.sigma.unwrap_or(1.0);
+        if own == 0.0 {
+            return Err(NoiseError::BadSigma { found: "0, which has no multiple".into() });
+        }
+        let of_layer = |(name, layer): (&String, &LayerNoiseModel)| {
+            (name.clone(), LayerNoiseModel { sigma: quotient_up(layer.sigma, own) })
+        };
+        let layer = self.layer.iter().map(of_layer).collect();
+        Ok(NoiseModel { sigma: self.sigma.map(|_| 1.0), layer, ..self.clone() })
     }
 
     /// An error for what no network has an answer to.

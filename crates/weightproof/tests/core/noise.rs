@@ -3,7 +3,7 @@
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
-use weightproof::noise::{NoiseCertificate, NoiseCertifier, NoiseModel, NoiseOptions};
+use weightproof::noise::{NoiseCertificate, NoiseCertifier, NoiseModel, NoiseOptions, NoiseRadius};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Precision, Samples, Verdict};
@@ -129,6 +129,31 @@ fn one_layer_is_exact() {
             assert!(found >= exact && found < exact * (1.0 + 1e-3), "{sigma} {precision:?}: {found} {exact}");
         }
     }
+}
+
+/// The same network: the largest noise at a probability is known.
+#[test]
+fn the_largest_noise_of_one_layer_is_exact() {
+    let mut builder = NetworkBuilder::new(vec![2]);
+    let weight = Matrix::from_vec(2, 2, vec![2.0, -1.0, 0.5, 0.25]);
+    builder.dense("only", 0, weight, vec![0.25, 0.0]).unwrap();
+    let network = builder.finish().unwrap();
+    // Two samples: margins 1.125 and 0.625, deviations σ √(2 (|x|² + 1)).
+    let x = [1.0, 0.5, 0.5, 0.3];
+    let noise = NoiseModel::new("gaussian".parse().unwrap(), Some(1.0)).resolve(&network).unwrap();
+    let options = options("linear", 1e-3);
+    let certifier = NoiseCertifier::new(&network, unmoved(&network), noise, options).unwrap();
+    let search = NoiseRadius::new(certifier, 0.01).unwrap();
+    let found = search.search(Samples { first: 5, inputs: &x, labels: None }).unwrap();
+    // P[N ≥ 3.0902…] = 1e-3.
+    for (found, (margin, squares)) in found.iter().zip([(1.125, 2.25), (0.625, 1.34)]) {
+        let exact = margin / (3.090_232_306_167_813 * (2.0_f64 * squares).sqrt());
+        assert!(
+            found.certified_radius <= exact && found.certified_radius > exact / 1.011,
+            "{found:?} {exact}"
+        );
+    }
+    assert_eq!(found[1].clean.index, 6);
 }
 
 /// A kernel is drawn once, whatever the positions that it is used at: the noise of a sum over 16 of them is not that of 16 draws.
