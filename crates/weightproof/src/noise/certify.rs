@@ -236,9 +236,12 @@ impl NoisyRow {
 /// The smallest failure probability that may be asked for.
 const LEAST: f64 = 1e-280;
 /// Most passes over a block.
-const PASSES: usize = 6;
-/// Probabilities of boxes and rows that are this close (as logarithms) are balanced well enough.
-const BALANCED: f64 = 1.0;
+const PASSES: usize = 8;
+/// Probabilities of boxes and rows that are this close (as logarithms) are balanced well enough, where they are small and where they
+/// count in a mean over samples.
+const BALANCED: (f64, f64) = (1.0, 0.1);
+/// What counts in a mean over samples.
+const COUNTS: f64 = 1e-3;
 /// How much faster boxes change with their quantile than rows do, who knows: the first step.
 const SLOPES: f64 = 1.6;
 
@@ -404,7 +407,8 @@ impl<T: Scalar> Search<'_, T> {
         };
         sample.quantile = next.clamp(0.0, MOST);
         let nothing_to_gain = of_boxes == 0.0 || of_boxes >= 0.5 && of_rows >= 1.0;
-        sample.done = balance < BALANCED || (sample.quantile - q).abs() < 1e-3 || nothing_to_gain;
+        let balanced = if sample.probability < COUNTS { BALANCED.0 } else { BALANCED.1 };
+        sample.done = balance < balanced || (sample.quantile - q).abs() < 1e-3 || nothing_to_gain;
     }
 }
 
