@@ -1,9 +1,11 @@
 //! Certificates against random weights (theory.md §14): never contradicted by drawn devices, and as tight as the theorem says.
 
 use weightproof::certify::{Certifier, CertifyOptions};
-use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Network, NetworkBuilder};
-use weightproof::noise::{NoiseCertificate, NoiseCertifier, NoiseModel, NoiseOptions, NoiseRadius};
+use weightproof::kernels::{Matrix, Window};
+use weightproof::network::{Activation, Gather, Network, NetworkBuilder};
+use weightproof::noise::{
+    LayerNoiseModel, NoiseCertificate, NoiseCertifier, NoiseModel, NoiseOptions, NoiseRadius,
+};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Precision, Samples, Verdict};
@@ -156,11 +158,83 @@ fn the_largest_noise_of_one_layer_is_exact() {
     assert_eq!(found[1].clean.index, 6);
 }
 
+/// Neurons that stay active make a network linear in the noise of one layer. Where that of the other layers is small, what is proved is
+/// little above what is exact for the one, whichever it is.
+#[test]
+fn the_noise_of_every_layer_counts() {
+    let weights = [
+        Matrix::from_vec(3, 2, vec![0.5, 0.4, 0.3, 0.6, 0.7, 0.2]),
+        Matrix::from_vec(3, 3, vec![0.4, 0.3, 0.2, 0.1, 0.5, 0.3, 0.6, 0.2, 0.1]),
+        Matrix::from_vec(2, 3, vec![0.6, 0.5, 0.4, 0.5, 0.45, 0.4]),
+    ];
+    let build = |shift: f64| {
+        let mut builder = NetworkBuilder::new(vec![2]);
+        let mut last = 0;
+        for (k, weight) in weights.iter().enumerate() {
+            let bias = if k == 2 { vec![-shift, 0.0] } else { vec![5.0; 3] };
+            last = builder.dense(&format!("dense{k}"), last, weight.clone(), bias).unwrap();
+            if k < 2 {
+                last = builder.activation(&format!("relu{k}"), last, Activation::Relu).unwrap();
+            }
+        }
+        builder.finish().unwrap()
+    };
+    let (x, wanted) = ([1.0, 0.8], 0.3);
+    let network = build(margin(&build(0.0).forward(&x), 0) - wanted);
+    let values = network.forward_all(&x);
+    // Coefficients of the margin at the pre-activations of each layer, from the last one.
+    let mut coefficients = vec![vec![1.0, -1.0]];
+    for weight in weights[1..].iter().rev() {
+        let a = coefficients.last().unwrap();
+        let column = |j: usize| (0..weight.rows()).map(|i| a[i] * weight[(i, j)]).sum::<f64>();
+        coefficients.push((0..weight.cols()).map(column).collect());
+    }
+    let squares = |v: &[f64]| v.iter().map(|v| v * v).sum::<f64>();
+    for k in 0..3 {
+        let variance = squares(&coefficients[2 - k]) * (squares(&values[2 * k]) + 1.0);
+        let sigma = wanted / (4.0 * variance.sqrt());
+        let mut noise: NoiseModel = "gaussian:0".parse().unwrap();
+        for other in 0..3 {
+            let sigma = if other == k { sigma } else { 1e-4 * sigma };
+            noise.layer.insert(format!("dense{other}"), LayerNoiseModel { sigma });
+        }
+        let noise = noise.resolve(&network).unwrap();
+        let certifier =
+            NoiseCertifier::new(&network, unmoved(&network), noise, options("linear", 0.4)).unwrap();
+        let found = certifier.certify(Samples { first: 0, inputs: &x, labels: None })[0].failure_probability;
+        let exact = 0.5 * libm::erfc(4.0 / 2.0_f64.sqrt());
+        assert!(found > exact && found < 40.0 * exact, "layer {k}: {found} {exact}");
+    }
+}
+
+/// What a random kernel multiplies may move as well: noise counts with the most that it can be.
+#[test]
+fn a_kernel_meets_the_worst_input_of_its_box() {
+    let mut builder = NetworkBuilder::new(vec![1, 2, 2]);
+    let window = Window::new([1, 2, 2], 1, [1, 1]);
+    let moved =
+        builder.conv("moved", 0, Matrix::from_vec(1, 1, vec![1.0]), Vec::new(), window.clone()).unwrap();
+    let random =
+        builder.conv("random", moved, Matrix::from_vec(1, 1, vec![0.0]), Vec::new(), window).unwrap();
+    let pool = builder.average_pool("mean", random, Window::pooling([1, 2, 2], [2, 2]), false).unwrap();
+    let gather = Gather { source: vec![Some(0), None], constant: -1.0 };
+    builder.gather("classes", vec![pool], gather, vec![2]).unwrap();
+    let network = builder.finish().unwrap();
+    let threat = ThreatModel { layers: Some(vec!["moved".into()]), ..ThreatModel::new(Kind::Absolute, 0.6) };
+    let mut noise: NoiseModel = "gaussian:0.5".parse().unwrap();
+    noise.layers = Some(vec!["random".into()]);
+    let (set, noise) = (threat.resolve(&network).unwrap(), noise.resolve(&network).unwrap());
+    let certifier = NoiseCertifier::new(&network, set, noise, options("linear", 0.4)).unwrap();
+    let found =
+        certifier.certify(Samples { first: 0, inputs: &[0.5; 4], labels: None })[0].failure_probability;
+    // The margin is 1 + N/2 z with z ≤ 0.5 (1 + 0.6): below zero where N < −2.5. At the middle of the box it would be −4.
+    let exact = 0.5 * libm::erfc(2.5 / 2.0_f64.sqrt());
+    assert!(found > exact && found < 10.0 * exact, "{found} {exact}");
+}
+
 /// A kernel is drawn once, whatever the positions that it is used at: the noise of a sum over 16 of them is not that of 16 draws.
 #[test]
 fn a_shared_kernel_is_one_draw() {
-    use weightproof::kernels::Window;
-    use weightproof::network::Gather;
     let mut builder = NetworkBuilder::new(vec![1, 4, 4]);
     let window = Window::new([1, 4, 4], 1, [1, 1]);
     let conv = builder.conv("conv", 0, Matrix::from_vec(1, 1, vec![1.0]), Vec::new(), window).unwrap();
