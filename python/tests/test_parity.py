@@ -58,6 +58,26 @@ def test_faults(command_line: str) -> None:
         wp.faults(network, data, words=2)
 
 
+@pytest.mark.parametrize("noise", ["gaussian-of-max:0.01", "stochastic:int6:per-channel"])
+def test_random_weights(command_line: str, noise: str) -> None:
+    network, data = wp.examples.mnist(samples=20)
+    found = wp.certify(network, data, noise=noise, failure_probability=1e-6)
+    arguments = ["--samples", "20", "--noise", noise]
+    same(found, command(command_line, "certify", *arguments, "--failure-probability", "1e-6"))
+    verified = found.verdict == "verified"
+    assert verified.any() and (found.failure_probability[verified] <= 1e-6).all()
+    drawn = wp.attack(network, data, noise=noise, draws=4)
+    same(drawn, command(command_line, "attack", *arguments, "--draws", "4"))
+    assert (drawn.failures[verified] == 0).all() and drawn.summary["devices"]["draws"] == 4
+    if noise.startswith("gaussian"):
+        withstood = wp.radius(network, data, noise="gaussian-of-max", failure_probability=1e-6, width=0.1)
+        arguments = ["--samples", "20", "--noise", "gaussian-of-max", "--width", "0.1"]
+        same(withstood, command(command_line, "radius", *arguments, "--failure-probability", "1e-6"))
+        assert (withstood.certified_radius > 0).all()
+    with pytest.raises(wp.ThreatError, match="input radius of 0.1"):
+        wp.certify(network, data, wp.Threat("absolute", input_radius=0.1), noise=noise)
+
+
 def test_journals_are_the_same(command_line: str, tmp_path: pathlib.Path) -> None:
     """Python goes on from a journal of the command line, and the other way round."""
     network, data = wp.examples.mnist(samples=8, offset=36)

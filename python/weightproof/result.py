@@ -21,7 +21,7 @@ __all__ = ["Result"]
 
 #: Columns that are the same for every radius.
 _CLEAN = ("index", "label", "predicted", "margin")
-_INTEGERS = ("index", "label", "predicted", "runner_up", "nodes", "breaking", "repairing", "undecided", "hit_row", "hit_column", "hit_bit")
+_INTEGERS = ("index", "label", "predicted", "runner_up", "nodes", "breaking", "repairing", "undecided", "failures", "hit_row", "hit_column", "hit_bit")
 _WORDS = ("verdict", "reason", "witness", "oracle", "hit_layer", "hit_direction")
 #: Words of any length: names.
 _NAMES = ("witness", "hit_layer")
@@ -47,8 +47,11 @@ class Result:
     ``verdict``         ``verified``, ``falsified`` or ``unknown``
     ``reason``          why it is not verified, empty where it is
     ``deviation_upper`` proved upper bound of the largest change of an output
+    ``failure_probability``  with random weights (``noise=``), the smallest probability of failing on a device that is proved
     ``worst_margin``    smallest margin that was found: an estimate from above of the true minimum
     ``deviation``       largest change of an output that was found
+    ``failures``        devices drawn on which the property does not hold (``noise=``); ``failure_rate``, ``mean_margin``, and a 95%
+                        interval for the probability, ``failure_lower`` and ``failure_upper``
     ``nodes``           domains that branch and bound looked at
     ``witness``         name of the file with the weights that break the sample, empty where there is none (``witness=``)
     ``oracle``          verdict of the second solver (``oracle=``), and the seconds it took, ``oracle_seconds``
@@ -72,7 +75,13 @@ class Result:
         verdict: npt.NDArray[np.str_]
         reason: npt.NDArray[np.str_]
         deviation_upper: npt.NDArray[np.float64]
+        failure_probability: npt.NDArray[np.float64]
         worst_margin: npt.NDArray[np.float64]
+        mean_margin: npt.NDArray[np.float64]
+        failures: npt.NDArray[Any]
+        failure_rate: npt.NDArray[np.float64]
+        failure_lower: npt.NDArray[np.float64]
+        failure_upper: npt.NDArray[np.float64]
         deviation: npt.NDArray[np.float64]
         nodes: npt.NDArray[Any]
         witness: npt.NDArray[np.str_]
@@ -106,7 +115,7 @@ class Result:
 
     @property
     def guarantee(self) -> str:
-        """What the bounds are worth: ``rigorous``, ``real-arithmetic`` or ``estimate``."""
+        """What the bounds are worth: ``rigorous``, ``real-arithmetic`` or ``estimate``; with random weights ``rigorous, with probability``."""
         return self._report.guarantee
 
     @property
@@ -308,6 +317,7 @@ _HEADLINES: tuple[tuple[str, str, str | None, Callable[[Any], str]], ...] = (
     ("accuracy_under_attack", "accuracy under attack", "estimate", _percent),
     ("median_certified_radius", "median certified radius", None, _value),
     ("median_attacked_radius", "median attacked radius", "estimate", _value),
+    ("expected_accuracy_at_least", "expected accuracy at least", None, _percent),
     ("mean_margin_lower", "mean margin bound", None, _value),
     ("deviation_upper", "largest change of an output", None, _value),
     ("mean_worst_margin", "mean worst margin found", "estimate", _value),

@@ -31,6 +31,8 @@ def certify(
     *,
     radius: float | Sequence[float] | None = None,
     scale_radius: bool = False,
+    noise: str | os.PathLike[str] | None = None,
+    failure_probability: float | None = None,
     method: Method = "linear",
     intermediate: Intermediate | None = None,
     guarantee: Guarantee = "rigorous",
@@ -72,6 +74,11 @@ def certify(
             radii of single layers keep their ratio to it. Its unit is that of the threat model.
         scale_radius: A radius below 1 is meant where it is a multiple of what an integer or number format rounds by itself; without
             it such a radius is refused.
+        noise: Random weights, drawn once for all samples: ``gaussian-of-max:0.01`` (deviation relative to the largest weight of the
+            layer), ``gaussian:0.001``, ``gaussian-relative:0.03``, ``gaussian-of-channel:0.01``, ``uniform…`` likewise,
+            ``stochastic:int8``, ``stochastic:bf16``, or a TOML file. Verdicts then hold with a probability, and the result has a
+            column ``failure_probability``. Without a ``radius`` nothing else moves; a set beside it is chosen before the draw.
+        failure_probability: The probability with which a verified sample may fail on a device; 1e-9 by default.
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``: every sample
             proved or broken by branch and bound, within the limits below.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
@@ -130,6 +137,9 @@ def certify(
     )
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness), "oracle": oracle}
     settings |= {"certificate": _check.path(certificate), "scale_radius": bool(scale_radius)}
+    settings |= {"noise": _check.path(noise)}
+    if failure_probability is not None:
+        settings |= {"failure_probability": _check.number("failure_probability", failure_probability, "positive")}
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
 
@@ -141,6 +151,8 @@ def attack(
     *,
     radius: float | Sequence[float] | None = None,
     scale_radius: bool = False,
+    noise: str | os.PathLike[str] | None = None,
+    draws: int | None = None,
     attack: Attack = "neuron-space",
     steps: int = 100,
     restarts: int = 4,
@@ -176,6 +188,9 @@ def attack(
             radii of single layers keep their ratio to it. Its unit is that of the threat model.
         scale_radius: A radius below 1 is meant where it is a multiple of what an integer or number format rounds by itself; without
             it such a radius is refused.
+        noise: Random weights, as :func:`certify` has them: devices are drawn instead of searched, and columns ``failures``,
+            ``failure_rate``, ``failure_lower`` and ``failure_upper`` (a 95% interval) tell how often each sample fails.
+        draws: Number of devices; 100 by default.
         attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
             ``random-uniform``, ``random-gaussian`` (standard deviation r/√3, clipped at the radius r), ``random-vertex``.
         steps: Steps of the search.
@@ -216,7 +231,8 @@ def attack(
     )
     settings |= _search(attack, steps, restarts, step_size)
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness)}
-    settings |= {"scale_radius": bool(scale_radius)}
+    settings |= {"scale_radius": bool(scale_radius), "noise": _check.path(noise)}
+    settings |= {"draws": None if draws is None else _check.integer("draws", draws)}
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
 
@@ -227,6 +243,8 @@ def radius(
     threat: Threat | Kind = "absolute",
     *,
     radius: float | Sequence[float] | None = None,
+    noise: str | os.PathLike[str] | None = None,
+    failure_probability: float | None = None,
     method: Method = "linear",
     intermediate: Intermediate | None = None,
     guarantee: Guarantee = "rigorous",
@@ -266,6 +284,9 @@ def radius(
         y: Labels, (n,) of an integer type; those of ``x`` where that is `Data`. A :class:`Threat` in this place is the threat model.
         threat: A :class:`Threat`, or its kind.
         radius: Radii of the curve in the summary; chosen by default.
+        noise: Search the largest random noise that samples withstand instead: ``gaussian-of-max``, ``gaussian``, … or a TOML file, as
+            :func:`certify` has them; ``certified_radius`` is then its deviation or half width. Without an attack.
+        failure_probability: The probability with which a certified sample may fail on a device; 1e-9 by default.
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``, which closes the interval
             between the two radii by branch and bound.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
@@ -315,7 +336,11 @@ def radius(
         method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, None
     )
     settings |= {"width": _check.number("width", width, "positive"), "by_layer": bool(by_layer)}
-    settings |= {"journal": _check.path(journal)}
+    settings |= {"journal": _check.path(journal), "noise": _check.path(noise)}
+    if failure_probability is not None:
+        settings |= {"failure_probability": _check.number("failure_probability", failure_probability, "positive")}
+    if noise is not None and (by_layer or journal is not None):
+        raise ValueError("noise: expected neither by_layer nor journal")
     if attack is not None:
         settings |= _search(attack, steps, restarts, None)
     return _run(_weightproof.radius, "radius", network, x, y, settings, progress)

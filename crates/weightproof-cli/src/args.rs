@@ -105,6 +105,8 @@ pub struct CertifyArgs {
     #[command(flatten)]
     pub threat: ThreatArgs,
     #[command(flatten)]
+    pub noise: NoiseArgs,
+    #[command(flatten)]
     pub property: PropertyArgs,
     #[command(flatten)]
     pub method: MethodArgs,
@@ -131,6 +133,8 @@ pub struct AttackArgs {
     pub data: DataArgs,
     #[command(flatten)]
     pub threat: ThreatArgs,
+    #[command(flatten)]
+    pub draws: DrawsArgs,
     #[command(flatten)]
     pub property: PropertyArgs,
     #[command(flatten)]
@@ -166,6 +170,8 @@ pub struct RadiusArgs {
     pub data: DataArgs,
     #[command(flatten)]
     pub threat: ThreatArgs,
+    #[command(flatten)]
+    pub noise: NoiseRadiusArgs,
     #[command(flatten)]
     pub property: PropertyArgs,
     #[command(flatten)]
@@ -426,6 +432,47 @@ pub struct ThreatArgs {
     /// Radius of an error added to every activation
     #[arg(long, value_name = "R", allow_hyphen_values = true, hide_short_help = true)]
     pub activation_radius: Option<String>,
+}
+
+/// What is random.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Threat model")]
+pub struct NoiseArgs {
+    /// Random weights: gaussian-of-max:0.01, stochastic:int8, …, or a .toml file
+    ///
+    /// All kinds: gaussian, uniform, each also -relative (to every weight), -of-channel or -of-max (to the largest weight of the output
+    /// channel or of the layer), with a deviation or half width; stochastic:int2 to int16, stochastic:int8:per-channel, stochastic:bf16,
+    /// fp16, tf32, fp8e4m3, fp8e5m2. A --threat or --radius beside it is chosen before the draw.
+    #[arg(long, value_name = "KIND:SIGMA")]
+    pub noise: Option<String>,
+    /// Probability with which a verified sample may fail on a device [default: 1e-9]
+    #[arg(long, value_name = "P", requires = "noise", allow_hyphen_values = true, hide_short_help = true)]
+    pub failure_probability: Option<String>,
+}
+
+/// Noise whose size is searched.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Threat model")]
+pub struct NoiseRadiusArgs {
+    /// Search the largest noise instead of a radius: gaussian-of-max, gaussian, uniform-relative, …, or a .toml file, as certify has it;
+    /// without an attack
+    #[arg(long, value_name = "KIND", hide_short_help = true)]
+    pub noise: Option<String>,
+    /// Probability with which a certified sample may fail on a device [default: 1e-9]
+    #[arg(long, value_name = "P", requires = "noise", allow_hyphen_values = true, hide_short_help = true)]
+    pub failure_probability: Option<String>,
+}
+
+/// Devices that are drawn.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Threat model")]
+pub struct DrawsArgs {
+    /// Draw devices instead of searching: gaussian-of-max:0.01, …, or a .toml file, as certify has it
+    #[arg(long, value_name = "KIND:SIGMA")]
+    pub noise: Option<String>,
+    /// Number of devices [default: 100]
+    #[arg(long, value_name = "N", requires = "noise", value_parser = positive, hide_short_help = true)]
+    pub draws: Option<usize>,
 }
 
 /// What must hold.

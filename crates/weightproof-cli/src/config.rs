@@ -4,8 +4,8 @@ pub use weightproof_run::config::*;
 
 use crate::args::{
     BatchNormArg, CertifyArgs, DataArgs, EngineArgs, GuaranteeArg, HeaderArg, IntermediateArg, LayoutArg,
-    LimitArgs, MethodArgs, ModelArgs, OracleArg, PrecisionArg, PropertyArg, PropertyArgs, RoundingArg,
-    SearchArgs, SplitArg,
+    LimitArgs, MethodArgs, ModelArgs, NoiseArgs, NoiseRadiusArgs, OracleArg, PrecisionArg, PropertyArg,
+    PropertyArgs, RoundingArg, SearchArgs, SplitArg,
 };
 use crate::error::Failure;
 use weightproof::network::StepRounding;
@@ -14,6 +14,7 @@ use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
 use weightproof_run::exact::ExactConfig;
+use weightproof_run::noise::{self, NoiseConfig};
 use weightproof_run::number::{self, Range};
 use weightproof_run::oracle::OracleKind;
 
@@ -138,6 +139,25 @@ pub fn exact(args: &CertifyArgs) -> Result<ExactConfig, Failure> {
     };
     config.check()?;
     Ok(config)
+}
+
+/// What is random, if anything.
+pub fn noise(args: &NoiseArgs) -> Result<Option<NoiseConfig>, Failure> {
+    let Some(text) = &args.noise else { return Ok(None) };
+    let failure_probability = failure_probability(args.failure_probability.as_ref())?;
+    Ok(Some(NoiseConfig { model: noise::read(text)?, failure_probability }))
+}
+
+/// The noise whose size is searched, if any.
+pub fn noise_radius(args: &NoiseRadiusArgs) -> Result<Option<NoiseConfig>, Failure> {
+    let Some(text) = &args.noise else { return Ok(None) };
+    let failure_probability = failure_probability(args.failure_probability.as_ref())?;
+    Ok(Some(NoiseConfig { model: noise::read_unit(text)?, failure_probability }))
+}
+
+fn failure_probability(asked: Option<&String>) -> Result<f64, Failure> {
+    let asked = asked.map(|text| number::one("failure-probability", text, Range::Positive)).transpose()?;
+    Ok(asked.unwrap_or(noise::FAILURE_PROBABILITY))
 }
 
 /// The search that the arguments ask for.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use weightproof::faults::FaultError;
 use weightproof::network::NetworkError;
+use weightproof::noise::NoiseError;
 use weightproof::threat::ThreatError;
 use weightproof_formats::FormatError;
 use weightproof_report::features::NotBuilt;
@@ -99,6 +100,7 @@ impl From<RunError> for Failure {
             ),
             RunError::NotBuilt(error) => Failure::from(error),
             RunError::Faults { source } => Failure::from(source),
+            RunError::Noise { source } => Failure::from(source),
             RunError::Train(error) => Failure::from(error),
             RunError::Checkpoint { .. } => {
                 Failure::new(error.to_string()).hint("--resume to go on from it, or another folder")
@@ -165,6 +167,27 @@ impl From<FaultError> for Failure {
             | FaultError::Hits { .. }
             | FaultError::NotOfFile { .. } => failure,
         }
+    }
+}
+
+impl From<NoiseError> for Failure {
+    fn from(error: NoiseError) -> Self {
+        let hint = match &error {
+            NoiseError::MissingSigma { kind } => Some(format!("--noise {kind}:0.01")),
+            NoiseError::UnknownLayer { .. } => Some("`weightproof inspect MODEL` lists the layers".into()),
+            NoiseError::Shared { .. } => {
+                Some("--layers with the layers that are random, without both of these".into())
+            }
+            NoiseError::OutOfRange { .. } => Some("choose a format with a larger range".into()),
+            NoiseError::InputRadius { .. } => Some("leave out --input-radius".into()),
+            NoiseError::Method { .. } => Some("--method linear".into()),
+            NoiseError::UnknownKind { .. }
+            | NoiseError::UnwantedSigma { .. }
+            | NoiseError::BadSigma { .. }
+            | NoiseError::FixedStep
+            | NoiseError::Probability { .. } => None,
+        };
+        Failure { message: error.to_string(), hint }
     }
 }
 

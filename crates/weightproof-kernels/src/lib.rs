@@ -84,6 +84,7 @@ impl Scalar for f32 {
         let away = nearest.abs() * f32::EPSILON + least;
         (nearest - away, nearest + away)
     }
+    #[inline(always)]
     fn to_f64(self) -> f64 {
         f64::from(self)
     }
@@ -102,6 +103,7 @@ impl Scalar for f64 {
     fn around(value: f64) -> (Self, Self) {
         (value, value)
     }
+    #[inline(always)]
     fn to_f64(self) -> f64 {
         self
     }

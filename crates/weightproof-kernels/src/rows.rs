@@ -80,6 +80,22 @@ pub fn squares<T: Scalar>(a: &[T]) -> T {
     sum3(a, a, a, |a, _, _| a * a)
 }
 
+/// `Σ a_i² v_i`, summed in f64.
+#[inline(always)]
+pub fn weighted_squares<T: Scalar>(a: &[T], v: &[f64]) -> f64 {
+    let v = &v[..a.len()];
+    let ((a, ta), (v, tv)) = (a.as_chunks::<LANES>(), v.as_chunks::<LANES>());
+    let mut lanes = [0.0; LANES];
+    for (a, v) in a.iter().zip(v) {
+        for i in 0..LANES {
+            let a = Scalar::to_f64(a[i]);
+            lanes[i] += a * a * v[i];
+        }
+    }
+    let tail = ta.iter().zip(tv).map(|(&a, &v)| Scalar::to_f64(a) * Scalar::to_f64(a) * v).sum();
+    total(lanes, tail)
+}
+
 /// `Σ a_i b_i`.
 #[inline(always)]
 pub fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
@@ -239,6 +255,8 @@ mod tests {
             let (value, size) = centered_sized(&a, &centre, &vec![0.15; n], &u);
             assert!((value - worst).abs() < TOLERANCE);
             assert!((size - (0..n).map(|i| a[i].abs() * u[i]).sum::<f64>()).abs() < TOLERANCE);
+            let weighted: f64 = (0..n).map(|i| a[i] * a[i] * u[i]).sum();
+            assert!((weighted_squares(&a, &u) - weighted).abs() < TOLERANCE);
         }
     }
 

@@ -33,9 +33,10 @@ pub fn raise(error: RunError) -> PyErr {
     match error {
         RunError::Format(error) => format_error(&error, message),
         RunError::Network(_) => NetworkError::new_err(message),
-        RunError::Threat { .. } | RunError::ThreatText { .. } | RunError::Faults { .. } => {
-            ThreatError::new_err(message)
-        }
+        RunError::Threat { .. }
+        | RunError::ThreatText { .. }
+        | RunError::Faults { .. }
+        | RunError::Noise { .. } => ThreatError::new_err(message),
         RunError::Setting { name, expected, found } => {
             // Names are those of the command line.
             let name = name.replace('-', "_");

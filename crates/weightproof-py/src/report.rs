@@ -12,8 +12,9 @@ use weightproof_formats::fingerprint::Fingerprint;
 use weightproof_report::html::Page;
 use weightproof_report::reading;
 use weightproof_report::{
-    AttackRecord, Cell, CertifyRecord, ExactRadiusRecord, ExactRecord, FaultRecord, Format, Header,
-    InspectReport, MeasureReport, RadiusRecord, Record, Report as Samples, TrainReport, history_csv,
+    AttackRecord, Cell, CertifyRecord, DrawsRecord, ExactRadiusRecord, ExactRecord, FaultRecord, Format,
+    Header, InspectReport, MeasureReport, NoiseRecord, RadiusRecord, Record, Report as Samples, TrainReport,
+    history_csv,
 };
 
 /// The report of one of the commands.
@@ -27,7 +28,9 @@ pub struct Report {
 enum Kind {
     Certify(Samples<CertifyRecord>),
     Exact(Samples<ExactRecord>),
+    Noise(Samples<NoiseRecord>),
     Attack(Samples<AttackRecord>),
+    Draws(Samples<DrawsRecord>),
     Radius(Samples<RadiusRecord>),
     ExactRadius(Samples<ExactRadiusRecord>),
     Faults(Samples<FaultRecord>),
@@ -42,6 +45,16 @@ impl Report {
     /// Of branch and bound.
     pub fn exact(document: Samples<ExactRecord>) -> Self {
         Report { kind: Kind::Exact(document), checksum: 0 }
+    }
+
+    /// Of a bound method, with random weights.
+    pub fn noise(document: Samples<NoiseRecord>) -> Self {
+        Report { kind: Kind::Noise(document), checksum: 0 }
+    }
+
+    /// Of drawn devices.
+    pub fn draws(document: Samples<DrawsRecord>) -> Self {
+        Report { kind: Kind::Draws(document), checksum: 0 }
     }
 
     /// Of an attack.
@@ -71,7 +84,9 @@ macro_rules! with {
         match $kind {
             Kind::Certify($document) => $body,
             Kind::Exact($document) => $body,
+            Kind::Noise($document) => $body,
             Kind::Attack($document) => $body,
+            Kind::Draws($document) => $body,
             Kind::Radius($document) => $body,
             Kind::ExactRadius($document) => $body,
             Kind::Faults($document) => $body,

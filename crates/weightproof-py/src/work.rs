@@ -30,6 +30,7 @@ use weightproof_run::exact::ExactConfig;
 use weightproof_run::faults::{self as hits, FaultConfig};
 use weightproof_run::inspect::{self as inspection, InspectConfig};
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
+use weightproof_run::noise::{self as noises, DrawsConfig, NoiseConfig, NoiseRadiusConfig};
 use weightproof_run::radius::{RadiusConfig, RadiusRun};
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
 use weightproof_run::scale::ChosenScale;
@@ -229,6 +230,9 @@ struct CertifySettings {
     witness: Option<PathBuf>,
     certificate: Option<PathBuf>,
     oracle: Option<String>,
+    /// As the command line writes it.
+    noise: Option<String>,
+    failure_probability: Option<f64>,
 }
 
 /// Certifies samples.
@@ -243,15 +247,23 @@ pub fn certify(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let CertifySettings { shared, method, journal, witness, certificate, oracle } =
+    let CertifySettings { shared, method, journal, witness, certificate, oracle, noise, failure_probability } =
         settings::parse(settings)?;
+    let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
+    let failure_probability = failure_probability.unwrap_or(noises::FAILURE_PROBABILITY);
     let (method, budget) = method.config().map_err(raise)?;
     let oracle = oracle.as_deref().map(str::parse).transpose().map_err(raise)?;
     let exact = ExactConfig { method, budget, journal, witness, certificate, oracle };
     exact.check().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
+        let noise = noise.map(|model| noises::beside(session, model));
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
+        if let Some(model) = noise {
+            let run = starter.start(session, certificates::BATCH)?;
+            let noise = NoiseConfig { model, failure_probability };
+            return noises::run(session, &sets, &exact, &noise, run).map(Report::noise);
+        }
         if exact.method.is_exact() {
             let run = starter.start(session, exacts::BATCH)?;
             let (report, _) = exacts::run(session, &sets, &exact, run)?;
@@ -271,6 +283,9 @@ struct AttackSettings {
     attack: Attack,
     journal: Option<PathBuf>,
     witness: Option<PathBuf>,
+    /// As the command line writes it.
+    noise: Option<String>,
+    draws: Option<usize>,
 }
 
 /// Attacks samples.
@@ -285,11 +300,18 @@ pub fn attack(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let AttackSettings { shared, attack, journal, witness } = settings::parse(settings)?;
+    let AttackSettings { shared, attack, journal, witness, noise, draws } = settings::parse(settings)?;
+    let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
     let attack = attack.config().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
+        let noise = noise.map(|model| noises::beside(session, model));
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
+        if let Some(model) = noise {
+            let run = starter.start(session, noises::DRAWS_BATCH)?;
+            let config = DrawsConfig { model, draws: draws.unwrap_or(noises::DRAWS) };
+            return noises::draw(session, &sets, &config, run).map(Report::draws);
+        }
         let run = starter.start(session, attacks::batch(&attack))?;
         let kept = Kept { journal: journal.as_deref(), witness: witness.as_deref() };
         attacks::run(session, &sets, &attack, kept, run).map(Report::attack)
@@ -341,6 +363,9 @@ struct RadiusSettings {
     width: f64,
     by_layer: bool,
     journal: Option<PathBuf>,
+    /// As the command line writes it.
+    noise: Option<String>,
+    failure_probability: Option<f64>,
 }
 
 /// Searches radii of samples.
@@ -355,8 +380,21 @@ pub fn radius(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let RadiusSettings { shared, method, attack, width, by_layer, journal } = settings::parse(settings)?;
+    let RadiusSettings { shared, method, attack, width, by_layer, journal, noise, failure_probability } =
+        settings::parse(settings)?;
     let (method, budget) = method.config().map_err(raise)?;
+    let noise = noise.as_deref().map(noises::read_unit).transpose().map_err(raise)?;
+    if let Some(model) = noise {
+        let failure_probability = failure_probability.unwrap_or(noises::FAILURE_PROBABILITY);
+        let mut search = NoiseRadiusConfig { noise: NoiseConfig { model, failure_probability }, width };
+        let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
+        return question.ask(py, &shared, |session, starter| {
+            search.noise.model = noises::beside(session, search.noise.model);
+            let sets = session.config.threat.sets(&session.network, session.input_range())?;
+            let run = starter.start(session, radii::BATCH)?;
+            noises::radius(session, &sets, &method, &search, run).map(Report::radius)
+        });
+    }
     let attack = attack.map(|attack| attack.config()).transpose().map_err(raise)?;
     let config = RadiusConfig::new(method, budget, width, attack).map_err(raise)?.by_layer(by_layer);
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };

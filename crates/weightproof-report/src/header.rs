@@ -6,6 +6,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use weightproof::faults::{FaultModel, Memory};
 use weightproof::network::Network;
+use weightproof::noise::{LayerNoise, NoiseModel, NoiseSet};
 use weightproof::threat::{PerturbationSet, RadiusValue, ThreatModel};
 
 /// The blocks above the results.
@@ -186,6 +187,21 @@ pub struct ThreatReport {
     /// What happens to stored words; left out where nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults: Option<FaultModel>,
+    /// What is random about the weights; left out where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseReport>,
+}
+
+/// What is random about the weights.
+#[derive(Clone, Debug, Serialize)]
+pub struct NoiseReport {
+    /// The model, as it was given.
+    #[serde(flatten)]
+    pub model: NoiseModel,
+    /// What its number means.
+    pub unit: &'static str,
+    /// Names of the layers that have random parameters.
+    pub random_layers: Vec<String>,
 }
 
 /// Radii of one layer that differ from the rest.
@@ -217,7 +233,33 @@ impl ThreatReport {
             reference_radius: has_layer_radii(model).then(|| reference_radius(model)),
             assumptions: model.kind.assumptions(),
             faults: None,
+            noise: None,
         }
+    }
+
+    /// The same with random weights; `is_alone` says that the set itself leaves everything as it is.
+    #[must_use]
+    pub fn with_noise(self, model: &NoiseModel, noise: &NoiseSet, network: &Network, is_alone: bool) -> Self {
+        let name = |layer: &LayerNoise| network.nodes()[layer.node].name.clone();
+        let random_layers: Vec<String> = noise.layers().iter().map(name).collect();
+        let unit = model.kind.unit();
+        let report = NoiseReport { model: model.clone(), unit, random_layers };
+        let set = match is_alone {
+            false => self,
+            true => {
+                let (kind, radius) = (format!("noise:{}", model.kind), model.sigma);
+                let (radii, bias_radius) = (radius.into_iter().collect(), None);
+                let perturbed_layers = report.random_layers.clone();
+                ThreatReport { kind, unit, radius, radii, bias_radius, perturbed_layers, ..self }
+            }
+        };
+        ThreatReport { noise: Some(report), ..set }
+    }
+
+    /// The same without a radius, which is searched, where noise is alone.
+    #[must_use]
+    pub fn without_radius(self, is_alone: bool) -> Self {
+        if is_alone { ThreatReport { radius: None, radii: Vec::new(), ..self } } else { self }
     }
 
     /// Describes `model`, which leaves everything but stored words as it is.
@@ -236,6 +278,7 @@ impl ThreatReport {
             reference_radius: None,
             assumptions: vec!["activations stay in floating point; sums are exact"],
             faults: Some(model.clone()),
+            noise: None,
         }
     }
 }
@@ -301,6 +344,9 @@ pub struct MethodReport {
     /// Whether one perturbation had to break all samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub universal: Option<bool>,
+    /// The probability with which a verified sample may fail on a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_probability: Option<f64>,
     /// Relative width at which a bisection stops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative_width: Option<f64>,

@@ -16,6 +16,7 @@ mod column;
 pub mod compare;
 mod compression;
 mod csv;
+mod draws;
 mod exact;
 mod exact_radius;
 mod faithful;
@@ -27,6 +28,7 @@ pub mod html;
 mod inspect;
 mod json;
 mod measure;
+mod noise;
 mod number;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -43,13 +45,14 @@ pub use attack::{AttackRecord, AttackSummary};
 pub use certify::{CertifyRecord, CertifySummary};
 pub use column::{Cell, Column, Kind};
 pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
+pub use draws::{DevicesReport, DrawsRecord, DrawsSummary};
 pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
 pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
 pub use faithful::{FaithfulFile, FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet, TensorsReport};
 pub use faults::{BitReport, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, write_hits};
 pub use header::{
-    DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, OverrideReport, ScaleReport,
-    ThreatReport, reference_radius,
+    DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, NoiseReport, OverrideReport,
+    ScaleReport, ThreatReport, reference_radius,
 };
 pub use inspect::{
     EstimateReport, InspectReport, NodeReport, NormReport, QuantizerReport, RadiusReport, StoredReport,
@@ -58,6 +61,7 @@ pub use measure::{
     EnsembleAt, EnsembleReport, ErrorReport, LayerCapacityReport, MeasureRecord, MeasureReport, MeasuresAt,
     RademacherReport,
 };
+pub use noise::{JointReport, NoiseRecord, NoiseSummary, with_probability};
 pub use radius::{CurvePoint, LayerSummary, RadiusRecord, RadiusSummary, curve_radii};
 pub use report::{Format, ListSide, Record, Report, RunResult};
 pub use table::set_width;

@@ -1,7 +1,9 @@
 //! Text for people: what was asked, a table with the guarantee of every number, the first samples that fail.
 
 use crate::exact::BudgetReport;
-use crate::header::{DataReport, Environment, Header, MethodReport, ModelReport, ScaleReport, ThreatReport};
+use crate::header::{
+    DataReport, Environment, Header, MethodReport, ModelReport, NoiseReport, ScaleReport, ThreatReport,
+};
 use crate::number::{exact, grouped, shape};
 use crate::report::{Record, Report, RunResult};
 use crate::table::{Side, Table};
@@ -99,7 +101,12 @@ pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
     if let Some(model) = &t.faults {
         return faults(model, t);
     }
-    let mut lines = vec![["threat".into(), format!("{}; unit of the radius: {}", t.kind, t.unit)]];
+    let noise = t.noise.as_ref().map(noise).unwrap_or_default();
+    if t.kind.starts_with("noise:") {
+        return noise;
+    }
+    let mut lines = noise;
+    lines.push(["threat".into(), format!("{}; unit of the radius: {}", t.kind, t.unit)]);
     let mut more = |text: String| lines.push([String::new(), text]);
     more(match t.perturbed_layers.as_slice() {
         [] => "no layer is perturbed".into(),
@@ -129,6 +136,28 @@ pub(crate) fn threat(t: &ThreatReport) -> Vec<[String; 2]> {
     }
     for assumption in &t.assumptions {
         more(format!("assumes: {assumption}"));
+    }
+    lines
+}
+
+/// What is random, one pair of cells for each line.
+fn noise(report: &NoiseReport) -> Vec<[String; 2]> {
+    let NoiseReport { model, unit, random_layers } = report;
+    let mut lines = vec![[
+        "noise".into(),
+        match model.sigma {
+            Some(sigma) => format!("{}, {} ({unit})", model.kind, exact(sigma)),
+            None => model.kind.to_string(),
+        },
+    ]];
+    let mut more = |text: String| lines.push([String::new(), text]);
+    let what = if model.biases { "weights and biases" } else { "weights" };
+    more(match random_layers.as_slice() {
+        [] => "nothing is random".into(),
+        layers => format!("{what} of {}, each on its own, drawn once for all samples", layers.join(", ")),
+    });
+    for (name, own) in &model.layer {
+        more(format!("layer {name} has {}", exact(own.sigma)));
     }
     lines
 }
@@ -184,6 +213,7 @@ fn method(m: &MethodReport) -> String {
     let of = |n: usize, what: &str| format!("{n} {what}");
     add(m.draws.map(|n| m.distribution.map_or_else(|| format!("{n} draws"), |what| of(n, what))));
     add(m.universal.and_then(|u| u.then(|| "one perturbation for all samples".into())));
+    add(m.failure_probability.map(|p| format!("failure probability {}", exact(p))));
     add(m.relative_width.map(|w| format!("bisection to {}", crate::number::percent(w))));
     m.budget.iter().flat_map(BudgetReport::parts).for_each(|part| add(Some(part)));
     add(m.seed.map(|s| format!("seed {s}")));

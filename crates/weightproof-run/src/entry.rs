@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weightproof::verdict::Reason;
-use weightproof_report::{AttackRecord, CertifyRecord, ExactRecord};
+use weightproof_report::{AttackRecord, CertifyRecord, ExactRecord, NoiseRecord};
 
 /// Why a sample is left open that more time or memory may settle.
 const LIMITS: [Reason; 4] = [Reason::TimeLimit, Reason::NodeLimit, Reason::MemoryLimit, Reason::Interrupted];
@@ -48,6 +48,24 @@ impl Entry for CertifyRecord {
 
     fn reason(&self) -> Option<Reason> {
         self.reason
+    }
+}
+
+impl Entry for NoiseRecord {
+    fn index(&self) -> usize {
+        self.certify.index
+    }
+
+    fn label(&self) -> Option<u32> {
+        self.certify.label
+    }
+
+    fn predicted(&self) -> u32 {
+        self.certify.predicted
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        self.certify.reason
     }
 }
 

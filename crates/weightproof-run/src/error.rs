@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use weightproof::faults::FaultError;
 use weightproof::network::NetworkError;
+use weightproof::noise::NoiseError;
 use weightproof::property::Property;
 use weightproof::threat::ThreatError;
 use weightproof_formats::FormatError;
@@ -32,6 +33,12 @@ pub enum RunError {
     Faults {
         /// What is wrong.
         source: FaultError,
+    },
+    /// A noise model does not apply to the network.
+    #[error("{source}")]
+    Noise {
+        /// What is wrong.
+        source: NoiseError,
     },
     /// A text is no threat model.
     #[error("{message}")]
@@ -160,6 +167,7 @@ impl RunError {
             RunError::Network(_)
             | RunError::Threat { .. }
             | RunError::Faults { .. }
+            | RunError::Noise { .. }
             | RunError::ThreatText { .. }
             | RunError::Setting { .. }
             | RunError::Train(_)

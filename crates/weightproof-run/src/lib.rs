@@ -23,6 +23,7 @@ pub mod file;
 pub mod inspect;
 pub mod journal;
 pub mod measure;
+pub mod noise;
 pub mod number;
 pub mod oracle;
 pub mod pages;

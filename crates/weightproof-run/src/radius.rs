@@ -31,6 +31,16 @@ pub const BATCH: BatchSize = BatchSize::Fixed(256);
 /// The least and the greatest distance of neighbouring radii.
 const WIDTHS: (f64, f64) = (1e-4, 1.0);
 
+/// An error when neighbouring radii are too near or too far from each other.
+pub(crate) fn check_width(width: f64) -> Result<(), RunError> {
+    let (least, most) = WIDTHS;
+    if !(least..=most).contains(&width) {
+        let expected = format!("a number from {least} to {most}");
+        return Err(RunError::setting("width", expected, width.to_string()));
+    }
+    Ok(())
+}
+
 /// Settings, as the report echoes them.
 #[derive(Serialize)]
 struct Settings<'a> {
@@ -76,11 +86,7 @@ impl RadiusConfig {
         attack: Option<AttackConfig>,
     ) -> Result<Self, RunError> {
         check_budget(&budget, &method)?;
-        if !(width >= WIDTHS.0 && width <= WIDTHS.1) {
-            let (least, most) = WIDTHS;
-            let expected = format!("a number from {least} to {most}");
-            return Err(RunError::setting("width", expected, width.to_string()));
-        }
+        check_width(width)?;
         match &attack {
             None if method.is_exact() => Err(RunError::setting("no-attack", "a bound method", "exact")),
             Some(attack) if attack.kind.is_universal() => {

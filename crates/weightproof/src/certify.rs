@@ -239,7 +239,7 @@ impl<T: Scalar> CleanBlock<T> {
     /// Bounds of the specification against one perturbation set.
     pub(crate) fn bounds(&self, prepared: &Prepared<'_, T>, method: &dyn BoundMethod<T>) -> LowerBounds<T> {
         let fixed = self.enclosed(prepared);
-        let block = Block { prepared, values: &self.values, fixed: &fixed, divided: true };
+        let block = Block { prepared, values: &self.values, fixed: &fixed, divided: true, quantiles: None };
         method.lower_bounds(&block, &self.spec)
     }
 
@@ -265,21 +265,36 @@ impl<T: Scalar> CleanBlock<T> {
         s: usize,
         options: &CertifyOptions,
     ) -> SampleCertificate {
-        let clean = self.clean[s];
         let lower = &bounds.lower[s * self.spec.count..(s + 1) * self.spec.count];
         let mut worst = (f64::INFINITY, 0);
         for (k, &bound) in lower.iter().enumerate() {
             let slack = self.slack(s, k, bound, options.property);
-            let rival = match options.property {
-                Property::Label | Property::Prediction => Specification::rival(clean.target, k),
-                Property::Deviation => k / 2,
-            };
+            let rival = self.rival(s, k, options.property);
             let least = nan_min(worst.0, slack);
             if k == 0 || least.is_nan() || least < worst.0 {
                 worst = (least, rival);
             }
         }
-        let void = bounds.void[s].or((!worst.0.is_finite()).then_some(Reason::Overflow));
+        let deviation = || {
+            // Without the tolerance, which would take the digits of a small deviation.
+            let of_row = |(k, bound): (usize, &T)| self.unperturbed(s, k) - Scalar::to_f64(*bound);
+            lower.iter().enumerate().map(of_row).fold(0.0, f64::max).next_up()
+        };
+        self.judged(s, worst, bounds.void[s], deviation, options)
+    }
+
+    /// What a bound of the margin of sample `s`, with the class or output where it is smallest, and for deviations a bound of the
+    /// largest one prove.
+    pub(crate) fn judged(
+        &self,
+        s: usize,
+        worst: (f64, usize),
+        void: Option<Reason>,
+        deviation: impl Fn() -> f64,
+        options: &CertifyOptions,
+    ) -> SampleCertificate {
+        let clean = self.clean[s];
+        let void = void.or((!worst.0.is_finite()).then_some(Reason::Overflow));
         let margin_lower = if void.is_some() { f64::NEG_INFINITY } else { worst.0 };
         // A margin that rounding in f64 may have pushed below zero breaks nothing.
         let misclassified = is_misclassified(&clean, options.property);
@@ -295,11 +310,7 @@ impl<T: Scalar> CleanBlock<T> {
         };
         let deviation_upper = match options.property {
             Property::Deviation if void.is_some() => Some(f64::INFINITY),
-            // Without the tolerance, which would take the digits of a small deviation.
-            Property::Deviation => {
-                let of_row = |(k, bound): (usize, &T)| self.unperturbed(s, k) - Scalar::to_f64(*bound);
-                Some(lower.iter().enumerate().map(of_row).fold(0.0, f64::max).next_up())
-            }
+            Property::Deviation => Some(deviation()),
             Property::Label | Property::Prediction => None,
         };
         SampleCertificate { clean, margin_lower, runner_up: worst.1, deviation_upper, verdict, reason }
@@ -335,8 +346,16 @@ impl<T: Scalar> CleanBlock<T> {
         }
     }
 
+    /// The class or output that row `k` of sample `s` is about.
+    pub(crate) fn rival(&self, s: usize, k: usize, property: Property) -> usize {
+        match property {
+            Property::Label | Property::Prediction => Specification::rival(self.clean[s].target, k),
+            Property::Deviation => k / 2,
+        }
+    }
+
     /// The bound of the margin that a bound of row `k` of sample `s` gives.
-    fn slack(&self, s: usize, k: usize, bound: T, property: Property) -> f64 {
+    pub(crate) fn slack(&self, s: usize, k: usize, bound: T, property: Property) -> f64 {
         match property {
             Property::Label | Property::Prediction => bound.to_f64(),
             Property::Deviation => (bound.to_f64() + self.shift(s, k, property)).next_down(),
@@ -344,7 +363,7 @@ impl<T: Scalar> CleanBlock<T> {
     }
 
     /// Row `k` of the specification of sample `s` for the unperturbed network: at most this.
-    fn unperturbed(&self, s: usize, k: usize) -> f64 {
+    pub(crate) fn unperturbed(&self, s: usize, k: usize) -> f64 {
         let outputs = self.in_f64.last().expect("a network has nodes").row(s);
         let value = self.spec.rows[s * self.spec.count + k].apply(outputs);
         if self.errors[s] == 0.0 { value } else { (value + self.errors[s]).next_up() }
@@ -353,7 +372,7 @@ impl<T: Scalar> CleanBlock<T> {
 
 /// Bounds that are below what they must reach by less than this many times what was charged for rounding are computed again in
 /// f64: charges also widened the boxes that they were computed from.
-const CHARGES: f64 = 4.0;
+pub(crate) const CHARGES: f64 = 4.0;
 
 /// An error of the outputs in f64 that does not matter: half of a margin below zero, a millionth of a tolerance.
 fn enough(clean: &Clean, property: Property) -> f64 {
@@ -373,7 +392,7 @@ fn is_misclassified(clean: &Clean, property: Property) -> bool {
 
 /// Whether a lower bound proves the property: a margin must stay above zero, a deviation within its tolerance.
 /// NaN proves nothing.
-fn proved(margin_lower: f64, property: Property) -> bool {
+pub(crate) fn proved(margin_lower: f64, property: Property) -> bool {
     match property {
         Property::Label | Property::Prediction => margin_lower > 0.0,
         Property::Deviation => margin_lower >= 0.0,

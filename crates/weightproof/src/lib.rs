@@ -60,6 +60,7 @@ mod gathered;
 pub mod memory;
 pub mod model;
 pub mod network;
+pub mod noise;
 pub mod progress;
 pub mod property;
 pub mod radius;

@@ -3,10 +3,12 @@
 use super::Status;
 use crate::args::AttackArgs;
 use crate::error::Failure;
-use crate::session::Arguments;
+use crate::session::{Arguments, Session};
 use crate::{config, output};
-use weightproof_report::Record;
+use weightproof_report::{Record, Report};
+use weightproof_run::RunError;
 use weightproof_run::attack::{self, Kept};
+use weightproof_run::noise::{self, DRAWS, DRAWS_BATCH, DrawsConfig};
 
 /// Runs the command.
 pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
@@ -20,10 +22,36 @@ pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
         output: &args.output,
     };
     let mut session = arguments.open()?;
+    if let Some(text) = &args.draws.noise {
+        return draw(args, text, &arguments, session);
+    }
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     let kept = Kept { journal: args.journal.journal.as_deref(), witness: args.witness.as_deref() };
     let run = arguments.start(&session, attack::batch(&attack))?;
     let report = attack::run(&mut session, &sets, &attack, kept, run)?;
+    write(args, &report)
+}
+
+/// Draws devices instead of searching.
+fn draw(
+    args: &AttackArgs,
+    text: &str,
+    arguments: &Arguments<'_>,
+    mut session: Session,
+) -> Result<Status, Failure> {
+    for (name, given) in [("witness", args.witness.is_some()), ("journal", args.journal.journal.is_some())] {
+        if given {
+            return Err(RunError::setting(name, "no file with drawn devices", "one").into());
+        }
+    }
+    let model = noise::beside(&mut session, noise::read(text)?);
+    let sets = session.config.threat.sets(&session.network, session.input_range())?;
+    let run = arguments.start(&session, DRAWS_BATCH)?;
+    let config = DrawsConfig { model, draws: args.draws.draws.unwrap_or(DRAWS) };
+    write(args, &noise::draw(&mut session, &sets, &config, run)?)
+}
+
+fn write<R: Record>(args: &AttackArgs, report: &Report<R>) -> Result<Status, Failure> {
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
     Ok(Status::of(holds).unless(report.partial))

@@ -8,11 +8,12 @@ use crate::session::Arguments;
 use crate::{config, output};
 use weightproof_report::{Record, Report};
 use weightproof_run::certificate::Written;
+use weightproof_run::noise::{self, NoiseConfig};
 use weightproof_run::{certify, exact};
 
 /// Runs the command.
 pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
-    let exact = config::exact(args)?;
+    let (exact, noise) = (config::exact(args)?, config::noise(&args.noise)?);
     let arguments = Arguments {
         model: &args.model,
         data: &args.data,
@@ -22,7 +23,16 @@ pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
         output: &args.output,
     };
     let mut session = arguments.open()?;
+    let noise = noise.map(|asked| {
+        let model = noise::beside(&mut session, asked.model);
+        NoiseConfig { model, ..asked }
+    });
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
+    if let Some(noise) = noise {
+        let run = arguments.start(&session, certify::BATCH)?;
+        let report = noise::run(&mut session, &sets, &exact, &noise, run)?;
+        return write(args, &report, None);
+    }
     if exact.method.is_exact() {
         let run = arguments.start(&session, exact::BATCH)?;
         let (report, written) = exact::run(&mut session, &sets, &exact, run)?;

@@ -5,6 +5,9 @@ use crate::args::RadiusArgs;
 use crate::error::Failure;
 use crate::session::Arguments;
 use crate::{config, output};
+use weightproof_run::RunError;
+use weightproof_run::config::MethodConfig;
+use weightproof_run::noise::{self, NoiseRadiusConfig};
 use weightproof_run::number::{self, Range};
 use weightproof_run::radius::{self, BATCH, RadiusConfig, RadiusRun};
 
@@ -13,16 +16,12 @@ pub fn run(args: &RadiusArgs) -> Result<Status, Failure> {
     let method = config::method(&args.method)?;
     let budget = config::limits(&args.limits, &method)?;
     let width = number::one("width", &args.width, Range::Positive)?;
+    if let Some(noise) = config::noise_radius(&args.noise)? {
+        return withstood(args, method, NoiseRadiusConfig { noise, width });
+    }
     let attack = (!args.no_attack).then(|| config::attack(&args.search, None)).transpose()?;
     let radius = RadiusConfig::new(method, budget, width, attack)?.by_layer(args.by_layer);
-    let arguments = Arguments {
-        model: &args.model,
-        data: &args.data,
-        threat: &args.threat,
-        property: &args.property,
-        engine: &args.engine,
-        output: &args.output,
-    };
+    let arguments = arguments(args);
     let mut session = arguments.open()?;
     let run = arguments.start(&session, BATCH)?;
     let report = radius::run(&mut session, &radius, args.journal.journal.as_deref(), run)?;
@@ -36,4 +35,36 @@ pub fn run(args: &RadiusArgs) -> Result<Status, Failure> {
         RadiusRun::Exact(report) => report.partial,
     };
     Ok(Status::Holds.unless(partial))
+}
+
+/// The largest noise that samples withstand.
+fn withstood(
+    args: &RadiusArgs,
+    method: MethodConfig,
+    mut search: NoiseRadiusConfig,
+) -> Result<Status, Failure> {
+    for (name, given) in [("by-layer", args.by_layer), ("journal", args.journal.journal.is_some())] {
+        if given {
+            return Err(RunError::setting(name, "none with noise", "one").into());
+        }
+    }
+    let arguments = arguments(args);
+    let mut session = arguments.open()?;
+    search.noise.model = noise::beside(&mut session, search.noise.model);
+    let sets = session.config.threat.sets(&session.network, session.input_range())?;
+    let run = arguments.start(&session, BATCH)?;
+    let report = noise::radius(&mut session, &sets, &method, &search, run)?;
+    output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
+    Ok(Status::Holds.unless(report.partial))
+}
+
+fn arguments(args: &RadiusArgs) -> Arguments<'_> {
+    Arguments {
+        model: &args.model,
+        data: &args.data,
+        threat: &args.threat,
+        property: &args.property,
+        engine: &args.engine,
+        output: &args.output,
+    }
 }

@@ -13,6 +13,7 @@ mod input;
 mod journal;
 mod meaning;
 mod measure;
+mod noise;
 mod oracle;
 mod parquet;
 mod quantized;

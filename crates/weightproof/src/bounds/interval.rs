@@ -10,9 +10,10 @@
 //! Sums that a number format rounds (residual addition, average pooling) move every summand by `ρ |z|`.
 
 use super::linear::{Backward, Reach, Sharing};
+use super::noise;
 use super::rounding::{self, FEW};
 use super::{Block, BoundMethod, Bounds, LowerBounds, Prepared, State, States};
-use crate::kernels::rows::{fill, l1, larger, squares, vectorized};
+use crate::kernels::rows::{fill, l1, larger, squares, sum, vectorized};
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
 use crate::model::{Affine, Rounding, Step, gathered};
 use crate::network::Activation;
@@ -90,6 +91,7 @@ pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
         Step::Reshape => ends(states, inputs[0], Matrix::clone),
     };
     rounding::widen(block, states, index, &mut state);
+    noise::widen(block, states, index, &mut state);
     state
 }
 
@@ -110,7 +112,7 @@ fn moves_by_itself<T: Scalar>(prepared: &Prepared<'_, T>, index: usize) -> bool 
         Step::Input => radii.set.input_radius != 0.0,
         Step::Affine(_) => {
             let layer = radii.layer(index);
-            !layer.is_zero()
+            !layer.is_zero() || prepared.noise_of(index).is_some()
         }
         Step::Activation(f) => f.is_free() || radii.activation() != T::zero(),
         Step::Add | Step::AveragePool { .. } => !radii.roundings[index].is_zero(),
@@ -170,20 +172,7 @@ fn affine<T: Scalar>(
     let layer = prepared.model.affine(index);
     let radii = prepared.radii.layer(index);
     if states.is_fixed(input) {
-        let center = states.fixed(index);
-        let mut deviation = weight_deviation(&radii.weight, &states.magnitude(input), layer);
-        add_by_row(&mut deviation, &radii.bias);
-        // The deviation is a sum of numbers of one sign.
-        let n = layer.weight.cols() + FEW;
-        let part = T::one() + prepared.arithmetic.gamma(n);
-        let least = prepared.arithmetic.underflow(n);
-        deviation.as_mut_slice().iter_mut().for_each(|d| *d = *d * part + least);
-        let single = prepared.arithmetic.outward(1);
-        let moved = |center: &Matrix<T>, end: &dyn Fn(T, T) -> T| {
-            Matrix::from_fn(center.rows(), center.cols(), |s, i| end(center[(s, i)], deviation[(s, i)]))
-        };
-        let lower = moved(&center.lower, &|c, d| single.down(c - d));
-        return State::Box(Bounds { lower, upper: moved(&center.upper, &|c, d| single.up(c + d)) });
+        return State::Box(around(prepared, states, index));
     }
     let (l, u) = (states.lower(input), states.upper(input));
     let (mut lower, mut upper) = if states.has_negative(input) {
@@ -203,6 +192,30 @@ fn affine<T: Scalar>(
     State::Box(Bounds { lower, upper })
 }
 
+/// The box of the affine node `index` whose input does not move: its clean value, and what its set may add.
+pub(super) fn around<T: Scalar>(
+    prepared: &Prepared<'_, T>,
+    states: &States<'_, T>,
+    index: usize,
+) -> Bounds<T> {
+    let (layer, radii) = (prepared.model.affine(index), prepared.radii.layer(index));
+    let input = prepared.model.input_of(index);
+    let center = states.fixed(index);
+    let mut deviation = weight_deviation(&radii.weight, &states.magnitude(input), layer);
+    add_by_row(&mut deviation, &radii.bias);
+    // The deviation is a sum of numbers of one sign.
+    let n = layer.weight.cols() + FEW;
+    let part = T::one() + prepared.arithmetic.gamma(n);
+    let least = prepared.arithmetic.underflow(n);
+    deviation.as_mut_slice().iter_mut().for_each(|d| *d = *d * part + least);
+    let single = prepared.arithmetic.outward(1);
+    let moved = |center: &Matrix<T>, end: &dyn Fn(T, T) -> T| {
+        Matrix::from_fn(center.rows(), center.cols(), |s, i| end(center[(s, i)], deviation[(s, i)]))
+    };
+    let lower = moved(&center.lower, &|c, d| single.down(c - d));
+    Bounds { lower, upper: moved(&center.upper, &|c, d| single.up(c + d)) }
+}
+
 /// `max |Δ_i z|` over the set, for fixed `z`: `E|z|`, or `r ‖z‖₂` for a ball; `z` is the patch of an output element of a
 /// convolution.
 ///
@@ -211,31 +224,11 @@ fn affine<T: Scalar>(
 pub(super) fn weight_deviation<T: Scalar>(set: &WeightSet<T>, z: &Matrix<T>, layer: &Affine<T>) -> Matrix<T> {
     let (rows, window) = (layer.bias.len(), layer.window.as_ref());
     let positions = layer.positions();
-    // One norm for each group and position.
-    let by_patch = |norms: Matrix<T>, factor: &dyn Fn(usize) -> T| {
-        let rows_of_group = rows / (norms.cols() / positions);
-        let factors: Vec<T> = (0..rows).map(factor).collect();
-        let mut out = Matrix::zeros(z.rows(), rows * positions);
-        for s in 0..z.rows() {
-            let groups = norms.row(s).chunks_exact(positions).zip(factors.chunks_exact(rows_of_group));
-            let of_groups = out.row_mut(s).chunks_exact_mut(rows_of_group * positions).zip(groups);
-            for (out, (norms, factors)) in of_groups {
-                if let [norm] = norms {
-                    out.iter_mut().zip(factors).for_each(|(out, &factor)| *out = *norm * factor);
-                    continue;
-                }
-                for (out, &factor) in out.chunks_exact_mut(positions).zip(factors) {
-                    out.iter_mut().zip(norms).for_each(|(out, &norm)| *out = norm * factor);
-                }
-            }
-        }
-        out
-    };
     match set {
         WeightSet::Fixed => Matrix::zeros(z.rows(), rows * positions),
-        WeightSet::Rows(radii) => by_patch(patch_l1(z, window), &|i| radii[i]),
-        WeightSet::Ball(r) => by_patch(patch_l2(z, window), &|_| *r),
-        WeightSet::RowBalls(radii) => by_patch(patch_l2(z, window), &|i| radii[i]),
+        WeightSet::Rows(radii) => by_patch(&patch_l1(z, window), radii, positions),
+        WeightSet::Ball(r) => by_patch(&patch_l2(z, window), &vec![*r; rows], positions),
+        WeightSet::RowBalls(radii) => by_patch(&patch_l2(z, window), radii, positions),
         WeightSet::Entries(e) => {
             let mut out = Matrix::default();
             linear(&mut out, &z.map(|z| z.abs()), e, window);
@@ -244,11 +237,31 @@ pub(super) fn weight_deviation<T: Scalar>(set: &WeightSet<T>, z: &Matrix<T>, lay
     }
 }
 
+/// One number for each group and position times one for each row of weights, (samples, rows × positions).
+pub(super) fn by_patch<T: Scalar>(of_patches: &Matrix<T>, of_rows: &[T], positions: usize) -> Matrix<T> {
+    let rows_of_group = of_rows.len() / (of_patches.cols() / positions);
+    let mut out = Matrix::zeros(of_patches.rows(), of_rows.len() * positions);
+    for s in 0..out.rows() {
+        let groups = of_patches.row(s).chunks_exact(positions).zip(of_rows.chunks_exact(rows_of_group));
+        let of_groups = out.row_mut(s).chunks_exact_mut(rows_of_group * positions).zip(groups);
+        for (out, (of_patches, factors)) in of_groups {
+            if let [one] = of_patches {
+                out.iter_mut().zip(factors).for_each(|(out, &factor)| *out = *one * factor);
+                continue;
+            }
+            for (out, &factor) in out.chunks_exact_mut(positions).zip(factors) {
+                out.iter_mut().zip(of_patches).for_each(|(out, &v)| *out = v * factor);
+            }
+        }
+    }
+    out
+}
+
 /// ℓ1 norms of the patches of `z`, (samples, groups × positions); of all of `z`, one column, without a window.
 fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     match window {
         None => Matrix::from_vec(z.rows(), 1, vectorized!(|| (0..z.rows()).map(|s| l1(z.row(s))).collect())),
-        Some(window) => patch_sums(&z.map(|z| z.abs()), window),
+        Some(_) => patch_sums(&z.map(|z| z.abs()), window),
     }
 }
 
@@ -259,11 +272,15 @@ pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Mat
             let norms = vectorized!(|| (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect());
             Matrix::from_vec(z.rows(), 1, norms)
         }
-        Some(window) => patch_sums(&z.map(|z| z * z), window).map(|v| v.sqrt()),
+        Some(_) => patch_sums(&z.map(|z| z * z), window).map(|v| v.sqrt()),
     }
 }
 
-fn patch_sums<T: Scalar>(z: &Matrix<T>, window: &Window) -> Matrix<T> {
+/// Sums of the patches of `z`, shaped as [`patch_l1`].
+pub(super) fn patch_sums<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
+    let Some(window) = window else {
+        return Matrix::from_vec(z.rows(), 1, vectorized!(|| (0..z.rows()).map(|s| sum(z.row(s))).collect()));
+    };
     let groups = Window { channels: window.groups, ..window.clone() };
     let ones =
         Matrix::from_vec(groups.channels, groups.patch(), vec![T::one(); groups.channels * groups.patch()]);
@@ -438,7 +455,13 @@ mod tests {
                 let x = Matrix::from_fn(1, 5, |_, j| shift + wave(j, 0.4));
                 let values = model.forward(x.clone());
                 let fixed = prepared.enclosed(&values);
-                let block = Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true };
+                let block = Block {
+                    prepared: &prepared,
+                    values: &values,
+                    fixed: &fixed,
+                    divided: true,
+                    quantiles: None,
+                };
                 let states = propagate(&block);
                 for i in 0..6 {
                     let (mut lower, mut upper) =

@@ -7,6 +7,7 @@ mod enclosure;
 mod intersect;
 mod interval;
 mod linear;
+mod noise;
 mod norm_product;
 mod rounding;
 mod state;
@@ -15,6 +16,7 @@ pub use intersect::intersect;
 pub use interval::Interval;
 pub(crate) use linear::{Bounded, Branch, Domain, Domains, OpenRow, Root, SubDomain};
 pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized};
+pub(crate) use noise::{BoxEnds, noisy_bounds};
 pub use norm_product::NormProduct;
 pub use rounding::Arithmetic;
 pub use state::{Bounds, Norms, Prepared, Split, State, States};
@@ -35,6 +37,8 @@ pub struct Block<'a, T> {
     /// Whether parts of the work may go to other threads. Not where its time is measured: a thread that waits for others may do
     /// something for another block meanwhile.
     pub divided: bool,
+    /// Where weights are random as well (theory.md §14): for each sample how many deviations of a hidden element its box holds.
+    pub quantiles: Option<&'a [f64]>,
 }
 
 /// Lower bounds of a block.
@@ -44,6 +48,9 @@ pub struct LowerBounds<T> {
     pub lower: Vec<T>,
     /// How much of each was taken for rounding.
     pub charge: Vec<T>,
+    /// Where weights are random, the variance proxy of each row: it is below its bound by `q` roots of this with a probability of the
+    /// tail at `q` (theory.md §14). Empty without noise.
+    pub variance: Vec<f64>,
     /// One for each sample: why its bounds are void, if they are.
     pub void: Vec<Option<Reason>>,
 }

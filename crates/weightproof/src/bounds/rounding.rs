@@ -108,6 +108,8 @@ impl<T: Scalar> Outward<T> {
 pub(crate) struct Offsets<T> {
     value: Vec<T>,
     charge: Vec<T>,
+    /// Variance proxies of random weights.
+    variance: Vec<f64>,
     arithmetic: Arithmetic<T>,
     step: T,
 }
@@ -116,7 +118,8 @@ impl<T: Scalar> Offsets<T> {
     /// Zero for `rows` rows.
     pub fn new(rows: usize, arithmetic: Arithmetic<T>) -> Self {
         let zeros = || vec![T::zero(); rows];
-        Offsets { value: zeros(), charge: zeros(), arithmetic, step: arithmetic.gamma(1) }
+        let variance = vec![0.0; rows];
+        Offsets { value: zeros(), charge: zeros(), variance, arithmetic, step: arithmetic.gamma(1) }
     }
 
     /// Adds a number to the constant of row `r`.
@@ -132,6 +135,17 @@ impl<T: Scalar> Offsets<T> {
     #[inline(always)]
     pub fn charge(&mut self, r: usize, error: T) {
         self.charge[r] += error;
+    }
+
+    /// Adds to the variance of row `r`.
+    #[inline(always)]
+    pub fn add_variance(&mut self, r: usize, variance: f64) {
+        self.variance[r] += variance;
+    }
+
+    /// Sums of the variances of all rows, to the nearest number.
+    pub fn variances(&mut self) -> Vec<f64> {
+        std::mem::take(&mut self.variance)
     }
 
     /// Lower bounds of all rows, rounded down, and what was charged to them.
@@ -349,7 +363,7 @@ mod tests {
         let in_f64 = model.values_in_f64(&[1.0]);
         let values: Vec<Matrix<f32>> = in_f64.iter().map(Matrix::cast).collect();
         let fixed = prepared.enclosed(&in_f64);
-        f(&Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true })
+        f(&Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true, quantiles: None })
     }
 
     #[test]

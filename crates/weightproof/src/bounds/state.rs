@@ -2,10 +2,12 @@
 
 use super::Block;
 use super::interval::largest_magnitude;
+use super::noise::variances;
 use super::rounding::{Arithmetic, Sums, sums};
 use crate::kernels::{Matrix, Scalar};
 use crate::kernels::{add_linear_transposed, rows};
 use crate::model::{Affine, Model, Radii};
+use crate::noise::NoiseSet;
 use crate::threat::WeightSet;
 use crate::verdict::{Guarantee, Reason};
 use std::sync::OnceLock;
@@ -18,6 +20,8 @@ pub struct Prepared<'m, T> {
     pub radii: &'m Radii<T>,
     /// How the bounds' arithmetic rounds.
     pub arithmetic: Arithmetic<T>,
+    /// What is random about the weights, beside the set.
+    pub noise: Option<&'m NoiseSet>,
     splits: Vec<OnceLock<Split<T>>>,
     absolute: Vec<OnceLock<Matrix<T>>>,
     norms: Vec<OnceLock<Norms<T>>>,
@@ -52,10 +56,17 @@ impl<'m, T: Scalar> Prepared<'m, T> {
             model,
             radii,
             arithmetic: Arithmetic::new(guarantee),
+            noise: None,
             splits: (0..nodes).map(|_| OnceLock::new()).collect(),
             absolute: (0..nodes).map(|_| OnceLock::new()).collect(),
             norms: (0..nodes).map(|_| OnceLock::new()).collect(),
         }
+    }
+
+    /// The same with random weights; its blocks have quantiles.
+    #[must_use]
+    pub fn with_noise(self, noise: &'m NoiseSet) -> Self {
+        Prepared { noise: Some(noise), ..self }
     }
 
     /// Splits of the affine node `index`. A ball is left out: it enters as a norm.
@@ -142,6 +153,8 @@ pub struct States<'a, T> {
     states: Vec<State<T>>,
     /// What rounding is charged by; of the next node, too.
     sums: Vec<Option<Sums<T>>>,
+    /// Variance proxies of random layers; of the next node, too.
+    variances: Vec<Option<Matrix<f64>>>,
     /// By node and sample `Σ (|l| + |u|)`, where rounding is charged.
     sizes: Vec<Vec<T>>,
     /// One for each sample: why its bounds are void.
@@ -156,10 +169,12 @@ impl<'a, T: Scalar> States<'a, T> {
             block: *block,
             states: Vec::with_capacity(nodes),
             sums: Vec::with_capacity(nodes),
+            variances: Vec::with_capacity(nodes),
             sizes: Vec::with_capacity(nodes),
             void: vec![None; block.values[0].rows()],
         };
         states.sums.push(sums(block, &states, 0));
+        states.variances.push(None);
         states
     }
 
@@ -224,6 +239,11 @@ impl<'a, T: Scalar> States<'a, T> {
         self.sums[index].as_ref()
     }
 
+    /// Variance proxies of the elements of node `index`, where its weights are random, (samples, width).
+    pub(super) fn variances(&self, index: usize) -> Option<&Matrix<f64>> {
+        self.variances[index].as_ref()
+    }
+
     /// Adds the state of the next node; bounds that are NaN, infinite or too large for products void their sample.
     pub fn push(&mut self, state: State<T>) {
         self.states.push(state);
@@ -243,6 +263,7 @@ impl<'a, T: Scalar> States<'a, T> {
         }
         if index + 1 < self.block.values.len() {
             self.sums.push(sums(&self.block, self, index + 1));
+            self.variances.push(variances(&self.block, self, index + 1));
         }
     }
 

@@ -57,6 +57,7 @@ impl ExactCertifier<'_> {
             let mut bounds = LowerBounds {
                 lower: vec![T::neg_infinity(); rows],
                 charge: vec![T::zero(); rows],
+                variance: Vec::new(),
                 void: vec![None; chosen.len()],
             };
             let starts = suggestions.unperturbed().into_iter().map(|found| Start { found, left: None });

@@ -120,13 +120,18 @@ impl NumberFormat {
         if value == 0.0 || !value.is_finite() {
             return value;
         }
+        let quantum = self.quantum(value);
+        (value / quantum).round_ties_even() * quantum
+    }
+
+    /// The distance of neighbouring numbers of the format around `value`.
+    pub(crate) fn quantum(self, value: f64) -> f64 {
         let (fraction, least, _) = self.parameters();
         let exponent = (value.abs().log2().floor() as i32).clamp(least, 1023);
         // log2 may round up to the next integer just below a power of two; a finer quantum would then be wrong.
         let exponent =
             if 2.0_f64.powi(exponent) > value.abs() && exponent > least { exponent - 1 } else { exponent };
-        let quantum = 2.0_f64.powi(exponent - fraction);
-        (value / quantum).round_ties_even() * quantum
+        2.0_f64.powi(exponent - fraction)
     }
 }
 

@@ -4,7 +4,7 @@
 const TINY: f64 = 1e-280;
 
 /// The smallest f64 that is at least `a b`, for numbers ≥ 0 (within one unit in the last place where the product is tiny).
-pub(super) fn product_up(a: f64, b: f64) -> f64 {
+pub(crate) fn product_up(a: f64, b: f64) -> f64 {
     let product = a * b;
     let is_exact = a == 0.0 || b == 0.0 || (product >= TINY && a.mul_add(b, -product) <= 0.0);
     // NaN and infinity stay.
@@ -12,7 +12,7 @@ pub(super) fn product_up(a: f64, b: f64) -> f64 {
 }
 
 /// The smallest f64 that is at least `a / b`, for `a` ≥ 0 and `b` > 0 (within one unit in the last place where it is tiny).
-pub(super) fn quotient_up(a: f64, b: f64) -> f64 {
+pub(crate) fn quotient_up(a: f64, b: f64) -> f64 {
     let quotient = a / b;
     let is_exact = a == 0.0 || (a >= TINY && quotient >= TINY && quotient.mul_add(b, -a) >= 0.0);
     if is_exact { quotient } else { quotient.next_up() }

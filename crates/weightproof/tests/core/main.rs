@@ -5,6 +5,7 @@ mod exact;
 mod exact_milp;
 mod faults;
 mod milp;
+mod noise;
 mod quantized;
 mod radius;
 mod rounding;

@@ -12,6 +12,7 @@ use crate::threat::WeightSet;
 /// ```text
 /// box [l, u]:                            Σ a⁺ l + a⁻ u
 /// ball p = Wz + b, z fixed:              a·p − r ‖a‖₂ ‖z‖₂ − |a|·e
+/// noise, z fixed:                        the same, and Σ a_i² v_i to the variance
 /// convolution, z fixed, uses shared:     a·p − Σ_w E_w |S_w| − Σ_o e_o |Σ_p a_op|
 /// ```
 /// # Guarantee
@@ -25,8 +26,16 @@ pub(super) fn concretize<T: Scalar>(
 ) {
     let states = pass.states;
     let end = End::of_layer(pass, node).unwrap_or(End::Box);
-    let (lower, upper) = (states.lower(node), states.upper(node));
+    let (mut lower, mut upper) = (states.lower(node), states.upper(node));
     let (width, layer) = (c.a.cols(), pass.block.prepared.model.affine_of(node));
+    if let Some(layer) = fixed_input_layer(pass, node).filter(|_| states.variances(node).is_some()) {
+        match &layer.window {
+            None => pass.add_variances(node, &c.a, rows, offset),
+            Some(window) => pass.add_kernel_variances((node, window), &c.a, rows, offset),
+        }
+        let without = pass.without_noise(node);
+        (lower, upper) = (&without.lower, &without.upper);
+    }
     let n = match (&end, layer) {
         (End::Shared(window), Some(layer)) => {
             let weights = layer.weight.as_slice().len();

@@ -17,7 +17,8 @@
 //! theory.md §4.3.
 
 use super::super::interval::{largest_magnitude, patch_l2};
-use super::super::rounding::Offsets;
+use super::super::noise::inflated;
+use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row, Sharing};
 use super::relax::{Slack, chord};
 use crate::kernels::rows::{l1, sum, vectorized};
@@ -48,6 +49,9 @@ impl<T: Scalar> Backward<'_, T> {
         let radii = self.block.prepared.radii.layer(node);
         let input = self.block.prepared.model.input_of(node);
         vectorized!(|| (0..rows.len()).for_each(|r| offset.add(r, bias_term(c.a.row(r), &layer.bias, radii))));
+        if self.states.variances(node).is_some() {
+            self.add_kernel_variances((node, window), &c.a, rows, offset);
+        }
         let mut out = Matrix::zeros(rows.len(), window.input_width());
         if self.sharing == Sharing::Shared && is_shared(radii) {
             self.shared(&c.a, (node, window), &mut out, rows, offset);
@@ -134,6 +138,57 @@ impl<T: Scalar> Backward<'_, T> {
                     channels.extend(a.iter().skip(p).step_by(positions));
                     offset.add(r, -(set.factor(group * window.group_outputs(), &channels) * length));
                 }
+            }
+        }
+    }
+
+    /// Adds what the noise of a convolution adds to the variance of rows with the coefficients `a`: a draw is one for all uses.
+    ///
+    /// ```text
+    /// V = Σ_w σ_w² max |S_w|² + Σ_o σ_o² (Σ_p a_op)²
+    /// ```
+    /// # Guarantee
+    /// Rounded up: what the sums over positions may lose is at most a part of `‖a_o‖₁ max |z|`, which is added to their magnitudes.
+    pub(super) fn add_kernel_variances(
+        &self,
+        (node, window): (usize, &Window),
+        a: &Matrix<T>,
+        rows: &[Row],
+        offset: &mut Offsets<T>,
+    ) {
+        let Some(noise) = self.block.prepared.noise_of(node) else { return };
+        let input = self.block.prepared.model.input_of(node);
+        let (centre, width) = self.middle(input);
+        let positions = window.positions();
+        let part = Scalar::to_f64(self.block.prepared.arithmetic.gamma(Roundings::of_uses(positions, 0)));
+        let (channels, patch) = (noise.bias_squares.len(), window.patch());
+        let mut uses = Uses::default();
+        for (s, run) in runs(rows) {
+            let of_run = a.row_range(run.start, run.end);
+            let Some(region) = Region::support(window, of_run) else { continue };
+            uses.measure(window, of_run, region, centre.row(s), Some(width.row(s)));
+            let ends = self.states.lower(input).row(s).iter().chain(self.states.upper(input).row(s));
+            let largest = ends.fold(0.0, |most: f64, &z| most.max(Scalar::to_f64(z).abs()));
+            let size = channels * patch;
+            let of_rows = uses.middle.chunks_exact(size).zip(uses.radius.chunks_exact(size));
+            for (r, (middle, half)) in run.zip(of_rows) {
+                let of_channels = a.row(r).chunks_exact(positions);
+                let mut variance = 0.0;
+                for (o, a) in of_channels.enumerate() {
+                    let length: f64 = a.iter().map(|&a| Scalar::to_f64(a).abs()).sum();
+                    if length == 0.0 {
+                        continue;
+                    }
+                    let lost = part * length * largest;
+                    let taps = o * patch..(o + 1) * patch;
+                    let magnitudes = middle[taps.clone()].iter().zip(&half[taps]);
+                    let sums = magnitudes.map(|(&m, &h)| Scalar::to_f64(m).abs() + Scalar::to_f64(h) + lost);
+                    variance += noise.squares.of_row(o, sums);
+                    let sum: f64 = a.iter().map(|&a| Scalar::to_f64(a)).sum();
+                    let sum = sum.abs() + (positions as f64 * f64::EPSILON) * length;
+                    variance += noise.bias_squares[o] * sum * sum;
+                }
+                offset.add_variance(r, inflated(variance, size + channels));
             }
         }
     }

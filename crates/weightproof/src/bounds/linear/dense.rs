@@ -3,7 +3,7 @@
 use super::super::interval::largest_magnitude;
 use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row};
-use crate::kernels::rows::{centered, centered_sized, squares, vectorized};
+use crate::kernels::rows::{centered, centered_sized, squares, vectorized, weighted_squares};
 use crate::kernels::{Matrix, Scalar, product};
 use crate::model::Affine;
 use crate::property::SpecRow;
@@ -34,6 +34,11 @@ impl<T: Scalar> Backward<'_, T> {
             }
         });
         let ends = |row: &SpecRow| [row.plus, row.minus].into_iter().flatten();
+        if let Some(variances) = self.states.variances(start) {
+            for (r, (s, row)) in rows.iter().enumerate() {
+                offset.add_variance(r, ends(row).map(|i| variances[(*s, i)]).sum());
+            }
+        }
         if let Some(sums) = self.states.sums(start) {
             let part = self.block.prepared.arithmetic.gamma(Roundings::of_row(weight.cols()));
             for (r, (s, row)) in rows.iter().enumerate() {
@@ -107,6 +112,7 @@ impl<T: Scalar> Backward<'_, T> {
                 })
                 .collect()
         });
+        self.add_variances(node, &a, rows, offset);
         let mut out = Matrix::default();
         product(&mut out, &a, weight);
         match &radii.weight {
@@ -123,6 +129,16 @@ impl<T: Scalar> Backward<'_, T> {
                 Coefficients::new(out)
             }
         }
+    }
+
+    /// Adds what the noise of the dense node `node` adds to the variance of rows with the coefficients `a`: `Σ_i a_i² v_i`.
+    pub(super) fn add_variances(&self, node: usize, a: &Matrix<T>, rows: &[Row], offset: &mut Offsets<T>) {
+        let Some(variances) = self.states.variances(node) else { return };
+        vectorized!(|| {
+            for (r, (s, _)) in rows.iter().enumerate() {
+                offset.add_variance(r, weighted_squares(a.row(r), variances.row(*s)));
+            }
+        });
     }
 
     /// Subtracts what a ball takes: [`WeightSet::factor`] of every row times `max ‖z‖₂`.

@@ -213,7 +213,13 @@ impl<'a, T: Scalar> Domains<'a, T> {
     /// `linear` where evidence is recorded.
     pub fn roots(&self, samples: Vec<Root<T>>) -> Vec<Domain<T>> {
         let (values, fixed) = self.values_of(samples.iter().map(|(s, _)| *s));
-        let block = Block { prepared: self.prepared, values: &values, fixed: &fixed, divided: false };
+        let block = Block {
+            prepared: self.prepared,
+            values: &values,
+            fixed: &fixed,
+            divided: false,
+            quantiles: None,
+        };
         let open = vec![true; samples.len()];
         let (states, _) = analysed(&block, |states, relaxed, index, state| {
             tighten(&block, states, relaxed, index, state);
@@ -254,7 +260,13 @@ impl<'a, T: Scalar> Domains<'a, T> {
     /// Bounds `parts`; a row `k` of sample `s` is proved above `aim(s, k)`.
     pub fn bound(&self, parts: &[SubDomain<'_, T>], aim: impl Fn(usize, usize) -> T) -> Bounded<T> {
         let (values, fixed) = self.values_of(parts.iter().map(|part| part.of.sample));
-        let block = Block { prepared: self.prepared, values: &values, fixed: &fixed, divided: false };
+        let block = Block {
+            prepared: self.prepared,
+            values: &values,
+            fixed: &fixed,
+            divided: false,
+            quantiles: None,
+        };
         let (states, relaxed) = self.analyse(&block, parts);
         let output = values.len() - 1;
         let places = Place::all(parts);
@@ -327,7 +339,13 @@ impl<'a, T: Scalar> Domains<'a, T> {
     /// The boxes of all nodes in a domain: lower and upper ends.
     pub fn boxes_of(&self, domain: &Domain<T>) -> Vec<(Vec<T>, Vec<T>)> {
         let (values, fixed) = self.values_of([domain.sample].into_iter());
-        let block = Block { prepared: self.prepared, values: &values, fixed: &fixed, divided: false };
+        let block = Block {
+            prepared: self.prepared,
+            values: &values,
+            fixed: &fixed,
+            divided: false,
+            quantiles: None,
+        };
         let (states, _) = self.analyse(&block, &[SubDomain { of: domain, side: None }]);
         (0..values.len())
             .map(|n| (states.lower(n).row(0).to_vec(), states.upper(n).row(0).to_vec()))

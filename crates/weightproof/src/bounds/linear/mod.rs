@@ -23,10 +23,12 @@ pub(crate) use branching::Branch;
 pub use branching::Branching;
 pub(crate) use domain::{Bounded, Domain, Domains, OpenRow, Root, SubDomain};
 pub use optimized::Optimized;
+pub(crate) use propagate::has_wide_output;
 pub use propagate::{Backward, COEFFICIENTS, Reach, Sharing};
 pub use relax::Relaxed;
 
 use super::interval::{check_format_range, step};
+use super::noise::better;
 use super::{Block, BoundMethod, Bounds, LowerBounds, State, States, intersect};
 use crate::kernels::{Matrix, Scalar, Window, max_pool};
 use crate::memory::work;
@@ -55,17 +57,29 @@ impl<T: Scalar> BoundMethod<T> for Linear {
     /// The backward bound, intersected with the interval bound on the same intermediate boxes; where convolutions share their
     /// weights, the better of charging their uses one by one and together.
     fn lower_bounds(&self, block: &Block<'_, T>, spec: &Specification) -> LowerBounds<T> {
-        let (states, relaxed) = analysed(block, |states, relaxed, index, state| {
+        self.bounds(block, spec)
+    }
+}
+
+impl Linear {
+    /// See [`BoundMethod::lower_bounds`]; with noise, bounds of what is not random, and variances.
+    pub(super) fn bounds<T: Scalar>(&self, block: &Block<'_, T>, spec: &Specification) -> LowerBounds<T> {
+        let (states, relaxed) = self.analysis(block);
+        of_output(block, &states, &relaxed, spec)
+    }
+
+    /// The states of all nodes, and the lines of the nonlinear ones.
+    pub(super) fn analysis<'a, T: Scalar>(&self, block: &Block<'a, T>) -> Analysis<'a, T> {
+        analysed(block, |states, relaxed, index, state| {
             if self.intermediate == Intermediate::Linear {
                 tighten(block, states, relaxed, index, state);
             }
-        });
-        of_output(block, &states, &relaxed, spec)
+        })
     }
 }
 
 /// What a block's analysis knows: the states of its nodes, and the lines of the nonlinear ones.
-type Analysis<'a, T> = (States<'a, T>, Vec<Option<Relaxed<T>>>);
+pub(super) type Analysis<'a, T> = (States<'a, T>, Vec<Option<Relaxed<T>>>);
 
 /// Intervals of every node, which `tighten` may make better before the next node is reached.
 fn analysed<'a, T: Scalar>(
@@ -107,7 +121,10 @@ fn of_output<T: Scalar>(
     let mut best = Backward::new(block, states, Reach::OneLayer, Sharing::PerUse).specification(spec);
     for sharing in sharings(block, block.values.len()) {
         let far = Backward::new(block, states, Reach::Input(relaxed), *sharing).specification(spec);
-        best = intersect(far, &best);
+        best = match block.quantiles {
+            None => intersect(far, &best),
+            Some(quantiles) => better(far, &best, quantiles),
+        };
     }
     best
 }

@@ -1,7 +1,7 @@
 //! The linear method with optimised slopes (theory.md §4.4).
 
 use super::super::{Block, BoundMethod, Bounds, LowerBounds, State, States};
-use super::propagate::{Backward, Reach, Row, is_wide};
+use super::propagate::{Backward, Reach, Row, has_wide_output};
 use super::relax::Relaxed;
 use super::{analysed, meet, of_output, sharings, tighten, tighten_by};
 use crate::kernels::Scalar;
@@ -31,7 +31,7 @@ impl<T: Scalar> BoundMethod<T> for Optimized {
         let rows = best.lower.chunks(spec.count).zip(&best.void);
         let open: Vec<bool> =
             rows.map(|(rows, void)| void.is_none() && rows.iter().any(is_open(spec))).collect();
-        if !open.contains(&true) || is_wide(block) {
+        if !open.contains(&true) || has_wide_output(block.prepared.model) {
             return best;
         }
         let (states, relaxed) = analysed(block, |states, relaxed, index, state| {

@@ -3,8 +3,10 @@
 //! Nodes are visited against their order, so that a node which several others read has all its coefficients when it is
 //! reached: joins of a residual network add up there. Affine layers are in [`super::dense`] and [`super::conv`].
 
+use super::super::interval::around;
+use super::super::noise::{inflated, lowered};
 use super::super::rounding::{FEW, Offsets, Roundings};
-use super::super::{Block, LowerBounds, States};
+use super::super::{Block, Bounds, LowerBounds, States};
 use super::concretize::concretize;
 use super::relax::{AbsoluteLines, Relaxed};
 use super::slopes::{FreeVariables, Tape};
@@ -12,7 +14,7 @@ use crate::kernels::rows::{
     concretized, dot, l1, magnitudes, relax, subtract_products, subtract_scaled, vectorized, weighted_l1,
 };
 use crate::kernels::{Matrix, Scalar, Window, add_average_pool_transposed};
-use crate::model::Step;
+use crate::model::{Model, Step};
 use crate::network::Gather;
 use crate::property::{SpecRow, Specification};
 use rayon::prelude::*;
@@ -36,8 +38,8 @@ pub(super) fn divided(rows: usize, most: usize) -> usize {
 const MOST_PASSES: usize = 1 << 14;
 
 /// Whether the network has more outputs than passes are made for.
-pub fn is_wide<T: Scalar>(block: &Block<'_, T>) -> bool {
-    block.prepared.model.width(block.values.len() - 1) > MOST_PASSES
+pub fn has_wide_output<T: Scalar>(model: &Model<'_, T>) -> bool {
+    model.width(model.steps.len() - 1) > MOST_PASSES
 }
 
 /// How far a backward pass goes.
@@ -70,6 +72,8 @@ pub struct Backward<'a, T> {
     absolute: Vec<OnceLock<Option<AbsoluteLines<T>>>>,
     /// By node: centre and radius of its box, made on first use.
     middle: Vec<OnceLock<(Matrix<T>, Matrix<T>)>>,
+    /// By node: the box of a random layer without its noise, made on first use.
+    around: Vec<OnceLock<Bounds<T>>>,
 }
 
 /// Coefficients of a node's elements, one row for each bound, with the loss through a uniform radius still to be
@@ -111,19 +115,25 @@ impl<'a, T: Scalar> Backward<'a, T> {
     ) -> Self {
         let absolute = (0..block.values.len()).map(|_| OnceLock::new()).collect();
         let middle = (0..block.values.len()).map(|_| OnceLock::new()).collect();
-        Backward { block, states, reach, sharing, absolute, middle }
+        let around = (0..block.values.len()).map(|_| OnceLock::new()).collect();
+        Backward { block, states, reach, sharing, absolute, middle, around }
     }
 
     /// Lower bounds of every row of a specification of the output.
     pub fn specification(&self, spec: &Specification) -> LowerBounds<T> {
         let rows: Vec<Row> = spec.rows.iter().enumerate().map(|(r, row)| (r / spec.count, *row)).collect();
         let output = self.block.values.len() - 1;
-        if is_wide(self.block) {
+        if has_wide_output(self.block.prepared.model) {
             return self.boxes(output, &rows);
         }
-        let (lower, charge): (Vec<_>, Vec<_>) = self.passes(output, &rows).into_iter().unzip();
-        let (lower, charge) = (lower.concat(), charge.concat());
-        LowerBounds { lower, charge, void: self.states.void.clone() }
+        let void = self.states.void.clone();
+        let none = LowerBounds { lower: Vec::new(), charge: Vec::new(), variance: Vec::new(), void };
+        self.passes(output, &rows).into_iter().fold(none, |mut all, (lower, charge, variance)| {
+            all.lower.extend(lower);
+            all.charge.extend(charge);
+            all.variance.extend(variance);
+            all
+        })
     }
 
     /// Lower bounds of rows of node `start` by the boxes of its elements.
@@ -142,17 +152,41 @@ impl<'a, T: Scalar> Backward<'a, T> {
             (bound, part * (plus.abs() + minus.abs()))
         };
         let (lower, charge) = rows.iter().map(of_row).unzip();
-        LowerBounds { lower, charge, void: self.states.void.clone() }
+        // The boxes hold, whatever is random.
+        let variance = self.block.quantiles.map_or_else(Vec::new, |_| vec![0.0; rows.len()]);
+        LowerBounds { lower, charge, variance, void: self.states.void.clone() }
     }
 
-    /// Lower bounds of rows `(sample, linear function)` of node `start`.
+    /// Lower bounds of rows `(sample, linear function)` of node `start`; with noise those at the quantile of the sample.
     pub fn rows(&self, start: usize, rows: &[Row]) -> Vec<T> {
-        self.passes(start, rows).into_iter().flat_map(|(lower, _)| lower).collect()
+        let found = self.passes(start, rows).into_iter();
+        match self.block.quantiles {
+            None => found.flat_map(|(lower, ..)| lower).collect(),
+            Some(quantiles) => {
+                let all = found.flat_map(|(lower, _, variance)| lower.into_iter().zip(variance));
+                let at =
+                    |((lower, variance), (s, _)): ((T, f64), &Row)| lowered(lower, quantiles[*s], variance);
+                all.zip(rows).map(at).collect()
+            }
+        }
     }
 
-    /// Plain passes over some rows together, then over the next ones: their bounds, and what was charged for rounding.
-    fn passes(&self, start: usize, rows: &[Row]) -> Vec<(Vec<T>, Vec<T>)> {
-        let chunk = |rows: &[Row]| self.pass(start, rows, None, None).finish();
+    /// Plain passes over some rows together, then over the next ones: their bounds, what was charged for rounding, and with noise
+    /// their variances, rounded up.
+    fn passes(&self, start: usize, rows: &[Row]) -> Vec<(Vec<T>, Vec<T>, Vec<f64>)> {
+        let terms: usize = self.block.values.iter().map(Matrix::cols).sum();
+        let chunk = |rows: &[Row]| {
+            let mut offset = self.pass(start, rows, None, None);
+            let variance = match self.block.quantiles {
+                None => Vec::new(),
+                Some(_) if self.block.prepared.is_random() => {
+                    offset.variances().into_iter().map(|v| inflated(v, terms)).collect()
+                }
+                Some(_) => offset.variances(),
+            };
+            let (lower, charge) = offset.finish();
+            (lower, charge, variance)
+        };
         let together = self.rows_together(start);
         if self.block.divided {
             rows.par_chunks(divided(rows.len(), together)).map(chunk).collect()
@@ -582,6 +616,11 @@ impl<'a, T: Scalar> Backward<'a, T> {
     pub(super) fn absolute_lines(&self, node: usize) -> Option<&AbsoluteLines<T>> {
         let arithmetic = self.block.prepared.arithmetic;
         self.absolute[node].get_or_init(|| AbsoluteLines::new(self.states, node, arithmetic)).as_ref()
+    }
+
+    /// The box of the random layer `node` without its noise, where its input does not move.
+    pub(super) fn without_noise(&self, node: usize) -> &Bounds<T> {
+        self.around[node].get_or_init(|| around(self.block.prepared, self.states, node))
     }
 
     /// Centre and radius of the box of `node`, (samples, width) each.

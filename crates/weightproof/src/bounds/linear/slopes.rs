@@ -347,7 +347,13 @@ mod tests {
                 let prepared = Prepared::new(&model, &radii, Guarantee::RealArithmetic);
                 let values = model.forward(Matrix::from_fn(1, 4, |_, j| 0.5 + 0.4 * wave(j, 0.4)));
                 let fixed = prepared.enclosed(&values);
-                let block = Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true };
+                let block = Block {
+                    prepared: &prepared,
+                    values: &values,
+                    fixed: &fixed,
+                    divided: true,
+                    quantiles: None,
+                };
                 let (states, relaxed) = analysed(&block, |states, relaxed, index, state| {
                     tighten(&block, states, relaxed, index, state);
                 });
@@ -457,7 +463,8 @@ mod tests {
         let prepared = Prepared::new(&model, &radii, Guarantee::RealArithmetic);
         let values = model.forward(Matrix::from_vec(1, 1, vec![0.5]));
         let fixed = prepared.enclosed(&values);
-        let block = Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true };
+        let block =
+            Block { prepared: &prepared, values: &values, fixed: &fixed, divided: true, quantiles: None };
         let (states, relaxed) = analysed(&block, |_, _, _, _| {});
         let pass = Backward::new(&block, &states, Reach::Input(&relaxed), Sharing::PerUse);
         let rows = [(0, SpecRow::difference(0, 1))];

@@ -1,0 +1,249 @@
+//! Results of `attack --noise`: what drawn devices do, measured beside what `certify --noise` proves (theory.md §14).
+
+use crate::attack::AttackRecord;
+use crate::certify::{clean_cells, clean_parts, correct, fraction, label, reason, verdict as verdict_name};
+use crate::column::{Cell, Column};
+use crate::number::{percent, percent_or_dash, upper, value};
+use crate::report::{ListSide, Record};
+use crate::table::{Side, Table};
+use serde::Serialize;
+use weightproof::noise::{SampleDraws, clopper_pearson, mean_interval};
+use weightproof::property::Property;
+use weightproof::verdict::{Reason, Verdict};
+
+/// The probability that an interval is wrong, at each end.
+const ALPHA: f64 = 0.025;
+
+/// What drawn devices do to one sample.
+#[derive(Clone, Debug, Serialize)]
+pub struct DrawsRecord {
+    /// Index in the data set.
+    pub index: usize,
+    /// The given label.
+    pub label: Option<u32>,
+    /// Class with the largest output of the unperturbed network.
+    pub predicted: u32,
+    /// Margin of the unperturbed network; for deviations the tolerance.
+    pub margin: f64,
+    /// The smallest margin of all devices.
+    pub worst_margin: f64,
+    /// The mean margin.
+    pub mean_margin: f64,
+    /// `falsified` when the property does not hold on a device, else `unknown`.
+    pub verdict: Verdict,
+    /// `attacked`, `misclassified` or `not-broken`.
+    pub reason: Option<Reason>,
+    /// Devices on which the property does not hold.
+    pub failures: usize,
+    /// `failures / draws`.
+    pub failure_rate: f64,
+    /// The interval of Clopper and Pearson for the failure probability, 95%.
+    pub failure_interval: [f64; 2],
+}
+
+impl DrawsRecord {
+    /// The record of `found` on `draws` devices.
+    pub fn new(found: &SampleDraws, draws: usize, property: Property) -> Self {
+        let (index, label, predicted, margin) = clean_parts(&found.clean);
+        let misclassified = property == Property::Label && !(found.clean.margin > 0.0);
+        let (lower, upper) = clopper_pearson(found.failures, draws, ALPHA);
+        let (verdict, reason) = match found.failures {
+            0 => (Verdict::Unknown, Reason::NotBroken),
+            _ if misclassified => (Verdict::Falsified, Reason::Misclassified),
+            _ => (Verdict::Falsified, Reason::Attacked),
+        };
+        DrawsRecord {
+            index,
+            label,
+            predicted,
+            margin,
+            worst_margin: found.worst_margin,
+            mean_margin: found.mean_margin,
+            verdict,
+            reason: Some(reason),
+            failures: found.failures,
+            failure_rate: fraction(found.failures, draws),
+            failure_interval: [lower, upper],
+        }
+    }
+}
+
+/// The share of samples for which the property holds, over drawn devices.
+#[derive(Clone, Debug, Serialize)]
+pub struct DevicesReport {
+    /// Number of devices.
+    pub draws: usize,
+    /// Mean share.
+    pub mean: f64,
+    /// Interval for the mean over all devices, 95%: Chernoff's bound for numbers in `[0, 1]`.
+    pub mean_interval: [f64; 2],
+    /// Standard deviation between devices.
+    pub deviation: f64,
+    /// The worst device.
+    pub worst: f64,
+    /// Quantiles between devices: 5%, 50%, 95%.
+    pub quantiles: [f64; 3],
+    /// The best device.
+    pub best: f64,
+}
+
+impl DevicesReport {
+    fn new(holds: &[usize], samples: usize) -> Self {
+        let mut shares: Vec<f64> = holds.iter().map(|&n| fraction(n, samples)).collect();
+        shares.sort_unstable_by(f64::total_cmp);
+        let draws = shares.len();
+        let count = draws.max(1) as f64;
+        let mean = (shares.iter().sum::<f64>() / count).min(1.0);
+        let square: f64 = shares.iter().map(|share| (share - mean).powi(2)).sum();
+        let at = |q: f64| shares.get(((count - 1.0) * q).round() as usize).copied().unwrap_or(0.0);
+        let (low, high) = mean_interval(mean, draws, ALPHA);
+        DevicesReport {
+            draws,
+            mean,
+            mean_interval: [low, high],
+            deviation: (square / (count - 1.0).max(1.0)).sqrt(),
+            worst: at(0.0),
+            quantiles: [at(0.05), at(0.5), at(0.95)],
+            best: at(1.0),
+        }
+    }
+}
+
+/// Numbers over all samples of `attack --noise`.
+#[derive(Clone, Debug, Serialize)]
+pub struct DrawsSummary {
+    /// Number of samples.
+    pub samples: usize,
+    /// Samples whose prediction is their label; `null` without labels.
+    pub correct: Option<usize>,
+    /// `correct / samples`.
+    pub accuracy: Option<f64>,
+    /// Samples for which the property holds on all devices that were drawn.
+    pub robust: usize,
+    /// `robust / samples`.
+    pub accuracy_under_attack: f64,
+    /// Mean of the worst margins.
+    pub mean_worst_margin: f64,
+    /// Shares of samples, device by device.
+    pub devices: DevicesReport,
+}
+
+impl DrawsSummary {
+    /// Counts `records`; `holds` says for how many samples the property holds on each device.
+    pub fn new(records: &[DrawsRecord], holds: &[usize]) -> Self {
+        let samples = records.len();
+        let correct = correct(records.iter().map(|r| (r.label, r.predicted)));
+        let robust = records.iter().filter(|r| r.holds()).count();
+        DrawsSummary {
+            samples,
+            correct,
+            accuracy: correct.map(|n| fraction(n, samples)),
+            robust,
+            accuracy_under_attack: fraction(robust, samples),
+            mean_worst_margin: records.iter().map(|r| r.worst_margin).sum::<f64>() / samples as f64,
+            devices: DevicesReport::new(holds, samples),
+        }
+    }
+}
+
+impl Record for DrawsRecord {
+    type Summary = DrawsSummary;
+    const COMMAND: &'static str = AttackRecord::COMMAND;
+    const FAILING: &'static str = "broken by a drawn device";
+    const COLUMNS: &'static [Column] = &[
+        Column::integer("index"),
+        Column::class("label"),
+        Column::class("predicted"),
+        Column::number("margin"),
+        Column::number("worst_margin"),
+        Column::number("mean_margin"),
+        Column::text("verdict"),
+        Column::text("reason"),
+        Column::integer("failures"),
+        Column::number("failure_rate"),
+        Column::number("failure_lower"),
+        Column::number("failure_upper"),
+    ];
+    const LIST: &'static [(&'static str, ListSide)] = &[
+        ("index", ListSide::Right),
+        ("label", ListSide::Right),
+        ("predicted", ListSide::Right),
+        ("margin", ListSide::Right),
+        ("worst margin found", ListSide::Right),
+        ("failures", ListSide::Right),
+        ("95% interval", ListSide::Right),
+        ("reason", ListSide::Left),
+    ];
+
+    fn holds(&self) -> bool {
+        self.verdict != Verdict::Falsified
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
+        row.extend([Cell::number(self.worst_margin), Cell::number(self.mean_margin)]);
+        row.extend([Cell::text(verdict_name(self.verdict)), Cell::text(reason(self.reason))]);
+        row.extend([Cell::integer(self.failures), Cell::number(self.failure_rate)]);
+        row.extend(self.failure_interval.map(Cell::number));
+        row
+    }
+
+    fn list_row(&self) -> Vec<String> {
+        let [low, high] = self.failure_interval;
+        vec![
+            self.index.to_string(),
+            label(self.label),
+            self.predicted.to_string(),
+            value(self.margin),
+            value(self.worst_margin),
+            self.failures.to_string(),
+            format!("{} to {}", value(low), upper(high)),
+            reason(self.reason).into(),
+        ]
+    }
+
+    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("samples", ""),
+            ("accuracy", "measured"),
+            ("mean over devices", guarantee),
+            ("hold on all devices drawn", guarantee),
+            ("mean worst margin found", guarantee),
+        ]
+    }
+
+    fn summary_row(s: &DrawsSummary) -> Vec<String> {
+        vec![
+            s.samples.to_string(),
+            percent_or_dash(s.accuracy),
+            percent(s.devices.mean),
+            percent(s.accuracy_under_attack),
+            value(s.mean_worst_margin),
+        ]
+    }
+
+    fn curves(s: &DrawsSummary, guarantee: &'static str) -> Vec<(String, String)> {
+        let d = &s.devices;
+        let mut table = Table::new([Side::Right; 7]);
+        table.push(["worst", "5%", "median", "95%", "best", "deviation", "mean, 95% interval"]);
+        let [low, high] = d.mean_interval;
+        let [few, half, most] = d.quantiles;
+        let shares = [d.worst, few, half, most, d.best, d.deviation].map(percent);
+        table.push(shares.into_iter().chain([format!("{} to {}", percent(low), percent(high))]));
+        vec![(format!("share of samples that hold, {} devices, {guarantee}", d.draws), table.to_string())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_devices_are_ordered() {
+        let report = DevicesReport::new(&[8, 10, 9, 10, 7], 10);
+        assert!((report.mean - 0.88).abs() < 1e-12);
+        assert_eq!((report.worst, report.quantiles[1], report.best), (0.7, 0.9, 1.0));
+        let [low, high] = report.mean_interval;
+        assert!(low < 0.88 && high > 0.88 && low > 0.0 && high <= 1.0);
+    }
+}
