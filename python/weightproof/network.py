@@ -51,11 +51,25 @@ class Node:
 class Network:
     """A network whose weights may move. Made by `from_onnx`, `from_safetensors`, `from_torch` or `examples.mnist`."""
 
-    def __init__(self, native: _Native) -> None:
+    def __init__(self, native: _Native, recipe: tuple[str, tuple[Any, ...]] | None = None) -> None:
         if not isinstance(native, _Native):
             raise TypeError("use Network.from_onnx, Network.from_safetensors or Network.from_torch")
         self._native = native
+        # The native function that made it, and its arguments: a pickle has these.
+        self._recipe = recipe
         self._model: dict[str, Any] = json.loads(native.model())
+
+    @classmethod
+    def _made(cls, method: str, *arguments: Any) -> Network:
+        """The network that a function of the native half makes."""
+        return cls(getattr(_Native, method)(*arguments), (method, arguments))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle of a network from a file names the file; one from PyTorch has its weights."""
+        if self._recipe is None:
+            raise TypeError("network: expected one that from_onnx, from_safetensors, from_torch or examples.mnist made")
+        method, arguments = self._recipe
+        return _remade, (method, *arguments)
 
     @classmethod
     def from_onnx(
@@ -89,8 +103,7 @@ class Network:
         if rounding not in ("nearest-even", "any"):
             raise SettingError(f"rounding: expected nearest-even or any, found {rounding!r}")
         separate = _is_separate(batch_norm)
-        native = _Native.load(os.fspath(path), None, separate, outputs, constants, values, rounding == "any")
-        return cls(native)
+        return cls._made("load", os.fspath(path), None, separate, outputs, constants, values, rounding == "any")
 
     @classmethod
     def from_safetensors(
@@ -112,7 +125,7 @@ class Network:
             FormatError: A file cannot be read; the message names the layer or tensor.
         """
         text = None if architecture is None else os.fspath(architecture)
-        return cls(_Native.load(os.fspath(path), text, _is_separate(batch_norm), [], [], [], False))
+        return cls._made("load", os.fspath(path), text, _is_separate(batch_norm), [], [], [], False)
 
     @classmethod
     def from_torch(
@@ -144,7 +157,7 @@ class Network:
         separate = _is_separate(batch_norm)
         weights, architecture, notes, head = _torch.convert(module, example)
         name = name or type(module).__name__
-        return cls(_Native.build(weights, architecture, separate, name, "torch", notes, head))
+        return cls._made("build", weights, architecture, separate, name, "torch", notes, head)
 
     def forward(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Outputs of the unperturbed network, in float64.
@@ -286,6 +299,11 @@ class Network:
     def __repr__(self) -> str:
         count = self._model["parameters"]
         return f"<Network {self.name}: input {self.input_shape}, {self.outputs} outputs, {count:,} parameters>"
+
+
+def _remade(method: str, *arguments: Any) -> Network:
+    """A network from its pickle."""
+    return Network._made(method, *arguments)
 
 
 def _is_separate(batch_norm: str) -> bool:

@@ -22,7 +22,7 @@ pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
     let mut session = arguments.open()?;
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     let kept = Kept { journal: args.journal.journal.as_deref(), witness: args.witness.as_deref() };
-    let run = arguments.start(&session, attack::batch(&attack))?;
+    let run = arguments.start(&mut session, attack::batch(&attack))?;
     let report = attack::run(&mut session, &sets, &attack, kept, run)?;
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));

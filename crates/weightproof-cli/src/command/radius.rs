@@ -24,7 +24,7 @@ pub fn run(args: &RadiusArgs) -> Result<Status, Failure> {
         output: &args.output,
     };
     let mut session = arguments.open()?;
-    let run = arguments.start(&session, BATCH)?;
+    let run = arguments.start(&mut session, BATCH)?;
     let report = radius::run(&mut session, &radius, args.journal.journal.as_deref(), run)?;
     let format = args.output.format();
     output::write(args.output.output.as_deref(), |out| match &report {
