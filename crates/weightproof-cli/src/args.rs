@@ -707,10 +707,7 @@ pub fn threads(text: &str) -> Result<usize, String> {
 impl OutputArgs {
     /// The format, as reports name it.
     pub fn format(&self) -> Format {
-        match self.format {
-            _ if self.json => Format::Json,
-            format => format.into(),
-        }
+        if self.json { Format::Json } else { self.format.into() }
     }
 }
 

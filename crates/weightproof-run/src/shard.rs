@@ -83,7 +83,7 @@ mod tests {
             let mut end = 0;
             for number in 1..=of {
                 let part = Shard::new(number, of).unwrap().part(total, block).unwrap();
-                assert!(part.start == end && part.end > end && part.start % block == 0, "{part:?}");
+                assert!(part.start == end && part.end > end && part.start.is_multiple_of(block), "{part:?}");
                 end = part.end;
             }
             assert_eq!(end, total);

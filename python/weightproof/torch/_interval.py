@@ -15,8 +15,8 @@ from ._graph import Step
 from ._loss import BoundLoss, differences, rivals, sums
 from ._radii import LayerRadii
 
-#: Values of a step: fixed, (batch, …); or the lower ends with the upper ends behind them, (2 · batch, …).
-Range = tuple[bool, Tensor]
+#: Values of a step, (batch, …): lower and upper ends, which are one tensor where it is fixed.
+Range = tuple[Tensor, Tensor]
 
 
 class IntervalLoss(BoundLoss):
@@ -58,72 +58,70 @@ def propagate(loss: BoundLoss, x: Tensor) -> tuple[list[Range], list[bool]]:
     return ranges, nonnegative
 
 
-def ends(range_: Range) -> tuple[Tensor, Tensor]:
-    """Lower and upper ends."""
-    fixed, z = range_
-    if fixed:
-        return z, z
-    lower, upper = z.chunk(2)
-    return lower, upper
+def is_fixed(z: Range) -> bool:
+    """Whether a step does not move."""
+    return z[0] is z[1]
 
 
 def _input(loss: BoundLoss, x: Tensor) -> Range:
     if loss.radii.input_radius == 0:
-        return True, x
+        return x, x
     moved = loss.factor * loss.radii.input_radius
-    z = torch.cat([x - moved, x + moved])
-    return False, z if loss.input_range is None else z.clamp(*loss.input_range)
+    if loss.input_range is None:
+        return x - moved, x + moved
+    return (x - moved).clamp(*loss.input_range), (x + moved).clamp(*loss.input_range)
 
 
 def _affine(radii: LayerRadii, z: Range, signless: bool) -> Range:
     affine = radii.affine
-    if z[0]:
-        middle = affine.product(z[1], radii.weight, radii.bias)
-        push = radii.push(z[1])
-        return False, torch.cat([middle - push, middle + push])
-    lower, upper = z[1].chunk(2)
-    c, r = (lower + upper) / 2, (upper - lower) / 2
+    if is_fixed(z):
+        middle = affine.product(z[0], radii.weight, radii.bias)
+        push = radii.push(z[0])
+        return middle - push, middle + push
+    c, r = midpoint_radius(z)
     middle, push = affine.product(c, radii.weight, radii.bias), radii.push(c)
     extents = radii.extents()
     if signless:
-        below, above = (radii.weight - extents).abs(), (radii.weight + extents).abs()
-        if affine.is_dense:
-            # One product for both.
-            down, up = F.linear(r, torch.cat([below, above])).chunk(2, 1)
-        else:
-            down, up = affine.product(r, below), affine.product(r, above)
-        return False, torch.cat([middle - push - down, middle + push + up])
+        down = affine.product(r, (radii.weight - extents).abs())
+        up = affine.product(r, (radii.weight + extents).abs())
+        return middle - push - down, middle + push + up
     spread = affine.product(r, radii.weight.abs() + extents) + push
-    return False, torch.cat([middle - spread, middle + spread])
+    return middle - spread, middle + spread
+
+
+def midpoint_radius(z: Range) -> Range:
+    """Midpoint and radius of a box."""
+    r = (z[1] - z[0]) / 2
+    return z[0] + r, r
 
 
 def _scale(step: Step, z: Range) -> Range:
     assert step.apply is not None
-    if z[0]:
-        return True, step.apply(z[1])
-    a, b = step.apply(z[1]).chunk(2)
-    return False, torch.cat([torch.minimum(a, b), torch.maximum(a, b)])
+    a = step.apply(z[0])
+    if is_fixed(z):
+        return a, a
+    b = step.apply(z[1])
+    return torch.minimum(a, b), torch.maximum(a, b)
 
 
 def _monotone(step: Step, of: list[Range]) -> Range:
     assert step.apply is not None
-    if all(fixed for fixed, _ in of):
-        return True, step.apply(*(z for _, z in of))
-    return False, step.apply(*(torch.cat([z, z]) if fixed else z for fixed, z in of))
+    lower = step.apply(*(z[0] for z in of))
+    if all(is_fixed(z) for z in of):
+        return lower, lower
+    return lower, step.apply(*(z[1] for z in of))
 
 
 def interval_margins(loss: BoundLoss, ranges: list[Range], nonnegative: list[bool], y: Tensor) -> Tensor:
     """The margins: the rows of the output layer are merged, ``(W_y − W_j) z`` is bounded over the box of ``z`` as one row."""
     last = loss.steps[-1]
     before, radii = last.sources[0], loss.at(last)
-    fixed, z = ranges[before]
-    lower, upper = (z, z) if fixed else z.chunk(2)
-    c = z if fixed else (lower + upper) / 2
+    z = ranges[before]
+    c, r = (z[0], None) if is_fixed(z) else midpoint_radius(z)
     middle = F.linear(c, radii.weight, radii.bias)
     unspread = differences(middle, y) - sums(radii.push(c), y, middle)
-    if fixed:
+    if r is None:
         return unspread
-    r = (upper - lower) / 2
     weight, extents = radii.weight, radii.extents()
     classes = weight.shape[0]
     if classes <= len(y):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .._weightproof import NetworkError
 from ..threat import Threat
 from ._graph import Step
-from ._interval import Range, ends, propagate
+from ._interval import Range, is_fixed, propagate
 from ._loss import BoundLoss, pairs
 
 #: Keeps ``u − l`` from zero.
@@ -67,10 +67,9 @@ class LinearLoss(BoundLoss):
             if a is None:
                 continue
             step = self.steps[index]
-            is_fixed = ranges[index][0]
-            if is_fixed or step.kind == "input" or step.affine is not None and ranges[step.sources[0]][0]:
+            if is_fixed(ranges[index]) or step.kind == "input" or step.affine is not None and is_fixed(ranges[step.sources[0]]):
                 # An input, and what depends on inputs that do not move, is a box of its own.
-                offset = offset + _least(a, *ends(ranges[index]))
+                offset = offset + _least(a, *ranges[index])
             elif step.affine is not None:
                 a, charge = self._affine(step, a)
                 offset = offset + charge
@@ -127,7 +126,7 @@ def _least(a: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
 
 
 def _relu(a: Tensor, of: Range) -> tuple[Tensor, Tensor]:
-    lower, upper = ends(of)
+    lower, upper = of
     low, high = lower.clamp(max=0.0), F.relu(upper)
     slope = high / (high - low + _TINY)
     adaptive = (lower + upper > 0).to(a.dtype)

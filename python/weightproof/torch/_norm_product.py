@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .._weightproof import NetworkError, SettingError
 from ..threat import Threat
 from ._graph import steps_of
-from ._interval import ends, propagate
+from ._interval import propagate
 from ._loss import BoundLoss, differences, pairs, rivals, sums
 
 #: Activations that are not negative, monotone, and nowhere steeper than one.
@@ -69,11 +69,11 @@ class RobustLoss(BoundLoss):
         for step in self.steps[:-1]:
             if step.affine is not None:
                 radii = self.at(step)
-                push = radii.push(ends(ranges[step.sources[0]])[1])
+                push = radii.push(ranges[step.sources[0]][1])
                 moved = moved * norm_inf(radii.weight) + push.expand(len(x), -1).amax(1, keepdim=True)
         last = self.steps[-1]
         radii = self.at(last)
-        push = radii.push(ends(ranges[last.sources[0]])[1])
+        push = radii.push(ranges[last.sources[0]][1])
         norms_of_pairs = pairs(radii.weight, -1.0).abs().sum(2)[y]
         return differences(logits, y) - norms_of_pairs * moved - sums(push, y, logits)
 

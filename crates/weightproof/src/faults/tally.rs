@@ -64,13 +64,10 @@ impl Tally {
     pub(super) fn sample(&self, holds: Option<bool>, cells: Vec<Cell>) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.count += 1;
-        match holds {
-            Some(true) => {
-                samples.holding += 1;
-                *samples.broken_by.entry(cells.into_iter().collect()).or_insert(0) += 1;
-            }
-            // Where that is too close to call, no hit is settled.
-            Some(false) | None => {}
+        // Where that is too close to call, no hit is settled.
+        if holds == Some(true) {
+            samples.holding += 1;
+            *samples.broken_by.entry(cells.into_iter().collect()).or_insert(0) += 1;
         }
     }
 

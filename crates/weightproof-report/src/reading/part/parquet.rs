@@ -57,19 +57,28 @@ pub(super) fn each<R: DeserializeOwned, E>(
     Ok(())
 }
 
+/// A cell, as JSON has it; `None` of a kind that results do not have.
+fn cell(field: &Field) -> Option<Value> {
+    if let Field::Int(n) = field {
+        Some(json!(n))
+    } else if let Field::Long(n) = field {
+        Some(json!(n))
+    } else if let Field::Double(v) = field {
+        Some(json!(v))
+    } else if let Field::Str(text) = field {
+        Some(json!(text))
+    } else {
+        (*field == Field::Null).then_some(Value::Null)
+    }
+}
+
 /// The object that JSON has for a row.
 fn object(row: &Row) -> Result<Value, String> {
     let mut object = Map::new();
     let (mut hit, mut oracle) = (Map::new(), Map::new());
     for (name, field) in row.get_column_iter() {
-        let value = match field {
-            Field::Null => Value::Null,
-            Field::Int(n) => json!(n),
-            Field::Long(n) => json!(n),
-            Field::Double(v) => json!(v),
-            Field::Str(text) => json!(text),
-            other => return Err(format!("{name}: expected a number or words, found {other}")),
-        };
+        let value =
+            cell(field).ok_or_else(|| format!("{name}: expected a number or words, found {field}"))?;
         if let Some((_, list)) = LAYERS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
             let list = object.entry(*list).or_insert_with(|| json!([]));
             list.as_array_mut().into_iter().for_each(|list| list.push(value.clone()));
