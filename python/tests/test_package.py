@@ -64,7 +64,7 @@ def test_the_version_is_that_of_the_crates() -> None:
 @pytest.fixture
 def configuration(tmp_path: pathlib.Path) -> str:
     """Strict types, without those of large libraries, which take minutes and differ between versions."""
-    libraries = "".join(f"[mypy-{name}.*]\nfollow_imports = skip\n" for name in ("torch", "pandas", "tqdm", "matplotlib"))
+    libraries = "".join(f"[mypy-{name}.*]\nfollow_imports = skip\n" for name in ("torch", "ray", "pandas", "tqdm", "matplotlib"))
     path = tmp_path / "mypy.ini"
     path.write_text(f"[mypy]\nstrict = true\nignore_missing_imports = true\n{libraries}")
     return str(path)

@@ -10,7 +10,7 @@
 
 A **bound** is proved, an **estimate** was found by search, and what is counted on the unperturbed network is **measured**. `certify` proves a lower bound of the margin of every sample
 over all weights that a :class:`Threat` allows, `attack` searches weights that break a sample, `radius` does both for the
-largest radius, `faults` settles every single fault in the memory of the weights, and `measure` says how the network and all perturbed ones generalize. `inspect` describes a network, `train` makes one, `report` and `plot` show results together. Results
+largest radius, `merge` joins the results of parts, `faults` settles every single fault in the memory of the weights, and `measure` says how the network and all perturbed ones generalize. `inspect` describes a network, `train` makes one, `report` and `plot` show results together. Results
 are those of the command line ``weightproof``: the same numbers, the same JSON.
 """
 
@@ -31,7 +31,7 @@ from .measures import Measures, measure
 from .network import Network, Node
 from .pages import plot, report
 from .result import Result
-from .run import attack, certify, faults, radius
+from .run import attack, certify, faults, merge, radius
 from .threat import LayerRadii, Threat
 from .training import Training, train
 
@@ -59,6 +59,7 @@ __all__ = [
     "faults",
     "inspect",
     "measure",
+    "merge",
     "plot",
     "radius",
     "report",

@@ -71,6 +71,15 @@ def seconds(name: str, value: Any) -> float:
     return found
 
 
+def shard(value: Any) -> tuple[int, int]:
+    """Number of a part, and of all parts."""
+    try:
+        number, of = value
+    except (TypeError, ValueError):
+        raise SettingError(f"shard: expected (i, n) with i from 1 to n, found {_shown(value)}") from None
+    return integer("shard", number), integer("shard", of)
+
+
 def path(value: str | os.PathLike[str] | None) -> str | None:
     """A path as text."""
     return None if value is None else os.fspath(value)

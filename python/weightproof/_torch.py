@@ -13,8 +13,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from . import _arrays
 from ._weightproof import NetworkError
 
 try:
@@ -713,21 +712,9 @@ def _toml(value: Any) -> str:
 
 
 def _safetensors(tensors: dict[str, torch.Tensor]) -> bytes:
-    """A safetensors file: the length of the header, the header in JSON, the numbers."""
-    header: dict[str, Any] = {}
-    parts: list[bytes] = []
-    end = 0
-    for name, tensor in tensors.items():
-        wide = tensor.dtype == torch.float64
-        numbers = tensor.to(torch.float64 if wide else torch.float32).contiguous().numpy()
-        part = numbers.astype("<f8" if wide else "<f4", copy=False).tobytes()
-        header[name] = {
-            "dtype": "F64" if wide else "F32",
-            "shape": list(np.shape(numbers)),
-            "data_offsets": [end, end + len(part)],
-        }
-        end += len(part)
-        parts.append(part)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + b"".join(parts)
+    """A safetensors file; what is not f64 becomes f32."""
+
+    def numbers(tensor: torch.Tensor) -> Any:
+        return tensor.to(torch.float64 if tensor.dtype == torch.float64 else torch.float32).contiguous().numpy()
+
+    return _arrays.safetensors({name: numbers(tensor) for name, tensor in tensors.items()})

@@ -21,6 +21,7 @@ __all__ = [
     "ThreatError",
     "__version__",
     "attack",
+    "block",
     "certify",
     "compare_page",
     "faults",
@@ -28,6 +29,7 @@ __all__ = [
     "load_data",
     "main",
     "measure",
+    "merge",
     "overlay",
     "page",
     "parse_threat",
@@ -109,6 +111,8 @@ class Document:
     def write(self, format: str) -> bytes: ...
 
 def load_data(settings: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint32] | None, Origin]: ...
+def block(command: str, exact: bool) -> int: ...
+def merge(paths: list[str], x: npt.NDArray[Any] | None) -> Report: ...
 def parse_threat(text: str) -> str: ...
 def read_threat(path: str | os.PathLike[str]) -> str: ...
 def write_threat(text: str) -> str: ...

@@ -30,8 +30,12 @@ class Data:
     x: npt.NDArray[np.float64]
     y: npt.NDArray[np.uint32] | None
 
-    def __init__(self, x: npt.NDArray[np.float64], y: npt.NDArray[np.uint32] | None, origin: Origin) -> None:
+    def __init__(
+        self, x: npt.NDArray[np.float64], y: npt.NDArray[np.uint32] | None, origin: Origin, settings: str | None = None
+    ) -> None:
         self.x, self.y, self._origin = x, y, origin
+        # What they were loaded with: a pickle has this.
+        self._settings = settings
         # The report says that these are the numbers of the file.
         x.flags.writeable = False
         if y is not None:
@@ -89,7 +93,17 @@ class Data:
             "offset": _check.integer("offset", offset, 0),
             "samples": None if samples is None else _check.integer("samples", samples),
         }
-        return cls(*load_data(json.dumps(settings)))
+        return cls._loaded(json.dumps(settings))
+
+    @classmethod
+    def _loaded(cls, settings: str) -> Data:
+        return cls(*load_data(settings), settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle names the file, which is read again."""
+        if self._settings is None:
+            raise TypeError("data: expected those that Data.load made")
+        return _loaded, (self._settings,)
 
     @property
     def description(self) -> str:
@@ -111,6 +125,11 @@ class Data:
     def __repr__(self) -> str:
         labels = "with" if self.y is not None else "without"
         return f"<Data {self.description}: {len(self)} samples of shape {self.x.shape[1:]} {labels} labels>"
+
+
+def _loaded(settings: str) -> Data:
+    """Data from their pickle."""
+    return Data._loaded(settings)
 
 
 def arrays(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ._weightproof import Network as _Native
 from .data import Data
 from .network import Network
 
@@ -19,4 +18,4 @@ def mnist(samples: int | None = None, offset: int = 0) -> tuple[Network, Data]:
     Returns:
         The network, and images of shape (samples, 28, 28) in [0, 1] with their labels.
     """
-    return Network(_Native.load(None, None, False, [], [], [], False)), Data.load(samples=samples, offset=offset)
+    return Network._made("load", None, None, False, [], [], [], False), Data.load(samples=samples, offset=offset)

@@ -1,4 +1,4 @@
-"""Networks: read from files or PyTorch, evaluated, written."""
+"""Networks: read from files, PyTorch, scikit-learn or arrays, evaluated, written."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _check
+from . import _arrays, _check
 from ._weightproof import Network as _Native
-from ._weightproof import DataError, SettingError
+from ._weightproof import DataError, NetworkError, SettingError
 from ._words import BatchNorm, StepRounding
 
 if TYPE_CHECKING:
@@ -49,13 +49,27 @@ class Node:
 
 
 class Network:
-    """A network whose weights may move. Made by `from_onnx`, `from_safetensors`, `from_torch` or `examples.mnist`."""
+    """A network whose weights may move. Made by `from_onnx`, `from_safetensors`, `from_torch`, `from_sklearn`, `from_arrays` or `examples.mnist`."""
 
-    def __init__(self, native: _Native) -> None:
+    def __init__(self, native: _Native, recipe: tuple[str, tuple[Any, ...]] | None = None) -> None:
         if not isinstance(native, _Native):
             raise TypeError("use Network.from_onnx, Network.from_safetensors or Network.from_torch")
         self._native = native
+        # The native function that made it, and its arguments: a pickle has these.
+        self._recipe = recipe
         self._model: dict[str, Any] = json.loads(native.model())
+
+    @classmethod
+    def _made(cls, method: str, *arguments: Any) -> Network:
+        """The network that a function of the native half makes."""
+        return cls(getattr(_Native, method)(*arguments), (method, arguments))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle of a network from a file names the file; one from PyTorch has its weights."""
+        if self._recipe is None:
+            raise TypeError("network: expected one that from_onnx, from_safetensors, from_torch or examples.mnist made")
+        method, arguments = self._recipe
+        return _remade, (method, *arguments)
 
     @classmethod
     def from_onnx(
@@ -89,8 +103,7 @@ class Network:
         if rounding not in ("nearest-even", "any"):
             raise SettingError(f"rounding: expected nearest-even or any, found {rounding!r}")
         separate = _is_separate(batch_norm)
-        native = _Native.load(os.fspath(path), None, separate, outputs, constants, values, rounding == "any")
-        return cls(native)
+        return cls._made("load", os.fspath(path), None, separate, outputs, constants, values, rounding == "any")
 
     @classmethod
     def from_safetensors(
@@ -112,7 +125,7 @@ class Network:
             FormatError: A file cannot be read; the message names the layer or tensor.
         """
         text = None if architecture is None else os.fspath(architecture)
-        return cls(_Native.load(os.fspath(path), text, _is_separate(batch_norm), [], [], [], False))
+        return cls._made("load", os.fspath(path), text, _is_separate(batch_norm), [], [], [], False)
 
     @classmethod
     def from_torch(
@@ -144,7 +157,59 @@ class Network:
         separate = _is_separate(batch_norm)
         weights, architecture, notes, head = _torch.convert(module, example)
         name = name or type(module).__name__
-        return cls(_Native.build(weights, architecture, separate, name, "torch", notes, head))
+        return cls._made("build", weights, architecture, separate, name, "torch", notes, head)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        layers: Sequence[tuple[npt.ArrayLike, npt.ArrayLike | None]],
+        *,
+        activation: str = "relu",
+        transposed: bool = False,
+        names: Sequence[str] | None = None,
+        name: str = "arrays",
+    ) -> Network:
+        """A chain of dense layers from arrays, with one activation between them.
+
+        Args:
+            layers: Weight (outputs, inputs) and bias (outputs,) of each layer; ``None`` for no bias.
+            activation: ``relu``, ``sigmoid``, ``tanh``, …; ``identity`` for none.
+            transposed: Weights are (inputs, outputs), as JAX, Flax and Keras have them.
+            names: Names of the layers; ``dense1``, … by default.
+            name: Name in reports.
+
+        Raises:
+            NetworkError: Arrays that do not fit together; the message names the layer.
+        """
+        weights, architecture = _arrays.chain(layers, activation, transposed, names)
+        return cls._made("build", weights, architecture, False, name, "arrays", [], None)
+
+    @classmethod
+    def from_sklearn(cls, classifier: Any, *, name: str | None = None) -> Network:
+        """Converts a fitted ``MLPClassifier`` of scikit-learn. Labels are places in its ``classes_``.
+
+        The last Softmax or logistic function is left out: it does not change the order of the classes. A classifier of two classes has
+        one output, class 1 is an output above zero (property ``positive``, the default for one output).
+
+        Args:
+            classifier: The classifier. Its parameters are copied.
+            name: Name in reports; the name of the class by default.
+
+        Raises:
+            NetworkError: Another classifier, one that is not fitted, or one of several labels at once.
+        """
+        kind = type(classifier).__name__
+        coefficients = getattr(classifier, "coefs_", None)
+        if kind != "MLPClassifier" or coefficients is None:
+            found = kind if kind != "MLPClassifier" else "one that is not fitted"
+            raise NetworkError(f"classifier: expected a fitted MLPClassifier, found {found}")
+        head, outputs = classifier.out_activation_, classifier.n_outputs_
+        if head not in ("softmax", "logistic") or head == "logistic" and outputs > 1:
+            raise NetworkError(f"classifier: expected one label for each sample, found {outputs} outputs of {head}")
+        layers = list(zip(coefficients, classifier.intercepts_, strict=True))
+        weights, architecture = _arrays.chain(layers, classifier.activation, True, None)
+        note = f"{head}: dropped, it does not change the order of the classes"
+        return cls._made("build", weights, architecture, False, name or kind, "scikit-learn", [note], head)
 
     def forward(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Outputs of the unperturbed network, in float64.
@@ -286,6 +351,11 @@ class Network:
     def __repr__(self) -> str:
         count = self._model["parameters"]
         return f"<Network {self.name}: input {self.input_shape}, {self.outputs} outputs, {count:,} parameters>"
+
+
+def _remade(method: str, *arguments: Any) -> Network:
+    """A network from its pickle."""
+    return Network._made(method, *arguments)
 
 
 def _is_separate(batch_norm: str) -> bool:

@@ -101,7 +101,7 @@ class Result:
         hit_after: npt.NDArray[np.float64]
         hit_margin: npt.NDArray[np.float64]
 
-    def __init__(self, report: Report, x: npt.NDArray[Any]) -> None:
+    def __init__(self, report: Report, x: npt.NDArray[Any] | None) -> None:
         self._report = report
         # For the fingerprint, which takes longer than some proofs and not every result needs.
         self._x: npt.NDArray[Any] | None = x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from .network import Network
 from .result import Result
 from .threat import Threat
 
-__all__ = ["attack", "certify", "faults", "radius"]
+__all__ = ["attack", "certify", "faults", "merge", "radius"]
 
 #: ``True`` for tqdm (a line on standard error without it), or what is called with (samples done, samples in all).
 Progress = bool | Callable[[int, int], object]
@@ -55,6 +56,7 @@ def certify(
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
+    shard: tuple[int, int] | None = None,
     layout: Layout | None = None,
     scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
@@ -111,6 +113,8 @@ def certify(
         seed: Of everything random.
         threads: Number of threads; all processors by default. Results do not depend on it.
         batch: Samples at once; adapts by default.
+        shard: Part ``(i, n)`` of the samples, ``i`` from 1 to ``n``, in whole blocks of ``batch`` samples; `merge` joins the results
+            of all parts.
         layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
         scale: Multiplies the data: a number, or a ratio such as ``"1/255"``. By default 1/255 for uint8, 1 for others and where the
             network or ``std`` divide by 255 themselves; the result says which. `Data` is scaled when it is loaded.
@@ -130,7 +134,7 @@ def certify(
     """
     y, threat = _labels_and_threat(y, threat)
     settings = shared_settings(
-        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std
+        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std, shard
     )
     settings |= method_settings(
         method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, gap
@@ -169,6 +173,7 @@ def attack(
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
+    shard: tuple[int, int] | None = None,
     layout: Layout | None = None,
     scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
@@ -214,6 +219,8 @@ def attack(
         seed: Of everything random.
         threads: Number of threads; all processors by default. Results do not depend on it.
         batch: Samples at once; adapts by default.
+        shard: Part ``(i, n)`` of the samples, ``i`` from 1 to ``n``, in whole blocks of ``batch`` samples; `merge` joins the results
+            of all parts.
         layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
         scale: Multiplies the data: a number, or a ratio such as ``"1/255"``. By default 1/255 for uint8, 1 for others and where the
             network or ``std`` divide by 255 themselves; the result says which. `Data` is scaled when it is loaded.
@@ -227,7 +234,7 @@ def attack(
     """
     y, threat = _labels_and_threat(y, threat)
     settings = shared_settings(
-        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std
+        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std, shard
     )
     settings |= _search(attack, steps, restarts, step_size)
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness)}
@@ -268,6 +275,7 @@ def radius(
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
+    shard: tuple[int, int] | None = None,
     layout: Layout | None = None,
     scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
@@ -317,6 +325,8 @@ def radius(
         seed: Of everything random.
         threads: Number of threads; all processors by default. Results do not depend on it.
         batch: Samples at once; adapts by default.
+        shard: Part ``(i, n)`` of the samples, ``i`` from 1 to ``n``, in whole blocks of ``batch`` samples; `merge` joins the results
+            of all parts.
         layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
         scale: Multiplies the data: a number, or a ratio such as ``"1/255"``. By default 1/255 for uint8, 1 for others and where the
             network or ``std`` divide by 255 themselves; the result says which. `Data` is scaled when it is loaded.
@@ -330,7 +340,7 @@ def radius(
     """
     y, threat = _labels_and_threat(y, threat)
     settings = shared_settings(
-        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std
+        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std, shard
     )
     settings |= method_settings(
         method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, None
@@ -368,6 +378,7 @@ def faults(
     seed: int = 0,
     threads: int | None = None,
     batch: int | None = None,
+    shard: tuple[int, int] | None = None,
     layout: Layout | None = None,
     scale: float | str | None = None,
     mean: float | Sequence[float] | None = None,
@@ -399,6 +410,8 @@ def faults(
         seed: Recorded in the result; nothing is random.
         threads: Number of threads; all processors by default. Results do not depend on it.
         batch: Samples at once; adapts by default.
+        shard: Part ``(i, n)`` of the samples, ``i`` from 1 to ``n``, in whole blocks of ``batch`` samples; `merge` joins the results
+            of all parts.
         layout: Order of channels, height and width that the network wants, ``nchw`` or ``nhwc``; from the shapes by default.
         scale: Multiplies the data, as for `certify`.
         mean: Subtracted from the data inside of the network: one number, or one for each channel or value.
@@ -414,7 +427,7 @@ def faults(
         KeyboardInterrupt: After Ctrl-C.
     """
     settings = shared_settings(
-        "absolute", None, property, None, (threshold, lower, upper), False, None, seed, threads, batch, layout, scale, mean, std
+        "absolute", None, property, None, (threshold, lower, upper), False, None, seed, threads, batch, layout, scale, mean, std, shard
     )
     model: dict[str, Any] = {"storage": storage, "bits": _check.integer("bits", bits), "words": _check.integer("words", words)}
     model |= {"fault": fault, "biases": bool(biases)}
@@ -423,6 +436,30 @@ def faults(
     settings |= {"faults": model, "protect": _check.names("protect", protect), "recommend": bool(recommend)}
     settings |= {"input_radius": _check.number("input_radius", input_radius, "not negative")}
     return _run(_weightproof.faults, "faults", network, x, y, settings, progress)
+
+
+def merge(parts: Sequence[str | os.PathLike[str] | Result]) -> Result:
+    """Joins the results of all parts of a run (``shard=(i, n)``, or ``--shard I/N`` on the command line) to what one run would have given.
+
+    Args:
+        parts: Files in JSON or Parquet, or results, in any order.
+
+    Returns:
+        The result of one run over all samples, except for the block about time and host.
+
+    Raises:
+        Error: Parts that are missing, that overlap, that are of another run, or damaged files, by name.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for k, part in enumerate(parts):
+            if isinstance(part, Result):
+                path = os.path.join(folder, f"part-{k}.json")
+                part.save(path)
+                paths.append(path)
+            else:
+                paths.append(os.fspath(part))
+        return Result(_weightproof.merge(paths, None), None)
 
 
 def _labels_and_threat(
@@ -470,6 +507,7 @@ def shared_settings(
     scale: float | str | None,
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
+    shard: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Settings of every run, checked, as the native half reads them."""
     model = Threat(threat) if isinstance(threat, str) else threat
@@ -492,6 +530,7 @@ def shared_settings(
         "scale": None if scale is None else _check.scale(scale),
         "mean": None if mean is None else _check.numbers("mean", mean),
         "std": None if std is None else _check.numbers("std", std, "positive"),
+        "shard": None if shard is None else _check.shard(shard),
     }
 
 

@@ -4,6 +4,7 @@ pub mod measure;
 pub mod train;
 
 use crate::command::experiment::ExperimentArgs;
+use crate::command::merge::MergeArgs;
 use crate::command::report::ReportArgs;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -44,6 +45,8 @@ pub enum Command {
     Faults(Box<FaultsArgs>),
     /// Say what theory and measurement tell about how the network generalizes, as it is and when its weights move
     Measure(Box<measure::MeasureArgs>),
+    /// Join the parts of a run that --shard made: what one run would have given
+    Merge(Box<MergeArgs>),
     /// Train a network, plain or so that it withstands changes of its weights and can be proved
     Train(Box<train::TrainArgs>),
     /// Train and measure models on MNIST: tables, plots and data of an experiment
@@ -386,6 +389,9 @@ pub struct DataArgs {
     /// Number of samples [default: all]
     #[arg(long, short = 'n', value_name = "N", value_parser = positive)]
     pub samples: Option<usize>,
+    /// Part I of N of the samples, for N runs of which `weightproof merge` makes one result
+    #[arg(long, value_name = "I/N", hide_short_help = true)]
+    pub shard: Option<String>,
     /// Order of channels, height and width that the network wants [default: from the shapes]
     #[arg(long, value_name = "ORDER", hide_short_help = true)]
     pub layout: Option<LayoutArg>,
@@ -748,8 +754,13 @@ pub fn threads(text: &str) -> Result<usize, String> {
 impl OutputArgs {
     /// The format, as reports name it.
     pub fn format(&self) -> Format {
-        match self.format {
-            _ if self.json => Format::Json,
+        if self.json { Format::Json } else { self.format.into() }
+    }
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Format {
+        match format {
             FormatArg::Text => Format::Text,
             FormatArg::Json => Format::Json,
             FormatArg::Csv => Format::Csv,

@@ -55,6 +55,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Radius(args) => command::radius::run(args),
         Command::Faults(args) => command::faults::run(args),
         Command::Measure(args) => command::measure::run(args),
+        Command::Merge(args) => command::merge::run(args),
         Command::Train(args) => command::train::run(args),
         Command::Experiment(args) => command::experiment::run(args),
         Command::Report(args) => command::report::run(args),
@@ -88,6 +89,7 @@ fn print_config(cli: &Cli, name: &str, given: &ArgMatches) -> Result<Status, Fai
         | Command::Radius(_)
         | Command::Faults(_)
         | Command::Measure(_)
+        | Command::Merge(_)
         | Command::Experiment(_)
         | Command::Report(_)
         | Command::Doctor

@@ -15,10 +15,14 @@ pub fn check_format(args: &OutputArgs) -> Result<(), Failure> {
     }
     features::parquet()?;
     if args.output.is_none() {
-        return Err(Failure::new("output: expected a file for the format parquet, found none")
-            .hint("--output FILE.parquet"));
+        return Err(no_file_for_parquet());
     }
     Ok(())
+}
+
+/// The error of Parquet without a file to write it to.
+pub fn no_file_for_parquet() -> Failure {
+    Failure::new("output: expected a file for the format parquet, found none").hint("--output FILE.parquet")
 }
 
 /// Checks that `path` can be written, so that a long run does not fail at its end.

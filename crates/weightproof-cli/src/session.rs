@@ -44,9 +44,12 @@ impl Arguments<'_> {
         Ok(session)
     }
 
-    /// The threads, and progress over the samples that are asked for; `batch` is the size of a batch when the user does not
-    /// say.
-    pub fn start(&self, session: &Session, batch: BatchSize) -> Result<Run<Terminal>, Failure> {
+    /// The threads, and progress over the samples that are asked for, or over a part of them; `batch` is the size of a batch when the
+    /// user does not say.
+    pub fn start(&self, session: &mut Session, batch: BatchSize) -> Result<Run<Terminal>, Failure> {
+        if let Some(shard) = &self.data.shard {
+            session.take(shard.parse()?, batch)?;
+        }
         run::start(session, self.engine, self.output, batch)
     }
 }

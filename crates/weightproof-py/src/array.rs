@@ -4,6 +4,7 @@ use crate::report::fingerprint;
 use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::path::Path;
 use weightproof::network::Network;
 use weightproof::verdict::Samples;
@@ -69,7 +70,7 @@ impl<'a> Values<'a> {
     /// The numbers of samples of this width times `scale`, in `buffer` where they are not f64 as they are.
     fn rows<'b>(
         self,
-        samples: std::ops::Range<usize>,
+        samples: Range<usize>,
         (width, scale): (usize, Scale),
         buffer: &'b mut Vec<f64>,
     ) -> &'b [f64]
@@ -150,6 +151,8 @@ pub struct ArrayFeed<'a> {
     factor: Scale,
     width: usize,
     buffer: Vec<f64>,
+    /// Places of the samples that are read.
+    part: Range<usize>,
     next: usize,
 }
 
@@ -184,8 +187,8 @@ impl<'a> ArrayFeed<'a> {
             }
         };
         let report = DataReport { scale: scale.report(), ..report };
-        let (buffer, next) = (Vec::new(), 0);
-        Ok(ArrayFeed { values, labels, fit, report, scale, factor, width, buffer, next })
+        let (buffer, part, next) = (Vec::new(), 0..report.samples, 0);
+        Ok(ArrayFeed { values, labels, fit, report, scale, factor, width, buffer, part, next })
     }
 
     /// How samples become inputs.
@@ -206,7 +209,7 @@ impl Feed for ArrayFeed<'_> {
     }
 
     fn advance(&mut self, most: usize, classes: Option<usize>) -> Result<Option<Samples<'_>>, RunError> {
-        let range = self.next..self.report.samples.min(self.next.saturating_add(most));
+        let range = self.next..self.part.end.min(self.next.saturating_add(most));
         if range.is_empty() {
             return Ok(None);
         }
@@ -230,8 +233,17 @@ impl Feed for ArrayFeed<'_> {
         Ok(Some(Samples { first, inputs, labels }))
     }
 
+    fn samples(&self) -> Result<usize, RunError> {
+        Ok(self.part.len())
+    }
+
+    fn select(&mut self, part: Range<usize>) -> Result<(), RunError> {
+        self.part = self.part.start + part.start..self.part.start + part.end;
+        self.rewind()
+    }
+
     fn rewind(&mut self) -> Result<(), RunError> {
-        self.next = 0;
+        self.next = self.part.start;
         Ok(())
     }
 
@@ -243,7 +255,8 @@ impl Feed for ArrayFeed<'_> {
     }
 
     fn report(&self, samples: usize, _offset: usize) -> Result<DataReport, RunError> {
-        Ok(DataReport { samples, ..self.report.clone() })
+        let offset = self.report.offset + self.part.start;
+        Ok(DataReport { samples, offset, ..self.report.clone() })
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Shared {
     precision: Option<String>,
     pub seed: u64,
     pub threads: Option<usize>,
+    /// Number of a part of the samples, and of all parts.
+    #[serde(default)]
+    pub shard: Option<(usize, usize)>,
     #[serde(flatten)]
     data: Data,
 }

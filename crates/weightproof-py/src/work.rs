@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use weightproof::attack::AttackOptions;
 use weightproof::faults::{FaultError, FaultModel};
 use weightproof::progress::Progress;
 use weightproof::stop::Stop;
@@ -30,11 +31,13 @@ use weightproof_run::exact::ExactConfig;
 use weightproof_run::faults::{self as hits, FaultConfig};
 use weightproof_run::inspect::{self as inspection, InspectConfig};
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
+use weightproof_run::merge::{AnyMerged, merge as join};
 use weightproof_run::noise::{self as noises, DrawsConfig, NoiseConfig, NoiseRadiusConfig};
 use weightproof_run::radius::{RadiusConfig, RadiusRun};
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
 use weightproof_run::scale::ChosenScale;
 use weightproof_run::session::Session;
+use weightproof_run::shard::Shard;
 use weightproof_run::threat::ThreatConfig;
 use weightproof_run::train::{self as training, Moment, Place, TrainOutcome, TrainSettings};
 use weightproof_run::{
@@ -191,13 +194,14 @@ impl Question<'_, '_> {
         let raw = self.given.raw()?;
         let config = shared.config(self.network, self.given.config()).map_err(raise)?;
         let (network, threads) = (self.network, shared.threads);
+        let shard = shared.shard.map(|(number, of)| Shard::new(number, of)).transpose().map_err(raise)?;
         unattended(py, self.progress, |shuttle| {
             let values = raw.values;
             let feed = raw.feed(&network.network, &config.data)?;
             let normalized = feed.fit().normalized(network.network.clone(), &config.data)?;
             let mut session = Session::new(normalized, network.model.clone(), feed, config)?;
             session.stop = shuttle.stop.clone();
-            Ok(answer(&mut session, &Starter { shuttle, threads })?.about(values.checksum()))
+            Ok(answer(&mut session, &Starter { shuttle, threads, shard })?.about(values.checksum()))
         })
     }
 }
@@ -206,14 +210,16 @@ impl Question<'_, '_> {
 struct Starter<'a> {
     shuttle: &'a Shuttle,
     threads: Option<usize>,
+    shard: Option<Shard>,
 }
 
 impl<'a> Starter<'a> {
     fn start(
         &self,
-        session: &Session<ArrayFeed<'_>>,
+        session: &mut Session<ArrayFeed<'_>>,
         batch: BatchSize,
     ) -> Result<Run<&'a Shuttle>, RunError> {
+        self.shard.map_or(Ok(()), |shard| session.take(shard, batch))?;
         let numbers = (session.config.seed, session.precision);
         Ok(Run::new(pool(self.threads)?, self.shuttle, session.batch(batch), numbers)
             .with_label(session.label()))
@@ -405,6 +411,37 @@ pub fn radius(
             RadiusRun::Exact(report) => Report::exact_radius(report),
         })
     })
+}
+
+/// Samples of a block of a command, which is `exact` or not: parts of a run have whole blocks.
+#[pyfunction]
+pub fn block(command: &str, exact: bool) -> usize {
+    let batch = match (command, exact) {
+        ("certify", true) => exacts::BATCH,
+        ("certify", false) => certificates::BATCH,
+        ("radius", _) => radii::BATCH,
+        ("faults", _) => hits::BATCH,
+        (_, _) => BatchSize::Adaptive(AttackOptions::BLOCK),
+    };
+    batch.block()
+}
+
+/// Joins the parts of a run in files; `x` are the samples of which the parts have no fingerprint.
+#[pyfunction]
+#[pyo3(signature = (paths, x))]
+pub fn merge(py: Python<'_>, paths: Vec<PathBuf>, x: Option<Array<'_>>) -> PyResult<Report> {
+    let checksum = x.as_ref().map(Array::values).transpose()?.map_or(0, Values::checksum);
+    let joined = py.detach(|| {
+        Ok(match join(&paths)? {
+            AnyMerged::Certify(merged) => Report::certify(merged.load()?),
+            AnyMerged::Exact(merged) => Report::exact(merged.load()?),
+            AnyMerged::Attack(merged) => Report::attack(merged.load()?),
+            AnyMerged::Radius(merged) => Report::radius(merged.load()?),
+            AnyMerged::ExactRadius(merged) => Report::exact_radius(merged.load()?),
+            AnyMerged::Faults(merged) => Report::faults(merged.load()?),
+        })
+    });
+    joined.map(|report: Report| report.about(checksum)).map_err(raise)
 }
 
 #[derive(Deserialize)]

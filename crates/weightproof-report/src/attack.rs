@@ -1,9 +1,8 @@
 //! Results of `attack`: the worst margins that were found.
 
-use crate::certify::{
-    clean_cells, clean_parts, correct, fraction, label, mean, reason, verdict as verdict_name,
-};
+use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
+use crate::count::{Counter, Mean, Predicted, counted};
 use crate::number::{percent, percent_or_dash, value};
 use crate::report::{ListSide, Record};
 use serde::{Deserialize, Serialize};
@@ -76,20 +75,38 @@ pub struct AttackSummary {
     pub mean_worst_margin: f64,
 }
 
+/// Counts what was found.
+#[derive(Clone, Debug, Default)]
+pub struct AttackCounter {
+    predicted: Predicted,
+    robust: usize,
+    worst_margin: Mean,
+}
+
+impl Counter<AttackRecord> for AttackCounter {
+    fn add(&mut self, record: &AttackRecord) {
+        self.predicted.add(record.label, record.predicted);
+        self.robust += usize::from(record.holds());
+        self.worst_margin.add(record.worst_margin);
+    }
+
+    fn finish(self) -> AttackSummary {
+        let AttackCounter { predicted, robust, worst_margin } = self;
+        AttackSummary {
+            samples: predicted.samples,
+            correct: predicted.correct,
+            accuracy: predicted.accuracy(),
+            robust,
+            accuracy_under_attack: fraction(robust, predicted.samples),
+            mean_worst_margin: worst_margin.value(),
+        }
+    }
+}
+
 impl AttackSummary {
     /// Counts `records`.
     pub fn new(records: &[AttackRecord]) -> Self {
-        let samples = records.len();
-        let correct = correct(records.iter().map(|r| (r.label, r.predicted)));
-        let robust = records.iter().filter(|r| r.holds()).count();
-        AttackSummary {
-            samples,
-            correct,
-            accuracy: correct.map(|n| fraction(n, samples)),
-            robust,
-            accuracy_under_attack: fraction(robust, samples),
-            mean_worst_margin: mean(records.iter().map(|r| r.worst_margin)),
-        }
+        counted(AttackCounter::default(), records)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Results of `certify`: proved margins for every sample.
 
 use crate::column::{Cell, Column};
+use crate::count::{Counter, Mean, Predicted, counted};
 use crate::number::{percent, percent_or_dash, upper, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -91,26 +92,42 @@ pub struct CertifySummary {
     pub deviation_upper: Option<f64>,
 }
 
+/// Counts verdicts and bounds.
+#[derive(Clone, Debug, Default)]
+pub struct CertifyCounter {
+    predicted: Predicted,
+    certified: usize,
+    margin_lower: Mean,
+    deviation_upper: Option<f64>,
+}
+
+impl Counter<CertifyRecord> for CertifyCounter {
+    fn add(&mut self, record: &CertifyRecord) {
+        self.predicted.add(record.label, record.predicted);
+        self.certified += usize::from(record.holds());
+        self.margin_lower.add(record.margin_lower);
+        let (largest, bound) = (self.deviation_upper, record.deviation_upper);
+        self.deviation_upper = largest.zip(bound).map(|(a, b)| a.max(b)).or(largest).or(bound);
+    }
+
+    fn finish(self) -> CertifySummary {
+        let CertifyCounter { predicted, certified, margin_lower, deviation_upper } = self;
+        CertifySummary {
+            samples: predicted.samples,
+            correct: predicted.correct,
+            accuracy: predicted.accuracy(),
+            certified,
+            certified_accuracy: fraction(certified, predicted.samples),
+            mean_margin_lower: margin_lower.value(),
+            deviation_upper,
+        }
+    }
+}
+
 impl CertifySummary {
     /// Counts `records`.
     pub fn new(records: &[CertifyRecord]) -> Self {
-        Self::of(records.iter())
-    }
-
-    /// Counts records that are parts of others.
-    pub(crate) fn of<'a>(records: impl ExactSizeIterator<Item = &'a CertifyRecord> + Clone) -> Self {
-        let samples = records.len();
-        let correct = correct(records.clone().map(|r| (r.label, r.predicted)));
-        let certified = records.clone().filter(|r| r.holds()).count();
-        CertifySummary {
-            samples,
-            correct,
-            accuracy: correct.map(|n| fraction(n, samples)),
-            certified,
-            certified_accuracy: fraction(certified, samples),
-            mean_margin_lower: mean(records.clone().map(|r| r.margin_lower)),
-            deviation_upper: records.filter_map(|r| r.deviation_upper).reduce(f64::max),
-        }
+        counted(CertifyCounter::default(), records)
     }
 
     /// The largest change of an output, as a table of its own.
@@ -120,21 +137,9 @@ impl CertifySummary {
     }
 }
 
-/// Number of labels that are predicted, if every sample has one.
-pub(crate) fn correct(samples: impl Iterator<Item = (Option<u32>, u32)>) -> Option<usize> {
-    let right = samples.map(|(label, predicted)| label.map(|label| usize::from(label == predicted)));
-    right.sum()
-}
-
 /// `part / whole`; 0 of an interrupted run without samples.
 pub(crate) fn fraction(part: usize, whole: usize) -> f64 {
     part as f64 / whole.max(1) as f64
-}
-
-/// The mean; NaN of no numbers.
-pub(crate) fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let count = values.len() as f64;
-    values.sum::<f64>() / count
 }
 
 /// A label for people.

@@ -1,7 +1,7 @@
 //! CSV: a header, then one row for each radius and sample. What is missing or not finite is empty.
 
 use crate::column::Cell;
-use crate::report::{Record, Report};
+use crate::report::{Record, Report, SampleSource};
 use std::io::{self, Write};
 
 /// Writes a table; the `csv` crate quotes what needs it.
@@ -25,18 +25,24 @@ fn io_error(error: csv::Error) -> io::Error {
 }
 
 /// Writes a report.
-pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn report<R: Record>(
+    report: &Report<R>,
+    source: &dyn SampleSource<R>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let radii = report.results.iter().any(|r| r.radius.is_some());
     let more = report.results.first().map_or_else(Vec::new, |result| R::more_columns(&result.summary));
     let head = radii.then_some("radius").into_iter().chain(R::COLUMNS.iter().map(|column| column.name));
-    let head = head.map(str::to_owned).chain(more);
-    let rows = report.results.iter().flat_map(|result| {
+    let mut writer = csv::Writer::from_writer(out);
+    writer.write_record(head.map(str::to_owned).chain(more)).map_err(io_error)?;
+    for (k, result) in report.results.iter().enumerate() {
         let radius = radii.then(|| result.radius.map_or_else(String::new, crate::number::exact));
         let number = |v: Option<f64>| v.map_or_else(String::new, crate::number::exact);
-        result.samples.iter().map(move |sample| {
+        source.each(k, &mut |sample| {
+            let cells = sample.cells().into_iter().map(Cell::csv);
             let more = sample.more_cells().into_iter().map(number);
-            radius.iter().cloned().chain(sample.cells().into_iter().map(Cell::csv)).chain(more).collect()
-        })
-    });
-    table(out, head, rows)
+            writer.write_record(radius.iter().cloned().chain(cells).chain(more)).map_err(io_error)
+        })?;
+    }
+    writer.flush()
 }

@@ -1,8 +1,9 @@
 //! Results of `attack --noise`: what drawn devices do, measured beside what `certify --noise` proves (theory.md §14).
 
 use crate::attack::AttackRecord;
-use crate::certify::{clean_cells, clean_parts, correct, fraction, label, reason, verdict as verdict_name};
+use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
+use crate::count::{Mean, Predicted};
 use crate::number::{percent, percent_or_dash, upper, value};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
@@ -131,16 +132,20 @@ pub struct DrawsSummary {
 impl DrawsSummary {
     /// Counts `records`; `holds` says for how many samples the property holds on each device.
     pub fn new(records: &[DrawsRecord], holds: &[usize]) -> Self {
-        let samples = records.len();
-        let correct = correct(records.iter().map(|r| (r.label, r.predicted)));
+        let (mut predicted, mut worst) = (Predicted::default(), Mean::default());
+        for record in records {
+            predicted.add(record.label, record.predicted);
+            worst.add(record.worst_margin);
+        }
+        let samples = predicted.samples;
         let robust = records.iter().filter(|r| r.holds()).count();
         DrawsSummary {
             samples,
-            correct,
-            accuracy: correct.map(|n| fraction(n, samples)),
+            correct: predicted.correct,
+            accuracy: predicted.accuracy(),
             robust,
             accuracy_under_attack: fraction(robust, samples),
-            mean_worst_margin: records.iter().map(|r| r.worst_margin).sum::<f64>() / samples as f64,
+            mean_worst_margin: worst.value(),
             devices: DevicesReport::new(holds, samples),
         }
     }

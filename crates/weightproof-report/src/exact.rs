@@ -1,7 +1,8 @@
 //! Results of `certify --method exact`: records of `certify` with what the search found and what it cost.
 
-use crate::certify::{CertifyRecord, CertifySummary, label, reason, verdict};
+use crate::certify::{CertifyCounter, CertifyRecord, CertifySummary, label, reason, verdict};
 use crate::column::{Cell, Column};
+use crate::count::{Counter, counted};
 use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
@@ -84,7 +85,7 @@ pub struct ExactSummary {
 }
 
 /// Verdicts of a mixed-integer solver over all samples.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct OracleSummary {
     /// Samples that it calls verified, which is an estimate.
     pub verified: usize,
@@ -98,36 +99,47 @@ pub struct OracleSummary {
     pub seconds: f64,
 }
 
-impl OracleSummary {
-    fn new(records: &[ExactRecord]) -> Option<Self> {
-        let said: Vec<OracleRecord> = records.iter().filter_map(|r| r.oracle).collect();
-        let count = |verdict| said.iter().filter(|oracle| oracle.verdict == verdict).count();
-        (!said.is_empty()).then(|| OracleSummary {
-            verified: count(Verdict::Verified),
-            falsified: count(Verdict::Falsified),
-            unknown: count(Verdict::Unknown),
-            contradicted: records.iter().filter(|r| r.is_contradicted()).count(),
-            seconds: said.iter().map(|oracle| oracle.seconds).sum(),
-        })
+/// Counts verdicts, and what the search and an independent solver say.
+#[derive(Clone, Debug, Default)]
+pub struct ExactCounter {
+    certify: CertifyCounter,
+    falsified: usize,
+    unknown: usize,
+    nodes: usize,
+    oracle: Option<OracleSummary>,
+}
+
+impl Counter<ExactRecord> for ExactCounter {
+    fn add(&mut self, record: &ExactRecord) {
+        self.certify.add(&record.certify);
+        self.falsified += usize::from(record.certify.verdict == Verdict::Falsified);
+        self.unknown += usize::from(record.certify.verdict == Verdict::Unknown);
+        self.nodes += record.nodes;
+        if let Some(said) = record.oracle {
+            let oracle = self.oracle.get_or_insert_default();
+            oracle.verified += usize::from(said.verdict == Verdict::Verified);
+            oracle.falsified += usize::from(said.verdict == Verdict::Falsified);
+            oracle.unknown += usize::from(said.verdict == Verdict::Unknown);
+            oracle.contradicted += usize::from(record.is_contradicted());
+            oracle.seconds += said.seconds;
+        }
+    }
+
+    fn finish(self) -> ExactSummary {
+        let ExactCounter { certify, falsified, unknown, nodes, oracle } = self;
+        ExactSummary { certify: certify.finish(), falsified, unknown, nodes, oracle }
     }
 }
 
 impl ExactSummary {
     /// Counts `records`.
     pub fn new(records: &[ExactRecord]) -> Self {
-        let count = |verdict| records.iter().filter(|r| r.certify.verdict == verdict).count();
-        ExactSummary {
-            certify: CertifySummary::of(records.iter().map(|r| &r.certify)),
-            falsified: count(Verdict::Falsified),
-            unknown: count(Verdict::Unknown),
-            nodes: records.iter().map(|r| r.nodes).sum(),
-            oracle: OracleSummary::new(records),
-        }
+        counted(ExactCounter::default(), records)
     }
 }
 
 /// Limits of the work; what is not limited is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BudgetReport {
     /// Most seconds for one sample and set.
     #[serde(skip_serializing_if = "Option::is_none")]

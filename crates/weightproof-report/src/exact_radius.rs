@@ -2,7 +2,8 @@
 
 use crate::certify::reason;
 use crate::column::{Cell, Column};
-use crate::radius::{RadiusRecord, RadiusSummary};
+use crate::count::{Counter, counted};
+use crate::radius::{RadiusCounter, RadiusRecord, RadiusSummary};
 use crate::report::{ListSide, Record};
 use serde::{Deserialize, Serialize};
 use weightproof::radius::SampleRadius;
@@ -41,10 +42,35 @@ pub struct ExactRadiusSummary {
     pub closed: usize,
 }
 
+/// Counts radii, and intervals that are closed.
+#[derive(Clone, Debug)]
+pub struct ExactRadiusCounter {
+    radius: RadiusCounter,
+    closed: usize,
+}
+
+impl ExactRadiusCounter {
+    /// Beside what `radius` counts.
+    pub fn new(radius: RadiusCounter) -> Self {
+        ExactRadiusCounter { radius, closed: 0 }
+    }
+}
+
+impl Counter<ExactRadiusRecord> for ExactRadiusCounter {
+    fn add(&mut self, record: &ExactRadiusRecord) {
+        self.radius.add(&record.radius);
+        self.closed += usize::from(record.is_closed());
+    }
+
+    fn finish(self) -> ExactRadiusSummary {
+        ExactRadiusSummary { radius: self.radius.finish(), closed: self.closed }
+    }
+}
+
 impl ExactRadiusSummary {
-    /// Counts `records`.
-    pub fn new(radius: RadiusSummary, records: &[ExactRadiusRecord]) -> Self {
-        ExactRadiusSummary { radius, closed: records.iter().filter(|r| r.is_closed()).count() }
+    /// Counts `records`, see [`RadiusSummary::new`].
+    pub fn new(records: &[ExactRadiusRecord], radii: &[f64], layers: &[String], attacked: bool) -> Self {
+        counted(ExactRadiusCounter::new(RadiusCounter::new(radii, layers, attacked)), records)
     }
 }
 
@@ -115,7 +141,6 @@ impl Record for ExactRadiusRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::radius::curve_radii;
 
     #[test]
     fn only_neighbours_and_misclassified_samples_are_closed() {
@@ -139,9 +164,7 @@ mod tests {
             // Certified wherever the search looked: no interval.
             record(1000.0, None, None),
         ];
-        let radii: Vec<RadiusRecord> = records.iter().map(|r| r.radius.clone()).collect();
-        let summary =
-            ExactRadiusSummary::new(RadiusSummary::new(&radii, &curve_radii(&radii), true), &records);
+        let summary = ExactRadiusSummary::new(&records, &[], &[], true);
         assert_eq!((summary.closed, summary.radius.samples), (2, 4));
         assert_eq!(records[2].cells().last(), Some(&Cell::text("node-limit")));
         assert_eq!(ExactRadiusRecord::COLUMNS[..6], *RadiusRecord::COLUMNS);

@@ -1,15 +1,17 @@
 //! Results of `faults`: what every single hit on a stored word does to every sample.
 
-use crate::certify::{clean_cells, clean_parts, correct, fraction, label, reason, verdict as verdict_name};
+use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
+use crate::count::{Counter, Predicted};
 use crate::csv;
 use crate::number::{exact, grouped, percent, percent_or_dash, value};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::io::{self, Write};
-use weightproof::faults::{BreakingHit, Hit, Memory, SampleFaults, Tally};
+use weightproof::faults::{BreakingHit, CountedHit, FaultCounts, Hit, Memory, SampleFaults, Tally};
 use weightproof::verdict::{Reason, Verdict};
 
 /// How many words the report lists.
@@ -18,7 +20,7 @@ const WORDS: usize = 20;
 const SHOWN: usize = 5;
 
 /// A hit, for people and programs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HitReport {
     /// Name of the layer.
     pub layer: String,
@@ -29,7 +31,7 @@ pub struct HitReport {
     /// Highest bit that changes, 0 the lowest.
     pub bit: u32,
     /// `0→1` or `1→0`: how that bit changes.
-    pub direction: &'static str,
+    pub direction: Cow<'static, str>,
     /// The parameter before the hit.
     pub before: f64,
     /// The parameter after it.
@@ -39,17 +41,17 @@ pub struct HitReport {
 impl HitReport {
     fn new(memory: &Memory, layer: usize, word: usize, hit: &Hit) -> Self {
         let stored = &memory.layers()[layer];
-        let (row, column) = stored.place(word);
-        let direction = if hit.up { "0→1" } else { "1→0" };
-        HitReport {
-            layer: stored.name.clone(),
-            row,
-            column,
-            bit: hit.bit,
-            direction,
-            before: hit.before,
-            after: hit.after,
-        }
+        HitReport::at(&stored.name, stored.place(word), hit)
+    }
+
+    fn counted(counts: &FaultCounts, counted: &CountedHit) -> Self {
+        HitReport::at(counts.layer(counted.layer), (counted.row, counted.column), &counted.hit)
+    }
+
+    fn at(layer: &str, (row, column): (usize, Option<usize>), hit: &Hit) -> Self {
+        let direction = if hit.up { "0→1" } else { "1→0" }.into();
+        let Hit { bit, before, after, .. } = *hit;
+        HitReport { layer: layer.into(), row, column, bit, direction, before, after }
     }
 
     /// Where the word is: `fc1[3, 17]`, `fc1 bias 3`.
@@ -62,7 +64,7 @@ impl HitReport {
 }
 
 /// What single hits do to one sample.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FaultRecord {
     /// Index in the data set.
     pub index: usize,
@@ -207,17 +209,40 @@ pub struct FaultSummary {
     /// Whether the text shows what to protect.
     #[serde(skip)]
     pub recommends: bool,
+    /// What the numbers are counted from; those of parts of the samples add up.
+    #[serde(skip)]
+    pub counts: FaultCounts,
 }
 
-impl FaultSummary {
-    /// Counts `records` and what `tally` has of them.
-    pub fn new(records: &[FaultRecord], memory: &Memory, tally: &Tally, recommends: bool) -> Self {
-        let samples = records.len();
-        let correct = correct(records.iter().map(|r| (r.label, r.predicted)));
-        let certified = records.iter().filter(|r| r.holds()).count();
-        let name = |layer: usize| memory.layers()[layer].name.clone();
-        let by_bit: Vec<BitReport> = tally
-            .by_bit(memory)
+/// Counts what single hits do to samples.
+#[derive(Clone, Debug)]
+pub struct FaultCounter {
+    counts: FaultCounts,
+    recommends: bool,
+    predicted: Predicted,
+    certified: usize,
+    undecided: u64,
+}
+
+impl FaultCounter {
+    /// Of samples over which hits do what `counts` say; `recommends` says whether the text shows what to protect.
+    pub fn new(counts: FaultCounts, recommends: bool) -> Self {
+        FaultCounter { counts, recommends, predicted: Predicted::default(), certified: 0, undecided: 0 }
+    }
+}
+
+impl Counter<FaultRecord> for FaultCounter {
+    fn add(&mut self, record: &FaultRecord) {
+        self.predicted.add(record.label, record.predicted);
+        self.certified += usize::from(record.holds());
+        self.undecided += record.undecided;
+    }
+
+    fn finish(self) -> FaultSummary {
+        let FaultCounter { counts, recommends, predicted, certified, undecided } = self;
+        let name = |layer: usize| counts.layer(layer).to_owned();
+        let by_bit: Vec<BitReport> = counts
+            .by_bit()
             .into_iter()
             .map(|count| BitReport {
                 layer: name(count.layer),
@@ -231,30 +256,30 @@ impl FaultSummary {
                 samples: count.samples,
             })
             .collect();
-        let protection = tally.protection(memory).into_iter().map(|step| ProtectionReport {
+        let protection = counts.protection().into_iter().map(|step| ProtectionReport {
             layer: name(step.layer),
             bit: step.bit,
             bits: step.protects,
             certified: step.certified,
         });
-        let words = tally.critical_words(memory, WORDS).into_iter().map(|word| WordReport {
-            worst: HitReport::new(memory, word.layer, word.word, &word.worst),
-            samples: word.samples,
+        let words = counts.critical_words(WORDS).into_iter().map(|word| WordReport {
+            worst: HitReport::counted(&counts, &word.worst),
+            samples: word.worst.broken,
             breaking: word.breaking,
         });
-        let accuracies = tally.accuracies(memory);
+        let accuracies = counts.accuracies();
         let hits_per_sample = by_bit.iter().map(|count| count.hits).sum::<u64>();
         FaultSummary {
-            samples,
-            correct,
-            accuracy: correct.map(|n| fraction(n, samples)),
+            samples: predicted.samples,
+            correct: predicted.correct,
+            accuracy: predicted.accuracy(),
             certified,
-            certified_accuracy: fraction(certified, samples),
-            words: memory.words(),
+            certified_accuracy: fraction(certified, predicted.samples),
+            words: counts.words,
             hits_per_sample,
-            hits: hits_per_sample * samples as u64,
+            hits: hits_per_sample * predicted.samples as u64,
             breaking: by_bit.iter().map(|count| count.breaking).sum(),
-            undecided: records.iter().map(|r| r.undecided).sum(),
+            undecided,
             not_finite: by_bit.iter().map(|count| count.not_finite).sum(),
             critical: by_bit.iter().map(|count| count.critical).sum(),
             least_accuracy: accuracies.map(|a| a.least),
@@ -266,9 +291,12 @@ impl FaultSummary {
             critical_words: words.collect(),
             by_bit,
             recommends,
+            counts,
         }
     }
+}
 
+impl FaultSummary {
     fn bits_table(&self) -> String {
         let sides =
             [Side::Left, Side::Right, Side::Right, Side::Right, Side::Right, Side::Right, Side::Right];
@@ -301,7 +329,7 @@ impl FaultSummary {
             table.push([
                 hit.place(),
                 hit.bit.to_string(),
-                hit.direction.into(),
+                hit.direction.to_string(),
                 value(hit.before),
                 value(hit.after),
                 grouped(word.samples as usize),
@@ -375,7 +403,7 @@ impl Record for FaultRecord {
         row.push(Cell::Text(hit.map(|h| h.layer.clone())));
         row.extend([number(hit.map(|h| h.row)), number(hit.and_then(|h| h.column))]);
         row.push(number(hit.map(|h| h.bit as usize)));
-        row.push(Cell::Text(hit.map(|h| h.direction.to_owned())));
+        row.push(Cell::Text(hit.map(|h| h.direction.to_string())));
         row.extend([hit.map(|h| h.before), hit.map(|h| h.after), self.hit_margin].map(Cell::number));
         row
     }
@@ -450,6 +478,10 @@ impl Record for FaultRecord {
             ("critical_words", json!(s.critical_words)),
         ]
     }
+
+    fn part_fields(s: &FaultSummary) -> Option<Value> {
+        Some(json!(s.counts))
+    }
 }
 
 /// Writes every hit that breaks, repairs or leaves undecided a sample as CSV.
@@ -467,7 +499,7 @@ pub fn write_hits(memory: &Memory, tally: &Tally, out: impl Write) -> io::Result
             hit.row.to_string(),
             hit.column.map_or_else(String::new, |c| c.to_string()),
             hit.bit.to_string(),
-            hit.direction.into(),
+            hit.direction.to_string(),
             exact(hit.before),
             exact(hit.after),
             c.broken.to_string(),

@@ -2,7 +2,8 @@
 
 use crate::exact::BudgetReport;
 use crate::provenance::Provenance;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use weightproof::faults::{FaultModel, Memory};
 use weightproof::network::Network;
@@ -24,10 +25,29 @@ pub struct Header {
     pub guarantee: &'static str,
     /// The settings of the run, as given; a run with the same settings gives the same report.
     pub config: serde_json::Value,
+    /// Which part of the samples this is, where it is not all of them.
+    pub shard: Option<ShardReport>,
+}
+
+/// A part of the samples of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardReport {
+    /// Its number, from 1 on.
+    pub number: usize,
+    /// Number of parts.
+    pub of: usize,
+    /// Index of its first sample in the data set.
+    pub first: usize,
+    /// Number of its samples.
+    pub samples: usize,
+    /// Number of samples of all parts.
+    pub total: usize,
+    /// Number of classes among which the labels are; `null` where outputs are no classes.
+    pub classes: Option<usize>,
 }
 
 /// The network of a report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelReport {
     /// Name of the file, or of the embedded network.
     pub name: String,
@@ -58,7 +78,7 @@ pub struct ModelReport {
 }
 
 /// A layer with weights.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LayerReport {
     /// What `--layers` refers to.
     pub name: String,
@@ -96,7 +116,7 @@ fn output_shape(network: &Network) -> Option<Vec<usize>> {
 }
 
 /// The data of a report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DataReport {
     /// Where they come from.
     pub description: String,
@@ -111,7 +131,7 @@ pub struct DataReport {
     /// Whether the samples have labels.
     pub labelled: bool,
     /// Names of the classes, label by label; left out where labels are numbers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
     /// What the numbers of the file were multiplied by; left out where they were taken as they are and are no bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,12 +145,12 @@ pub struct DataReport {
     /// Number of samples that were asked for, where the data have fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested: Option<usize>,
-    /// Least and largest number of the first batch, as the network reads them; only where a scale, mean, standard deviation or layout is
+    /// Least and largest number of the first block of samples, as the network reads them; only where a scale, mean, standard deviation or layout is
     /// given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub range: Option<[f64; 2]>,
     /// What is remarkable about the data: numbers outside of the usual range, a network that does no better than guessing.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
 }
 
@@ -143,7 +163,7 @@ impl DataReport {
 }
 
 /// What the numbers of the data were multiplied by.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScaleReport {
     /// The factor: a number, or a ratio such as `1/255`.
     pub factor: String,
@@ -154,12 +174,12 @@ pub struct ScaleReport {
 }
 
 /// The threat model of a report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ThreatReport {
     /// `absolute`, `int8`, `format:bf16`, …
     pub kind: String,
     /// What one unit of radius means.
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     /// The radius, when the report is about one.
     pub radius: Option<f64>,
     /// All radii.
@@ -175,15 +195,15 @@ pub struct ThreatReport {
     /// Names of the layers whose parameters move.
     pub perturbed_layers: Vec<String>,
     /// Radii of single layers that differ.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, OverrideReport>,
     /// The radius that belongs to the radii of single layers: at the radius r they are multiplied by r / reference. Left out
     /// where no layer has a radius of its own, or only the radii of the threat model as they stand were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference_radius: Option<f64>,
     /// What the model takes for granted about the hardware.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub assumptions: Vec<&'static str>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumptions: Vec<Cow<'static, str>>,
     /// What happens to stored words; left out where nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults: Option<FaultModel>,
@@ -193,19 +213,19 @@ pub struct ThreatReport {
 }
 
 /// What is random about the weights.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NoiseReport {
     /// The model, as it was given.
     #[serde(flatten)]
     pub model: NoiseModel,
     /// What its number means.
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     /// Names of the layers that have random parameters.
     pub random_layers: Vec<String>,
 }
 
 /// Radii of one layer that differ from the rest.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OverrideReport {
     /// One for the layer, or one for each output channel.
     pub radius: Option<RadiusValue>,
@@ -221,7 +241,7 @@ impl ThreatReport {
         });
         ThreatReport {
             kind: model.kind.to_string(),
-            unit: model.kind.unit(),
+            unit: model.kind.unit().into(),
             radius: if let [radius] = radii { Some(*radius) } else { None },
             radii: radii.to_vec(),
             bias_radius: model.bias_radius,
@@ -231,7 +251,7 @@ impl ThreatReport {
             perturbed_layers: set.perturbed_layers(network),
             overrides: overrides.collect(),
             reference_radius: has_layer_radii(model).then(|| reference_radius(model)),
-            assumptions: model.kind.assumptions(),
+            assumptions: model.kind.assumptions().into_iter().map(Cow::from).collect(),
             faults: None,
             noise: None,
         }
@@ -242,8 +262,8 @@ impl ThreatReport {
     pub fn with_noise(self, model: &NoiseModel, noise: &NoiseSet, network: &Network, is_alone: bool) -> Self {
         let name = |layer: &LayerNoise| network.nodes()[layer.node].name.clone();
         let random_layers: Vec<String> = noise.layers().iter().map(name).collect();
-        let unit = model.kind.unit();
-        let report = NoiseReport { model: model.clone(), unit, random_layers };
+        let unit = Cow::from(model.kind.unit());
+        let report = NoiseReport { model: model.clone(), unit: unit.clone(), random_layers };
         let set = match is_alone {
             false => self,
             true => {
@@ -266,7 +286,7 @@ impl ThreatReport {
     pub fn of_faults(model: &FaultModel, memory: &Memory) -> Self {
         ThreatReport {
             kind: format!("faults:{}", model.storage),
-            unit: "hit on a word",
+            unit: "hit on a word".into(),
             radius: None,
             radii: Vec::new(),
             bias_radius: None,
@@ -276,7 +296,7 @@ impl ThreatReport {
             perturbed_layers: memory.layers().iter().map(|layer| layer.name.clone()).collect(),
             overrides: BTreeMap::new(),
             reference_radius: None,
-            assumptions: vec!["activations stay in floating point; sums are exact"],
+            assumptions: vec!["activations stay in floating point; sums are exact".into()],
             faults: Some(model.clone()),
             noise: None,
         }
@@ -309,7 +329,7 @@ pub fn reference_radius(model: &ThreatModel) -> f64 {
 }
 
 /// How the question was answered; fields that do not apply are left out.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct MethodReport {
     /// Name of the bound method, or of the attack.
     pub name: String,
@@ -317,9 +337,9 @@ pub struct MethodReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intermediate: Option<String>,
     /// Floating-point type of the computation.
-    pub precision: &'static str,
+    pub precision: Cow<'static, str>,
     /// `label`, `prediction` or `deviation`.
-    pub property: &'static str,
+    pub property: Cow<'static, str>,
     /// Largest allowed deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
@@ -340,7 +360,7 @@ pub struct MethodReport {
     pub draws: Option<usize>,
     /// What a random attack draws from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub distribution: Option<&'static str>,
+    pub distribution: Option<Cow<'static, str>>,
     /// Whether one perturbation had to break all samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub universal: Option<bool>,
@@ -357,8 +377,8 @@ pub struct MethodReport {
     #[serde(flatten)]
     pub budget: Option<BudgetReport>,
     /// What a proof takes for granted about the arithmetic.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub assumptions: Vec<&'static str>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumptions: Vec<Cow<'static, str>>,
 }
 
 /// Time, memory and host: what differs between two runs of the same work.

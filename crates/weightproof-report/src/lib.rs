@@ -15,6 +15,7 @@ mod certify;
 mod column;
 pub mod compare;
 mod compression;
+mod count;
 mod csv;
 mod draws;
 mod exact;
@@ -41,18 +42,21 @@ mod text;
 mod train;
 
 pub use against::{ComparisonReport, Difference, NodeComparison};
-pub use attack::{AttackRecord, AttackSummary};
-pub use certify::{CertifyRecord, CertifySummary};
+pub use attack::{AttackCounter, AttackRecord, AttackSummary};
+pub use certify::{CertifyCounter, CertifyRecord, CertifySummary};
 pub use column::{Cell, Column, Kind};
 pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
+pub use count::Counter;
 pub use draws::{DevicesReport, DrawsRecord, DrawsSummary};
-pub use exact::{BudgetReport, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
-pub use exact_radius::{ExactRadiusRecord, ExactRadiusSummary};
+pub use exact::{BudgetReport, ExactCounter, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
+pub use exact_radius::{ExactRadiusCounter, ExactRadiusRecord, ExactRadiusSummary};
 pub use faithful::{FaithfulFile, FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet, TensorsReport};
-pub use faults::{BitReport, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, write_hits};
+pub use faults::{
+    BitReport, FaultCounter, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, write_hits,
+};
 pub use header::{
     DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, NoiseReport, OverrideReport,
-    ScaleReport, ThreatReport, reference_radius,
+    ScaleReport, ShardReport, ThreatReport, reference_radius,
 };
 pub use inspect::{
     EstimateReport, InspectReport, NodeReport, NormReport, QuantizerReport, RadiusReport, StoredReport,
@@ -62,7 +66,12 @@ pub use measure::{
     RademacherReport,
 };
 pub use noise::{JointReport, NoiseRecord, NoiseSummary, with_probability};
-pub use radius::{CurvePoint, LayerSummary, RadiusRecord, RadiusSummary, curve_radii};
-pub use report::{Format, ListSide, Record, Report, RunResult};
+pub use radius::{CurvePoint, LayerSummary, RadiusCounter, RadiusRecord, RadiusSummary};
+pub use report::{Format, ListSide, Record, Report, RunResult, SampleSource};
 pub use table::set_width;
+
+/// The schema that the first line of a journal names.
+pub const JOURNAL: &str = "weightproof/journal/1";
+/// What the line behind the samples of a journal begins with, that has the header of a part which is done.
+pub const JOURNAL_REPORT: &str = "{\"report\":";
 pub use train::{AtChanceReport, EpochReport, TrainReport, history_csv};

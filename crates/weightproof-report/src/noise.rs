@@ -1,7 +1,8 @@
 //! Results of `certify --noise`: records of `certify` with the probability that a proof leaves (theory.md §14).
 
-use crate::certify::{CertifyRecord, CertifySummary, label, reason, verdict};
+use crate::certify::{CertifyCounter, CertifyRecord, CertifySummary, label, reason, verdict};
 use crate::column::{Cell, Column};
+use crate::count::counted;
 use crate::number::{percent, percent_or_dash, upper, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
@@ -64,7 +65,7 @@ pub struct NoiseSummary {
 impl NoiseSummary {
     /// Counts `records`, for this failure probability.
     pub fn new(records: &[NoiseRecord], failure_probability: f64) -> Self {
-        let certify = CertifySummary::of(records.iter().map(|r| &r.certify));
+        let certify = counted(CertifyCounter::default(), records.iter().map(|r| &r.certify));
         let certified = || records.iter().filter(|r| r.holds());
         // Sums of at most so many numbers ≥ 0, rounded up.
         let up = |sum: f64| sum * (1.0 + (records.len() + 2) as f64 * f64::EPSILON);

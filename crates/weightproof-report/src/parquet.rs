@@ -4,7 +4,7 @@
 //! null. The metadata has the header under the key `weightproof`, as JSON.
 
 use crate::column::{Cell, Kind};
-use crate::report::{Record, Report};
+use crate::report::{Record, Report, SampleSource};
 use ::parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
 use ::parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use ::parquet::errors::ParquetError;
@@ -12,15 +12,20 @@ use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter, SerializedRowGroupWriter};
 use ::parquet::schema::types::Type;
-use serde_json::json;
 use std::io::{self, Write};
 use std::sync::Arc;
 
 /// Rows that are written at once.
 const GROUP: usize = 1 << 17;
+/// The key of the header in the metadata.
+pub(crate) const HEADER: &str = "weightproof";
 
 /// Writes a report.
-pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn report<R: Record>(
+    report: &Report<R>,
+    source: &dyn SampleSource<R>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let more = report.results.first().map_or_else(Vec::new, |result| R::more_columns(&result.summary));
     let radii = report.results.iter().any(|r| r.radius.is_some());
     let columns: Vec<(String, Kind)> = radii
@@ -34,47 +39,55 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
         let more = sample.more_cells().into_iter().map(Cell::number);
         radius.into_iter().chain(sample.cells()).chain(more).collect()
     };
-    let rows = report.results.iter().flat_map(|r| r.samples.iter().map(move |s| (r.radius, s)));
-    let mut rows = rows.map(|(radius, sample)| row(radius, sample)).peekable();
-    // In memory, because the writer of the file may stay on its thread only.
+    // Compressed groups in memory, because the writer of the file may stay on its thread only.
     let mut bytes = Vec::new();
-    let mut write = || -> Result<(), ParquetError> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_created_by(concat!("weightproof ", env!("CARGO_PKG_VERSION")).into())
-            .set_key_value_metadata(Some(vec![KeyValue::new("weightproof".into(), header(report))]))
-            .build();
-        let mut file =
-            SerializedFileWriter::new(&mut bytes, Arc::new(schema(&columns)?), Arc::new(properties))?;
-        while rows.peek().is_some() {
-            let block: Vec<Vec<Cell>> = rows.by_ref().take(GROUP).collect();
-            let mut group = file.next_row_group()?;
-            for (k, (_, kind)) in columns.iter().enumerate() {
-                write_column(&mut group, *kind, block.iter().map(|row| &row[k]))?;
-            }
-            group.close()?;
-        }
-        file.close().map(drop)
-    };
-    write().map_err(io::Error::other)?;
+    let mut table = Rows::new(columns, report.head().to_string(), &mut bytes).map_err(io::Error::other)?;
+    for (k, result) in report.results.iter().enumerate() {
+        source.each(k, &mut |sample| table.add(row(result.radius, sample)).map_err(io::Error::other))?;
+    }
+    table.finish().map_err(io::Error::other)?;
     out.write_all(&bytes)
 }
 
-/// The blocks above the rows, as JSON.
-fn header<R: Record>(report: &Report<R>) -> String {
-    let h = &report.header;
-    let header = json!({
-        "schema": format!("weightproof/{}/1", R::COMMAND),
-        "partial": report.partial,
-        "model": h.model,
-        "data": h.data,
-        "threat": h.threat,
-        "method": h.method,
-        "guarantee": h.guarantee,
-        "config": h.config,
-        "environment": report.environment,
-    });
-    header.to_string()
+/// A file that rows are added to.
+struct Rows<'w> {
+    columns: Vec<(String, Kind)>,
+    file: SerializedFileWriter<&'w mut Vec<u8>>,
+    block: Vec<Vec<Cell>>,
+}
+
+impl<'w> Rows<'w> {
+    fn new(columns: Vec<(String, Kind)>, header: String, out: &'w mut Vec<u8>) -> Result<Self, ParquetError> {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_created_by(concat!("weightproof ", env!("CARGO_PKG_VERSION")).into())
+            .set_key_value_metadata(Some(vec![KeyValue::new(HEADER.into(), header)]))
+            .build();
+        let file = SerializedFileWriter::new(out, Arc::new(schema(&columns)?), Arc::new(properties))?;
+        Ok(Rows { columns, file, block: Vec::new() })
+    }
+
+    fn add(&mut self, row: Vec<Cell>) -> Result<(), ParquetError> {
+        self.block.push(row);
+        if self.block.len() == GROUP { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> Result<(), ParquetError> {
+        let mut group = self.file.next_row_group()?;
+        for (k, (_, kind)) in self.columns.iter().enumerate() {
+            write_column(&mut group, *kind, self.block.iter().map(|row| &row[k]))?;
+        }
+        group.close()?;
+        self.block.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), ParquetError> {
+        if !self.block.is_empty() {
+            self.write()?;
+        }
+        self.file.close().map(drop)
+    }
 }
 
 fn schema(columns: &[(String, Kind)]) -> Result<Type, ParquetError> {

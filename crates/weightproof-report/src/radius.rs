@@ -1,11 +1,13 @@
 //! Results of `radius`: how far the weights of every sample may move, proved from below and attacked from above.
 
-use crate::certify::{clean_cells, clean_parts, correct, fraction, label, mean};
+use crate::certify::{clean_cells, clean_parts, fraction, label};
 use crate::column::{Cell, Column};
+use crate::count::{Counter, Mean, Predicted, counted};
 use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use weightproof::radius::SampleRadius;
 
 /// Radii of one sample.
@@ -65,16 +67,12 @@ impl RadiusRecord {
         radii.min_by(|a, b| a.1.total_cmp(b.1)).map(|(layer, _)| layer)
     }
 
-    /// Whether the sample is certified at `radius`: sets grow with the radius, so a certificate covers all smaller ones.
-    fn certified_at(&self, radius: f64) -> bool {
-        self.certified_radius > 0.0 && self.certified_radius >= radius
-    }
-
-    /// Whether the sample is known to break at `radius`.
-    fn broken_at(&self, radius: f64) -> bool {
-        self.margin.is_nan()
-            || self.margin <= 0.0
-            || self.attacked_radius.is_some_and(|broken| broken <= radius)
+    /// The least radius at which the sample is known to break; minus infinity where it does without perturbation.
+    fn broken_from(&self) -> f64 {
+        match self.margin > 0.0 {
+            true => self.attacked_radius.unwrap_or(f64::INFINITY),
+            false => f64::NEG_INFINITY,
+        }
     }
 }
 
@@ -125,72 +123,172 @@ pub struct LayerSummary {
     pub limits: usize,
 }
 
-impl RadiusSummary {
-    /// Counts `records`, with a curve over `radii`; `attacked` says whether an attack ran.
-    pub fn new(records: &[RadiusRecord], radii: &[f64], attacked: bool) -> Self {
-        let samples = records.len();
-        let correct = correct(records.iter().map(|r| (r.label, r.predicted)));
-        let point = |&radius: &f64| {
-            let certified = records.iter().filter(|r| r.certified_at(radius)).count();
-            let unbroken = records.iter().filter(|r| !r.broken_at(radius)).count();
-            CurvePoint {
-                radius,
-                certified_accuracy: fraction(certified, samples),
-                accuracy_under_attack: attacked.then(|| fraction(unbroken, samples)),
-            }
+/// How often each number occurs, in their order. Radii lie on a lattice, so there are few of them however many samples there are.
+#[derive(Clone, Debug, Default)]
+struct Occurrences {
+    /// By the key of a number, see [`Occurrences::add`].
+    counts: BTreeMap<u64, (f64, usize)>,
+    total: usize,
+}
+
+impl Occurrences {
+    fn add(&mut self, value: f64) {
+        // The order of `total_cmp`.
+        let bits = value.to_bits();
+        let key = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
+        self.counts.entry(key).or_insert((value, 0)).1 += 1;
+        self.total += 1;
+    }
+
+    /// The number at this place of the sorted list.
+    fn at(&self, place: usize) -> Option<f64> {
+        let mut below = 0;
+        let found = self.counts.values().find(|(_, n)| {
+            below += n;
+            below > place
+        });
+        found.map(|(value, _)| *value)
+    }
+
+    /// The lower median.
+    fn median(&self) -> Option<f64> {
+        self.at(self.total.saturating_sub(1) / 2)
+    }
+
+    fn count(&self, wanted: impl Fn(f64) -> bool) -> usize {
+        self.counts.values().filter(|(value, _)| wanted(*value)).map(|(_, n)| n).sum()
+    }
+
+    /// Those of `all` that are `wanted`.
+    fn filtered<'o>(all: impl IntoIterator<Item = &'o Self>, wanted: impl Fn(f64) -> bool) -> Self {
+        let mut found = Occurrences::default();
+        for (key, (value, n)) in all.into_iter().flat_map(|o| &o.counts).filter(|(_, (v, _))| wanted(*v)) {
+            found.counts.entry(*key).or_insert((*value, 0)).1 += n;
+            found.total += n;
+        }
+        found
+    }
+}
+
+/// Counts radii.
+#[derive(Clone, Debug)]
+pub struct RadiusCounter {
+    /// Of the curve; those that [`curve_radii`] chooses where none are given.
+    radii: Vec<f64>,
+    attacked: bool,
+    predicted: Predicted,
+    mean: Mean,
+    certified: Occurrences,
+    /// Infinite where a sample was never broken.
+    broken: Occurrences,
+    /// The least radius at which a sample is known to break, minus infinity where it does without perturbation.
+    broken_from: Occurrences,
+    layers: Vec<LayerCounter>,
+}
+
+#[derive(Clone, Debug)]
+struct LayerCounter {
+    layer: String,
+    certified: Occurrences,
+    broken: Occurrences,
+    limits: usize,
+}
+
+impl RadiusCounter {
+    /// With a curve over `radii`, chosen where there are none, and these layers; `attacked` says whether an attack ran.
+    pub fn new(radii: &[f64], layers: &[String], attacked: bool) -> Self {
+        let layer = |layer: &String| LayerCounter {
+            layer: layer.clone(),
+            certified: Occurrences::default(),
+            broken: Occurrences::default(),
+            limits: 0,
         };
-        let broken = records.iter().map(|r| r.attacked_radius.unwrap_or(f64::INFINITY));
-        RadiusSummary {
-            samples,
-            correct,
-            accuracy: correct.map(|n| fraction(n, samples)),
-            median_certified_radius: median(records.iter().map(|r| r.certified_radius)).unwrap_or(f64::NAN),
-            mean_certified_radius: mean(records.iter().map(|r| r.certified_radius)),
-            median_attacked_radius: median(broken).filter(|m| attacked && m.is_finite()),
-            curve: radii.iter().map(point).collect(),
-            layers: Vec::new(),
+        RadiusCounter {
+            radii: radii.to_vec(),
+            attacked,
+            predicted: Predicted::default(),
+            mean: Mean::default(),
+            certified: Occurrences::default(),
+            broken: Occurrences::default(),
+            broken_from: Occurrences::default(),
+            layers: layers.iter().map(layer).collect(),
         }
     }
 
-    /// Adds the layers with these names, whose radii `records` have; `attacked` says whether an attack ran.
-    pub fn by_layer(mut self, layers: &[String], records: &[RadiusRecord], attacked: bool) -> Self {
-        let summary = |(k, layer): (usize, &String)| {
-            let broken = records.iter().map(|r| r.layer_attacked_radius[k].unwrap_or(f64::INFINITY));
-            let limited = |r: &&RadiusRecord| r.margin > 0.0 && r.limiting_layer() == Some(k);
-            LayerSummary {
-                layer: layer.clone(),
-                median_certified_radius: median(records.iter().map(|r| r.layer_certified_radius[k]))
-                    .unwrap_or(f64::NAN),
-                median_attacked_radius: median(broken).filter(|m| attacked && m.is_finite()),
-                limits: records.iter().filter(limited).count(),
+    fn curve(&self) -> Vec<CurvePoint> {
+        let chosen = self.radii.is_empty().then(|| curve_radii(&self.certified, &self.broken));
+        let samples = self.predicted.samples;
+        let point = |&radius: &f64| {
+            // Sets grow with the radius, so a certificate covers all smaller ones.
+            let certified = self.certified.count(|r| r > 0.0 && r >= radius);
+            let unbroken = self.broken_from.count(|broken| !(broken <= radius));
+            CurvePoint {
+                radius,
+                certified_accuracy: fraction(certified, samples),
+                accuracy_under_attack: self.attacked.then(|| fraction(unbroken, samples)),
             }
         };
-        self.layers = layers.iter().enumerate().map(summary).collect();
-        self
+        chosen.as_ref().unwrap_or(&self.radii).iter().map(point).collect()
     }
 }
 
-/// The lower median.
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied()
+impl Counter<RadiusRecord> for RadiusCounter {
+    fn add(&mut self, record: &RadiusRecord) {
+        self.predicted.add(record.label, record.predicted);
+        self.mean.add(record.certified_radius);
+        self.certified.add(record.certified_radius);
+        self.broken.add(record.attacked_radius.unwrap_or(f64::INFINITY));
+        self.broken_from.add(record.broken_from());
+        let limiting = record.limiting_layer().filter(|_| record.margin > 0.0);
+        let radii = record.layer_certified_radius.iter().zip(&record.layer_attacked_radius);
+        for (k, (layer, (certified, broken))) in self.layers.iter_mut().zip(radii).enumerate() {
+            layer.certified.add(*certified);
+            layer.broken.add(broken.unwrap_or(f64::INFINITY));
+            layer.limits += usize::from(limiting == Some(k));
+        }
+    }
+
+    fn finish(self) -> RadiusSummary {
+        let median_broken = |of: &Occurrences| of.median().filter(|m| self.attacked && m.is_finite());
+        let layer = |layer: &LayerCounter| LayerSummary {
+            layer: layer.layer.clone(),
+            median_certified_radius: layer.certified.median().unwrap_or(f64::NAN),
+            median_attacked_radius: median_broken(&layer.broken),
+            limits: layer.limits,
+        };
+        RadiusSummary {
+            samples: self.predicted.samples,
+            correct: self.predicted.correct,
+            accuracy: self.predicted.accuracy(),
+            median_certified_radius: self.certified.median().unwrap_or(f64::NAN),
+            mean_certified_radius: self.mean.value(),
+            median_attacked_radius: median_broken(&self.broken),
+            curve: self.curve(),
+            layers: self.layers.iter().map(layer).collect(),
+        }
+    }
 }
 
-/// Radii 1, 2, 5, 10, … times a power of ten that cover the radii of `records`.
+impl RadiusSummary {
+    /// Counts `records`, with a curve over `radii`, chosen where there are none, and the layers of these names, whose radii the records
+    /// have; `attacked` says whether an attack ran.
+    pub fn new(records: &[RadiusRecord], radii: &[f64], layers: &[String], attacked: bool) -> Self {
+        counted(RadiusCounter::new(radii, layers, attacked), records)
+    }
+}
+
+/// Radii 1, 2, 5, 10, … times a power of ten that cover certified radii, and those at which samples were broken.
 ///
 /// The least is the last one certified for 95% of the samples that are certified at all, the greatest the first beyond
 /// 95% of all radii found, so that outliers do not stretch the curve.
-pub fn curve_radii(records: &[RadiusRecord]) -> Vec<f64> {
-    let mut certified: Vec<f64> = records.iter().map(|r| r.certified_radius).filter(|r| *r > 0.0).collect();
-    let mut all: Vec<f64> = certified.clone();
-    all.extend(records.iter().filter_map(|r| r.attacked_radius).filter(|r| *r > 0.0 && r.is_finite()));
-    certified.sort_by(f64::total_cmp);
-    all.sort_by(f64::total_cmp);
-    // The position of a part of a sorted list.
-    let place = |sorted: &[f64], part: f64| part * (sorted.len() as f64 - 1.0);
-    let least = certified.get(place(&certified, 0.05).floor() as usize).copied();
-    let most = all.get(place(&all, 0.95).ceil() as usize).copied();
+fn curve_radii(certified: &Occurrences, broken: &Occurrences) -> Vec<f64> {
+    let found = |r: f64| r > 0.0 && r.is_finite();
+    let certified = Occurrences::filtered([certified], |r| r > 0.0);
+    let all = Occurrences::filtered([&certified, &Occurrences::filtered([broken], found)], |_| true);
+    // The place of a part of a sorted list.
+    let place = |sorted: &Occurrences, part: f64| part * (sorted.total as f64 - 1.0);
+    let least = certified.at(place(&certified, 0.05).floor() as usize);
+    let most = all.at(place(&all, 0.95).ceil() as usize);
     let (Some(least), Some(most)) = (least, most) else { return Vec::new() };
     let mut radii = Vec::new();
     for exponent in -12..=4 {
@@ -329,19 +427,22 @@ mod tests {
             // Never certified: no proof at radius 0 either, where other perturbations may remain.
             record(3, 1.0, 0.0, Some(0.001)),
         ];
-        let summary = RadiusSummary::new(&records, &[0.0, 0.001, 0.005], true);
+        let summary = RadiusSummary::new(&records, &[0.0, 0.001, 0.005], &[], true);
         let certified: Vec<f64> = summary.curve.iter().map(|p| p.certified_accuracy).collect();
         let attacked: Vec<f64> = summary.curve.iter().filter_map(|p| p.accuracy_under_attack).collect();
         assert_eq!((certified, attacked), (vec![0.5, 0.25, 0.0], vec![0.75, 0.5, 0.25]));
         assert_eq!(summary.median_certified_radius, 0.0);
         assert_eq!(summary.median_attacked_radius, Some(0.001));
-        assert_eq!(RadiusSummary::new(&records, &[0.1], false).curve[0].accuracy_under_attack, None);
+        assert_eq!(RadiusSummary::new(&records, &[0.1], &[], false).curve[0].accuracy_under_attack, None);
     }
 
     #[test]
     fn automatic_radii_cover_what_was_found() {
         let records = [record(0, 1.0, 0.0007, Some(0.0034)), record(1, 1.0, 0.0, None)];
-        assert_eq!(curve_radii(&records), [0.0005, 0.001, 0.002, 0.005]);
-        assert!(curve_radii(&records[1..]).is_empty());
+        let radii = |records: &[RadiusRecord]| -> Vec<f64> {
+            RadiusSummary::new(records, &[], &[], true).curve.iter().map(|point| point.radius).collect()
+        };
+        assert_eq!(radii(&records), [0.0005, 0.001, 0.002, 0.005]);
+        assert!(radii(&records[1..]).is_empty());
     }
 }

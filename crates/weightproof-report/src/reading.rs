@@ -7,6 +7,7 @@ mod check;
 mod experiment;
 mod faults;
 mod measure;
+pub mod part;
 mod run;
 mod train;
 

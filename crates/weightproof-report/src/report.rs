@@ -7,9 +7,12 @@ use crate::parquet;
 use crate::table::{Side, Table};
 use crate::{csv, json, text};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::io::{self, Write};
+
+/// What a column begins with that has the certified radii of one layer.
+pub(crate) const LAYER_COLUMN: &str = "certified_radius:";
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -63,9 +66,28 @@ pub trait Record: Clone + Debug + Serialize {
     fn more_fields(_summary: &Self::Summary) -> Vec<(&'static str, Value)> {
         Vec::new()
     }
+    /// What the summary of a part of the samples is counted from, beside its records, so that parts can be merged.
+    fn part_fields(_summary: &Self::Summary) -> Option<Value> {
+        None
+    }
     /// More tables about all samples, each under a title.
     fn curves(_summary: &Self::Summary, _guarantee: &'static str) -> Vec<(String, String)> {
         Vec::new()
+    }
+}
+
+/// Samples in the order of the data, as often as they are asked for.
+pub trait SampleSource<R> {
+    /// Tells `sample` of every sample of result `k`.
+    ///
+    /// # Errors
+    /// Those of `sample`, and of what the samples are read from.
+    fn each(&self, k: usize, sample: &mut dyn FnMut(&R) -> io::Result<()>) -> io::Result<()>;
+}
+
+impl<R: Record> SampleSource<R> for Report<R> {
+    fn each(&self, k: usize, sample: &mut dyn FnMut(&R) -> io::Result<()>) -> io::Result<()> {
+        self.results[k].samples.iter().try_for_each(sample)
     }
 }
 
@@ -117,17 +139,57 @@ impl<R: Record> Report<R> {
     /// # Errors
     /// Those of `out`, and [`NotBuilt`](crate::features::NotBuilt) for Parquet in a build without it.
     pub fn write(&self, format: Format, mut out: impl Write) -> io::Result<()> {
+        match format {
+            Format::Text => text::report(self, &mut out)?,
+            Format::Json | Format::Csv | Format::Parquet => self.write_from(self, format, &mut out)?,
+        }
+        out.flush()
+    }
+
+    /// Writes the report with samples that need not be in memory, instead of its own, in a format for programs.
+    ///
+    /// # Errors
+    /// Those of `out` and of `source`; the format text, and Parquet in a build without it.
+    pub fn write_from(
+        &self,
+        source: &dyn SampleSource<R>,
+        format: Format,
+        mut out: impl Write,
+    ) -> io::Result<()> {
         let out = &mut out;
         match format {
-            Format::Text => text::report(self, out),
-            Format::Json => json::report(self, out),
-            Format::Csv => csv::report(self, out),
+            Format::Text => Err(io::Error::other("text is written of samples in memory")),
+            Format::Json => json::report(self, source, out),
+            Format::Csv => csv::report(self, source, out),
             #[cfg(feature = "parquet")]
-            Format::Parquet => parquet::report(self, out),
+            Format::Parquet => parquet::report(self, source, out),
             #[cfg(not(feature = "parquet"))]
             Format::Parquet => crate::features::parquet().map_err(io::Error::other),
-        }?;
-        out.flush()
+        }
+    }
+
+    /// The blocks above the samples, for forms that have rows only. Of a part also what its summary is counted from.
+    pub fn head(&self) -> Value {
+        let h = &self.header;
+        let mut head = json!({
+            "schema": format!("weightproof/{}/1", R::COMMAND),
+            "partial": self.partial,
+            "model": h.model,
+            "data": h.data,
+            "threat": h.threat,
+            "method": h.method,
+            "guarantee": h.guarantee,
+            "config": h.config,
+            "environment": self.environment,
+        });
+        if let (Some(shard), Some(first)) = (&h.shard, self.results.first()) {
+            head["shard"] = json!(shard);
+            head["radii"] = self.results.iter().map(|result| result.radius).collect();
+            head["counts"] = R::part_fields(&first.summary).unwrap_or_default();
+            let columns = R::more_columns(&first.summary);
+            head["layers"] = columns.iter().filter_map(|name| name.strip_prefix(LAYER_COLUMN)).collect();
+        }
+        head
     }
 
     /// The table of summaries: names, guarantees, then one row for each radius.

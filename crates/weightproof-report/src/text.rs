@@ -46,6 +46,7 @@ fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
             data.shortfall()
         ),
     ]);
+    shard(header).into_iter().for_each(|line| table.push([String::new(), line]));
     scale(data).into_iter().for_each(|line| table.push([String::new(), line]));
     let range =
         data.range.map(|[low, high]| format!("the network reads {low} to {high} in the first samples"));
@@ -62,6 +63,12 @@ fn header(header: &Header, out: &mut impl Write) -> io::Result<()> {
         table.push(["note", note]);
     }
     write!(out, "{table}")
+}
+
+/// Which part of the samples a result is about.
+fn shard(header: &Header) -> Option<String> {
+    let shard = header.shard.as_ref()?;
+    Some(format!("shard {} of {}; `weightproof merge` joins them", shard.number, shard.of))
 }
 
 /// Which number each class has, of the first twenty.
@@ -211,18 +218,18 @@ fn method(m: &MethodReport) -> String {
     add(m.restarts.map(|n| format!("{n} restarts")));
     // The words begin with the draws.
     let of = |n: usize, what: &str| format!("{n} {what}");
-    add(m.draws.map(|n| m.distribution.map_or_else(|| format!("{n} draws"), |what| of(n, what))));
+    add(m.draws.map(|n| m.distribution.as_deref().map_or_else(|| format!("{n} draws"), |what| of(n, what))));
     add(m.universal.and_then(|u| u.then(|| "one perturbation for all samples".into())));
     add(m.failure_probability.map(|p| format!("failure probability {}", exact(p))));
     add(m.relative_width.map(|w| format!("bisection to {}", crate::number::percent(w))));
     m.budget.iter().flat_map(BudgetReport::parts).for_each(|part| add(Some(part)));
     add(m.seed.map(|s| format!("seed {s}")));
-    add(Some(m.precision.into()));
+    add(Some(m.precision.to_string()));
     text
 }
 
 fn property(m: &MethodReport) -> String {
-    let what = match m.property {
+    let what = match &*m.property {
         "label" => "the given label keeps the largest output".into(),
         "prediction" => "the prediction of the unperturbed network does not change".into(),
         _ => {

@@ -79,6 +79,9 @@ pub fn run<F: Feed, W: Watch>(
     if kept.journal.is_some() && attack.kind == AttackKind::Universal {
         return Err(RunError::setting("journal", "an attack on each sample by itself", attack.name));
     }
+    if session.shard().is_some() && attack.kind == AttackKind::Universal {
+        return Err(RunError::setting("shard", "an attack on each sample by itself", attack.name));
+    }
     let folder = WitnessFolder::asked(kept.witness, identity)?;
     let mut store = Store::open(kept.journal, identity)?;
     store.require(folder.as_ref(), |record: &AttackRecord| record.witness.as_deref());
@@ -91,12 +94,14 @@ pub fn run<F: Feed, W: Watch>(
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, attack };
     let described = (describe(session, attack), "estimate");
-    Ok(Report {
+    let report = Report {
         header: session.header(&done, &known, threat::moving(sets), described, &settings)?,
         partial: done.partial,
         results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
         environment: run.environment(),
-    })
+    };
+    store.finish(&report)?;
+    Ok(report)
 }
 
 /// Records for each set, and how many samples there were.
@@ -234,6 +239,6 @@ fn describe<F: Feed>(session: &Session<F>, attack: &AttackConfig) -> MethodRepor
     };
     let universal = Some(attack.kind == AttackKind::Universal);
     let seed = Some(session.config.seed);
-    let distribution = draws.map(|_| description(attack.kind));
+    let distribution = draws.map(|_| description(attack.kind).into());
     MethodReport { steps, restarts, draws, distribution, universal, seed, ..session.method(attack.name) }
 }

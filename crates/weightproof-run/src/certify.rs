@@ -77,6 +77,7 @@ pub fn run<F: Feed, W: Watch>(
         results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
         environment: run.environment(),
     };
+    store.finish(&report)?;
     Ok((report, written))
 }
 

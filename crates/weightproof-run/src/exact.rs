@@ -6,7 +6,7 @@ use crate::certify;
 use crate::config::{Config, MethodConfig, check_budget};
 use crate::feed::Feed;
 use crate::oracle::{Oracle, OracleKind, oracle};
-use crate::run::{BatchSize, Done, MOST_BATCH, Run, Watch};
+use crate::run::{BatchSize, Done, MOST_BATCH, Run, Watch, correct};
 use crate::session::Session;
 use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
@@ -126,7 +126,7 @@ pub fn run<F: Feed, W: Watch>(
     let mut solver =
         Solver { network, sets, certifiers, oracle, folder, certificate, store, stop, gap, within };
     let mut records: Vec<Vec<ExactRecord>> = vec![Vec::new(); sets.len()];
-    let done = run.over(
+    let mut done = run.over(
         feed,
         classes,
         |batch| (0..sets.len()).map(|k| solver.solve(k, batch)).collect::<Result<Vec<_>, _>>(),
@@ -135,10 +135,14 @@ pub fn run<F: Feed, W: Watch>(
             Ok(())
         },
     )?;
+    let first = records.first().map(|all| all.iter().map(|r| (r.certify.label, r.certify.predicted)));
+    done.correct = first.and_then(correct);
     let certificate = solver.certificate.take();
-    drop(solver);
+    let store = solver.into_store();
     let written = certificate.map(Certificate::finish).transpose()?;
-    Ok((report(session, sets, (config, &options), (&done, records), &run)?, written))
+    let report = report(session, sets, (config, &options), (&done, records), &run)?;
+    store.finish(&report)?;
+    Ok((report, written))
 }
 
 /// An error when search and oracle contradict each other; the report has both answers.
@@ -178,6 +182,11 @@ struct Solver<'a> {
 }
 
 impl Solver<'_> {
+    /// What it has kept, and an end of all else.
+    fn into_store(self) -> Store<ExactRecord> {
+        self.store
+    }
+
     /// Records of all samples of the batch for set `k`: from the store, or settled now.
     fn solve(&self, k: usize, batch: Samples<'_>) -> Result<Vec<ExactRecord>, RunError> {
         let count = batch.count(self.network.input_width());

@@ -3,19 +3,19 @@
 use crate::RunError;
 use crate::config::Config;
 use crate::feed::Feed;
-use crate::run::{BatchSize, Run, Watch};
+use crate::run::{BatchSize, Run, Watch, correct};
 use crate::session::Session;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use weightproof::faults::{FaultError, FaultModel, Memory, SampleFaults, SingleHits, Tally};
+use weightproof::faults::{FaultCounts, FaultError, FaultModel, Memory, SampleFaults, SingleHits, Tally};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
 use weightproof_formats::FormatError;
 use weightproof_report::{
-    FaultRecord, FaultSummary, MethodReport, Report, RunResult, ThreatReport, write_hits,
+    Counter, FaultCounter, FaultRecord, MethodReport, Report, RunResult, ThreatReport, write_hits,
 };
 
 /// Size of a batch when the user does not say.
@@ -82,7 +82,7 @@ pub fn run<F: Feed, W: Watch>(
         radius => hits.with_inputs(radius, range)?,
     };
     let mut records: Vec<FaultRecord> = Vec::new();
-    let done = run.over(
+    let mut done = run.over(
         &mut session.feed,
         classes,
         |batch| Ok(hits.settle(batch, &tally)),
@@ -91,9 +91,10 @@ pub fn run<F: Feed, W: Watch>(
             Ok(())
         },
     )?;
+    done.correct = correct(records.iter().map(|r| (r.label, r.predicted)));
     let settings = Settings { shared: &session.config, faults: config };
     let assumptions = session.assumptions(Guarantee::Rigorous);
-    let method = MethodReport { precision: "f64", assumptions, ..session.method("every single hit") };
+    let method = MethodReport { precision: "f64".into(), assumptions, ..session.method("every single hit") };
     let unmoved = ThreatModel::new(Kind::Absolute, 0.0).resolve(&session.network);
     let unmoved = unmoved.map_err(|source| RunError::Threat { file: None, source })?;
     let described = (method, Guarantee::Rigorous.name());
@@ -106,7 +107,9 @@ pub fn run<F: Feed, W: Watch>(
     if let Value::Object(config) = &mut header.config {
         config.remove("threat");
     }
-    let summary = FaultSummary::new(&records, &memory, &tally, config.recommend);
+    let mut counter = FaultCounter::new(FaultCounts::new(&tally, &memory), config.recommend);
+    records.iter().for_each(|record| counter.add(record));
+    let summary = counter.finish();
     let results = vec![RunResult { radius: None, summary, samples: records }];
     let report = Report { header, partial: done.partial, results, environment: run.environment() };
     drop(hits);

@@ -1,6 +1,7 @@
 //! Where the samples of a run come from.
 
 use crate::RunError;
+use std::ops::Range;
 use weightproof::verdict::Samples;
 use weightproof_report::DataReport;
 
@@ -30,6 +31,18 @@ pub trait Feed: Send {
     /// # Errors
     /// Damaged data, values that are not finite, labels beyond the classes.
     fn advance(&mut self, most: usize, classes: Option<usize>) -> Result<Option<Samples<'_>>, RunError>;
+
+    /// Number of samples that are asked for; reads to their end where nothing else tells.
+    ///
+    /// # Errors
+    /// Data that can no longer be read.
+    fn samples(&self) -> Result<usize, RunError>;
+
+    /// Leaves out all samples but those at these places among the ones that are asked for, and starts at the first of them.
+    ///
+    /// # Errors
+    /// Data that can no longer be read.
+    fn select(&mut self, part: Range<usize>) -> Result<(), RunError>;
 
     /// Starts again at the first sample.
     ///

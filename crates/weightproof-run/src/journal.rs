@@ -3,6 +3,7 @@
 //! ```text
 //! {"schema": "weightproof/journal/1", …}     all that results depend on
 //! {"set": 0, "index": 17, …}                 one line for each settled sample and radius
+//! {"report": {…}}                            of a part (`--shard`) that is done: what its report has above the samples
 //! ```
 //! The file is locked while a run writes it: a second run is refused, whose lines would overwrite those of the first.
 //!
@@ -17,9 +18,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use weightproof_formats::FormatError;
-
-/// What the first line of a journal names.
-const SCHEMA: &str = "weightproof/journal/1";
+use weightproof_report::{JOURNAL as SCHEMA, JOURNAL_REPORT};
 
 /// The longest line that is read.
 const MOST_BYTES: u64 = 1 << 24;
@@ -79,6 +78,14 @@ impl Journal {
     ) -> Result<(), RunError> {
         let mut lines = records.into_iter().filter_map(|record| line(set, record));
         self.write(|out| lines.try_for_each(|line| out.write_all(line.as_bytes())))
+    }
+
+    /// Says what the report of the run has above its samples; with it, the journal of a part can be merged.
+    ///
+    /// # Errors
+    /// The line cannot be written.
+    pub fn finish(&mut self, head: &Value) -> Result<(), RunError> {
+        self.write(|out| writeln!(out, "{JOURNAL_REPORT}{head}}}"))
     }
 
     fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), RunError> {
@@ -162,6 +169,10 @@ fn read<R: Entry>(source: impl Read, header: &str) -> Result<(Settled<R>, u64), 
         let length = next(&mut line)? as u64;
         if line.last() != Some(&b'\n') && length < MOST_BYTES {
             break;
+        }
+        if line.starts_with(JOURNAL_REPORT.as_bytes()) {
+            end += length;
+            continue;
         }
         let Line { set, record } = serde_json::from_slice::<Line<R>>(&line).map_err(|error| {
             let message = format!("line {number}: expected a settled sample: {error}");

@@ -24,7 +24,7 @@ use weightproof::threat::{Kind, PerturbationSet};
 use weightproof_formats::FormatError;
 use weightproof_report::{
     DrawsRecord, DrawsSummary, MethodReport, NoiseRecord, NoiseSummary, RadiusRecord, RadiusSummary, Report,
-    RunResult, curve_radii, with_probability,
+    RunResult, with_probability,
 };
 
 /// The largest file with a noise model that is read.
@@ -71,6 +71,7 @@ pub fn run<F: Feed, W: Watch>(
     if certificate.is_some() {
         return Err(RunError::setting("certificate", "no certificate file with noise", "one"));
     }
+    require_all_samples(session)?;
     let asked = noise.failure_probability;
     let options = NoiseOptions { certify: options(session, method), failure_probability: asked };
     let set = noise.model.resolve(&session.network)?;
@@ -145,6 +146,7 @@ pub fn radius<F: Feed, W: Watch>(
     mut run: Run<W>,
 ) -> Result<Report<RadiusRecord>, RunError> {
     session.require_tolerance("radius")?;
+    require_all_samples(session)?;
     check_width(config.width)?;
     let [at] = sets else {
         return Err(RunError::setting("radius", "at most one beside noise", sets.len().to_string()));
@@ -177,9 +179,20 @@ pub fn radius<F: Feed, W: Watch>(
     let is_alone = is_still(&at.set);
     header.threat =
         header.threat.with_noise(model, &noise, &session.network, is_alone).without_radius(is_alone);
-    let summary = RadiusSummary::new(&records, &curve_radii(&records), false);
+    let summary = RadiusSummary::new(&records, &[], &[], false);
     let results = vec![RunResult { radius: None, summary, samples: records }];
     Ok(Report { header, partial: done.partial, results, environment: run.environment() })
+}
+
+/// Refuses a part of the samples: what holds of all on one device is not merged from parts.
+fn require_all_samples<F>(session: &Session<F>) -> Result<(), RunError> {
+    match session.shard() {
+        None => Ok(()),
+        Some(part) => {
+            let found = format!("{}/{}", part.number, part.of);
+            Err(RunError::setting("shard", "all samples with noise, whose parts are not merged", found))
+        }
+    }
 }
 
 /// Whether a set leaves everything but the input as it is.
@@ -218,6 +231,7 @@ pub fn draw<F: Feed, W: Watch>(
     mut run: Run<W>,
 ) -> Result<Report<DrawsRecord>, RunError> {
     session.require_tolerance("attack")?;
+    require_all_samples(session)?;
     let set = threat::moving(sets);
     if !is_still(set) || set.input_radius != 0.0 {
         return Err(RunError::setting("noise", "no other perturbation beside drawn weights", "one"));
@@ -246,7 +260,7 @@ pub fn draw<F: Feed, W: Watch>(
     )?;
     let settings = DrawsSettings { shared: &session.config, draws: config };
     let (draws, seed) = (Some(config.draws), Some(session.config.seed));
-    let method = MethodReport { draws, seed, precision: "f32", ..session.method("drawn devices") };
+    let method = MethodReport { draws, seed, precision: "f32".into(), ..session.method("drawn devices") };
     let mut header = session.header(&done, &[], set, (method, "estimate"), &settings)?;
     header.threat = header.threat.with_noise(&config.model, &noise, &session.network, true);
     let summary = DrawsSummary::new(&records, &holds);

@@ -21,7 +21,7 @@ use weightproof::threat::PerturbationSet;
 use weightproof::verdict::Reason;
 use weightproof_report::{
     BudgetReport, ExactRadiusRecord, ExactRadiusSummary, MethodReport, RadiusRecord, RadiusSummary, Record,
-    Report, RunResult, curve_radii,
+    Report, RunResult,
 };
 
 /// Samples at once: all of a batch share the sets that a search tries, and batches do not depend on time, because the
@@ -213,7 +213,6 @@ pub fn run<F: Feed, W: Watch>(
     )?;
     drop(searches);
     let found: Vec<ExactRadiusRecord> = found.into_iter().flatten().map(|radii| radii.record).collect();
-    let records: Vec<RadiusRecord> = found.iter().map(|found| found.radius.clone()).collect();
     let settings = Settings {
         shared: &session.config,
         method,
@@ -225,18 +224,21 @@ pub fn run<F: Feed, W: Watch>(
     let limits = method.is_exact().then(|| budget.clone());
     let described = MethodReport { budget: limits, ..describe(session, &settings) };
     let header = session.header(&done, &[], &set, (described, method.guarantee.name()), &settings)?;
-    let given = &session.config.threat.radii;
-    let radii = if given.is_empty() { curve_radii(&records) } else { given.clone() };
-    let attacked = attack.is_some();
-    let summary = RadiusSummary::new(&records, &radii, attacked).by_layer(&layers, &records, attacked);
+    let (radii, attacked) = (&session.config.threat.radii, attack.is_some());
     let interrupted = |radius: &ExactRadiusRecord| radius.reason == Some(Reason::Interrupted);
     let partial = done.partial || found.iter().any(interrupted);
     let environment = run.environment();
     Ok(if method.is_exact() {
-        let summary = ExactRadiusSummary::new(summary, &found);
-        RadiusRun::Exact(Report { header, partial, results: result(summary, found), environment })
+        let summary = ExactRadiusSummary::new(&found, radii, &layers, attacked);
+        let report = Report { header, partial, results: result(summary, found), environment };
+        store.finish(&report)?;
+        RadiusRun::Exact(report)
     } else {
-        RadiusRun::Bound(Report { header, partial, results: result(summary, records), environment })
+        let records: Vec<RadiusRecord> = found.into_iter().map(|found| found.radius).collect();
+        let summary = RadiusSummary::new(&records, radii, &layers, attacked);
+        let report = Report { header, partial, results: result(summary, records), environment };
+        store.finish(&report)?;
+        RadiusRun::Bound(report)
     })
 }
 

@@ -75,7 +75,7 @@ pub struct Done {
     pub partial: bool,
     /// SHA-256 of their labels, see [`fingerprint_of_labels`]; `None` where they have none or none was read.
     pub labels_sha256: Option<String>,
-    /// Least and largest number of the first batch, as the network reads them; `None` without samples.
+    /// Least and largest number of the first block of samples, as the network reads them; `None` without samples.
     pub range: Option<(f64, f64)>,
     /// How many samples the unperturbed network classifies as they are labelled; `None` without labels, and where records do not tell.
     pub correct: Option<usize>,
@@ -160,9 +160,8 @@ impl<W: Watch> Run<W> {
             let of_batch: Vec<&[R]> = records.iter().map(|all| &all[all.len() - batch.count..]).collect();
             seen.as_mut().map_or(Ok(()), |seen| seen(batch.samples, &of_batch))
         })?;
-        let is_correct = |record: &R| record.label().map(|label| label == record.predicted());
-        let all: Option<Vec<bool>> = records.first().and_then(|all| all.iter().map(is_correct).collect());
-        done.correct = all.map(|all| all.iter().filter(|correct| **correct).count());
+        done.correct =
+            records.first().and_then(|all| correct(all.iter().map(|r| (r.label(), r.predicted()))));
         Ok((records, done))
     }
 
@@ -191,7 +190,9 @@ impl<W: Watch> Run<W> {
                 }
             };
             let batch = Batch { samples, count: samples.count(width), width };
-            done.range = done.range.or_else(|| ends(samples.inputs));
+            // Of the first block: larger batches depend on the number of threads.
+            let begin = batch.count.min(self.batch.block()) * width;
+            done.range = done.range.or_else(|| ends(&samples.inputs[..begin]));
             if let Some(labels) = samples.labels.filter(|_| one.is_none()) {
                 add_labels(fingerprint.get_or_insert_default(), labels);
             }
@@ -238,6 +239,12 @@ impl<W: Watch> Run<W> {
     }
 }
 
+/// How many samples, each with its label and the class that the network gives it, are classified as they are labelled; `None` when one
+/// has no label.
+pub fn correct(samples: impl Iterator<Item = (Option<u32>, u32)>) -> Option<usize> {
+    samples.map(|(label, predicted)| label.map(|label| usize::from(label == predicted))).sum()
+}
+
 /// The least and the largest of some numbers.
 fn ends(numbers: &[f64]) -> Option<(f64, f64)> {
     let first = *numbers.first()?;
@@ -251,7 +258,8 @@ pub fn fingerprint_of_labels(labels: &[u32]) -> String {
     fingerprint.finish()
 }
 
-fn add_labels(fingerprint: &mut Fingerprint, labels: &[u32]) {
+/// Adds labels to a fingerprint of labels.
+pub(crate) fn add_labels(fingerprint: &mut Fingerprint, labels: &[u32]) {
     let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
     fingerprint.update(&bytes);
 }
@@ -299,7 +307,7 @@ impl BatchSize {
     }
 
     /// Samples that must be worked on together, so that results do not depend on what a run finds in a journal.
-    fn block(self) -> usize {
+    pub fn block(self) -> usize {
         match self {
             BatchSize::Fixed(size) | BatchSize::Adaptive(size) => size,
         }

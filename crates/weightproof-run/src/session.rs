@@ -5,14 +5,16 @@ use crate::config::{self, Config, Outputs};
 use crate::feed::Feed;
 use crate::remarks;
 use crate::run::{BatchSize, Done};
+use crate::shard::Shard;
 use crate::source::{self, Source};
 use serde::Serialize;
+use std::borrow::Cow;
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::stop::Stop;
 use weightproof::threat::PerturbationSet;
 use weightproof::verdict::{Guarantee, Precision};
-use weightproof_report::{DataReport, Header, MethodReport, ModelReport, ThreatReport};
+use weightproof_report::{DataReport, Header, MethodReport, ModelReport, ShardReport, ThreatReport};
 
 /// A network, its data and the property, ready to run.
 pub struct Session<F = Source> {
@@ -31,6 +33,7 @@ pub struct Session<F = Source> {
     /// Ends work within a batch, for front ends that want nothing of it then.
     pub stop: Stop,
     model: ModelReport,
+    shard: Option<ShardReport>,
 }
 
 impl Session<Source> {
@@ -75,6 +78,7 @@ impl<F: Feed> Session<F> {
             interrupted: None,
             stop: Stop::default(),
             model,
+            shard: None,
         })
     }
 
@@ -120,12 +124,49 @@ impl<F: Feed> Session<F> {
 
     /// Number of samples that are asked for, where it is known.
     pub fn total(&self) -> Option<usize> {
+        if let Some(shard) = &self.shard {
+            return Some(shard.samples);
+        }
         let data = &self.config.data;
         let left = self.feed.info().count.map(|count| count.saturating_sub(data.offset));
         match (left, data.samples) {
             (Some(left), Some(samples)) => Some(left.min(samples)),
             (left, samples) => left.or(samples),
         }
+    }
+
+    /// Leaves out all samples but those of this part, in whole blocks of `batch`, as it is when the user does not say.
+    ///
+    /// # Errors
+    /// More parts than blocks; data that can no longer be read.
+    pub fn take(&mut self, shard: Shard, batch: BatchSize) -> Result<(), RunError> {
+        let total = self.feed.samples()?;
+        let part = shard.part(total, self.batch(batch).block())?;
+        self.feed.select(part.clone())?;
+        self.shard = Some(ShardReport {
+            number: shard.number(),
+            of: shard.of(),
+            first: self.config.data.offset + part.start,
+            samples: part.len(),
+            total,
+            classes: self.has_classes().then(|| self.network.output_width()),
+        });
+        Ok(())
+    }
+
+    /// The part of the samples that this is about, where it is not all of them.
+    pub fn shard(&self) -> Option<&ShardReport> {
+        self.shard.as_ref()
+    }
+
+    /// Index of the first sample in its data set.
+    pub fn first(&self) -> usize {
+        self.shard.as_ref().map_or(self.config.data.offset, |shard| shard.first)
+    }
+
+    /// Whether outputs are classes; ends of outputs are none.
+    fn has_classes(&self) -> bool {
+        self.property != Property::Deviation && !matches!(self.config.outputs, Some(Outputs::Within { .. }))
     }
 
     /// The size of a batch that the settings ask for, else `batch`.
@@ -144,12 +185,14 @@ impl<F: Feed> Session<F> {
     }
 
     /// What a proof with this guarantee takes for granted about the arithmetic.
-    pub fn assumptions(&self, guarantee: Guarantee) -> Vec<&'static str> {
+    pub fn assumptions(&self, guarantee: Guarantee) -> Vec<Cow<'static, str>> {
         match guarantee {
-            Guarantee::RealArithmetic => vec!["floating point is exact: a bound may be wrong by rounding"],
+            Guarantee::RealArithmetic => {
+                vec!["floating point is exact: a bound may be wrong by rounding".into()]
+            }
             Guarantee::Rigorous => {
                 let functions = self.network.has_functions().then_some(FUNCTIONS);
-                [ARITHMETIC].into_iter().chain(functions).collect()
+                [ARITHMETIC].into_iter().chain(functions).map(Cow::from).collect()
             }
         }
     }
@@ -158,8 +201,8 @@ impl<F: Feed> Session<F> {
     pub fn method(&self, name: &str) -> MethodReport {
         MethodReport {
             name: name.into(),
-            precision: self.precision.name(),
-            property: self.property.name(),
+            precision: self.precision.name().into(),
+            property: self.property.name().into(),
             tolerance: self.config.tolerance,
             logits_before: self.model.dropped_head.clone().filter(|_| self.property == Property::Deviation),
             ..MethodReport::default()
@@ -178,17 +221,15 @@ impl<F: Feed> Session<F> {
         (method, guarantee): (MethodReport, &'static str),
         config: &impl Serialize,
     ) -> Result<Header, RunError> {
-        let data = self.feed.report(done.samples, self.config.data.offset)?;
+        let data = self.feed.report(done.samples, self.first())?;
         // Samples that an interrupt left are no shortfall of the data.
         let requested = data.requested.filter(|_| !done.partial);
         let given = &self.config.data;
         let is_scaled =
             given.scale.is_some() || given.mean.is_some() || given.std.is_some() || given.layout.is_some();
         let range = done.range.filter(|_| is_scaled).map(|(low, high)| [low, high]);
-        // Ends of outputs are no classes.
-        let has_classes = self.property != Property::Deviation
-            && !matches!(self.config.outputs, Some(Outputs::Within { .. }));
-        let guessed = done.correct.filter(|_| has_classes);
+        // Of a part it is said when parts are merged.
+        let guessed = done.correct.filter(|_| self.has_classes() && self.shard.is_none());
         let guessed =
             guessed.and_then(|n| remarks::on_accuracy(n, done.samples, self.network.output_width()));
         let beyond = done.range.and_then(|range| remarks::on_range(given, &data.shape, range));
@@ -203,6 +244,7 @@ impl<F: Feed> Session<F> {
             method,
             guarantee,
             config: config.map_err(|error| RunError::misfit(format!("settings: {error}")))?,
+            shard: self.shard.clone(),
         })
     }
 }

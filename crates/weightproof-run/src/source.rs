@@ -4,6 +4,7 @@ use crate::RunError;
 use crate::config::{DataConfig, ModelConfig};
 use crate::feed::{Feed, FeedInfo};
 use crate::scale::{ChosenScale, choose};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use weightproof::network::{Network, StepRounding};
 use weightproof::verdict::Samples;
@@ -220,6 +221,16 @@ impl Feed for Source {
     fn advance(&mut self, most: usize, classes: Option<usize>) -> Result<Option<Samples<'_>>, RunError> {
         self.batch = self.next(most, classes)?;
         Ok(self.batch.as_ref().map(samples))
+    }
+
+    fn samples(&self) -> Result<usize, RunError> {
+        Ok(data(&self.config)?.left()?)
+    }
+
+    fn select(&mut self, part: Range<usize>) -> Result<(), RunError> {
+        self.config.offset += part.start;
+        self.config.samples = Some(part.len());
+        self.rewind()
     }
 
     fn rewind(&mut self) -> Result<(), RunError> {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use weightproof::verdict::Samples;
+use weightproof_report::{Record, Report};
 
 /// The settled samples of a journal; without one, none, and nothing is kept.
 #[derive(Debug)]
@@ -62,6 +63,19 @@ impl<R: Entry> Store<R> {
         let settled = records.into_iter().filter(|record| record.is_settled());
         journal.lock().unwrap_or_else(PoisonError::into_inner).append(k, settled)
     }
+
+    /// Ends the journal of a part of the samples with what its report has above them.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn finish<T: Record>(&self, report: &Report<T>) -> Result<(), RunError> {
+        match &self.journal {
+            Some(journal) if report.header.shard.is_some() => {
+                journal.lock().unwrap_or_else(PoisonError::into_inner).finish(&report.head())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// What must be the same for a journal to go on, and for witnesses to lie in one folder: the version that computes, the part of
@@ -85,6 +99,9 @@ pub fn identity<F: Feed>(session: &Session<F>, method: &impl Serialize) -> Resul
     identity["data"]["sha256"] = session.feed.sha256()?.into();
     identity["offset"] = session.config.data.offset.into();
     identity["samples"] = session.config.data.samples.into();
+    if let Some(shard) = session.shard() {
+        identity["shard"] = json!([shard.number, shard.of]);
+    }
     identity["property"] = session.property.name().into();
     if let (Some(all), Value::Object(method)) =
         (identity.as_object_mut(), value(serde_json::to_value(method))?)

@@ -37,8 +37,9 @@ impl WitnessFolder {
         let mut ours = identity.clone();
         ours["schema"] = SCHEMA.into();
         if let Some(ours) = ours.as_object_mut() {
-            // A folder may be moved.
+            // A folder may be moved, and all parts of a run may share it.
             ours.remove("witness");
+            ours.remove("shard");
         }
         let manifest = folder.join(MANIFEST);
         let text = format!("{ours}\n");

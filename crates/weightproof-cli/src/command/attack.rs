@@ -27,7 +27,7 @@ pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
     }
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     let kept = Kept { journal: args.journal.journal.as_deref(), witness: args.witness.as_deref() };
-    let run = arguments.start(&session, attack::batch(&attack))?;
+    let run = arguments.start(&mut session, attack::batch(&attack))?;
     let report = attack::run(&mut session, &sets, &attack, kept, run)?;
     write(args, &report)
 }
@@ -46,7 +46,7 @@ fn draw(
     }
     let model = noise::beside(&mut session, noise::read(text)?);
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
-    let run = arguments.start(&session, DRAWS_BATCH)?;
+    let run = arguments.start(&mut session, DRAWS_BATCH)?;
     let config = DrawsConfig { model, draws: args.draws.draws.unwrap_or(DRAWS) };
     write(args, &noise::draw(&mut session, &sets, &config, run)?)
 }

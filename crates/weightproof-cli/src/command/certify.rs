@@ -29,18 +29,18 @@ pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
     });
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     if let Some(noise) = noise {
-        let run = arguments.start(&session, certify::BATCH)?;
+        let run = arguments.start(&mut session, certify::BATCH)?;
         let report = noise::run(&mut session, &sets, &exact, &noise, run)?;
         return write(args, &report, None);
     }
     if exact.method.is_exact() {
-        let run = arguments.start(&session, exact::BATCH)?;
+        let run = arguments.start(&mut session, exact::BATCH)?;
         let (report, written) = exact::run(&mut session, &sets, &exact, run)?;
         let status = write(args, &report, written)?;
         exact::check_oracle(&report)?;
         return Ok(status);
     }
-    let run = arguments.start(&session, certify::BATCH)?;
+    let run = arguments.start(&mut session, certify::BATCH)?;
     let (report, written) = certify::run(&mut session, &sets, &exact, run)?;
     write(args, &report, written)
 }

@@ -29,7 +29,7 @@ pub fn run(args: &FaultsArgs) -> Result<Status, Failure> {
     };
     output::check(args.critical.as_deref())?;
     let mut session = arguments.open()?;
-    let run = arguments.start(&session, BATCH)?;
+    let run = arguments.start(&mut session, BATCH)?;
     let found = faults::run(&mut session, &config, run)?;
     if let Some(file) = &args.critical {
         output::write(Some(file), |out| found.write_hits(out))?;

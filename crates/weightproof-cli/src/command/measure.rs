@@ -17,6 +17,12 @@ use weightproof_run::source::{self, Source};
 
 /// Runs the command.
 pub fn run(args: &MeasureArgs) -> Result<Status, Failure> {
+    if args.data.shard.is_some() {
+        let message = "shard: expected a command whose result is about each sample, found measure";
+        return Err(Failure::new(message).hint(
+            "searches, medians and norms of measure are over all samples at once: parts of them do not add up",
+        ));
+    }
     let data = config::data(&args.data)?;
     let config = MeasureConfig {
         model: config::model(&args.model),

@@ -10,6 +10,7 @@ pub mod faults;
 pub mod generate;
 pub mod inspect;
 pub mod measure;
+pub mod merge;
 pub mod radius;
 pub mod report;
 pub mod train;

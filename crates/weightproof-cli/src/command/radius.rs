@@ -23,7 +23,7 @@ pub fn run(args: &RadiusArgs) -> Result<Status, Failure> {
     let radius = RadiusConfig::new(method, budget, width, attack)?.by_layer(args.by_layer);
     let arguments = arguments(args);
     let mut session = arguments.open()?;
-    let run = arguments.start(&session, BATCH)?;
+    let run = arguments.start(&mut session, BATCH)?;
     let report = radius::run(&mut session, &radius, args.journal.journal.as_deref(), run)?;
     let format = args.output.format();
     output::write(args.output.output.as_deref(), |out| match &report {
@@ -52,7 +52,7 @@ fn withstood(
     let mut session = arguments.open()?;
     search.noise.model = noise::beside(&mut session, search.noise.model);
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
-    let run = arguments.start(&session, BATCH)?;
+    let run = arguments.start(&mut session, BATCH)?;
     let report = noise::radius(&mut session, &sets, &method, &search, run)?;
     output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
     Ok(Status::Holds.unless(report.partial))

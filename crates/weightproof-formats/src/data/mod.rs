@@ -327,6 +327,18 @@ impl DataSet {
         Ok(self)
     }
 
+    /// Number of samples from here on, to the last one that is wanted. Reads to the end where the data do not tell.
+    ///
+    /// # Errors
+    /// Damaged data.
+    pub fn left(mut self) -> Result<usize, FormatError> {
+        let wanted = self.end.map_or(usize::MAX, |end| end.saturating_sub(self.next));
+        match self.info.count {
+            Some(count) => Ok(count.saturating_sub(self.next).min(wanted)),
+            None => self.reader.skip(wanted).map_err(|e| e.in_file(&self.path)),
+        }
+    }
+
     fn no_samples(&self, offset: usize) -> FormatError {
         let count = self.info.count.unwrap_or(self.next);
         DataError::new("offset", format!("less than {count}, the number of samples"), offset.to_string())

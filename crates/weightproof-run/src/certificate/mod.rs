@@ -81,7 +81,7 @@ impl Plan {
         let Some(path) = path else { return Ok(None) };
         session.require_tolerance("a certificate")?;
         let (header, places) = header::header(session, sets, method)?;
-        Ok(Some(Plan { path: path.into(), header, places, first: session.config.data.offset }))
+        Ok(Some(Plan { path: path.into(), header, places, first: session.first() }))
     }
 
     /// Starts the file; `options` are those of the search for proofs.

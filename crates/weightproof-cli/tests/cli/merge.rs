@@ -1,0 +1,312 @@
+//! `--shard` and `merge`: parts of a run give, byte for byte, what one run gives, and parts that do not belong together are refused.
+
+use crate::snapshot::{Output, Run, check};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::path::Path;
+
+/// Numbers of parts.
+const PARTS: [usize; 4] = [1, 2, 3, 7];
+
+const CERTIFY: [&str; 6] = ["certify", "--radius", "0.0005,0.001", "--samples", "150", "--batch=16"];
+const ATTACK: [&str; 10] =
+    ["attack", "--radius", "0.001,0.002", "--samples", "40", "--steps", "3", "--restarts", "1", "--batch=5"];
+const RADIUS: [&str; 12] = [
+    "radius",
+    "--offset",
+    "36",
+    "--samples",
+    "7",
+    "--steps",
+    "5",
+    "--restarts",
+    "1",
+    "--width=0.3",
+    "--batch=1",
+    "--quiet",
+];
+const FAULTS: [&str; 8] =
+    ["faults", "--storage", "int4", "--samples", "14", "--batch=2", "--property", "prediction"];
+
+fn run(folder: &Path, args: &[&str]) -> Output {
+    Run::new(args.iter().copied()).within(folder).output()
+}
+
+/// The text of a report without time and host, which stand on a line of their own.
+fn text(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let lines = text.split_inclusive('\n').filter(|line| !line.starts_with("  \"environment\": "));
+    lines.map(without_times).collect()
+}
+
+/// A line of JSON without the times of samples.
+fn without_times(line: &str) -> String {
+    let mut parts = line.split("\"seconds\":");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + part.trim_start_matches(|c: char| c.is_ascii_digit() || ".e-".contains(c))
+    })
+}
+
+/// Names of `of` parts, written by `args` in a format.
+fn parts(folder: &Path, args: &[&str], of: usize, format: &str) -> Vec<String> {
+    let part = |number: usize| {
+        let (name, shard) = (format!("{number}-{of}.{format}"), format!("{number}/{of}"));
+        let more = ["--shard", &shard, "--format", format, "--output", &name];
+        let output = run(folder, &[args, &more].concat());
+        assert!(output.code.is_some_and(|code| code < 2), "{output:?}");
+        name
+    };
+    (1..=of).map(part).collect()
+}
+
+fn merge(folder: &Path, parts: &[String], output: &str) -> Output {
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    run(folder, &[&["merge"], &parts[..], &["-o", output]].concat())
+}
+
+/// Merges parts of a run in several ways, and compares the results with those of one run.
+fn is_whole(args: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let one = run(folder, &[args, &["--json", "--output", "one.json"]].concat());
+    for of in PARTS {
+        let mut parts = parts(folder, args, of, "json");
+        // In any order.
+        parts.rotate_left(of / 2);
+        let merged = merge(folder, &parts, "whole.json");
+        assert_eq!(merged.code, one.code, "{args:?}: {merged:?}");
+        assert!(text(&folder.join("whole.json")) == text(&folder.join("one.json")), "{of} parts of {args:?}");
+    }
+    if args[0] != "faults" {
+        let journal = |number: usize| {
+            let (name, shard) = (format!("{number}.journal"), format!("{number}/3"));
+            run(folder, &[args, &["--shard", &shard, "--journal", &name]].concat());
+            name
+        };
+        let journals: Vec<String> = (1..=3).map(journal).collect();
+        let merged = merge(folder, &journals, "whole.json");
+        assert!(text(&folder.join("whole.json")) == text(&folder.join("one.json")), "{args:?}: {merged:?}");
+    }
+}
+
+#[test]
+fn parts_of_certify_are_the_whole() {
+    is_whole(&CERTIFY);
+    is_whole(&["certify", "--radius", "0.001", "--samples", "100", "--batch=8", "--property", "deviation"]);
+    is_whole(&[
+        "certify",
+        "--radius",
+        "0.001",
+        "--samples",
+        "60",
+        "--batch=8",
+        "--method",
+        "interval",
+        "--scale",
+        "1/255",
+        "--mean=0.5",
+        "--offset=100",
+    ]);
+}
+
+#[test]
+fn parts_of_exact_are_the_whole() {
+    is_whole(&[
+        "certify",
+        "--radius",
+        "0.001",
+        "--samples",
+        "20",
+        "--offset",
+        "36",
+        "--batch=2",
+        "--method",
+        "exact",
+    ]);
+}
+
+#[test]
+fn parts_of_attack_are_the_whole() {
+    is_whole(&ATTACK);
+    is_whole(&[&ATTACK[..], &["--attack", "random-gaussian"]].concat());
+    is_whole(&[&ATTACK[..], &["--witness", "witnesses"]].concat());
+}
+
+#[test]
+fn parts_of_radius_are_the_whole() {
+    is_whole(&[&RADIUS[..], &["--by-layer"]].concat());
+    is_whole(&[&RADIUS[..], &["--no-attack", "--radius", "0.001,0.002"]].concat());
+    is_whole(&[&RADIUS[..], &["--method", "exact"]].concat());
+}
+
+#[test]
+fn parts_of_faults_are_the_whole() {
+    is_whole(&FAULTS);
+}
+
+/// Without --batch, blocks have the size that the command chooses; CSV has to be read to its end to be divided.
+#[test]
+fn parts_of_csv_in_blocks_of_the_command_are_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |k: usize| {
+        let pixels = (0..784).map(|j| (k * j / 28 % 3).to_string()).collect::<Vec<_>>();
+        format!("{},{}\n", k % 10, pixels.join(","))
+    };
+    // Eight blocks of 64.
+    let rows: String = (0..450).map(row).collect();
+    let path = folder.path().join("data.csv");
+    fs::write(&path, rows).unwrap();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/mnist-784-128-64-32-10.onnx");
+    is_whole(&["certify", model, path.to_str().unwrap(), "--radius", "0.0001", "--method", "interval"]);
+}
+
+/// Rows and metadata of a Parquet file, without time and host.
+fn table(path: &Path) -> (Vec<String>, Value) {
+    let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
+    let rows = reader.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect();
+    let entries = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
+    let header = entries.into_iter().find(|entry| entry.key == "weightproof").unwrap().value.unwrap();
+    let mut header: Value = serde_json::from_str(&header).unwrap();
+    header.as_object_mut().unwrap().remove("environment");
+    (rows, header)
+}
+
+#[test]
+fn parts_may_be_parquet_and_become_every_format() {
+    let by_layer = [&RADIUS[..], &["--by-layer"]].concat();
+    for args in [&CERTIFY[..], &ATTACK, &by_layer, &FAULTS] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for extension in ["json", "csv", "parquet"] {
+            run(folder, &[args, &["--format", extension, "-o", &format!("one.{extension}")]].concat());
+        }
+        let parquet = parts(folder, args, 3, "parquet");
+        // The forms may be mixed.
+        let mut mixed = parts(folder, args, 3, "json");
+        mixed[1].clone_from(&parquet[1]);
+        for (parts, name) in [(&parquet, "of-parquet"), (&mixed, "of-both")] {
+            for extension in ["json", "csv", "parquet"] {
+                let name = format!("{name}.{extension}");
+                let output = merge(folder, parts, &name);
+                let (one, whole) = (folder.join(format!("one.{extension}")), folder.join(&name));
+                match extension {
+                    "parquet" => assert_eq!(table(&one), table(&whole), "{args:?}"),
+                    _ => assert!(text(&one) == text(&whole), "{args:?}: {name}: {output:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_part_goes_on_from_its_own_journal_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let part = |shard: &str| {
+        run(folder, &[&CERTIFY[..], &["--shard", shard, "--journal", "journal", "--json"]].concat())
+    };
+    assert_eq!(part("2/3").code, Some(1));
+    assert_eq!(part("2/3").code, Some(1));
+    let text = fs::read_to_string(folder.join("journal")).unwrap();
+    assert_eq!(text.lines().filter(|line| line.starts_with("{\"report\":")).count(), 2);
+    let killed: Vec<&str> = text.lines().filter(|line| !line.starts_with("{\"report\":")).collect();
+    fs::write(folder.join("killed"), killed.join("\n") + "\n").unwrap();
+    let unfinished = merge(folder, &["killed".into()], "whole.json");
+    assert!(unfinished.stderr.contains("the journal of a part that is done, found one without an end"));
+    let refused = part("3/3");
+    assert!(refused.code == Some(2) && refused.stderr.contains("that of another: shard"), "{refused:?}");
+}
+
+#[test]
+fn parts_that_do_not_belong_together_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let args = ["certify", "--radius", "0.001", "--samples", "40", "--batch=8", "--method", "interval"];
+    parts(folder, &args, 3, "json");
+    let merged =
+        |parts: &[&str]| Run::new([&["merge"], parts, &["-o", "whole.json"]].concat()).within(folder);
+    check("merge-missing", &merged(&["1-3.json", "3-3.json"]));
+    check("merge-overlapping", &merged(&["1-3.json", "2-3.json", "3-3.json", "2-3.json"]));
+    let other = ["certify", "--radius", "0.001", "--samples", "40", "--batch=8", "--seed=7"];
+    run(folder, &[&other[..], &["--shard=2/3", "--json", "--output=other.json"]].concat());
+    check("merge-different", &merged(&["1-3.json", "other.json", "3-3.json"]));
+    run(folder, &[&args[..], &["--json", "--output=one.json"]].concat());
+    check("merge-no-part", &merged(&["one.json"]));
+    let text = fs::read_to_string(folder.join("2-3.json")).unwrap();
+    let edit = |name: &str, edited: String| {
+        assert_ne!(edited, text, "{name}");
+        fs::write(folder.join(name), edited).unwrap();
+        let output = merged(&["1-3.json", name, "3-3.json"]).output();
+        assert_eq!(output.code, Some(2), "{name}: {output:?}");
+        output.stderr
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let sample = lines.iter().position(|line| line.starts_with("    {\"index\":")).unwrap();
+    let without = [&lines[..sample], &lines[sample + 1..]].concat().join("\n");
+    let error = edit("without.json", without);
+    assert!(error.contains("without.json: expected sample 8, found sample 9"), "{error}");
+    let error = edit("partial.json", text.replacen("\"partial\": false", "\"partial\": true", 1));
+    assert!(error.contains("found one of a run that was interrupted"), "{error}");
+    let label = lines[sample].split("\"label\":").nth(1).unwrap().split(',').next().unwrap();
+    let digit = (label.parse::<u32>().unwrap() + 1) % 10;
+    let relabelled = lines[sample].replacen(&format!("\"label\":{label}"), &format!("\"label\":{digit}"), 1);
+    let error = edit("label.json", text.replacen(lines[sample], &relabelled, 1));
+    assert!(error.contains("label.json: labels: expected those that the part has the hash of"), "{error}");
+    let error = edit("cut.json", text[..text.len() / 2].into());
+    assert!(error.contains("a file that was cut off"), "{error}");
+    let error = edit("model.json", text.replacen("\"sha256\":\"", "\"sha256\":\"0", 1));
+    assert!(error.contains("model.json: expected a part of the same run as 1-3.json"), "{error}");
+    assert!(error.contains("model.sha256"), "{error}");
+    assert!(!folder.join("whole.json").exists());
+}
+
+#[test]
+fn what_cannot_be_divided_is_refused() {
+    check(
+        "shard-universal",
+        &Run::new([
+            "attack",
+            "--radius",
+            "0.001",
+            "--samples",
+            "40",
+            "--batch=8",
+            "--attack",
+            "universal",
+            "--shard=1/2",
+        ]),
+    );
+    check("shard-measure", &Run::new(["measure", "--shard", "1/2"]));
+    check(
+        "shard-too-many",
+        &Run::new(["certify", "--radius", "0.001", "--samples", "100", "--shard", "1/3"]),
+    );
+    check("shard-zero", &Run::new(["certify", "--radius", "0.001", "--shard", "0/3"]));
+}
+
+/// Damaged parts give an error or a result, never a panic.
+#[test]
+fn damaged_parts_never_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let args = ["certify", "--radius", "0.001", "--samples", "16", "--batch=8", "--method", "interval"];
+    let names = parts(folder, &args, 2, "json");
+    parts(folder, &args, 2, "parquet");
+    for extension in ["json", "parquet"] {
+        let bytes = fs::read(folder.join(format!("2-2.{extension}"))).unwrap();
+        for k in 0..40 {
+            let mut damaged = bytes.clone();
+            let place = (k * 7919 + 13) * 104_729 % damaged.len();
+            match k % 3 {
+                0 => damaged.truncate(place),
+                1 => damaged[place] ^= 1 << (k % 8),
+                _ => drop(damaged.splice(place..(place + 9).min(bytes.len()), *b"99999999999")),
+            }
+            fs::write(folder.join("damaged"), damaged).unwrap();
+            let output = merge(folder, &[names[0].clone(), "damaged".into()], "whole.json");
+            assert!(output.code.is_some_and(|code| code < 3), "{k}: {output:?}");
+        }
+    }
+}

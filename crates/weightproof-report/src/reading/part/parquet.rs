@@ -1,0 +1,109 @@
+//! Parts in Parquet: rows become the objects that JSON has, the header is in the metadata.
+
+use super::{Blocks, PartError, PartHead};
+use crate::parquet::HEADER;
+use crate::reading::{ReadError, short};
+use crate::report::LAYER_COLUMN;
+use ::parquet::errors::ParquetError;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::record::{Field, Row};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::path::Path;
+
+/// Columns of radii with one layer perturbed: before the name of the layer, and the list that JSON has.
+const LAYERS: [(&str, &str); 2] =
+    [(LAYER_COLUMN, "layer_certified_radius"), ("attacked_radius:", "layer_attacked_radius")];
+
+fn open<E>(path: &Path) -> Result<SerializedFileReader<File>, PartError<E>> {
+    let failed = |source| PartError::Io { path: path.display().to_string(), source };
+    SerializedFileReader::new(File::open(path).map_err(failed)?).map_err(|error| damaged(path, &error))
+}
+
+fn damaged<E>(path: &Path, error: &ParquetError) -> PartError<E> {
+    shape(path, &error.to_string())
+}
+
+fn shape<E>(path: &Path, detail: &str) -> PartError<E> {
+    ReadError::Shape { file: path.display().to_string(), detail: short(detail) }.into()
+}
+
+pub(super) fn head<E>(path: &Path) -> Result<PartHead, PartError<E>> {
+    let reader = open(path)?;
+    let file = reader.metadata().file_metadata();
+    let entries = file.key_value_metadata().into_iter().flatten();
+    let header = entries.filter(|entry| entry.key == HEADER).find_map(|entry| entry.value.as_deref());
+    let Some(header) = header else {
+        return Err(shape(path, "expected a header of weightproof in the metadata, found none"));
+    };
+    let blocks: Blocks = serde_json::from_str(header).map_err(|error| shape(path, &error.to_string()))?;
+    Ok(blocks.head(&path.display().to_string())?)
+}
+
+pub(super) fn each<R: DeserializeOwned, E>(
+    path: &Path,
+    (k, samples): (usize, usize),
+    sample: &mut dyn FnMut(R) -> Result<(), E>,
+) -> Result<(), PartError<E>> {
+    let reader = open(path)?;
+    let rows = reader.get_row_iter(None).map_err(|error| damaged(path, &error))?;
+    for row in rows.skip(k.saturating_mul(samples)).take(samples) {
+        let row = row.map_err(|error| damaged(path, &error))?;
+        let record =
+            object(&row).and_then(|object| R::deserialize(object).map_err(|error| error.to_string()));
+        sample(record.map_err(|detail| shape(path, &detail))?).map_err(PartError::Told)?;
+    }
+    Ok(())
+}
+
+/// A cell, as JSON has it; `None` of a kind that results do not have.
+fn cell(field: &Field) -> Option<Value> {
+    if let Field::Int(n) = field {
+        Some(json!(n))
+    } else if let Field::Long(n) = field {
+        Some(json!(n))
+    } else if let Field::Double(v) = field {
+        Some(json!(v))
+    } else if let Field::Str(text) = field {
+        Some(json!(text))
+    } else {
+        (*field == Field::Null).then_some(Value::Null)
+    }
+}
+
+/// The object that JSON has for a row.
+fn object(row: &Row) -> Result<Value, String> {
+    let mut object = Map::new();
+    let (mut hit, mut oracle) = (Map::new(), Map::new());
+    for (name, field) in row.get_column_iter() {
+        let value =
+            cell(field).ok_or_else(|| format!("{name}: expected a number or words, found {field}"))?;
+        if let Some((_, list)) = LAYERS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
+            let list = object.entry(*list).or_insert_with(|| json!([]));
+            list.as_array_mut().into_iter().for_each(|list| list.push(value.clone()));
+            continue;
+        }
+        match name.as_str() {
+            "radius" => {}
+            "oracle" => drop(oracle.insert("verdict".into(), value)),
+            "oracle_seconds" => drop(oracle.insert("seconds".into(), value)),
+            "hit_margin" => drop(object.insert(name.clone(), value)),
+            "witness" if !value.is_null() => {
+                return Err(
+                    "witness: expected samples without witnesses, found one: their SHA-256 is in JSON only"
+                        .into(),
+                );
+            }
+            _ => match name.strip_prefix("hit_") {
+                Some(field) => drop(hit.insert(field.into(), value)),
+                None => drop(object.insert(name.clone(), value)),
+            },
+        }
+    }
+    for (name, nested, filled) in [("hit", hit, "layer"), ("oracle", oracle, "verdict")] {
+        let is_filled = nested.get(filled).is_some_and(|value| !value.is_null());
+        object.insert(name.into(), if is_filled { Value::Object(nested) } else { Value::Null });
+    }
+    Ok(Value::Object(object))
+}
