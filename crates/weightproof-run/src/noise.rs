@@ -185,7 +185,7 @@ pub fn radius<F: Feed, W: Watch>(
 }
 
 /// Refuses a part of the samples: what holds of all on one device is not merged from parts.
-fn require_all_samples<F>(session: &Session<F>) -> Result<(), RunError> {
+fn require_all_samples<F: Feed>(session: &Session<F>) -> Result<(), RunError> {
     match session.shard() {
         None => Ok(()),
         Some(part) => {

@@ -284,6 +284,12 @@ fn what_cannot_be_divided_is_refused() {
         &Run::new(["certify", "--radius", "0.001", "--samples", "100", "--shard", "1/3"]),
     );
     check("shard-zero", &Run::new(["certify", "--radius", "0.001", "--shard", "0/3"]));
+    for command in ["certify", "attack", "radius"] {
+        check(
+            &format!("shard-noise-{command}"),
+            &Run::new([command, "--noise", "gaussian:0.001", "--samples", "100", "--batch=8", "--shard=1/2"]),
+        );
+    }
 }
 
 /// Damaged parts give an error or a result, never a panic.
