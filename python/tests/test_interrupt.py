@@ -13,10 +13,12 @@ import time
 import pytest
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 import numpy as np
 import weightproof as wp
 
+# Jobs in the background of a shell ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 network, data = wp.examples.mnist()
 x, y = np.tile(data.x, (60, 1, 1)), np.tile(data.y, 60)
 print("ready", flush=True)
