@@ -193,18 +193,27 @@ impl Map {
         (0..self.inputs).map(both).collect()
     }
 
+    /// Lower bounds of the sum that each weight meets, and of its opposite, where outputs with the coefficients `a` use it together.
+    pub fn met(&self, a: &[i64], exponent: impl Fn(usize) -> i32, bounds: &[Interval]) -> Vec<[Number; 2]> {
+        let mut met = vec![[Number::ZERO; 2]; self.low.len()];
+        for (output, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
+            let (row, list) = self.outputs[output];
+            for &(column, input) in &self.lists[list] {
+                for (sum, a) in met[row * self.columns + column].iter_mut().zip([a, -a]) {
+                    *sum += Number::new(a, exponent(row)) * bounds[input].worst(a > 0);
+                }
+            }
+        }
+        met
+    }
+
     /// Twice the slopes of the lines for weights that are the same at all their uses; offsets, and what their biases cost, go to `sum`.
     fn shared(&self, a: &[i64], exponent: i32, bounds: &[Interval], sum: &mut Number) -> Vec<i64> {
-        // Lower bounds of the sums that weights and biases meet, and of their opposites.
-        let mut met = vec![[Number::ZERO; 2]; self.low.len()];
+        let met = self.met(a, |_| exponent, bounds);
         let mut uses = vec![[Number::ZERO; 2]; self.bias.len()];
-        for (&a, &(row, list)) in a.iter().zip(&self.outputs).filter(|(a, _)| **a != 0) {
-            for (side, a) in [a, -a].into_iter().enumerate() {
-                uses[row][side] += Number::new(a, exponent - self.exponent[row]);
-                for &(column, input) in &self.lists[list] {
-                    met[row * self.columns + column][side] +=
-                        Number::new(a, exponent) * bounds[input].worst(a > 0);
-                }
+        for (&a, &(row, _)) in a.iter().zip(&self.outputs).filter(|(a, _)| **a != 0) {
+            for (uses, a) in uses[row].iter_mut().zip([a, -a]) {
+                *uses += Number::new(a, exponent - self.exponent[row]);
             }
         }
         for ([least, opposite], bias) in uses.into_iter().zip(&self.bias) {

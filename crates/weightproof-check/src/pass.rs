@@ -139,26 +139,33 @@ impl Pass<'_> {
         self.settled(wide.collect(), input, sum)
     }
 
-    /// Subtracts what balls of weights take: `r ‖a‖ ‖z‖` for a whole matrix, `Σ_i r_i |a_i| ‖z‖` for rows.
+    /// Subtracts what balls of weights take: `r ‖a‖ ‖z‖` for a whole matrix, `Σ_i r_i |a_i| ‖z‖` for its rows, and for kernels the
+    /// same with `‖S‖` for `‖a‖ ‖z‖`, where S is what each of their weights meets at all positions.
     fn pay_balls(&self, row: &Row, node: usize, bounds: &Bounds, sum: &mut Number) {
-        let length = |squares: Number| (-squares).root_up();
-        let norm = || {
-            let largest = bounds.iter().map(|z| z.low.magnitude().max(z.high.magnitude()));
-            length(largest.fold(Number::ZERO, |sum, z| sum - z * z))
-        };
-        let rows = match self.model.set.layers[node].as_ref().map(|layer| &layer.weights) {
-            Some(WeightSet::Ball(r)) => {
-                let square = |a: i64| Number::new(i128::from(a).pow(2), 2 * row.exponent);
-                -length(row.a.iter().fold(Number::ZERO, |sum, &a| sum - square(a))) * *r
-            }
-            Some(WeightSet::RowBalls(r)) => {
-                let pay =
-                    |sum: Number, (a, &r): (&i64, &Number)| sum - Number::new(a.abs(), row.exponent) * r;
-                row.a.iter().zip(&r.0).fold(Number::ZERO, pay)
-            }
+        let radii = match self.model.set.layers[node].as_ref().map(|layer| &layer.weights) {
+            Some(WeightSet::Ball(r)) => std::slice::from_ref(r),
+            Some(WeightSet::RowBalls(r)) => &r.0[..],
             _ => return,
         };
-        *sum += rows.down() * norm();
+        let largest = |z: &Interval| z.low.magnitude().max(z.high.magnitude());
+        let length = |terms: &[Number]| (-terms.iter().fold(Number::ZERO, |sum, &x| sum - x * x)).root_up();
+        let kernels = self.model.maps[node].as_ref().filter(|_| self.model.shares[node]);
+        let (terms, of_all): (Vec<Number>, _) = match kernels {
+            Some(map) => {
+                let met = map.met(&row.a, |_| row.exponent, bounds).into_iter();
+                (
+                    met.map(|[least, opposite]| largest(&Interval::around(least, opposite))).collect(),
+                    Number::ONE,
+                )
+            }
+            None => {
+                let size = |&a: &i64| Number::new(a.abs(), row.exponent);
+                (row.a.iter().map(size).collect(), length(&bounds.iter().map(largest).collect::<Vec<_>>()))
+            }
+        };
+        let of_rows = terms.chunks(terms.len() / radii.len()).zip(radii);
+        let paid = of_rows.fold(Number::ZERO, |sum, (terms, &r)| sum - length(terms) * r);
+        *sum += paid.down() * of_all;
     }
 
     /// Adds `m z` and subtracts the most that it can be: `m z ≤ max(m l, m u)`.

@@ -53,7 +53,7 @@ impl LayerSet {
         } else if radii.iter().chain(biases.into_iter().flatten()).any(|r| r.is_negative()) {
             Some("a negative radius")
         } else {
-            (self.is_ball() && affine.window.is_some()).then_some("kernels in a ball are not supported")
+            (self.is_ball() && self.per_use).then_some("a ball whose uses move on their own")
         }
     }
 }

@@ -151,9 +151,6 @@ fn layers(
             continue;
         }
         let is_conv = matches!(node.layer, Layer::Conv(_));
-        if is_conv && layer.weight.is_ball() {
-            return Err(unsupported(format!("layer {}: kernels in a ball", node.name)));
-        }
         let rows = affine.bias.len();
         let weights = match (&layer.weight, at.radius) {
             (threat::WeightSet::Fixed, _) => match named {

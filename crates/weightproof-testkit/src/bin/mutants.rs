@@ -30,8 +30,7 @@ struct Mutant {
     file: PathBuf,
     from: String,
     to: String,
-    /// The module of the tests that must notice, `lib MODULE` among the unit tests; by default [`TESTS`]. Of another crate than
-    /// `weightproof`: the name of a file of its tests.
+    /// The module of the crate's tests that must notice, `lib MODULE` among the unit tests; by default [`TESTS`].
     test: Option<String>,
     /// Features that this test needs. All of them need HiGHS.
     features: Option<String>,
@@ -151,9 +150,7 @@ impl Bench {
             Some(module) => {
                 let features = mutant.features.as_deref();
                 let package = mutant.file.iter().nth(1).and_then(|name| name.to_str()).unwrap_or(ENGINE);
-                let of_file = ["--test", module];
                 let (target, module) = match module.strip_prefix("lib ") {
-                    _ if package != ENGINE => (&of_file[..], ""),
                     Some(unit) => (LIB, unit),
                     None => (CORE, module.as_str()),
                 };

@@ -1,11 +1,9 @@
 //! The embedded dense network: its certificates are accepted, small and quick to check.
 //!
-//! `CHECK_IMAGES=1000 cargo test --release -p weightproof-check --test embedded -- --nocapture` says how quick.
+//! `CHECK_IMAGES=1000 cargo test --release -p weightproof-check --test core embedded:: -- --nocapture` says how quick.
 
-#![allow(clippy::wildcard_enum_match_arm)]
-
-mod writer;
-
+use crate::writer::format::Property;
+use crate::writer::*;
 use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
@@ -13,8 +11,6 @@ use weightproof_check::check::Accepted;
 use weightproof_check::number::Number;
 use weightproof_check::run::{Opened, sha256};
 use weightproof_check::{network, onnx};
-use writer::format::Property;
-use writer::*;
 
 fn float(x: &Number) -> f64 {
     x.value as f64 * 2_f64.powi(x.exponent)

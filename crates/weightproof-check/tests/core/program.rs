@@ -1,10 +1,8 @@
 //! The program: exit codes, and what it prints.
 
-mod writer;
-
+use crate::writer::format::Property;
+use crate::writer::*;
 use std::process::Command;
-use writer::format::Property;
-use writer::*;
 
 #[test]
 fn exit_codes_and_steps() {

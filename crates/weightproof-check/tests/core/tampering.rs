@@ -1,13 +1,9 @@
 //! Certificates that were changed are rejected: a table of kinds of tampering.
 
-#![allow(clippy::wildcard_enum_match_arm)]
-
-mod writer;
-
+use crate::writer::format::*;
+use crate::writer::{Bounder, Kind, Net, Op, Stream, compressed, double, finished, header, window};
 use weightproof_check::network::Window;
 use weightproof_check::run::Opened;
-use writer::format::*;
-use writer::{Bounder, Kind, Net, Op, Stream, compressed, double, finished, header, window};
 
 /// A certificate in parts, and its model.
 #[derive(Clone)]
@@ -18,12 +14,12 @@ struct Case {
 }
 
 impl Case {
-    fn new(net: &Net, threat: &writer::Threat, property: Property, records: Vec<Record>) -> Case {
+    fn new(net: &Net, threat: &crate::writer::Threat, property: Property, records: Vec<Record>) -> Case {
         Case { header: header(net, threat, property), records, model: net.onnx() }
     }
 
     fn lines(&self) -> Vec<String> {
-        writer::lines(&self.header, &self.records)
+        crate::writer::lines(&self.header, &self.records)
     }
 
     fn domains(&mut self) -> &mut Vec<Domain> {
@@ -72,7 +68,7 @@ fn exact() -> Case {
             weight.iter_mut().chain(bias).for_each(|w| *w = (*w * 8.0).round() / 8.0);
         }
     }
-    let threat = writer::Threat::new(Kind::Absolute, 1.0 / 1024.0);
+    let threat = crate::writer::Threat::new(Kind::Absolute, 1.0 / 1024.0);
     let mut bounder = Bounder::new(&net, &threat);
     bounder.widening = 0.0;
     let records = (0..8).map(|sample| {
@@ -91,7 +87,7 @@ fn exact() -> Case {
 
 fn linear(kind: Kind) -> Case {
     let net = Net::layers(&[5, 10, 8, 3], &mut Stream(17));
-    let threat = writer::Threat::new(kind, 0.004);
+    let threat = crate::writer::Threat::new(kind, 0.004);
     let mut stream = Stream(19);
     let records =
         (0..12).map(|sample| Bounder::new(&net, &threat).linear_record(sample, &stream.many(5, 1.0)));
@@ -109,7 +105,8 @@ fn deviation() -> Case {
 }
 
 fn tree() -> Case {
-    let threat = writer::Threat { input_radius: 0.08, ..writer::Threat::new(Kind::Absolute, 0.02) };
+    let threat =
+        crate::writer::Threat { input_radius: 0.08, ..crate::writer::Threat::new(Kind::Absolute, 0.02) };
     let is_split = |r: &Record| matches!(&r.verdict, Verdict::Verified(domains) if domains.len() > 4);
     let found = (0..200).find_map(|seed| {
         let mut stream = Stream(seed);
@@ -131,7 +128,7 @@ fn tree() -> Case {
 
 fn falsified(shares: bool) -> Case {
     let net = Net::layers(&[5, 10, 8, 3], &mut Stream(23));
-    let threat = writer::Threat::new(Kind::Absolute, 0.1);
+    let threat = crate::writer::Threat::new(Kind::Absolute, 0.1);
     let mut stream = Stream(29);
     let record = |sample| Bounder::new(&net, &threat).witness_record(sample, &stream.many(5, 1.0), shares);
     let records: Vec<Record> = (0..20).filter_map(record).take(2).collect();
@@ -148,7 +145,7 @@ fn images() -> Case {
     net.then(Op::AveragePool(Window { groups: 3, ..window([3, 1, 2], 3, [1, 2]) }));
     net.then(Op::Reshape(vec![3]));
     net.dense(3, stream);
-    let threat = writer::Threat::new(Kind::Absolute, 0.001);
+    let threat = crate::writer::Threat::new(Kind::Absolute, 0.001);
     let records =
         (0..12).map(|sample| Bounder::new(&net, &threat).linear_record(sample, &stream.many(16, 1.0)));
     let records: Vec<Record> =
@@ -534,12 +531,12 @@ fn listed_rows() {
 }
 
 /// Writes the header and the model that `fuzz/fuzz_targets/certificate.rs` puts in front of its bytes; run it when the format changes:
-/// `cargo test -p weightproof-check --test tampering -- --ignored`.
+/// `cargo test -p weightproof-check --test core tampering:: -- --ignored`.
 #[test]
 #[ignore = "writes files"]
 fn write_fuzz_files() {
     let net = Net::layers(&[2, 3, 2], &mut Stream(1));
-    let case = Case::new(&net, &writer::Threat::new(Kind::Absolute, 0.01), Property::Label, vec![]);
+    let case = Case::new(&net, &crate::writer::Threat::new(Kind::Absolute, 0.01), Property::Label, vec![]);
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
     std::fs::write(folder.join("certificate.onnx"), &case.model).unwrap();
     std::fs::write(folder.join("certificate.json"), &case.lines()[0]).unwrap();

@@ -1,11 +1,7 @@
 //! There is no floating-point arithmetic in the checker, and what it computes is right: against rationals, at points of the set.
 
-#![allow(clippy::wildcard_enum_match_arm)]
-
-mod rational;
-mod writer;
-
-use rational::{Rational, rational};
+use crate::rational::{Rational, rational};
+use crate::writer::*;
 use std::path::Path;
 use weightproof_check::certificate::{Header, Property};
 use weightproof_check::check::root;
@@ -16,7 +12,6 @@ use weightproof_check::onnx;
 use weightproof_check::pass::{Chosen, Pass, Reach};
 use weightproof_check::relax::State;
 use weightproof_check::set::Set;
-use writer::*;
 
 #[test]
 fn no_floating_point() {
@@ -126,7 +121,7 @@ fn wild(widths: &[usize], stream: &mut Stream) -> Net {
 }
 
 /// The value of a network at rows moved by shares of their radii, in rationals.
-fn exact(net: &Net, threat: &writer::Threat, input: &[f64], shares: &mut Stream) -> Vec<Rational> {
+fn exact(net: &Net, threat: &crate::writer::Threat, input: &[f64], shares: &mut Stream) -> Vec<Rational> {
     let mut z: Vec<Rational> = input.iter().map(|x| rational(*x)).collect();
     for (index, node) in net.nodes.iter().enumerate().skip(1) {
         let Some((rows, weight, bias)) = net.parameters(index) else {
@@ -156,7 +151,7 @@ fn z_len(weight: &[f64], rows: usize) -> usize {
 }
 
 /// The model of a network, and its boxes without claims at an input.
-fn prepared(net: &Net, threat: &writer::Threat, input: &[f64], per_use: bool) -> (Model, State) {
+fn prepared(net: &Net, threat: &crate::writer::Threat, input: &[f64], per_use: bool) -> (Model, State) {
     let mut text = header(net, threat, format::Property::Label);
     text.set.iter_mut().for_each(|layer| layer.per_use = per_use);
     let file = compressed(&lines(&text, &[]));
@@ -191,7 +186,7 @@ fn shared_kernels() {
         }
         net.then(Op::Reshape(vec![18]));
         net.dense(2, &mut stream);
-        let threat = writer::Threat::new(Kind::Absolute, 0.05);
+        let threat = crate::writer::Threat::new(Kind::Absolute, 0.05);
         let input = stream.many(9, 1.0);
         let output = net.nodes.len() - 1;
         let bound = |per_use: bool| {
@@ -214,7 +209,7 @@ fn shared_kernels() {
                 }
             }
             // The dense layer at its worst for the activations at this vertex; both rows move on their own.
-            let plain = writer::Threat::new(Kind::Absolute, 0.0);
+            let plain = crate::writer::Threat::new(Kind::Absolute, 0.0);
             let z: Vec<f64> =
                 Bounder::new(&Net { nodes: moved.nodes[..output].to_vec() }, &plain).forward(&input);
             let Some((_, weight, Some(bias))) = moved.parameters(output) else { panic!("dense") };
@@ -240,7 +235,7 @@ fn no_point_of_the_set_is_below_a_bound() {
             Net::layers(&[4, 8, 7, 3], &mut stream)
         };
         let kind = [Kind::Absolute, Kind::Entries][round / 2 % 2];
-        let threat = writer::Threat::new(kind, [0.0, 0.01, 0.1][round % 3]);
+        let threat = crate::writer::Threat::new(kind, [0.0, 0.01, 0.1][round % 3]);
         let input = stream.many(4, 1.0);
         let (model, state) = prepared(&net, &threat, &input, false);
         for row in [vec![(0, 1)], vec![(1, -1)], vec![(0, 1), (2, -1)]] {
@@ -264,7 +259,7 @@ fn no_point_of_the_set_is_below_a_bound() {
 
 /// A member of the set: parameters at ends of their boxes or on the sphere of their ball, inputs at ends, every activation with an
 /// error of full size; the last layer at its worst for the row.
-fn member(net: &Net, threat: &writer::Threat, input: &[f64], row: &[f64], stream: &mut Stream) -> f64 {
+fn member(net: &Net, threat: &crate::writer::Threat, input: &[f64], row: &[f64], stream: &mut Stream) -> f64 {
     let mut values: Vec<Vec<f64>> = Vec::new();
     let last = net.nodes.len() - 1;
     for (index, node) in net.nodes.iter().enumerate() {
@@ -279,12 +274,21 @@ fn member(net: &Net, threat: &writer::Threat, input: &[f64], row: &[f64], stream
             let t: Vec<f64> =
                 (0..rows).map(|i| if index == last { -row[i] } else { stream.next().signum() }).collect();
             let norm = |v: &[f64]| v.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-300);
-            let dense = columns == z.len();
+            // What each weight of a row is turned to: its input, and of a kernel all that it meets.
+            let towards: Vec<f64> = match &node.op {
+                Op::Conv { window, .. } => {
+                    let mut met = vec![0.0; columns];
+                    let taps = (0..window.positions()).flat_map(|p| window.taps(0, p));
+                    taps.for_each(|(column, j)| met[column] += z[j]);
+                    met
+                }
+                _ => z.clone(),
+            };
             let change = |k: usize| {
-                let (i, z) = (k / columns, if dense { z[k % columns] } else { 1.0 });
+                let (i, z) = (k / columns, towards[k % columns]);
                 match threat.kind {
-                    Kind::Frobenius => threat.radius * t[i] / norm(&t) * z / norm(&values[node.inputs[0]]),
-                    Kind::RowBall => threat.radius * t[i] * z / norm(&values[node.inputs[0]]),
+                    Kind::Frobenius => threat.radius * t[i] / norm(&t) * z / norm(&towards),
+                    Kind::RowBall => threat.radius * t[i] * z / norm(&towards),
                     _ => radii[k] * t[i] * z.signum(),
                 }
             };
@@ -295,7 +299,7 @@ fn member(net: &Net, threat: &writer::Threat, input: &[f64], row: &[f64], stream
                 _ => unreachable!(),
             }
         }
-        let plain = writer::Threat::new(Kind::Absolute, 0.0);
+        let plain = crate::writer::Threat::new(Kind::Absolute, 0.0);
         let mut value = match &node.op {
             Op::Input(_) => input.iter().map(|x| x + threat.input_radius * stream.next().signum()).collect(),
             Op::Add => (0..node.width).map(|j| node.inputs.iter().map(|&i| values[i][j]).sum()).collect(),
@@ -320,16 +324,16 @@ fn no_member_is_below_a_bound_with_any_choice() {
     let kinds =
         [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Entries, Kind::Frobenius, Kind::RowBall];
     for (name, net) in networks() {
-        let has_conv = net.nodes.iter().any(|node| matches!(node.op, Op::Conv { .. }));
-        for (place, kind) in kinds.into_iter().enumerate() {
-            if has_conv && place >= 4 {
-                continue;
-            }
+        for kind in kinds {
             for round in 0..6 {
                 let (input_radius, activation_radius) =
                     ([0.0, 0.3, 0.0][round % 3], [0.0, 0.0, 0.1][round % 3]);
-                let threat =
-                    writer::Threat { kind, radius: [0.2, 0.01][round / 3], input_radius, activation_radius };
+                let threat = crate::writer::Threat {
+                    kind,
+                    radius: [0.2, 0.01][round / 3],
+                    input_radius,
+                    activation_radius,
+                };
                 let input = stream.many(net.nodes[0].width, 1.0);
                 let (model, state) = prepared(&net, &threat, &input, false);
                 let output = net.nodes.len() - 1;
@@ -375,7 +379,7 @@ fn no_member_is_below_a_bound_with_any_choice() {
 fn bounds_by_hand() {
     let mut net = Net::new(&[2]);
     net.push(Op::Dense { rows: 2, weight: vec![1.0, 2.0, 3.0, -1.0], bias: Some(vec![0.0, 0.0]) }, &[0]);
-    let bound = |net: &Net, threat: &writer::Threat, row: &[(usize, i64)]| {
+    let bound = |net: &Net, threat: &crate::writer::Threat, row: &[(usize, i64)]| {
         let (model, state) = prepared(net, threat, &[3.0, 4.0], false);
         Pass { model: &model, state: &state, reach: Reach::PerUse }.bound(net.nodes.len() - 1, row, None)
     };
@@ -385,23 +389,41 @@ fn bounds_by_hand() {
     };
     // p = (11, 5), and the norm of the input is 5.
     assert!(near(
-        bound(&net, &writer::Threat::new(Kind::RowBall, 0.25), &[(0, 1)]),
+        bound(&net, &crate::writer::Threat::new(Kind::RowBall, 0.25), &[(0, 1)]),
         11.0 - 0.25 * 5.0 - 0.25
     ));
-    let ball = writer::Threat::new(Kind::Frobenius, 0.25);
+    let ball = crate::writer::Threat::new(Kind::Frobenius, 0.25);
     let expected = 6.0 - 0.25 * 2_f64.sqrt() * 5.0 - 0.5;
     let found: Rational = bound(&net, &ball, &[(0, 1), (1, -1)]).into();
     assert!(found <= rational(expected + 1e-12) && found >= rational(expected - 1e-12), "{found:?}");
+    // A kernel of one weight at the inputs 3 and 4: at both it meets their sum; the first channel at 3 and the second at 4 are two weights.
+    let mut kernels = Net::new(&[1, 1, 2]);
+    kernels.push(
+        Op::Conv { window: window([1, 1, 2], 2, [1, 1]), weight: vec![1.0, 2.0], bias: Some(vec![0.0; 2]) },
+        &[0],
+    );
+    let both = [(0, 1), (1, 1)];
+    assert!(near(
+        bound(&kernels, &crate::writer::Threat::new(Kind::RowBall, 0.25), &both),
+        7.0 - 0.25 * 7.0 - 0.5
+    ));
+    let crossed = [(0, 1), (3, -1)];
+    for (kind, length) in [(Kind::RowBall, 3.0 + 4.0), (Kind::Frobenius, 5.0)] {
+        let found = bound(&kernels, &crate::writer::Threat::new(kind, 0.25), &crossed);
+        assert!(near(found, 3.0 - 8.0 - 0.25 * length - 0.5), "{kind:?}: {found}");
+    }
     net.then(Op::Relu);
     net.push(Op::Dense { rows: 1, weight: vec![2.0, -1.0], bias: None }, &[2]);
-    let noisy = writer::Threat { activation_radius: 0.125, ..writer::Threat::new(Kind::Absolute, 0.0) };
+    let noisy =
+        crate::writer::Threat { activation_radius: 0.125, ..crate::writer::Threat::new(Kind::Absolute, 0.0) };
     assert!(near(bound(&net, &noisy, &[(0, 1)]), 17.0 - 3.0 * 0.125));
 
     // max(z, w) for z in [−1, 1], w in [−1.75, 0.25]: at most z + 0.625 (w + 1.75), which is less than 1 in the middle.
     let mut net = Net::new(&[1, 1, 2]);
     net.then(Op::MaxPool(window([1, 1, 2], 1, [1, 2])));
     net.then(Op::Reshape(vec![1]));
-    let threat = writer::Threat { input_radius: 1.0, ..writer::Threat::new(Kind::Absolute, 0.0) };
+    let threat =
+        crate::writer::Threat { input_radius: 1.0, ..crate::writer::Threat::new(Kind::Absolute, 0.0) };
     let (model, state) = prepared(&net, &threat, &[0.0, -0.75], false);
     let bound =
         |sign| Pass { model: &model, state: &state, reach: Reach::PerUse }.bound(2, &[(0, sign)], None);
@@ -411,7 +433,7 @@ fn bounds_by_hand() {
     let conv = window([1, 1, 3], 1, [1, 2]);
     net.push(Op::Conv { window: conv, weight: vec![1.0, 1.0], bias: Some(vec![0.5]) }, &[0]);
     net.then(Op::Reshape(vec![2]));
-    let threat = writer::Threat::new(Kind::Absolute, 0.25);
+    let threat = crate::writer::Threat::new(Kind::Absolute, 0.25);
     let (model, state) = prepared(&net, &threat, &[1.0, 2.0, 3.0], false);
     let bound =
         |start, reach| Pass { model: &model, state: &state, reach }.bound(start, &[(0, 1), (1, -1)], None);
@@ -423,7 +445,7 @@ fn bounds_by_hand() {
         Pass { model: &model, state: &state, reach: Reach::Shared }.bound(1, &[(0, -1), (1, 1)], None);
     assert!(near(opposite, 2.0 - 0.25 * 2.0));
     // Each pixel moves by 1: the sums that w and v meet are in [−3, 1], and −|S|/4 ≥ (S − 3)/8 there.
-    let threat = writer::Threat { input_radius: 1.0, ..threat };
+    let threat = crate::writer::Threat { input_radius: 1.0, ..threat };
     let (model, state) = prepared(&net, &threat, &[1.0, 2.0, 3.0], false);
     let moving =
         Pass { model: &model, state: &state, reach: Reach::Shared }.bound(1, &[(0, 1), (1, -1)], None);

@@ -1,5 +1,4 @@
 //! Exact numbers for the tests, of any size: an arithmetic of their own.
-#![allow(dead_code)]
 
 use num_bigint::{BigInt, Sign};
 use std::cmp::Ordering;

@@ -1,5 +1,5 @@
 //! Writes certificates for the tests, in plain f64: a second implementation of the bounds, which shares nothing with the checker.
-#![allow(dead_code, clippy::wildcard_enum_match_arm, clippy::type_complexity)]
+#![allow(clippy::type_complexity)]
 
 pub mod format;
 
@@ -487,7 +487,7 @@ impl<'a> Bounder<'a> {
         let net = self.net;
         let mut work: Vec<Option<Vec<f64>>> = vec![None; start + 1];
         work[start] = Some(c.to_vec());
-        let (mut offset, mut crossed) = (0.0, false);
+        let mut offset = 0.0;
         for index in (0..=start).rev() {
             let Some(a) = work[index].take() else { continue };
             let node = &net.nodes[index];
@@ -497,14 +497,13 @@ impl<'a> Bounder<'a> {
             };
             let nonlinear = matches!(node.op, Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::MaxPool(_));
             let ends = matches!(node.op, Op::Input(_)) || (index != start && self.is_box(index));
-            if ends || (!far && crossed && index != start && nonlinear) {
+            if ends || (!far && index != start && nonlinear) {
                 offset += at_box(&a);
                 continue;
             }
             let input = node.inputs[0];
             let mut moved = vec![0.0; net.nodes[input].width];
             if let Some([w, e, b]) = &self.linear[index] {
-                crossed |= net.parameters(index).is_some();
                 let (l, u) = &boxes[input];
                 let mut g = vec![0.0; moved.len()];
                 for (o, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0.0) {
@@ -526,24 +525,31 @@ impl<'a> Bounder<'a> {
                     }
                 }
                 if net.parameters(index).is_some() {
-                    let norm = l.iter().zip(u).map(|(l, u)| l.abs().max(u.abs()).powi(2)).sum::<f64>().sqrt();
-                    let length = match self.threat.kind {
-                        Kind::Frobenius => a.iter().map(|a| a * a).sum::<f64>().sqrt(),
-                        Kind::RowBall => a.iter().map(|a| a.abs()).sum(),
-                        _ => 0.0,
-                    };
-                    offset -= self.threat.radius * norm * length;
+                    offset -= self.threat.radius * self.ball(index, &a, &boxes[input]);
                 }
             } else if let Op::MaxPool(window) = &node.op {
                 let (l, u) = &boxes[input];
                 for (k, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0.0) {
                     let taps = taps(window, k);
                     let top = taps.iter().copied().fold(taps[0], |t, j| if l[j] > l[t] { j } else { t });
-                    let dominates = taps.iter().all(|&j| j == top || u[j] <= l[top]);
-                    if a > 0.0 || dominates {
-                        moved[top] += a;
-                    } else {
-                        offset += a * taps.iter().map(|&j| u[j]).fold(f64::MIN, f64::max);
+                    moved[top] += a;
+                    if a > 0.0 {
+                        continue;
+                    }
+                    // z_top + Σ (z_j − l_top)⁺ with a chord for each, or the largest upper end where that is lower in the middle.
+                    let over = |j: usize| u[j] - l[top];
+                    let others: Vec<usize> =
+                        taps.iter().copied().filter(|&j| j != top && over(j) > 0.0).collect();
+                    let most = taps.iter().map(|&j| u[j]).fold(f64::MIN, f64::max);
+                    if 2.0 * most < l[top] + u[top] + others.iter().map(|&j| over(j)).sum::<f64>() {
+                        moved[top] -= a;
+                        offset += a * most;
+                        continue;
+                    }
+                    for j in others {
+                        let slope = over(j) / (u[j] - l[j]);
+                        moved[j] += a * slope;
+                        offset -= a * slope * l[j];
                     }
                 }
             } else if nonlinear {
@@ -569,6 +575,37 @@ impl<'a> Bounder<'a> {
             }
         }
         offset
+    }
+
+    /// The most that a ball of weights of radius 1 moves `a·p` by, for inputs in a box.
+    fn ball(&self, index: usize, a: &[f64], (l, u): &(Vec<f64>, Vec<f64>)) -> f64 {
+        let length = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        // By row, what its weights are multiplied by.
+        let rows: Vec<Vec<f64>> = match &self.net.nodes[index].op {
+            Op::Conv { window, .. } => {
+                let positions = window.positions();
+                let of_channel = |(channel, a): (usize, &[f64])| {
+                    let mut met = vec![[0.0; 2]; window.columns()];
+                    for (p, &a) in a.iter().enumerate() {
+                        for (column, j) in window.taps(channel / (window.channels / window.groups), p) {
+                            met[column][0] += (a * l[j]).min(a * u[j]);
+                            met[column][1] += (a * l[j]).max(a * u[j]);
+                        }
+                    }
+                    met.iter().map(|[low, high]| low.abs().max(high.abs())).collect()
+                };
+                a.chunks(positions).enumerate().map(of_channel).collect()
+            }
+            _ => {
+                let z: Vec<f64> = l.iter().zip(u).map(|(l, u)| l.abs().max(u.abs())).collect();
+                a.iter().map(|&a| vec![a * length(&z)]).collect()
+            }
+        };
+        match self.threat.kind {
+            Kind::Frobenius => length(&rows.concat()),
+            Kind::RowBall => rows.iter().map(|row| length(row)).sum(),
+            Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Entries => 0.0,
+        }
     }
 
     /// Whether nothing before a node moves, or only its own parameters, in a box.

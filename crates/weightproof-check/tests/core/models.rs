@@ -1,8 +1,6 @@
 //! The reader of ONNX against outputs that ONNX Runtime recorded, and files that must be refused.
 
-mod rational;
-
-use rational::{Rational, rational};
+use crate::rational::{Rational, rational};
 use std::path::{Path, PathBuf};
 use weightproof_check::number::Number;
 use weightproof_check::onnx::read;

@@ -1,6 +1,6 @@
 //! Single hits on the embedded network against injections: forward passes from the hit word on.
 //!
-//! `WEIGHTPROOF_INJECTIONS=1000000 cargo test --release -p weightproof-run --test faults` makes that many.
+//! `WEIGHTPROOF_INJECTIONS=1000000 cargo test --release -p weightproof-run --test core faults::` makes that many.
 
 use rand::RngExt;
 use weightproof::faults::{FaultModel, Memory, SingleHits, Tally};
