@@ -6,8 +6,8 @@ use weightproof::faults::FaultError;
 use weightproof::network::NetworkError;
 use weightproof::noise::NoiseError;
 use weightproof::threat::ThreatError;
+use weightproof_figure::features::NotBuilt;
 use weightproof_formats::FormatError;
-use weightproof_report::features::NotBuilt;
 use weightproof_run::RunError;
 use weightproof_train::TrainError;
 

@@ -9,7 +9,7 @@ use crate::table::{Cell, Column, Guarantee, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
 use weightproof::threat::Kind;
-use weightproof_report::figure::{Axis, Chart, Scale};
+use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_train::TrainConfig;
 use weightproof_train::adversary::Adversary;
 

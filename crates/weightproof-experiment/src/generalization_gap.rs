@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::threat::Kind;
+use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_measure::RademacherBound;
 use weightproof_measure::capacity::Inputs;
-use weightproof_report::figure::{Axis, Chart, Scale};
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "generalization-gap",

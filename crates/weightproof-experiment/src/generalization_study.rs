@@ -16,13 +16,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use weightproof::threat::{Kind, ThreatModel};
+use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_measure::context::{cross_entropies, mean};
 use weightproof_measure::distance::changes;
 use weightproof_measure::measures::{Direction, Guarantee as Worth};
 use weightproof_measure::norms::euclidean;
 use weightproof_measure::pac_bayes::error;
 use weightproof_measure::{Context, Effort, MEASURES, Measure, take};
-use weightproof_report::figure::{Axis, Chart, Scale};
 use weightproof_train::adversary::Adversary;
 use weightproof_train::{Labelled, TrainConfig, Trainer};
 

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 use weightproof::network::Network;
-use weightproof_report::figure::Chart;
+use weightproof_figure::Chart;
 use weightproof_train::{EpochRecord, Labelled, Observer, Outcome, TrainConfig, TrainError, Trainer};
 
 /// The samples of an experiment and where they come from.

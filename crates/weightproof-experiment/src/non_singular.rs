@@ -8,7 +8,7 @@ use crate::recipe::{plain, with_adversary, with_term};
 use crate::table::{Cell, Column, Table};
 use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record};
 use serde_json::{Value, json};
-use weightproof_report::figure::{Axis, Chart, Scale};
+use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_train::TrainConfig;
 use weightproof_train::adversary::Adversary;
 

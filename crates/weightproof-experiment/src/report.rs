@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use weightproof_report::figure::Chart;
+use weightproof_figure::Chart;
 use weightproof_report::provenance::Provenance;
 
 /// Name and version of the JSON.

@@ -3,8 +3,8 @@
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use weightproof_figure::features::NotBuilt;
 use weightproof_formats::FormatError as CoreFormatError;
-use weightproof_report::features::NotBuilt;
 use weightproof_run::RunError;
 use weightproof_train::TrainError;
 

@@ -4,9 +4,9 @@ use crate::error::{Error, raise};
 use pyo3::prelude::*;
 use serde_json::json;
 use std::path::PathBuf;
+use weightproof_figure::Chart;
+use weightproof_page::Page;
 use weightproof_report::compare;
-use weightproof_report::figure::Chart;
-use weightproof_report::html::{self, Page};
 use weightproof_report::reading::{self, Loaded};
 use weightproof_run::pages::{add_pictures, figure_files};
 
@@ -39,8 +39,8 @@ pub fn compare_page(py: Python<'_>, files: Vec<File>) -> PyResult<Written> {
             return Err(Error::new_err("compare: expected 2 results of certify, attack or radius"));
         };
         let found = compare::compare(a, b).map_err(|error| Error::new_err(error.to_string()))?;
-        let figures = figure_files(&html::comparison_figures(&found)).map_err(raise)?;
-        Ok((html::comparison(&found), figures))
+        let figures = figure_files(&weightproof_page::comparison_figures(&found)).map_err(raise)?;
+        Ok((weightproof_page::comparison(&found), figures))
     })
 }
 
@@ -48,7 +48,8 @@ pub fn compare_page(py: Python<'_>, files: Vec<File>) -> PyResult<Written> {
 #[pyfunction]
 pub fn overlay(py: Python<'_>, files: Vec<File>) -> PyResult<String> {
     py.detach(|| {
-        let chart = html::overlay(&read(files)?).map_err(|error| Error::new_err(error.to_string()))?;
+        let chart =
+            weightproof_page::overlay(&read(files)?).map_err(|error| Error::new_err(error.to_string()))?;
         let Chart { title, x, y, series, .. } = chart;
         let lines = series.iter().map(|line| {
             let points: Vec<_> = line.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();

@@ -9,7 +9,7 @@ use pyo3::types::PyBytes;
 use serde::Serialize;
 use std::io;
 use weightproof_formats::fingerprint::Fingerprint;
-use weightproof_report::html::Page;
+use weightproof_page::Page;
 use weightproof_report::reading;
 use weightproof_report::{
     AttackRecord, Cell, CertifyRecord, DrawsRecord, ExactRadiusRecord, ExactRecord, FaultRecord, Format,

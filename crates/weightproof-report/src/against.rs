@@ -1,8 +1,8 @@
 //! What `inspect --against` says: where values of a network differ from those that another program computed.
 
-use crate::number::{grouped, shape, value};
 use crate::table::{Side, Table};
 use serde::Serialize;
+use weightproof_figure::number::{grouped, shape, value};
 
 /// Values of one node, compared.
 #[derive(Clone, Debug, Serialize)]

@@ -3,11 +3,11 @@
 use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
 use crate::count::{Counter, Mean, Predicted, counted};
-use crate::number::{percent, percent_or_dash, value};
 use crate::report::{ListSide, Record};
 use serde::{Deserialize, Serialize};
 use weightproof::attack::SampleAttack;
 use weightproof::verdict::{Reason, Verdict};
+use weightproof_figure::number::{percent, percent_or_dash, value};
 
 /// What an attack found for one sample.
 #[derive(Clone, Debug, Serialize, Deserialize)]

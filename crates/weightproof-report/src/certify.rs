@@ -2,10 +2,10 @@
 
 use crate::column::{Cell, Column};
 use crate::count::{Counter, Mean, Predicted, counted};
-use crate::number::{percent, percent_or_dash, upper, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use serde::{Deserialize, Deserializer, Serialize};
 use weightproof::verdict::{Clean, Reason, SampleCertificate, Verdict};
+use weightproof_figure::number::{percent, percent_or_dash, upper, value, value_or_dash};
 
 /// What was proved about one sample; small, because a run keeps one for each.
 #[derive(Clone, Debug, Serialize, Deserialize)]

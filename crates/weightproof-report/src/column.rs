@@ -78,7 +78,7 @@ impl Cell {
         match self {
             Cell::Integer(n) => n.map_or_else(String::new, |n| n.to_string()),
             Cell::Class(class) => class.map_or_else(String::new, |class| class.to_string()),
-            Cell::Number(v) => v.map_or_else(String::new, crate::number::exact),
+            Cell::Number(v) => v.map_or_else(String::new, weightproof_figure::number::exact),
             Cell::Text(text) => text.unwrap_or_default(),
         }
     }

@@ -1,7 +1,6 @@
 //! What changed between two results about the same samples.
 
 use crate::json::Fields;
-use crate::number::{exact, percent, value_or_dash};
 use crate::reading::{Command, ResultAt, RunFile, Sample};
 use crate::table::{Side, Table};
 use serde::Serialize;
@@ -10,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use thiserror::Error;
 use weightproof::verdict::Verdict;
+use weightproof_figure::number::{exact, percent, value_or_dash};
 
 /// Samples that are listed for people.
 const LISTED: usize = 10;

@@ -1,10 +1,10 @@
 //! The part of `measure` about compression by tensor methods.
 
-use crate::number::{percent, percent_or_dash, value, value_or_dash};
 use crate::table::{Side, Table};
 use serde::Serialize;
 use std::io::{self, Write};
 use weightproof::network::Network;
+use weightproof_figure::number::{percent, percent_or_dash, value, value_or_dash};
 use weightproof_measure::compression::LayerCompression;
 
 /// One layer as a sum of components.

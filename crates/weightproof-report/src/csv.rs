@@ -36,8 +36,8 @@ pub(crate) fn report<R: Record>(
     let mut writer = csv::Writer::from_writer(out);
     writer.write_record(head.map(str::to_owned).chain(more)).map_err(io_error)?;
     for (k, result) in report.results.iter().enumerate() {
-        let radius = radii.then(|| result.radius.map_or_else(String::new, crate::number::exact));
-        let number = |v: Option<f64>| v.map_or_else(String::new, crate::number::exact);
+        let radius = radii.then(|| result.radius.map_or_else(String::new, weightproof_figure::number::exact));
+        let number = |v: Option<f64>| v.map_or_else(String::new, weightproof_figure::number::exact);
         source.each(k, &mut |sample| {
             let cells = sample.cells().into_iter().map(Cell::csv);
             let more = sample.more_cells().into_iter().map(number);

@@ -4,13 +4,13 @@ use crate::attack::AttackRecord;
 use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
 use crate::count::{Mean, Predicted};
-use crate::number::{percent, percent_or_dash, upper, value};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
 use serde::Serialize;
 use weightproof::noise::{SampleDraws, clopper_pearson, mean_interval};
 use weightproof::property::Property;
 use weightproof::verdict::{Reason, Verdict};
+use weightproof_figure::number::{percent, percent_or_dash, upper, value};
 
 /// The probability that an interval is wrong, at each end.
 const ALPHA: f64 = 0.025;

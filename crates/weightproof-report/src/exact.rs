@@ -3,12 +3,12 @@
 use crate::certify::{CertifyCounter, CertifyRecord, CertifySummary, label, reason, verdict};
 use crate::column::{Cell, Column};
 use crate::count::{Counter, counted};
-use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
 use weightproof::exact::ExactCertificate;
 use weightproof::verdict::Verdict;
+use weightproof_figure::number::{exact, percent, percent_or_dash, value, value_or_dash};
 
 /// What is known about one sample.
 #[derive(Clone, Debug, Serialize, Deserialize)]

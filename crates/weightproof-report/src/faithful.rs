@@ -1,12 +1,12 @@
 //! What `faithful` says: whether one network is a rounding of another, and which sets hold it.
 
 use crate::header::{Environment, ModelReport};
-use crate::number::{grouped, value, value_or_dash};
 use crate::report::Format;
 use crate::table::{Side, Table};
 use crate::{csv, json, text};
 use serde::Serialize;
 use std::io::{self, Write};
+use weightproof_figure::number::{grouped, value, value_or_dash};
 
 /// How the parameters of a layer became others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -183,8 +183,8 @@ impl FaithfulReport {
                 l.weights.to_string(),
                 l.beyond_half.to_string(),
                 l.outside.to_string(),
-                l.largest_steps.map_or_else(String::new, crate::number::exact),
-                crate::number::exact(l.largest_bias),
+                l.largest_steps.map_or_else(String::new, weightproof_figure::number::exact),
+                weightproof_figure::number::exact(l.largest_bias),
             ]
         });
         csv::table(out, head.into_iter().chain(more), rows)
@@ -235,7 +235,7 @@ impl FaithfulReport {
         }
         let mut table = Table::new([Side::Left, Side::Right, Side::Right]);
         table.push(["--threat", "--radius", "--bias-radius"]);
-        let exact = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), crate::number::exact);
+        let exact = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), weightproof_figure::number::exact);
         for set in &self.sets {
             table.push([set.kind.clone(), exact(set.radius), exact(set.bias_radius)]);
         }

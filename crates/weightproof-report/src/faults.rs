@@ -4,7 +4,6 @@ use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict 
 use crate::column::{Cell, Column};
 use crate::count::{Counter, Predicted};
 use crate::csv;
-use crate::number::{exact, grouped, percent, percent_or_dash, value};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use weightproof::faults::{BreakingHit, CountedHit, FaultCounts, Hit, Memory, SampleFaults, Tally};
 use weightproof::verdict::{Reason, Verdict};
+use weightproof_figure::number::{exact, grouped, percent, percent_or_dash, value};
 
 /// How many words the report lists.
 const WORDS: usize = 20;

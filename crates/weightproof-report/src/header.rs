@@ -312,8 +312,8 @@ impl ThreatReport {
     /// A radius with what it is a radius of: `radius 0.001`, or `2 × half a quantization step`.
     pub(crate) fn named(&self, radius: f64) -> String {
         match self.unit.strip_prefix("multiple of ") {
-            Some(unit) => format!("{} × {unit}", crate::number::exact(radius)),
-            None => format!("radius {}", crate::number::exact(radius)),
+            Some(unit) => format!("{} × {unit}", weightproof_figure::number::exact(radius)),
+            None => format!("radius {}", weightproof_figure::number::exact(radius)),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::against::ComparisonReport;
 use crate::header::{Environment, ModelReport, ThreatReport};
-use crate::number::{exact, grouped, shape, value, value_or_dash};
 use crate::report::Format;
 use crate::table::{Side, Table};
 use crate::{csv, json, text};
@@ -14,6 +13,7 @@ use weightproof::memory::Estimate;
 use weightproof::model::{self, Model};
 use weightproof::network::{Activation, Affine, Jumps, Layer, Network, Node, Staircase, StoredIntegers};
 use weightproof::threat::{LayerSet, PerturbationSet};
+use weightproof_figure::number::{exact, grouped, shape, value, value_or_dash};
 use weightproof_measure::norms::{parts, spectral_norm, stable_rank};
 
 /// Norms of the weights of a layer.

@@ -1,8 +1,8 @@
-//! Results of weightproof as text, JSON, CSV and Parquet, and as a page to look at.
+//! Results of weightproof as text, JSON, CSV and Parquet, and read back.
 //!
 //! ```text
 //! certificates → records → Report → text | JSON | CSV | Parquet
-//!                                          JSON → reading → html | figure | compare
+//!                                          JSON → reading → compare
 //! ```
 //! The structures here are apart from the types of the library, so that the library can change while a report keeps its
 //! schema. Field names are stable within a schema version; fields may be added. Two runs of the same work differ only in the
@@ -23,14 +23,11 @@ mod exact_radius;
 mod faithful;
 mod faults;
 pub mod features;
-pub mod figure;
 mod header;
-pub mod html;
 mod inspect;
 mod json;
 mod measure;
 mod noise;
-mod number;
 #[cfg(feature = "parquet")]
 mod parquet;
 pub mod provenance;

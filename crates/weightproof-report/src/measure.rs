@@ -2,13 +2,13 @@
 
 use crate::compression::CompressionReport;
 use crate::header::{DataReport, Environment, ModelReport, ThreatReport};
-use crate::number::{exact, grouped, percent, percent_or_dash, value, value_or_dash};
 use crate::report::Format;
 use crate::table::{Side, Table};
 use crate::{csv, json, text};
 use serde::Serialize;
 use std::io::{self, Write};
 use weightproof::network::Network;
+use weightproof_figure::number::{exact, grouped, percent, percent_or_dash, value, value_or_dash};
 use weightproof_measure::ensemble::{BiasVariance, Split};
 use weightproof_measure::rademacher::RademacherBound;
 use weightproof_measure::utilization::Utilization;

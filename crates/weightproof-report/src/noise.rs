@@ -3,12 +3,12 @@
 use crate::certify::{CertifyCounter, CertifyRecord, CertifySummary, label, reason, verdict};
 use crate::column::{Cell, Column};
 use crate::count::counted;
-use crate::number::{percent, percent_or_dash, upper, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
 use weightproof::noise::NoiseCertificate;
 use weightproof::verdict::Guarantee;
+use weightproof_figure::number::{percent, percent_or_dash, upper, value, value_or_dash};
 
 /// What was proved about one sample of a network with random weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]

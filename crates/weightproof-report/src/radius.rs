@@ -3,12 +3,12 @@
 use crate::certify::{clean_cells, clean_parts, fraction, label};
 use crate::column::{Cell, Column};
 use crate::count::{Counter, Mean, Predicted, counted};
-use crate::number::{exact, percent, percent_or_dash, value, value_or_dash};
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use weightproof::radius::SampleRadius;
+use weightproof_figure::number::{exact, percent, percent_or_dash, value, value_or_dash};
 
 /// Radii of one sample.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -203,7 +203,7 @@ impl<R: Record> Report<R> {
         table.push(row(radius, head.iter().map(|(name, _)| (*name).to_owned()).collect()));
         table.push(row("", head.iter().map(|(_, guarantee)| (*guarantee).to_owned()).collect()));
         for result in &self.results {
-            let name = result.radius.map_or_else(String::new, crate::number::exact);
+            let name = result.radius.map_or_else(String::new, weightproof_figure::number::exact);
             table.push(row(&name, R::summary_row(&result.summary)));
         }
         table

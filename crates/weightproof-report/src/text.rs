@@ -4,11 +4,11 @@ use crate::exact::BudgetReport;
 use crate::header::{
     DataReport, Environment, Header, MethodReport, ModelReport, NoiseReport, ScaleReport, ThreatReport,
 };
-use crate::number::{exact, grouped, shape};
 use crate::report::{Record, Report, RunResult};
 use crate::table::{Side, Table};
 use std::io::{self, Write};
 use weightproof::faults::{Encoding, Fault, FaultModel};
+use weightproof_figure::number::{exact, grouped, shape};
 
 /// How many samples are listed.
 const LISTED: usize = 5;
@@ -221,7 +221,7 @@ fn method(m: &MethodReport) -> String {
     add(m.draws.map(|n| m.distribution.as_deref().map_or_else(|| format!("{n} draws"), |what| of(n, what))));
     add(m.universal.and_then(|u| u.then(|| "one perturbation for all samples".into())));
     add(m.failure_probability.map(|p| format!("failure probability {}", exact(p))));
-    add(m.relative_width.map(|w| format!("bisection to {}", crate::number::percent(w))));
+    add(m.relative_width.map(|w| format!("bisection to {}", weightproof_figure::number::percent(w))));
     m.budget.iter().flat_map(BudgetReport::parts).for_each(|part| add(Some(part)));
     add(m.seed.map(|s| format!("seed {s}")));
     add(Some(m.precision.to_string()));

@@ -1,12 +1,12 @@
 //! Results of `train`: what was trained on what, and how it went.
 
 use crate::header::{DataReport, Environment, ModelReport};
-use crate::number::{exact, grouped, percent, percent_or_dash, value};
 use crate::table::{Side, Table};
 use crate::{csv, json, text};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use weightproof_figure::number::{exact, grouped, percent, percent_or_dash, value};
 
 /// One epoch.
 #[derive(Clone, Debug, Serialize)]

@@ -7,8 +7,8 @@ use weightproof::network::NetworkError;
 use weightproof::noise::NoiseError;
 use weightproof::property::Property;
 use weightproof::threat::ThreatError;
+use weightproof_figure::features::NotBuilt;
 use weightproof_formats::FormatError;
-use weightproof_report::features::NotBuilt;
 use weightproof_train::TrainError;
 
 /// Why a run cannot be done.

@@ -79,5 +79,5 @@ fn milp<'a>(network: &'a Network, sets: &'a [SetAt], options: &ExactOptions) -> 
 
 #[cfg(not(feature = "milp"))]
 fn milp<'a>(_: &'a Network, _: &'a [SetAt], _: &ExactOptions) -> Result<Oracle<'a>, RunError> {
-    Err(weightproof_report::features::NotBuilt { what: "oracle", feature: "milp" }.into())
+    Err(weightproof_figure::features::NotBuilt { what: "oracle", feature: "milp" }.into())
 }

@@ -2,9 +2,9 @@
 
 use crate::{RunError, pictures};
 use std::path::Path;
-use weightproof_report::features;
-use weightproof_report::figure::png;
-use weightproof_report::html::{Figure, Page};
+use weightproof_figure::features;
+use weightproof_figure::png;
+use weightproof_page::{Figure, Page};
 
 /// Pixels of a PNG for one of the SVG.
 const PNG_SCALE: f32 = 2.0;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use weightproof_formats::FormatError;
 use weightproof_formats::data::{DataOptions, DataSet, Split};
-use weightproof_report::html::{Layout, Picture, Pictures, Wanted};
+use weightproof_page::{Layout, Picture, Pictures, Wanted};
 
 /// Reads the images of `wanted`, from `data` if it is given. Data that a result names and that are no longer there, or are others, give
 /// a remark and no images.

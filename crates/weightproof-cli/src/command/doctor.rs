@@ -18,7 +18,7 @@ pub fn run() -> Result<Status, Failure> {
         ("threads", threads.map_or_else(|_| "unknown".into(), |n| n.to_string())),
         ("memory", memory().unwrap_or_else(|| "unknown".into())),
         ("parquet", has(features::parquet().is_ok()).into()),
-        ("png", has(features::raster().is_ok()).into()),
+        ("png", has(weightproof_figure::features::raster().is_ok()).into()),
         ("milp", has(cfg!(feature = "milp")).into()),
         ("python package", python()),
     ];

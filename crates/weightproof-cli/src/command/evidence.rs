@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use weightproof_formats::archive::archive;
 use weightproof_formats::fingerprint::sha256;
-use weightproof_report::html::{Checked, Enclosed, evidence};
+use weightproof_page::{Checked, Enclosed, evidence};
 use weightproof_report::reading::{Command as Written, Loaded};
 use weightproof_run::source::model_bytes;
 

@@ -6,9 +6,9 @@ use crate::output;
 use clap::{Args, ValueEnum};
 use std::fs;
 use std::path::{Path, PathBuf};
+use weightproof_figure::features;
+use weightproof_page::{Figure, Page, comparison, comparison_figures};
 use weightproof_report::compare::{Comparison, compare};
-use weightproof_report::features;
-use weightproof_report::html::{Figure, Page, comparison, comparison_figures};
 use weightproof_report::reading::{self, Loaded, RunFile};
 use weightproof_run::pages;
 

@@ -1,9 +1,9 @@
 //! Results of `experiment`.
 
 use super::ReadError;
-use crate::figure::Chart;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use weightproof_figure::Chart;
 
 /// An experiment.
 #[derive(Clone, Debug, Deserialize)]

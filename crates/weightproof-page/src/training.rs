@@ -4,11 +4,11 @@ use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn, full};
 use super::section::{Block, Chapter, Section, badge};
 use super::settings::{facts, hash, json, layers, rows};
-use crate::figure::{Axis, Chart, Ink, Scale, Series};
-use crate::number::{exact, grouped, percent, value};
-use crate::reading::{Epoch, TrainFile};
 use maud::{Markup, html};
 use std::collections::BTreeSet;
+use weightproof_figure::number::{exact, grouped, percent, value};
+use weightproof_figure::{Axis, Chart, Ink, Scale, Series};
+use weightproof_report::reading::{Epoch, TrainFile};
 
 /// The chapter of a file.
 pub(super) fn chapter(train: &TrainFile) -> Chapter {

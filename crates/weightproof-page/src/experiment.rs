@@ -4,10 +4,10 @@ use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn};
 use super::section::{Block, Chapter, Section};
 use super::settings::{json, rows};
-use crate::number::{exact, percent, value};
-use crate::reading::{ExperimentColumn, ExperimentFile, ExperimentTable};
 use maud::html;
 use serde_json::Value;
+use weightproof_figure::number::{exact, percent, value};
+use weightproof_report::reading::{ExperimentColumn, ExperimentFile, ExperimentTable};
 
 /// The chapter of a file.
 pub(super) fn chapter(file: &ExperimentFile) -> Chapter {
@@ -17,7 +17,7 @@ pub(super) fn chapter(file: &ExperimentFile) -> Chapter {
     };
     let findings = html! { ul class="findings" { @for finding in &file.findings { li { (finding) } } } };
     let mut sections = vec![Section { id: "findings", title: "Findings", blocks: vec![findings.into()] }];
-    let figure = |chart: &crate::figure::Chart| {
+    let figure = |chart: &weightproof_figure::Chart| {
         let (name, title) = (chart.name.clone(), chart.title.clone());
         let caption = format!(
             "{} over {}. The numbers and what they are worth are in the tables.",
@@ -37,13 +37,13 @@ pub(super) fn chapter(file: &ExperimentFile) -> Chapter {
     Chapter { title: format!("Experiment {}", file.experiment), lead, sections }
 }
 
-fn points(chart: &crate::figure::Chart) -> Grid {
+fn points(chart: &weightproof_figure::Chart) -> Grid {
     let columns = vec![
         GridColumn::words("line"),
         GridColumn::number(&chart.x.label, "", ""),
         GridColumn::number(&chart.y.label, "", ""),
     ];
-    let of_series = |s: &crate::figure::Series| {
+    let of_series = |s: &weightproof_figure::Series| {
         let row = |&(x, y): &(f64, f64)| {
             vec![GridCell::words(&*s.name), GridCell::value(Some(x)), GridCell::value(Some(y))]
         };

@@ -1,17 +1,17 @@
 //! How numbers are written for people.
 
 /// A fraction as a percentage.
-pub(crate) fn percent(fraction: f64) -> String {
+pub fn percent(fraction: f64) -> String {
     if fraction.is_finite() { format!("{:.2}%", 100.0 * fraction) } else { "-".into() }
 }
 
 /// A percentage that may be missing.
-pub(crate) fn percent_or_dash(fraction: Option<f64>) -> String {
+pub fn percent_or_dash(fraction: Option<f64>) -> String {
     fraction.map_or_else(|| "-".into(), percent)
 }
 
 /// A measured or proved number with four digits after the point, more where it is small, or in scientific form.
-pub(crate) fn value(v: f64) -> String {
+pub fn value(v: f64) -> String {
     match v {
         _ if v.is_nan() => "-".into(),
         _ if v == f64::NEG_INFINITY => "-inf".into(),
@@ -26,19 +26,19 @@ pub(crate) fn value(v: f64) -> String {
 }
 
 /// A proved upper bound, as [`value`], but rounded up: what is written is proved, too.
-pub(crate) fn upper(v: f64) -> String {
+pub fn upper(v: f64) -> String {
     let is_below = |text: &String| text.parse().is_ok_and(|written: f64| written < v);
     let above = |step: i32| value(v + f64::from(step) * (1e-5 * v.abs()).min(f64::MAX));
     (0..).map(above).find(|text| !is_below(text)).expect("a step changes the last digit")
 }
 
 /// A number that may be missing.
-pub(crate) fn value_or_dash(v: Option<f64>) -> String {
+pub fn value_or_dash(v: Option<f64>) -> String {
     v.map_or_else(|| "-".into(), value)
 }
 
 /// A number as its user wrote it: the shortest text that reads back as the same number.
-pub(crate) fn exact(v: f64) -> String {
+pub fn exact(v: f64) -> String {
     if !v.is_finite() {
         String::new()
     } else if v == 0.0 || (1e-5..1e16).contains(&v.abs()) {
@@ -49,7 +49,7 @@ pub(crate) fn exact(v: f64) -> String {
 }
 
 /// An integer with a comma before every third digit.
-pub(crate) fn grouped(n: usize) -> String {
+pub fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (k, digit) in digits.chars().enumerate() {
@@ -62,7 +62,7 @@ pub(crate) fn grouped(n: usize) -> String {
 }
 
 /// A shape: `1x28x28`.
-pub(crate) fn shape(shape: &[usize]) -> String {
+pub fn shape(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }
 

@@ -3,11 +3,11 @@
 use super::headline::network;
 use super::section::{Section, badge};
 use super::study::Study;
-use crate::number::{exact, grouped, shape};
-use crate::reading::{Model, RunFile, Threat};
-use crate::text::deviation;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
+use weightproof_figure::number::{exact, grouped, shape};
+use weightproof_report::reading::{Model, RunFile, Threat};
+use weightproof_report::text::deviation;
 
 /// The section.
 pub(super) fn section(study: &Study<'_>) -> Section {

@@ -5,11 +5,11 @@ use super::grid::{Grid, GridCell, GridColumn, full};
 use super::section::{Section, badge};
 use super::settings::facts;
 use super::study::{Standing, Study, samples};
-use crate::figure::{Ink, Shares};
-use crate::number::{exact, grouped, upper, value};
-use crate::reading::{Command, RunFile};
 use maud::{Markup, html};
 use serde_json::Value;
+use weightproof_figure::number::{exact, grouped, upper, value};
+use weightproof_figure::{Ink, Shares};
+use weightproof_report::reading::{Command, RunFile};
 
 /// Most radii in the figure.
 const MOST: usize = 9;
@@ -46,7 +46,7 @@ pub(super) fn section(study: &Study<'_>) -> Section {
 
 /// The radii that were asked for; those of the curve where radii were searched; a few of them where there are many.
 fn radii(study: &Study<'_>) -> Vec<f64> {
-    let at_one = |(run, result): (&RunFile, &crate::reading::ResultAt)| {
+    let at_one = |(run, result): (&RunFile, &weightproof_report::reading::ResultAt)| {
         (run.command != Command::Radius).then(|| result.radius.unwrap_or(1.0))
     };
     let mut radii: Vec<f64> = study.results().filter_map(at_one).collect();

@@ -4,11 +4,11 @@ use super::page;
 use super::section::{self, Chapter, Section};
 use super::settings::{facts, hash, threat};
 use super::{Loaded, Page};
-use crate::number::{exact, grouped, upper};
-use crate::reading::RunFile;
 use maud::{Markup, html};
 use serde_json::Value;
 use weightproof::verdict::Verdict;
+use weightproof_figure::number::{exact, grouped, upper};
+use weightproof_report::reading::RunFile;
 
 /// What a checker said about a certificate.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! A figure on a page: heading, drawing, what it shows, and its numbers as a table.
 
 use super::grid::Grid;
-use crate::figure::Drawing;
 use maud::{Markup, html};
+use weightproof_figure::Drawing;
 
 /// A figure with its words.
 #[derive(Clone, Debug)]

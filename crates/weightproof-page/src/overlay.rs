@@ -5,11 +5,11 @@ use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn};
 use super::section::{Chapter, Section};
 use super::study::{Study, radius_axis, scale_of};
-use crate::figure::{Axis, Chart, Ink, Scale, Series};
-use crate::number::{exact, grouped};
-use crate::reading::{Loaded, RunFile};
 use maud::html;
 use thiserror::Error;
+use weightproof_figure::number::{exact, grouped};
+use weightproof_figure::{Axis, Chart, Ink, Scale, Series};
+use weightproof_report::reading::{Loaded, RunFile};
 
 /// Why results are not in one figure.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn, full};
 use super::section::{Block, Chapter, Section, badge};
 use super::settings::{facts, hash, json, layers, rows};
-use crate::figure::{Axis, Chart, Ink, Matrix, MatrixCell, Scale, Series};
-use crate::number::{grouped, percent};
-use crate::reading::{BitCounts, FaultsFile};
 use maud::{Markup, html};
+use weightproof_figure::number::{grouped, percent};
+use weightproof_figure::{Axis, Chart, Ink, Matrix, MatrixCell, Scale, Series};
+use weightproof_report::reading::{BitCounts, FaultsFile};
 
 /// The chapter of a file.
 pub(super) fn chapter(file: &FaultsFile) -> Chapter {
@@ -141,7 +141,7 @@ fn bits(file: &FaultsFile) -> Block {
 }
 
 fn words(file: &FaultsFile) -> Block {
-    let row = |word: &crate::reading::CriticalWord| {
+    let row = |word: &weightproof_report::reading::CriticalWord| {
         vec![
             GridCell::words(word.layer.clone()),
             GridCell::count(word.row),

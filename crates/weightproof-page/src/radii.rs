@@ -4,9 +4,9 @@ use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn};
 use super::section::{Block, Section};
 use super::study::{Standing, Study, samples};
-use crate::figure::{Axis, Bar, BarGroup, Bars, Ink, Scale};
-use crate::number::{exact, grouped, value};
-use crate::reading::{Command, RunFile};
+use weightproof_figure::number::{exact, grouped, value};
+use weightproof_figure::{Axis, Bar, BarGroup, Bars, Ink, Scale};
+use weightproof_report::reading::{Command, RunFile};
 
 /// Bins for a factor of ten.
 const PER_DECADE: f64 = 10.0;

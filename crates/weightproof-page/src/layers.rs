@@ -4,9 +4,9 @@ use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn};
 use super::section::Section;
 use super::study::Study;
-use crate::figure::{Axis, Ink, Quantiles, RangeRow, Ranges, Scale};
-use crate::reading::{LayerAt, RunFile};
 use maud::html;
+use weightproof_figure::{Axis, Ink, Quantiles, RangeRow, Ranges, Scale};
+use weightproof_report::reading::{LayerAt, RunFile};
 
 /// Most layers in the figure.
 const MOST: usize = 40;

@@ -35,7 +35,7 @@ fn painted(svg: &str, scale: f32) -> Result<Vec<u8>, String> {
     use std::sync::{Arc, LazyLock};
 
     /// Roboto (Apache-2.0), the letters of European languages and mathematics: files look the same on every machine.
-    const FONT: &[u8] = include_bytes!("../../assets/roboto-regular-subset.ttf");
+    const FONT: &[u8] = include_bytes!("../assets/roboto-regular-subset.ttf");
     static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
         let mut fonts = Database::new();
         fonts.load_font_data(FONT.to_vec());

@@ -119,7 +119,7 @@ mod tests {
         assert!(!file.contains("<script"));
         // Without the feature there is no renderer to ask.
         #[cfg(feature = "raster")]
-        assert!(crate::figure::png(&file, 1.0).is_ok());
+        assert!(crate::png(&file, 1.0).is_ok());
     }
 
     #[test]

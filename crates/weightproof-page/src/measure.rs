@@ -5,9 +5,9 @@ mod parts;
 use super::grid::{Grid, GridCell, GridColumn, full};
 use super::section::{Block, Chapter, Section, badge};
 use super::settings::{facts, hash, json, layers, rows, threat};
-use crate::number::{exact, grouped, percent, value};
-use crate::reading::{Data, MeasureFile, MeasureOf, MeasuredAt, Rademacher};
 use maud::{Markup, html};
+use weightproof_figure::number::{exact, grouped, percent, value};
+use weightproof_report::reading::{Data, MeasureFile, MeasureOf, MeasuredAt, Rademacher};
 
 /// The chapter of a file.
 pub(super) fn chapter(m: &MeasureFile) -> Chapter {

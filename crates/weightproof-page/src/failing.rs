@@ -4,10 +4,10 @@ use super::grid::{Grid, GridCell, GridColumn, full};
 use super::pictures::{Picture, Pictures};
 use super::section::{Block, Section};
 use super::study::{Standing, Study};
-use crate::number::{exact, value};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
+use weightproof_figure::number::{exact, value};
 
 /// Samples with images.
 const PICTURED: usize = 24;
@@ -35,7 +35,7 @@ fn order(study: &Study<'_>) -> (Vec<Standing>, Vec<Standing>) {
     });
     // With tried radii, those that are certified at the largest one do not fail.
     let tried = study.results().filter_map(|(_, r)| r.radius).fold(f64::NEG_INFINITY, f64::max);
-    let searched = study.of(crate::reading::Command::Radius).is_some();
+    let searched = study.of(weightproof_report::reading::Command::Radius).is_some();
     let fails = |s: &Standing| {
         searched
             || s.broken.is_some()
@@ -117,7 +117,7 @@ fn one(study: &Study<'_>, s: &Standing, picture: Option<&Picture>) -> Markup {
 
 /// Up to where the sample is proved, and from where it is broken.
 fn fate(study: &Study<'_>, s: &Standing) -> Markup {
-    let text = if study.of(crate::reading::Command::Radius).is_some() { short } else { exact };
+    let text = if study.of(weightproof_report::reading::Command::Radius).is_some() { short } else { exact };
     html! {
         @if study.has_radii() {
             @match s.certified {

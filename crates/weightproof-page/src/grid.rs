@@ -64,22 +64,22 @@ impl GridCell {
 
     /// A count.
     pub(super) fn count(n: usize) -> Self {
-        GridCell { text: crate::number::grouped(n), value: Some(n as f64) }
+        GridCell { text: weightproof_figure::number::grouped(n), value: Some(n as f64) }
     }
 
     /// A fraction, in percent.
     pub(super) fn percent(fraction: Option<f64>) -> Self {
-        GridCell::number(fraction, crate::number::percent)
+        GridCell::number(fraction, weightproof_figure::number::percent)
     }
 
     /// A measured or proved number.
     pub(super) fn value(value: Option<f64>) -> Self {
-        GridCell::number(value, crate::number::value)
+        GridCell::number(value, weightproof_figure::number::value)
     }
 
     /// A number as its user wrote it.
     pub(super) fn exact(value: Option<f64>) -> Self {
-        GridCell::number(value, crate::number::exact)
+        GridCell::number(value, weightproof_figure::number::exact)
     }
 }
 
@@ -136,6 +136,6 @@ pub(super) fn full(v: f64) -> String {
     if v.is_infinite() {
         if v > 0.0 { "Infinity".into() } else { "-Infinity".into() }
     } else {
-        crate::number::exact(v)
+        weightproof_figure::number::exact(v)
     }
 }

@@ -3,10 +3,10 @@
 use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn, full};
 use super::section::{Block, Chapter, Section, badge, words};
-use crate::compare::{Change, Compared, Comparison};
-use crate::figure::{Axis, Bar, BarGroup, Bars, Ink, Matrix, MatrixCell, Scale};
-use crate::number::{exact, grouped, percent, value};
 use maud::{Markup, html};
+use weightproof_figure::number::{exact, grouped, percent, value};
+use weightproof_figure::{Axis, Bar, BarGroup, Bars, Ink, Matrix, MatrixCell, Scale};
+use weightproof_report::compare::{Change, Compared, Comparison};
 
 /// Samples in a table.
 const LISTED: usize = 200;
@@ -116,7 +116,7 @@ fn transitions(result: &Compared, k: usize) -> Figure {
     };
     let columns =
         vec![GridColumn::words("A"), GridColumn::words("B"), GridColumn::number("samples", "", "transition")];
-    let row = |t: &crate::compare::Transition| {
+    let row = |t: &weightproof_report::compare::Transition| {
         vec![GridCell::words(t.from), GridCell::words(t.to), GridCell::count(t.samples)]
     };
     let table = Grid {

@@ -4,11 +4,11 @@ use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn};
 use super::section::{Block, Section};
 use super::study::Study;
-use crate::figure::{Axis, Ink, Matrix, MatrixCell, Quantiles, RangeRow, Ranges, Scale};
-use crate::number::{exact, grouped, value};
-use crate::reading::{Command, ResultAt, RunFile, Sample};
 use maud::html;
 use std::collections::{BTreeMap, BTreeSet};
+use weightproof_figure::number::{exact, grouped, value};
+use weightproof_figure::{Axis, Ink, Matrix, MatrixCell, Quantiles, RangeRow, Ranges, Scale};
+use weightproof_report::reading::{Command, ResultAt, RunFile, Sample};
 
 /// Most classes with a row of their own.
 const MOST: usize = 26;

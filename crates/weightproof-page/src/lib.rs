@@ -35,12 +35,12 @@ pub use figure::Figure;
 pub use overlay::{OverlayError, overlay};
 pub use pictures::{Layout, Picture, Pictures};
 
-use crate::reading::{Data, Loaded, RunFile};
 use maud::html;
 use overlay::Overlay;
 use section::{Chapter, Section};
 use serde_json::Value;
 use study::Study;
+use weightproof_report::reading::{Data, Loaded, RunFile};
 
 /// A page about results.
 pub struct Page<'a> {

@@ -3,9 +3,9 @@
 use super::grid::{Grid, GridCell, GridColumn};
 use super::section::Section;
 use super::study::Study;
-use crate::number::{exact, grouped, shape};
-use crate::reading::{Command, ResultAt, RunFile};
 use maud::{Markup, html};
+use weightproof_figure::number::{exact, grouped, shape};
+use weightproof_report::reading::{Command, ResultAt, RunFile};
 
 /// Title and lead of a study.
 pub(super) fn title(study: &Study<'_>) -> (String, Markup) {

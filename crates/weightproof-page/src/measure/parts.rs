@@ -1,13 +1,13 @@
 //! What bounds and measures are made of, layer by layer and radius by radius.
 
 use super::radius;
-use crate::html::grid::{Grid, GridCell, GridColumn};
-use crate::html::section::Block;
-use crate::number::{grouped, percent, value};
-use crate::reading::{
+use crate::grid::{Grid, GridCell, GridColumn};
+use crate::section::Block;
+use maud::html;
+use weightproof_figure::number::{grouped, percent, value};
+use weightproof_report::reading::{
     Compressed, Ensemble, EnsembleOver, LayerCapacity, LayerUse, MeasuredAt, Rademacher, UtilizationOf,
 };
-use maud::html;
 
 /// What the numbers of truncation are worth.
 const TRUNCATED: &str = "real-arithmetic";

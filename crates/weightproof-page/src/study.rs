@@ -1,10 +1,10 @@
 //! Results that ask the same question: same network, data, samples, property and threat model, at whatever radius and by
 //! whatever method.
 
-use crate::figure::Scale;
-use crate::reading::{Command, ResultAt, RunFile, Sample};
 use std::collections::BTreeMap;
 use weightproof::verdict::Verdict;
+use weightproof_figure::Scale;
+use weightproof_report::reading::{Command, ResultAt, RunFile, Sample};
 
 /// Results that can be shown together.
 pub(super) struct Study<'a> {
@@ -93,7 +93,7 @@ impl<'a> Study<'a> {
 
 /// All that results must share to be shown together.
 fn question(run: &RunFile) -> String {
-    let threat = crate::reading::Threat { radius: None, ..run.threat.clone() };
+    let threat = weightproof_report::reading::Threat { radius: None, ..run.threat.clone() };
     let indices = run.results.first().map(|r| {
         let ends = (r.samples.first().map(|s| s.index), r.samples.last().map(|s| s.index));
         (r.samples.len(), ends)
@@ -197,5 +197,5 @@ pub(super) fn holds(sample: &Sample) -> bool {
 
 /// A number of samples in words.
 pub(super) fn samples(n: usize) -> String {
-    format!("{} sample{}", crate::number::grouped(n), if n == 1 { "" } else { "s" })
+    format!("{} sample{}", weightproof_figure::number::grouped(n), if n == 1 { "" } else { "s" })
 }

@@ -4,9 +4,9 @@ use super::figure::Figure;
 use super::grid::{Grid, GridCell, GridColumn};
 use super::section::Section;
 use super::study::{Study, ends, scale_of};
-use crate::figure::{Axis, Band, Chart, Ink, Scale, Series};
-use crate::reading::{Command, CurveAt, ResultAt, RunFile, Sample};
 use weightproof::verdict::Verdict;
+use weightproof_figure::{Axis, Band, Chart, Ink, Scale, Series};
+use weightproof_report::reading::{Command, CurveAt, ResultAt, RunFile, Sample};
 
 /// Points of a curve that is read off the radii of samples.
 const POINTS: usize = 160;

@@ -1,6 +1,6 @@
-use crate::html::Page;
-use crate::reading::read;
+use crate::Page;
 use serde_json::{Value, json};
+use weightproof_report::reading::read;
 
 /// What `measure` wrote for two small networks, 20 training and 20 held-out samples.
 const RESULT: &str = include_str!("../../../../weightproof-cli/tests/results/measure.json");
