@@ -27,6 +27,8 @@ mod radii;
 mod section;
 mod settings;
 mod study;
+#[cfg(test)]
+mod tests;
 mod training;
 
 pub use compare::{comparison, comparison_figures};

@@ -6,8 +6,8 @@ use super::study::Study;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 use weightproof_figure::number::{exact, grouped, shape};
+use weightproof_report::deviation;
 use weightproof_report::reading::{Model, RunFile, Threat};
-use weightproof_report::text::deviation;
 
 /// The section.
 pub(super) fn section(study: &Study<'_>) -> Section {

@@ -123,7 +123,7 @@ pub struct Change {
 
 impl Change {
     /// Second minus first.
-    pub(crate) fn difference(&self) -> Option<f64> {
+    pub fn difference(&self) -> Option<f64> {
         Some(self.values[1]? - self.values[0]?).filter(|d| d.is_finite())
     }
 }
@@ -400,7 +400,7 @@ impl Comparison {
     }
 
     /// What samples that hold are called.
-    pub(crate) fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self.command {
             "attack" => "not broken",
             _ => "certified",
@@ -408,7 +408,7 @@ impl Comparison {
     }
 
     /// What the compared numbers are worth: the weaker guarantee of both.
-    pub(crate) fn worth(&self) -> &str {
+    pub fn worth(&self) -> &str {
         self.guarantees.iter().find(|g| *g != "rigorous").unwrap_or(&self.guarantees[0])
     }
 }

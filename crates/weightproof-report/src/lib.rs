@@ -66,6 +66,7 @@ pub use noise::{JointReport, NoiseRecord, NoiseSummary, with_probability};
 pub use radius::{CurvePoint, LayerSummary, RadiusCounter, RadiusRecord, RadiusSummary};
 pub use report::{Format, ListSide, Record, Report, RunResult, SampleSource};
 pub use table::set_width;
+pub use text::deviation;
 
 /// The schema that the first line of a journal names.
 pub const JOURNAL: &str = "weightproof/journal/1";

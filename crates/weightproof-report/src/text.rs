@@ -243,7 +243,7 @@ fn property(m: &MethodReport) -> String {
 }
 
 /// The property deviation in words.
-pub(crate) fn deviation(tolerance: Option<f64>) -> String {
+pub fn deviation(tolerance: Option<f64>) -> String {
     match tolerance {
         Some(tolerance) => format!("no output moves by more than {}", exact(tolerance)),
         None => "how far an output moves at most".into(),

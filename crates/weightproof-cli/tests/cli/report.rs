@@ -1,6 +1,6 @@
 //! `report` as its users see it: the page in a real browser, its words without one, figures, comparisons, and what is refused.
 
-use crate::browser::Browser;
+use crate::browser::{Browser, Picture};
 use crate::snapshot;
 use crate::snapshot::{Output, Run};
 use serde_json::{Value, json};
@@ -244,6 +244,49 @@ fn pages_fit_into_every_window_in_every_look() {
                  return [Math.max(wide, 0), outside, faint, shadows];",
             );
             assert_eq!(found, json!([0, [], [], 0]), "{page} at {width} pixels, {media}, {scheme}");
+        }
+    }
+}
+
+/// How far pictures of a page may lie apart: other fonts give less, another layout or theme more.
+const PICTURES_APART: f64 = 0.03;
+
+/// Light, dark, narrow, and on paper. `UPDATE_SNAPSHOTS=1` records the pictures anew.
+#[test]
+fn pages_look_as_recorded() {
+    let Some(browser) = Browser::start() else { return };
+    let looks = [
+        (1280, "screen", "light"),
+        (1280, "screen", "dark"),
+        (390, "screen", "light"),
+        (680, "print", "light"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let file = |name: &str| tests.join(format!("results/{name}.json")).display().to_string();
+    let alone = ["certify-several", "radius", "attack", "exact", "exact-radius", "measure"];
+    let mut pages: Vec<(&str, Vec<String>)> = alone.map(|name| (name, vec![file(name)])).into();
+    pages.push(("together", alone.map(file).into()));
+    pages.push(("compared", vec!["--compare".into(), file("attack"), file("attack")]));
+    for (name, arguments) in pages {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let made = report(folder.path(), &[&arguments[..], &["--quiet", "-o", "page.html"]].concat());
+        assert_eq!(made.code, Some(0), "{name}: {made:?}");
+        let pictures = looks.map(|(width, media, scheme)| {
+            browser.look(width, media, scheme);
+            browser.open(&folder.path().join("page.html"));
+            browser.picture(width)
+        });
+        let path = tests.join(format!("pictures/{name}.png"));
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, Picture::write(&pictures)).unwrap();
+        }
+        let recorded = Picture::read(&fs::read(&path).unwrap());
+        assert_eq!(recorded.len(), looks.len());
+        for ((found, expected), look) in pictures.iter().zip(&recorded).zip(looks) {
+            let apart = found.distance(expected);
+            assert!(apart < PICTURES_APART, "{name}, {look:?}: {apart} from {}", path.display());
         }
     }
 }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::html::Page;
 use weightproof_testkit::damage::damaged;
 
 fn run(samples: &str, summary: &str) -> String {
@@ -75,16 +74,13 @@ fn bytes_that_are_wrong_do_not_panic() {
     }
 }
 
-/// A short fuzz: damaged results are read or refused with a message, and what is read becomes a page.
+/// A short fuzz: damaged results are read or refused with a message.
 #[test]
 fn mutated_results_never_panic() {
-    let (mut errors, mut pages) = (0, 0);
+    let (mut errors, mut results) = (0, 0);
     for bytes in damaged(&run(SAMPLE, SUMMARY), 4000) {
         match read("r.json", &bytes) {
-            Ok(loaded) => {
-                assert!(Page::new(&[loaded]).html().contains("</html>"));
-                pages += 1;
-            }
+            Ok(_) => results += 1,
             Err(error) => {
                 assert!(!error.to_string().is_empty());
                 let _ = error.hint();
@@ -92,5 +88,5 @@ fn mutated_results_never_panic() {
             }
         }
     }
-    assert!(errors > 1000 && pages > 100, "both happen: {errors} {pages}");
+    assert!(errors > 1000 && results > 100, "both happen: {errors} {results}");
 }

@@ -215,10 +215,7 @@ fn the_checker_accepts_certificates_of_convolutional_networks() {
     for seed in 0..cases(2) {
         let (accepted, refused) = all(&images(seed), seed, &["linear", "exact"]);
         sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
-        let has_ball = |name: &String| {
-            ["format:", "frobenius", "row-ball", "ball"].iter().any(|kind| name.contains(kind))
-        };
-        assert!(refused.iter().all(has_ball), "{refused:?}");
+        assert!(refused.iter().all(|name| name.contains("format:")), "{refused:?}");
     }
     println!("{} verified, {} falsified", sum[0], sum[1]);
     assert!(sum[0] > 40 && sum[1] > 20, "{sum:?}");

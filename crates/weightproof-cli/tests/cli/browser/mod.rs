@@ -1,5 +1,9 @@
 //! A real browser: Chromium, driven over the WebDriver protocol. Where there is none, tests that need it say so and end.
 
+mod picture;
+
+pub use picture::Picture;
+
 use serde_json::{Value, json};
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -83,13 +87,14 @@ impl Browser {
 
     /// Shows pages in a window of this width, on a `screen` or as they `print`, to a reader who prefers `light` or `dark`.
     pub fn look(&self, width: usize, media: &str, scheme: &str) {
-        let devtools = |command: &str, settings: Value| {
-            self.command("goog/cdp/execute", &json!({ "cmd": command, "params": settings }));
-        };
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        devtools("Emulation.setEmulatedMedia", json!({ "media": media, "features": features }));
+        self.devtools("Emulation.setEmulatedMedia", &json!({ "media": media, "features": features }));
         let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
-        devtools("Emulation.setDeviceMetricsOverride", size);
+        self.devtools("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    fn devtools(&self, command: &str, settings: &Value) -> Value {
+        self.command("goog/cdp/execute", &json!({ "cmd": command, "params": settings }))
     }
 
     /// What the console has to complain about.
