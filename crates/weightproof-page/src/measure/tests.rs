@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use weightproof_report::reading::read;
 
 /// What `measure` wrote for two small networks, 20 training and 20 held-out samples.
-const RESULT: &str = include_str!("../../../../weightproof-cli/tests/results/measure.json");
+const RESULT: &str = include_str!("../../../weightproof-cli/tests/results/measure.json");
 
 fn result() -> Value {
     serde_json::from_str(RESULT).unwrap()
