@@ -272,12 +272,12 @@ pub fn certify(
         }
         if exact.method.is_exact() {
             let run = starter.start(session, exacts::BATCH)?;
-            let (report, _) = exacts::run(session, &sets, &exact, run)?;
+            let report = exacts::run(session, &sets, &exact, run)?;
             exacts::check_oracle(&report)?;
             return Ok(Report::exact(report));
         }
         let run = starter.start(session, certificates::BATCH)?;
-        certificates::run(session, &sets, &exact, run).map(|(report, _)| Report::certify(report))
+        certificates::run(session, &sets, &exact, run).map(Report::certify)
     })
 }
 

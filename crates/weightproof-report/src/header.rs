@@ -27,6 +27,21 @@ pub struct Header {
     pub config: serde_json::Value,
     /// Which part of the samples this is, where it is not all of them.
     pub shard: Option<ShardReport>,
+    /// The certificate that the run wrote.
+    pub certificate: Option<CertificateReport>,
+}
+
+/// What is in a certificate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CertificateReport {
+    /// The file.
+    pub path: String,
+    /// Samples in it.
+    pub records: usize,
+    /// Verified samples for which no proof was found in the form of a certificate; it claims nothing of them.
+    pub without_proof: usize,
+    /// SHA-256 of all lines but the last, which has it, too.
+    pub sha256: String,
 }
 
 /// A part of the samples of a run.

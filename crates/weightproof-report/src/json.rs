@@ -99,6 +99,9 @@ pub(crate) fn report<R: Record>(
     fields.field("method", &header.method)?;
     fields.field("guarantee", &header.guarantee)?;
     fields.field("config", &header.config)?;
+    if let Some(certificate) = &header.certificate {
+        fields.field("certificate", certificate)?;
+    }
     if let [_] = report.results.as_slice() {
         body((report, source), 0, &mut fields)?;
     } else {

@@ -52,8 +52,8 @@ pub use faults::{
     BitReport, FaultCounter, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, write_hits,
 };
 pub use header::{
-    DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, NoiseReport, OverrideReport,
-    ScaleReport, ShardReport, ThreatReport, reference_radius,
+    CertificateReport, DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, NoiseReport,
+    OverrideReport, ScaleReport, ShardReport, ThreatReport, reference_radius,
 };
 pub use inspect::{
     EstimateReport, InspectReport, NodeReport, NormReport, QuantizerReport, RadiusReport, StoredReport,

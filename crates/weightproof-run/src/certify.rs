@@ -1,7 +1,7 @@
 //! `certify`: a verdict and a margin bound for every sample.
 
 use crate::RunError;
-use crate::certificate::{Certificate, Plan, Written};
+use crate::certificate::{Certificate, Plan};
 use crate::config::{Config, MethodConfig};
 use crate::exact::{self, ExactConfig};
 use crate::feed::Feed;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::verdict::{SampleCertificate, Samples};
-use weightproof_report::{CertifyRecord, CertifySummary, MethodReport, Report, RunResult};
+use weightproof_report::{CertifyRecord, CertifySummary, Header, MethodReport, Report, RunResult};
 
 /// Size of a batch when the user does not say.
 pub const BATCH: BatchSize = BatchSize::Adaptive(CertifyOptions::BLOCK);
@@ -35,7 +35,7 @@ pub fn run<F: Feed, W: Watch>(
     sets: &[SetAt],
     config: &ExactConfig,
     mut run: Run<W>,
-) -> Result<(Report<CertifyRecord>, Option<Written>), RunError> {
+) -> Result<Report<CertifyRecord>, RunError> {
     let ExactConfig { method, budget, .. } = config;
     let options = options(session, method);
     let plan = Plan::new(config.certificate.as_deref(), session, sets, method)?;
@@ -67,18 +67,19 @@ pub fn run<F: Feed, W: Watch>(
         |batch| Ok(certifier.certify(batch)),
         |_, found| Ok(found.iter().map(|found| found.iter().map(record).collect()).collect()),
     )?;
-    let written = certificate.map(Certificate::finish).transpose()?;
+    let certificate = certificate.map(Certificate::finish).transpose()?;
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method };
     let described = (describe(session, method), method.guarantee.name());
+    let header = session.header(&done, &known, threat::moving(sets), described, &settings)?;
     let report = Report {
-        header: session.header(&done, &known, threat::moving(sets), described, &settings)?,
+        header: Header { certificate, ..header },
         partial: done.partial,
         results: sets.iter().zip(records).map(|(at, samples)| result(at.radius, samples)).collect(),
         environment: run.environment(),
     };
     store.finish(&report)?;
-    Ok((report, written))
+    Ok(report)
 }
 
 fn result(radius: Option<f64>, samples: Vec<CertifyRecord>) -> RunResult<CertifyRecord> {

@@ -1,7 +1,7 @@
 //! `certify --method exact`: every sample proved or broken, within budgets.
 
 use crate::RunError;
-use crate::certificate::{Certificate, Plan, Written};
+use crate::certificate::{Certificate, Plan};
 use crate::certify;
 use crate::config::{Config, MethodConfig, check_budget};
 use crate::feed::Feed;
@@ -95,7 +95,7 @@ pub fn run<F: Feed, W: Watch>(
     sets: &[SetAt],
     config: &ExactConfig,
     mut run: Run<W>,
-) -> Result<(Report<ExactRecord>, Option<Written>), RunError> {
+) -> Result<Report<ExactRecord>, RunError> {
     session.require_tolerance("the method exact")?;
     let options = options(session, &config.method, &config.budget);
     let plan = Plan::new(config.certificate.as_deref(), session, sets, &config.method)?;
@@ -139,10 +139,11 @@ pub fn run<F: Feed, W: Watch>(
     done.correct = first.and_then(correct);
     let certificate = solver.certificate.take();
     let store = solver.into_store();
-    let written = certificate.map(Certificate::finish).transpose()?;
-    let report = report(session, sets, (config, &options), (&done, records), &run)?;
+    let certificate = certificate.map(Certificate::finish).transpose()?;
+    let mut report = report(session, sets, (config, &options), (&done, records), &run)?;
+    report.header.certificate = certificate;
     store.finish(&report)?;
-    Ok((report, written))
+    Ok(report)
 }
 
 /// An error when search and oracle contradict each other; the report has both answers.

@@ -245,6 +245,7 @@ impl<F: Feed> Session<F> {
             guarantee,
             config: config.map_err(|error| RunError::misfit(format!("settings: {error}")))?,
             shard: self.shard.clone(),
+            certificate: None,
         })
     }
 }

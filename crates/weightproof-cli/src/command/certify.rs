@@ -6,8 +6,7 @@ use crate::error::Failure;
 use crate::run::remark;
 use crate::session::Arguments;
 use crate::{config, output};
-use weightproof_report::{Record, Report};
-use weightproof_run::certificate::Written;
+use weightproof_report::{CertificateReport, Record, Report};
 use weightproof_run::noise::{self, NoiseConfig};
 use weightproof_run::{certify, exact};
 
@@ -31,27 +30,22 @@ pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
     if let Some(noise) = noise {
         let run = arguments.start(&mut session, certify::BATCH)?;
         let report = noise::run(&mut session, &sets, &exact, &noise, run)?;
-        return write(args, &report, None);
+        return write(args, &report);
     }
     if exact.method.is_exact() {
         let run = arguments.start(&mut session, exact::BATCH)?;
-        let (report, written) = exact::run(&mut session, &sets, &exact, run)?;
-        let status = write(args, &report, written)?;
+        let report = exact::run(&mut session, &sets, &exact, run)?;
+        let status = write(args, &report)?;
         exact::check_oracle(&report)?;
         return Ok(status);
     }
     let run = arguments.start(&mut session, certify::BATCH)?;
-    let (report, written) = certify::run(&mut session, &sets, &exact, run)?;
-    write(args, &report, written)
+    write(args, &certify::run(&mut session, &sets, &exact, run)?)
 }
 
 /// Writes the report, tells what is in the certificate, and says whether the property holds for all samples.
-fn write<R: Record>(
-    args: &CertifyArgs,
-    report: &Report<R>,
-    certificate: Option<Written>,
-) -> Result<Status, Failure> {
-    if let Some(Written { path, records, without_proof, .. }) = certificate {
+fn write<R: Record>(args: &CertifyArgs, report: &Report<R>) -> Result<Status, Failure> {
+    if let Some(CertificateReport { path, records, without_proof, .. }) = &report.header.certificate {
         let missing = match without_proof {
             0 => String::new(),
             n => format!(

@@ -16,7 +16,6 @@ use crate::session::Session;
 use crate::threat::SetAt;
 use file::{CertificateFile, Packed};
 use header::Places;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +26,7 @@ use weightproof::network::{Layer, Network};
 use weightproof::property::{Property, Specification};
 use weightproof::threat::{Perturbation, PerturbationSet};
 use weightproof::verdict::{self, Reason, Samples};
-use weightproof_report::CertifyRecord;
+use weightproof_report::{CertificateReport, CertifyRecord};
 
 /// Most domains of the proof of one sample.
 const MOST_DOMAINS: usize = 100_000;
@@ -38,19 +37,6 @@ pub struct Plan {
     header: Header,
     places: Places,
     first: usize,
-}
-
-/// What is in a certificate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Written {
-    /// The file.
-    pub path: String,
-    /// Samples in it.
-    pub records: usize,
-    /// Verified samples for which no proof was found in the form of a certificate; it claims nothing of them.
-    pub without_proof: usize,
-    /// SHA-256 of all lines but the last.
-    pub sha256: String,
 }
 
 /// A certificate that is being written, from any thread.
@@ -159,10 +145,15 @@ impl Certificate<'_> {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn finish(self) -> Result<Written, RunError> {
+    pub fn finish(self) -> Result<CertificateReport, RunError> {
         let (file, without_proof) = self.file.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (records, sha256) = file.finish()?;
-        Ok(Written { path: self.path.to_string_lossy().into_owned(), records, without_proof, sha256 })
+        Ok(CertificateReport {
+            path: self.path.to_string_lossy().into_owned(),
+            records,
+            without_proof,
+            sha256,
+        })
     }
 
     /// What the network of the certificate reads when the sample is `x`.

@@ -11,8 +11,7 @@ use weightproof::verdict::Verdict;
 use weightproof_check::check::Accepted;
 use weightproof_check::run::{Finding, Opened};
 use weightproof_formats::network::write_network;
-use weightproof_report::{BudgetReport, CertifyRecord};
-use weightproof_run::certificate::Written;
+use weightproof_report::{BudgetReport, CertificateReport, CertifyRecord};
 use weightproof_run::config::{Config, DataConfig, MethodConfig, ModelConfig};
 use weightproof_run::exact::ExactConfig;
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
@@ -66,7 +65,7 @@ impl Case<'_> {
     }
 
     /// The records of a run that writes a certificate.
-    fn write(&self, file: &Path) -> Result<(Vec<CertifyRecord>, Written), RunError> {
+    fn write(&self, file: &Path) -> Result<(Vec<CertifyRecord>, CertificateReport), RunError> {
         let mut session = self.session()?;
         let sets = session.config.threat.sets(&session.network, None)?;
         let method = MethodConfig::new(self.method, None)?;
@@ -81,12 +80,12 @@ impl Case<'_> {
         };
         let run = Run::new(pool(Some(2))?, Quiet, BatchSize::Fixed(SAMPLES), (0, session.precision));
         let (records, written) = if config.method.is_exact() {
-            let (mut report, written) = exact::run(&mut session, &sets, &config, run)?;
+            let mut report = exact::run(&mut session, &sets, &config, run)?;
             let records = report.results.remove(0).samples.into_iter().map(|record| record.certify);
-            (records.collect(), written)
+            (records.collect(), report.header.certificate)
         } else {
-            let (mut report, written) = certify::run(&mut session, &sets, &config, run)?;
-            (report.results.remove(0).samples, written)
+            let mut report = certify::run(&mut session, &sets, &config, run)?;
+            (report.results.remove(0).samples, report.header.certificate)
         };
         Ok((records, written.expect("a certificate was asked for")))
     }

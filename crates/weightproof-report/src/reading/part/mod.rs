@@ -162,6 +162,7 @@ impl Blocks {
             guarantee,
             config: self.config,
             shard: Some(shard.clone()),
+            certificate: None,
         };
         Ok(PartHead {
             schema: self.schema,
