@@ -10,7 +10,7 @@
 
 A **bound** is proved, an **estimate** was found by search, and what is counted on the unperturbed network is **measured**. `certify` proves a lower bound of the margin of every sample
 over all weights that a :class:`Threat` allows, `attack` searches weights that break a sample, `radius` does both for the
-largest radius, `merge` joins the results of parts, `faults` settles every single fault in the memory of the weights, and `measure` says how the network and all perturbed ones generalize. `inspect` describes a network, `train` makes one, `report` and `plot` show results together. Results
+largest radius, `merge` joins the results of parts, `faults` settles every single fault in the memory of the weights, and `measure` says how the network and all perturbed ones generalize. `inspect` describes a network, `train` makes one, `report` and `plot` show results together, `read_experiment` reads what an experiment found. Results
 are those of the command line ``weightproof``: the same numbers, the same JSON.
 """
 
@@ -26,6 +26,7 @@ from ._weightproof import (
     __version__,
 )
 from .data import Data
+from .experiments import Experiment, ExperimentTable, read_experiment
 from .inspection import Inspection, inspect
 from .measures import Measures, measure
 from .network import Network, Node
@@ -39,6 +40,8 @@ __all__ = [
     "Data",
     "DataError",
     "Error",
+    "Experiment",
+    "ExperimentTable",
     "FormatError",
     "Inspection",
     "LayerRadii",
@@ -62,6 +65,7 @@ __all__ = [
     "merge",
     "plot",
     "radius",
+    "read_experiment",
     "report",
     "train",
 ]

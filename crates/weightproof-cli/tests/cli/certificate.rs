@@ -141,6 +141,9 @@ fn evidence_is_one_archive() {
     );
     let text = fs::read_to_string(folder.path().join("result.json")).unwrap();
     let result: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let (named, hash) = (&result["certificate"], |value: &serde_json::Value| value.as_str().map(str::len));
+    assert_eq!((&named["path"], &named["records"]), (&"a.wpc".into(), &5.into()), "{named}");
+    assert_eq!((&named["without_proof"], hash(&named["sha256"])), (&0.into(), Some(64)), "{named}");
     let deviations =
         result["samples"].as_array().unwrap().iter().map(|s| s["deviation_upper"].as_f64().unwrap());
     let largest = deviations.fold(0.0, f64::max);
