@@ -87,7 +87,7 @@ MODULES: dict[str, tuple[Any, tuple[int, ...]]] = {
         lambda: nn.Sequential(
             nn.Linear(5, 6), nn.ELU(0.7), nn.Linear(6, 6), nn.SELU(), nn.Linear(6, 6), nn.CELU(1.5), nn.Linear(6, 6), nn.SiLU(),
             nn.Linear(6, 6), nn.Mish(), nn.Linear(6, 6), nn.Hardswish(), nn.Linear(6, 6), nn.Hardsigmoid(), nn.Linear(6, 6),
-            nn.Softsign(), nn.Linear(6, 6), nn.LogSigmoid(), nn.Linear(6, 6), nn.PReLU(), nn.Linear(6, 4),
+            nn.Softsign(), nn.Linear(6, 6), nn.Softshrink(0.25), nn.Linear(6, 6), nn.LogSigmoid(), nn.Linear(6, 6), nn.PReLU(), nn.Linear(6, 4),
         ),
         (5,),
     ),

@@ -445,6 +445,10 @@ def _elu(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
     c._layer(node, "elu", a.input, alpha=float(a.get("alpha", 1, 1.0)))
 
 
+def _soft_shrink(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
+    c._layer(node, "soft-threshold", a.input, **{"lambda": float(a.get("lambd", 1, 0.5))})
+
+
 def _selu(c: _Converter, node: torch.fx.Node, a: _Arguments) -> None:
     c._layer(node, "elu", a.input, alpha=1.6732632423543772848170429916717)
     c._layer(node, "scale", scale=1.0507009873554804934193349852946)
@@ -598,6 +602,7 @@ _MODULES: tuple[tuple[Any, _Rule], ...] = (
     (nn.Hardswish, _activation("hard-swish")),
     (nn.Hardsigmoid, _hard_sigmoid),
     (nn.Softsign, _activation("softsign")),
+    (nn.Softshrink, _soft_shrink),
     (nn.LogSigmoid, _log_sigmoid),
     (nn.PReLU, _prelu),
     ((nn.LogSoftmax, nn.Softmax), _softmax),
@@ -617,6 +622,7 @@ _FUNCTIONS: dict[Any, _Rule] = {
     F.hardswish: _activation("hard-swish"),
     F.hardsigmoid: _hard_sigmoid,
     F.softsign: _activation("softsign"),
+    F.softshrink: _soft_shrink,
     F.logsigmoid: _log_sigmoid,
     **dict.fromkeys((F.prelu, torch.prelu), _prelu),
     **dict.fromkeys((torch.abs, operator.abs, "abs"), _activation("abs")),
@@ -685,7 +691,7 @@ _WAYS_ON: tuple[tuple[Any, tuple[Any, ...], str], ...] = (
         "it is not read yet; the part before it can be certified as a module of its own",
     ),
     (
-        (nn.PReLU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.CELU, nn.Hardswish, nn.Hardsigmoid, nn.Softsign, nn.GLU),
+        (nn.PReLU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.CELU, nn.Hardswish, nn.Hardsigmoid, nn.Softsign, nn.Softshrink, nn.GLU),
         (F.silu, F.mish, F.elu, F.selu, F.celu, F.hardswish, F.hardsigmoid, F.prelu, torch.exp, torch.sqrt, torch.pow, operator.pow),
         "other functions than the listed activations are not bounded yet; ReLU, LeakyReLU or GELU in its place, after some more training, are",
     ),

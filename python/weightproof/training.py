@@ -67,8 +67,8 @@ def train(
         sizes: Sizes of dense layers with ReLU between them, input first; 784, 128, 64, 32, 10 by default.
         gain: Factor on the random weights at the start.
         objective: Terms of the loss: ``"NAME"``, ``"NAME=WEIGHT"``, or ``"NAME=FROM:TO:START:END"`` with epochs. Names are
-            cross-entropy (default), robust-hinge, robust-softplus, norms, interval, linear, input-sensitivity,
-            weight-sensitivity, spectral-decoupling.
+            cross-entropy (default), hinge, robust-hinge, robust-softplus, norms, interval, linear,
+            input-sensitivity, weight-sensitivity, spectral-decoupling.
         adversary: Where gradients are taken: ``noise=DEVIATION``, ``sam=RHO``, ``awp=GAMMA``, ``pgd=RADIUS`` or
             ``input-pgd=RADIUS``, one or several.
         radius: Radius of every weight that bounds guard against.

@@ -50,6 +50,8 @@ pub enum Activation {
     LeakyRelu(Number),
     /// `min(max(z, low), high)`: low and high, of which one that is `None` does not exist.
     Clip(Option<Number>, Option<Number>),
+    /// `z` towards zero by a threshold, zero where `|z|` is below it.
+    SoftThreshold(Number),
 }
 
 /// Weights and biases, and where they are used.
@@ -255,6 +257,9 @@ impl Network {
             }
             Op::Activation(Activation::Clip(Some(low), Some(high))) if low > high => {
                 Err("ends in the wrong order")
+            }
+            Op::Activation(Activation::SoftThreshold(lambda)) if lambda.is_negative() => {
+                Err("a negative threshold")
             }
             Op::Scale { .. } | Op::Divide(_) | Op::Activation(_) | Op::Sum => Ok(first),
             Op::MaxPool(window) => {

@@ -6,16 +6,18 @@ use crate::protobuf::Message;
 use std::collections::HashMap;
 
 /// Attributes that are looked at; another one must be zero.
-const ATTRIBUTES: [&str; 17] = [
+const ATTRIBUTES: [&str; 19] = [
     "alpha",
     "auto_pad",
     "axis",
     "beta",
+    "bias",
     "ceil_mode",
     "count_include_pad",
     "dilations",
     "group",
     "kernel_shape",
+    "lambd",
     "max",
     "min",
     "pads",
@@ -217,6 +219,13 @@ impl Reader {
                     (Some(low), None) if low == Number::ZERO => Activation::Relu,
                     (low, high) => Activation::Clip(low, high),
                 }
+            }
+            "Shrink" => {
+                let threshold = op.single("lambd")?.ok_or("expected the attribute lambd")?;
+                if op.single("bias")? != Some(threshold) {
+                    return Err("expected a bias that is the threshold".into());
+                }
+                Activation::SoftThreshold(threshold)
             }
             _ => return Err("this operator is not supported".into()),
         };

@@ -21,6 +21,9 @@ impl Activation {
                 let raised = low.map_or(x, |low| x.max(low));
                 Interval::point(high.map_or(raised, |high| raised.min(high)))
             }
+            Activation::SoftThreshold(lambda) if x > lambda => Interval::around(x - lambda, lambda - x),
+            Activation::SoftThreshold(lambda) if x < -lambda => Interval::around(x + lambda, -lambda - x),
+            Activation::SoftThreshold(_) => Interval::point(Number::ZERO),
         }
     }
 
@@ -47,6 +50,7 @@ impl Lines {
         let corners = match f {
             Activation::Relu | Activation::LeakyRelu(_) => [Some(Number::ZERO), None],
             Activation::Clip(low, high) => [low, high],
+            Activation::SoftThreshold(lambda) => [Some(-lambda), Some(lambda)],
         };
         let inner = corners.into_iter().flatten().filter(|c| x.low < *c && *c < x.high);
         let points: Vec<_> = [x.low, x.high].into_iter().chain(inner).map(|x| (x, f.around(x))).collect();

@@ -215,6 +215,11 @@ fn activation(f: Activation, p: &Dyadic) -> Dyadic {
             }
             value
         }
+        Activation::SoftThreshold { lambda } => {
+            let lambda = Dyadic::new(lambda);
+            let beyond = |p: &Dyadic| (p - &lambda).max(Dyadic::zero());
+            &beyond(p) - &beyond(&(&Dyadic::zero() - p))
+        }
         Activation::Sigmoid
         | Activation::Tanh
         | Activation::Softplus

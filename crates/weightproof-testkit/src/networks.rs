@@ -12,11 +12,12 @@ pub fn rng(seed: u64) -> ChaCha8Rng {
 }
 
 /// Every activation, with the parameters that change their character.
-pub const ACTIVATIONS: [Activation; 20] = [
+pub const ACTIVATIONS: [Activation; 21] = [
     Activation::Relu,
     Activation::LeakyRelu { slope: 0.1 },
     Activation::LeakyRelu { slope: 1.5 },
     Activation::Clip { low: 0.0, high: 0.6 },
+    Activation::SoftThreshold { lambda: 0.2 },
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Softplus,

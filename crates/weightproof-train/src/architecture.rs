@@ -29,6 +29,11 @@ pub enum LayerConfig {
     },
     /// `max(p, 0)`.
     Relu,
+    /// The soft threshold: towards zero by `lambda`, zero where the magnitude is below it.
+    SoftThreshold {
+        /// The threshold.
+        lambda: f64,
+    },
     /// `1 / (1 + exp(-p))`.
     Sigmoid,
     /// Hyperbolic tangent.
@@ -87,6 +92,10 @@ pub fn layers(input: Vec<usize>, layers: &[LayerConfig]) -> Result<Network, Trai
                 builder.conv(&name("conv"), before, weight, vec![0.0; channels], window)?
             }
             LayerConfig::Relu => builder.activation(&name("relu"), before, Activation::Relu)?,
+            LayerConfig::SoftThreshold { lambda } => {
+                let f = Activation::SoftThreshold { lambda };
+                builder.activation(&name("soft-threshold"), before, f)?
+            }
             LayerConfig::Sigmoid => builder.activation(&name("sigmoid"), before, Activation::Sigmoid)?,
             LayerConfig::Tanh => builder.activation(&name("tanh"), before, Activation::Tanh)?,
             LayerConfig::MaxPool { kernel } => {

@@ -6,6 +6,7 @@
 //! seed = 0
 //! gradient-clip = 1.0              # largest Euclidean norm of a gradient; none by default
 //! weight-limit = 1.0               # largest magnitude of a weight, kept after every step; none by default
+//! row-limit = 4.0                  # largest ‖W‖_∞ of a layer (sum of the magnitudes of a row), kept after every step; none by default
 //!
 //! [network]
 //! sizes = [784, 128, 64, 32, 10]   # or [[network.layer]], see `LayerConfig`
@@ -77,6 +78,9 @@ pub struct TrainConfig {
     /// Largest magnitude of a weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_limit: Option<f64>,
+    /// Largest sum of the magnitudes of a row of weights, ‖W‖_∞ of every layer: rows with more are scaled down to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_limit: Option<f64>,
     /// The layers.
     pub network: NetworkConfig,
     /// The perturbations that bounds guard against.
@@ -168,6 +172,7 @@ impl TrainConfig {
             seed: 0,
             gradient_clip: None,
             weight_limit: None,
+            row_limit: None,
             network: NetworkConfig { sizes: Some(sizes.to_vec()), gain: 1.0, ..NetworkConfig::default() },
             threat: Threat::default(),
             radius_ramp: None,
@@ -246,6 +251,7 @@ impl TrainConfig {
         positive("network.gain", self.network.gain)?;
         self.gradient_clip.map_or(Ok(()), |limit| positive("gradient-clip", limit))?;
         self.weight_limit.map_or(Ok(()), |limit| positive("weight-limit", limit))?;
+        self.row_limit.map_or(Ok(()), |limit| positive("row-limit", limit))?;
         named("learning-rate.warm-up".into(), Ramp::Constant(self.learning_rate.warm_up).defect())?;
         named("optimizer".into(), self.optimizer.defect())?;
         named("radius-ramp".into(), self.radius_ramp.and_then(|ramp| ramp.defect()))?;

@@ -32,6 +32,8 @@ pub enum Initialization {
     Uniform,
     /// Normal with variance 1 / n_in, for sigmoids.
     LecunNormal,
+    /// The parameters of the network that is trained, for callers of the library that have some.
+    Given,
 }
 
 impl Parameters {
@@ -47,6 +49,10 @@ impl Parameters {
 
     /// Random parameters for the layers of `network`, all multiplied by `gain`.
     pub fn random(network: &Network, how: Initialization, gain: f64, seed: u64) -> Self {
+        if how == Initialization::Given {
+            let own = Parameters::of(network);
+            return own.zip(&own, |w, _| gain as f32 * w);
+        }
         let mut rng = random::generator(seed, Purpose::Initialization, 0, 0);
         let arrays = network.affine_layers().flat_map(|(_, _, affine)| {
             let inputs = affine.weight.cols() as f64;
@@ -55,13 +61,15 @@ impl Parameters {
             let deviation = gain
                 * match how {
                     Initialization::HeNormal => (2.0 / inputs).sqrt(),
-                    Initialization::LecunNormal | Initialization::Uniform => inputs.sqrt().recip(),
+                    Initialization::LecunNormal | Initialization::Uniform | Initialization::Given => {
+                        inputs.sqrt().recip()
+                    }
                 };
             match how {
                 Initialization::Uniform => [weights, biases].map(|count| {
                     (0..count).map(|_| rng.random_range(-deviation..=deviation) as f32).collect::<Vec<_>>()
                 }),
-                Initialization::HeNormal | Initialization::LecunNormal => {
+                Initialization::HeNormal | Initialization::LecunNormal | Initialization::Given => {
                     let normal = random::normal(&mut rng, weights);
                     [normal.iter().map(|&n| (deviation * f64::from(n)) as f32).collect(), vec![0.0; biases]]
                 }
@@ -79,6 +87,19 @@ impl Parameters {
             (node, weight, bias)
         });
         network.with_parameters(&layers.collect::<Vec<_>>())
+    }
+
+    /// Scales rows of weights whose magnitudes add up to more than `limit` down to it; `inputs` are the lengths of the rows, layer
+    /// after layer.
+    pub(crate) fn limit_rows(&mut self, inputs: impl Iterator<Item = usize>, limit: f32) {
+        for (weights, inputs) in self.arrays.iter_mut().step_by(2).zip(inputs) {
+            for row in weights.chunks_exact_mut(inputs.max(1)) {
+                let sum: f32 = row.iter().map(|w| w.abs()).sum();
+                if sum > limit {
+                    row.iter_mut().for_each(|w| *w *= limit / sum);
+                }
+            }
+        }
     }
 
     /// As many zeros.
@@ -132,6 +153,21 @@ mod tests {
     use super::*;
     use crate::architecture::dense;
     use weightproof::network::Activation;
+
+    #[test]
+    fn long_rows_are_scaled_down() {
+        let mut parameters = Parameters { arrays: vec![vec![3.0, -1.0, 0.5, 0.5], vec![7.0, 7.0]] };
+        parameters.limit_rows([2].into_iter(), 2.0);
+        assert_eq!(parameters.arrays, [vec![1.5, -0.5, 0.5, 0.5], vec![7.0, 7.0]]);
+    }
+
+    #[test]
+    fn a_network_may_be_gone_on_with() {
+        let network = dense(&[3, 4, 2], Activation::Relu).unwrap();
+        let network = Parameters::random(&network, Initialization::Uniform, 1.0, 3).install(&network);
+        let own = Parameters::random(&network, Initialization::Given, 1.0, 8);
+        assert_eq!(own, Parameters::of(&network));
+    }
 
     #[test]
     fn what_is_installed_is_read_back() {

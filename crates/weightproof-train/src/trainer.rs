@@ -14,7 +14,7 @@ use crate::graph::Graph;
 use crate::history::{EpochRecord, Sums, TermValue};
 use crate::objective::{Evaluation, Objective};
 use crate::optimizer::{self, Optimizer};
-use crate::parameters::Parameters;
+use crate::parameters::{Initialization, Parameters};
 use crate::random::{self, Purpose};
 use crate::shard::shards;
 use crate::threat::Threat;
@@ -97,10 +97,15 @@ impl Trainer {
     /// When the configuration is wrong.
     pub fn new(config: TrainConfig) -> Result<Self, TrainError> {
         let network = config.build()?;
+        if config.network.initialization == Initialization::Given {
+            let detail = "expected a rule for random weights, found given";
+            return Err(TrainError::setting("network.initialization", detail));
+        }
         Trainer::of(config, &network)
     }
 
-    /// Starts from random parameters for the layers of `network`, which takes the place of the configuration's.
+    /// Starts from random parameters for the layers of `network`, which takes the place of the configuration's; with
+    /// [`Initialization::Given`] from its own.
     ///
     /// # Errors
     /// When the configuration is wrong.
@@ -235,6 +240,10 @@ impl Trainer {
             let limit = limit as f32;
             let weights = state.parameters.arrays.iter_mut().step_by(2).flatten();
             weights.for_each(|w| *w = w.clamp(-limit, limit));
+        }
+        if let Some(limit) = self.config.row_limit {
+            let layers = self.graph.network().affine_layers().map(|(_, _, affine)| affine.weight.cols());
+            state.parameters.limit_rows(layers, limit as f32);
         }
         state.sums.add(batch.len(), total, &values, correct);
         state.batch += 1;

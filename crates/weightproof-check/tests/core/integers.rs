@@ -310,7 +310,7 @@ fn member(net: &Net, threat: &crate::writer::Threat, input: &[f64], row: &[f64],
                 Bounder::new(&one, &plain).forward(&z)
             }
         };
-        if matches!(node.op, Op::Relu | Op::Leaky(_) | Op::Clip(..)) {
+        if matches!(node.op, Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Soft(_)) {
             value.iter_mut().for_each(|z| *z += threat.activation_radius * stream.next().signum());
         }
         values.push(value);

@@ -97,7 +97,7 @@ pub struct NetworkArgs {
 #[command(next_help_heading = "Loss")]
 pub struct LossArgs {
     /// A term NAME, NAME=WEIGHT, or NAME=FROM:TO:START:END with epochs; may be given several times: cross-entropy,
-    /// robust-hinge, robust-softplus, norms, interval, linear, input-sensitivity, weight-sensitivity, spectral-decoupling
+    /// hinge, robust-hinge, robust-softplus, norms, interval, linear, input-sensitivity, weight-sensitivity, spectral-decoupling
     /// [default: cross-entropy]
     #[arg(long = "objective", value_name = "TERM")]
     pub objectives: Vec<String>,

@@ -60,6 +60,9 @@ fn rounded(network: &Network) -> Network {
             Layer::Activation(Activation::Clip { low, high }) => {
                 Layer::Activation(Activation::Clip { low: round(*low), high: round(*high) })
             }
+            Layer::Activation(Activation::SoftThreshold { lambda }) => {
+                Layer::Activation(Activation::SoftThreshold { lambda: round(*lambda) })
+            }
             Layer::Gather(Gather { source, constant }) => {
                 Layer::Gather(Gather { source: source.clone(), constant: round(*constant) })
             }

@@ -228,6 +228,7 @@ fn activation(node: &network::Node, f: network::Activation) -> Result<Activation
             Ok(Activation::LeakyRelu(Numbers::one(slope)))
         }
         network::Activation::Clip { low, high } => Ok(Activation::Clip(end(low), end(high))),
+        network::Activation::SoftThreshold { lambda } => Ok(Activation::SoftThreshold(Numbers::one(lambda))),
         network::Activation::LeakyRelu { .. }
         | network::Activation::Sigmoid
         | network::Activation::Tanh

@@ -138,6 +138,7 @@ pub(super) enum Activation {
     Relu,
     LeakyRelu(Numbers),
     Clip(Option<Numbers>, Option<Numbers>),
+    SoftThreshold(Numbers),
 }
 
 #[derive(Serialize)]

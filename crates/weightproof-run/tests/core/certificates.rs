@@ -195,9 +195,13 @@ fn all(network: &Network, seed: u64, methods: &[&'static str]) -> ([usize; 2], V
 #[test]
 fn the_checker_accepts_certificates_of_dense_networks() {
     let mut sum = [0; 2];
-    let activations =
-        [Activation::Relu, Activation::LeakyRelu { slope: 0.125 }, Activation::Clip { low: 0.0, high: 0.5 }];
-    for seed in 0..cases(3) {
+    let activations = [
+        Activation::Relu,
+        Activation::LeakyRelu { slope: 0.125 },
+        Activation::Clip { low: 0.0, high: 0.5 },
+        Activation::SoftThreshold { lambda: 0.25 },
+    ];
+    for seed in 0..cases(4) {
         let activation = activations[seed as usize % activations.len()];
         let network = Blueprint::new(&[4, 7, 6, 3], activation, seed).build();
         let (accepted, refused) = all(&network, seed, &["linear", "exact", "interval", "optimized"]);

@@ -27,6 +27,7 @@ pub fn defect(graph: &Graph) -> Option<String> {
                 Activation::Relu | Activation::Sigmoid | Activation::Softplus => true,
                 Activation::Clip { low, .. } => *low >= 0.0,
                 Activation::LeakyRelu { .. }
+                | Activation::SoftThreshold { .. }
                 | Activation::Tanh
                 | Activation::Gelu
                 | Activation::GeluTanh

@@ -1,6 +1,7 @@
 //! Terms of a training loss. One file for each; [`OBJECTIVES`] lists them.
 
 mod cross_entropy;
+mod hinge;
 mod interval;
 mod linear;
 mod norms;
@@ -78,6 +79,7 @@ pub struct Objective {
 /// All terms.
 pub static OBJECTIVES: &[Objective] = &[
     cross_entropy::OBJECTIVE,
+    hinge::OBJECTIVE,
     robust_margin::HINGE,
     robust_margin::SOFTPLUS,
     norms::OBJECTIVE,

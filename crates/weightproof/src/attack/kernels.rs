@@ -169,6 +169,17 @@ pub(super) fn clip_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], (low, h
     }
 }
 
+/// The same for a soft threshold: slope 0 between `−lambda` and `lambda` and 1 elsewhere.
+#[inline(always)]
+pub(super) fn threshold_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], lambda: T, width: T) {
+    add(back, g);
+    let half = T::from_f64(0.5);
+    let above = |p: T| clamp(half + p * (half / width), T::zero(), T::one());
+    for ((back, &g), &p) in back.iter_mut().zip(g).zip(p) {
+        *back -= g * (above(p + lambda) - above(p - lambda));
+    }
+}
+
 /// Adds the gradient of elements that were picked from inputs laid end to end: the part of the input that begins at `start`.
 #[inline(always)]
 pub(super) fn scatter<T: Scalar>(back: &mut [T], g: &[T], source: &[Option<usize>], start: usize) {
@@ -189,6 +200,14 @@ mod tests {
         kink_backward(&mut back, &[1.0; 4], &[-3.0, -1.0, 0.0, 5.0], 0.2, 2.0);
         let expected = [0.2, 0.2 + 0.8 * 0.25, 0.2 + 0.8 * 0.5, 1.0];
         assert!(back.iter().zip(expected).all(|(b, e): (&f64, f64)| (b - e).abs() < 1e-12), "{back:?}");
+    }
+
+    #[test]
+    fn the_slope_of_a_spread_threshold_is_a_mean_slope() {
+        let mut back = vec![1.0; 4];
+        threshold_backward(&mut back, &[2.0; 4], &[-3.0, -1.0, 0.0, 6.0], 1.0, 2.0);
+        // Means of the slope of the soft threshold on p ± 2.
+        assert_eq!(back, [1.0 + 2.0, 1.0 + 2.0 * 0.5, 1.0 + 2.0 * 0.5, 1.0 + 2.0]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use super::descent::{Landscape, Rows};
 use super::kernels::{
     add_scaled, clip_backward, elementwise, elementwise_backward, interpolate, kink_backward, mean_distance,
+    threshold_backward,
 };
 use super::problem::{FixedValues, SearchProblem};
 use super::space::{Parameters, Point, Space};
@@ -134,7 +135,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
                 let kink = if smoothing > T::zero() { Kink::of(step) } else { Kink::None };
                 let width = match kink {
                     Kink::None => T::zero(),
-                    Kink::Zero { .. } | Kink::Ends(..) => {
+                    Kink::Zero { .. } | Kink::Ends(..) | Kink::Threshold(_) => {
                         smoothing * T::from_f64(rows.smoothing[row]) * mean_distance(p, clean.row(s))
                     }
                 };
@@ -143,7 +144,12 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
                     Kink::Ends(low, high) if width > T::zero() => {
                         clip_backward(back, g, p, (low, high), width);
                     }
-                    Kink::None | Kink::Zero { .. } | Kink::Ends(..) => elementwise_backward(back, g, p, step),
+                    Kink::Threshold(lambda) if width > T::zero() => {
+                        threshold_backward(back, g, p, lambda, width);
+                    }
+                    Kink::None | Kink::Zero { .. } | Kink::Ends(..) | Kink::Threshold(_) => {
+                        elementwise_backward(back, g, p, step);
+                    }
                 }
             }
         });
@@ -160,6 +166,8 @@ enum Kink<T> {
     Zero { below: T },
     /// At both ends of an interval; the slope is 1 inside and 0 outside.
     Ends(T, T),
+    /// At minus and plus a threshold; the slope is 0 between and 1 outside.
+    Threshold(T),
 }
 
 impl<T: Scalar> Kink<T> {
@@ -170,6 +178,7 @@ impl<T: Scalar> Kink<T> {
             Step::Activation(Activation::Clip { low, high }) => {
                 Kink::Ends(T::from_f64(*low), T::from_f64(*high))
             }
+            Step::Activation(Activation::SoftThreshold { lambda }) => Kink::Threshold(T::from_f64(*lambda)),
             Step::Activation(
                 Activation::Sigmoid
                 | Activation::Tanh

@@ -190,6 +190,16 @@ impl Encoder {
                 let second = if high.is_finite() { above(high) } else { Element::Constant(0.0) };
                 self.sum(vec![still(first, 1.0), still(second, -1.0)], base, 0.0, range)
             }
+            // ρ(p) = max(p − λ, 0) − max(−p − λ, 0)
+            Activation::SoftThreshold { lambda } => {
+                let mut beyond = |sign: f64, (l, u): (f64, f64)| {
+                    let range = ((l - lambda).next_down(), (u - lambda).next_up());
+                    let shifted = self.sum(vec![still(p, sign)], -lambda, 0.0, range);
+                    self.rectified(shifted)
+                };
+                let (above, below) = (beyond(1.0, (l, u)), beyond(-1.0, (-u, -l)));
+                self.sum(vec![still(above, 1.0), still(below, -1.0)], 0.0, 0.0, range)
+            }
             Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus

@@ -23,6 +23,11 @@ pub enum Activation {
         /// Largest value, `≥ low`.
         high: f64,
     },
+    /// `p − λ` for `p > λ`, `p + λ` for `p < −λ`, else 0: the soft threshold, also called soft shrinkage.
+    SoftThreshold {
+        /// The threshold λ, a finite number of at least 0.
+        lambda: f64,
+    },
     /// `1 / (1 + exp(-p))`.
     Sigmoid,
     /// Hyperbolic tangent.
@@ -77,6 +82,7 @@ impl Activation {
             Activation::Relu => "relu",
             Activation::LeakyRelu { .. } => "leaky-relu",
             Activation::Clip { .. } => "clip",
+            Activation::SoftThreshold { .. } => "soft-threshold",
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
             Activation::Softplus => "softplus",
@@ -116,6 +122,17 @@ impl Activation {
                     high
                 } else {
                     p
+                }
+            }
+            Activation::SoftThreshold { lambda } => {
+                if p > lambda {
+                    p - lambda
+                } else if p < -lambda {
+                    p + lambda
+                } else if p.is_nan() {
+                    p
+                } else {
+                    0.0
                 }
             }
             Activation::Sigmoid => sigmoid(p),
@@ -170,6 +187,7 @@ impl Activation {
                 }
             }
             Activation::Clip { low, high } => f64::from(u8::from(p >= low && p < high)),
+            Activation::SoftThreshold { lambda } => f64::from(u8::from(p >= lambda || p < -lambda)),
             Activation::Sigmoid => sigmoid(p) * sigmoid(-p),
             Activation::Tanh => {
                 let s = sigmoid(2.0 * p) * sigmoid(-2.0 * p);
@@ -226,6 +244,7 @@ impl Activation {
             Activation::LeakyRelu { slope } => (slope < 0.0).then_some((0.0, 0.0)),
             Activation::Relu
             | Activation::Clip { .. }
+            | Activation::SoftThreshold { .. }
             | Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus
@@ -299,6 +318,8 @@ impl Activation {
     pub fn rounding(self, p: f64, value: f64) -> f64 {
         match self {
             Activation::Relu | Activation::Clip { .. } | Activation::Quantize(_) => 0.0,
+            // One sum, whose result is exact where it is zero or subnormal.
+            Activation::SoftThreshold { .. } => f64::EPSILON * value.abs(),
             Activation::LeakyRelu { .. }
             | Activation::Tanh
             | Activation::Gelu
@@ -335,7 +356,8 @@ impl Activation {
             Activation::LeakyRelu { slope } => slope <= 0.0,
             Activation::Clip { low, .. } => low >= 0.0,
             Activation::Elu { alpha } => alpha == 0.0,
-            Activation::Tanh
+            Activation::SoftThreshold { .. }
+            | Activation::Tanh
             | Activation::Gelu
             | Activation::GeluTanh
             | Activation::Silu
@@ -353,6 +375,7 @@ impl Activation {
             Activation::Relu
             | Activation::LeakyRelu { .. }
             | Activation::Clip { .. }
+            | Activation::SoftThreshold { .. }
             | Activation::HardSwish
             | Activation::Softsign
             | Activation::Quantize(_) => false,
@@ -368,11 +391,12 @@ impl Activation {
         }
     }
 
-    /// Whether the function is linear on both sides of zero (which a clip, with its two kinks, is not).
+    /// Whether the function is linear on both sides of zero (which a clip and a soft threshold, with their two kinks, are not).
     pub fn is_piecewise_linear(self) -> bool {
         match self {
             Activation::Relu | Activation::LeakyRelu { .. } => true,
             Activation::Clip { .. }
+            | Activation::SoftThreshold { .. }
             | Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus
@@ -394,6 +418,7 @@ impl Activation {
         match self {
             Activation::Relu
             | Activation::Clip { .. }
+            | Activation::SoftThreshold { .. }
             | Activation::Tanh
             | Activation::Softplus
             | Activation::Softsign
@@ -476,7 +501,8 @@ mod tests {
     use super::super::{Jumps, StepRounding};
     use super::*;
 
-    const ALL: [Activation; 20] = [
+    const ALL: [Activation; 21] = [
+        Activation::SoftThreshold { lambda: 0.3 },
         Activation::Atan,
         Activation::Relu,
         Activation::LeakyRelu { slope: 0.1 },
@@ -498,6 +524,23 @@ mod tests {
         Activation::HardSwish,
         Activation::Softsign,
     ];
+
+    #[test]
+    fn the_range_of_a_soft_threshold_holds_what_its_sum_loses() {
+        let (f, lambda) = (Activation::SoftThreshold { lambda: 0.1 }, 0.1);
+        let mut lost = 0;
+        for p in (1..400).map(|k| 0.1 + 0.01 * f64::from(k)) {
+            let value = f.apply(p);
+            // What the sum p − λ lost, without an error (Møller and Knuth).
+            let back = value - p;
+            let error = (p - (value - back)) - (lambda + back);
+            let (low, high) = f.enclosed_range(p, p);
+            assert!(low - value <= error && error <= high - value, "{p}: {error}");
+            lost += usize::from(error != 0.0);
+        }
+        assert!(lost > 50, "{lost}");
+        assert_eq!(f.enclosed_range(-0.1, 0.1), (0.0, 0.0));
+    }
 
     fn grid() -> impl Iterator<Item = f64> {
         (-8000..=8000).map(|i| f64::from(i) * 1e-3)

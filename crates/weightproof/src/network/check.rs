@@ -85,6 +85,11 @@ pub(super) fn check(
         Layer::Activation(Activation::Elu { alpha }) if !(*alpha >= 0.0 && alpha.is_finite()) => {
             Err(fail("an ELU alpha of at least 0".into(), alpha.to_string()))
         }
+        Layer::Activation(Activation::SoftThreshold { lambda })
+            if !(*lambda >= 0.0 && lambda.is_finite()) =>
+        {
+            Err(fail("a threshold of at least 0".into(), lambda.to_string()))
+        }
         Layer::Activation(Activation::Clip { low, high })
             if !(low <= high) || *low == f64::INFINITY || *high == f64::NEG_INFINITY =>
         {

@@ -120,9 +120,13 @@ fn boxes(network: &Network) -> Vec<(&'static str, PerturbationSet)> {
 /// wrong side of what the ladder and enumeration say.
 #[test]
 fn gaps_close() {
-    let designs = [(Activation::Relu, [2, 4, 3, 2]), (Activation::LeakyRelu { slope: 0.1 }, [3, 3, 3, 3])];
-    for (activation, widths) in designs {
-        for seed in 0..24 {
+    let designs = [
+        (Activation::Relu, [2, 4, 3, 2], 24),
+        (Activation::LeakyRelu { slope: 0.1 }, [3, 3, 3, 3], 24),
+        (Activation::SoftThreshold { lambda: 0.2 }, [2, 4, 3, 2], 8),
+    ];
+    for (activation, widths, seeds) in designs {
+        for seed in 0..seeds {
             let network = Blueprint::new(&widths, activation, seed).build();
             let x = input(widths[0], true, &mut rng(seed));
             for (name, set) in boxes(&network) {

@@ -30,6 +30,7 @@ const PIECEWISE_LINEAR: [Activation; 4] = [
     Activation::LeakyRelu { slope: 0.1 },
     Activation::LeakyRelu { slope: 1.5 },
     Activation::Clip { low: 0.0, high: 0.6 },
+    Activation::SoftThreshold { lambda: 0.2 },
 ];
 
 const EXACT: OracleOptions = OracleOptions { time: None, relaxed: false, seed: 0 };

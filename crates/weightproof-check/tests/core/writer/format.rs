@@ -101,6 +101,7 @@ pub enum ActivationText {
     Relu,
     LeakyRelu(String),
     Clip(Option<String>, Option<String>),
+    SoftThreshold(String),
 }
 
 /// A line after the header.

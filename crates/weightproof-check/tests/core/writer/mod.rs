@@ -49,6 +49,7 @@ pub enum Op {
     Relu,
     Leaky(f64),
     Clip(Option<f64>, Option<f64>),
+    Soft(f64),
     MaxPool(Window),
     AveragePool(Window),
     Add,
@@ -111,9 +112,13 @@ impl Net {
             Op::Dense { rows, .. } => vec![*rows],
             Op::Conv { window, .. } | Op::MaxPool(window) | Op::AveragePool(window) => windowed(window),
             Op::Reshape(shape) => shape.clone(),
-            Op::Scale { .. } | Op::Divide(_) | Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Add => {
-                input.shape.clone()
-            }
+            Op::Scale { .. }
+            | Op::Divide(_)
+            | Op::Relu
+            | Op::Leaky(_)
+            | Op::Clip(..)
+            | Op::Soft(_)
+            | Op::Add => input.shape.clone(),
         };
         self.nodes.push(Node { op, inputs: inputs.to_vec(), width: shape.iter().product(), shape });
         self.nodes.len() - 1
@@ -227,6 +232,7 @@ impl Net {
                     low.map(|x| single(&[x])),
                     high.map(|x| double(&[x])),
                 )),
+                Op::Soft(lambda) => OpText::Activation(ActivationText::SoftThreshold(single(&[*lambda]))),
                 Op::MaxPool(window) => OpText::MaxPool(window.clone()),
                 Op::AveragePool(window) => {
                     OpText::AveragePool { window: window.clone(), counts: counts(window) }
@@ -295,6 +301,7 @@ impl Net {
             Op::Relu => z.max(0.0),
             Op::Leaky(slope) => z.max(0.0) + slope * z.min(0.0),
             Op::Clip(low, high) => z.max(low.unwrap_or(f64::MIN)).min(high.unwrap_or(f64::MAX)),
+            Op::Soft(lambda) => (z - lambda).max(0.0) + (z + lambda).min(0.0),
             _ => unreachable!(),
         }
     }
@@ -357,6 +364,10 @@ impl Net {
                     constant("l", &[], &[low.unwrap_or(f64::from(f32::MIN))]);
                     constant("h", &[], &[high.unwrap_or(f64::from(f32::MAX))]);
                     "Clip"
+                }
+                Op::Soft(lambda) => {
+                    attributes.extend([float("lambd", *lambda), float("bias", *lambda)]);
+                    "Shrink"
                 }
                 Op::MaxPool(window) => {
                     attributes.extend(slide(window));
@@ -495,7 +506,8 @@ impl<'a> Bounder<'a> {
                 let (l, u) = &boxes[index];
                 a.iter().enumerate().map(|(j, &a)| if a > 0.0 { a * l[j] } else { a * u[j] }).sum::<f64>()
             };
-            let nonlinear = matches!(node.op, Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::MaxPool(_));
+            let nonlinear =
+                matches!(node.op, Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Soft(_) | Op::MaxPool(_));
             let ends = matches!(node.op, Op::Input(_)) || (index != start && self.is_box(index));
             if ends || (!far && index != start && nonlinear) {
                 offset += at_box(&a);
@@ -619,7 +631,7 @@ impl<'a> Bounder<'a> {
         let node = &self.net.nodes[index];
         let own = match node.op {
             Op::Input(_) => self.threat.input_radius > 0.0,
-            Op::Relu | Op::Leaky(_) | Op::Clip(..) => self.threat.activation_radius > 0.0,
+            Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Soft(_) => self.threat.activation_radius > 0.0,
             _ => self.net.parameters(index).is_some(),
         };
         own || node.inputs.iter().any(|&i| self.moves(i))
@@ -638,6 +650,7 @@ impl<'a> Bounder<'a> {
         let mut points = vec![l, u];
         let corners = match op {
             Op::Clip(low, high) => [*low, *high],
+            Op::Soft(lambda) => [Some(-lambda), Some(*lambda)],
             _ => [Some(0.0), None],
         };
         points.extend(corners.into_iter().flatten().filter(|x| l < *x && *x < u));
@@ -656,7 +669,7 @@ impl<'a> Bounder<'a> {
                     let r = self.threat.input_radius;
                     (input.iter().map(|x| x - r).collect(), input.iter().map(|x| x + r).collect())
                 }
-                Op::Relu | Op::Leaky(_) | Op::Clip(..) => {
+                Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Soft(_) => {
                     let (l, u): &(Vec<f64>, Vec<f64>) = &boxes[node.inputs[0]];
                     let f = |z: &f64| self.net.value(&node.op, *z);
                     (l.iter().map(|z| f(z) - r).collect(), u.iter().map(|z| f(z) + r).collect())
@@ -942,5 +955,12 @@ pub fn networks() -> Vec<(&'static str, Net)> {
     net.then(Op::Clip(Some(-0.5), Some(1.0)));
     net.dense(3, stream);
     all.push(("leaky", net));
+    let mut net = Net::new(&[5]);
+    net.dense(9, stream);
+    net.then(Op::Soft(f64::from(0.3_f32)));
+    net.dense(8, stream);
+    net.then(Op::Soft(0.125));
+    net.dense(3, stream);
+    all.push(("soft", net));
     all
 }

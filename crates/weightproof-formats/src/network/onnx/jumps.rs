@@ -42,7 +42,7 @@ impl Reader<'_> {
     /// Shrink: `x + bias` below `−λ`, `x − bias` above `λ`, and 0 between.
     ///
     /// ```text
-    /// x − clip(x, −λ, λ) + (λ − bias) ([x − λ > 0] − [x + λ < 0])
+    /// S(x) + (λ − bias) ([x − λ > 0] − [x + λ < 0])      S: the soft threshold, which is all where the bias is λ
     /// ```
     pub fn shrink(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
         let x = computed(op, operands)?;
@@ -50,14 +50,15 @@ impl Reader<'_> {
         if lambda < 0.0 {
             return Err(op.fail("lambd of at least 0", lambda.to_string()));
         }
-        let clip = Activation::Clip { low: -lambda, high: lambda };
-        let clip = self.sketch.activation(&format!("{}.clip", op.name), x.layer, clip);
-        let mut parts = vec![x.layer, self.affine(op, "negated", clip, (-1.0, 0.0))?];
-        if bias != lambda {
-            for (part, side, shift) in [("above", Side::Above, -lambda), ("below", Side::Below, lambda)] {
-                let argument = self.affine(op, part, x.layer, (1.0, shift))?;
-                parts.push(self.step(op, &format!("{part}.step"), argument, side, (lambda - bias, 0.0))?);
-            }
+        let soft = Activation::SoftThreshold { lambda };
+        if bias == lambda {
+            let layer = self.sketch.activation(&op.name, x.layer, soft);
+            return Ok(Value::Computed(Computed { layer, ..x.clone() }));
+        }
+        let mut parts = vec![self.sketch.activation(&format!("{}.soft", op.name), x.layer, soft)];
+        for (part, side, shift) in [("above", Side::Above, -lambda), ("below", Side::Below, lambda)] {
+            let argument = self.affine(op, part, x.layer, (1.0, shift))?;
+            parts.push(self.step(op, &format!("{part}.step"), argument, side, (lambda - bias, 0.0))?);
         }
         self.added(op, x, parts)
     }

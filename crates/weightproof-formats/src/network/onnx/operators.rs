@@ -599,7 +599,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator(
         "Shrink",
         Rule::Shrink,
-        "a clip, subtracted; with bias other than lambd also two signs, which are staircases",
+        "an activation, the soft threshold; with bias other than lambd also two signs, which are staircases",
     ),
     operator("Sigmoid", Rule::Activation(Activation::Sigmoid), "an activation"),
     operator("Sign", Rule::Sign, "an activation: a staircase that jumps at zero"),

@@ -256,6 +256,10 @@ impl Writer {
                 };
                 Operator::new("Clip", vec![end("low", low)?, end("high", high)?])
             }
+            Activation::SoftThreshold { lambda } => {
+                let lambda = narrow(&step.name, "lambda", lambda)?;
+                plain("Shrink").float("lambd", lambda).float("bias", lambda)
+            }
             Activation::Sigmoid => plain("Sigmoid"),
             Activation::Tanh => plain("Tanh"),
             Activation::Softplus => plain("Softplus"),

@@ -235,6 +235,7 @@ impl Reader<'_> {
             Activation::Relu
             | Activation::LeakyRelu { .. }
             | Activation::Clip { .. }
+            | Activation::SoftThreshold { .. }
             | Activation::Softplus
             | Activation::Gelu
             | Activation::GeluTanh

@@ -19,7 +19,7 @@
 //! transposed = false      # true: the weight is stored as (inputs, outputs)
 //!
 //! [[layer]]
-//! type = "relu"           # or leaky-relu (slope), clip (low, high), sigmoid, tanh, softplus, gelu, gelu-tanh,
+//! type = "relu"           # or leaky-relu (slope), clip (low, high), soft-threshold (lambda), sigmoid, tanh, softplus, gelu, gelu-tanh,
 //!                         # elu (alpha, 1 by default), silu, mish, hard-swish, softsign, atan, abs
 //!
 //! [[layer]]
@@ -162,6 +162,11 @@ pub enum LayerSpec {
         low: Option<f64>,
         high: Option<f64>,
     },
+    SoftThreshold {
+        name: Option<String>,
+        input: Option<String>,
+        lambda: f64,
+    },
     Sigmoid {
         name: Option<String>,
         input: Option<String>,
@@ -263,6 +268,7 @@ impl LayerSpec {
             LayerSpec::Relu { .. } => "relu",
             LayerSpec::LeakyRelu { .. } => "leaky-relu",
             LayerSpec::Clip { .. } => "clip",
+            LayerSpec::SoftThreshold { .. } => "soft-threshold",
             LayerSpec::Sigmoid { .. } => "sigmoid",
             LayerSpec::Tanh { .. } => "tanh",
             LayerSpec::Softplus { .. } => "softplus",
@@ -294,6 +300,7 @@ impl LayerSpec {
             | LayerSpec::Relu { name, .. }
             | LayerSpec::LeakyRelu { name, .. }
             | LayerSpec::Clip { name, .. }
+            | LayerSpec::SoftThreshold { name, .. }
             | LayerSpec::Sigmoid { name, .. }
             | LayerSpec::Tanh { name, .. }
             | LayerSpec::Softplus { name, .. }
@@ -325,6 +332,7 @@ impl LayerSpec {
             | LayerSpec::Relu { input, .. }
             | LayerSpec::LeakyRelu { input, .. }
             | LayerSpec::Clip { input, .. }
+            | LayerSpec::SoftThreshold { input, .. }
             | LayerSpec::Sigmoid { input, .. }
             | LayerSpec::Tanh { input, .. }
             | LayerSpec::Softplus { input, .. }

@@ -110,6 +110,7 @@ fn spec(
                 let end = |end: f64| end.is_finite().then_some(end);
                 LayerSpec::Clip { name, input, low: end(low), high: end(high) }
             }
+            Activation::SoftThreshold { lambda } => LayerSpec::SoftThreshold { name, input, lambda },
             Activation::Sigmoid => LayerSpec::Sigmoid { name, input },
             Activation::Tanh => LayerSpec::Tanh { name, input },
             Activation::Softplus => LayerSpec::Softplus { name, input },

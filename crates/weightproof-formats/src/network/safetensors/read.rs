@@ -177,6 +177,7 @@ impl Reader<'_> {
                 low: low.unwrap_or(f64::NEG_INFINITY),
                 high: high.unwrap_or(f64::INFINITY),
             },
+            LayerSpec::SoftThreshold { lambda, .. } => Activation::SoftThreshold { lambda: *lambda },
             LayerSpec::Sigmoid { .. } => Activation::Sigmoid,
             LayerSpec::Tanh { .. } => Activation::Tanh,
             LayerSpec::Softplus { .. } => Activation::Softplus,

@@ -178,6 +178,7 @@ fn kink<T: Scalar>(f: Activation, l: T, u: T) -> Option<T> {
     match f {
         Activation::Relu | Activation::LeakyRelu { .. } => inside(0.0),
         Activation::Clip { low, high } => inside(low).or_else(|| inside(high)),
+        Activation::SoftThreshold { lambda } => inside(-lambda).or_else(|| inside(lambda)),
         Activation::Elu { .. } => inside(0.0).or_else(|| inside(0.5 * (l.to_f64() + u.to_f64()))),
         Activation::HardSwish => {
             inside(-3.0).or_else(|| inside(3.0)).or_else(|| inside(0.5 * (l.to_f64() + u.to_f64())))

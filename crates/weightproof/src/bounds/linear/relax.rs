@@ -89,6 +89,7 @@ impl<T: Scalar> Relaxation<T> {
                 Activation::Relu => relu(lower, upper, slack),
                 Activation::LeakyRelu { .. }
                 | Activation::Clip { .. }
+                | Activation::SoftThreshold { .. }
                 | Activation::Sigmoid
                 | Activation::Tanh
                 | Activation::Softplus
@@ -231,6 +232,7 @@ fn enclosed_extrema(f: Activation, m: f64, l: f64, u: f64) -> (f64, f64) {
 fn kink_slopes(f: Activation, l: f64, u: f64) -> Vec<f64> {
     let (kinks, mut slopes) = match f {
         Activation::Clip { low, high } => ([low, high], vec![0.0, 1.0]),
+        Activation::SoftThreshold { lambda } => ([-lambda, lambda], vec![0.0, 1.0]),
         Activation::HardSwish => ([-3.0, 3.0], vec![0.0, 1.0]),
         Activation::Elu { .. } => ([0.0; 2], vec![1.0]),
         Activation::Relu
@@ -293,6 +295,7 @@ fn stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] 
     match f {
         Activation::Relu | Activation::LeakyRelu { .. } => [Some(0.0), None, None],
         Activation::Clip { low, high } => [Some(low), Some(high), None],
+        Activation::SoftThreshold { lambda } => [Some(-lambda), Some(lambda), None],
         // s(1−s) = m
         Activation::Sigmoid if m > 0.0 && m < 0.25 => {
             let root = (1.0 - 4.0 * m).sqrt();
@@ -413,12 +416,14 @@ mod tests {
     use super::*;
     use crate::verdict::Guarantee;
 
-    const ALL: [Activation; 20] = [
+    const ALL: [Activation; 22] = [
         Activation::Relu,
         Activation::LeakyRelu { slope: 0.2 },
         Activation::LeakyRelu { slope: 1.7 },
         Activation::Clip { low: 0.0, high: 6.0 },
         Activation::Clip { low: -0.5, high: 0.7 },
+        Activation::SoftThreshold { lambda: 0.8 },
+        Activation::SoftThreshold { lambda: 0.0 },
         Activation::Clip { low: f64::NEG_INFINITY, high: 1.25 },
         Activation::Sigmoid,
         Activation::Tanh,
@@ -467,6 +472,24 @@ mod tests {
         // S-shaped across zero: the upper line goes through the lower end.
         let (_, high) = lines(Activation::Tanh, -4.0, 3.0);
         assert!((high.at(-4.0) - Activation::Tanh.apply(-4.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn lines_of_a_soft_threshold_are_its_hull() {
+        let f = Activation::SoftThreshold { lambda: 0.5 };
+        // Across both kinks: above through (−λ, 0) and the upper end, below through the lower end and (λ, 0).
+        let (low, high) = lines(f, -1.0, 2.0);
+        assert!((high.slope - 0.6).abs() < ROUNDING && high.at(-0.5).abs() < ROUNDING);
+        assert!((low.at(-1.0) + 0.5).abs() < ROUNDING && low.at(0.5).abs() < ROUNDING);
+        // Across one: the chord above, and below the line that is nearer in the middle.
+        let (low, high) = lines(f, 0.0, 1.5);
+        assert!(high.at(0.0).abs() < ROUNDING && (high.at(1.5) - 1.0).abs() < ROUNDING);
+        assert!(low.at(0.5).abs() < ROUNDING && (low.slope == 0.0 || low.slope == 1.0));
+        // Inside nothing is lost.
+        assert_eq!(
+            lines(f, -0.5, 0.25),
+            (Line { slope: 0.0, offset: 0.0 }, Line { slope: 0.0, offset: 0.0 })
+        );
     }
 
     #[test]

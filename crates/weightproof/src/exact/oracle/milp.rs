@@ -310,6 +310,15 @@ impl Milp {
                 let last = if high.is_finite() { above(high) } else { Value::constant(0.0) };
                 (self.sum(&[Term::still(first, 1.0), Term::still(last, -1.0)], shift, 0.0), [low, high])
             }
+            // max(p − λ, 0) − max(−p − λ, 0)
+            Activation::SoftThreshold { lambda } => {
+                let mut beyond = |sign: f64| {
+                    let shifted = self.sum(&[Term::still(p, sign)], -lambda, 0.0);
+                    self.positive(shifted)
+                };
+                let terms = [Term::still(beyond(1.0), 1.0), Term::still(beyond(-1.0), -1.0)];
+                (self.sum(&terms, 0.0, 0.0), [-lambda, lambda])
+            }
             Activation::Sigmoid
             | Activation::Tanh
             | Activation::Softplus
