@@ -49,7 +49,7 @@ pub enum Command {
     Merge(Box<MergeArgs>),
     /// Train a network, plain or so that it withstands changes of its weights and can be proved
     Train(Box<train::TrainArgs>),
-    /// Train and measure models on MNIST: tables, plots and data of an experiment
+    /// Train and measure models: tables, plots and data of an experiment
     Experiment(Box<ExperimentArgs>),
     /// Show results as one page with figures, or what changed between two of them
     Report(Box<ReportArgs>),

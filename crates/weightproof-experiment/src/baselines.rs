@@ -6,7 +6,7 @@
 use crate::measure::{Bench, Effort, largest_weight};
 use crate::recipe::{plain, with_adversary, with_term, with_weight_decay, with_worst_case};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
-use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
+use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
 use weightproof::threat::Kind;
 use weightproof_figure::{Axis, Chart, Scale};
@@ -16,6 +16,7 @@ use weightproof_train::adversary::Adversary;
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "baselines",
     summary: "All objectives and adversaries at matched clean accuracy, several seeds.",
+    needs: Needs::Images,
     settings,
     train,
     present,

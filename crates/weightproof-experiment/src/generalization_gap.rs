@@ -4,9 +4,9 @@
 
 use crate::measure::{Bench, Effort, largest_weight};
 use crate::rank::spearman;
-use crate::recipe::{SIZES, plain, with_term};
+use crate::recipe::{SIZES, plain, unbuilt, with_term};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
-use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
+use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
@@ -18,6 +18,7 @@ use weightproof_measure::capacity::Inputs;
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "generalization-gap",
     summary: "Train and test error against the radius of training, λ and μ on few training images, with the generalization bound.",
+    needs: Needs::Images,
     settings,
     train,
     present,
@@ -51,16 +52,13 @@ fn settings(options: &Options) -> Value {
 /// The paper's network without biases, parameters zero.
 fn without_biases() -> Result<Network, ExperimentError> {
     let mut builder = NetworkBuilder::new(vec![SIZES[0]]);
-    let fail = |source: weightproof::network::NetworkError| ExperimentError::Train {
-        model: "chain".into(),
-        source: source.into(),
-    };
+    let fail = unbuilt("chain");
     for (k, pair) in SIZES.windows(2).enumerate() {
         let (name, before) = (format!("fc{}", k + 1), builder.last());
         let layer =
-            builder.dense(&name, before, Matrix::zeros(pair[1], pair[0]), Vec::new()).map_err(fail)?;
+            builder.dense(&name, before, Matrix::zeros(pair[1], pair[0]), Vec::new()).map_err(&fail)?;
         if k + 2 < SIZES.len() {
-            builder.activation(&format!("relu{}", k + 1), layer, Activation::Relu).map_err(fail)?;
+            builder.activation(&format!("relu{}", k + 1), layer, Activation::Relu).map_err(&fail)?;
         }
     }
     builder.finish().map_err(fail)

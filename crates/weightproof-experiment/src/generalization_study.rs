@@ -11,7 +11,7 @@
 use crate::rank::Correlation;
 use crate::recipe::{SIZES, plain, with_adversary, with_term, with_weight_decay, with_worst_case};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
-use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
+use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record, Subject};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ use weightproof_train::{Labelled, TrainConfig, Trainer};
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "generalization-study",
     summary: "Every measure of `measure` against the measured generalization gap, over widths, depths, wrong labels and ways to train.",
+    needs: Needs::Images,
     settings,
     train,
     present,
@@ -81,7 +82,7 @@ fn settings(options: &Options) -> Value {
 }
 
 /// Labels replaced by any class with probability `share`.
-fn with_wrong_labels(mut train: Labelled, share: f64, classes: u32, seed: u64) -> Labelled {
+pub(crate) fn with_wrong_labels(mut train: Labelled, share: f64, classes: u32, seed: u64) -> Labelled {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for label in &mut train.labels {
         // Both numbers are always drawn, so that more noise keeps what less noise replaced.
@@ -140,7 +141,7 @@ fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
 fn measure(options: &Options, subject: &Subject<'_>, record: &mut Record) -> Result<(), ExperimentError> {
     let network = &subject.network;
     let fail = |detail: String| ExperimentError::Measure { model: record.model.clone(), detail };
-    let initial = Trainer::new(record.config.clone()).map_err(|e| fail(e.to_string()))?.network();
+    let initial = Trainer::new(subject.config.clone()).map_err(|e| fail(e.to_string()))?.network();
     let resolve = |radius| ThreatModel::new(Kind::Absolute, radius).resolve(network);
     let [still, moving] = [0.0, RADIUS].map(|r| resolve(r).expect("finite radii of all layers"));
     let wide = subject.train.wide();

@@ -2,7 +2,7 @@
 
 use crate::error::ExperimentError;
 use crate::report::{self, Environment, Report, Seconds};
-use crate::table::Table;
+use crate::table::{Cell, Table};
 use crate::{Experiment, Options};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,8 +54,9 @@ pub struct Record {
     pub group: String,
     /// Numbers that tell models of a group apart.
     pub knobs: BTreeMap<String, f64>,
-    /// How it was trained.
-    pub config: TrainConfig,
+    /// How it was trained; nothing where no network was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<TrainConfig>,
     /// Why it has no numbers, when training it diverged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -66,6 +67,19 @@ pub struct Record {
 }
 
 impl Record {
+    /// Nothing is known yet.
+    fn new(model: String, group: &str, knobs: &[(&'static str, f64)]) -> Self {
+        Record {
+            model,
+            group: group.into(),
+            knobs: knobs.iter().map(|&(name, value)| (name.into(), value)).collect(),
+            config: None,
+            failure: None,
+            values: BTreeMap::new(),
+            curves: BTreeMap::new(),
+        }
+    }
+
     /// A number that was measured; NaN without one.
     pub fn value(&self, name: &str) -> f64 {
         self.values.get(name).copied().flatten().unwrap_or(f64::NAN)
@@ -87,6 +101,35 @@ impl Record {
     }
 }
 
+/// Records that differ in their seeds only, in the order of their first; those without numbers are left out.
+pub fn replicas(records: &[Record]) -> Vec<Vec<&Record>> {
+    let mut all: Vec<Vec<&Record>> = Vec::new();
+    for record in records.iter().filter(|r| r.failure.is_none()) {
+        let alike = |kind: &&mut Vec<&Record>| kind[0].group == record.group && kind[0].knobs == record.knobs;
+        match all.iter_mut().find(alike) {
+            Some(kind) => kind.push(record),
+            None => all.push(vec![record]),
+        }
+    }
+    all
+}
+
+/// A number of some records: mean, least and largest.
+pub fn spread(records: &[&Record], name: &str) -> Cell {
+    Cell::spread(&records.iter().map(|r| r.value(name)).collect::<Vec<_>>())
+}
+
+/// Mean of a number over some records; NaN without records.
+pub fn mean(records: &[&Record], name: &str) -> f64 {
+    records.iter().map(|r| r.value(name)).sum::<f64>() / records.len() as f64
+}
+
+/// A record that is to be filled, or one of the last run.
+enum Begun {
+    New(Record),
+    Known(Record),
+}
+
 /// A model that is to be trained.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -104,6 +147,8 @@ pub struct Model {
 pub struct Subject<'a> {
     /// The network.
     pub network: Network,
+    /// How it was trained.
+    pub config: &'a TrainConfig,
     /// The samples it was trained on, those that were held out left away.
     pub train: &'a Labelled,
     /// The samples it is measured on.
@@ -186,28 +231,19 @@ impl<'a> Lab<'a> {
         network: Option<&Network>,
         measure: impl FnOnce(&Subject<'_>, &mut Record) -> Result<(), ExperimentError>,
     ) -> Result<Record, ExperimentError> {
-        if self.watch.interrupted() {
-            return Err(ExperimentError::Interrupted);
-        }
-        let mut record = Record {
-            model: model.name,
-            group: model.group.into(),
-            knobs: model.knobs.iter().map(|&(name, value)| (name.into(), value)).collect(),
-            config: model.config,
-            failure: None,
-            values: BTreeMap::new(),
-            curves: BTreeMap::new(),
+        let mut record = match self.begin(Record {
+            config: Some(model.config.clone()),
+            ..Record::new(model.name, model.group, &model.knobs)
+        })? {
+            Begun::New(record) => record,
+            Begun::Known(record) => return Ok(record),
         };
-        let known = |(r, _): &&(Record, Seconds)| r.model == record.model && r.config == record.config;
-        if let Some((known, seconds)) = self.previous.iter().find(known).cloned() {
-            self.watch.remark(&format!("{}: taken from the last run", known.model));
-            return self.keep(known, seconds);
-        }
+        let config = model.config;
         let begin = Instant::now();
         let named = |source| ExperimentError::Train { model: record.model.clone(), source };
         let trainer = match network {
-            None => Trainer::new(record.config.clone()),
-            Some(network) => Trainer::of(record.config.clone(), network),
+            None => Trainer::new(config.clone()),
+            Some(network) => Trainer::of(config.clone(), network),
         };
         let mut trainer = trainer.map_err(named)?;
         match trainer.run(train, &mut Interrupts(&*self.watch)) {
@@ -219,17 +255,21 @@ impl<'a> Lab<'a> {
         let training_seconds = begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         if record.failure.is_none() {
-            let held_out = record.config.validation.samples;
+            let held_out = config.validation.samples;
             let fitted = train.clone().split(held_out.min(train.len() - 1)).0;
             let accuracy = trainer.history().last().and_then(|epoch| epoch.validation_accuracy);
             record.set("held-out-accuracy", accuracy.unwrap_or(f64::NAN));
             let (test, wide, seed) = (&self.data.test, self.wide.as_slice(), self.options.seed);
-            let subject = Subject { network: trainer.network(), train: &fitted, test, wide, seed };
+            let network = trainer.network();
+            let subject = Subject { network, config: &config, train: &fitted, test, wide, seed };
             measure(&subject, &mut record)?;
         }
         let measuring_seconds = begin.elapsed().as_secs_f64();
         let clean = match &record.failure {
-            None => format!("{:.2}% clean", 100.0 * record.value("clean")),
+            None if record.values.contains_key("clean") => {
+                format!("{:.2}% clean", 100.0 * record.value("clean"))
+            }
+            None => "done".into(),
             Some(failure) => failure.clone(),
         };
         self.watch.remark(&format!(
@@ -238,6 +278,45 @@ impl<'a> Lab<'a> {
         ));
         let seconds = Seconds { model: record.model.clone(), training_seconds, measuring_seconds };
         self.keep(record, seconds)
+    }
+
+    /// Computes the numbers of something that is not trained, unless a run with the same settings did so before. `measure` is also told
+    /// how to ask whether the user wants the run to end.
+    ///
+    /// # Errors
+    /// Those of `measure`, when a file cannot be written, or the user wants the run to end.
+    pub fn record(
+        &mut self,
+        name: String,
+        group: &'static str,
+        knobs: &[(&'static str, f64)],
+        measure: impl FnOnce(&mut Record, &dyn Fn() -> bool) -> Result<(), ExperimentError>,
+    ) -> Result<Record, ExperimentError> {
+        let mut record = match self.begin(Record::new(name, group, knobs))? {
+            Begun::New(record) => record,
+            Begun::Known(record) => return Ok(record),
+        };
+        let begin = Instant::now();
+        measure(&mut record, &|| self.watch.interrupted())?;
+        let measuring_seconds = begin.elapsed().as_secs_f64();
+        self.watch.remark(&format!("{}: in {measuring_seconds:.1} s", record.model));
+        let seconds = Seconds { model: record.model.clone(), training_seconds: 0.0, measuring_seconds };
+        self.keep(record, seconds)
+    }
+
+    /// The record of the last run with the same name, knobs and configuration, which is kept; without one, what was given.
+    fn begin(&mut self, record: Record) -> Result<Begun, ExperimentError> {
+        if self.watch.interrupted() {
+            return Err(ExperimentError::Interrupted);
+        }
+        let same = |(r, _): &&(Record, Seconds)| {
+            r.model == record.model && r.knobs == record.knobs && r.config == record.config
+        };
+        let Some((known, seconds)) = self.previous.iter().find(same).cloned() else {
+            return Ok(Begun::New(record));
+        };
+        self.watch.remark(&format!("{}: taken from the last run", known.model));
+        self.keep(known, seconds).map(Begun::Known)
     }
 
     fn keep(&mut self, record: Record, seconds: Seconds) -> Result<Record, ExperimentError> {
@@ -250,6 +329,12 @@ impl<'a> Lab<'a> {
     /// The first `most` samples to train on.
     pub fn training_samples(&self, most: usize) -> Labelled {
         let all = &self.data.train;
+        all.pick(&(0..most.min(all.len())).collect::<Vec<_>>())
+    }
+
+    /// The first `most` samples to measure on.
+    pub fn test_samples(&self, most: usize) -> Labelled {
+        let all = &self.data.test;
         all.pick(&(0..most.min(all.len())).collect::<Vec<_>>())
     }
 

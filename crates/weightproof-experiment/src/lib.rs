@@ -8,17 +8,23 @@
 //! estimate. A run is deterministic for its options and data, times apart.
 
 mod baselines;
+mod bias_variance;
 pub mod error;
+mod feature_contamination;
 mod generalization_gap;
 mod generalization_study;
+mod gradient_starvation;
 pub mod joint;
 mod lab;
+mod layer_utilization;
 pub mod measure;
 mod non_singular;
+mod predictive_coding;
 pub mod rank;
 pub mod recipe;
 pub mod report;
 pub mod table;
+mod unrolled;
 mod weight_robustness;
 
 pub use error::ExperimentError;
@@ -48,12 +54,23 @@ impl Options {
     }
 }
 
+/// What an experiment reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Images of digits with labels.
+    Images,
+    /// Nothing: it draws its samples from the seed.
+    Nothing,
+}
+
 /// An experiment.
 pub struct Experiment {
     /// Name on the command line.
     pub name: &'static str,
     /// What it asks.
     pub summary: &'static str,
+    /// What it reads.
+    pub needs: Needs,
     /// Numbers that are fixed by the experiment, for the report.
     pub settings: fn(&Options) -> Value,
     /// Trains and measures all models.
@@ -69,6 +86,12 @@ pub static EXPERIMENTS: &[Experiment] = &[
     generalization_study::EXPERIMENT,
     baselines::EXPERIMENT,
     non_singular::EXPERIMENT,
+    gradient_starvation::EXPERIMENT,
+    feature_contamination::EXPERIMENT,
+    unrolled::EXPERIMENT,
+    layer_utilization::EXPERIMENT,
+    bias_variance::EXPERIMENT,
+    predictive_coding::EXPERIMENT,
 ];
 
 /// The experiment of this name.
@@ -92,6 +115,19 @@ pub fn run(
     folder: &Path,
     watch: &mut dyn Watch,
 ) -> Result<Report, ExperimentError> {
+    if experiment.needs == Needs::Images {
+        check_images(data)?;
+    }
+    let mut lab = Lab::new(experiment, (options, data), folder, watch);
+    match (experiment.train)(&mut lab) {
+        Ok(()) => lab.write(false),
+        Err(ExperimentError::Interrupted) => lab.write(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the samples fit the networks that are trained on images.
+fn check_images(data: &Data) -> Result<(), ExperimentError> {
     for (part, samples) in [("training", &data.train), ("test", &data.test)] {
         let fail = |expected: String, found: String| Err(ExperimentError::Data { part, expected, found });
         let (width, classes) = (recipe::SIZES[0], recipe::SIZES[recipe::SIZES.len() - 1] as u32);
@@ -105,10 +141,5 @@ pub fn run(
             return fail(format!("labels below {classes}"), label.to_string());
         }
     }
-    let mut lab = Lab::new(experiment, (options, data), folder, watch);
-    match (experiment.train)(&mut lab) {
-        Ok(()) => lab.write(false),
-        Err(ExperimentError::Interrupted) => lab.write(true),
-        Err(error) => Err(error),
-    }
+    Ok(())
 }

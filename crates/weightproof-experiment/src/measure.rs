@@ -177,6 +177,37 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// How far the outputs of a network move under a set of perturbations: means over the inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Deviation {
+    /// Proved upper bound of the largest change of an output.
+    pub proved: f64,
+    /// The largest change that the attack on each input found.
+    pub found: f64,
+}
+
+/// The deviation for `inputs`, (count, width of the input), by linear bounds and by `steps` steps of the attack.
+pub fn deviation(
+    network: &Network,
+    set: &PerturbationSet,
+    inputs: &[f64],
+    steps: usize,
+    seed: u64,
+) -> Deviation {
+    let samples = Samples { first: 0, inputs, labels: None };
+    let count = samples.count(network.input_width()) as f64;
+    let options = CertifyOptions::new("linear", Property::Deviation);
+    let certifier = Certifier::new(network, std::slice::from_ref(set), options);
+    let proved = certifier.expect("a method of the table").certify(samples).swap_remove(0);
+    let attack =
+        AttackOptions { steps, seed, ..AttackOptions::new(AttackKind::NeuronSpace, Property::Deviation) };
+    let found = Attacker::new(network, set, attack).attack(samples);
+    Deviation {
+        proved: proved.iter().map(|c| c.deviation_upper.unwrap_or(f64::INFINITY)).sum::<f64>() / count,
+        found: found.iter().map(|a| a.deviation.unwrap_or(0.0)).sum::<f64>() / count,
+    }
+}
+
 /// Largest magnitude of a weight.
 pub fn largest_weight(network: &Network) -> f64 {
     let layers = network.affine_layers();
@@ -199,6 +230,15 @@ mod tests {
         let z = builder.activation("r", p, Activation::Relu).unwrap();
         builder.dense("b", z, Matrix::from_vec(2, 1, vec![1.0, 0.0]), Vec::new()).unwrap();
         builder.finish().unwrap()
+    }
+
+    #[test]
+    fn the_deviation_of_a_product_of_two_weights() {
+        // f = (w x, 0) with x = 1, w and the second weights within 0.1: (1.1)² − 1 at most.
+        let network = network();
+        let set = ThreatModel::new(Kind::Absolute, 0.1).resolve(&network).unwrap();
+        let found = deviation(&network, &set, &[1.0], 20, 0);
+        assert!((found.found - 0.21).abs() < 1e-5 && (found.proved - 0.21).abs() < 1e-5, "{found:?}");
     }
 
     #[test]

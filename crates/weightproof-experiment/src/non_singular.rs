@@ -6,7 +6,7 @@
 use crate::joint;
 use crate::recipe::{plain, with_adversary, with_term};
 use crate::table::{Cell, Column, Table};
-use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record};
+use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record};
 use serde_json::{Value, json};
 use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_train::TrainConfig;
@@ -15,6 +15,7 @@ use weightproof_train::adversary::Adversary;
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "non-singular",
     summary: "Accuracy when inputs and weights move together, for models trained against neither, one or both.",
+    needs: Needs::Images,
     settings,
     train,
     present,

@@ -1,5 +1,8 @@
-//! Ways to train: a plain configuration and what is added to it.
+//! Ways to train: a plain configuration and what is added to it; and networks that no list of sizes describes.
 
+use crate::error::ExperimentError;
+use weightproof::kernels::Matrix;
+use weightproof::network::{Activation, Gather, Network, NetworkBuilder, NetworkError, Scale};
 use weightproof_train::TrainConfig;
 use weightproof_train::adversary::Adversary;
 use weightproof_train::config::Term;
@@ -20,6 +23,53 @@ pub fn plain(epochs: usize, batch: usize, seed: u64, held_out: usize) -> TrainCo
     config.validation.samples = held_out;
     config.learning_rate = LearningRate { rate: 2e-3, warm_up: 0.5, decay: Decay::Cosine { floor: 0.0 } };
     config
+}
+
+/// Gradient descent with momentum 0.9 at a constant rate; `rule` is the rate and the weight decay. No sample is held out.
+pub fn descent(sizes: &[usize], (epochs, batch): (usize, usize), seed: u64, rule: (f64, f64)) -> TrainConfig {
+    let (rate, weight_decay) = rule;
+    let mut config = TrainConfig::plain(sizes, epochs);
+    config.batch = batch;
+    config.seed = seed;
+    config.validation.samples = 0;
+    config.optimizer = Rule::Sgd { momentum: 0.9, nesterov: false, weight_decay };
+    config.learning_rate = LearningRate { rate, warm_up: 0.0, decay: Decay::Constant };
+    config
+}
+
+/// A chain of dense layers with one output f, read as the two logits (−f/2, f/2): the margin of label 1 is f, that of label 0 is −f, and
+/// cross-entropy is the logistic loss of f. All parameters are zero.
+///
+/// # Errors
+/// When a size is zero.
+pub fn binary(sizes: &[usize], activation: Activation) -> Result<Network, NetworkError> {
+    let mut builder = NetworkBuilder::new(vec![sizes[0]]);
+    for (k, pair) in sizes.windows(2).enumerate() {
+        if k > 0 {
+            let before = builder.last();
+            builder.activation(&format!("{}{k}", activation.name()), before, activation)?;
+        }
+        let (before, weight) = (builder.last(), Matrix::zeros(pair[1], pair[0]));
+        builder.dense(&format!("fc{}", k + 1), before, weight, vec![0.0; pair[1]])?;
+    }
+    logits(&mut builder)?;
+    builder.finish()
+}
+
+/// Reads the only element f of the last node as the logits (−f/2, f/2).
+///
+/// # Errors
+/// When the last node has no elements.
+pub fn logits(builder: &mut NetworkBuilder) -> Result<(), NetworkError> {
+    let twice = Gather { source: vec![Some(0); 2], constant: 0.0 };
+    let twice = builder.gather("twice", vec![builder.last()], twice, vec![2])?;
+    builder.scale("logits", twice, Scale::new(vec![-0.5, 0.5], vec![0.0; 2]))?;
+    Ok(())
+}
+
+/// The error of a model whose network cannot be built.
+pub fn unbuilt(model: &str) -> impl Fn(NetworkError) -> ExperimentError + '_ {
+    move |source| ExperimentError::Train { model: model.into(), source: source.into() }
 }
 
 /// Adds `weight · objective` with the bounds' radius rising to `radius`.
@@ -66,6 +116,16 @@ mod tests {
         assert_eq!(weights(9.0), [0.25, 0.75]);
         assert_eq!(config.radius_ramp.unwrap().at(2.5), 0.5);
         assert_eq!((config.threat.radius, config.seed, config.validation.samples), (0.01, 3, 5));
+    }
+
+    #[test]
+    fn one_output_becomes_two_logits() {
+        let network = binary(&[2, 3, 1], Activation::Relu).unwrap();
+        let matrix = |rows, cols, numbers: &[f64]| Matrix::from_vec(rows, cols, numbers.to_vec());
+        let first = matrix(3, 2, &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        let parameters = [(1, first, vec![0.0; 3]), (3, matrix(1, 3, &[1.0, 2.0, -1.0]), vec![0.25])];
+        // f = 1 + 2 · 2 − 3 + 0.25
+        assert_eq!(network.with_parameters(&parameters).forward(&[1.0, 2.0]), [-1.125, 1.125]);
     }
 
     #[test]

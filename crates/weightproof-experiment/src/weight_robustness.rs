@@ -6,7 +6,7 @@
 use crate::measure::{Bench, Effort, largest_weight};
 use crate::recipe::{plain, with_term, with_worst_case};
 use crate::table::{Cell, Column, Guarantee, Table, Unit};
-use crate::{Experiment, ExperimentError, Lab, Model, Options, Presentation, Record, Subject};
+use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
 use weightproof::threat::Kind;
 use weightproof_figure::{Axis, Chart, Scale};
@@ -16,6 +16,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "weight-robustness",
     summary: "Accuracy and certified accuracy against the radius of the weights, for models of the paper's loss, plain training and \
               training on worst cases by bounds.",
+    needs: Needs::Images,
     settings,
     train,
     present,

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use weightproof_experiment::{Data, DataSource, EXPERIMENTS, ExperimentError, Options, Watch};
+use weightproof_experiment::{Data, DataSource, EXPERIMENTS, ExperimentError, Needs, Options, Watch};
 use weightproof_formats::data::{DataOptions, DataSet, Split};
 use weightproof_train::Labelled;
 
@@ -23,7 +23,7 @@ pub struct ExperimentArgs {
     /// What is asked
     #[arg(value_name = "NAME", value_parser = names())]
     pub name: String,
-    /// Complete MNIST: a folder with its IDX files, training and test; --quick goes without
+    /// Complete MNIST: a folder with its IDX files, training and test; --quick goes without, and so do experiments that draw their samples
     #[arg(value_name = "DATA")]
     pub data: Option<PathBuf>,
     /// Tiny grids on few images, the embedded ones without DATA: tests that everything works, says little
@@ -58,10 +58,15 @@ pub fn run(args: &ExperimentArgs) -> Result<Status, Failure> {
     let experiment = weightproof_experiment::find(&args.name).map_err(fail)?;
     let seeds = args.seeds.unwrap_or(if args.quick { 1 } else { 3 });
     let options = Options { quick: args.quick, seed: args.seed, seeds };
-    let data = match (&args.data, args.quick) {
-        (Some(folder), _) => read(folder, args.quick)?,
-        (None, true) => embedded()?,
-        (None, false) => {
+    let data = match (experiment.needs, &args.data, args.quick) {
+        (Needs::Nothing, None, _) => Data::default(),
+        (Needs::Nothing, Some(folder), _) => {
+            let text = format!("data: {} draws its samples from the seed and expects none", experiment.name);
+            return Err(Failure::new(format!("{text}, found {}", folder.display())));
+        }
+        (Needs::Images, Some(folder), _) => read(folder, args.quick)?,
+        (Needs::Images, None, true) => embedded()?,
+        (Needs::Images, None, false) => {
             return Err(Failure::new("data: expected a folder with complete MNIST, found none")
                 .hint("name the folder with its IDX files, or try --quick on embedded images"));
         }

@@ -20,7 +20,10 @@ fn quick(name: &str, folder: &Path) -> Value {
     assert_eq!(report["schema"], "weightproof/experiment/1");
     assert_eq!(report["partial"], false);
     assert!(report["environment"]["seconds"].as_f64().unwrap() > 0.0);
-    assert_eq!(report["data"][0]["sha256"].as_str().unwrap().len(), 64);
+    // Experiments that draw their samples from the seed have no data.
+    for source in report["data"].as_array().unwrap() {
+        assert_eq!(source["sha256"].as_str().unwrap().len(), 64);
+    }
     assert!(report["findings"].as_array().is_some_and(|f| !f.is_empty()));
     assert_eq!(fs::read_to_string(results.join(format!("{name}.md"))).unwrap(), run.stdout);
     for table in report["tables"].as_array().unwrap() {
@@ -42,8 +45,10 @@ fn quick(name: &str, folder: &Path) -> Value {
         );
     }
     for model in report["models"].as_array().unwrap() {
-        assert!(model["failure"].is_null() && model["config"]["term"].is_array(), "{model}");
-        assert!(model["values"]["clean"].as_f64().unwrap() > 0.5, "{model}");
+        assert!(model["failure"].is_null(), "{model}");
+        assert!(model["config"].is_null() || model["config"]["term"].is_array(), "{model}");
+        // Networks that classify do better than chance.
+        assert!(model["values"]["clean"].as_f64().is_none_or(|clean| clean > 0.5), "{model}");
     }
     report
 }
@@ -123,7 +128,105 @@ fn non_singular() {
 }
 
 #[test]
+fn gradient_starvation() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = quick("gradient-starvation", folder.path());
+    let features = rows(&report, "two-features");
+    assert_eq!(features.len(), 5);
+    for pair in features.windows(2) {
+        assert!(number(&pair[1], "decay-2") < number(&pair[0], "decay-2"));
+        assert_eq!(number(&pair[1], "decoupling-2"), number(&pair[0], "decoupling-2"));
+    }
+    for row in rows(&report, "moons") {
+        assert!(number(&row, "distance") > 0.0 && number(&row, "median-certified-radius") > 0.0, "{row:?}");
+    }
+    let [plain, decoupling] = &rows(&report, "coloured")[..] else { panic!("two ways to train") };
+    for row in [plain, decoupling] {
+        assert!(
+            number(row, "train-accuracy") > 0.5 && number(row, "median-certified-radius") > 0.0,
+            "{row:?}"
+        );
+    }
+}
+
+#[test]
+fn feature_contamination() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = quick("feature-contamination", folder.path());
+    let rows = rows(&report, "features");
+    assert_eq!(rows.len(), 4);
+    for row in &rows {
+        rising(row, &["accuracy-moved", "accuracy"]);
+        assert!(number(row, "radius-moved") <= number(row, "radius") && number(row, "loss") < 1.0, "{row:?}");
+    }
+}
+
+#[test]
+fn unrolled() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows(&quick("unrolled", folder.path()), "errors");
+    assert_eq!(rows.len(), 4);
+    for row in &rows {
+        for at in ["", "-relative"] {
+            let [found, proved] = ["found", "proved"].map(|side| number(row, &format!("{side}{at}")));
+            assert!(0.0 < found && found <= proved, "{row:?}");
+        }
+    }
+    assert!(number(&rows[0], "test-error") < number(&rows[3], "test-error"));
+    assert!((number(&rows[1], "largest-row") - 4.0).max(number(&rows[2], "largest-row") - 2.0) < 1e-5);
+}
+
+#[test]
+fn predictive_coding() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = quick("predictive-coding", folder.path());
+    for row in rows(&report, "feedback") {
+        let [bias, expected] = ["bias", "mean-field"].map(|name| number(&row, name));
+        assert!((bias - expected).abs() < 0.1 * expected + 0.003, "{row:?}");
+    }
+    for row in rows(&report, "certified") {
+        assert!(0.0 < number(&row, "found") && number(&row, "found") <= number(&row, "proved"), "{row:?}");
+    }
+    let late = rows(&report, "delay");
+    assert!(number(&late[5], "deviation") > 3.0 * number(&late[0], "deviation"), "{late:?}");
+}
+
+#[test]
+fn layer_utilization() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = quick("layer-utilization", folder.path());
+    let layers = rows(&report, "layers");
+    assert_eq!(layers.len(), 4 * 6);
+    for row in &layers {
+        for share in ["probe-training", "probe-test", "reset-error"] {
+            assert!((0.0..=1.0).contains(&number(row, share)), "{row:?}");
+        }
+        // Without wrong labels there is no probe of them.
+        assert_eq!(row["probe-mislabelled"].is_null(), number(row, "noise") == 0.0, "{row:?}");
+    }
+    for row in rows(&report, "correlations") {
+        assert!(number(&row, "spearman-distance").abs() <= 1.0, "{row:?}");
+    }
+}
+
+#[test]
+fn bias_variance() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = quick("bias-variance", folder.path());
+    for row in rows(&report, "splits") {
+        let sum = number(&row, "bias") + number(&row, "variance");
+        assert!((sum / number(&row, "loss") - 1.0).abs() < 1e-9, "{row:?}");
+    }
+    for row in rows(&report, "attacks") {
+        let gradients = number(&row, "gradients");
+        let most = if row["attack"] == "pgd-20" { 20.0 } else { 5.0 };
+        assert!((1.0..=most).contains(&gradients) && number(&row, "size") <= 1.0 + 1e-4, "{row:?}");
+    }
+}
+
+#[test]
 fn usage() {
+    check("experiment-no-data", &Run::new(["experiment", "unrolled", "no-such-folder"]));
     check("experiment-unknown", &Run::new(["experiment", "alchemy"]));
     check("experiment-data", &Run::new(["experiment", "baselines"]));
     check("experiment-folder", &Run::new(["experiment", "baselines", "no-such-folder"]));
