@@ -640,21 +640,32 @@ impl<'a> Bounder<'a> {
     /// A line below `a f`.
     fn line(&self, op: &Op, a: f64, l: f64, u: f64) -> (f64, f64) {
         let f = |z| self.net.value(op, z);
-        let chord = if u > l { (f(u) - f(l)) / (u - l) } else { 0.0 };
-        let slope = match op {
-            Op::Relu if l >= 0.0 => 1.0,
-            Op::Relu if u <= 0.0 => 0.0,
-            Op::Relu if a > 0.0 => f64::from(u > -l),
-            _ => chord,
-        };
-        let mut points = vec![l, u];
         let corners = match op {
             Op::Clip(low, high) => [*low, *high],
             Op::Soft(lambda) => [Some(-lambda), Some(*lambda)],
             _ => [Some(0.0), None],
         };
-        points.extend(corners.into_iter().flatten().filter(|x| l < *x && *x < u));
-        let t = points.iter().map(|&z| a * f(z) - a * slope * z).fold(f64::MAX, f64::min);
+        let inner: Vec<f64> = corners.into_iter().flatten().filter(|x| l < *x && *x < u).collect();
+        let points: Vec<f64> = [l, u].into_iter().chain(inner.iter().copied()).collect();
+        let offset = |slope: f64| points.iter().map(|&z| a * f(z) - a * slope * z).fold(f64::MAX, f64::min);
+        let through = |x: f64, y: f64| if y > x { (f(y) - f(x)) / (y - x) } else { 0.0 };
+        let chord = through(l, u);
+        let slope = match op {
+            Op::Relu if l >= 0.0 => 1.0,
+            Op::Relu if u <= 0.0 => 0.0,
+            Op::Relu if a > 0.0 => f64::from(u > -l),
+            // The first of those that are tightest in the middle.
+            Op::Soft(_) => {
+                let ends = inner.iter().flat_map(|&c| [through(l, c), through(c, u)]);
+                let middle = |slope: f64| a * slope * 0.5 * (l + u) + offset(slope);
+                [0.0, 1.0, chord]
+                    .into_iter()
+                    .chain(ends)
+                    .fold(0.0, |best, slope| if middle(slope) > middle(best) { slope } else { best })
+            }
+            _ => chord,
+        };
+        let t = offset(slope);
         (a * slope, t)
     }
 
