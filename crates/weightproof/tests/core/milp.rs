@@ -25,7 +25,7 @@ use weightproof_testkit::threats::sets;
 const SOLVER: f64 = 1e-6;
 
 /// Activations that programs describe.
-const PIECEWISE_LINEAR: [Activation; 4] = [
+const PIECEWISE_LINEAR: [Activation; 5] = [
     Activation::Relu,
     Activation::LeakyRelu { slope: 0.1 },
     Activation::LeakyRelu { slope: 1.5 },
