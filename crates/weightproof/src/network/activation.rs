@@ -553,6 +553,8 @@ mod tests {
             let mut kinks = [0.0; 2];
             if let Activation::Clip { low, high } = f {
                 kinks = [low, high];
+            } else if let Activation::SoftThreshold { lambda } = f {
+                kinks = [-lambda, lambda];
             } else if f == Activation::HardSwish {
                 kinks = [-3.0, 3.0];
             }
