@@ -1,4 +1,4 @@
-//! `faults`: every single hit on stored words, settled for every sample.
+//! `faults`: every single hit on stored words, settled for every sample, and how many hits at once each withstands.
 
 use crate::RunError;
 use crate::config::Config;
@@ -9,7 +9,11 @@ use serde::Serialize;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use weightproof::faults::{FaultCounts, FaultError, FaultModel, Memory, SampleFaults, SingleHits, Tally};
+use std::time::Duration;
+use weightproof::faults::{
+    FaultCounts, FaultError, FaultModel, Memory, PairLimits, SampleFaults, SampleWords, SeveralHits,
+    SingleHits, Tally,
+};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
@@ -32,6 +36,10 @@ pub struct FaultConfig {
     pub recommend: bool,
     /// How far inputs move beside a hit, in the unit of the data.
     pub input_radius: f64,
+    /// Most first hits of pairs that are looked at for one sample, where two words or more are hit.
+    pub max_nodes: usize,
+    /// Most seconds of that.
+    pub time_limit: Option<f64>,
 }
 
 /// Settings, as the report echoes them.
@@ -81,13 +89,21 @@ pub fn run<F: Feed, W: Watch>(
         0.0 => hits,
         radius => hits.with_inputs(radius, range)?,
     };
+    let words = config.model.words;
+    let limits = PairLimits { nodes: config.max_nodes, time: config.time_limit.map(Duration::from_secs_f64) };
+    let several = SeveralHits::new(&memory, &hits, words, (config.input_radius, range))?.limited(limits);
     let mut records: Vec<FaultRecord> = Vec::new();
     let mut done = run.over(
         &mut session.feed,
         classes,
-        |batch| Ok(hits.settle(batch, &tally)),
-        |_, found: Vec<SampleFaults>| {
-            records.extend(found.iter().map(|found| FaultRecord::new(found, &memory)));
+        |batch| {
+            let single = hits.settle(batch, &tally);
+            let found = several.settle(batch, &single);
+            Ok(single.into_iter().zip(found).collect())
+        },
+        |_, found: Vec<(SampleFaults, SampleWords)>| {
+            let record = |(single, found): &(_, _)| FaultRecord::new(single, found, words, &memory);
+            records.extend(found.iter().map(record));
             Ok(())
         },
     )?;
@@ -107,11 +123,12 @@ pub fn run<F: Feed, W: Watch>(
     if let Value::Object(config) = &mut header.config {
         config.remove("threat");
     }
-    let mut counter = FaultCounter::new(FaultCounts::new(&tally, &memory), config.recommend);
+    let mut counter = FaultCounter::new(FaultCounts::new(&tally, &memory), words, config.recommend);
     records.iter().for_each(|record| counter.add(record));
     let summary = counter.finish();
     let results = vec![RunResult { radius: None, summary, samples: records }];
     let report = Report { header, partial: done.partial, results, environment: run.environment() };
+    drop(several);
     drop(hits);
     Ok(Faults { report, memory, tally })
 }
@@ -176,7 +193,7 @@ by = "parity-zero"
         assert_eq!(model.protect[0].bits, Some(vec![7]));
         assert_eq!(model.protect[1].by, Encoding::ParityZero);
         assert_eq!(parse("").unwrap(), FaultModel::default());
-        assert!(parse("words = 2").unwrap_err().to_string().contains("words: expected 1"));
+        assert!(parse("words = 0").unwrap_err().to_string().contains("words: expected 1"));
         assert!(parse("storge = \"int8\"").unwrap_err().to_string().contains("storge"));
     }
 

@@ -430,8 +430,10 @@ impl Mergeable for FaultRecord {
                 Some(all) => counts.with(&all).ok_or_else(wrong)?,
             });
         }
-        let recommends = parts[0].head.header.config["faults"]["recommend"].as_bool().unwrap_or(false);
-        Ok(FaultCounter::new(all.unwrap_or_default(), recommends))
+        let header = &parts[0].head.header;
+        let recommends = header.config["faults"]["recommend"].as_bool().unwrap_or(false);
+        let words = header.threat.faults.as_ref().map_or(1, |model| model.words);
+        Ok(FaultCounter::new(all.unwrap_or_default(), words, recommends))
     }
 
     fn sample(&self) -> (usize, Option<u32>, u32) {

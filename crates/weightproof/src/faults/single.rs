@@ -10,6 +10,7 @@
 //! # Guarantee
 //! Rigorous. What rounding in f64 leaves open at a single hit is counted as undecided.
 
+use super::injection::{WordHit, margin};
 use super::line::{CleanPass, Line, Lines, UNIT};
 use super::region::Region;
 use super::{FaultError, Hit, Memory, StoredLayer, Tally};
@@ -115,6 +116,16 @@ impl<'m> SingleHits<'m> {
         SingleHits { progress, stop, ..self }
     }
 
+    /// What must hold.
+    pub(super) fn property(&self) -> Property {
+        self.property
+    }
+
+    /// What ends the work early.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
     /// Settles a batch, and adds it to `tally`.
     ///
     /// # Panics
@@ -213,14 +224,57 @@ impl<'m> SingleHits<'m> {
         let network = self.memory.network();
         let replaced = |n: usize| (n == node).then_some((&weight, bias.as_slice()));
         let outputs = network.evaluate(x, replaced, |_, _| {}).pop().expect("a network has nodes");
-        let rivals = outputs.iter().enumerate().filter(|(k, _)| *k != target);
-        let margin = rivals.map(|(_, f)| outputs[target] - f).fold(f64::INFINITY, f64::min);
-        BreakingHit { layer, word, hit, margin }
+        BreakingHit { layer, word, hit, margin: margin(&outputs, target) }
+    }
+
+    /// The margin of `target` after hits on different words, by the plain forward pass of the network that is stored then, when it is
+    /// proved not to be above zero.
+    pub(super) fn broken_by(&self, hits: &[WordHit], x: &[f64], target: usize) -> Option<f64> {
+        let mut network = self.memory.network().clone();
+        for WordHit { layer, word, hit } in hits {
+            let stored = &self.memory.layers()[*layer];
+            let affine = network.nodes()[stored.node].layer.affine().expect("a layer with words");
+            let (mut weight, mut bias) = (affine.weight.clone(), affine.bias.clone());
+            match stored.place(*word) {
+                (i, Some(j)) => weight[(i, j)] = hit.after,
+                (i, None) => bias[i] = hit.after,
+            }
+            network = network.with_parameters(&[(stored.node, weight, bias)]);
+        }
+        let after = clean_pass(&network, x);
+        let (_, upper) = self.lines.margin(&after, network.output(), target, &mut self.lines.scratch());
+        (upper <= 0.0).then(|| margin(&after.values[network.output()], target))
+    }
+
+    /// Whether no hit on the memory `after` a first one breaks a sample, and one that does where there is one; `None` where that is too
+    /// close to call.
+    pub(super) fn second(&self, after: &Memory, x: &[f64], target: usize) -> Option<Option<WordHit>> {
+        let hits = SingleHits {
+            memory: after,
+            lines: Lines::new(after.network()),
+            property: self.property,
+            // Of all words, the one that is hit included.
+            largest: self.largest.clone(),
+            not_finite: self.not_finite,
+            region: None,
+            progress: Progress::default(),
+            stop: self.stop.clone(),
+        };
+        let clean = clean_pass(after.network(), x);
+        let (verdict, found, _) = hits.search(&clean, target, HashSet::new(), None);
+        match (verdict, found.first) {
+            (Some(true), Some(number)) => {
+                let (layer, word, hit) = after.find(number)?;
+                Some(Some(WordHit { layer, word, hit }))
+            }
+            (Some(true), None) if found.undecided == 0 && !self.stop.is_set() => Some(None),
+            _ => None,
+        }
     }
 }
 
 /// The forward pass and its errors.
-fn clean_pass(network: &Network, x: &[f64]) -> CleanPass {
+pub(super) fn clean_pass(network: &Network, x: &[f64]) -> CleanPass {
     let values = network.forward_all(x);
     let rows: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
     let by_weights = |_: usize, own: &Affine, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
@@ -419,12 +473,8 @@ impl Search<'_, '_> {
         (x, errors): (&[f64], &[f64]),
         channel: usize,
     ) {
-        let (positions, taps) = (window.positions(), window.taps());
-        let first = channel / window.group_outputs() * window.group_inputs();
-        let source = |column: usize, position: usize| {
-            let place = window.source(position, column % taps)?;
-            Some((first + column / taps) * window.plane() + place)
-        };
+        let positions = window.positions();
+        let source = |column: usize, position: usize| window.element(channel, column, position);
         let (_, value) = self.hits.largest[number];
         let bias = |k: usize| layer.bias_ends[k].get(channel).copied().unwrap_or(0.0);
         let mut box_of: Vec<(f64, f64)> = vec![(bias(0), bias(1)); positions];
@@ -532,11 +582,10 @@ impl Search<'_, '_> {
         if holds == Some(self.holds) {
             return;
         }
-        let Some(tally) = self.tally else {
-            self.broken.extend((holds == Some(false)).then_some(point.number));
-            return;
-        };
         let holds = if self.broken.contains(&point.number) { Some(false) } else { holds };
+        if self.tally.is_none() && holds == Some(false) {
+            self.broken.insert(point.number);
+        }
         let found = &mut self.found;
         match holds {
             Some(true) => found.repairing += 1,
@@ -549,7 +598,9 @@ impl Search<'_, '_> {
         if self.holds && !found.cells.contains(&(layer, point.bit)) {
             found.cells.push((layer, point.bit));
         }
-        tally.hit(point.number, holds);
+        if let Some(tally) = self.tally {
+            tally.hit(point.number, holds);
+        }
     }
 }
 
