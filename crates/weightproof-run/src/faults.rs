@@ -3,11 +3,11 @@
 use crate::RunError;
 use crate::config::Config;
 use crate::feed::Feed;
+use crate::file;
 use crate::run::{BatchSize, Run, Watch, correct};
 use crate::session::Session;
 use serde::Serialize;
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use weightproof::faults::{
@@ -17,7 +17,6 @@ use weightproof::faults::{
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
-use weightproof_formats::FormatError;
 use weightproof_report::{
     Counter, FaultCounter, FaultRecord, MethodReport, Report, RunResult, ThreatReport, write_hits,
 };
@@ -138,14 +137,7 @@ pub fn run<F: Feed, W: Watch>(
 /// # Errors
 /// The file cannot be read, is too large, or is no fault model.
 pub fn read(path: &Path) -> Result<FaultModel, RunError> {
-    let place = path.display();
-    let bytes = fs::metadata(path).map_err(FormatError::io(path))?.len();
-    if bytes > MOST_BYTES {
-        let message = format!("{place}: expected at most {MOST_BYTES} bytes, found {bytes}");
-        return Err(RunError::ThreatText { message });
-    }
-    let text = fs::read_to_string(path).map_err(FormatError::io(path))?;
-    parse(&text).map_err(|error| RunError::ThreatText { message: format!("{place}: {error}") })
+    file::read_text(path, MOST_BYTES, parse)
 }
 
 /// The fault model that a TOML text says.

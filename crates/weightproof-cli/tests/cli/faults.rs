@@ -73,9 +73,47 @@ fn settings_of_a_file_and_all_critical_hits() {
 }
 
 #[test]
+fn the_curve_over_words_agrees_with_its_samples_and_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let within = |args: &[&str]| Run::new(args.iter().copied()).within(folder.path()).output();
+    let ask = ["faults", "--storage", "int8", "-n", "16", "--words", "3", "--max-nodes", "3", "--quiet"];
+    within(&[&ask[..], &["--json", "-o", "faults.json"]].concat());
+    let text = fs::read_to_string(folder.path().join("faults.json")).unwrap();
+    let found: Value = serde_json::from_str(&text).unwrap();
+    let samples = found["samples"].as_array().unwrap();
+    let curve = found["by_words"].as_array().unwrap();
+    assert_eq!(curve.len(), 3);
+    for (at, words) in curve.iter().zip(1..) {
+        let certified = samples.iter().filter(|s| s["certified_words"].as_u64().unwrap() >= words).count();
+        let broken = samples.iter().filter(|s| s["broken_words"].as_u64().is_some_and(|n| n <= words));
+        let broken = broken.count();
+        assert_eq!(
+            (at["certified"].as_u64(), at["broken"].as_u64()),
+            (Some(certified as u64), Some(broken as u64))
+        );
+        assert!(certified + broken <= 16);
+        assert!(at["broken_by_gradient"].as_u64().unwrap() <= broken as u64, "{at}");
+    }
+    let single = Run::new(["faults", "--storage", "int8", "-n", "16", "--json", "--quiet"]).output();
+    let single: Value = serde_json::from_str(&single.stdout).unwrap();
+    assert_eq!(single["summary"]["certified"], curve[0]["certified"]);
+    assert_eq!(found["summary"]["certified"], curve[2]["certified"]);
+    // Single hits are the same whatever is asked of several.
+    assert_eq!(single["by_bit"], found["by_bit"]);
+    let several = samples.iter().filter_map(|s| s["broken_by"].as_str()).filter(|hits| hits.contains("; "));
+    assert!(several.count() > 0, "{text:.2000}");
+    assert_eq!(within(&["report", "faults.json", "-o", "page.html", "--figures", "figures"]).code, Some(0));
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.contains("id=\"curve\"") && folder.path().join("figures/fault-words.svg").is_file());
+    let wrong = text.replacen("\"broken_by_gradient\"", "\"by_gradient\"", 1);
+    fs::write(folder.path().join("faults.json"), wrong).unwrap();
+    assert_eq!(within(&["report", "faults.json", "-o", "page.html"]).code, Some(2));
+}
+
+#[test]
 fn what_has_no_answer_is_refused_by_name() {
     for (words, expected) in [
-        (&["--words", "2"][..], "words: expected 1, found 2"),
+        (&["--words", "0"][..], "words: expected 1 to 64, found 0"),
         (&["--storage", "int99"], "integer quantization: expected 2 to 16 bits, found 99"),
         (&["--storage", "posit8"], "storage: expected file,"),
         (&["--layers", "dense9"], "layer dense9: expected one of dense1, dense2, dense3, dense4"),

@@ -241,8 +241,15 @@ impl<'s, 'm> SeveralHits<'s, 'm> {
         let mut state = injection.start();
         for m in 1..=self.words {
             let Some(next) = injection.grow_by_gradient(&state) else { return };
-            if next.margin <= 0.0 && self.singles.broken_by(&next.hits, x, target).is_some() {
+            if next.margin <= 0.0
+                && let Some(margin) = self.singles.broken_by(&next.hits, x, target)
+            {
                 found.by_gradient = Some(m);
+                // What the baseline finds is found.
+                if found.broken.is_none_or(|broken| broken > m) {
+                    (found.broken, found.margin) = (Some(m), Some(margin));
+                    (found.hits, found.reason) = (next.hits, None);
+                }
                 return;
             }
             state = next;
