@@ -109,6 +109,17 @@ pub struct CertifyArgs {
     pub threat: ThreatArgs,
     #[command(flatten)]
     pub noise: NoiseArgs,
+    /// Fault model in TOML, as `faults` reads it: up to its number of words are hit, beside an input radius
+    ///
+    /// Bounds pay the largest damages of so many words. Methods interval, linear-interval and linear; weights do not move otherwise.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Threat model",
+        conflicts_with = "noise",
+        hide_short_help = true
+    )]
+    pub faults: Option<PathBuf>,
     #[command(flatten)]
     pub property: PropertyArgs,
     #[command(flatten)]

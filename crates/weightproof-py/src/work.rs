@@ -277,7 +277,7 @@ pub fn certify(
             return Ok(Report::exact(report));
         }
         let run = starter.start(session, certificates::BATCH)?;
-        certificates::run(session, &sets, &exact, run).map(Report::certify)
+        certificates::run(session, &sets, &exact, None, run).map(Report::certify)
     })
 }
 

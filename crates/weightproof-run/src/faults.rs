@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 use weightproof::faults::{
-    FaultCounts, FaultError, FaultModel, Memory, PairLimits, SampleFaults, SampleWords, SeveralHits,
+    FaultCounts, FaultError, FaultModel, HitSet, Memory, PairLimits, SampleFaults, SampleWords, SeveralHits,
     SingleHits, Tally,
 };
 use weightproof::property::Property;
@@ -130,6 +130,48 @@ pub fn run<F: Feed, W: Watch>(
     drop(several);
     drop(hits);
     Ok(Faults { report, memory, tally })
+}
+
+/// Hits beside the set of a run of `certify`.
+pub struct Beside {
+    /// The fault model, as the report has it.
+    pub model: FaultModel,
+    memory: Memory,
+}
+
+impl Beside {
+    /// Hits that `model` allows: the network of the session becomes the one that the words stand for, and its weights do not move otherwise.
+    ///
+    /// # Errors
+    /// A fault model that does not fit the network; a threat model that moves weights.
+    pub fn new<F>(session: &mut Session<F>, model: FaultModel) -> Result<Self, RunError> {
+        let memory = Memory::new(&session.network, &model)?;
+        session.network = memory.network().clone();
+        let threat = &mut session.config.threat;
+        let moves =
+            threat.radii.iter().any(|radius| *radius != 0.0) || threat.model.radius.is_some_and(|r| r != 0.0);
+        if moves || threat.model.kind != Kind::Absolute {
+            let found = threat.model.kind.to_string();
+            return Err(RunError::setting("threat", "weights that do not move beside faults", found));
+        }
+        threat.model.radius = Some(0.0);
+        Ok(Beside { model, memory })
+    }
+
+    /// The hits, as bounds have them.
+    pub fn hits(&self) -> HitSet {
+        HitSet::new(&self.memory, self.model.words as usize)
+    }
+
+    /// What a report says of them, beside the inputs and activations that `threat` moves.
+    pub fn describe(&self, threat: &ThreatReport) -> ThreatReport {
+        ThreatReport {
+            input_radius: threat.input_radius,
+            input_range: threat.input_range,
+            activation_radius: threat.activation_radius,
+            ..ThreatReport::of_faults(&self.model, &self.memory)
+        }
+    }
 }
 
 /// Reads a fault model in TOML.

@@ -110,6 +110,47 @@ fn the_curve_over_words_agrees_with_its_samples_and_is_drawn() {
     assert_eq!(within(&["report", "faults.json", "-o", "page.html"]).code, Some(2));
 }
 
+/// `certify --faults`: what is proved by bounds alone is proved by the exact answers too; inputs may move; what has no rule is refused.
+#[test]
+fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = |name: &str, words: u32| {
+        let text = format!("storage = \"int8\"\nwords = {words}\nprotect = [{{ bits = [7] }}]\n");
+        fs::write(folder.path().join(name), text).unwrap();
+    };
+    (toml("one.toml", 1), toml("two.toml", 2));
+    let within = |args: &[&str]| Run::new(args.iter().copied()).within(folder.path()).output();
+    let certified = |args: &[&str]| {
+        let output = within(&[&["certify", "-n", "30", "--json", "--quiet"], args].concat());
+        let found: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        assert_eq!(found["guarantee"], "rigorous");
+        assert_eq!(found["threat"]["faults"]["storage"], "int8");
+        let samples = found["samples"].as_array().unwrap().clone();
+        samples.iter().map(|s| s["verdict"] == "verified").collect::<Vec<bool>>()
+    };
+    let (one, two) = (certified(&["--faults", "one.toml"]), certified(&["--faults", "two.toml"]));
+    let moved = certified(&["--faults", "two.toml", "--input-radius", "0.002"]);
+    let ask = ["faults", "--storage", "int8", "--protect", "7", "-n", "30", "--json", "--quiet"];
+    let exact: Value = serde_json::from_str(&within(&ask).stdout).unwrap();
+    let exact: Vec<bool> =
+        exact["samples"].as_array().unwrap().iter().map(|s| s["verdict"] == "verified").collect();
+    let count = |all: &[bool]| all.iter().filter(|c| **c).count();
+    for (less, more) in [(&one, &exact), (&two, &one), (&moved, &two)] {
+        assert!(less.iter().zip(more).all(|(less, more)| *more || !less));
+    }
+    assert!(count(&moved) > 5 && count(&one) > 15, "{} {} {}", count(&moved), count(&two), count(&one));
+    for (more, expected) in [
+        (&["--method", "exact"][..], "method: expected interval, linear-interval or linear for faults"),
+        (&["--method", "norm-product"], "method: expected interval, linear-interval or linear for faults"),
+        (&["--radius", "0.001"], "threat: expected weights that do not move beside faults"),
+        (&["--certificate", "c.jsonl.gz"], "certificate: expected no certificate file with faults"),
+    ] {
+        let output = within(&[&["certify", "-n", "1", "--faults", "one.toml"], more].concat());
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains(expected), "{expected}: {}", output.stderr);
+    }
+}
+
 #[test]
 fn what_has_no_answer_is_refused_by_name() {
     for (words, expected) in [
