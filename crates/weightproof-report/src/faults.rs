@@ -591,28 +591,43 @@ impl Record for FaultRecord {
     }
 }
 
-/// Writes every hit that breaks, repairs or leaves undecided a sample as CSV.
+/// Writes every hit that breaks, repairs or leaves undecided a sample as CSV, and those that leave no finite number.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn write_hits(memory: &Memory, tally: &Tally, out: impl Write) -> io::Result<()> {
-    let head =
-        ["layer", "row", "column", "bit", "direction", "before", "after", "broken", "repaired", "undecided"];
     let counts = tally.hits(memory).filter(|c| c.broken + c.repaired + c.undecided > 0 || !c.hit.is_finite());
     let rows = counts.map(|c| {
         let hit = HitReport::new(memory, c.layer, c.word, &c.hit);
-        vec![
-            hit.layer,
-            hit.row.to_string(),
-            hit.column.map_or_else(String::new, |c| c.to_string()),
-            hit.bit.to_string(),
-            hit.direction.to_string(),
-            exact(hit.before),
-            exact(hit.after),
-            c.broken.to_string(),
-            c.repaired.to_string(),
-            c.undecided.to_string(),
-        ]
+        critical(hit, [c.broken, c.repaired, c.undecided])
     });
-    csv::table(out, head, rows)
+    csv::table(out, CRITICAL, rows)
+}
+
+/// The same from counts, which have no hits that leave no finite number.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_counted_hits(counts: &FaultCounts, out: impl Write) -> io::Result<()> {
+    let row = |c: &CountedHit| critical(HitReport::counted(counts, c), [c.broken, c.repaired, c.undecided]);
+    csv::table(out, CRITICAL, counts.hits.iter().map(row))
+}
+
+/// Columns of the table of hits.
+const CRITICAL: [&str; 10] =
+    ["layer", "row", "column", "bit", "direction", "before", "after", "broken", "repaired", "undecided"];
+
+/// A hit, and how many samples it breaks, repairs and leaves undecided.
+fn critical(hit: HitReport, samples: [u32; 3]) -> Vec<String> {
+    let mut row = vec![
+        hit.layer,
+        hit.row.to_string(),
+        hit.column.map_or_else(String::new, |c| c.to_string()),
+        hit.bit.to_string(),
+        hit.direction.to_string(),
+        exact(hit.before),
+        exact(hit.after),
+    ];
+    row.extend(samples.map(|n| n.to_string()));
+    row
 }

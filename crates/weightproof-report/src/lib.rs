@@ -50,7 +50,7 @@ pub use exact_radius::{ExactRadiusCounter, ExactRadiusRecord, ExactRadiusSummary
 pub use faithful::{FaithfulFile, FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet, TensorsReport};
 pub use faults::{
     BitReport, FaultCounter, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, WordsReport,
-    write_hits,
+    write_counted_hits, write_hits,
 };
 pub use header::{
     CertificateReport, DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, NoiseReport,
