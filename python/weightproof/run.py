@@ -373,6 +373,7 @@ def faults(
     input_radius: float = 0.0,
     max_nodes: int = 1000,
     time_limit: float | None = None,
+    journal: str | os.PathLike[str] | None = None,
     property: Property | None = None,
     threshold: float | None = None,
     lower: float | None = None,
@@ -408,6 +409,7 @@ def faults(
         input_radius: How far inputs move beside the hits, in the unit of the data; dense networks only.
         max_nodes: Most first hits of pairs that are looked at for one sample, 0 for no search.
         time_limit: Most seconds of that search for one sample.
+        journal: A file that keeps each sample as soon as it is settled; a call that was ended goes on from it.
         property: ``label``, ``prediction``, ``positive`` or ``within``, as for `certify`.
         threshold: What the output is compared with, for ``positive``.
         lower: What all outputs stay above, for ``within``.
@@ -443,6 +445,7 @@ def faults(
     settings |= {"input_radius": _check.number("input_radius", input_radius, "not negative")}
     settings |= {"max_nodes": _check.integer("max_nodes", max_nodes, 0)}
     settings["time_limit"] = None if time_limit is None else _check.seconds("time_limit", time_limit)
+    settings["journal"] = _check.path(journal)
     return _run(_weightproof.faults, "faults", network, x, y, settings, progress)
 
 

@@ -237,6 +237,8 @@ pub struct FaultsArgs {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub critical: Option<PathBuf>,
     #[command(flatten)]
+    pub journal: JournalArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
     pub config: ConfigArgs,

@@ -335,6 +335,7 @@ struct FaultSettings {
     input_radius: f64,
     max_nodes: usize,
     time_limit: Option<f64>,
+    journal: Option<PathBuf>,
 }
 
 /// Settles all single hits on stored words.
@@ -349,12 +350,12 @@ pub fn faults(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let FaultSettings { shared, faults, protect, recommend, input_radius, max_nodes, time_limit } =
+    let FaultSettings { shared, faults, protect, recommend, input_radius, max_nodes, time_limit, journal } =
         settings::parse(settings)?;
     let protect = protect.iter().map(|text| text.parse()).collect::<Result<Vec<_>, FaultError>>();
     let protect = protect.map_err(|error| raise(error.into()))?;
     let model = FaultModel { protect, ..faults };
-    let config = FaultConfig { model, recommend, input_radius, max_nodes, time_limit };
+    let config = FaultConfig { model, recommend, input_radius, max_nodes, time_limit, journal };
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let run = starter.start(session, hits::BATCH)?;

@@ -4,15 +4,16 @@ use crate::RunError;
 use crate::config::Config;
 use crate::feed::Feed;
 use crate::file;
-use crate::run::{BatchSize, Run, Watch, correct};
+use crate::run::{BatchSize, Keeping, Run, Watch};
 use crate::session::Session;
-use serde::Serialize;
-use serde_json::Value;
-use std::path::Path;
+use crate::store::{Store, identity};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use weightproof::faults::{
-    FaultCounts, FaultError, FaultModel, HitSet, Memory, PairLimits, SampleFaults, SampleWords, SeveralHits,
-    SingleHits, Tally,
+    Effects, FaultCounts, FaultError, FaultModel, HitSet, Memory, PairLimits, SampleFaults, SampleWords,
+    SeveralHits, SingleHits, Tally,
 };
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
@@ -39,6 +40,9 @@ pub struct FaultConfig {
     pub max_nodes: usize,
     /// Most seconds of that.
     pub time_limit: Option<f64>,
+    /// A file that keeps each sample as soon as it is settled.
+    #[serde(skip)]
+    pub journal: Option<PathBuf>,
 }
 
 /// Settings, as the report echoes them.
@@ -90,23 +94,37 @@ pub fn run<F: Feed, W: Watch>(
     };
     let words = config.model.words;
     let limits = PairLimits { nodes: config.max_nodes, time: config.time_limit.map(Duration::from_secs_f64) };
+    let is_kept = config.journal.is_some();
+    let store = Store::open(config.journal.as_deref(), || {
+        let (model, input_radius) = (&config.model, config.input_radius);
+        identity(session, &json!({ "command": "faults", "faults": model, "input_radius": input_radius }))
+    })?;
     let several = SeveralHits::new(&memory, &hits, words, (config.input_radius, range))?.limited(limits);
-    let mut records: Vec<FaultRecord> = Vec::new();
-    let mut done = run.over(
+    let (mut entries, done) = run.settle(
         &mut session.feed,
         classes,
+        Keeping { store: &store, sets: 1, seen: None },
         |batch| {
-            let single = hits.settle(batch, &tally);
+            let (single, effects): (Vec<_>, Vec<_>) = hits.settle_each(batch).into_iter().unzip();
             let found = several.settle(batch, &single);
-            Ok(single.into_iter().zip(found).collect())
+            Ok(single.into_iter().zip(effects).zip(found).collect())
         },
-        |_, found: Vec<(SampleFaults, SampleWords)>| {
-            let record = |(single, found): &(_, _)| FaultRecord::new(single, found, words, &memory);
-            records.extend(found.iter().map(record));
-            Ok(())
+        |_, found: Vec<((SampleFaults, Effects), SampleWords)>| {
+            let entry = |((single, effects), found): ((SampleFaults, Effects), SampleWords)| {
+                let record = FaultRecord::new(&single, &found, words, &memory);
+                if is_kept {
+                    return FaultEntry { record, effects };
+                }
+                // There may be many, and nobody reads them again.
+                tally.add(&effects);
+                FaultEntry { record, effects: Effects::default() }
+            };
+            Ok(vec![found.into_iter().map(entry).collect()])
         },
     )?;
-    done.correct = correct(records.iter().map(|r| (r.label, r.predicted)));
+    let entries = entries.pop().unwrap_or_default();
+    entries.iter().filter(|_| is_kept).for_each(|entry| tally.add(&entry.effects));
+    let records: Vec<FaultRecord> = entries.into_iter().map(|entry| entry.record).collect();
     let settings = Settings { shared: &session.config, faults: config };
     let assumptions = session.assumptions(Guarantee::Rigorous);
     let method = MethodReport { precision: "f64".into(), assumptions, ..session.method("every single hit") };
@@ -129,7 +147,18 @@ pub fn run<F: Feed, W: Watch>(
     let report = Report { header, partial: done.partial, results, environment: run.environment() };
     drop(several);
     drop(hits);
+    store.finish(&report)?;
     Ok(Faults { report, memory, tally })
+}
+
+/// What a journal keeps of a sample.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FaultEntry {
+    /// What the report says.
+    #[serde(flatten)]
+    pub record: FaultRecord,
+    /// What each hit does.
+    pub effects: Effects,
 }
 
 /// Hits beside the set of a run of `certify`.

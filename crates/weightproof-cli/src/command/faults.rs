@@ -19,6 +19,7 @@ pub fn run(args: &FaultsArgs) -> Result<Status, Failure> {
         recommend: args.faults.recommend,
         input_radius: radius.unwrap_or(0.0),
         max_nodes: args.faults.max_nodes,
+        journal: args.journal.journal.clone(),
         time_limit: args
             .faults
             .time_limit

@@ -110,6 +110,42 @@ fn the_curve_over_words_agrees_with_its_samples_and_is_drawn() {
     assert_eq!(within(&["report", "faults.json", "-o", "page.html"]).code, Some(2));
 }
 
+#[test]
+fn a_run_with_a_journal_goes_on_and_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = [
+        "faults",
+        "--storage",
+        "int4",
+        "-n",
+        "20",
+        "--words",
+        "2",
+        "--max-nodes",
+        "2",
+        "--batch=4",
+        "--json",
+    ];
+    let answer = |more: &[&str]| {
+        let output = Run::new(ask.iter().chain(more).copied()).within(folder.path()).output();
+        let mut found: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        found.as_object_mut().unwrap().remove("environment");
+        found
+    };
+    let (without, begun) = (answer(&[]), answer(&["--journal", "journal"]));
+    assert_eq!(without, begun);
+    let path = folder.path().join("journal");
+    let whole = fs::read_to_string(&path).unwrap();
+    assert!(whole.lines().count() > 8, "{}", whole.lines().count());
+    // Killed behind the seventh line, and in the middle of the eighth.
+    let cut = whole.match_indices('\n').nth(6).unwrap().0 + 30;
+    fs::write(&path, &whole[..cut]).unwrap();
+    assert_eq!(answer(&["--journal", "journal"]), without);
+    let output = Run::new(["faults", "--storage", "int8", "-n", "20", "--journal", "journal"]);
+    let output = output.within(folder.path()).output();
+    assert!(output.code == Some(2) && output.stderr.contains("found that of another: faults"), "{output:?}");
+}
+
 /// `certify --faults`: what is proved by bounds alone is proved by the exact answers too; inputs may move; what has no rule is refused.
 #[test]
 fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {

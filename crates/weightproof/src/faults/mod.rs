@@ -33,4 +33,4 @@ pub(crate) use set::LayerHits;
 pub use several::{PairLimits, SampleWords, SeveralHits};
 pub use single::{BreakingHit, SampleFaults, SingleHits};
 pub use storage::Storage;
-pub use tally::{HitCount, Tally};
+pub use tally::{Effects, HitCount, Tally};

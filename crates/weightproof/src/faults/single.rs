@@ -13,7 +13,7 @@
 use super::injection::{WordHit, margin};
 use super::line::{CleanPass, Line, Lines, UNIT};
 use super::region::Region;
-use super::{FaultError, Hit, Memory, StoredLayer, Tally};
+use super::{Effects, FaultError, Hit, Memory, StoredLayer, Tally};
 use crate::kernels::Window;
 use crate::kernels::lines::extent_of_products;
 use crate::network::{Affine, Layer, Network, Read};
@@ -131,75 +131,65 @@ impl<'m> SingleHits<'m> {
     /// # Panics
     /// When the property is about labels and there are none.
     pub fn settle(&self, samples: Samples<'_>, tally: &Tally) -> Vec<SampleFaults> {
+        let found = self.settle_each(samples).into_iter();
+        found.inspect(|(_, effects)| tally.add(effects)).map(|(found, _)| found).collect()
+    }
+
+    /// Settles a batch, and tells what each hit does.
+    ///
+    /// # Panics
+    /// When the property is about labels and there are none.
+    pub fn settle_each(&self, samples: Samples<'_>) -> Vec<(SampleFaults, Effects)> {
         let width = self.memory.network().input_width();
         let inputs: Vec<&[f64]> = samples.inputs.chunks_exact(width).collect();
         let settle = |(k, x): (usize, &&[f64])| {
             let label = samples.labels.map(|labels| labels[k]);
-            let found = self.sample(x, samples.first + k, label, tally);
+            let found = self.sample(x, samples.first + k, label);
             self.progress.settled();
             found
         };
         inputs.par_iter().enumerate().map(settle).collect()
     }
 
-    fn sample(&self, x: &[f64], index: usize, label: Option<u32>, tally: &Tally) -> SampleFaults {
+    fn sample(&self, x: &[f64], index: usize, label: Option<u32>) -> (SampleFaults, Effects) {
         let network = self.memory.network();
         let clean_pass = clean_pass(network, x);
         let moved = self.region.as_ref().map(|region| region.pass(x, index, label));
         let outputs = &clean_pass.values[network.output()];
         let clean = Clean::of(outputs, index, label, self.property, 0.0);
-        let (verdict, found) = match moved {
-            None => {
-                let search = self.search(&clean_pass, clean.target, HashSet::new(), Some(tally));
-                (search.0, search.1)
+        let there = self.search(&clean_pass, clean.target, HashSet::new());
+        let effects = match moved {
+            None => there,
+            // Where it is, then everywhere.
+            Some(Some(moved)) if there.holds == Some(true) => {
+                self.search(&moved, clean.target, there.broken.into_iter().collect())
             }
-            Some(moved) => {
-                // Where it is, then everywhere.
-                let (verdict, _, broken) = self.search(&clean_pass, clean.target, HashSet::new(), None);
-                match moved {
-                    Some(moved) if verdict == Some(true) => {
-                        let search = self.search(&moved, clean.target, broken, Some(tally));
-                        (search.0, search.1)
-                    }
-                    // Without faults it is not certified: no hit is settled.
-                    Some(_) | None => (verdict.filter(|holds| !holds), Found::default()),
-                }
-            }
+            // Without faults it is not certified: no hit is settled.
+            Some(_) => Effects { holds: there.holds.filter(|holds| !holds), ..Effects::default() },
         };
-        let Found { breaking, repairing, undecided, first, cells } = found;
-        tally.sample(verdict, cells);
-        let first = first.filter(|_| verdict == Some(true)).map(|n| self.re_run(n, x, clean.target));
+        let verdict = effects.holds;
+        let first = effects.broken.iter().min().filter(|_| verdict == Some(true));
+        let first = first.map(|n| self.re_run(*n, x, clean.target));
         let (verdict, reason) = match verdict {
             Some(false) => (Verdict::Falsified, Some(Reason::Misclassified)),
             None => (Verdict::Unknown, Some(self.open())),
-            Some(true) if breaking > 0 => (Verdict::Falsified, Some(Reason::Attacked)),
+            Some(true) if !effects.broken.is_empty() => (Verdict::Falsified, Some(Reason::Attacked)),
             Some(true) if self.not_finite > 0 => (Verdict::Falsified, Some(Reason::FormatRange)),
-            Some(true) if undecided > 0 => (Verdict::Unknown, Some(self.open())),
+            Some(true) if !effects.undecided.is_empty() => (Verdict::Unknown, Some(self.open())),
             Some(true) => (Verdict::Verified, None),
         };
-        SampleFaults {
-            clean,
-            verdict,
-            reason,
-            breaking,
-            repairing,
-            undecided,
-            not_finite: self.not_finite,
-            first,
-        }
+        let [breaking, repairing, undecided] =
+            [&effects.broken, &effects.repaired, &effects.undecided].map(|hits| hits.len() as u64);
+        let not_finite = self.not_finite;
+        let found =
+            SampleFaults { clean, verdict, reason, breaking, repairing, undecided, not_finite, first };
+        (found, effects)
     }
 
-    /// Whether the property holds without faults, and what hits do; without a tally the hits that break the sample.
-    fn search(
-        &self,
-        clean: &CleanPass,
-        target: usize,
-        broken: HashSet<usize>,
-        tally: Option<&Tally>,
-    ) -> (Option<bool>, Found, HashSet<usize>) {
-        let scratch = self.lines.scratch();
-        let found = Found::default();
-        let mut search = Search { hits: self, clean, target, scratch, holds: true, found, broken, tally };
+    /// Whether the property holds without faults, and what hits do; those in `broken` are known to break it.
+    fn search(&self, clean: &CleanPass, target: usize, broken: HashSet<usize>) -> Effects {
+        let (scratch, found) = (self.lines.scratch(), Effects::default());
+        let mut search = Search { hits: self, clean, target, scratch, holds: true, found, broken };
         let verdict = search.judge_line(self.memory.network().output());
         search.holds = verdict == Some(true);
         if verdict.is_some() {
@@ -209,7 +199,7 @@ impl<'m> SingleHits<'m> {
                 }
             }
         }
-        (verdict, search.found, search.broken)
+        Effects { holds: verdict, ..search.found }
     }
 
     /// Why something is undecided.
@@ -261,13 +251,13 @@ impl<'m> SingleHits<'m> {
             stop: self.stop.clone(),
         };
         let clean = clean_pass(after.network(), x);
-        let (verdict, found, _) = hits.search(&clean, target, HashSet::new(), None);
-        match (verdict, found.first) {
-            (Some(true), Some(number)) => {
+        let found = hits.search(&clean, target, HashSet::new());
+        match (found.holds, found.broken.iter().min()) {
+            (Some(true), Some(&number)) => {
                 let (layer, word, hit) = after.find(number)?;
                 Some(Some(WordHit { layer, word, hit }))
             }
-            (Some(true), None) if found.undecided == 0 && !self.stop.is_set() => Some(None),
+            (Some(true), None) if found.undecided.is_empty() && !self.stop.is_set() => Some(None),
             _ => None,
         }
     }
@@ -283,17 +273,6 @@ pub(super) fn clean_pass(network: &Network, x: &[f64]) -> CleanPass {
     let errors = network.errors(&rows, |_| true, by_weights, |_| false);
     let errors = errors.into_iter().map(|e| e.expect("all are wanted")).collect();
     CleanPass { errors, values, margin: None }
-}
-
-/// What is found for one sample.
-#[derive(Default)]
-struct Found {
-    breaking: u64,
-    repairing: u64,
-    undecided: u64,
-    first: Option<usize>,
-    /// Layers and bits of hits that break it, or may.
-    cells: Vec<(usize, u32)>,
 }
 
 /// A direction in which hits move a node: elements with their coefficients, and how far these may be off.
@@ -326,11 +305,9 @@ struct Search<'s, 'm> {
     scratch: Vec<Line>,
     /// Whether the property holds without faults.
     holds: bool,
-    found: Found,
+    found: Effects,
     /// Hits that are known to break it.
     broken: HashSet<usize>,
-    /// Where hits are counted; without one the broken ones are only noted.
-    tally: Option<&'s Tally>,
 }
 
 impl Search<'_, '_> {
@@ -583,23 +560,15 @@ impl Search<'_, '_> {
             return;
         }
         let holds = if self.broken.contains(&point.number) { Some(false) } else { holds };
-        if self.tally.is_none() && holds == Some(false) {
-            self.broken.insert(point.number);
-        }
         let found = &mut self.found;
-        match holds {
-            Some(true) => found.repairing += 1,
-            Some(false) => {
-                found.breaking += 1;
-                found.first = Some(found.first.map_or(point.number, |first| first.min(point.number)));
-            }
-            None => found.undecided += 1,
-        }
+        let numbers = match holds {
+            Some(true) => &mut found.repaired,
+            Some(false) => &mut found.broken,
+            None => &mut found.undecided,
+        };
+        numbers.push(point.number);
         if self.holds && !found.cells.contains(&(layer, point.bit)) {
             found.cells.push((layer, point.bit));
-        }
-        if let Some(tally) = self.tally {
-            tally.hit(point.number, holds);
         }
     }
 }
