@@ -151,7 +151,7 @@ fn a_run_with_a_journal_goes_on_and_says_the_same() {
 fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
     let folder = tempfile::tempdir().unwrap();
     let toml = |name: &str, words: u32| {
-        let text = format!("storage = \"int8\"\nwords = {words}\nprotect = [{{ bits = [7] }}]\n");
+        let text = format!("storage = \"int8\"\nwords = {words}\nprotect = [{{ bits = [6, 7] }}]\n");
         fs::write(folder.path().join(name), text).unwrap();
     };
     (toml("one.toml", 1), toml("two.toml", 2));
@@ -166,7 +166,7 @@ fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
     };
     let (one, two) = (certified(&["--faults", "one.toml"]), certified(&["--faults", "two.toml"]));
     let moved = certified(&["--faults", "two.toml", "--input-radius", "0.002"]);
-    let ask = ["faults", "--storage", "int8", "--protect", "7", "-n", "30", "--json", "--quiet"];
+    let ask = ["faults", "--storage", "int8", "--protect", "6,7", "-n", "30", "--json", "--quiet"];
     let exact: Value = serde_json::from_str(&within(&ask).stdout).unwrap();
     let exact: Vec<bool> =
         exact["samples"].as_array().unwrap().iter().map(|s| s["verdict"] == "verified").collect();
@@ -174,7 +174,7 @@ fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
     for (less, more) in [(&one, &exact), (&two, &one), (&moved, &two)] {
         assert!(less.iter().zip(more).all(|(less, more)| *more || !less));
     }
-    assert!(count(&moved) > 5 && count(&one) > 15, "{} {} {}", count(&moved), count(&two), count(&one));
+    assert!(count(&moved) > 2 && count(&two) > count(&moved) && count(&one) > 20, "{} {} {}", count(&moved), count(&two), count(&one));
     for (more, expected) in [
         (&["--method", "exact"][..], "method: expected interval, linear-interval or linear for faults"),
         (&["--method", "norm-product"], "method: expected interval, linear-interval or linear for faults"),

@@ -156,7 +156,7 @@ fn parts_of_faults_have_the_critical_hits_of_the_whole() {
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     run(folder, &[&["merge"], &parts[..], &["--critical", "merged.csv", "-o", "whole.json"]].concat());
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-    assert!(read("one.csv").lines().count() > 100);
+    assert!(read("one.csv").lines().count() > 3);
     assert_eq!(read("one.csv"), read("merged.csv"));
 }
 
