@@ -174,7 +174,13 @@ fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
     for (less, more) in [(&one, &exact), (&two, &one), (&moved, &two)] {
         assert!(less.iter().zip(more).all(|(less, more)| *more || !less));
     }
-    assert!(count(&moved) > 2 && count(&two) > count(&moved) && count(&one) > 20, "{} {} {}", count(&moved), count(&two), count(&one));
+    assert!(
+        count(&moved) > 2 && count(&two) > count(&moved) && count(&one) > 20,
+        "{} {} {}",
+        count(&moved),
+        count(&two),
+        count(&one)
+    );
     for (more, expected) in [
         (&["--method", "exact"][..], "method: expected interval, linear-interval or linear for faults"),
         (&["--method", "norm-product"], "method: expected interval, linear-interval or linear for faults"),
