@@ -196,12 +196,11 @@ impl<'m> Injection<'m> {
         let positions = g.len() / layer.rows;
         let of_word = |word: usize| {
             let (row, column) = layer.place(word);
-            let own = g[row * positions..(row + 1) * positions].iter().enumerate();
+            let own = &g[row * positions..(row + 1) * positions];
+            let read = |(p, g): (usize, &f64)| source(window, row, column?, p).map(|k| g * z[k]);
             let sum: f64 = match column {
-                None => own.map(|(_, g)| g).sum(),
-                Some(column) => {
-                    own.filter_map(|(p, g)| source(window, row, column, p).map(|k| g * z[k])).sum()
-                }
+                None => own.iter().sum(),
+                Some(_) => own.iter().enumerate().filter_map(read).sum(),
             };
             let ends = match column {
                 Some(column) => [0, 1].map(|k| layer.weight_ends[k][(row, column)]),
