@@ -154,7 +154,8 @@ fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
         let text = format!("storage = \"int8\"\nwords = {words}\nprotect = [{{ bits = [6, 7] }}]\n");
         fs::write(folder.path().join(name), text).unwrap();
     };
-    (toml("one.toml", 1), toml("two.toml", 2));
+    toml("one.toml", 1);
+    toml("two.toml", 2);
     let within = |args: &[&str]| Run::new(args.iter().copied()).within(folder.path()).output();
     let certified = |args: &[&str]| {
         let output = within(&[&["certify", "-n", "30", "--json", "--quiet"], args].concat());
