@@ -323,3 +323,87 @@ impl SampleWords {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FaultModel, Tally};
+    use super::*;
+    use crate::kernels::{Matrix, Window};
+    use crate::network::{Activation, Network, NetworkBuilder};
+    use crate::property::Property;
+
+    fn wave(k: usize, seed: usize) -> f64 {
+        ((k * 7 + seed * 13) as f64 * 1.37 + 0.4).sin()
+    }
+
+    /// A convolution or a dense layer, a ReLU and a dense layer.
+    fn network(seed: usize, convolutional: bool) -> Network {
+        let mut builder = NetworkBuilder::new(if convolutional { vec![1, 2, 3] } else { vec![3] });
+        let first = if convolutional {
+            let window = Window::new([1, 2, 3], 2, [2, 2]);
+            let weight = Matrix::from_fn(2, 4, |i, j| wave(4 * i + j, seed));
+            let conv = builder.conv("first", 0, weight, vec![0.2, -0.1], window).unwrap();
+            builder.reshape("flat", conv, vec![4]).unwrap()
+        } else {
+            let weight = Matrix::from_fn(4, 3, |i, j| wave(3 * i + j, seed));
+            builder.dense("first", 0, weight, vec![0.1; 4]).unwrap()
+        };
+        let relu = builder.activation("relu", first, Activation::Relu).unwrap();
+        let last = Matrix::from_fn(2, 4, |i, j| wave(4 * i + j, seed + 50));
+        builder.dense("last", relu, last, vec![0.3, -0.3]).unwrap();
+        builder.finish().unwrap()
+    }
+
+    /// The search alone, without an attack before it: always an answer, and that of the enumeration of all pairs.
+    #[test]
+    fn the_search_for_pairs_answers_as_enumeration() {
+        let (mut holds, mut breaks) = (0, 0);
+        for (seed, convolutional) in (0..40).map(|seed| (seed, seed % 2 == 0)) {
+            let faults = FaultModel {
+                storage: "int6".parse().unwrap(),
+                at: Some((0..2 + seed as u32 % 4).collect()),
+                ..FaultModel::default()
+            };
+            let memory = Memory::new(&network(seed, convolutional), &faults).unwrap();
+            let x: Vec<f64> = (0..memory.network().input_width()).map(|j| wave(j, seed + 9).abs()).collect();
+            let samples = Samples { first: 0, inputs: &x, labels: None };
+            let singles = SingleHits::new(&memory, Property::Prediction);
+            let single = singles.settle(samples, &Tally::new(&memory)).pop().unwrap();
+            if single.verdict != Verdict::Verified {
+                continue;
+            }
+            let several = SeveralHits::new(&memory, &singles, 2, (0.0, None)).unwrap();
+            let target = single.clean.target;
+            let terms = several.pairs.as_ref().unwrap().hit_terms(samples);
+            let mut found = of_single(&single);
+            several.pairs(&terms, &x, target, &mut found);
+            let least = least_of_pairs(&memory, &x, target);
+            if least.abs() > 1e-9 {
+                let expected = if least > 0.0 { (2, None) } else { (1, Some(2)) };
+                assert_eq!((found.certified, found.broken), expected, "{seed} {found:?} {least}");
+            }
+            (holds, breaks) = (holds + u32::from(least > 0.0), breaks + u32::from(least < 0.0));
+        }
+        assert!(holds > 3 && breaks > 3, "{holds} {breaks}");
+    }
+
+    /// The smallest margin after two hits on different words, by injections.
+    fn least_of_pairs(memory: &Memory, x: &[f64], target: usize) -> f64 {
+        let clean = clean_pass(memory.network(), x);
+        let injection = Injection::new(memory, &clean.values, target);
+        let mut all: Vec<WordHit> = Vec::new();
+        for (layer, stored) in memory.layers().iter().enumerate() {
+            for word in 0..stored.words() {
+                all.extend(stored.hits_on(word).map(|(_, hit)| WordHit { layer, word, hit }));
+            }
+        }
+        let mut least = f64::INFINITY;
+        for (k, a) in all.iter().enumerate() {
+            for b in all[k + 1..].iter().filter(|b| (b.layer, b.word) != (a.layer, a.word)) {
+                let values = injection.after(&[*a, *b]);
+                least = least.min(super::super::injection::margin(values.last().unwrap(), target));
+            }
+        }
+        least
+    }
+}

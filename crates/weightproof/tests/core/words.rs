@@ -6,7 +6,7 @@ use proptest::test_runner::TestRunner;
 use rand::RngExt;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::faults::{
-    FaultModel, HitSet, Memory, PairLimits, SampleWords, SeveralHits, SingleHits, Tally, WordHit,
+    Fault, FaultModel, HitSet, Memory, PairLimits, SampleWords, SeveralHits, SingleHits, Tally, WordHit,
 };
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
@@ -216,7 +216,9 @@ fn certificates_of_images_withstand_drawn_hits() {
     let (mut certified, mut broken) = (0, 0);
     for seed in 0..60 {
         let network = arbitrary_images().new_tree(&mut runner).unwrap().current().build();
-        let found = attack_certificates(&network, &low("int8", 3 + seed as u32 % 5), 3, seed);
+        let fault = [Fault::Flip, Fault::StuckAt1, Fault::StuckAt0][seed as usize % 3];
+        let model = FaultModel { fault, ..low("int8", 3 + seed as u32 % 5) };
+        let found = attack_certificates(&network, &model, 3, seed);
         (certified, broken) = (certified + u32::from(found.0 > 1), broken + found.1);
     }
     assert!(certified > 3 && broken > 3, "{certified} {broken}");
