@@ -8,7 +8,7 @@ use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::faults::{
     Fault, FaultModel, HitSet, Memory, PairLimits, SampleWords, SeveralHits, SingleHits, Tally, WordHit,
 };
-use weightproof::kernels::Matrix;
+use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
@@ -245,4 +245,29 @@ fn nothing_is_proved_where_a_hit_leaves_no_number() {
     }
     let error = certifier("norm-product", 0).map(|_| ()).unwrap_err().to_string();
     assert!(error.starts_with("method: expected interval, linear-interval or linear for faults"), "{error}");
+}
+
+/// A convolution of a fixed input is linear in hits, and each hit is one for all positions: its bound is exact, too.
+#[test]
+fn two_hits_on_the_kernels_of_a_convolution_are_bounded_exactly() {
+    let (mut holds, mut breaks) = (0, 0);
+    for seed in 0..24_u32 {
+        let mut builder = NetworkBuilder::new(vec![1, 2, 3]);
+        let wave = |k: usize| ((k as f64 + f64::from(seed) * 5.3) * 2.1).sin();
+        let weight = Matrix::from_fn(2, 4, |i, j| wave(4 * i + j));
+        let conv =
+            builder.conv("conv", 0, weight, vec![0.1, 0.0], Window::new([1, 2, 3], 2, [2, 2])).unwrap();
+        builder.reshape("flat", conv, vec![4]).unwrap();
+        let network = builder.finish().unwrap();
+        let fault = [Fault::StuckAt0, Fault::StuckAt1, Fault::Flip][seed as usize % 3];
+        let memory = Memory::new(&network, &FaultModel { fault, ..low("int6", 2 + seed % 4) }).unwrap();
+        let x = input(6, true, &mut rng(u64::from(seed)));
+        let Some((found, target)) = settle(&memory, &x, 2, NO_SEARCH) else { continue };
+        let (_, two) = smallest(&memory, &x, target);
+        if two.abs() > 1e-4 {
+            assert_eq!(found.certified == 2, two > 0.0, "{seed} {found:?} {two}");
+        }
+        (holds, breaks) = (holds + u32::from(two > 0.0), breaks + u32::from(two < 0.0));
+    }
+    assert!(holds > 3 && breaks > 3, "{holds} {breaks}");
 }
