@@ -49,13 +49,13 @@ def test_exact(command_line: str) -> None:
 
 def test_faults(command_line: str) -> None:
     network, data = wp.examples.mnist(samples=30)
-    found = wp.faults(network, data, storage="int8:per-channel", bits=2, at=[5, 6, 7], protect=["dense4:5"], layers=["dense4", "dense3"])
-    arguments = ["--samples", "30", "--storage", "int8:per-channel", "--bits", "2", "--at", "5,6,7", "--protect", "dense4:5"]
+    found = wp.faults(network, data, storage="int8:per-channel", bits=2, at=[5, 6, 7], protect=["dense4:5"], layers=["dense4", "dense3"], words=2, max_nodes=2)
+    arguments = ["--samples", "30", "--storage", "int8:per-channel", "--bits", "2", "--at", "5,6,7", "--protect", "dense4:5", "--words", "2", "--max-nodes", "2"]
     same(found, command(command_line, "faults", *arguments, "--layers", "dense4,dense3"))
     broken = found.verdict == "falsified"
     assert broken.any() and (found.breaking[broken] > 0).sum() == (found.hit_layer != "").sum()
     with pytest.raises(wp.ThreatError, match="words: expected 1"):
-        wp.faults(network, data, words=2)
+        wp.faults(network, data, words=0)
 
 
 @pytest.mark.parametrize("noise", ["gaussian-of-max:0.01", "stochastic:int6:per-channel"])

@@ -60,6 +60,9 @@ class Result:
     ``breaking``        single hits on stored words that break the sample; ``repairing`` and ``undecided`` likewise
     ``hit_layer``       layer of the first hit that breaks it, empty where there is none; ``hit_row``, ``hit_column`` (NaN for a bias),
                         ``hit_bit``, ``hit_direction``, ``hit_before``, ``hit_after``, ``hit_margin``
+    ``certified_words`` so many hits at once are proved to be harmless; ``broken_words`` were found to break the sample (0: it is broken
+                        without), ``gradient_words`` by progressive bit search, NaN where none were; ``broken_by`` names them,
+                        ``broken_margin`` is the margin after them
     ==================  ==========================================================================================
 
     Margins are in the unit of the outputs, radii in that of the threat model.
@@ -100,6 +103,11 @@ class Result:
         hit_before: npt.NDArray[np.float64]
         hit_after: npt.NDArray[np.float64]
         hit_margin: npt.NDArray[np.float64]
+        certified_words: npt.NDArray[Any]
+        broken_words: npt.NDArray[Any]
+        gradient_words: npt.NDArray[Any]
+        broken_by: npt.NDArray[np.str_]
+        broken_margin: npt.NDArray[np.float64]
 
     def __init__(self, report: Report, x: npt.NDArray[Any] | None) -> None:
         self._report = report

@@ -371,6 +371,9 @@ def faults(
     protect: Sequence[str] = (),
     recommend: bool = False,
     input_radius: float = 0.0,
+    max_nodes: int = 1000,
+    time_limit: float | None = None,
+    journal: str | os.PathLike[str] | None = None,
     property: Property | None = None,
     threshold: float | None = None,
     lower: float | None = None,
@@ -395,14 +398,18 @@ def faults(
             settings of the threat models (``int8:per-channel``), ``fp32``, ``bf16``, ``fp16``, ``fp8e4m3``, ``fp8e5m2``. The network
             that runs has the parameters that the words stand for.
         bits: Most bits of the word that change.
-        words: Words of the whole network that are hit; only 1 has an answer.
+        words: Most words of the whole network that are hit at once. Single hits are settled, for 2 and more there are a bound and an attack,
+            for 2 a search as well.
         fault: What happens to the bits.
         at: Positions that may change, 0 the lowest; all by default.
         layers: Names of the layers that are hit; all with weights by default.
         biases: Whether words of biases are hit, too.
         protect: Protected bits as the command line writes them: ``"6,7"``, ``"fc1:7"``, ``"fc1:all"``, ``"secded"``, ``"parity-zero"``.
         recommend: Whether the text says what to protect; JSON always does.
-        input_radius: How far inputs move beside the hit, in the unit of the data; dense networks only.
+        input_radius: How far inputs move beside the hits, in the unit of the data; dense networks only.
+        max_nodes: Most first hits of pairs that are looked at for one sample, 0 for no search.
+        time_limit: Most seconds of that search for one sample.
+        journal: A file that keeps each sample as soon as it is settled; a call that was ended goes on from it.
         property: ``label``, ``prediction``, ``positive`` or ``within``, as for `certify`.
         threshold: What the output is compared with, for ``positive``.
         lower: What all outputs stay above, for ``within``.
@@ -420,7 +427,8 @@ def faults(
 
     Returns:
         Verdicts, with the number of ``breaking`` hits of each sample and the first of them (``hit_layer``, ``hit_row``,
-        ``hit_column``, ``hit_bit``, …), all ``rigorous``. ``to_dict()`` has ``by_bit``, ``protection`` and ``critical_words``.
+        ``hit_column``, ``hit_bit``, …), all ``rigorous``; ``certified_words`` hits at once are proved to be harmless, ``broken_words`` break the
+        sample (``broken_by``). ``to_dict()`` has ``by_words``, ``by_bit``, ``protection`` and ``critical_words``.
 
     Raises:
         Error: One of its kinds, with what is wrong and where.
@@ -435,6 +443,9 @@ def faults(
     model["layers"] = None if layers is None else _check.names("layers", layers)
     settings |= {"faults": model, "protect": _check.names("protect", protect), "recommend": bool(recommend)}
     settings |= {"input_radius": _check.number("input_radius", input_radius, "not negative")}
+    settings |= {"max_nodes": _check.integer("max_nodes", max_nodes, 0)}
+    settings["time_limit"] = None if time_limit is None else _check.seconds("time_limit", time_limit)
+    settings["journal"] = _check.path(journal)
     return _run(_weightproof.faults, "faults", network, x, y, settings, progress)
 
 

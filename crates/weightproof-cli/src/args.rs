@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 use weightproof::attack::KINDS;
 use weightproof::bounds::{EXACT, METHODS};
-use weightproof::faults::Fault;
+use weightproof::faults::{Fault, PairLimits};
 use weightproof_report::Format;
 use weightproof_run::attack::description;
 
@@ -109,6 +109,17 @@ pub struct CertifyArgs {
     pub threat: ThreatArgs,
     #[command(flatten)]
     pub noise: NoiseArgs,
+    /// Fault model in TOML, as `faults` reads it: up to its number of words are hit, beside an input radius
+    ///
+    /// Bounds pay the largest damages of so many words. Methods interval, linear-interval and linear; weights do not move otherwise.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Threat model",
+        conflicts_with = "noise",
+        hide_short_help = true
+    )]
+    pub faults: Option<PathBuf>,
     #[command(flatten)]
     pub property: PropertyArgs,
     #[command(flatten)]
@@ -226,6 +237,8 @@ pub struct FaultsArgs {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub critical: Option<PathBuf>,
     #[command(flatten)]
+    pub journal: JournalArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -244,10 +257,13 @@ pub struct FaultModelArgs {
     /// bf16, fp16, fp8e4m3, fp8e5m2. The network that runs has the parameters that the words stand for.
     #[arg(long, value_name = "FORMAT")]
     pub storage: Option<String>,
-    /// Words of the whole network that are hit: 1 [default: 1]
-    #[arg(long, value_name = "M", hide_short_help = true)]
+    /// Most words of the whole network that are hit at once [default: 1]
+    ///
+    /// Single hits are settled, whatever M is. For 2 to M words each sample has a bound and an attack, for 2 words also a search that
+    /// ends with an answer, within its limits.
+    #[arg(long, value_name = "M")]
     pub words: Option<u32>,
-    /// Most bits of the word that change [default: 1]
+    /// Most bits of a word that change [default: 1]
     #[arg(long, value_name = "N")]
     pub bits: Option<u32>,
     /// What happens to them [default: flip]
@@ -271,6 +287,12 @@ pub struct FaultModelArgs {
     /// Radius of a joint perturbation of the input, in the unit of the data; dense networks only
     #[arg(long, value_name = "R", allow_hyphen_values = true, hide_short_help = true)]
     pub input_radius: Option<String>,
+    /// Most first hits of pairs that are looked at for one sample, 0 for no search
+    #[arg(long, value_name = "N", default_value_t = PairLimits::NODES, hide_short_help = true)]
+    pub max_nodes: usize,
+    /// Most seconds of the search for pairs for one sample
+    #[arg(long, value_name = "S", allow_hyphen_values = true, hide_short_help = true)]
+    pub time_limit: Option<String>,
     /// Also print the smallest protection with which no single flip breaks a sample, one position after the other
     #[arg(long)]
     pub recommend: bool,

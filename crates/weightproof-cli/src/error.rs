@@ -148,9 +148,6 @@ impl From<FaultError> for Failure {
         let failure = Failure::new(error.to_string());
         match error {
             FaultError::UnknownLayer { .. } => failure.hint("`weightproof inspect MODEL` lists the layers"),
-            FaultError::Words { .. } => {
-                failure.hint("several words at once have no answer yet: leave out --words")
-            }
             FaultError::OutOfRange { .. } => failure.hint("choose a format with a larger range"),
             FaultError::Changes { .. } => {
                 failure.hint("fewer --bits, or --at with the positions that matter")
@@ -158,6 +155,8 @@ impl From<FaultError> for Failure {
             FaultError::Storage { .. }
             | FaultError::Quantizer(_)
             | FaultError::Protection { .. }
+            | FaultError::Words { .. }
+            | FaultError::Method { .. }
             | FaultError::Bits { .. }
             | FaultError::Position { .. }
             | FaultError::EncodedBits

@@ -137,6 +137,13 @@ impl Window {
         (source < self.input[axis + 1]).then_some(source)
     }
 
+    /// The input element that the weight of row `row` and column `column` meets at an output position, `None` in the padding.
+    pub fn element(&self, row: usize, column: usize, position: usize) -> Option<usize> {
+        let first = row / self.group_outputs() * self.group_inputs();
+        let place = self.source(position, column % self.taps())?;
+        Some((first + column / self.taps()) * self.plane() + place)
+    }
+
     /// The element of a channel's plane that tap `tap` reads at output position `position`, if inside the image.
     pub fn source(&self, position: usize, tap: usize) -> Option<usize> {
         let (width, columns) = (self.extent(1), self.kernel[1]);

@@ -7,6 +7,7 @@ use super::settings::{facts, hash, json, layers, rows};
 use maud::{Markup, html};
 use weightproof_figure::number::{grouped, percent};
 use weightproof_figure::{Axis, Chart, Ink, Matrix, MatrixCell, Scale, Series};
+use weightproof_report::WordsReport;
 use weightproof_report::reading::{BitCounts, FaultsFile};
 
 /// The chapter of a file.
@@ -23,6 +24,9 @@ pub(super) fn chapter(file: &FaultsFile) -> Chapter {
         title: "In brief",
         blocks: vec![html! { div class="cards" { @for card in cards(file) { (card) } } }.into()],
     }];
+    if file.by_words.len() > 1 {
+        sections.push(Section { id: "curve", title: "Several words at once", blocks: vec![curve(file)] });
+    }
     if !file.by_bit.is_empty() {
         sections.push(Section { id: "bits", title: "Bits that matter", blocks: vec![bits(file)] });
     }
@@ -68,6 +72,59 @@ fn cards(file: &FaultsFile) -> Vec<Markup> {
         ),
     ];
     cards.into_iter().flatten().collect()
+}
+
+/// Certified and attacked share over the number of words that are hit.
+fn curve(file: &FaultsFile) -> Block {
+    let samples = file.summary.samples.max(1) as f64;
+    let series = |name: &str, ink: Ink, share: &dyn Fn(&WordsReport) -> f64| Series {
+        name: name.into(),
+        ink,
+        points: file.by_words.iter().map(|at| (f64::from(at.words), share(at))).collect(),
+    };
+    let by_gradient = |at: &WordsReport| 1.0 - at.broken_by_gradient as f64 / samples;
+    let chart = Chart {
+        name: "fault-words".into(),
+        title: "Samples over the number of words that are hit".into(),
+        x: Axis::new("words hit at once", Scale::Count),
+        y: Axis::new("share of samples", Scale::Percent),
+        series: vec![
+            series("certified", Ink::Proved, &|at| at.certified_accuracy),
+            series("attacked", Ink::Attacked, &|at| at.attacked_accuracy),
+            series("progressive bit search", Ink::Other(0), &by_gradient),
+        ],
+        joined: true,
+        bands: Vec::new(),
+    };
+    let row = |at: &WordsReport| {
+        vec![
+            GridCell::count(at.words as usize),
+            GridCell::percent(Some(at.certified_accuracy)),
+            GridCell::percent(Some(at.attacked_accuracy)),
+            GridCell::count(at.broken),
+            GridCell::count(at.broken_by_gradient),
+        ]
+    };
+    let table = Grid {
+        caption: "Words hit at once".into(),
+        columns: vec![
+            GridColumn::number("words", "", "by_words.words"),
+            GridColumn::number("certified", &file.guarantee, "by_words.certified_accuracy"),
+            GridColumn::number("attacked", "measured", "by_words.attacked_accuracy"),
+            GridColumn::number("broken", "measured", "by_words.broken"),
+            GridColumn::number("by bit search", "measured", "by_words.broken_by_gradient"),
+        ],
+        rows: file.by_words.iter().map(row).collect(),
+    };
+    let drawing = chart.draw();
+    Figure {
+        name: chart.name,
+        title: chart.title,
+        caption: format!("Proved ({}): share of samples that no set of at most so many hits on different words breaks. Measured: share that the attack did not break, and that progressive bit search did not. The truth is between the first two.", file.guarantee),
+        drawing,
+        table,
+    }
+    .into()
 }
 
 /// The heat map of layers and bits.

@@ -277,7 +277,7 @@ pub fn certify(
             return Ok(Report::exact(report));
         }
         let run = starter.start(session, certificates::BATCH)?;
-        certificates::run(session, &sets, &exact, run).map(Report::certify)
+        certificates::run(session, &sets, &exact, None, run).map(Report::certify)
     })
 }
 
@@ -333,6 +333,9 @@ struct FaultSettings {
     protect: Vec<String>,
     recommend: bool,
     input_radius: f64,
+    max_nodes: usize,
+    time_limit: Option<f64>,
+    journal: Option<PathBuf>,
 }
 
 /// Settles all single hits on stored words.
@@ -347,10 +350,12 @@ pub fn faults(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let FaultSettings { shared, faults, protect, recommend, input_radius } = settings::parse(settings)?;
+    let FaultSettings { shared, faults, protect, recommend, input_radius, max_nodes, time_limit, journal } =
+        settings::parse(settings)?;
     let protect = protect.iter().map(|text| text.parse()).collect::<Result<Vec<_>, FaultError>>();
     let protect = protect.map_err(|error| raise(error.into()))?;
-    let config = FaultConfig { model: FaultModel { protect, ..faults }, recommend, input_radius };
+    let model = FaultModel { protect, ..faults };
+    let config = FaultConfig { model, recommend, input_radius, max_nodes, time_limit, journal };
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let run = starter.start(session, hits::BATCH)?;

@@ -1,4 +1,4 @@
-//! Results of `faults`: what every single hit on a stored word does to every sample.
+//! Results of `faults`: what every single hit on a stored word does to every sample, and how many hits it withstands.
 
 use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::io::{self, Write};
-use weightproof::faults::{BreakingHit, CountedHit, FaultCounts, Hit, Memory, SampleFaults, Tally};
+use weightproof::faults::{
+    BreakingHit, CountedHit, FaultCounts, Hit, Memory, SampleFaults, SampleWords, Tally, WordHit,
+};
 use weightproof::verdict::{Reason, Verdict};
 use weightproof_figure::number::{exact, grouped, percent, percent_or_dash, value};
 
@@ -54,6 +56,11 @@ impl HitReport {
         HitReport { layer: layer.into(), row, column, bit, direction, before, after }
     }
 
+    /// The word and what happens to it: `fc1[3, 17] bit 7 0→1`.
+    fn named(&self) -> String {
+        format!("{} bit {} {}", self.place(), self.bit, self.direction)
+    }
+
     /// Where the word is: `fc1[3, 17]`, `fc1 bias 3`.
     fn place(&self) -> String {
         match self.column {
@@ -74,7 +81,7 @@ pub struct FaultRecord {
     pub predicted: u32,
     /// Its margin.
     pub margin: f64,
-    /// `verified` when no hit breaks the property.
+    /// `verified` when no set of at most as many hits as are asked for breaks the property.
     pub verdict: Verdict,
     /// Why it is not verified; `format-range` where a hit leaves an infinity or NaN, and no other breaks it.
     pub reason: Option<Reason>,
@@ -88,25 +95,46 @@ pub struct FaultRecord {
     pub hit: Option<HitReport>,
     /// The margin after that hit, by the plain forward pass.
     pub hit_margin: Option<f64>,
+    /// So many hits, on different words, are proved to be harmless, whichever they are.
+    pub certified_words: u32,
+    /// So many were found to break the sample; 0 when it is broken without, `null` when none were found.
+    pub broken_words: Option<u32>,
+    /// So many does progressive bit search need; `null` when it finds none.
+    pub gradient_words: Option<u32>,
+    /// Those that were found: `fc1[3, 17] bit 7 0→1; fc2 bias 3 bit 6 1→0`.
+    pub broken_by: Option<String>,
+    /// The margin after them, by the plain forward pass.
+    pub broken_margin: Option<f64>,
+    /// First hits of pairs that the search for pairs looked at.
+    pub nodes: usize,
 }
 
 impl FaultRecord {
-    /// Of what was found in `memory`.
-    pub fn new(found: &SampleFaults, memory: &Memory) -> Self {
+    /// Of what was found in `memory`, where up to `most` words are hit.
+    pub fn new(found: &SampleFaults, words: &SampleWords, most: u32, memory: &Memory) -> Self {
         let (index, label, predicted, margin) = clean_parts(&found.clean);
         let hit = |b: &BreakingHit| HitReport::new(memory, b.layer, b.word, &b.hit);
+        let name = |h: &WordHit| HitReport::new(memory, h.layer, h.word, &h.hit).named();
+        let names: Vec<String> = words.hits.iter().map(name).collect();
+        let (verdict, reason) = words.verdict(most, found);
         FaultRecord {
             index,
             label,
             predicted,
             margin,
-            verdict: found.verdict,
-            reason: found.reason,
+            verdict,
+            reason,
             breaking: found.breaking,
             repairing: found.repairing,
             undecided: found.undecided,
             hit: found.first.as_ref().map(hit),
             hit_margin: found.first.map(|b| b.margin),
+            certified_words: words.certified,
+            broken_words: words.broken,
+            gradient_words: words.by_gradient,
+            broken_by: (!names.is_empty()).then(|| names.join("; ")),
+            broken_margin: words.margin,
+            nodes: words.nodes,
         }
     }
 }
@@ -159,6 +187,23 @@ pub struct WordReport {
     pub breaking: u64,
 }
 
+/// What up to so many hits on different words do to the samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WordsReport {
+    /// The most words that are hit.
+    pub words: u32,
+    /// Samples that no such set of hits breaks: proved.
+    pub certified: usize,
+    /// `certified / samples`.
+    pub certified_accuracy: f64,
+    /// Samples that such a set breaks, those that are broken without faults included: found.
+    pub broken: usize,
+    /// Share of the others: what is certified is at most this.
+    pub attacked_accuracy: f64,
+    /// Samples that progressive bit search breaks, those that are broken without faults included.
+    pub broken_by_gradient: usize,
+}
+
 /// Numbers over all samples of `faults`.
 #[derive(Clone, Debug, Serialize)]
 pub struct FaultSummary {
@@ -168,7 +213,7 @@ pub struct FaultSummary {
     pub correct: Option<usize>,
     /// `correct / samples`.
     pub accuracy: Option<f64>,
-    /// Samples that no single hit breaks.
+    /// Samples that no set of at most as many hits as are asked for breaks.
     pub certified: usize,
     /// `certified / samples`.
     pub certified_accuracy: f64,
@@ -197,6 +242,9 @@ pub struct FaultSummary {
     pub hundredth_accuracy: Option<f64>,
     /// What half of all hits leave at most.
     pub median_accuracy: Option<f64>,
+    /// What up to so many hits do, from one on.
+    #[serde(skip)]
+    pub by_words: Vec<WordsReport>,
     /// Counts for each layer and bit.
     #[serde(skip)]
     pub by_bit: Vec<BitReport>,
@@ -222,12 +270,23 @@ pub struct FaultCounter {
     predicted: Predicted,
     certified: usize,
     undecided: u64,
+    /// Samples certified, broken, and broken by progressive bit search, for each number of words from one on.
+    by_words: Vec<[usize; 3]>,
 }
 
 impl FaultCounter {
-    /// Of samples over which hits do what `counts` say; `recommends` says whether the text shows what to protect.
-    pub fn new(counts: FaultCounts, recommends: bool) -> Self {
-        FaultCounter { counts, recommends, predicted: Predicted::default(), certified: 0, undecided: 0 }
+    /// Of samples over which hits do what `counts` say, where up to `words` words are hit; `recommends` says whether the text shows what to
+    /// protect.
+    pub fn new(counts: FaultCounts, words: u32, recommends: bool) -> Self {
+        let by_words = vec![[0; 3]; words as usize];
+        FaultCounter {
+            counts,
+            recommends,
+            predicted: Predicted::default(),
+            certified: 0,
+            undecided: 0,
+            by_words,
+        }
     }
 }
 
@@ -236,10 +295,17 @@ impl Counter<FaultRecord> for FaultCounter {
         self.predicted.add(record.label, record.predicted);
         self.certified += usize::from(record.holds());
         self.undecided += record.undecided;
+        for (counts, words) in self.by_words.iter_mut().zip(1..) {
+            let broken = record.broken_words.is_some_and(|broken| broken <= words);
+            let without = record.broken_words == Some(0);
+            let by_gradient = without || record.gradient_words.is_some_and(|broken| broken <= words);
+            let is = [record.certified_words >= words, broken, by_gradient];
+            counts.iter_mut().zip(is).for_each(|(count, is)| *count += usize::from(is));
+        }
     }
 
     fn finish(self) -> FaultSummary {
-        let FaultCounter { counts, recommends, predicted, certified, undecided } = self;
+        let FaultCounter { counts, recommends, predicted, certified, undecided, by_words } = self;
         let name = |layer: usize| counts.layer(layer).to_owned();
         let by_bit: Vec<BitReport> = counts
             .by_bit()
@@ -268,6 +334,15 @@ impl Counter<FaultRecord> for FaultCounter {
             breaking: word.breaking,
         });
         let accuracies = counts.accuracies();
+        let samples = predicted.samples;
+        let of_words = |(words, [certified, broken, broken_by_gradient]): (u32, [usize; 3])| WordsReport {
+            words,
+            certified,
+            certified_accuracy: fraction(certified, samples),
+            broken,
+            attacked_accuracy: fraction(samples - broken, samples),
+            broken_by_gradient,
+        };
         let hits_per_sample = by_bit.iter().map(|count| count.hits).sum::<u64>();
         FaultSummary {
             samples: predicted.samples,
@@ -287,6 +362,7 @@ impl Counter<FaultRecord> for FaultCounter {
             thousandth_accuracy: accuracies.map(|a| a.thousandth),
             hundredth_accuracy: accuracies.map(|a| a.hundredth),
             median_accuracy: accuracies.map(|a| a.median),
+            by_words: (1..).zip(by_words).map(of_words).collect(),
             protection: protection.collect(),
             critical_words: words.collect(),
             by_bit,
@@ -315,6 +391,21 @@ impl FaultSummary {
                 grouped(c.breaking as usize),
                 grouped(c.breaking_up as usize),
                 grouped(c.samples),
+            ]);
+        }
+        table.to_string()
+    }
+
+    fn curve_table(&self) -> String {
+        let mut table = Table::new([Side::Right; 5]);
+        table.push(["words hit", "certified accuracy", "attacked accuracy", "broken", "by bit search"]);
+        for at in &self.by_words {
+            table.push([
+                at.words.to_string(),
+                percent(at.certified_accuracy),
+                percent(at.attacked_accuracy),
+                grouped(at.broken),
+                grouped(at.broken_by_gradient),
             ]);
         }
         table.to_string()
@@ -378,6 +469,12 @@ impl Record for FaultRecord {
         Column::number("hit_before"),
         Column::number("hit_after"),
         Column::number("hit_margin"),
+        Column::integer("certified_words"),
+        Column::integer("broken_words"),
+        Column::integer("gradient_words"),
+        Column::text("broken_by"),
+        Column::number("broken_margin"),
+        Column::integer("nodes"),
     ];
     const LIST: &'static [(&'static str, ListSide)] = &[
         ("index", ListSide::Right),
@@ -385,7 +482,7 @@ impl Record for FaultRecord {
         ("predicted", ListSide::Right),
         ("margin", ListSide::Right),
         ("breaking hits", ListSide::Right),
-        ("first of them", ListSide::Left),
+        ("broken by", ListSide::Left),
         ("margin after it", ListSide::Right),
         ("reason", ListSide::Left),
     ];
@@ -405,19 +502,22 @@ impl Record for FaultRecord {
         row.push(number(hit.map(|h| h.bit as usize)));
         row.push(Cell::Text(hit.map(|h| h.direction.to_string())));
         row.extend([hit.map(|h| h.before), hit.map(|h| h.after), self.hit_margin].map(Cell::number));
+        let words = [Some(self.certified_words), self.broken_words, self.gradient_words];
+        row.extend(words.map(|n| Cell::Integer(n.map(u64::from))));
+        row.extend([Cell::Text(self.broken_by.clone()), Cell::number(self.broken_margin)]);
+        row.push(number(Some(self.nodes)));
         row
     }
 
     fn list_row(&self) -> Vec<String> {
-        let first = |h: &HitReport| format!("{} bit {} {}", h.place(), h.bit, h.direction);
         vec![
             self.index.to_string(),
             label(self.label),
             self.predicted.to_string(),
             value(self.margin),
             grouped(self.breaking as usize),
-            self.hit.as_ref().map_or_else(String::new, first),
-            self.hit_margin.map_or_else(String::new, value),
+            self.broken_by.clone().unwrap_or_default(),
+            self.broken_margin.map_or_else(String::new, value),
             reason(self.reason).into(),
         ]
     }
@@ -435,7 +535,7 @@ impl Record for FaultRecord {
 
     fn summary_row(s: &FaultSummary) -> Vec<String> {
         vec![
-            s.samples.to_string(),
+            grouped(s.samples),
             percent_or_dash(s.accuracy),
             percent(s.certified_accuracy),
             percent_or_dash(s.least_accuracy),
@@ -462,6 +562,12 @@ impl Record for FaultRecord {
             title += &format!("; {} hits leave an infinity or NaN", grouped(s.not_finite as usize));
         }
         let mut all = vec![(title, s.bits_table())];
+        if s.by_words.len() > 1 {
+            all.insert(
+                0,
+                (format!("words hit at once: certified {guarantee}, attacked found"), s.curve_table()),
+            );
+        }
         if !s.critical_words.is_empty() {
             all.push((format!("words whose hits break most, {guarantee}"), s.words_table()));
         }
@@ -473,6 +579,7 @@ impl Record for FaultRecord {
 
     fn more_fields(s: &FaultSummary) -> Vec<(&'static str, Value)> {
         vec![
+            ("by_words", json!(s.by_words)),
             ("by_bit", json!(s.by_bit)),
             ("protection", json!(s.protection)),
             ("critical_words", json!(s.critical_words)),
@@ -484,28 +591,43 @@ impl Record for FaultRecord {
     }
 }
 
-/// Writes every hit that breaks, repairs or leaves undecided a sample as CSV.
+/// Writes every hit that breaks, repairs or leaves undecided a sample as CSV, and those that leave no finite number.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn write_hits(memory: &Memory, tally: &Tally, out: impl Write) -> io::Result<()> {
-    let head =
-        ["layer", "row", "column", "bit", "direction", "before", "after", "broken", "repaired", "undecided"];
     let counts = tally.hits(memory).filter(|c| c.broken + c.repaired + c.undecided > 0 || !c.hit.is_finite());
     let rows = counts.map(|c| {
         let hit = HitReport::new(memory, c.layer, c.word, &c.hit);
-        vec![
-            hit.layer,
-            hit.row.to_string(),
-            hit.column.map_or_else(String::new, |c| c.to_string()),
-            hit.bit.to_string(),
-            hit.direction.to_string(),
-            exact(hit.before),
-            exact(hit.after),
-            c.broken.to_string(),
-            c.repaired.to_string(),
-            c.undecided.to_string(),
-        ]
+        critical(hit, [c.broken, c.repaired, c.undecided])
     });
-    csv::table(out, head, rows)
+    csv::table(out, CRITICAL, rows)
+}
+
+/// The same from counts, which have no hits that leave no finite number.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_counted_hits(counts: &FaultCounts, out: impl Write) -> io::Result<()> {
+    let row = |c: &CountedHit| critical(HitReport::counted(counts, c), [c.broken, c.repaired, c.undecided]);
+    csv::table(out, CRITICAL, counts.hits.iter().map(row))
+}
+
+/// Columns of the table of hits.
+const CRITICAL: [&str; 10] =
+    ["layer", "row", "column", "bit", "direction", "before", "after", "broken", "repaired", "undecided"];
+
+/// A hit, and how many samples it breaks, repairs and leaves undecided.
+fn critical(hit: HitReport, samples: [u32; 3]) -> Vec<String> {
+    let mut row = vec![
+        hit.layer,
+        hit.row.to_string(),
+        hit.column.map_or_else(String::new, |c| c.to_string()),
+        hit.bit.to_string(),
+        hit.direction.to_string(),
+        exact(hit.before),
+        exact(hit.after),
+    ];
+    row.extend(samples.map(|n| n.to_string()));
+    row
 }

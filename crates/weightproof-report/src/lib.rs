@@ -49,7 +49,8 @@ pub use exact::{BudgetReport, ExactCounter, ExactRecord, ExactSummary, OracleRec
 pub use exact_radius::{ExactRadiusCounter, ExactRadiusRecord, ExactRadiusSummary};
 pub use faithful::{FaithfulFile, FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet, TensorsReport};
 pub use faults::{
-    BitReport, FaultCounter, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, write_hits,
+    BitReport, FaultCounter, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, WordsReport,
+    write_counted_hits, write_hits,
 };
 pub use header::{
     CertificateReport, DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, NoiseReport,

@@ -4,6 +4,7 @@ use crate::RunError;
 use crate::certificate::{Certificate, Plan};
 use crate::config::{Config, MethodConfig};
 use crate::exact::{self, ExactConfig};
+use crate::faults::Beside;
 use crate::feed::Feed;
 use crate::run::{BatchSize, Keeping, Run, Watch};
 use crate::session::Session;
@@ -12,6 +13,7 @@ use crate::threat::{self, SetAt};
 use serde::Serialize;
 use serde_json::json;
 use weightproof::certify::{Certifier, CertifyOptions};
+use weightproof::faults::FaultError;
 use weightproof::verdict::{SampleCertificate, Samples};
 use weightproof_report::{CertifyRecord, CertifySummary, Header, MethodReport, Report, RunResult};
 
@@ -26,7 +28,7 @@ struct Settings<'a> {
     method: &'a MethodConfig,
 }
 
-/// Certifies every sample against every set by a bound method.
+/// Certifies every sample against every set by a bound method, beside hits on stored words where there are some.
 ///
 /// # Errors
 /// Those of the feed and of the front end; a journal that fails.
@@ -34,14 +36,25 @@ pub fn run<F: Feed, W: Watch>(
     session: &mut Session<F>,
     sets: &[SetAt],
     config: &ExactConfig,
+    faults: Option<&Beside>,
     mut run: Run<W>,
 ) -> Result<Report<CertifyRecord>, RunError> {
     let ExactConfig { method, budget, .. } = config;
     let options = options(session, method);
+    if faults.is_some() && config.certificate.is_some() {
+        return Err(RunError::setting("certificate", "no certificate file with faults", "one"));
+    }
+    if faults.is_some() && method.is_exact() {
+        return Err(FaultError::Method { found: method.name.clone() }.into());
+    }
     let plan = Plan::new(config.certificate.as_deref(), session, sets, method)?;
     let proofs = exact::options(session, method, budget);
     let store = Store::open(config.journal.as_deref(), || {
-        identity(session, &json!({ "command": "certify", "method": method }))
+        let mut of_method = json!({ "command": "certify", "method": method });
+        if let Some(faults) = faults {
+            of_method["faults"] = json!(faults.model);
+        }
+        identity(session, &of_method)
     })?;
     let all: Vec<_> = sets.iter().map(|at| at.set.clone()).collect();
     let (classes, asks_largest) = (session.classes(), session.asks_largest_change());
@@ -51,7 +64,10 @@ pub fn run<F: Feed, W: Watch>(
     };
     let Session { network, feed, .. } = session;
     let certifier = Certifier::new(network, &all, options);
-    let certifier = certifier.map_err(|error| RunError::misfit(error.to_string()))?;
+    let mut certifier = certifier.map_err(|error| RunError::misfit(error.to_string()))?;
+    if let Some(faults) = faults {
+        certifier = certifier.with_hits(faults.hits())?;
+    }
     let certificate = plan.map(|plan| plan.start(network, &sets[0], proofs)).transpose()?;
     let mut prove = |batch: Samples<'_>, records: &[&[CertifyRecord]]| match &certificate {
         Some(certificate) => {
@@ -71,7 +87,10 @@ pub fn run<F: Feed, W: Watch>(
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, method };
     let described = (describe(session, method), method.guarantee.name());
-    let header = session.header(&done, &known, threat::moving(sets), described, &settings)?;
+    let mut header = session.header(&done, &known, threat::moving(sets), described, &settings)?;
+    if let Some(faults) = faults {
+        header.threat = faults.describe(&header.threat);
+    }
     let report = Report {
         header: Header { certificate, ..header },
         partial: done.partial,

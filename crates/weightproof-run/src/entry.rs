@@ -1,5 +1,6 @@
 //! Records that a journal keeps.
 
+use crate::faults::FaultEntry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weightproof::verdict::Reason;
@@ -84,6 +85,24 @@ impl Entry for ExactRecord {
 
     fn reason(&self) -> Option<Reason> {
         self.certify.reason
+    }
+}
+
+impl Entry for FaultEntry {
+    fn index(&self) -> usize {
+        self.record.index
+    }
+
+    fn label(&self) -> Option<u32> {
+        self.record.label
+    }
+
+    fn predicted(&self) -> u32 {
+        self.record.predicted
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        self.record.reason
     }
 }
 

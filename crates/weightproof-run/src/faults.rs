@@ -1,19 +1,23 @@
-//! `faults`: every single hit on stored words, settled for every sample.
+//! `faults`: every single hit on stored words, settled for every sample, and how many hits at once each withstands.
 
 use crate::RunError;
 use crate::config::Config;
 use crate::feed::Feed;
-use crate::run::{BatchSize, Run, Watch, correct};
+use crate::file;
+use crate::run::{BatchSize, Keeping, Run, Watch};
 use crate::session::Session;
-use serde::Serialize;
-use serde_json::Value;
-use std::fs;
-use std::path::Path;
-use weightproof::faults::{FaultCounts, FaultError, FaultModel, Memory, SampleFaults, SingleHits, Tally};
+use crate::store::{Store, identity};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use weightproof::faults::{
+    Effects, FaultCounts, FaultError, FaultModel, HitSet, Memory, PairLimits, SampleFaults, SampleWords,
+    SeveralHits, SingleHits, Tally,
+};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
-use weightproof_formats::FormatError;
 use weightproof_report::{
     Counter, FaultCounter, FaultRecord, MethodReport, Report, RunResult, ThreatReport, write_hits,
 };
@@ -32,6 +36,13 @@ pub struct FaultConfig {
     pub recommend: bool,
     /// How far inputs move beside a hit, in the unit of the data.
     pub input_radius: f64,
+    /// Most first hits of pairs that are looked at for one sample, where two words or more are hit.
+    pub max_nodes: usize,
+    /// Most seconds of that.
+    pub time_limit: Option<f64>,
+    /// A file that keeps each sample as soon as it is settled.
+    #[serde(skip)]
+    pub journal: Option<PathBuf>,
 }
 
 /// Settings, as the report echoes them.
@@ -81,17 +92,39 @@ pub fn run<F: Feed, W: Watch>(
         0.0 => hits,
         radius => hits.with_inputs(radius, range)?,
     };
-    let mut records: Vec<FaultRecord> = Vec::new();
-    let mut done = run.over(
+    let words = config.model.words;
+    let limits = PairLimits { nodes: config.max_nodes, time: config.time_limit.map(Duration::from_secs_f64) };
+    let is_kept = config.journal.is_some();
+    let store = Store::open(config.journal.as_deref(), || {
+        let (model, input_radius) = (&config.model, config.input_radius);
+        identity(session, &json!({ "command": "faults", "faults": model, "input_radius": input_radius }))
+    })?;
+    let several = SeveralHits::new(&memory, &hits, words, (config.input_radius, range))?.limited(limits);
+    let (mut entries, done) = run.settle(
         &mut session.feed,
         classes,
-        |batch| Ok(hits.settle(batch, &tally)),
-        |_, found: Vec<SampleFaults>| {
-            records.extend(found.iter().map(|found| FaultRecord::new(found, &memory)));
-            Ok(())
+        Keeping { store: &store, sets: 1, seen: None },
+        |batch| {
+            let (single, effects): (Vec<_>, Vec<_>) = hits.settle_each(batch).into_iter().unzip();
+            let found = several.settle(batch, &single);
+            Ok(single.into_iter().zip(effects).zip(found).collect())
+        },
+        |_, found: Vec<((SampleFaults, Effects), SampleWords)>| {
+            let entry = |((single, effects), found): ((SampleFaults, Effects), SampleWords)| {
+                let record = FaultRecord::new(&single, &found, words, &memory);
+                if is_kept {
+                    return FaultEntry { record, effects };
+                }
+                // There may be many, and nobody reads them again.
+                tally.add(&effects);
+                FaultEntry { record, effects: Effects::default() }
+            };
+            Ok(vec![found.into_iter().map(entry).collect()])
         },
     )?;
-    done.correct = correct(records.iter().map(|r| (r.label, r.predicted)));
+    let entries = entries.pop().unwrap_or_default();
+    entries.iter().filter(|_| is_kept).for_each(|entry| tally.add(&entry.effects));
+    let records: Vec<FaultRecord> = entries.into_iter().map(|entry| entry.record).collect();
     let settings = Settings { shared: &session.config, faults: config };
     let assumptions = session.assumptions(Guarantee::Rigorous);
     let method = MethodReport { precision: "f64".into(), assumptions, ..session.method("every single hit") };
@@ -107,13 +140,67 @@ pub fn run<F: Feed, W: Watch>(
     if let Value::Object(config) = &mut header.config {
         config.remove("threat");
     }
-    let mut counter = FaultCounter::new(FaultCounts::new(&tally, &memory), config.recommend);
+    let mut counter = FaultCounter::new(FaultCounts::new(&tally, &memory), words, config.recommend);
     records.iter().for_each(|record| counter.add(record));
     let summary = counter.finish();
     let results = vec![RunResult { radius: None, summary, samples: records }];
     let report = Report { header, partial: done.partial, results, environment: run.environment() };
+    drop(several);
     drop(hits);
+    store.finish(&report)?;
     Ok(Faults { report, memory, tally })
+}
+
+/// What a journal keeps of a sample.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FaultEntry {
+    /// What the report says.
+    #[serde(flatten)]
+    pub record: FaultRecord,
+    /// What each hit does.
+    pub effects: Effects,
+}
+
+/// Hits beside the set of a run of `certify`.
+pub struct Beside {
+    /// The fault model, as the report has it.
+    pub model: FaultModel,
+    memory: Memory,
+}
+
+impl Beside {
+    /// Hits that `model` allows: the network of the session becomes the one that the words stand for, and its weights do not move otherwise.
+    ///
+    /// # Errors
+    /// A fault model that does not fit the network; a threat model that moves weights.
+    pub fn new<F>(session: &mut Session<F>, model: FaultModel) -> Result<Self, RunError> {
+        let memory = Memory::new(&session.network, &model)?;
+        session.network = memory.network().clone();
+        let threat = &mut session.config.threat;
+        let moves =
+            threat.radii.iter().any(|radius| *radius != 0.0) || threat.model.radius.is_some_and(|r| r != 0.0);
+        if moves || threat.model.kind != Kind::Absolute {
+            let found = threat.model.kind.to_string();
+            return Err(RunError::setting("threat", "weights that do not move beside faults", found));
+        }
+        threat.model.radius = Some(0.0);
+        Ok(Beside { model, memory })
+    }
+
+    /// The hits, as bounds have them.
+    pub fn hits(&self) -> HitSet {
+        HitSet::new(&self.memory, self.model.words as usize)
+    }
+
+    /// What a report says of them, beside the inputs and activations that `threat` moves.
+    pub fn describe(&self, threat: &ThreatReport) -> ThreatReport {
+        ThreatReport {
+            input_radius: threat.input_radius,
+            input_range: threat.input_range,
+            activation_radius: threat.activation_radius,
+            ..ThreatReport::of_faults(&self.model, &self.memory)
+        }
+    }
 }
 
 /// Reads a fault model in TOML.
@@ -121,14 +208,7 @@ pub fn run<F: Feed, W: Watch>(
 /// # Errors
 /// The file cannot be read, is too large, or is no fault model.
 pub fn read(path: &Path) -> Result<FaultModel, RunError> {
-    let place = path.display();
-    let bytes = fs::metadata(path).map_err(FormatError::io(path))?.len();
-    if bytes > MOST_BYTES {
-        let message = format!("{place}: expected at most {MOST_BYTES} bytes, found {bytes}");
-        return Err(RunError::ThreatText { message });
-    }
-    let text = fs::read_to_string(path).map_err(FormatError::io(path))?;
-    parse(&text).map_err(|error| RunError::ThreatText { message: format!("{place}: {error}") })
+    file::read_text(path, MOST_BYTES, parse)
 }
 
 /// The fault model that a TOML text says.
@@ -176,7 +256,7 @@ by = "parity-zero"
         assert_eq!(model.protect[0].bits, Some(vec![7]));
         assert_eq!(model.protect[1].by, Encoding::ParityZero);
         assert_eq!(parse("").unwrap(), FaultModel::default());
-        assert!(parse("words = 2").unwrap_err().to_string().contains("words: expected 1"));
+        assert!(parse("words = 0").unwrap_err().to_string().contains("words: expected 1"));
         assert!(parse("storge = \"int8\"").unwrap_err().to_string().contains("storge"));
     }
 

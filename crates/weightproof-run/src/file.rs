@@ -4,6 +4,7 @@ use crate::RunError;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use weightproof_formats::FormatError;
 
 /// Checks that `path` can be written, so that a long run does not fail at its end.
 ///
@@ -39,6 +40,25 @@ pub fn write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
             })
         }
     }
+}
+
+/// The text of a small file, and what `parse` makes of it; its errors get the name of the file.
+///
+/// # Errors
+/// The file cannot be read or has more than `most` bytes; those of `parse`.
+pub(crate) fn read_text<T>(
+    path: &Path,
+    most: u64,
+    parse: impl FnOnce(&str) -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    let place = path.display();
+    let bytes = fs::metadata(path).map_err(FormatError::io(path))?.len();
+    if bytes > most {
+        let message = format!("{place}: expected at most {most} bytes, found {bytes}");
+        return Err(RunError::ThreatText { message });
+    }
+    let text = fs::read_to_string(path).map_err(FormatError::io(path))?;
+    parse(&text).map_err(|error| RunError::ThreatText { message: format!("{place}: {error}") })
 }
 
 /// For `map_err` after a call of the operating system.

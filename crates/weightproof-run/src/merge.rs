@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use weightproof::bounds::EXACT;
+use weightproof::faults::FaultCounts;
 use weightproof::verdict::Precision;
 use weightproof_formats::fingerprint::Fingerprint;
 use weightproof_report::provenance::Provenance;
@@ -66,6 +67,27 @@ pub enum AnyMerged {
     ExactRadius(Merged<ExactRadiusRecord>),
     /// `faults`.
     Faults(Merged<FaultRecord>),
+}
+
+impl AnyMerged {
+    /// What hits do over all samples.
+    ///
+    /// # Errors
+    /// Parts of another command; hits that leave no finite number, which parts only count.
+    pub fn counts(&self) -> Result<&FaultCounts, RunError> {
+        let AnyMerged::Faults(merged) = self else {
+            return Err(RunError::setting("critical", "parts of faults", "others"));
+        };
+        let Some(result) = merged.report.results.first() else {
+            return Err(RunError::setting("critical", "parts with a result", "none"));
+        };
+        let counts = &result.summary.counts;
+        let not_finite: u64 = counts.positions.iter().map(|position| position.not_finite).sum();
+        match not_finite {
+            0 => Ok(counts),
+            n => Err(RunError::setting("critical", "hits that leave finite numbers", format!("{n} others"))),
+        }
+    }
 }
 
 /// Joins the parts in these files, given in any order.
@@ -430,8 +452,10 @@ impl Mergeable for FaultRecord {
                 Some(all) => counts.with(&all).ok_or_else(wrong)?,
             });
         }
-        let recommends = parts[0].head.header.config["faults"]["recommend"].as_bool().unwrap_or(false);
-        Ok(FaultCounter::new(all.unwrap_or_default(), recommends))
+        let header = &parts[0].head.header;
+        let recommends = header.config["faults"]["recommend"].as_bool().unwrap_or(false);
+        let words = header.threat.faults.as_ref().map_or(1, |model| model.words);
+        Ok(FaultCounter::new(all.unwrap_or_default(), words, recommends))
     }
 
     fn sample(&self) -> (usize, Option<u32>, u32) {

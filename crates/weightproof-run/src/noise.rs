@@ -6,6 +6,7 @@ use crate::certify::{describe, options};
 use crate::config::{Config, MethodConfig};
 use crate::exact::ExactConfig;
 use crate::feed::Feed;
+use crate::file;
 use crate::radius::check_width;
 use crate::run::{BatchSize, Keeping, Run, Watch};
 use crate::session::Session;
@@ -13,7 +14,6 @@ use crate::store::{Store, identity};
 use crate::threat::{self, SetAt};
 use serde::Serialize;
 use serde_json::json;
-use std::fs;
 use std::path::Path;
 use weightproof::noise::{
     DeviceOptions, Devices, Draws, NoiseCertifier, NoiseError, NoiseKind, NoiseModel, NoiseOptions,
@@ -21,7 +21,6 @@ use weightproof::noise::{
 };
 use weightproof::radius::SampleRadius;
 use weightproof::threat::{Kind, PerturbationSet};
-use weightproof_formats::FormatError;
 use weightproof_report::{
     DrawsRecord, DrawsSummary, MethodReport, NoiseRecord, NoiseSummary, RadiusRecord, RadiusSummary, Report,
     RunResult, with_probability,
@@ -287,14 +286,7 @@ pub fn read(text: &str) -> Result<NoiseModel, RunError> {
     if !(text.ends_with(".toml") || text.contains('/') || path.is_file()) {
         return Ok(text.parse()?);
     }
-    let place = path.display();
-    let bytes = fs::metadata(path).map_err(FormatError::io(path))?.len();
-    if bytes > MOST_BYTES {
-        let message = format!("{place}: expected at most {MOST_BYTES} bytes, found {bytes}");
-        return Err(RunError::ThreatText { message });
-    }
-    let text = fs::read_to_string(path).map_err(FormatError::io(path))?;
-    parse(&text).map_err(|error| RunError::ThreatText { message: format!("{place}: {error}") })
+    file::read_text(path, MOST_BYTES, parse)
 }
 
 /// The noise that `radius` searches multiples of: as [`read`], with or without a number, of which it is the unit.

@@ -1,13 +1,12 @@
 //! The threat model of a run, and the radii that it is applied at.
 
 use crate::RunError;
+use crate::file;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs;
 use std::path::{Path, PathBuf};
 use weightproof::network::Network;
 use weightproof::threat::{PerturbationSet, ThreatModel};
-use weightproof_formats::FormatError;
 
 /// The largest threat file that is read.
 const MOST_BYTES: u64 = 1 << 24;
@@ -117,14 +116,7 @@ pub fn moving(sets: &[SetAt]) -> &PerturbationSet {
 /// # Errors
 /// The file cannot be read, is too large, or is no threat model.
 pub fn read(path: &Path) -> Result<ThreatModel, RunError> {
-    let bytes = fs::metadata(path).map_err(FormatError::io(path))?.len();
-    if bytes > MOST_BYTES {
-        let place = path.display();
-        let message = format!("{place}: expected at most {MOST_BYTES} bytes, found {bytes}");
-        return Err(RunError::ThreatText { message });
-    }
-    let text = fs::read_to_string(path).map_err(FormatError::io(path))?;
-    parse(&text).map_err(|error| RunError::ThreatText { message: format!("{}: {error}", path.display()) })
+    file::read_text(path, MOST_BYTES, parse)
 }
 
 /// The threat model that a TOML text says.

@@ -1,6 +1,7 @@
 //! Certification of batches: forward passes, a bound method for each perturbation set, verdicts.
 
-use crate::bounds::{Block, BoundMethod, Bounds, LowerBounds, METHODS, Prepared, method};
+use crate::bounds::{Block, BoundMethod, Bounds, HitTerms, LowerBounds, METHODS, Prepared, method};
+use crate::faults::{FaultError, HitSet};
 use crate::gathered::Gathered;
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
@@ -65,6 +66,8 @@ pub struct UnknownMethod {
 pub struct Certifier<'n> {
     network: &'n Network,
     options: CertifyOptions,
+    /// Hits on stored words, beside every set.
+    hits: Option<HitSet>,
     engine: Engine<'n>,
 }
 
@@ -104,7 +107,19 @@ impl<'n> Certifier<'n> {
             Precision::F32 => Engine::F32(EngineOf::new(network, sets), OnceLock::new()),
             Precision::F64 => Engine::F64(EngineOf::new(network, sets)),
         };
-        Ok(Certifier { network, options, engine })
+        Ok(Certifier { network, options, hits: None, engine })
+    }
+
+    /// The same while words of the network are hit, too: bounds pay the largest damages (theory.md §10). The network must be the one
+    /// that the words stand for.
+    ///
+    /// # Errors
+    /// A method that has no rule for hits.
+    pub fn with_hits(self, hits: HitSet) -> Result<Self, FaultError> {
+        match self.options.method.as_str() {
+            "interval" | "linear-interval" | "linear" => Ok(Certifier { hits: Some(hits), ..self }),
+            found => Err(FaultError::Method { found: found.into() }),
+        }
     }
 
     /// One list of certificates for each set, in the order of the samples. Parallel over blocks on the current rayon
@@ -147,6 +162,27 @@ impl<'n> Certifier<'n> {
         self.run(f32, all, samples).into_iter().enumerate().map(again).collect()
     }
 
+    fn prepared<'e, T: Scalar>(&'e self, model: &'e Model<'e, T>, radii: &'e Radii<T>) -> Prepared<'e, T> {
+        let prepared = Prepared::new(model, radii, self.options.guarantee);
+        match &self.hits {
+            None => prepared,
+            Some(hits) => prepared.with_hits(hits),
+        }
+    }
+
+    /// What the linear bounds of one sample say about hits.
+    ///
+    /// # Panics
+    /// When the engine is in f32.
+    pub(crate) fn hit_terms(&self, sample: Samples<'_>) -> HitTerms {
+        let Engine::F64(engine) = &self.engine else { panic!("terms are in f64") };
+        let identity = |_| (sample.first, sample.labels.map(|labels| labels[0]));
+        let clean = CleanBlock::new(&engine.model, sample.inputs, &self.options, identity);
+        let prepared = &self.prepared(&engine.model, &engine.radii[0]);
+        let (values, fixed) = (&clean.values[..], &clean.enclosed(prepared)[..]);
+        HitTerms::new(&Block { prepared, values, fixed, divided: false, quantiles: None }, &clean.spec)
+    }
+
     /// Certificates for some of the sets, and whether a sample is open by rounding.
     fn run<T: Scalar>(
         &self,
@@ -157,7 +193,7 @@ impl<'n> Certifier<'n> {
         let method = method::<T>(&self.options.method).expect("checked when built");
         let radii = &engine.radii[sets];
         let prepared: Vec<Prepared<'_, T>> =
-            radii.iter().map(|radii| Prepared::new(&engine.model, radii, self.options.guarantee)).collect();
+            radii.iter().map(|radii| self.prepared(&engine.model, radii)).collect();
         let width = self.network.input_width();
         let block = Estimate::new::<T>(self.network).block(self.options.block);
         let blocks: Vec<Vec<Vec<(SampleCertificate, bool)>>> = samples

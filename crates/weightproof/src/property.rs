@@ -81,6 +81,12 @@ impl SpecRow {
         SpecRow { plus: Some(i), minus: Some(j) }
     }
 
+    /// What element `i` is multiplied with.
+    pub fn coefficient<T: Scalar>(self, i: usize) -> T {
+        let at = |place: Option<usize>| if place == Some(i) { T::one() } else { T::zero() };
+        at(self.plus) - at(self.minus)
+    }
+
     /// The value on a vector.
     pub fn apply<T: Scalar>(self, v: &[T]) -> T {
         self.plus.map_or(T::zero(), |i| v[i]) - self.minus.map_or(T::zero(), |j| v[j])

@@ -7,6 +7,7 @@ use crate::run::remark;
 use crate::session::Arguments;
 use crate::{config, output};
 use weightproof_report::{CertificateReport, Record, Report};
+use weightproof_run::faults::{self, Beside};
 use weightproof_run::noise::{self, NoiseConfig};
 use weightproof_run::{certify, exact};
 
@@ -26,11 +27,17 @@ pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
         let model = noise::beside(&mut session, asked.model);
         NoiseConfig { model, ..asked }
     });
+    let faults = args.faults.as_deref().map(faults::read).transpose()?;
+    let faults = faults.map(|model| Beside::new(&mut session, model)).transpose()?;
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     if let Some(noise) = noise {
         let run = arguments.start(&mut session, certify::BATCH)?;
         let report = noise::run(&mut session, &sets, &exact, &noise, run)?;
         return write(args, &report);
+    }
+    if let Some(faults) = faults {
+        let run = arguments.start(&mut session, certify::BATCH)?;
+        return write(args, &certify::run(&mut session, &sets, &exact, Some(&faults), run)?);
     }
     if exact.method.is_exact() {
         let run = arguments.start(&mut session, exact::BATCH)?;
@@ -40,7 +47,7 @@ pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
         return Ok(status);
     }
     let run = arguments.start(&mut session, certify::BATCH)?;
-    write(args, &certify::run(&mut session, &sets, &exact, run)?)
+    write(args, &certify::run(&mut session, &sets, &exact, None, run)?)
 }
 
 /// Writes the report, tells what is in the certificate, and says whether the property holds for all samples.

@@ -1,4 +1,4 @@
-//! `faults`: every single hit on the memory of the weights.
+//! `faults`: hits on the memory of the weights.
 
 use super::Status;
 use crate::args::{FaultModelArgs, FaultsArgs, ThreatArgs};
@@ -18,6 +18,14 @@ pub fn run(args: &FaultsArgs) -> Result<Status, Failure> {
         model: model(&args.faults)?,
         recommend: args.faults.recommend,
         input_radius: radius.unwrap_or(0.0),
+        max_nodes: args.faults.max_nodes,
+        journal: args.journal.journal.clone(),
+        time_limit: args
+            .faults
+            .time_limit
+            .as_ref()
+            .map(|text| number::one("time-limit", text, Range::Positive))
+            .transpose()?,
     };
     let arguments = Arguments {
         model: &args.model,

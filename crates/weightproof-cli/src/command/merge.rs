@@ -6,7 +6,7 @@ use crate::error::Failure;
 use crate::output;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use weightproof_report::{Format, features};
+use weightproof_report::{Format, features, write_counted_hits};
 use weightproof_run::merge::{AnyMerged, Mergeable, Merged, merge};
 
 /// Arguments of `merge`.
@@ -21,6 +21,9 @@ pub struct MergeArgs {
     /// Format [default: that of the extension .json, .csv, .parquet or .txt, else json]
     #[arg(long, short, value_name = "FORMAT")]
     pub format: Option<FormatArg>,
+    /// CSV file of all hits that break, repair or leave open a sample, of parts of faults
+    #[arg(long, value_name = "FILE")]
+    pub critical: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigArgs,
 }
@@ -29,7 +32,13 @@ pub struct MergeArgs {
 pub fn run(args: &MergeArgs) -> Result<Status, Failure> {
     let format = format(args.format, args.output.as_deref())?;
     output::check(args.output.as_deref())?;
-    match merge(&args.parts)? {
+    output::check(args.critical.as_deref())?;
+    let merged = merge(&args.parts)?;
+    if let Some(file) = &args.critical {
+        let counts = merged.counts()?;
+        output::write(Some(file), |out| write_counted_hits(counts, out))?;
+    }
+    match merged {
         AnyMerged::Certify(merged) => write(args, format, merged).map(Status::of),
         AnyMerged::Exact(merged) => write(args, format, merged).map(Status::of),
         AnyMerged::Attack(merged) => write(args, format, merged).map(Status::of),

@@ -144,6 +144,20 @@ fn parts_of_radius_are_the_whole() {
 #[test]
 fn parts_of_faults_are_the_whole() {
     is_whole(&FAULTS);
+    is_whole(&[&FAULTS[..], &["--words", "2", "--max-nodes", "2"]].concat());
+}
+
+#[test]
+fn parts_of_faults_have_the_critical_hits_of_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run(folder, &[&FAULTS[..], &["--critical", "one.csv", "-o", "one.txt"]].concat());
+    let parts = parts(folder, &FAULTS, 2, "json");
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    run(folder, &[&["merge"], &parts[..], &["--critical", "merged.csv", "-o", "whole.json"]].concat());
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    assert!(read("one.csv").lines().count() > 3);
+    assert_eq!(read("one.csv"), read("merged.csv"));
 }
 
 /// Without --batch, blocks have the size that the command chooses; CSV has to be read to its end to be divided.

@@ -2,6 +2,7 @@
 
 use super::run::Data;
 use super::{Model, ReadError, parse};
+use crate::faults::WordsReport;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use weightproof::verdict::Verdict;
@@ -28,6 +29,8 @@ pub struct FaultsFile {
     pub config: Value,
     /// Numbers over all samples.
     pub summary: FaultsSummary,
+    /// What up to so many hits do, from one on.
+    pub by_words: Vec<WordsReport>,
     /// Counts for each layer and bit.
     pub by_bit: Vec<BitCounts>,
     /// What to protect, one position after the other.
@@ -123,6 +126,8 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<FaultsFile, ReadError> {
     struct Sample {
         verdict: Verdict,
         breaking: u64,
+        certified_words: u32,
+        broken_words: Option<u32>,
     }
     #[derive(Deserialize)]
     struct Threat {
@@ -138,6 +143,7 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<FaultsFile, ReadError> {
         #[serde(default)]
         config: Value,
         summary: FaultsSummary,
+        by_words: Vec<WordsReport>,
         by_bit: Vec<BitCounts>,
         protection: Vec<Protected>,
         critical_words: Vec<CriticalWord>,
@@ -158,6 +164,14 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<FaultsFile, ReadError> {
     let verified = raw.samples.iter().filter(|s| s.verdict == Verdict::Verified).count();
     expect("summary.samples", raw.samples.len(), raw.summary.samples)?;
     expect("summary.certified", verified, raw.summary.certified)?;
+    for (at, words) in raw.by_words.iter().zip(1..) {
+        expect("by_words.words", words as usize, at.words as usize)?;
+        let certified = raw.samples.iter().filter(|s| s.certified_words >= words).count();
+        expect("by_words.certified", certified, at.certified)?;
+        let broken =
+            raw.samples.iter().filter(|s| s.broken_words.is_some_and(|broken| broken <= words)).count();
+        expect("by_words.broken", broken, at.broken)?;
+    }
     let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0_u64, u64::saturating_add) as usize;
     let breaking = sum(&mut raw.samples.iter().map(|s| s.breaking));
     expect("summary.breaking", breaking, raw.summary.breaking as usize)?;
@@ -175,6 +189,7 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<FaultsFile, ReadError> {
         guarantee: raw.guarantee,
         config: raw.config,
         summary: raw.summary,
+        by_words: raw.by_words,
         by_bit: raw.by_bit,
         protection: raw.protection,
         critical_words: raw.critical_words,

@@ -84,7 +84,7 @@ impl Case<'_> {
             let records = report.results.remove(0).samples.into_iter().map(|record| record.certify);
             (records.collect(), report.header.certificate)
         } else {
-            let mut report = certify::run(&mut session, &sets, &config, run)?;
+            let mut report = certify::run(&mut session, &sets, &config, None, run)?;
             (report.results.remove(0).samples, report.header.certificate)
         };
         Ok((records, written.expect("a certificate was asked for")))

@@ -9,6 +9,7 @@
 //! entry by entry. A convolution uses every weight of a row once for each output element, so each is exact on its own, too.
 //! Sums that a number format rounds (residual addition, average pooling) move every summand by `ρ |z|`.
 
+use super::hits;
 use super::linear::{Backward, Reach, Sharing};
 use super::noise;
 use super::rounding::{self, FEW};
@@ -92,6 +93,7 @@ pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
     };
     rounding::widen(block, states, index, &mut state);
     noise::widen(block, states, index, &mut state);
+    hits::widen(block, states, index, &mut state);
     state
 }
 
@@ -112,7 +114,7 @@ fn moves_by_itself<T: Scalar>(prepared: &Prepared<'_, T>, index: usize) -> bool 
         Step::Input => radii.set.input_radius != 0.0,
         Step::Affine(_) => {
             let layer = radii.layer(index);
-            !layer.is_zero() || prepared.noise_of(index).is_some()
+            !layer.is_zero() || prepared.noise_of(index).is_some() || prepared.hits_of(index).is_some()
         }
         Step::Activation(f) => f.is_free() || radii.activation() != T::zero(),
         Step::Add | Step::AveragePool { .. } => !radii.roundings[index].is_zero(),

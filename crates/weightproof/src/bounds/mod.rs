@@ -4,6 +4,7 @@
 //! node, the model and the radii. Methods return lower bounds only, so the better of two is [`intersect`].
 
 mod enclosure;
+mod hits;
 mod intersect;
 mod interval;
 mod linear;
@@ -14,7 +15,7 @@ mod state;
 
 pub use intersect::intersect;
 pub use interval::Interval;
-pub(crate) use linear::{Bounded, Branch, Domain, Domains, OpenRow, Root, SubDomain};
+pub(crate) use linear::{Bounded, Branch, Domain, Domains, HitTerms, OpenRow, Root, SubDomain};
 pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized};
 pub(crate) use noise::{BoxEnds, noisy_bounds};
 pub use norm_product::NormProduct;

@@ -16,6 +16,7 @@
 //! # Source
 //! theory.md §12; Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.
 
+use super::hits::{self, Largest};
 use super::interval::weight_deviation;
 use super::{Block, State, States};
 use crate::kernels::{Matrix, Scalar, add_by_row, average_pool, linear};
@@ -110,6 +111,8 @@ pub(crate) struct Offsets<T> {
     charge: Vec<T>,
     /// Variance proxies of random weights.
     variance: Vec<f64>,
+    /// What hits on stored words may take.
+    damages: Option<Largest>,
     arithmetic: Arithmetic<T>,
     step: T,
 }
@@ -119,7 +122,22 @@ impl<T: Scalar> Offsets<T> {
     pub fn new(rows: usize, arithmetic: Arithmetic<T>) -> Self {
         let zeros = || vec![T::zero(); rows];
         let variance = vec![0.0; rows];
-        Offsets { value: zeros(), charge: zeros(), variance, arithmetic, step: arithmetic.gamma(1) }
+        let (step, damages) = (arithmetic.gamma(1), None);
+        Offsets { value: zeros(), charge: zeros(), variance, damages, arithmetic, step }
+    }
+
+    /// The same where at most `words` words are hit.
+    pub fn with_hits(self, words: usize) -> Self {
+        let damages = (words > 0).then(|| Largest::new(self.value.len(), words));
+        Offsets { damages, ..self }
+    }
+
+    /// Adds what hits on one word may take from row `r`.
+    #[inline(always)]
+    pub fn add_damage(&mut self, r: usize, damage: f64) {
+        if let Some(damages) = &mut self.damages {
+            damages.add(r, damage);
+        }
     }
 
     /// Adds a number to the constant of row `r`.
@@ -150,11 +168,12 @@ impl<T: Scalar> Offsets<T> {
 
     /// Lower bounds of all rows, rounded down, and what was charged to them.
     pub fn finish(self) -> (Vec<T>, Vec<T>) {
-        let lower = |(&value, &charge): (&T, &T)| {
+        let lower = |(r, (&value, &charge)): (usize, (&T, &T))| {
             // The charge may be infinite, the value then is no number at all.
-            if charge == T::zero() { value } else { self.arithmetic.down(value - charge, 1) }
+            let lower = if charge == T::zero() { value } else { self.arithmetic.down(value - charge, 1) };
+            self.damages.as_ref().map_or(lower, |damages| hits::lowered(lower, damages.sum(r)))
         };
-        (self.value.iter().zip(&self.charge).map(lower).collect(), self.charge)
+        (self.value.iter().zip(&self.charge).enumerate().map(lower).collect(), self.charge)
     }
 }
 

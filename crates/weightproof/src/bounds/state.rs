@@ -1,9 +1,11 @@
 //! What is known about the nodes of a block: fixed values, or a box.
 
 use super::Block;
+use super::hits::{Damages, damages};
 use super::interval::largest_magnitude;
 use super::noise::variances;
 use super::rounding::{Arithmetic, Sums, sums};
+use crate::faults::HitSet;
 use crate::kernels::{Matrix, Scalar};
 use crate::kernels::{add_linear_transposed, rows};
 use crate::model::{Affine, Model, Radii};
@@ -22,6 +24,8 @@ pub struct Prepared<'m, T> {
     pub arithmetic: Arithmetic<T>,
     /// What is random about the weights, beside the set.
     pub noise: Option<&'m NoiseSet>,
+    /// Hits on stored words, beside the set.
+    pub hits: Option<&'m HitSet>,
     splits: Vec<OnceLock<Split<T>>>,
     absolute: Vec<OnceLock<Matrix<T>>>,
     norms: Vec<OnceLock<Norms<T>>>,
@@ -57,6 +61,7 @@ impl<'m, T: Scalar> Prepared<'m, T> {
             radii,
             arithmetic: Arithmetic::new(guarantee),
             noise: None,
+            hits: None,
             splits: (0..nodes).map(|_| OnceLock::new()).collect(),
             absolute: (0..nodes).map(|_| OnceLock::new()).collect(),
             norms: (0..nodes).map(|_| OnceLock::new()).collect(),
@@ -67,6 +72,12 @@ impl<'m, T: Scalar> Prepared<'m, T> {
     #[must_use]
     pub fn with_noise(self, noise: &'m NoiseSet) -> Self {
         Prepared { noise: Some(noise), ..self }
+    }
+
+    /// The same with hits on stored words.
+    #[must_use]
+    pub fn with_hits(self, hits: &'m HitSet) -> Self {
+        Prepared { hits: Some(hits), ..self }
     }
 
     /// Splits of the affine node `index`. A ball is left out: it enters as a norm.
@@ -155,6 +166,8 @@ pub struct States<'a, T> {
     sums: Vec<Option<Sums<T>>>,
     /// Variance proxies of random layers; of the next node, too.
     variances: Vec<Option<Matrix<f64>>>,
+    /// What single hits do to the elements of layers; of the next node, too.
+    damages: Vec<Option<Damages>>,
     /// By node and sample `Σ (|l| + |u|)`, where rounding is charged.
     sizes: Vec<Vec<T>>,
     /// One for each sample: why its bounds are void.
@@ -170,11 +183,13 @@ impl<'a, T: Scalar> States<'a, T> {
             states: Vec::with_capacity(nodes),
             sums: Vec::with_capacity(nodes),
             variances: Vec::with_capacity(nodes),
+            damages: Vec::with_capacity(nodes),
             sizes: Vec::with_capacity(nodes),
             void: vec![None; block.values[0].rows()],
         };
         states.sums.push(sums(block, &states, 0));
         states.variances.push(None);
+        states.damages.push(None);
         states
     }
 
@@ -244,6 +259,11 @@ impl<'a, T: Scalar> States<'a, T> {
         self.variances[index].as_ref()
     }
 
+    /// What single hits on the rows of node `index` may add to its elements and take from them, where its words may be hit.
+    pub(super) fn damages(&self, index: usize) -> Option<&Damages> {
+        self.damages[index].as_ref()
+    }
+
     /// Adds the state of the next node; bounds that are NaN, infinite or too large for products void their sample.
     pub fn push(&mut self, state: State<T>) {
         self.states.push(state);
@@ -264,6 +284,7 @@ impl<'a, T: Scalar> States<'a, T> {
         if index + 1 < self.block.values.len() {
             self.sums.push(sums(&self.block, self, index + 1));
             self.variances.push(variances(&self.block, self, index + 1));
+            self.damages.push(damages(&self.block, self, index + 1));
         }
     }
 

@@ -31,6 +31,8 @@ pub struct StoredLayer {
     /// Changes of a word of the weights, and of a bias.
     changes: [Vec<Change>; 2],
     encoding: Option<Encoding>,
+    /// Words that were hit already, and are not hit again.
+    spent: Vec<usize>,
     /// Number of the layer's first hit.
     first_hit: usize,
     /// Least and largest change of each weight by a hit that leaves it finite, with zero; (rows, cols).
@@ -140,6 +142,20 @@ impl Memory {
         (layer.node, weight, bias)
     }
 
+    /// The memory after a hit on one of its words, which is not hit again. Numbers of hits stay.
+    #[must_use]
+    pub(super) fn after(&self, layer: usize, word: usize, hit: &Hit) -> Memory {
+        let network = self.network.with_parameters(&[self.parameters_after(layer, word, hit)]);
+        let mut layers = self.layers.clone();
+        let own = &mut layers[layer];
+        own.spent.push(word);
+        match own.place(word) {
+            (i, Some(j)) => own.weight_ends.iter_mut().for_each(|ends| ends[(i, j)] = 0.0),
+            (i, None) => own.bias_ends.iter_mut().for_each(|ends| ends[i] = 0.0),
+        }
+        Memory { network, layers }
+    }
+
     /// Layer and word of the hit with this number; `None` when no hit has it.
     pub fn find(&self, number: usize) -> Option<(usize, usize, Hit)> {
         let layer = self.layers.partition_point(|layer| layer.first_hit <= number).checked_sub(1)?;
@@ -187,6 +203,7 @@ impl StoredLayer {
             words,
             changes,
             encoding,
+            spent: Vec::new(),
             first_hit,
             weight_ends: nothing(),
             bias_ends: [none.clone(), none],
@@ -234,8 +251,10 @@ impl StoredLayer {
         } else {
             (of_biases, weights * of_weights.len() + (word - weights) * of_biases.len())
         };
+        let is_spent = self.spent.contains(&word);
         let (bits, code) = self.word(word);
         let (before, first) = (code.decode(bits), self.first_hit + first);
+        let changes = if is_spent { &[][..] } else { changes };
         changes.iter().enumerate().filter_map(move |(c, change)| {
             let after = change.of(bits)?;
             let bit = (bits ^ after).ilog2();

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use thiserror::Error;
 
+/// The most words that are hit at once.
+pub(super) const MOST_WORDS: u32 = 64;
+
 /// How bits are protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -102,9 +105,9 @@ impl FaultModel {
     /// An error for what no network has an answer to.
     ///
     /// # Errors
-    /// More than one word, no bit, encodings that do not say what becomes of so many changed bits.
+    /// No word, too many, no bit, encodings that do not say what becomes of so many changed bits.
     pub fn check(&self) -> Result<(), FaultError> {
-        if self.words != 1 {
+        if !(1..=MOST_WORDS).contains(&self.words) {
             return Err(FaultError::Words { found: self.words });
         }
         if !(1..=32).contains(&self.bits) {
@@ -148,10 +151,16 @@ pub enum FaultError {
         found: String,
     },
     /// Number of hit words.
-    #[error("words: expected 1, found {found}")]
+    #[error("words: expected 1 to {MOST_WORDS}, found {found}")]
     Words {
         /// What was written.
         found: u32,
+    },
+    /// A bound method without a rule for hits.
+    #[error("method: expected interval, linear-interval or linear for faults, found {found}")]
+    Method {
+        /// What was written.
+        found: String,
     },
     /// Number of changed bits.
     #[error("bits: expected 1 to 32, found {found}")]
@@ -258,7 +267,8 @@ mod tests {
     #[test]
     fn what_has_no_answer_is_refused() {
         let refused = |model: FaultModel| model.check().unwrap_err().to_string();
-        assert!(refused(FaultModel { words: 2, ..FaultModel::default() }).starts_with("words"));
+        assert!(refused(FaultModel { words: 0, ..FaultModel::default() }).starts_with("words"));
+        assert!(refused(FaultModel { words: 65, ..FaultModel::default() }).starts_with("words"));
         assert!(refused(FaultModel { bits: 0, ..FaultModel::default() }).starts_with("bits"));
         let secded = vec!["secded".parse::<Protection>().unwrap()];
         assert!(

@@ -10,9 +10,10 @@
 //! # Guarantee
 //! Rigorous. What rounding in f64 leaves open at a single hit is counted as undecided.
 
+use super::injection::{WordHit, margin};
 use super::line::{CleanPass, Line, Lines, UNIT};
 use super::region::Region;
-use super::{FaultError, Hit, Memory, StoredLayer, Tally};
+use super::{Effects, FaultError, Hit, Memory, StoredLayer, Tally};
 use crate::kernels::Window;
 use crate::kernels::lines::extent_of_products;
 use crate::network::{Affine, Layer, Network, Read};
@@ -115,80 +116,80 @@ impl<'m> SingleHits<'m> {
         SingleHits { progress, stop, ..self }
     }
 
+    /// What must hold.
+    pub(super) fn property(&self) -> Property {
+        self.property
+    }
+
+    /// What ends the work early.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
     /// Settles a batch, and adds it to `tally`.
     ///
     /// # Panics
     /// When the property is about labels and there are none.
     pub fn settle(&self, samples: Samples<'_>, tally: &Tally) -> Vec<SampleFaults> {
+        let found = self.settle_each(samples).into_iter();
+        found.inspect(|(_, effects)| tally.add(effects)).map(|(found, _)| found).collect()
+    }
+
+    /// Settles a batch, and tells what each hit does.
+    ///
+    /// # Panics
+    /// When the property is about labels and there are none.
+    pub fn settle_each(&self, samples: Samples<'_>) -> Vec<(SampleFaults, Effects)> {
         let width = self.memory.network().input_width();
         let inputs: Vec<&[f64]> = samples.inputs.chunks_exact(width).collect();
         let settle = |(k, x): (usize, &&[f64])| {
             let label = samples.labels.map(|labels| labels[k]);
-            let found = self.sample(x, samples.first + k, label, tally);
+            let found = self.sample(x, samples.first + k, label);
             self.progress.settled();
             found
         };
         inputs.par_iter().enumerate().map(settle).collect()
     }
 
-    fn sample(&self, x: &[f64], index: usize, label: Option<u32>, tally: &Tally) -> SampleFaults {
+    fn sample(&self, x: &[f64], index: usize, label: Option<u32>) -> (SampleFaults, Effects) {
         let network = self.memory.network();
         let clean_pass = clean_pass(network, x);
         let moved = self.region.as_ref().map(|region| region.pass(x, index, label));
         let outputs = &clean_pass.values[network.output()];
         let clean = Clean::of(outputs, index, label, self.property, 0.0);
-        let (verdict, found) = match moved {
-            None => {
-                let search = self.search(&clean_pass, clean.target, HashSet::new(), Some(tally));
-                (search.0, search.1)
+        let there = self.search(&clean_pass, clean.target, HashSet::new());
+        let effects = match moved {
+            None => there,
+            // Where it is, then everywhere.
+            Some(Some(moved)) if there.holds == Some(true) => {
+                self.search(&moved, clean.target, there.broken.into_iter().collect())
             }
-            Some(moved) => {
-                // Where it is, then everywhere.
-                let (verdict, _, broken) = self.search(&clean_pass, clean.target, HashSet::new(), None);
-                match moved {
-                    Some(moved) if verdict == Some(true) => {
-                        let search = self.search(&moved, clean.target, broken, Some(tally));
-                        (search.0, search.1)
-                    }
-                    // Without faults it is not certified: no hit is settled.
-                    Some(_) | None => (verdict.filter(|holds| !holds), Found::default()),
-                }
-            }
+            // Without faults it is not certified: no hit is settled.
+            Some(_) => Effects { holds: there.holds.filter(|holds| !holds), ..Effects::default() },
         };
-        let Found { breaking, repairing, undecided, first, cells } = found;
-        tally.sample(verdict, cells);
-        let first = first.filter(|_| verdict == Some(true)).map(|n| self.re_run(n, x, clean.target));
+        let verdict = effects.holds;
+        let first = effects.broken.iter().min().filter(|_| verdict == Some(true));
+        let first = first.map(|n| self.re_run(*n, x, clean.target));
         let (verdict, reason) = match verdict {
             Some(false) => (Verdict::Falsified, Some(Reason::Misclassified)),
             None => (Verdict::Unknown, Some(self.open())),
-            Some(true) if breaking > 0 => (Verdict::Falsified, Some(Reason::Attacked)),
+            Some(true) if !effects.broken.is_empty() => (Verdict::Falsified, Some(Reason::Attacked)),
             Some(true) if self.not_finite > 0 => (Verdict::Falsified, Some(Reason::FormatRange)),
-            Some(true) if undecided > 0 => (Verdict::Unknown, Some(self.open())),
+            Some(true) if !effects.undecided.is_empty() => (Verdict::Unknown, Some(self.open())),
             Some(true) => (Verdict::Verified, None),
         };
-        SampleFaults {
-            clean,
-            verdict,
-            reason,
-            breaking,
-            repairing,
-            undecided,
-            not_finite: self.not_finite,
-            first,
-        }
+        let [breaking, repairing, undecided] =
+            [&effects.broken, &effects.repaired, &effects.undecided].map(|hits| hits.len() as u64);
+        let not_finite = self.not_finite;
+        let found =
+            SampleFaults { clean, verdict, reason, breaking, repairing, undecided, not_finite, first };
+        (found, effects)
     }
 
-    /// Whether the property holds without faults, and what hits do; without a tally the hits that break the sample.
-    fn search(
-        &self,
-        clean: &CleanPass,
-        target: usize,
-        broken: HashSet<usize>,
-        tally: Option<&Tally>,
-    ) -> (Option<bool>, Found, HashSet<usize>) {
-        let scratch = self.lines.scratch();
-        let found = Found::default();
-        let mut search = Search { hits: self, clean, target, scratch, holds: true, found, broken, tally };
+    /// Whether the property holds without faults, and what hits do; those in `broken` are known to break it.
+    fn search(&self, clean: &CleanPass, target: usize, broken: HashSet<usize>) -> Effects {
+        let (scratch, found) = (self.lines.scratch(), Effects::default());
+        let mut search = Search { hits: self, clean, target, scratch, holds: true, found, broken };
         let verdict = search.judge_line(self.memory.network().output());
         search.holds = verdict == Some(true);
         if verdict.is_some() {
@@ -198,7 +199,7 @@ impl<'m> SingleHits<'m> {
                 }
             }
         }
-        (verdict, search.found, search.broken)
+        Effects { holds: verdict, ..search.found }
     }
 
     /// Why something is undecided.
@@ -213,14 +214,57 @@ impl<'m> SingleHits<'m> {
         let network = self.memory.network();
         let replaced = |n: usize| (n == node).then_some((&weight, bias.as_slice()));
         let outputs = network.evaluate(x, replaced, |_, _| {}).pop().expect("a network has nodes");
-        let rivals = outputs.iter().enumerate().filter(|(k, _)| *k != target);
-        let margin = rivals.map(|(_, f)| outputs[target] - f).fold(f64::INFINITY, f64::min);
-        BreakingHit { layer, word, hit, margin }
+        BreakingHit { layer, word, hit, margin: margin(&outputs, target) }
+    }
+
+    /// The margin of `target` after hits on different words, by the plain forward pass of the network that is stored then, when it is
+    /// proved not to be above zero.
+    pub(super) fn broken_by(&self, hits: &[WordHit], x: &[f64], target: usize) -> Option<f64> {
+        let mut network = self.memory.network().clone();
+        for WordHit { layer, word, hit } in hits {
+            let stored = &self.memory.layers()[*layer];
+            let affine = network.nodes()[stored.node].layer.affine().expect("a layer with words");
+            let (mut weight, mut bias) = (affine.weight.clone(), affine.bias.clone());
+            match stored.place(*word) {
+                (i, Some(j)) => weight[(i, j)] = hit.after,
+                (i, None) => bias[i] = hit.after,
+            }
+            network = network.with_parameters(&[(stored.node, weight, bias)]);
+        }
+        let after = clean_pass(&network, x);
+        let (_, upper) = self.lines.margin(&after, network.output(), target, &mut self.lines.scratch());
+        (upper <= 0.0).then(|| margin(&after.values[network.output()], target))
+    }
+
+    /// Whether no hit on the memory `after` a first one breaks a sample, and one that does where there is one; `None` where that is too
+    /// close to call.
+    pub(super) fn second(&self, after: &Memory, x: &[f64], target: usize) -> Option<Option<WordHit>> {
+        let hits = SingleHits {
+            memory: after,
+            lines: Lines::new(after.network()),
+            property: self.property,
+            // Of all words, the one that is hit included.
+            largest: self.largest.clone(),
+            not_finite: self.not_finite,
+            region: None,
+            progress: Progress::default(),
+            stop: self.stop.clone(),
+        };
+        let clean = clean_pass(after.network(), x);
+        let found = hits.search(&clean, target, HashSet::new());
+        match (found.holds, found.broken.iter().min()) {
+            (Some(true), Some(&number)) => {
+                let (layer, word, hit) = after.find(number)?;
+                Some(Some(WordHit { layer, word, hit }))
+            }
+            (Some(true), None) if found.undecided.is_empty() && !self.stop.is_set() => Some(None),
+            _ => None,
+        }
     }
 }
 
 /// The forward pass and its errors.
-fn clean_pass(network: &Network, x: &[f64]) -> CleanPass {
+pub(super) fn clean_pass(network: &Network, x: &[f64]) -> CleanPass {
     let values = network.forward_all(x);
     let rows: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
     let by_weights = |_: usize, own: &Affine, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
@@ -229,17 +273,6 @@ fn clean_pass(network: &Network, x: &[f64]) -> CleanPass {
     let errors = network.errors(&rows, |_| true, by_weights, |_| false);
     let errors = errors.into_iter().map(|e| e.expect("all are wanted")).collect();
     CleanPass { errors, values, margin: None }
-}
-
-/// What is found for one sample.
-#[derive(Default)]
-struct Found {
-    breaking: u64,
-    repairing: u64,
-    undecided: u64,
-    first: Option<usize>,
-    /// Layers and bits of hits that break it, or may.
-    cells: Vec<(usize, u32)>,
 }
 
 /// A direction in which hits move a node: elements with their coefficients, and how far these may be off.
@@ -272,11 +305,9 @@ struct Search<'s, 'm> {
     scratch: Vec<Line>,
     /// Whether the property holds without faults.
     holds: bool,
-    found: Found,
+    found: Effects,
     /// Hits that are known to break it.
     broken: HashSet<usize>,
-    /// Where hits are counted; without one the broken ones are only noted.
-    tally: Option<&'s Tally>,
 }
 
 impl Search<'_, '_> {
@@ -419,12 +450,8 @@ impl Search<'_, '_> {
         (x, errors): (&[f64], &[f64]),
         channel: usize,
     ) {
-        let (positions, taps) = (window.positions(), window.taps());
-        let first = channel / window.group_outputs() * window.group_inputs();
-        let source = |column: usize, position: usize| {
-            let place = window.source(position, column % taps)?;
-            Some((first + column / taps) * window.plane() + place)
-        };
+        let positions = window.positions();
+        let source = |column: usize, position: usize| window.element(channel, column, position);
         let (_, value) = self.hits.largest[number];
         let bias = |k: usize| layer.bias_ends[k].get(channel).copied().unwrap_or(0.0);
         let mut box_of: Vec<(f64, f64)> = vec![(bias(0), bias(1)); positions];
@@ -532,24 +559,17 @@ impl Search<'_, '_> {
         if holds == Some(self.holds) {
             return;
         }
-        let Some(tally) = self.tally else {
-            self.broken.extend((holds == Some(false)).then_some(point.number));
-            return;
-        };
         let holds = if self.broken.contains(&point.number) { Some(false) } else { holds };
         let found = &mut self.found;
-        match holds {
-            Some(true) => found.repairing += 1,
-            Some(false) => {
-                found.breaking += 1;
-                found.first = Some(found.first.map_or(point.number, |first| first.min(point.number)));
-            }
-            None => found.undecided += 1,
-        }
+        let numbers = match holds {
+            Some(true) => &mut found.repaired,
+            Some(false) => &mut found.broken,
+            None => &mut found.undecided,
+        };
+        numbers.push(point.number);
         if self.holds && !found.cells.contains(&(layer, point.bit)) {
             found.cells.push((layer, point.bit));
         }
-        tally.hit(point.number, holds);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::counts::Cell;
 use super::{Hit, Memory};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +25,21 @@ struct Samples {
     holding: usize,
     /// Samples that hold without faults, by the cells of the hits that break them.
     broken_by: BTreeMap<BTreeSet<Cell>, usize>,
+}
+
+/// What single hits do to one sample, by their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Effects {
+    /// Whether the property holds without faults; nothing is known of hits where that is too close to call.
+    pub holds: Option<bool>,
+    /// Layers, by their numbers, and bits of the hits that break the sample, or may.
+    pub cells: Vec<Cell>,
+    /// Hits that break it.
+    pub broken: Vec<usize>,
+    /// Hits that repair it.
+    pub repaired: Vec<usize>,
+    /// Hits that are too close to call.
+    pub undecided: Vec<usize>,
 }
 
 /// A hit with what it does.
@@ -50,24 +66,21 @@ impl Tally {
         Tally { broken: zeros(), repaired: zeros(), undecided: zeros(), samples: Mutex::default() }
     }
 
-    /// One more sample for which the property is another one after the hit; `None` is too close to call.
-    pub(super) fn hit(&self, number: usize, holds: Option<bool>) {
-        let counts = match holds {
-            Some(false) => &self.broken,
-            Some(true) => &self.repaired,
-            None => &self.undecided,
-        };
-        counts[number].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One more sample, with the property without faults, and the layers and bits of hits that break it.
-    pub(super) fn sample(&self, holds: Option<bool>, cells: Vec<Cell>) {
+    /// One more sample, and what hits do to it; hits that the memory does not have are left out.
+    pub fn add(&self, effects: &Effects) {
+        let Effects { holds, cells, broken, repaired, undecided } = effects;
+        let all = [(&self.broken, broken), (&self.repaired, repaired), (&self.undecided, undecided)];
+        for (counts, numbers) in all {
+            for count in numbers.iter().filter_map(|&number| counts.get(number)) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.count += 1;
         // Where that is too close to call, no hit is settled.
-        if holds == Some(true) {
+        if *holds == Some(true) {
             samples.holding += 1;
-            *samples.broken_by.entry(cells.into_iter().collect()).or_insert(0) += 1;
+            *samples.broken_by.entry(cells.iter().copied().collect()).or_insert(0) += 1;
         }
     }
 

@@ -12,3 +12,4 @@ mod rounding;
 mod shared_weights;
 mod suite;
 mod wide;
+mod words;

@@ -13,6 +13,7 @@ use crate::threat::WeightSet;
 /// box [l, u]:                            Σ a⁺ l + a⁻ u
 /// ball p = Wz + b, z fixed:              a·p − r ‖a‖₂ ‖z‖₂ − |a|·e
 /// noise, z fixed:                        the same, and Σ a_i² v_i to the variance
+/// hits, z fixed:                         the same, and damages
 /// convolution, z fixed, uses shared:     a·p − Σ_w E_w |S_w| − Σ_o e_o |Σ_p a_op|
 /// ```
 /// # Guarantee
@@ -28,12 +29,17 @@ pub(super) fn concretize<T: Scalar>(
     let end = End::of_layer(pass, node).unwrap_or(End::Box);
     let (mut lower, mut upper) = (states.lower(node), states.upper(node));
     let (width, layer) = (c.a.cols(), pass.block.prepared.model.affine_of(node));
-    if let Some(layer) = fixed_input_layer(pass, node).filter(|_| states.variances(node).is_some()) {
+    let has_own = states.variances(node).is_some() || states.damages(node).is_some();
+    if let Some(layer) = fixed_input_layer(pass, node).filter(|_| has_own) {
         match &layer.window {
             None => pass.add_variances(node, &c.a, rows, offset),
             Some(window) => pass.add_kernel_variances((node, window), &c.a, rows, offset),
         }
-        let without = pass.without_noise(node);
+        match &layer.window {
+            None => pass.add_damages(node, &c.a, rows, offset),
+            Some(window) => pass.add_kernel_damages((node, window), &c.a, rows, offset),
+        }
+        let without = pass.without_own(node);
         (lower, upper) = (&without.lower, &without.upper);
     }
     let n = match (&end, layer) {

@@ -52,6 +52,7 @@ impl<T: Scalar> Backward<'_, T> {
         if self.states.variances(node).is_some() {
             self.add_kernel_variances((node, window), &c.a, rows, offset);
         }
+        self.add_kernel_damages((node, window), &c.a, rows, offset);
         let mut out = Matrix::zeros(rows.len(), window.input_width());
         if self.sharing == Sharing::Shared && is_shared(radii) {
             self.shared(&c.a, (node, window), &mut out, rows, offset);
@@ -157,11 +158,42 @@ impl<T: Scalar> Backward<'_, T> {
         offset: &mut Offsets<T>,
     ) {
         let Some(noise) = self.block.prepared.noise_of(node) else { return };
-        let input = self.block.prepared.model.input_of(node);
-        let (centre, width) = self.middle(input);
         let positions = window.positions();
         let part = Scalar::to_f64(self.block.prepared.arithmetic.gamma(Roundings::of_uses(positions, 0)));
-        let (channels, patch) = (noise.bias_squares.len(), window.patch());
+        let patch = window.patch();
+        self.measured_uses((node, window), a, rows, |r, largest, (middle, half)| {
+            let of_channels = a.row(r).chunks_exact(positions);
+            let mut variance = 0.0;
+            for (o, a) in of_channels.enumerate() {
+                let length: f64 = a.iter().map(|&a| Scalar::to_f64(a).abs()).sum();
+                if length == 0.0 {
+                    continue;
+                }
+                let lost = part * length * largest;
+                let taps = o * patch..(o + 1) * patch;
+                let magnitudes = middle[taps.clone()].iter().zip(&half[taps]);
+                let sums = magnitudes.map(|(&m, &h)| Scalar::to_f64(m).abs() + Scalar::to_f64(h) + lost);
+                variance += noise.squares.of_row(o, sums);
+                let sum: f64 = a.iter().map(|&a| Scalar::to_f64(a)).sum();
+                let sum = sum.abs() + (positions as f64 * f64::EPSILON) * length;
+                variance += noise.bias_squares[o] * sum * sum;
+            }
+            offset.add_variance(r, inflated(variance, middle.len() + noise.bias_squares.len()));
+        });
+    }
+
+    /// Measures what each weight of the convolution `node` is multiplied with, `S_w = Σ_positions a z`, and tells of each row with any
+    /// coefficients: the largest `|z|` of its sample, and the middle and the radius of all `S_w` on the box of `z`.
+    pub(super) fn measured_uses(
+        &self,
+        (node, window): (usize, &Window),
+        a: &Matrix<T>,
+        rows: &[Row],
+        mut each: impl FnMut(usize, f64, (&[T], &[T])),
+    ) {
+        let input = self.block.prepared.model.input_of(node);
+        let (centre, width) = self.middle(input);
+        let size = self.block.prepared.model.affine(node).weight.as_slice().len();
         let mut uses = Uses::default();
         for (s, run) in runs(rows) {
             let of_run = a.row_range(run.start, run.end);
@@ -169,27 +201,8 @@ impl<T: Scalar> Backward<'_, T> {
             uses.measure(window, of_run, region, centre.row(s), Some(width.row(s)));
             let ends = self.states.lower(input).row(s).iter().chain(self.states.upper(input).row(s));
             let largest = ends.fold(0.0, |most: f64, &z| most.max(Scalar::to_f64(z).abs()));
-            let size = channels * patch;
             let of_rows = uses.middle.chunks_exact(size).zip(uses.radius.chunks_exact(size));
-            for (r, (middle, half)) in run.zip(of_rows) {
-                let of_channels = a.row(r).chunks_exact(positions);
-                let mut variance = 0.0;
-                for (o, a) in of_channels.enumerate() {
-                    let length: f64 = a.iter().map(|&a| Scalar::to_f64(a).abs()).sum();
-                    if length == 0.0 {
-                        continue;
-                    }
-                    let lost = part * length * largest;
-                    let taps = o * patch..(o + 1) * patch;
-                    let magnitudes = middle[taps.clone()].iter().zip(&half[taps]);
-                    let sums = magnitudes.map(|(&m, &h)| Scalar::to_f64(m).abs() + Scalar::to_f64(h) + lost);
-                    variance += noise.squares.of_row(o, sums);
-                    let sum: f64 = a.iter().map(|&a| Scalar::to_f64(a)).sum();
-                    let sum = sum.abs() + (positions as f64 * f64::EPSILON) * length;
-                    variance += noise.bias_squares[o] * sum * sum;
-                }
-                offset.add_variance(r, inflated(variance, size + channels));
-            }
+            run.zip(of_rows).for_each(|(r, uses)| each(r, largest, uses));
         }
     }
 

@@ -39,6 +39,7 @@ impl<T: Scalar> Backward<'_, T> {
                 offset.add_variance(r, ends(row).map(|i| variances[(*s, i)]).sum());
             }
         }
+        self.add_row_damages(start, rows, offset);
         if let Some(sums) = self.states.sums(start) {
             let part = self.block.prepared.arithmetic.gamma(Roundings::of_row(weight.cols()));
             for (r, (s, row)) in rows.iter().enumerate() {
@@ -113,6 +114,7 @@ impl<T: Scalar> Backward<'_, T> {
                 .collect()
         });
         self.add_variances(node, &a, rows, offset);
+        self.add_damages(node, &a, rows, offset);
         let mut out = Matrix::default();
         product(&mut out, &a, weight);
         match &radii.weight {

@@ -72,7 +72,7 @@ pub struct Backward<'a, T> {
     absolute: Vec<OnceLock<Option<AbsoluteLines<T>>>>,
     /// By node: centre and radius of its box, made on first use.
     middle: Vec<OnceLock<(Matrix<T>, Matrix<T>)>>,
-    /// By node: the box of a random layer without its noise, made on first use.
+    /// By node: the box of a layer without its noise and the hits on it, made on first use.
     around: Vec<OnceLock<Bounds<T>>>,
 }
 
@@ -211,7 +211,8 @@ impl<'a, T: Scalar> Backward<'a, T> {
         free: Option<&FreeVariables<T>>,
         mut tape: Option<&mut Tape<T>>,
     ) -> Offsets<T> {
-        let mut offset = Offsets::new(rows.len(), self.block.prepared.arithmetic);
+        let mut offset = Offsets::new(rows.len(), self.block.prepared.arithmetic)
+            .with_hits(self.block.prepared.hit_words());
         let mut work: Vec<Option<Coefficients<T>>> = (0..=start).map(|_| None).collect();
         let model = self.block.prepared.model;
         match &model.steps[start] {
@@ -618,8 +619,8 @@ impl<'a, T: Scalar> Backward<'a, T> {
         self.absolute[node].get_or_init(|| AbsoluteLines::new(self.states, node, arithmetic)).as_ref()
     }
 
-    /// The box of the random layer `node` without its noise, where its input does not move.
-    pub(super) fn without_noise(&self, node: usize) -> &Bounds<T> {
+    /// The box of the layer `node` without its noise and the hits on it, where its input does not move.
+    pub(super) fn without_own(&self, node: usize) -> &Bounds<T> {
         self.around[node].get_or_init(|| around(self.block.prepared, self.states, node))
     }
 
