@@ -189,7 +189,11 @@ impl<'s, 'm> SeveralHits<'s, 'm> {
                 for (_, hit) in layer.hits_on(word) {
                     let share =
                         multipliers.iter().zip(&terms.lower).map(|(s, &lower)| share(&hit, *s, lower));
-                    let share = share.fold(0.0_f64, |most, share| if share <= most { most } else { share });
+                    let share =
+                        share.fold(
+                            0.0_f64,
+                            |most, share| if share <= most || most.is_nan() { most } else { share },
+                        );
                     if !(share < 0.5) {
                         first.push((share, WordHit { layer: number, word, hit }));
                     }
