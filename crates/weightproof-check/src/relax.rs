@@ -238,25 +238,25 @@ mod tests {
 
     /// Bits behind the point of a coefficient.
     const BITS: i32 = 40;
-    /// Coefficients are rounded to 2⁻⁴⁰.
-    const ROUNDING: f64 = 1e-9;
 
     #[test]
     fn lines_of_a_soft_threshold_are_below_it() {
-        let number = |x: f64| Number::from_double(x.to_bits()).unwrap();
-        let f = Activation::SoftThreshold(number(0.5));
-        let boxes =
-            [(-1.0, 2.0), (-2.0, 1.0), (-1.0, 0.25), (-0.25, 1.0), (0.0, 2.0), (-2.0, 0.0), (-0.5, 0.5)];
-        for (low, high) in boxes {
+        // In 256ths.
+        let number = |x: i64| Number::new(x, -8);
+        let threshold = 128;
+        let f = Activation::SoftThreshold(number(threshold));
+        // Coefficients are rounded.
+        let rounding = Number::new(1, -30);
+        let boxes = [(-4, 8), (-8, 4), (-4, 1), (-1, 4), (0, 8), (-8, 0), (-2, 2)];
+        for (low, high) in boxes.map(|(low, high)| (64 * low, 64 * high)) {
             let lines = Lines::new(f, Interval { low: number(low), high: number(high) });
-            for sign in [1.0, -1.0] {
+            for sign in [1, -1] {
                 let mut sum = Number::ZERO;
-                let slope = lines.relax(sign as i64 * (1 << BITS), None, -BITS, &mut sum);
-                let offset = sum.value as f64 * 2.0_f64.powi(sum.exponent);
-                let slope = slope as f64 * 2.0_f64.powi(-BITS);
-                for x in (0..=64).map(|k| low + (high - low) * f64::from(k) / 64.0) {
-                    let value = (x - 0.5).max(0.0) + (x + 0.5).min(0.0);
-                    assert!(slope * x + offset <= sign * value + ROUNDING, "[{low}, {high}], {sign}, at {x}");
+                let slope = lines.relax(sign << BITS, None, -BITS, &mut sum);
+                for x in (low..=high).step_by(4) {
+                    let value = (x - threshold).max(0) + (x + threshold).min(0);
+                    let line = Number::new(slope, -BITS) * number(x) + sum;
+                    assert!(line <= number(sign * value) + rounding, "[{low}, {high}], {sign}, at {x}");
                 }
             }
         }

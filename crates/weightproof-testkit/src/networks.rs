@@ -17,7 +17,6 @@ pub const ACTIVATIONS: [Activation; 21] = [
     Activation::LeakyRelu { slope: 0.1 },
     Activation::LeakyRelu { slope: 1.5 },
     Activation::Clip { low: 0.0, high: 0.6 },
-    Activation::SoftThreshold { lambda: 0.2 },
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Softplus,
@@ -34,6 +33,7 @@ pub const ACTIVATIONS: [Activation; 21] = [
     Activation::Quantize(SIGNED),
     Activation::Quantize(SIGN),
     Activation::Quantize(Staircase { low: 0, ..SIGN }),
+    Activation::SoftThreshold { lambda: 0.2 },
 ];
 
 /// A quantizer that cuts off what is negative.

@@ -275,33 +275,41 @@ fn two_hits_on_the_kernels_of_a_convolution_are_bounded_exactly() {
 /// With bits that can only be set, the weight of the rival's channel takes most; with bits that can only be cleared, that of the class's own.
 #[test]
 fn hits_on_kernels_keep_their_sign() {
-    let cases = [(Fault::StuckAt1, [12.0, 8.0], [0.1, 1.0]), (Fault::StuckAt0, [15.0, 11.0], [1.0, 0.1])];
+    const STEP: f64 = 1.0 / 31.0;
+    let x = [1.5, 2.0];
+    let cases = [
+        (Fault::StuckAt1, [12.0, 8.0], [3.0 * STEP, 1.0]),
+        (Fault::StuckAt0, [15.0, 11.0], [1.0, 3.0 * STEP]),
+    ];
     for (fault, codes, heads) in cases {
-        // Both channels see 3 + 4; a third one, which nobody reads, has the largest weight. The worst hit moves a weight by two steps.
-        let sums = [0, 1].map(|k: usize| 7.0 * codes[k] / 31.0 * heads[k]);
-        let worst = 7.0 * 2.0 / 31.0;
-        for margin in [0.65 * worst, 1.3 * worst] {
+        // Both channels see 3.5; a third one, which nobody reads, has the largest weight. The worst hit moves a weight by two steps.
+        let sums = [0, 1].map(|k: usize| 3.5 * codes[k] * STEP * heads[k]);
+        let worst = 3.5 * 2.0 * STEP;
+        for margin in [0.65 * worst, 1.35 * worst] {
             let mut builder = NetworkBuilder::new(vec![1, 1, 2]);
-            let kernels = Matrix::from_vec(3, 1, vec![codes[0] / 31.0, codes[1] / 31.0, 1.0]);
+            let kernels = Matrix::from_vec(3, 1, vec![codes[0] * STEP, codes[1] * STEP, 1.0]);
             let window = Window::new([1, 1, 2], 3, [1, 1]);
             let conv = builder.conv("conv", 0, kernels, vec![0.0; 3], window).unwrap();
             let flat = builder.reshape("flat", conv, vec![6]).unwrap();
             let head = Matrix::from_fn(2, 6, |i, j| if j / 2 == i { heads[i] } else { 0.0 });
-            builder.dense("head", flat, head, vec![margin - sums[0] + sums[1], 0.0]).unwrap();
+            let half = 0.5 * (margin - sums[0] + sums[1]);
+            builder.dense("head", flat, head, vec![half, -half]).unwrap();
             let network = builder.finish().unwrap();
             let layers = Some(vec!["conv".to_owned()]);
             let model = FaultModel { fault, layers, biases: false, ..low("int6", 2) };
             let memory = Memory::new(&network, &model).unwrap();
-            let (one, _) = smallest(&memory, &[3.0, 4.0], 0);
-            assert!((one - (margin - worst)).abs() < 1e-6, "{one}");
+            // Biases are stored in steps, too.
+            let clean = margins(&memory.network().forward(&x), 0)[0];
+            let (one, _) = smallest(&memory, &x, 0);
+            assert!(clean > 0.0 && (one - (clean - worst)).abs() < 1e-6, "{clean} {one}");
+            assert_eq!(one > 0.0, margin > worst, "{fault:?}");
             let set = ThreatModel::new(Kind::Absolute, 0.0).resolve(memory.network()).unwrap();
             for method in ["linear", "linear-interval"] {
                 let options = CertifyOptions::new(method, Property::Prediction);
                 let certifier =
                     Certifier::new(memory.network(), std::slice::from_ref(&set), options).unwrap();
                 let certifier = certifier.with_hits(HitSet::new(&memory, 1)).unwrap();
-                let samples = Samples { first: 0, inputs: &[3.0, 4.0], labels: None };
-                let found = certifier.certify(samples)[0][0].verdict;
+                let found = certifier.certify(Samples { first: 0, inputs: &x, labels: None })[0][0].verdict;
                 let expected = if one > 0.0 { Verdict::Verified } else { Verdict::Unknown };
                 assert_eq!(found, expected, "{method}, {fault:?}, margin {margin}");
             }
