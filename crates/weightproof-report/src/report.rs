@@ -137,7 +137,7 @@ impl<R: Record> Report<R> {
     /// Writes the report.
     ///
     /// # Errors
-    /// Those of `out`, and [`NotBuilt`](crate::features::NotBuilt) for Parquet in a build without it.
+    /// Those of `out`, and [`NotBuilt`](weightproof_figure::features::NotBuilt) for Parquet in a build without it.
     pub fn write(&self, format: Format, mut out: impl Write) -> io::Result<()> {
         match format {
             Format::Text => text::report(self, &mut out)?,
