@@ -54,8 +54,8 @@ def test_faults(command_line: str) -> None:
     same(found, command(command_line, "faults", *arguments, "--layers", "dense4,dense3"))
     broken = found.verdict == "falsified"
     assert broken.any() and (found.breaking[broken] > 0).sum() == (found.hit_layer != "").sum()
-    with pytest.raises(wp.ThreatError, match="words: expected 1"):
-        wp.faults(network, data, words=0)
+    with pytest.raises(wp.ThreatError, match="words: expected 1 to 64, found 65"):
+        wp.faults(network, data, words=65)
 
 
 @pytest.mark.parametrize("noise", ["gaussian-of-max:0.01", "stochastic:int6:per-channel"])
