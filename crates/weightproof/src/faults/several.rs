@@ -391,6 +391,31 @@ mod tests {
         assert!(holds > 3 && breaks > 3, "{holds} {breaks}");
     }
 
+    /// Two hits that take eight steps each from a margin of thirteen: neither takes all of it, and both are first hits.
+    #[test]
+    fn half_of_a_bound_makes_a_first_hit() {
+        const STEP: f64 = 1.0 / 31.0;
+        let mut builder = NetworkBuilder::new(vec![2]);
+        let weight = Matrix::from_vec(2, 2, [24.0, 24.0, 31.0, 4.0].map(|code| code * STEP).into());
+        builder.dense("only", 0, weight, Vec::new()).unwrap();
+        let faults = FaultModel {
+            storage: "int6".parse().unwrap(),
+            at: Some(vec![3]),
+            biases: false,
+            ..FaultModel::default()
+        };
+        let memory = Memory::new(&builder.finish().unwrap(), &faults).unwrap();
+        let singles = SingleHits::new(&memory, Property::Prediction);
+        let samples = Samples { first: 0, inputs: &[1.0, 1.0], labels: None };
+        let single = singles.settle(samples, &Tally::new(&memory)).pop().unwrap();
+        assert_eq!(single.verdict, Verdict::Verified);
+        let several = SeveralHits::new(&memory, &singles, 2, (0.0, None)).unwrap();
+        let terms = several.pairs.as_ref().unwrap().hit_terms(samples);
+        let mut found = of_single(&single);
+        several.pairs(&terms, &[1.0, 1.0], 0, &mut found);
+        assert_eq!((found.certified, found.broken), (1, Some(2)), "{found:?}");
+    }
+
     /// The smallest margin after two hits on different words, by injections.
     fn least_of_pairs(memory: &Memory, x: &[f64], target: usize) -> f64 {
         let clean = clean_pass(memory.network(), x);
