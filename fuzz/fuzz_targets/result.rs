@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weightproof_report::html::Page;
+use weightproof_page::Page;
 use weightproof_report::reading::read;
 
 fuzz_target!(|bytes: &[u8]| match read("result.json", bytes) {
