@@ -116,15 +116,11 @@ fn curve(file: &FaultsFile) -> Block {
         ],
         rows: file.by_words.iter().map(row).collect(),
     };
-    let drawing = chart.draw();
-    Figure {
-        name: chart.name,
-        title: chart.title,
-        caption: format!("Proved ({}): share of samples that no set of at most so many hits on different words breaks. Measured: share that the attack did not break, and that progressive bit search did not. The truth is between the first two.", file.guarantee),
-        drawing,
-        table,
-    }
-    .into()
+    let caption = format!(
+        "Proved ({}): share of samples that no set of at most so many hits on different words breaks. Measured: share that the attack did not break, and that progressive bit search did not. The truth is between the first two.",
+        file.guarantee
+    );
+    Figure::of_chart(chart, caption, table).into()
 }
 
 /// The heat map of layers and bits.
@@ -262,15 +258,11 @@ fn protection(file: &FaultsFile) -> Block {
         ],
         rows,
     };
-    let drawing = chart.draw();
-    Figure {
-        name: chart.name,
-        title: chart.title,
-        caption: format!("Proved ({}): share of samples that no single hit breaks, when the positions of the table are protected from the first to this one.", file.guarantee),
-        drawing,
-        table,
-    }
-    .into()
+    let caption = format!(
+        "Proved ({}): share of samples that no single hit breaks, when the positions of the table are protected from the first to this one.",
+        file.guarantee
+    );
+    Figure::of_chart(chart, caption, table).into()
 }
 
 fn settings(file: &FaultsFile) -> Section {

@@ -2,7 +2,7 @@
 
 use super::grid::Grid;
 use maud::{Markup, html};
-use weightproof_figure::Drawing;
+use weightproof_figure::{Chart, Drawing};
 
 /// A figure with its words.
 #[derive(Clone, Debug)]
@@ -20,6 +20,12 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// A chart, under its own name and title.
+    pub(super) fn of_chart(chart: Chart, caption: String, table: Grid) -> Self {
+        let drawing = chart.draw();
+        Figure { name: chart.name, title: chart.title, caption, drawing, table }
+    }
+
     /// As a file of its own.
     pub fn svg(&self) -> String {
         self.drawing.file(&self.title, &self.caption)

@@ -142,12 +142,9 @@ fn figures(train: &TrainFile) -> Vec<Block> {
         "Proved ({}): share of the held-out samples that are certified at the radius of the epoch. Measured: accuracies without perturbation.",
         train.guarantee
     );
-    let figure = |chart: Chart, caption: String, table: Grid| {
-        let drawing = chart.draw();
-        Figure { name: chart.name, title: chart.title, caption, drawing, table }.into()
-    };
     let measured = "Measured: the mean loss of each epoch and its terms, without their weights. Losses guide the training and prove nothing.";
-    vec![figure(accuracy, proved, history), figure(loss, measured.into(), Grid::default())]
+    let accuracy = Figure::of_chart(accuracy, proved, history);
+    vec![accuracy.into(), Figure::of_chart(loss, measured.into(), Grid::default()).into()]
 }
 
 fn settings(train: &TrainFile) -> Section {
