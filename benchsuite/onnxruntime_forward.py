@@ -1,5 +1,5 @@
 """Images per second of ONNX Runtime at batch 64 on two threads, beside
-`cargo run --release -p weightproof --example conv_throughput`.
+`weightproof bench --only residual`.
 
     python3 benchsuite/onnxruntime_forward.py resnet_2b.onnx
 """

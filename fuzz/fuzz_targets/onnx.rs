@@ -12,7 +12,9 @@ const MOST: usize = 1 << 24;
 fn work(network: &Network) -> usize {
     let products = |width: usize, patch: usize| width.saturating_mul(patch);
     let nodes = network.nodes().iter();
-    nodes.map(|n| products(n.width(), n.layer.affine().map_or(1, |a| a.weight.cols()))).fold(0, usize::saturating_add)
+    nodes
+        .map(|n| products(n.width(), n.layer.affine().map_or(1, |a| a.weight.cols())))
+        .fold(0, usize::saturating_add)
 }
 
 fuzz_target!(|bytes: &[u8]| {

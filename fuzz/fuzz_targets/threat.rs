@@ -9,9 +9,12 @@ use weightproof_run::threat::{ThreatConfig, parse};
 /// Two dense layers, `dense1` and `dense2`.
 fn network() -> Network {
     let mut builder = NetworkBuilder::new(vec![1]);
-    let p = builder.dense("dense1", 0, Matrix::from_vec(2, 1, vec![1.0, -0.5]), Vec::new()).expect("it is right");
+    let p =
+        builder.dense("dense1", 0, Matrix::from_vec(2, 1, vec![1.0, -0.5]), Vec::new()).expect("it is right");
     let z = builder.activation("relu", p, Activation::Relu).expect("it is right");
-    builder.dense("dense2", z, Matrix::from_vec(2, 2, vec![1.0, 0.0, 0.5, 2.0]), vec![0.1, 0.2]).expect("it is right");
+    builder
+        .dense("dense2", z, Matrix::from_vec(2, 2, vec![1.0, 0.0, 0.5, 2.0]), vec![0.1, 0.2])
+        .expect("it is right");
     builder.finish().expect("it is right")
 }
 

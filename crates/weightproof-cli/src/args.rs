@@ -53,6 +53,9 @@ pub enum Command {
     Experiment(Box<ExperimentArgs>),
     /// Show results as one page with figures, or what changed between two of them
     Report(Box<ReportArgs>),
+    /// Measure how fast this machine proves, beside the plain matrix products that bounds are made of
+    #[command(hide = true)]
+    Bench(Box<BenchArgs>),
     /// Say what this installation has: version, features, instruction set, threads, memory, Python package
     Doctor,
     /// Print a completion script for a shell
@@ -92,6 +95,24 @@ pub struct FaithfulArgs {
     /// What it became
     #[arg(value_name = "QUANTIZED")]
     pub rounded: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Only networks whose name contains this
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// A part of the standard set, which takes seconds and says little
+    #[arg(long)]
+    pub quick: bool,
+    /// Number of threads [default: all processors]
+    #[arg(long, value_name = "T", value_parser = threads)]
+    pub threads: Option<usize>,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]

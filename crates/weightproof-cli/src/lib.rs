@@ -59,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Train(args) => command::train::run(args),
         Command::Experiment(args) => command::experiment::run(args),
         Command::Report(args) => command::report::run(args),
+        Command::Bench(args) => command::bench::run(args),
         Command::Doctor => command::doctor::run(),
         Command::Completions { shell } => command::generate::completions(*shell),
         Command::Man { command } => command::generate::man(command.as_deref()),
@@ -92,6 +93,7 @@ fn print_config(cli: &Cli, name: &str, given: &ArgMatches) -> Result<Status, Fai
         | Command::Merge(_)
         | Command::Experiment(_)
         | Command::Report(_)
+        | Command::Bench(_)
         | Command::Doctor
         | Command::Completions { .. }
         | Command::Man { .. } => None,

@@ -11,6 +11,7 @@
 
 mod against;
 mod attack;
+pub mod bench;
 mod certify;
 mod column;
 pub mod compare;

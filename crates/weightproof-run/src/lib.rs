@@ -10,6 +10,7 @@
 
 pub mod against;
 pub mod attack;
+pub mod bench;
 pub mod certificate;
 pub mod certify;
 pub mod config;

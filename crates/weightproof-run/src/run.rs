@@ -352,7 +352,7 @@ pub fn environment(spent: Duration, threads: usize, seed: u64, precision: Precis
 }
 
 /// The largest resident memory of this process, where the system tells.
-fn peak_memory() -> Option<u64> {
+pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

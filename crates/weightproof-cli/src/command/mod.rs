@@ -1,6 +1,7 @@
 //! One file for each command: arguments → library → report.
 
 pub mod attack;
+pub mod bench;
 pub mod certify;
 pub mod doctor;
 mod evidence;

@@ -68,6 +68,33 @@ fn a_misspelt_threat_is_told_the_right_word() {
     }
 }
 
+/// Speeds differ; what is measured, and against what, does not.
+#[test]
+fn bench_measures_networks_beside_products() {
+    let output = Run::new(["bench", "--quick", "--only", "128x3", "--threads", "1", "--json", "-q"]).output();
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(report["schema"], "weightproof/bench/1");
+    assert_eq!(report["environment"]["threads"], 1);
+    let rate = report["product_rate"].as_f64().unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let works: Vec<&str> = rows.iter().map(|row| row["work"].as_str().unwrap()).collect();
+    assert_eq!(works, ["interval", "linear"]);
+    for row in rows {
+        let [operations, seconds, share] =
+            ["multiply_adds", "seconds", "product_share"].map(|name| row[name].as_f64().unwrap());
+        assert!((operations / seconds / rate / share - 1.0).abs() < 1e-9, "{row}");
+    }
+    let output = Run::new(["bench", "--quick", "--only", "transformer"]).output();
+    assert_eq!(output.code, Some(2));
+    assert!(
+        output.stderr.contains("expected a part of the name of a network, found transformer"),
+        "{output:?}"
+    );
+    let output = Run::new(["bench", "--quick", "--only", "residual", "--threads", "1", "-q"]).output();
+    assert!(output.stdout.contains("of products") && output.stdout.contains("forward"), "{output:?}");
+}
+
 #[test]
 fn the_doctor_says_what_is_installed() {
     let output = Run::new(["doctor"]).output();

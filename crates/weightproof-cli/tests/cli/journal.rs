@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 const CERTIFY: [&str; 5] = ["certify", "--radius", "0.0005,0.001", "--samples", "150"];
 const ATTACK: [&str; 9] =
-    ["attack", "--radius", "0.001,0.002", "--samples", "40", "--steps", "3", "--restarts", "1"];
+    ["attack", "--radius", "0.001,0.002", "--samples", "12", "--steps", "3", "--restarts", "1"];
 const RADIUS: [&str; 10] =
     ["radius", "--offset", "36", "--samples", "5", "--steps", "20", "--restarts", "1", "--batch=2"];
 
@@ -86,9 +86,9 @@ fn certify_goes_on() {
 #[test]
 fn attack_goes_on() {
     for kind in ["neuron-space", "weight-space", "random-vertex"] {
-        assert_eq!(goes_on(&ATTACK, &["--attack", kind]), 1 + 2 * 40);
+        assert_eq!(goes_on(&ATTACK, &["--attack", kind]), 1 + 2 * 12);
     }
-    assert_eq!(goes_on(&ATTACK, &["--witness", "w", "--batch", "7"]), 1 + 2 * 40);
+    assert_eq!(goes_on(&ATTACK, &["--witness", "w", "--batch", "7"]), 1 + 2 * 12);
 }
 
 #[test]
