@@ -6,6 +6,7 @@ pub mod train;
 use crate::command::experiment::ExperimentArgs;
 use crate::command::merge::MergeArgs;
 use crate::command::report::ReportArgs;
+use crate::command::sweep::SweepArgs;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -47,6 +48,8 @@ pub enum Command {
     Measure(Box<measure::MeasureArgs>),
     /// Join the parts of a run that --shard made: what one run would have given
     Merge(Box<MergeArgs>),
+    /// Run a command for every combination of some settings: models, sets, radii, methods
+    Sweep(Box<SweepArgs>),
     /// Train a network, plain or so that it withstands changes of its weights and can be proved
     Train(Box<train::TrainArgs>),
     /// Train and measure models: tables, plots and data of an experiment

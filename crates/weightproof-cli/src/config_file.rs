@@ -58,6 +58,21 @@ pub fn expand(arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     Ok(found.into(arguments))
 }
 
+/// The command line that settings are: those of a file with the name of the command in it.
+pub fn command_line(settings: &Table) -> Result<Vec<OsString>, Failure> {
+    let mut program = crate::args::Cli::command();
+    program.build();
+    let name = settings.get(COMMAND).and_then(Value::as_str).unwrap_or_default();
+    let arguments = vec![OsString::from("weightproof"), OsString::from(name)];
+    // What is missing so far stands in the settings.
+    let none = program.clone().ignore_errors(true).try_get_matches_from(&arguments);
+    let none = none.as_ref().ok().and_then(ArgMatches::subcommand);
+    let (Some(command), Some((_, none))) = (program.find_subcommand(name), none) else {
+        return Err(Failure::new(format!("{COMMAND}: expected the name of a command, found {name:?}")));
+    };
+    Ok(words(command, none, settings)?.into(arguments))
+}
+
 /// What a file adds to the arguments.
 #[derive(Default)]
 struct Words {
@@ -80,7 +95,8 @@ impl Words {
     }
 }
 
-fn table(text: &str) -> Result<Table, Failure> {
+/// The settings that a text is.
+pub fn table(text: &str) -> Result<Table, Failure> {
     text.parse::<Table>().map_err(|error| {
         let line = error.span().map_or(0, |span| 1 + text[..span.start].matches('\n').count());
         Failure::new(format!("line {line}: {}", error.message().trim_end()))

@@ -3,12 +3,17 @@
 use crate::command::Status;
 use crate::error::Failure;
 use std::io::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
-/// Starts to count interrupts.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Starts to count interrupts; again, it goes on.
 pub fn watch() -> Result<(), Failure> {
+    if WATCHED.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
     ctrlc::set_handler(|| {
         if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 0 {
             std::process::exit(Status::Interrupted as i32);

@@ -56,6 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Faults(args) => command::faults::run(args),
         Command::Measure(args) => command::measure::run(args),
         Command::Merge(args) => command::merge::run(args),
+        Command::Sweep(args) => command::sweep::run(args),
         Command::Train(args) => command::train::run(args),
         Command::Experiment(args) => command::experiment::run(args),
         Command::Report(args) => command::report::run(args),
@@ -65,6 +66,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Man { command } => command::generate::man(command.as_deref()),
     };
     result.unwrap_or_else(|failure| failed(&failure)) as u8
+}
+
+/// Whether a command line can be read; nothing is run.
+fn check(arguments: &[OsString]) -> Result<(), Failure> {
+    Cli::command().try_get_matches_from(arguments).map(drop).map_err(|error| {
+        let text = error.to_string();
+        Failure::new(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
+    })
 }
 
 /// Says what is wrong.
@@ -91,6 +100,7 @@ fn print_config(cli: &Cli, name: &str, given: &ArgMatches) -> Result<Status, Fai
         | Command::Faults(_)
         | Command::Measure(_)
         | Command::Merge(_)
+        | Command::Sweep(_)
         | Command::Experiment(_)
         | Command::Report(_)
         | Command::Bench(_)

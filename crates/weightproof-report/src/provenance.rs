@@ -1,7 +1,7 @@
 //! When and by which command a result was made.
 
 use serde::Serialize;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// When and by which command a result was made.
@@ -10,21 +10,24 @@ pub struct Provenance {
     /// Date and time at the end of the run in UTC, such as `2026-11-29T06:41:07Z`.
     pub date: String,
     /// The words of the command line, that of the program first; `null` in Python.
-    pub command: Option<&'static [String]>,
+    pub command: Option<Vec<String>>,
 }
 
-static COMMAND: OnceLock<Vec<String>> = OnceLock::new();
+static COMMAND: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
-/// Says which command line this process runs. Only the first call counts.
+/// Says which command line this process runs from now on.
 pub fn set_command(words: Vec<String>) {
-    COMMAND.get_or_init(|| words);
+    *COMMAND.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
 }
 
 impl Provenance {
     /// Of a result that is made now.
     pub fn now() -> Self {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Provenance { date: date(seconds), command: COMMAND.get().map(Vec::as_slice) }
+        Provenance {
+            date: date(seconds),
+            command: COMMAND.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
     /// The date without seconds, for people.

@@ -14,6 +14,7 @@ pub mod measure;
 pub mod merge;
 pub mod radius;
 pub mod report;
+pub mod sweep;
 pub mod train;
 
 /// How a command ended; the number is the exit code.

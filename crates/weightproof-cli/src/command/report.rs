@@ -1,6 +1,6 @@
 //! `report`: results as one page with figures, and what changed between two of them.
 
-use super::{Status, evidence};
+use super::{Status, evidence, sweep};
 use crate::error::Failure;
 use crate::output;
 use clap::{Args, ValueEnum};
@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 1 << 31;
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Results of certify, attack, radius, faults, train, experiment or measure, as JSON; those that ask the same question are shown together
+    /// Results of certify, attack, radius, faults, train, experiment or measure, as JSON, or folders of `sweep`; those that ask the same question are shown together
     #[arg(value_name = "RESULT", required = true)]
     pub results: Vec<PathBuf>,
     /// Names of the results in figures, one for each [default: those of the files]
@@ -75,7 +75,22 @@ pub fn run(args: &ReportArgs) -> Result<Status, Failure> {
             Failure::new(message).hint("the results are JSON; `certify`, `attack` and `radius` write text")
         );
     }
-    let mut files = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut files = Vec::new();
+    for path in &args.results {
+        if !path.is_dir() {
+            files.push(read(path)?);
+            continue;
+        }
+        if args.compare || args.evidence.is_some() {
+            let message = format!("{}: expected a result, found a folder", path.display());
+            return Err(Failure::new(message).hint("folders of `sweep` are shown, not compared"));
+        }
+        for (name, path) in sweep::results(path)? {
+            let mut file = read(&path)?;
+            file.set_name(&name);
+            files.push(file);
+        }
+    }
     if !args.names.is_empty() && args.names.len() != files.len() {
         let (expected, found) = (files.len(), args.names.len());
         return Err(Failure::new(format!(

@@ -22,4 +22,5 @@ mod real_networks;
 mod report;
 mod slurm;
 mod snapshot;
+mod sweep;
 mod train;
