@@ -194,6 +194,9 @@ impl<'n> Certifier<'n> {
         let radii = &engine.radii[sets];
         let prepared: Vec<Prepared<'_, T>> =
             radii.iter().map(|radii| self.prepared(&engine.model, radii)).collect();
+        if !samples.inputs.is_empty() {
+            prepared.iter().for_each(Prepared::split_all);
+        }
         let width = self.network.input_width();
         let block = Estimate::new::<T>(self.network).block(self.options.block);
         let blocks: Vec<Vec<Vec<(SampleCertificate, bool)>>> = samples

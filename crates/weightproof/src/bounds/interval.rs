@@ -330,10 +330,12 @@ fn products<T: Scalar>(
     let split = prepared.split(index);
     let window = prepared.model.affine(index).window.as_ref();
     let (groups, window) = (window.map_or(1, |w| w.groups), window.map(doubled));
-    let (mut lower, mut upper) = (Matrix::default(), Matrix::default());
-    linear(&mut lower, &beside(l, u, groups, |v| v), &split.low, window.as_ref());
-    linear(&mut upper, &beside(u, l, groups, |v| v), &split.high, window.as_ref());
-    (lower, upper)
+    let product = |a: &Matrix<T>, b: &Matrix<T>, weight: &Matrix<T>| {
+        let mut out = Matrix::default();
+        linear(&mut out, &beside(a, b, groups, |v| v), weight, window.as_ref());
+        out
+    };
+    rayon::join(|| product(l, u, &split.low), || product(u, l, &split.high))
 }
 
 /// Products for boxes of any sign, exact for each neuron.
@@ -355,10 +357,13 @@ fn mixed_products<T: Scalar>(
         out
     };
     // (w−e)⁺l⁺ + (w−e)⁻u⁺ + (w+e)⁺l⁻ + (w+e)⁻u⁻, and its mirror image.
-    let mut lower = product(beside(l, u, groups, positive), &split.low);
-    lower.add_assign(&product(beside(l, u, groups, negative), &split.high));
-    let mut upper = product(beside(u, l, groups, positive), &split.high);
-    upper.add_assign(&product(beside(u, l, groups, negative), &split.low));
+    let sum = |a: &Matrix<T>, b: &Matrix<T>, (of_positive, of_negative): (&Matrix<T>, &Matrix<T>)| {
+        let mut sum = product(beside(a, b, groups, positive), of_positive);
+        sum.add_assign(&product(beside(a, b, groups, negative), of_negative));
+        sum
+    };
+    let (mut lower, mut upper) =
+        rayon::join(|| sum(l, u, (&split.low, &split.high)), || sum(u, l, (&split.high, &split.low)));
     let positions = layer.positions();
     for &(i, j, low, high) in &split.straddling {
         for position in 0..positions {

@@ -2,7 +2,7 @@
 
 use super::Block;
 use super::hits::{Damages, damages};
-use super::interval::largest_magnitude;
+use super::interval::{largest_magnitude, moving};
 use super::noise::variances;
 use super::rounding::{Arithmetic, Sums, sums};
 use crate::faults::HitSet;
@@ -12,6 +12,7 @@ use crate::model::{Affine, Model, Radii};
 use crate::noise::NoiseSet;
 use crate::threat::WeightSet;
 use crate::verdict::{Guarantee, Reason};
+use rayon::prelude::*;
 use std::sync::OnceLock;
 
 /// A model with one perturbation set, and sign splits of its weights made on first use.
@@ -80,17 +81,40 @@ impl<'m, T: Scalar> Prepared<'m, T> {
         Prepared { hits: Some(hits), ..self }
     }
 
+    /// Makes what interval steps take of the weights of all layers, on all threads: few blocks would make it on few.
+    ///
+    /// Not where it is asked for, because threads that wait for each other begin other blocks, which ask for the same.
+    pub fn split_all(&self) {
+        let moving = moving(self);
+        let moved =
+            |index: &usize| self.model.affine_of(*index).is_some() && moving[self.model.input_of(*index)];
+        for index in (0..self.model.steps.len()).filter(moved) {
+            let (weight, set) = self.weights(index);
+            // What is there already stays.
+            let _ = self.splits[index].set(Split::new(weight, set, Threads::All));
+            if !self.arithmetic.is_exact() {
+                let _ = self.absolute[index].set(absolute(weight, set, Threads::All));
+            }
+        }
+    }
+
+    fn weights(&self, index: usize) -> (&Matrix<T>, &WeightSet<T>) {
+        (&self.model.affine(index).weight, &self.radii.layer(index).weight)
+    }
+
     /// Splits of the affine node `index`. A ball is left out: it enters as a norm.
     pub fn split(&self, index: usize) -> &Split<T> {
-        self.splits[index]
-            .get_or_init(|| Split::new(&self.model.affine(index).weight, &self.radii.layer(index).weight))
+        self.splits[index].get_or_init(|| {
+            let (weight, set) = self.weights(index);
+            Split::new(weight, set, Threads::This)
+        })
     }
 
     /// `|W| + E` of the affine node `index`, a ball left out.
     pub fn absolute(&self, index: usize) -> &Matrix<T> {
         self.absolute[index].get_or_init(|| {
-            let (weight, set) = (&self.model.affine(index).weight, &self.radii.layer(index).weight);
-            Matrix::from_fn(weight.rows(), weight.cols(), |i, j| weight[(i, j)].abs() + set.box_radius(i, j))
+            let (weight, set) = self.weights(index);
+            absolute(weight, set, Threads::This)
         })
     }
 
@@ -119,24 +143,63 @@ pub(super) fn largest<T: Scalar>(values: impl Iterator<Item = T>) -> T {
     values.fold(T::zero(), |m, v| if v <= m { m } else { v })
 }
 
+/// Who makes something.
+#[derive(Clone, Copy)]
+enum Threads {
+    This,
+    All,
+}
+
+/// Rows of weights that are worth a thread of their own.
+const ROWS_OF_A_THREAD: usize = 32;
+
+/// `|W| + E`, a ball left out.
+fn absolute<T: Scalar>(weight: &Matrix<T>, set: &WeightSet<T>, threads: Threads) -> Matrix<T> {
+    let mut out = Matrix::zeros(weight.rows(), weight.cols());
+    let fill = |(i, out): (usize, &mut [T])| {
+        let row = out.iter_mut().zip(weight.row(i)).enumerate();
+        row.for_each(|(j, (out, w))| *out = w.abs() + set.box_radius(i, j));
+    };
+    let cols = weight.cols().max(1);
+    match threads {
+        Threads::This => out.as_mut_slice().chunks_mut(cols).enumerate().for_each(fill),
+        Threads::All => {
+            let rows = out.as_mut_slice().par_chunks_mut(cols).enumerate();
+            rows.with_min_len(ROWS_OF_A_THREAD).for_each(fill);
+        }
+    }
+    out
+}
+
 impl<T: Scalar> Split<T> {
-    fn new(weight: &Matrix<T>, set: &WeightSet<T>) -> Self {
+    fn new(weight: &Matrix<T>, set: &WeightSet<T>, threads: Threads) -> Self {
         let (rows, cols) = (weight.rows(), weight.cols());
         let (mut low, mut high) = (Matrix::zeros(rows, 2 * cols), Matrix::zeros(rows, 2 * cols));
-        let mut straddling = Vec::new();
-        for i in 0..rows {
-            for j in 0..cols {
+        let fill = |(i, (low, high)): (usize, (&mut [T], &mut [T]))| {
+            let mut straddling = Vec::new();
+            for (j, &w) in weight.row(i).iter().enumerate() {
                 let e = set.box_radius(i, j);
-                let (l, h) = (weight[(i, j)] - e, weight[(i, j)] + e);
+                let (l, h) = (w - e, w + e);
                 let side = |v: T| if v < T::zero() { cols + j } else { j };
-                low[(i, side(l))] = l;
-                high[(i, side(h))] = h;
+                low[side(l)] = l;
+                high[side(h)] = h;
                 if l < T::zero() && h > T::zero() {
                     straddling.push((i, j, l, h));
                 }
             }
-        }
-        Split { low, high, straddling }
+            straddling
+        };
+        let (both, width) = ((low.as_mut_slice(), high.as_mut_slice()), (2 * cols).max(1));
+        let straddling: Vec<Vec<(usize, usize, T, T)>> = match threads {
+            Threads::This => {
+                both.0.chunks_mut(width).zip(both.1.chunks_mut(width)).enumerate().map(fill).collect()
+            }
+            Threads::All => {
+                let rows = both.0.par_chunks_mut(width).zip(both.1.par_chunks_mut(width)).enumerate();
+                rows.with_min_len(ROWS_OF_A_THREAD).map(fill).collect()
+            }
+        };
+        Split { low, high, straddling: straddling.concat() }
     }
 }
 
