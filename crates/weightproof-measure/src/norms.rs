@@ -54,18 +54,7 @@ fn diverged() -> Refusal {
 
 /// Weights of a layer with parameters, with the window of a convolution.
 pub fn parts(layer: &Layer) -> Option<(&Affine, Option<&Window>)> {
-    match layer {
-        Layer::Dense(affine) => Some((affine, None)),
-        Layer::Conv(conv) => Some((&conv.affine, Some(&conv.window))),
-        Layer::Input
-        | Layer::Scale(_)
-        | Layer::Activation(_)
-        | Layer::MaxPool(_)
-        | Layer::AveragePool(_)
-        | Layer::Add
-        | Layer::Gather(_)
-        | Layer::Reshape => None,
-    }
+    layer.affine().map(|affine| (affine, layer.kernel_window()))
 }
 
 /// The largest singular value of a matrix, or of the matrix that a convolution is.

@@ -1,6 +1,8 @@
 //! Certification of batches: forward passes, a bound method for each perturbation set, verdicts.
 
-use crate::bounds::{Block, BoundMethod, Bounds, HitTerms, LowerBounds, METHODS, Prepared, method};
+use crate::bounds::{
+    Block, BoundMethod, Bounds, Chain, HitTerms, LowerBounds, METHODS, Prepared, intersect, method,
+};
 use crate::faults::{FaultError, HitSet};
 use crate::gathered::Gathered;
 use crate::kernels::{Matrix, Scalar};
@@ -68,6 +70,8 @@ pub struct Certifier<'n> {
     options: CertifyOptions,
     /// Hits on stored words, beside every set.
     hits: Option<HitSet>,
+    /// The chain that hits move, where nothing else does and the method bounds differences.
+    chain: Option<Chain<'n>>,
     engine: Engine<'n>,
 }
 
@@ -107,7 +111,7 @@ impl<'n> Certifier<'n> {
             Precision::F32 => Engine::F32(EngineOf::new(network, sets), OnceLock::new()),
             Precision::F64 => Engine::F64(EngineOf::new(network, sets)),
         };
-        Ok(Certifier { network, options, hits: None, engine })
+        Ok(Certifier { network, options, hits: None, chain: None, engine })
     }
 
     /// The same while words of the network are hit, too: bounds pay the largest damages (theory.md §10). The network must be the one
@@ -117,7 +121,12 @@ impl<'n> Certifier<'n> {
     /// A method that has no rule for hits.
     pub fn with_hits(self, hits: HitSet) -> Result<Self, FaultError> {
         match self.options.method.as_str() {
-            "interval" | "linear-interval" | "linear" => Ok(Certifier { hits: Some(hits), ..self }),
+            "interval" | "linear-interval" => Ok(Certifier { hits: Some(hits), ..self }),
+            "linear" => {
+                let chain =
+                    self.sets().all(PerturbationSet::is_point).then(|| Chain::new(self.network, &hits));
+                Ok(Certifier { hits: Some(hits), chain: chain.flatten(), ..self })
+            }
             found => Err(FaultError::Method { found: found.into() }),
         }
     }
@@ -162,11 +171,19 @@ impl<'n> Certifier<'n> {
         self.run(f32, all, samples).into_iter().enumerate().map(again).collect()
     }
 
+    fn sets(&self) -> impl Iterator<Item = &PerturbationSet> {
+        let (f32, f64) = match &self.engine {
+            Engine::F32(engine, _) => (&engine.radii[..], &[][..]),
+            Engine::F64(engine) => (&[][..], &engine.radii[..]),
+        };
+        f32.iter().map(|radii| &radii.set).chain(f64.iter().map(|radii| &radii.set))
+    }
+
     fn prepared<'e, T: Scalar>(&'e self, model: &'e Model<'e, T>, radii: &'e Radii<T>) -> Prepared<'e, T> {
         let prepared = Prepared::new(model, radii, self.options.guarantee);
         match &self.hits {
             None => prepared,
-            Some(hits) => prepared.with_hits(hits),
+            Some(hits) => prepared.with_hits(hits, self.chain.as_ref()),
         }
     }
 
@@ -279,7 +296,11 @@ impl<T: Scalar> CleanBlock<T> {
     pub(crate) fn bounds(&self, prepared: &Prepared<'_, T>, method: &dyn BoundMethod<T>) -> LowerBounds<T> {
         let fixed = self.enclosed(prepared);
         let block = Block { prepared, values: &self.values, fixed: &fixed, divided: true, quantiles: None };
-        method.lower_bounds(&block, &self.spec)
+        let bounds = method.lower_bounds(&block, &self.spec);
+        match prepared.differences(&self.in_f64, &self.spec) {
+            None => bounds,
+            Some(differences) => intersect(bounds, &differences),
+        }
     }
 
     /// Bounds and verdicts against one perturbation set, and whether a sample is open by rounding.

@@ -103,15 +103,24 @@ impl<'n, T: Scalar> Model<'n, T> {
         })
     }
 
-    /// How far any output in f64 may be from that in real arithmetic, for values of all nodes of one sample: a first bound that
-    /// takes no products, and the one by the definition where the first is not below `enough`.
-    pub(crate) fn output_error(&self, values: &[&[f64]], enough: f64) -> f64 {
+    /// How far values of one sample in f64 may be from real arithmetic, by node in `wanted`: bounds that take no products.
+    pub(crate) fn coarse_errors(
+        &self,
+        values: &[&[f64]],
+        wanted: impl Fn(usize) -> bool,
+    ) -> Vec<Option<Vec<f64>>> {
         let by_norms =
             |n: usize, own: &Affine64, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
                 let read = Read { weight: &own.weight, bias: &own.bias, window, values, errors };
                 read.by_norms(self.lengths(n))
             };
-        let coarse = largest_error(self.network.errors(values, |_| true, by_norms, |_| false));
+        self.network.errors(values, wanted, by_norms, |_| false)
+    }
+
+    /// How far any output in f64 may be from that in real arithmetic, for values of all nodes of one sample: a first bound that
+    /// takes no products, and the one by the definition where the first is not below `enough`.
+    pub(crate) fn output_error(&self, values: &[&[f64]], enough: f64) -> f64 {
+        let coarse = largest_error(self.coarse_errors(values, |_| true));
         if coarse < enough { coarse } else { self.network.output_error(values, |_| None, |_| false) }
     }
 

@@ -3,8 +3,7 @@
 use super::interval::moving;
 use super::{Bounds, Prepared};
 use crate::kernels::rows::vectorized;
-use crate::kernels::{Matrix, Scalar, Window};
-use crate::network::{Affine, Read};
+use crate::kernels::{Matrix, Scalar};
 
 impl<T: Scalar> Prepared<'_, T> {
     /// By node: boxes that contain the values of the unperturbed network in real arithmetic, given what a forward pass in f64
@@ -34,16 +33,11 @@ impl<T: Scalar> Prepared<'_, T> {
         let empty = |n: usize| Matrix::zeros(values[n].rows(), values[n].cols());
         let mut boxes: Vec<Option<Bounds<T>>> =
             nodes.map(|n| wanted(n).then(|| Bounds { lower: empty(n), upper: empty(n) })).collect();
-        let by_norms =
-            |n: usize, own: &Affine, window: Option<&Window>, (values, errors): (&[f64], &[f64])| {
-                let read = Read { weight: &own.weight, bias: &own.bias, window, values, errors };
-                read.by_norms(self.model.lengths(n))
-            };
         /// What the sum of a value and its error may lose of the error.
         const ENDS: f64 = 1.0 + 4.0 * f64::EPSILON;
         for s in 0..values[0].rows() {
             let of_sample: Vec<&[f64]> = values.iter().map(|m| m.row(s)).collect();
-            let errors = network.errors(&of_sample, wanted, by_norms, |_| false);
+            let errors = self.model.coarse_errors(&of_sample, wanted);
             for (n, bounds) in boxes.iter_mut().enumerate() {
                 let (Some(bounds), Some(errors)) = (bounds, &errors[n]) else { continue };
                 let ends = bounds.lower.row_mut(s).iter_mut().zip(bounds.upper.row_mut(s));

@@ -49,14 +49,51 @@ impl Largest {
 
     /// The sum of the numbers of row `r`, each computed with a few roundings, rounded up.
     pub fn sum(&self, r: usize) -> f64 {
-        inflated(self.row(r).iter().sum(), self.most)
+        self.sum_of(r, self.most)
+    }
+
+    /// The sum of the `count` largest numbers of row `r`, rounded up.
+    pub fn sum_of(&self, r: usize, count: usize) -> f64 {
+        inflated(self.row(r)[..count].iter().sum(), count)
     }
 }
+
+/// Products that are computed together before the largest are kept.
+const CHUNK: usize = 64;
 
 /// What single hits on the row of an element may add to it and take from it, the largest first; (samples × width).
 pub(crate) struct Damages {
     pub up: Largest,
     pub down: Largest,
+}
+
+impl Damages {
+    /// Of `words` hits, none of which is known yet.
+    pub fn new(rows: usize, words: usize) -> Self {
+        Damages { up: Largest::new(rows, words), down: Largest::new(rows, words) }
+    }
+
+    /// Adds hits on row `row` of a layer, whose columns read what is in the box `z`, to element `r`.
+    pub fn add_row(&mut self, r: usize, hits: &LayerHits, row: usize, z: [&[f64]; 2]) {
+        let ends = [hits.weight[0].row(row), hits.weight[1].row(row)];
+        let bias = [hits.bias[0][row], hits.bias[1][row]];
+        let (mut up, mut down) = ([0.0; CHUNK], [0.0; CHUNK]);
+        for first in (0..z[0].len()).step_by(CHUNK) {
+            let part = first..z[0].len().min(first + CHUNK);
+            let (z, ends) = (z.map(|z| &z[part.clone()]), ends.map(|d| &d[part.clone()]));
+            vectorized!(|| {
+                for (j, (up, down)) in up.iter_mut().zip(&mut down).take(z[0].len()).enumerate() {
+                    let (d, z) = ([ends[0][j], ends[1][j]], [z[0][j], z[1][j]]);
+                    *up = largest_product(d, z);
+                    *down = largest_product([-d[1], -d[0]], z);
+                }
+            });
+            up[..part.len()].iter().for_each(|&v| self.up.add(r, v));
+            down[..part.len()].iter().for_each(|&v| self.down.add(r, v));
+        }
+        self.up.add(r, bias[1]);
+        self.down.add(r, -bias[0]);
+    }
 }
 
 impl<'m, T> Prepared<'m, T> {
@@ -90,12 +127,10 @@ pub(super) fn damages<T: Scalar>(
     let input = block.prepared.model.input_of(index);
     let (width, words) = (block.prepared.model.width(index), block.prepared.hit_words());
     let (samples, positions) = (states.samples(), layer.positions());
-    let mut found =
-        Damages { up: Largest::new(samples * width, words), down: Largest::new(samples * width, words) };
+    let mut found = Damages::new(samples * width, words);
     let in_f64 = |row: &[T]| row.iter().map(|&z| Scalar::to_f64(z)).collect::<Vec<f64>>();
     let cols = layer.weight.cols();
     let (mut low, mut high) = (vec![0.0; cols], vec![0.0; cols]);
-    let (mut up, mut down) = (vec![0.0; cols], vec![0.0; cols]);
     for s in 0..samples {
         let z = [in_f64(states.lower(input).row(s)), in_f64(states.upper(input).row(s))];
         for element in 0..width {
@@ -110,17 +145,7 @@ pub(super) fn damages<T: Scalar>(
                     (&low, &high)
                 }
             };
-            let ends = [hits.weight[0].row(row), hits.weight[1].row(row)];
-            vectorized!(|| {
-                for j in 0..cols {
-                    let (d, z) = ([ends[0][j], ends[1][j]], [l[j], u[j]]);
-                    up[j] = largest_product(d, z);
-                    down[j] = largest_product([-d[1], -d[0]], z);
-                }
-            });
-            let (r, bias) = (s * width + element, [hits.bias[0][row], hits.bias[1][row]]);
-            up.iter().chain([&bias[1]]).for_each(|&v| found.up.add(r, v));
-            down.iter().chain([&-bias[0]]).for_each(|&v| found.down.add(r, v));
+            found.add_row(s * width + element, hits, row, [l, u]);
         }
     }
     Some(found)

@@ -3,6 +3,7 @@
 //! A method is one file and one line in [`METHODS`]. All share [`Block`]: a block of samples, the clean values of every
 //! node, the model and the radii. Methods return lower bounds only, so the better of two is [`intersect`].
 
+mod difference;
 mod enclosure;
 mod hits;
 mod intersect;
@@ -13,6 +14,7 @@ mod norm_product;
 mod rounding;
 mod state;
 
+pub(crate) use difference::Chain;
 pub use intersect::intersect;
 pub use interval::Interval;
 pub(crate) use linear::{Bounded, Branch, Domain, Domains, HitTerms, OpenRow, Root, SubDomain};

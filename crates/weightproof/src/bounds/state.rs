@@ -1,6 +1,7 @@
 //! What is known about the nodes of a block: fixed values, or a box.
 
 use super::Block;
+use super::difference::Chain;
 use super::hits::{Damages, damages};
 use super::interval::{largest_magnitude, moving};
 use super::noise::variances;
@@ -27,6 +28,8 @@ pub struct Prepared<'m, T> {
     pub noise: Option<&'m NoiseSet>,
     /// Hits on stored words, beside the set.
     pub hits: Option<&'m HitSet>,
+    /// The chain that hits move, where nothing else moves.
+    pub(crate) chain: Option<&'m Chain<'m>>,
     splits: Vec<OnceLock<Split<T>>>,
     absolute: Vec<OnceLock<Matrix<T>>>,
     norms: Vec<OnceLock<Norms<T>>>,
@@ -63,6 +66,7 @@ impl<'m, T: Scalar> Prepared<'m, T> {
             arithmetic: Arithmetic::new(guarantee),
             noise: None,
             hits: None,
+            chain: None,
             splits: (0..nodes).map(|_| OnceLock::new()).collect(),
             absolute: (0..nodes).map(|_| OnceLock::new()).collect(),
             norms: (0..nodes).map(|_| OnceLock::new()).collect(),
@@ -75,10 +79,10 @@ impl<'m, T: Scalar> Prepared<'m, T> {
         Prepared { noise: Some(noise), ..self }
     }
 
-    /// The same with hits on stored words.
+    /// The same with hits on stored words, and where nothing else moves the chain that they move.
     #[must_use]
-    pub fn with_hits(self, hits: &'m HitSet) -> Self {
-        Prepared { hits: Some(hits), ..self }
+    pub(crate) fn with_hits(self, hits: &'m HitSet, chain: Option<&'m Chain<'m>>) -> Self {
+        Prepared { hits: Some(hits), chain, ..self }
     }
 
     /// Makes what interval steps take of the weights of all layers, on all threads: few blocks would make it on few.

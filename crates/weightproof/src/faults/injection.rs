@@ -47,7 +47,7 @@ pub(super) struct Injection<'m> {
     memory: &'m Memory,
     /// Values of every node without faults.
     clean: &'m [Vec<f64>],
-    target: usize,
+    pub(super) target: usize,
 }
 
 /// Hits and the margin after them.
@@ -181,18 +181,7 @@ impl<'m> Injection<'m> {
     ) -> Vec<(usize, usize, f64)> {
         let node = &self.memory.network().nodes()[layer.node];
         let (z, g) = (&values[node.inputs[0]], &gradient[layer.node]);
-        let window = match &node.layer {
-            Layer::Conv(conv) => Some(&conv.window),
-            Layer::Dense(_)
-            | Layer::Input
-            | Layer::Scale(_)
-            | Layer::Activation(_)
-            | Layer::MaxPool(_)
-            | Layer::AveragePool(_)
-            | Layer::Add
-            | Layer::Gather(_)
-            | Layer::Reshape => None,
-        };
+        let window = node.layer.kernel_window();
         let positions = g.len() / layer.rows;
         let of_word = |word: usize| {
             let (row, column) = layer.place(word);
@@ -258,7 +247,7 @@ impl<'m> Injection<'m> {
                 let layer = &self.memory.layers()[*layer];
                 let (row, column) = layer.place(*word);
                 let positions = value.len() / layer.rows;
-                let window = if let Layer::Conv(conv) = &node.layer { Some(&conv.window) } else { None };
+                let window = node.layer.kernel_window();
                 for (position, value) in value[row * positions..(row + 1) * positions].iter_mut().enumerate()
                 {
                     *value += match column {

@@ -9,7 +9,6 @@
 //! Rigorous: bounds are proofs, and hits that break a sample are those after which its margin is proved not to be above zero.
 
 use super::injection::{Injection, WordHit};
-use super::single::clean_pass;
 use super::{FaultError, HitSet, Memory, SampleFaults, SingleHits};
 use crate::bounds::HitTerms;
 use crate::certify::{Certifier, CertifyOptions};
@@ -161,7 +160,8 @@ impl<'s, 'm> SeveralHits<'s, 'm> {
             let target = single[s].clean.target;
             // What is broken needs no search.
             let mut own = found[s].clone();
-            self.attack_up_to(2, x, target, &mut own);
+            let values = self.memory.network().forward_all(x);
+            self.attack_up_to(2, &Injection::new(self.memory, &values, target), x, &mut own);
             if own.broken.is_none() {
                 let labels = samples.labels.map(|labels| [labels[s]]);
                 let labels = labels.as_ref().map(|l| &l[..]);
@@ -237,11 +237,11 @@ impl<'s, 'm> SeveralHits<'s, 'm> {
 
     /// The attack and the baseline.
     fn attack(&self, x: &[f64], target: usize, found: &mut SampleWords) {
+        let values = self.memory.network().forward_all(x);
+        let injection = Injection::new(self.memory, &values, target);
         if found.broken.is_none() {
-            self.attack_up_to(self.words, x, target, found);
+            self.attack_up_to(self.words, &injection, x, found);
         }
-        let clean = clean_pass(self.memory.network(), x);
-        let injection = Injection::new(self.memory, &clean.values, target);
         let mut state = injection.start();
         for m in 1..=self.words {
             let Some(next) = injection.grow_by_gradient(&state) else { return };
@@ -260,14 +260,12 @@ impl<'s, 'm> SeveralHits<'s, 'm> {
         }
     }
 
-    fn attack_up_to(&self, most: u32, x: &[f64], target: usize, found: &mut SampleWords) {
-        let clean = clean_pass(self.memory.network(), x);
-        let injection = Injection::new(self.memory, &clean.values, target);
+    fn attack_up_to(&self, most: u32, injection: &Injection<'_>, x: &[f64], found: &mut SampleWords) {
         let mut state = injection.start();
         for _ in 1..=most {
             let Some(next) = injection.grow(&state) else { return };
             if next.margin <= 0.0 {
-                self.note(next.hits.clone(), x, target, found);
+                self.note(next.hits.clone(), x, injection.target, found);
                 if found.broken.is_some() {
                     return;
                 }
@@ -418,8 +416,8 @@ mod tests {
 
     /// The smallest margin after two hits on different words, by injections.
     fn least_of_pairs(memory: &Memory, x: &[f64], target: usize) -> f64 {
-        let clean = clean_pass(memory.network(), x);
-        let injection = Injection::new(memory, &clean.values, target);
+        let values = memory.network().forward_all(x);
+        let injection = Injection::new(memory, &values, target);
         let mut all: Vec<WordHit> = Vec::new();
         for (layer, stored) in memory.layers().iter().enumerate() {
             for word in 0..stored.words() {

@@ -16,7 +16,7 @@ use super::region::Region;
 use super::{Effects, FaultError, Hit, Memory, StoredLayer, Tally};
 use crate::kernels::Window;
 use crate::kernels::lines::extent_of_products;
-use crate::network::{Affine, Layer, Network, Read};
+use crate::network::{Affine, Network, Read};
 use crate::progress::Progress;
 use crate::property::Property;
 use crate::stop::Stop;
@@ -348,21 +348,13 @@ impl Search<'_, '_> {
         let (x, errors) = (&self.clean.values[node.inputs[0]], &self.clean.errors[node.inputs[0]]);
         // Lines of layers before this one went through it.
         self.scratch[layer.node].reset(node.width());
-        match &node.layer {
-            Layer::Conv(conv) => {
+        match node.layer.kernel_window() {
+            Some(window) => {
                 for channel in 0..layer.rows {
-                    self.channel(number, layer, &conv.window, (x, errors), channel);
+                    self.channel(number, layer, window, (x, errors), channel);
                 }
             }
-            Layer::Dense(_)
-            | Layer::Input
-            | Layer::Scale(_)
-            | Layer::Activation(_)
-            | Layer::MaxPool(_)
-            | Layer::AveragePool(_)
-            | Layer::Add
-            | Layer::Gather(_)
-            | Layer::Reshape => {
+            None => {
                 let largest = |values: &[f64]| values.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
                 let most = (largest(x), largest(errors));
                 for row in 0..layer.rows {

@@ -202,6 +202,11 @@ impl Layer {
         }
     }
 
+    /// Where a convolution uses its weights; `None` for other layers.
+    pub fn kernel_window(&self) -> Option<&Window> {
+        if let Layer::Conv(conv) = self { Some(&conv.window) } else { None }
+    }
+
     /// The parameters that threat models perturb, if the layer has any.
     pub(super) fn affine_mut(&mut self) -> Option<&mut Affine> {
         match self {

@@ -90,6 +90,16 @@ pub struct PerturbationSet {
 }
 
 impl PerturbationSet {
+    /// Whether nothing moves, nor must stay within a range.
+    pub(crate) fn is_point(&self) -> bool {
+        let still = |r: &SumRounding| r.relative == 0.0 && r.absolute == 0.0;
+        self.layers.iter().all(LayerSet::is_zero)
+            && self.roundings.iter().all(still)
+            && self.input_radius == 0.0
+            && self.activation_radius == 0.0
+            && self.value_limit.is_none()
+    }
+
     /// The set `t · E` of theory.md §5: weight radii, and bias radii that follow them, times `t`. Input and activation
     /// radii and bias radii given by the user on their own stay.
     pub fn scaled(&self, t: f64) -> Self {

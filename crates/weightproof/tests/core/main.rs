@@ -1,6 +1,7 @@
 //! Tests of the core in one program, which links in the time of one: `cargo test -p weightproof --test core suite::`.
 
 mod attack;
+mod differences;
 mod exact;
 mod exact_milp;
 mod faults;

@@ -1,0 +1,154 @@
+//! What at most M hit words take from rows of a specification, against the network without hits (theory.md §10): for chains of dense
+//! layers and ReLUs with a fixed input.
+//!
+//! ```text
+//! one layer l with m_l hits, Σ m_l = M       a bound for each distribution of the hits over layers; the least counts
+//! groups       all hits on a row move one element, by at most the m largest products d z of its words
+//! c·δf         = Σ groups (gradient × move)  +  Σ ReLUs (gradient × excess),     excess = (ρ(p + δ) − ρ(p)) − ρ′(p) δ ≥ 0
+//! excess       ≤ Σ groups (their part of δ − their share of |p|)⁺,               shares add up to 1
+//! bound        c·f − Σ layers (the worst way to have m_l hits on its rows)
+//! ```
+//! Gradients are those of the network without hits, so nothing is paid for ReLUs that no hit can switch.
+//!
+//! # Guarantee
+//! Rigorous: f64, sums and products rounded outward, forward passes with their errors.
+//! # Source
+//! theory.md §10.
+
+mod chain;
+mod gradient;
+mod prefix;
+
+pub(crate) use chain::Chain;
+
+use super::{LowerBounds, Prepared};
+use crate::faults::HitSet;
+use crate::kernels::{Matrix, Scalar};
+use crate::network::Layer;
+use crate::property::{SpecRow, Specification};
+use crate::verdict::Reason;
+use chain::Clean;
+use gradient::Gradients;
+use prefix::{Prefix, groups};
+
+impl<T: Scalar> Prepared<'_, T> {
+    /// Bounds of a block by the differences that hits make; `None` where hits are not all that moves, or move more than a chain.
+    ///
+    /// # Shapes
+    /// `values`: (samples, width) of every node without hits.
+    pub(crate) fn differences(&self, values: &[Matrix<f64>], spec: &Specification) -> Option<LowerBounds<T>> {
+        let (hits, chain) = (self.hits?, self.chain?);
+        let of_sample = |s: usize| {
+            let values: Vec<&[f64]> = values.iter().map(|m| m.row(s)).collect();
+            let errors = self.model.coarse_errors(&values, |_| true);
+            let errors: Vec<Vec<f64>> = errors.into_iter().map(|e| e.expect("all are wanted")).collect();
+            let clean = Clean { values: &values, errors: &errors };
+            lower(chain, hits, &clean, &spec.rows[s * spec.count..(s + 1) * spec.count])
+        };
+        let lower: Vec<Vec<f64>> = (0..spec.samples()).map(of_sample).collect();
+        let void =
+            lower.iter().map(|l| l.iter().any(|l| !l.is_finite()).then_some(Reason::Overflow)).collect();
+        let lower: Vec<T> = lower.into_iter().flatten().map(T::from_f64_down).collect();
+        Some(LowerBounds { charge: vec![T::zero(); lower.len()], lower, variance: Vec::new(), void })
+    }
+}
+
+/// Lower bounds of `rows`, applied to the output, after any set of hits; −∞ where nothing is proved.
+fn lower(chain: &Chain<'_>, hits: &HitSet, clean: &Clean<'_>, rows: &[SpecRow]) -> Vec<f64> {
+    let nothing = || vec![f64::NEG_INFINITY; rows.len()];
+    let gradients = Gradients::new(chain, clean, rows);
+    let is_finite = |n: usize| clean.values[n].iter().chain(&clean.errors[n]).all(|v| v.is_finite());
+    if !gradients.is_finite() || !(0..clean.values.len()).all(is_finite) {
+        return nothing();
+    }
+    let lower =
+        rows.iter().enumerate().map(|(r, row)| unperturbed(chain, clean, *row, r, &gradients)).collect();
+    let first = chain.network.nodes()[chain.first].inputs[0];
+    let mut search =
+        Search { chain, hits, clean, gradients, unperturbed: lower, worst: vec![0.0; rows.len()] };
+    if search.from(chain.first, Prefix::new(clean.values[first].len())).is_none() {
+        return nothing();
+    }
+    let of = |(lower, worst): (&f64, &f64)| (lower - worst).next_down();
+    search.unperturbed.iter().zip(&search.worst).map(of).collect()
+}
+
+/// The value of a row without hits, rounded down, less what ReLUs whose slope is not known for sure may take.
+fn unperturbed(chain: &Chain<'_>, clean: &Clean<'_>, row: SpecRow, r: usize, gradients: &Gradients) -> f64 {
+    let output = clean.values.len() - 1;
+    let error = |k: Option<usize>| k.map_or(0.0, |k| clean.errors[output][k]);
+    let mut off = error(row.plus) + error(row.minus);
+    for (n, node) in chain.network.nodes().iter().enumerate().skip(chain.first) {
+        if let Layer::Activation(_) = &node.layer {
+            let (p, errors) = (clean.values[node.inputs[0]], &clean.errors[node.inputs[0]]);
+            let uncertain = p.iter().zip(errors).enumerate().filter(|(_, (p, e))| p.abs() <= **e);
+            off += uncertain
+                .map(|(k, (_, e))| e * (gradients.of(n)[(r, k)].abs() + gradients.error(n, r)))
+                .sum::<f64>();
+        }
+    }
+    (row.apply(clean.values[output]).next_down() - off * (1.0 + 1.0 / 64.0)).next_down()
+}
+
+/// Distributions of hits over layers, one after the other.
+struct Search<'a> {
+    chain: &'a Chain<'a>,
+    hits: &'a HitSet,
+    clean: &'a Clean<'a>,
+    gradients: Gradients,
+    unperturbed: Vec<f64>,
+    /// The most that hits of any distribution so far take from each row.
+    worst: Vec<f64>,
+}
+
+impl Search<'_> {
+    /// All distributions that begin with `prefix` in front of node `first`; `None` where something is no number.
+    fn from(&mut self, first: usize, mut prefix: Prefix) -> Option<()> {
+        let nodes = self.chain.network.nodes();
+        for (n, node) in nodes.iter().enumerate().skip(first) {
+            match &node.layer {
+                Layer::Dense(affine) => {
+                    let before = prefix.moves.clone();
+                    prefix.through_dense(self.chain, n, affine, &self.gradients);
+                    let left = self.hits.words() - prefix.used;
+                    if let Some(own) = self.hits.layer(n).filter(|_| left > 0) {
+                        let input = node.inputs[0];
+                        let clean = (self.clean.values[input], &self.clean.errors[input][..]);
+                        let rows = affine.weight.rows();
+                        let groups = groups(own, clean, &before, (rows, left));
+                        // Hits that are left over do nothing, wherever they are.
+                        let least = if n == self.chain.last { left } else { 0 };
+                        for hits in least..=left {
+                            let mut next = prefix.clone();
+                            next.hit(hits, &groups, rows, self.unperturbed.len());
+                            next.is_finite().then_some(())?;
+                            self.from(n + 1, next)?;
+                        }
+                        return Some(());
+                    }
+                }
+                Layer::Scale(scale) => prefix.through_scale(&scale.scale),
+                Layer::Activation(_) => {
+                    prefix.through_relu(self.clean, &self.gradients, (n, node.inputs[0]));
+                }
+                Layer::Reshape => {}
+                Layer::Input
+                | Layer::Conv(_)
+                | Layer::MaxPool(_)
+                | Layer::AveragePool(_)
+                | Layer::Add
+                | Layer::Gather(_) => unreachable!("no node of a chain"),
+            }
+            if !prefix.is_finite() {
+                return None;
+            }
+        }
+        let damages = prefix.damages(&self.gradients, nodes.len() - 1);
+        for (worst, damage) in self.worst.iter_mut().zip(damages) {
+            if !(damage <= *worst) {
+                *worst = if damage.is_nan() { f64::INFINITY } else { damage };
+            }
+        }
+        Some(())
+    }
+}
