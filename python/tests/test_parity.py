@@ -58,6 +58,32 @@ def test_faults(command_line: str) -> None:
         wp.faults(network, data, words=65)
 
 
+def test_hits_on_words(command_line: str, tmp_path: pathlib.Path) -> None:
+    network, data = wp.examples.mnist(samples=20)
+    file = tmp_path / "faults.toml"
+    file.write_text('storage = "int8"\nwords = 2\nlayers = ["dense3", "dense4"]\nprotect = [{ bits = [7] }]\n')
+    settings = {"storage": "int8", "words": 2, "layers": ["dense3", "dense4"], "protect": [{"bits": [7]}]}
+    arguments = ["--samples", "20", "--faults", str(file)]
+    for faults in (file, settings):
+        found = wp.certify(network, data, faults=faults)
+        same(found, command(command_line, "certify", *arguments))
+        same(wp.attack(network, data, faults=faults), command(command_line, "attack", *arguments))
+        radii = wp.radius(network, data, faults=faults, max_nodes=5)
+        same(radii, command(command_line, "radius", *arguments, "--max-nodes", "5"))
+        assert set(radii.certified_radius) <= {0.0, 1.0, 2.0}
+        assert ((found.verdict == "verified") <= (radii.certified_radius == 2.0)).all()
+    with pytest.raises(wp.Error, match="unknown field .stoage."):
+        wp.certify(network, data, faults={"stoage": "int8"})
+    with pytest.raises(wp.Error, match="words: expected 1 to 64"):
+        wp.attack(network, data, faults={"words": 65})
+    with pytest.raises(ValueError, match="noise: expected none with faults"):
+        wp.certify(network, data, faults=file, noise="gaussian:0.01")
+    with pytest.raises(ValueError, match="by_layer: expected none with faults"):
+        wp.radius(network, data, faults=file, by_layer=True)
+    with pytest.raises(wp.Error, match="expected interval, linear-interval or linear for faults"):
+        wp.certify(network, data, faults=file, method="exact")
+
+
 @pytest.mark.parametrize("noise", ["gaussian-of-max:0.01", "stochastic:int6:per-channel"])
 def test_random_weights(command_line: str, noise: str) -> None:
     network, data = wp.examples.mnist(samples=20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -34,6 +34,7 @@ def certify(
     scale_radius: bool = False,
     noise: str | os.PathLike[str] | None = None,
     failure_probability: float | None = None,
+    faults: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     method: Method = "linear",
     intermediate: Intermediate | None = None,
     guarantee: Guarantee = "rigorous",
@@ -81,6 +82,9 @@ def certify(
             ``stochastic:int8``, ``stochastic:bf16``, or a TOML file. Verdicts then hold with a probability, and the result has a
             column ``failure_probability``. Without a ``radius`` nothing else moves; a set beside it is chosen before the draw.
         failure_probability: The probability with which a verified sample may fail on a device; 1e-9 by default.
+        faults: Hits on stored words, as many at once as the fault model says, beside inputs that move; weights do not move otherwise. A TOML
+            file as ``weightproof faults --faults`` reads it, or a mapping with the same settings:
+            ``{"storage": "int8", "words": 2, "protect": [{"bits": [6, 7]}]}``. Methods ``interval``, ``linear-interval`` and ``linear``.
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``: every sample
             proved or broken by branch and bound, within the limits below.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
@@ -144,6 +148,7 @@ def certify(
     settings |= {"noise": _check.path(noise)}
     if failure_probability is not None:
         settings |= {"failure_probability": _check.number("failure_probability", failure_probability, "positive")}
+    settings |= _hits(faults, noise=noise, oracle=oracle, witness=witness)
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
 
@@ -157,6 +162,7 @@ def attack(
     scale_radius: bool = False,
     noise: str | os.PathLike[str] | None = None,
     draws: int | None = None,
+    faults: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     attack: Attack = "neuron-space",
     steps: int = 100,
     restarts: int = 4,
@@ -196,6 +202,8 @@ def attack(
         noise: Random weights, as :func:`certify` has them: devices are drawn instead of searched, and columns ``failures``,
             ``failure_rate``, ``failure_lower`` and ``failure_upper`` (a 95% interval) tell how often each sample fails.
         draws: Number of devices; 100 by default.
+        faults: Hits on stored words, as :func:`certify` has them: sets of hits are searched instead, first every single one, then greedy with
+            exchanges.
         attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
             ``random-uniform``, ``random-gaussian`` (standard deviation r/√3, clipped at the radius r), ``random-vertex``.
         steps: Steps of the search.
@@ -240,6 +248,11 @@ def attack(
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness)}
     settings |= {"scale_radius": bool(scale_radius), "noise": _check.path(noise)}
     settings |= {"draws": None if draws is None else _check.integer("draws", draws)}
+    settings |= _hits(
+        faults,
+        noise=noise, draws=draws, witness=witness, step_size=step_size, attack=None if attack == "neuron-space" else attack,
+        steps=None if steps == 100 else steps, restarts=None if restarts == 4 else restarts,
+    )
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
 
@@ -252,6 +265,7 @@ def radius(
     radius: float | Sequence[float] | None = None,
     noise: str | os.PathLike[str] | None = None,
     failure_probability: float | None = None,
+    faults: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     method: Method = "linear",
     intermediate: Intermediate | None = None,
     guarantee: Guarantee = "rigorous",
@@ -295,6 +309,8 @@ def radius(
         noise: Search the largest random noise that samples withstand instead: ``gaussian-of-max``, ``gaussian``, … or a TOML file, as
             :func:`certify` has them; ``certified_radius`` is then its deviation or half width. Without an attack.
         failure_probability: The probability with which a certified sample may fail on a device; 1e-9 by default.
+        faults: Hits on stored words, as :func:`certify` has them: radii are numbers of hit words, from 1 to the ``words`` of the fault model.
+            ``max_nodes`` and ``time_limit`` then limit the search for pairs, as for :func:`faults`.
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``, which closes the interval
             between the two radii by branch and bound.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
@@ -353,6 +369,18 @@ def radius(
         raise ValueError("noise: expected neither by_layer nor journal")
     if attack is not None:
         settings |= _search(attack, steps, restarts, None)
+    if faults is not None:
+        settings |= _hits(
+            faults,
+            noise=noise, method=None if method == "linear" else method, intermediate=intermediate,
+            guarantee=None if guarantee == "rigorous" else guarantee, width=None if width == 0.01 else width, by_layer=by_layer or None,
+            attack=None if attack == "neuron-space" else repr(attack), time_limit_total=time_limit_total, max_memory=max_memory,
+        )
+        settings["pair_limits"] = {
+            "max_nodes": _MOST_PAIRS if max_nodes is None else _check.integer("max_nodes", max_nodes, 0),
+            "time_limit": None if time_limit is None else _check.seconds("time_limit", time_limit),
+        }
+        settings |= {"max_nodes": None, "time_limit": None}
     return _run(_weightproof.radius, "radius", network, x, y, settings, progress)
 
 
@@ -566,6 +594,20 @@ def method_settings(
         "max_memory": None if max_memory is None else _check.integer("max_memory", max_memory),
         "gap": None if gap is None else _check.number("gap", gap, "positive"),
     }
+
+
+def _hits(faults: str | os.PathLike[str] | Mapping[str, Any] | None, **others: object) -> dict[str, Any]:
+    """The fault model, refused beside ``others`` that were given."""
+    if faults is None:
+        return {}
+    for name, value in others.items():
+        if value is not None:
+            raise _check.SettingError(f"{name}: expected none with faults, found {value}")
+    return {"faults": dict(faults) if isinstance(faults, Mapping) else os.fspath(faults)}
+
+
+#: First hits of pairs that are looked at where nothing else is asked for.
+_MOST_PAIRS = 1000
 
 
 def _search(attack: str, steps: int, restarts: int, step_size: float | None) -> dict[str, Any]:

@@ -133,17 +133,8 @@ pub struct CertifyArgs {
     pub threat: ThreatArgs,
     #[command(flatten)]
     pub noise: NoiseArgs,
-    /// Fault model in TOML, as `faults` reads it: up to its number of words are hit, beside an input radius
-    ///
-    /// Bounds pay the largest damages of so many words. Methods interval, linear-interval and linear; weights do not move otherwise.
-    #[arg(
-        long,
-        value_name = "FILE",
-        help_heading = "Threat model",
-        conflicts_with = "noise",
-        hide_short_help = true
-    )]
-    pub faults: Option<PathBuf>,
+    #[command(flatten)]
+    pub hits: HitArgs,
     #[command(flatten)]
     pub property: PropertyArgs,
     #[command(flatten)]
@@ -173,6 +164,8 @@ pub struct AttackArgs {
     pub threat: ThreatArgs,
     #[command(flatten)]
     pub draws: DrawsArgs,
+    #[command(flatten)]
+    pub hits: HitArgs,
     #[command(flatten)]
     pub property: PropertyArgs,
     #[command(flatten)]
@@ -210,6 +203,8 @@ pub struct RadiusArgs {
     pub threat: ThreatArgs,
     #[command(flatten)]
     pub noise: NoiseRadiusArgs,
+    #[command(flatten)]
+    pub hits: HitArgs,
     #[command(flatten)]
     pub property: PropertyArgs,
     #[command(flatten)]
@@ -266,6 +261,23 @@ pub struct FaultsArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+/// Hits on stored words beside a threat model that leaves weights alone.
+#[derive(Debug, Args)]
+pub struct HitArgs {
+    /// Fault model in TOML, as `faults` reads it: up to its number of words are hit; weights do not move otherwise
+    ///
+    /// certify has bounds by the methods interval, linear-interval and linear, beside an input radius. attack searches hits that break a
+    /// sample, radius how many of them each sample withstands.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Threat model",
+        conflicts_with = "noise",
+        hide_short_help = true
+    )]
+    pub faults: Option<PathBuf>,
 }
 
 /// What may happen to stored words.

@@ -13,6 +13,7 @@ use weightproof::property::Property;
 use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::data::Scale;
 use weightproof_report::BudgetReport;
+use weightproof_run::RunError;
 use weightproof_run::exact::ExactConfig;
 use weightproof_run::noise::{self, NoiseConfig};
 use weightproof_run::number::{self, Range};
@@ -101,6 +102,19 @@ pub fn method(args: &MethodArgs) -> Result<MethodConfig, Failure> {
         GuaranteeArg::RealArithmetic => Guarantee::RealArithmetic,
     };
     Ok(MethodConfig { guarantee, ..MethodConfig::new(&args.method, intermediate)? })
+}
+
+/// An error when a search has settings, or one of these others was given, beside hits on words.
+pub fn none_with_faults(search: &SearchArgs, given: &[(&'static str, bool)]) -> Result<(), Failure> {
+    let defaults = [
+        ("attack", search.attack != "neuron-space"),
+        ("steps", search.steps != 100),
+        ("restarts", search.restarts != 4),
+    ];
+    match defaults.iter().chain(given).find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((name, _)) => Err(RunError::setting(name, "none with faults", "one").into()),
+    }
 }
 
 /// Limits of complete verification; an error when another method has any of them.

@@ -28,7 +28,8 @@ use weightproof_report::DataReport;
 use weightproof_run::attack::Kept;
 use weightproof_run::config::{DataConfig, ModelConfig};
 use weightproof_run::exact::ExactConfig;
-use weightproof_run::faults::{self as hits, FaultConfig};
+use weightproof_run::faults::{self as hits, Beside, FaultConfig};
+use weightproof_run::hits::{self as several, Limits};
 use weightproof_run::inspect::{self as inspection, InspectConfig};
 use weightproof_run::measure::{self as measures, CompressionConfig, Loaded, MeasureConfig, Subject};
 use weightproof_run::merge::{AnyMerged, merge as join};
@@ -239,6 +240,7 @@ struct CertifySettings {
     /// As the command line writes it.
     noise: Option<String>,
     failure_probability: Option<f64>,
+    faults: Option<GivenFaults>,
 }
 
 /// Certifies samples.
@@ -253,8 +255,18 @@ pub fn certify(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let CertifySettings { shared, method, journal, witness, certificate, oracle, noise, failure_probability } =
-        settings::parse(settings)?;
+    let CertifySettings {
+        shared,
+        method,
+        journal,
+        witness,
+        certificate,
+        oracle,
+        noise,
+        failure_probability,
+        faults,
+    } = settings::parse(settings)?;
+    let faults = faults.map(GivenFaults::model).transpose().map_err(raise)?;
     let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
     let failure_probability = failure_probability.unwrap_or(noises::FAILURE_PROBABILITY);
     let (method, budget) = method.config().map_err(raise)?;
@@ -264,7 +276,12 @@ pub fn certify(
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
         let noise = noise.map(|model| noises::beside(session, model));
+        let faults = faults.map(|model| Beside::new(session, model)).transpose()?;
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
+        if let Some(faults) = faults {
+            let run = starter.start(session, certificates::BATCH)?;
+            return certificates::run(session, &sets, &exact, Some(&faults), run).map(Report::certify);
+        }
         if let Some(model) = noise {
             let run = starter.start(session, certificates::BATCH)?;
             let noise = NoiseConfig { model, failure_probability };
@@ -292,6 +309,7 @@ struct AttackSettings {
     /// As the command line writes it.
     noise: Option<String>,
     draws: Option<usize>,
+    faults: Option<GivenFaults>,
 }
 
 /// Attacks samples.
@@ -306,11 +324,18 @@ pub fn attack(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let AttackSettings { shared, attack, journal, witness, noise, draws } = settings::parse(settings)?;
+    let AttackSettings { shared, attack, journal, witness, noise, draws, faults } =
+        settings::parse(settings)?;
+    let faults = faults.map(GivenFaults::model).transpose().map_err(raise)?;
     let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
     let attack = attack.config().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
     question.ask(py, &shared, |session, starter| {
+        if let Some(model) = faults {
+            let faults = Beside::new(session, model)?;
+            let run = starter.start(session, several::BATCH)?;
+            return several::attack(session, &faults, journal.as_deref(), run).map(Report::attack);
+        }
         let noise = noise.map(|model| noises::beside(session, model));
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
         if let Some(model) = noise {
@@ -322,6 +347,28 @@ pub fn attack(
         let kept = Kept { journal: journal.as_deref(), witness: witness.as_deref() };
         attacks::run(session, &sets, &attack, kept, run).map(Report::attack)
     })
+}
+
+/// A fault model, or the TOML file that has one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum GivenFaults {
+    File(PathBuf),
+    Settings(serde_json::Map<String, serde_json::Value>),
+}
+
+impl GivenFaults {
+    fn model(self) -> Result<FaultModel, RunError> {
+        match self {
+            GivenFaults::File(path) => hits::read(&path),
+            GivenFaults::Settings(settings) => {
+                let model = FaultModel::deserialize(serde_json::Value::Object(settings));
+                let model = model.map_err(|error| RunError::misfit(format!("faults: {error}")))?;
+                model.check()?;
+                Ok(model)
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -377,6 +424,9 @@ struct RadiusSettings {
     /// As the command line writes it.
     noise: Option<String>,
     failure_probability: Option<f64>,
+    faults: Option<GivenFaults>,
+    /// Limits of the search for pairs of hits.
+    pair_limits: Option<Limits>,
 }
 
 /// Searches radii of samples.
@@ -391,8 +441,28 @@ pub fn radius(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let RadiusSettings { shared, method, attack, width, by_layer, journal, noise, failure_probability } =
-        settings::parse(settings)?;
+    let RadiusSettings {
+        shared,
+        method,
+        attack,
+        width,
+        by_layer,
+        journal,
+        noise,
+        failure_probability,
+        faults,
+        pair_limits,
+    } = settings::parse(settings)?;
+    if let Some(faults) = faults {
+        let model = faults.model().map_err(raise)?;
+        let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
+        return question.ask(py, &shared, |session, starter| {
+            let faults = Beside::new(session, model)?;
+            let run = starter.start(session, radii::BATCH)?;
+            let limits = pair_limits.unwrap_or_default();
+            several::radius(session, &faults, limits, journal.as_deref(), run).map(Report::radius)
+        });
+    }
     let (method, budget) = method.config().map_err(raise)?;
     let noise = noise.as_deref().map(noises::read_unit).transpose().map_err(raise)?;
     if let Some(model) = noise {

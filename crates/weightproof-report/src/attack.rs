@@ -3,9 +3,11 @@
 use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
 use crate::count::{Counter, Mean, Predicted, counted};
+use crate::hit::HitReport;
 use crate::report::{ListSide, Record};
 use serde::{Deserialize, Serialize};
 use weightproof::attack::SampleAttack;
+use weightproof::faults::{HitAttack, Memory};
 use weightproof::verdict::{Reason, Verdict};
 use weightproof_figure::number::{percent, percent_or_dash, value};
 
@@ -37,6 +39,18 @@ pub struct AttackRecord {
     /// SHA-256 of that file, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness_sha256: Option<Box<str>>,
+    /// Where words are hit: the hits after which the margin is that, on different words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hits: Vec<HitReport>,
+}
+
+impl AttackRecord {
+    /// What was found with hits on the words of `memory`.
+    pub fn of_hits(found: &HitAttack, memory: &Memory) -> Self {
+        let hits =
+            found.hits.iter().map(|hit| HitReport::new(memory, hit.layer, hit.word, &hit.hit)).collect();
+        AttackRecord { hits, ..AttackRecord::from(&found.attack) }
+    }
 }
 
 impl From<&SampleAttack> for AttackRecord {
@@ -54,6 +68,7 @@ impl From<&SampleAttack> for AttackRecord {
             deviation: a.deviation,
             witness: None,
             witness_sha256: None,
+            hits: Vec::new(),
         }
     }
 }

@@ -3,72 +3,19 @@
 use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
 use crate::count::{Counter, Predicted};
-use crate::csv;
+use crate::hit::HitReport;
 use crate::report::{ListSide, Record};
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::borrow::Cow;
-use std::io::{self, Write};
-use weightproof::faults::{
-    BreakingHit, CountedHit, FaultCounts, Hit, Memory, SampleFaults, SampleWords, Tally, WordHit,
-};
+use weightproof::faults::{BreakingHit, FaultCounts, Memory, SampleFaults, SampleWords, WordHit};
 use weightproof::verdict::{Reason, Verdict};
-use weightproof_figure::number::{exact, grouped, percent, percent_or_dash, value};
+use weightproof_figure::number::{grouped, percent, percent_or_dash, value};
 
 /// How many words the report lists.
 const WORDS: usize = 20;
 /// How many of them the text shows.
 const SHOWN: usize = 5;
-
-/// A hit, for people and programs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HitReport {
-    /// Name of the layer.
-    pub layer: String,
-    /// Row of the weight, or number of the bias.
-    pub row: usize,
-    /// Column of the weight; `null` for a bias.
-    pub column: Option<usize>,
-    /// Highest bit that changes, 0 the lowest.
-    pub bit: u32,
-    /// `0→1` or `1→0`: how that bit changes.
-    pub direction: Cow<'static, str>,
-    /// The parameter before the hit.
-    pub before: f64,
-    /// The parameter after it.
-    pub after: f64,
-}
-
-impl HitReport {
-    fn new(memory: &Memory, layer: usize, word: usize, hit: &Hit) -> Self {
-        let stored = &memory.layers()[layer];
-        HitReport::at(&stored.name, stored.place(word), hit)
-    }
-
-    fn counted(counts: &FaultCounts, counted: &CountedHit) -> Self {
-        HitReport::at(counts.layer(counted.layer), (counted.row, counted.column), &counted.hit)
-    }
-
-    fn at(layer: &str, (row, column): (usize, Option<usize>), hit: &Hit) -> Self {
-        let direction = if hit.up { "0→1" } else { "1→0" }.into();
-        let Hit { bit, before, after, .. } = *hit;
-        HitReport { layer: layer.into(), row, column, bit, direction, before, after }
-    }
-
-    /// The word and what happens to it: `fc1[3, 17] bit 7 0→1`.
-    fn named(&self) -> String {
-        format!("{} bit {} {}", self.place(), self.bit, self.direction)
-    }
-
-    /// Where the word is: `fc1[3, 17]`, `fc1 bias 3`.
-    fn place(&self) -> String {
-        match self.column {
-            Some(column) => format!("{}[{}, {column}]", self.layer, self.row),
-            None => format!("{} bias {}", self.layer, self.row),
-        }
-    }
-}
 
 /// What single hits do to one sample.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -589,45 +536,4 @@ impl Record for FaultRecord {
     fn part_fields(s: &FaultSummary) -> Option<Value> {
         Some(json!(s.counts))
     }
-}
-
-/// Writes every hit that breaks, repairs or leaves undecided a sample as CSV, and those that leave no finite number.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_hits(memory: &Memory, tally: &Tally, out: impl Write) -> io::Result<()> {
-    let counts = tally.hits(memory).filter(|c| c.broken + c.repaired + c.undecided > 0 || !c.hit.is_finite());
-    let rows = counts.map(|c| {
-        let hit = HitReport::new(memory, c.layer, c.word, &c.hit);
-        critical(hit, [c.broken, c.repaired, c.undecided])
-    });
-    csv::table(out, CRITICAL, rows)
-}
-
-/// The same from counts, which have no hits that leave no finite number.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_counted_hits(counts: &FaultCounts, out: impl Write) -> io::Result<()> {
-    let row = |c: &CountedHit| critical(HitReport::counted(counts, c), [c.broken, c.repaired, c.undecided]);
-    csv::table(out, CRITICAL, counts.hits.iter().map(row))
-}
-
-/// Columns of the table of hits.
-const CRITICAL: [&str; 10] =
-    ["layer", "row", "column", "bit", "direction", "before", "after", "broken", "repaired", "undecided"];
-
-/// A hit, and how many samples it breaks, repairs and leaves undecided.
-fn critical(hit: HitReport, samples: [u32; 3]) -> Vec<String> {
-    let mut row = vec![
-        hit.layer,
-        hit.row.to_string(),
-        hit.column.map_or_else(String::new, |c| c.to_string()),
-        hit.bit.to_string(),
-        hit.direction.to_string(),
-        exact(hit.before),
-        exact(hit.after),
-    ];
-    row.extend(samples.map(|n| n.to_string()));
-    row
 }

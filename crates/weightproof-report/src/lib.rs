@@ -25,6 +25,7 @@ mod faithful;
 mod faults;
 pub mod features;
 mod header;
+mod hit;
 mod inspect;
 mod json;
 mod measure;
@@ -50,13 +51,13 @@ pub use exact::{BudgetReport, ExactCounter, ExactRecord, ExactSummary, OracleRec
 pub use exact_radius::{ExactRadiusCounter, ExactRadiusRecord, ExactRadiusSummary};
 pub use faithful::{FaithfulFile, FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet, TensorsReport};
 pub use faults::{
-    BitReport, FaultCounter, FaultRecord, FaultSummary, HitReport, ProtectionReport, WordReport, WordsReport,
-    write_counted_hits, write_hits,
+    BitReport, FaultCounter, FaultRecord, FaultSummary, ProtectionReport, WordReport, WordsReport,
 };
 pub use header::{
     CertificateReport, DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, NoiseReport,
     OverrideReport, ScaleReport, ShardReport, ThreatReport, reference_radius,
 };
+pub use hit::{HitReport, write_counted_hits, write_hits};
 pub use inspect::{
     EstimateReport, InspectReport, NodeReport, NormReport, QuantizerReport, RadiusReport, StoredReport,
 };

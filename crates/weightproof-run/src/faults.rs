@@ -96,8 +96,15 @@ pub fn run<F: Feed, W: Watch>(
     let limits = PairLimits { nodes: config.max_nodes, time: config.time_limit.map(Duration::from_secs_f64) };
     let is_kept = config.journal.is_some();
     let store = Store::open(config.journal.as_deref(), || {
-        let (model, input_radius) = (&config.model, config.input_radius);
-        identity(session, &json!({ "command": "faults", "faults": model, "input_radius": input_radius }))
+        let FaultConfig { model, input_radius, max_nodes, time_limit, .. } = config;
+        identity(
+            session,
+            &json!({
+                "command": "faults", "faults": model, "input_radius": input_radius,
+                // Broken by three words, a sample is settled although a limit ended the search for two.
+                "max_nodes": max_nodes, "time_limit": time_limit
+            }),
+        )
     })?;
     let several = SeveralHits::new(&memory, &hits, words, (config.input_radius, range))?.limited(limits);
     let (mut entries, done) = run.settle(
@@ -190,6 +197,11 @@ impl Beside {
     /// The hits, as bounds have them.
     pub fn hits(&self) -> HitSet {
         HitSet::new(&self.memory, self.model.words as usize)
+    }
+
+    /// The words.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// What a report says of them, beside the inputs and activations that `threat` moves.

@@ -21,6 +21,7 @@ pub mod faithful;
 pub mod faults;
 pub mod feed;
 pub mod file;
+pub mod hits;
 pub mod inspect;
 pub mod journal;
 pub mod measure;

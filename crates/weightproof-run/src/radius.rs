@@ -104,16 +104,19 @@ impl RadiusConfig {
 
 /// Radii of a sample, as a journal keeps them.
 #[derive(Clone, Serialize, Deserialize)]
-struct Radii {
+pub(crate) struct Radii {
     #[serde(flatten)]
-    record: ExactRadiusRecord,
+    pub(crate) record: ExactRadiusRecord,
     /// Whether a limit ended the search of a layer.
     #[serde(skip)]
     layer_limited: bool,
 }
 
 impl Radii {
-    fn new<'a>(found: &SampleRadius, layers: impl Iterator<Item = &'a SampleRadius> + Clone) -> Self {
+    pub(crate) fn new<'a>(
+        found: &SampleRadius,
+        layers: impl Iterator<Item = &'a SampleRadius> + Clone,
+    ) -> Self {
         let radius = RadiusRecord::from(found).by_layer(layers.clone());
         let layer_limited = layers.map(|layer| layer.reason).any(is_limit);
         Radii { record: ExactRadiusRecord { radius, reason: found.reason }, layer_limited }

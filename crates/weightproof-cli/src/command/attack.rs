@@ -8,6 +8,8 @@ use crate::{config, output};
 use weightproof_report::{Record, Report};
 use weightproof_run::RunError;
 use weightproof_run::attack::{self, Kept};
+use weightproof_run::faults::{self, Beside};
+use weightproof_run::hits;
 use weightproof_run::noise::{self, DRAWS, DRAWS_BATCH, DrawsConfig};
 
 /// Runs the command.
@@ -24,6 +26,15 @@ pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
     let mut session = arguments.open()?;
     if let Some(text) = &args.draws.noise {
         return draw(args, text, &arguments, session);
+    }
+    if let Some(path) = &args.hits.faults {
+        config::none_with_faults(
+            &args.search,
+            &[("witness", args.witness.is_some()), ("step-size", args.step_size.is_some())],
+        )?;
+        let faults = Beside::new(&mut session, faults::read(path)?)?;
+        let run = arguments.start(&mut session, hits::BATCH)?;
+        return write(args, &hits::attack(&mut session, &faults, args.journal.journal.as_deref(), run)?);
     }
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     let kept = Kept { journal: args.journal.journal.as_deref(), witness: args.witness.as_deref() };

@@ -27,7 +27,7 @@ pub fn run(args: &CertifyArgs) -> Result<Status, Failure> {
         let model = noise::beside(&mut session, asked.model);
         NoiseConfig { model, ..asked }
     });
-    let faults = args.faults.as_deref().map(faults::read).transpose()?;
+    let faults = args.hits.faults.as_deref().map(faults::read).transpose()?;
     let faults = faults.map(|model| Beside::new(&mut session, model)).transpose()?;
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     if let Some(noise) = noise {

@@ -194,6 +194,69 @@ fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
     }
 }
 
+/// `attack --faults` and `radius --faults` say what `faults --words` says; what does not combine is refused.
+#[test]
+fn attacks_and_radii_are_those_of_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("two.toml"), "storage = \"int8\"\nwords = 2\n").unwrap();
+    let json = |args: &[&str]| {
+        let args = [args, &["-n", "40", "--json", "--quiet"]].concat();
+        let output = Run::new(args.iter().copied()).within(folder.path()).output();
+        let found: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        found
+    };
+    let faults = json(&["faults", "--storage", "int8", "--words", "2"]);
+    let radius = json(&["radius", "--faults", "two.toml", "--journal", "journal"]);
+    let attack = json(&["attack", "--faults", "two.toml"]);
+    assert_eq!(radius["threat"], faults["threat"]);
+    let samples = |found: &Value| found["samples"].as_array().unwrap().clone();
+    let mut broken = 0;
+    for ((exact, radius), attack) in samples(&faults).iter().zip(samples(&radius)).zip(samples(&attack)) {
+        assert_eq!(exact["certified_words"].as_f64(), radius["certified_radius"].as_f64());
+        assert_eq!(exact["broken_words"].as_f64(), radius["attacked_radius"].as_f64());
+        let hits = attack["hits"].as_array().map_or(0, Vec::len);
+        if attack["verdict"] == "falsified" {
+            assert!(exact["broken_words"].as_u64() == Some(hits as u64), "{exact} {attack}");
+            assert!(attack["worst_margin"].as_f64().unwrap() <= 0.0);
+            broken += 1;
+        } else {
+            assert!(attack["worst_margin"].as_f64().unwrap() < attack["margin"].as_f64().unwrap());
+        }
+    }
+    let robust = attack["summary"]["robust"].as_u64().unwrap();
+    assert!(broken > 3 && robust > 3 && broken + robust == 40, "{broken} {robust}");
+    let curve = radius["summary"]["curve"].as_array().unwrap();
+    assert_eq!(curve.len(), 2);
+    assert_eq!(curve[1]["certified_accuracy"], faults["by_words"][1]["certified_accuracy"]);
+    assert_eq!(curve[1]["accuracy_under_attack"], faults["by_words"][1]["attacked_accuracy"]);
+    // All are in the journal.
+    let again = json(&["radius", "--faults", "two.toml", "--journal", "journal"]);
+    assert_eq!(again["samples"], radius["samples"]);
+    for (command, more, expected) in [
+        ("attack", &["--radius", "0.001"][..], "threat: expected weights that do not move beside faults"),
+        ("attack", &["--input-radius", "0.01"], "input-radius: expected 0 with an attack by hits"),
+        ("attack", &["--attack", "universal"], "attack: expected none with faults"),
+        ("attack", &["--steps", "7"], "steps: expected none with faults"),
+        ("attack", &["--witness", "folder"], "witness: expected none with faults"),
+        (
+            "attack",
+            &["--property", "deviation", "--tolerance", "1"],
+            "property: expected label or prediction",
+        ),
+        ("radius", &["--by-layer"], "by-layer: expected none with faults"),
+        ("radius", &["--method", "exact"], "method: expected none with faults"),
+        ("radius", &["--no-attack"], "no-attack: expected none with faults"),
+        ("radius", &["--max-memory", "1G"], "max-memory: expected none with faults"),
+        ("radius", &["--activation-radius", "0.01"], "activation-radius: expected 0 with faults"),
+        ("radius", &["--bias-radius", "0.01"], "threat: expected parameters that do not move beside faults"),
+    ] {
+        let args = [&[command, "-n", "1", "--faults", "two.toml"], more].concat();
+        let output = Run::new(args.iter().copied()).within(folder.path()).output();
+        assert_eq!(output.code, Some(2), "{args:?} {output:?}");
+        assert!(output.stderr.contains(expected), "{expected}: {}", output.stderr);
+    }
+}
+
 #[test]
 fn what_has_no_answer_is_refused_by_name() {
     for (words, expected) in [

@@ -222,7 +222,7 @@ impl<'m> Injection<'m> {
     }
 
     /// Classes other than the target, the closest first.
-    fn rivals(&self, values: &[Cow<'_, [f64]>]) -> Vec<usize> {
+    pub fn rivals(&self, values: &[Cow<'_, [f64]>]) -> Vec<usize> {
         let outputs = values.last().expect("a network has nodes");
         let mut rivals: Vec<usize> = (0..outputs.len()).filter(|&k| k != self.target).collect();
         rivals.sort_by(|a, b| outputs[*b].total_cmp(&outputs[*a]).then(a.cmp(b)));

@@ -16,6 +16,7 @@ mod line;
 mod memory;
 mod model;
 mod region;
+mod search;
 mod set;
 mod several;
 mod single;
@@ -28,6 +29,7 @@ pub use counts::{Accuracies, BitCount, CountedHit, FaultCounts, Position, Protec
 pub use injection::WordHit;
 pub use memory::{Hit, Memory, StoredLayer};
 pub use model::{Encoding, FaultError, FaultModel, Protection};
+pub use search::HitAttack;
 pub use set::HitSet;
 pub(crate) use set::LayerHits;
 pub use several::{PairLimits, SampleWords, SeveralHits};

@@ -251,8 +251,7 @@ impl<'s, 'm> SeveralHits<'s, 'm> {
                 found.by_gradient = Some(m);
                 // What the baseline finds is found.
                 if found.broken.is_none_or(|broken| broken > m) {
-                    (found.broken, found.margin) = (Some(m), Some(margin));
-                    (found.hits, found.reason) = (next.hits, None);
+                    found.break_by(next.hits, margin);
                 }
                 return;
             }
@@ -261,24 +260,15 @@ impl<'s, 'm> SeveralHits<'s, 'm> {
     }
 
     fn attack_up_to(&self, most: u32, injection: &Injection<'_>, x: &[f64], found: &mut SampleWords) {
-        let mut state = injection.start();
-        for _ in 1..=most {
-            let Some(next) = injection.grow(&state) else { return };
-            if next.margin <= 0.0 {
-                self.note(next.hits.clone(), x, injection.target, found);
-                if found.broken.is_some() {
-                    return;
-                }
-            }
-            state = next;
+        if let (worst, Some(margin)) = self.singles.greedy(injection, x, most) {
+            found.break_by(worst.hits, margin);
         }
     }
 
     /// Notes hits that break a sample, when they are proved to.
     fn note(&self, hits: Vec<WordHit>, x: &[f64], target: usize, found: &mut SampleWords) {
         if let Some(margin) = self.singles.broken_by(&hits, x, target) {
-            (found.broken, found.margin) = (Some(hits.len() as u32), Some(margin));
-            (found.hits, found.reason) = (hits, None);
+            found.break_by(hits, margin);
         }
     }
 }
@@ -315,6 +305,11 @@ fn of_single(single: &SampleFaults) -> SampleWords {
 }
 
 impl SampleWords {
+    fn break_by(&mut self, hits: Vec<WordHit>, margin: f64) {
+        (self.broken, self.margin) = (Some(hits.len() as u32), Some(margin));
+        (self.hits, self.reason) = (hits, None);
+    }
+
     /// Verdict for at most `words` hits, and why it is not verified.
     pub fn verdict(&self, words: u32, single: &SampleFaults) -> (Verdict, Option<Reason>) {
         match (self.certified, self.broken) {

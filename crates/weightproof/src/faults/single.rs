@@ -116,6 +116,11 @@ impl<'m> SingleHits<'m> {
         SingleHits { progress, stop, ..self }
     }
 
+    /// The words.
+    pub(super) fn memory(&self) -> &Memory {
+        self.memory
+    }
+
     /// What must hold.
     pub(super) fn property(&self) -> Property {
         self.property
