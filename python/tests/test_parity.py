@@ -76,9 +76,9 @@ def test_hits_on_words(command_line: str, tmp_path: pathlib.Path) -> None:
         wp.certify(network, data, faults={"stoage": "int8"})
     with pytest.raises(wp.Error, match="words: expected 1 to 64"):
         wp.attack(network, data, faults={"words": 65})
-    with pytest.raises(ValueError, match="noise: expected none with faults"):
+    with pytest.raises(wp.SettingError, match="noise: expected none with faults"):
         wp.certify(network, data, faults=file, noise="gaussian:0.01")
-    with pytest.raises(ValueError, match="by_layer: expected none with faults"):
+    with pytest.raises(wp.SettingError, match="by_layer: expected none with faults"):
         wp.radius(network, data, faults=file, by_layer=True)
     with pytest.raises(wp.Error, match="expected interval, linear-interval or linear for faults"):
         wp.certify(network, data, faults=file, method="exact")

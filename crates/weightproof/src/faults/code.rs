@@ -71,11 +71,8 @@ fn decode_float(format: NumberFormat, word: u32) -> f64 {
     } else if last {
         return if fraction == 0 { sign * f64::INFINITY } else { f64::NAN };
     }
-    let quantum = |exponent: u32| format.smallest_subnormal() * 2.0_f64.powi(exponent as i32 - 1);
-    sign * match exponent {
-        0 => f64::from(fraction) * quantum(1),
-        _ => f64::from(fraction | 1 << fraction_bits) * quantum(exponent),
-    }
+    let whole = if exponent == 0 { fraction } else { fraction | 1 << fraction_bits };
+    sign * f64::from(whole) * format.lowest_bit(exponent)
 }
 
 fn encode_float(format: NumberFormat, value: f64) -> u32 {

@@ -426,6 +426,10 @@ impl Search<'_, '_> {
             for (hit_number, hit) in layer.hits_on(word).filter(|(_, hit)| hit.is_finite()) {
                 let size = hit.before.abs().max(hit.after.abs());
                 let (t, error) = (hit.moved() * x, moved_off(hit.moved(), size, x, error));
+                // Most hits of a word of a floating-point format are small.
+                if inside((t, error)) {
+                    continue;
+                }
                 let point = Point { t, error, number: hit_number, bit: hit.bit };
                 let piece = pieces.get(pieces.partition_point(|piece| piece.to < t + error));
                 let piece = piece.filter(|piece| piece.from <= t - error && t + error <= piece.to);

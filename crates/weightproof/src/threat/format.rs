@@ -84,8 +84,9 @@ impl NumberFormat {
     fn parameters(self) -> (i32, i32, f64) {
         match self {
             NumberFormat::Fp32 => (23, -126, f64::from(f32::MAX)),
-            NumberFormat::Tf32 => (10, -126, (2.0 - 2.0_f64.powi(-10)) * 2.0_f64.powi(127)),
-            NumberFormat::Bf16 => (7, -126, (2.0 - 2.0_f64.powi(-7)) * 2.0_f64.powi(127)),
+            // Of the largest numbers all bits of the fraction are set.
+            NumberFormat::Tf32 => (10, -126, f64::from(f32::from_bits(0x7F7F_E000))),
+            NumberFormat::Bf16 => (7, -126, f64::from(f32::from_bits(0x7F7F_0000))),
             NumberFormat::Fp16 => (10, -14, 65504.0),
             NumberFormat::Fp8E4M3 => (3, -6, 448.0),
             NumberFormat::Fp8E5M2 => (2, -14, 57344.0),
@@ -105,8 +106,15 @@ impl NumberFormat {
 
     /// Smallest positive number.
     pub fn smallest_subnormal(self) -> f64 {
-        let (fraction, exponent, _) = self.parameters();
-        2.0_f64.powi(exponent - fraction)
+        self.lowest_bit(0)
+    }
+
+    /// What the lowest bit of a fraction stands for, given the bits of the exponent.
+    pub(crate) fn lowest_bit(self, exponent: u32) -> f64 {
+        let (fraction, least, _) = self.parameters();
+        let power = least - fraction + (exponent.max(1) - 1) as i32;
+        // A power of two is its exponent alone; `powi` multiplies.
+        f64::from_bits(((1023 + power) as u64) << 52)
     }
 
     /// Largest finite number.

@@ -3,6 +3,7 @@
 use rand::RngExt;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::faults::{FaultModel, HitSet, Memory};
+use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder, Scale};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
@@ -133,9 +134,8 @@ fn no_set_of_hits_takes_more_than_is_paid() {
 fn hits_on_one_layer_that_switch_no_neuron_are_bounded_exactly() {
     for seed in 0..10 {
         let mut rng = rng(seed);
-        let mut weight = |rows: usize, cols: usize| {
-            weightproof::kernels::Matrix::from_fn(rows, cols, |_, _| rng.random_range(-0.2..0.2))
-        };
+        let mut weight =
+            |rows: usize, cols: usize| Matrix::from_fn(rows, cols, |_, _| rng.random_range(-0.2..0.2));
         let mut builder = NetworkBuilder::new(vec![2]);
         let first = builder.dense("first", 0, weight(3, 2), vec![4.0, -4.0, 4.0]).unwrap();
         let factor = Scale::new(vec![-1.5, -1.0, 0.5], vec![12.0, 0.0, 0.0]);
@@ -161,6 +161,87 @@ fn hits_on_one_layer_that_switch_no_neuron_are_bounded_exactly() {
             }
         }
     }
+}
+
+/// What a flip of bit 6 of an int8 word moves it by, where the largest weight of its layer is 1.
+const FLIP: f64 = 64.0 / 127.0;
+
+/// A network of one input of 1 with dense layers of these weights and biases, ReLUs between them. Words of the first layer are hit in bit 6; its
+/// last row, which nobody reads, has the largest weight.
+fn by_hand(first: &[u8], layers: &[(&[&[f64]], &[f64])]) -> Memory {
+    let column: Vec<f64> = first.iter().chain(&[127]).map(|code| f64::from(*code) / 127.0).collect();
+    let mut builder = NetworkBuilder::new(vec![1]);
+    let weight = Matrix::from_vec(column.len(), 1, column);
+    let mut last = builder.dense("first", 0, weight, vec![0.0; first.len() + 1]).unwrap();
+    for (k, (rows, bias)) in layers.iter().enumerate() {
+        last = builder.activation(&format!("relu{k}"), last, Activation::Relu).unwrap();
+        let weight = Matrix::from_vec(rows.len(), rows[0].len(), rows.concat());
+        last = builder.dense(&format!("dense{k}"), last, weight, bias.to_vec()).unwrap();
+    }
+    let faults = FaultModel {
+        storage: "int8:bias-float".parse().unwrap(),
+        layers: Some(vec!["first".into()]),
+        biases: false,
+        at: Some(vec![6]),
+        ..FaultModel::default()
+    };
+    Memory::new(&builder.finish().unwrap(), &faults).unwrap()
+}
+
+fn bounded_exactly(memory: &Memory, least: &[f64]) {
+    let found = enumerated(memory, &[1.0], 0, least.len());
+    for (k, (found, least)) in found.into_iter().zip(least).enumerate() {
+        let lower = bound(memory, "linear", k + 1, &[1.0]);
+        // Biases are stored in fp32.
+        assert!((found - least).abs() < 1e-6, "{} hits: {found} {least}", k + 1);
+        assert!(lower <= found + ROUNDING && lower > found - 1e-6, "{} hits: {lower} {found}", k + 1);
+    }
+}
+
+/// A ReLU that is off by 1¼ flips: one hit does nothing, two switch it on.
+#[test]
+fn hits_on_two_rows_switch_a_neuron_together() {
+    let off = -20.0 / 127.0 - 1.25 * FLIP;
+    let memory = by_hand(&[10, 10], &[(&[&[1.0, 1.0, 0.0]], &[off]), (&[&[-1.0], &[0.0]], &[1.0, 0.0])]);
+    bounded_exactly(&memory, &[1.0, 1.0 - 0.75 * FLIP]);
+}
+
+/// One hit switches a ReLU on, and what is beyond its kink the next one: half of the flip, less a quarter.
+#[test]
+fn what_passes_a_neuron_that_is_switched_on_switches_the_next() {
+    let off = -10.0 / 127.0 - 0.5 * FLIP;
+    let memory = by_hand(
+        &[10],
+        &[(&[&[1.0, 0.0]], &[off]), (&[&[1.0]], &[-0.25 * FLIP]), (&[&[-1.0], &[0.0]], &[1.0, 0.0])],
+    );
+    bounded_exactly(&memory, &[1.0 - 0.25 * FLIP]);
+}
+
+/// A flip down passes one neuron half, as that is switched off, and another one whole: their difference, which was constant, switches the next.
+#[test]
+fn what_passes_a_neuron_that_is_switched_off_is_less_than_what_passes_another() {
+    let before = 74.0 / 127.0;
+    let biases = [0.5 * FLIP - before, 1.0];
+    let off = -0.25 * FLIP - (0.5 * FLIP - (before + 1.0));
+    let memory = by_hand(
+        &[74],
+        &[
+            (&[&[1.0, 0.0], &[1.0, 0.0]], &biases),
+            (&[&[1.0, -1.0]], &[off]),
+            (&[&[-1.0], &[0.0]], &[1.0, 0.0]),
+        ],
+    );
+    bounded_exactly(&memory, &[1.0 - 0.25 * FLIP]);
+}
+
+/// A neuron that stays off passes nothing on, however much would come through it.
+#[test]
+fn a_neuron_that_stays_off_takes_and_gives_nothing() {
+    let memory = by_hand(
+        &[10],
+        &[(&[&[1.0, 0.0], &[1.0, 0.0]], &[-5.0, 1.0]), (&[&[1.0, -1.0], &[0.0, 0.0]], &[2.0, 0.0])],
+    );
+    bounded_exactly(&memory, &[1.0 - 10.0 / 127.0 - FLIP]);
 }
 
 fn rng_of(seed: u64) -> rand_chacha::ChaCha8Rng {
