@@ -14,7 +14,9 @@ use std::iter;
 use std::path::Path;
 use std::time::Duration;
 use weightproof::attack::AttackOptions;
-use weightproof::faults::{FaultModel, HitAttack, PairLimits, SeveralHits, SingleHits};
+use weightproof::faults::{
+    FaultModel, HitAttack, PairLimits, SampleFaults, SampleWords, SeveralHits, SingleHits,
+};
 use weightproof::property::Property;
 use weightproof::radius::SampleRadius;
 use weightproof::threat::PerturbationSet;
@@ -25,6 +27,9 @@ use weightproof_report::{
 
 /// Size of a batch of an attack when the user does not say.
 pub const BATCH: BatchSize = BatchSize::Adaptive(AttackOptions::BLOCK);
+
+/// How sets of hits are searched.
+const SEARCH: &str = "greedy hits with exchanges";
 
 /// Settings, as the report echoes them.
 #[derive(Serialize)]
@@ -82,7 +87,7 @@ pub fn attack<F: Feed, W: Watch>(
     )?;
     let records: Vec<AttackRecord> = records.into_iter().flatten().collect();
     let settings = Settings { shared: &session.config, faults: &faults.model, limits: None };
-    let method = MethodReport { precision: "f64".into(), ..session.method("greedy hits with exchanges") };
+    let method = MethodReport { precision: "f64".into(), ..session.method(SEARCH) };
     let mut header = session.header(&done, &[], &set, (method, "estimate"), &settings)?;
     header.threat = described(faults, &header.threat);
     let summary = AttackSummary::new(&records);
@@ -121,14 +126,11 @@ pub fn radius<F: Feed, W: Watch>(
         |batch| {
             let single: Vec<_> = hits.settle_each(batch).into_iter().map(|(found, _)| found).collect();
             let found = several.settle(batch, &single);
-            let radius = |(single, found): (&weightproof::faults::SampleFaults, _)| {
-                let found: weightproof::faults::SampleWords = found;
-                SampleRadius {
-                    clean: single.clean,
-                    certified_radius: f64::from(found.certified),
-                    attacked_radius: found.broken.map(f64::from),
-                    reason: found.reason,
-                }
+            let radius = |(single, found): (&SampleFaults, SampleWords)| SampleRadius {
+                clean: single.clean,
+                certified_radius: f64::from(found.certified),
+                attacked_radius: found.broken.map(f64::from),
+                reason: found.reason,
             };
             Ok(single.iter().zip(found).map(radius).collect::<Vec<_>>())
         },
@@ -139,15 +141,21 @@ pub fn radius<F: Feed, W: Watch>(
     let records: Vec<RadiusRecord> = found.into_iter().flatten().map(|found| found.record.radius).collect();
     let settings = Settings { shared: &session.config, faults: &faults.model, limits: Some(limits) };
     let assumptions = session.assumptions(Guarantee::Rigorous);
-    let method = MethodReport { precision: "f64".into(), assumptions, ..session.method("hits on words") };
+    let attack = Some(SEARCH.into());
+    let method =
+        MethodReport { precision: "f64".into(), assumptions, attack, ..session.method("hits on words") };
     let mut header = session.header(&done, &[], &set, (method, Guarantee::Rigorous.name()), &settings)?;
     header.threat = described(faults, &header.threat);
-    let counts: Vec<f64> = (1..=words).map(f64::from).collect();
-    let summary = RadiusSummary::new(&records, &counts, &[], true);
+    let summary = RadiusSummary::new(&records, &numbers(&faults.model), &[], true);
     let results = vec![RunResult { radius: None, summary, samples: records }];
     let report = Report { header, partial: done.partial, results, environment: run.environment() };
     store.finish(&report)?;
     Ok(report)
+}
+
+/// The numbers of hits that are searched, as radii.
+pub(crate) fn numbers(model: &FaultModel) -> Vec<f64> {
+    (1..=model.words).map(f64::from).collect()
 }
 
 /// The set of what moves beside the hits: at most the input.

@@ -6,6 +6,7 @@
 //! Samples are read as often as they are needed and never kept, so parts need not fit into memory.
 
 use crate::RunError;
+use crate::hits;
 use crate::journal::differing;
 use crate::remarks;
 use crate::run::add_labels;
@@ -413,6 +414,8 @@ impl Mergeable for RadiusRecord {
         let head = &parts[0].head;
         let given = head.header.config["threat"]["radii"].as_array();
         let given: Vec<f64> = given.into_iter().flatten().filter_map(Value::as_f64).collect();
+        let hits = head.header.threat.faults.as_ref().map(hits::numbers);
+        let given = hits.unwrap_or(given);
         Ok(RadiusCounter::new(&given, &head.layers, head.header.method.attack.is_some()))
     }
 

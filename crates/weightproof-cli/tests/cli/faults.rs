@@ -232,6 +232,19 @@ fn attacks_and_radii_are_those_of_faults() {
     // All are in the journal.
     let again = json(&["radius", "--faults", "two.toml", "--journal", "journal"]);
     assert_eq!(again["samples"], radius["samples"]);
+    for command in ["attack", "radius"] {
+        let ask = |more: &[&str]| json(&[&[command, "--faults", "two.toml", "--batch", "20"], more].concat());
+        for part in ["1/2", "2/2"] {
+            fs::write(folder.path().join(&part[..1]), ask(&["--shard", part]).to_string()).unwrap();
+        }
+        let merged = Run::new(["merge", "1", "2", "--json"]).within(folder.path()).output();
+        let mut merged: Value = serde_json::from_str(&merged.stdout).unwrap_or_else(|_| panic!("{merged:?}"));
+        let mut whole = ask(&[]);
+        for report in [&mut merged, &mut whole] {
+            report.as_object_mut().unwrap().remove("environment");
+        }
+        assert_eq!(merged, whole, "{command}");
+    }
     for (command, more, expected) in [
         ("attack", &["--radius", "0.001"][..], "threat: expected weights that do not move beside faults"),
         ("attack", &["--input-radius", "0.01"], "input-radius: expected 0 with an attack by hits"),

@@ -16,6 +16,7 @@
 //! theory.md §10.
 
 mod chain;
+mod gate;
 mod gradient;
 mod prefix;
 
@@ -150,5 +151,79 @@ impl Search<'_> {
             }
         }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::{FaultModel, Memory};
+    use crate::network::{Activation, Network, NetworkBuilder};
+
+    /// So large that f64 loses every 1 that is added to it.
+    const LARGE: f64 = 1e18;
+    const TERMS: usize = 4000;
+
+    /// x ↦ relu(x), then `TERMS` times the same, then their sum, the first of them `LARGE` times.
+    fn network() -> Network {
+        let mut builder = NetworkBuilder::new(vec![1]);
+        let one = |rows: usize| Matrix::from_fn(rows, 1, |_, _| 1.0);
+        let first = builder.dense("first", 0, one(1), Vec::new()).unwrap();
+        let relu = builder.activation("relu", first, Activation::Relu).unwrap();
+        let all = builder.dense("all", relu, one(TERMS), Vec::new()).unwrap();
+        let relu = builder.activation("relus", all, Activation::Relu).unwrap();
+        let sum = Matrix::from_fn(1, TERMS, |_, j| if j == 0 { LARGE } else { 1.0 });
+        builder.dense("sum", relu, sum, Vec::new()).unwrap();
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn what_sums_lose_is_within_the_errors_of_gradients_and_reaches() {
+        let network = network();
+        let layers = Some(vec!["first".to_owned()]);
+        let memory = Memory::new(&network, &FaultModel { layers, ..FaultModel::default() }).unwrap();
+        let hits = HitSet::new(&memory, 1);
+        let chain = Chain::new(&network, &hits).unwrap();
+        let values = network.forward_all(&[1.0]);
+        let values: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+        let errors: Vec<Vec<f64>> = values.iter().map(|v| vec![0.0; v.len()]).collect();
+        let clean = Clean { values: &values, errors: &errors };
+        let exact = LARGE as i128 + TERMS as i128 - 1;
+        let gradients = Gradients::new(&chain, &clean, &[SpecRow::lower(0)]);
+        // With respect to what the second layer reads.
+        let (found, error) = (gradients.of(2)[(0, 0)], gradients.error(2, 0));
+        let off = (found as i128 - exact).abs();
+        assert!(off > 0 && off as f64 <= error && error < 1e10, "{off} {error}");
+        let mut prefix = Prefix::new(1);
+        prefix.hit(1, &groups(hits.layer(1).unwrap(), (&[1.0], &[0.0]), &prefix.moves, (1, 1)), 1, 1);
+        for n in 2..network.nodes().len() {
+            if let Layer::Dense(affine) = &network.nodes()[n].layer {
+                prefix.through_dense(&chain, n, affine, &gradients);
+            } else {
+                prefix.through_relu(&clean, &gradients, (n, n - 1));
+            }
+        }
+        let (middle, radius) = prefix.reach();
+        let off = (middle as i128 - exact).abs();
+        assert!(off > 0 && off as f64 <= radius && radius < 1e10, "{off} {radius}");
+    }
+
+    #[test]
+    fn what_is_no_chain_has_no_bound() {
+        let hits = |network: &Network, words: usize| {
+            HitSet::new(&Memory::new(network, &FaultModel::default()).unwrap(), words)
+        };
+        let network = network();
+        assert!(Chain::new(&network, &hits(&network, 3)).is_some());
+        // No hits, and too many ways to distribute them.
+        assert!(Chain::new(&network, &hits(&network, 0)).is_none());
+        assert!(Chain::new(&network, &hits(&network, 60)).is_none());
+        for activation in [Activation::Tanh, Activation::LeakyRelu { slope: -0.5 }] {
+            let mut builder = NetworkBuilder::new(vec![1]);
+            let first = builder.dense("first", 0, Matrix::from_fn(1, 1, |_, _| 1.0), Vec::new()).unwrap();
+            builder.activation("curve", first, activation).unwrap();
+            let network = builder.finish().unwrap();
+            assert!(Chain::new(&network, &hits(&network, 1)).is_none());
+        }
     }
 }

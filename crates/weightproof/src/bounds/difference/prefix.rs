@@ -1,6 +1,7 @@
 //! What hits on the first layers of a chain do to the values behind them, one number of hits for each layer.
 
 use super::chain::{Chain, Clean};
+use super::gate::{Gate, grown};
 use super::gradient::Gradients;
 use crate::bounds::hits::Damages;
 use crate::bounds::noise::inflated;
@@ -11,8 +12,9 @@ use crate::network::Affine;
 use crate::verdict::Guarantee;
 
 /// Factor that rounds a product of a few numbers of one sign up.
-const UP: f64 = 1.0 + 8.0 * f64::EPSILON;
-const DOWN: f64 = 1.0 - 8.0 * f64::EPSILON;
+pub(super) const UP: f64 = 1.0 + 8.0 * f64::EPSILON;
+/// The same down.
+pub(super) const DOWN: f64 = 1.0 - 8.0 * f64::EPSILON;
 
 /// How far elements may be moved below and above their values without hits, both ≥ 0.
 pub(super) type Moves = [Vec<f64>; 2];
@@ -188,6 +190,13 @@ impl Prefix {
         sums.into_iter().map(|sum| inflated(sum, self.layers.len())).collect()
     }
 
+    /// Middle and radius of what one unit of the first element of the first layer that is hit adds to the first element of the current node.
+    #[cfg(test)]
+    pub fn reach(&self) -> (f64, f64) {
+        let reach = self.layers[0].reach.as_ref().unwrap();
+        (reach.middle[(0, 0)], reach.radius[(0, 0)])
+    }
+
     /// Whether everything is a number; what is none proves nothing.
     pub fn is_finite(&self) -> bool {
         let finite = |values: &[f64]| values.iter().all(|v| v.is_finite());
@@ -273,36 +282,6 @@ impl Reach {
     }
 }
 
-/// A ReLU of one sample while hits on layers before its own move it.
-struct Gate {
-    /// The largest value of the pre-activation without hits.
-    largest: f64,
-    /// How far the pre-activation moves at least until the ReLU changes its slope, rounded down.
-    slack: f64,
-    /// The end, down (0) or up (1), at which it does.
-    end: usize,
-    /// Slopes of the secants between the pre-activation without hits and any other.
-    secants: [f64; 2],
-}
-
-impl Gate {
-    /// The computed pre-activation `p`, how far it may be off, and how far it moves.
-    fn new(p: f64, error: f64, [down, up]: [f64; 2]) -> Self {
-        let largest = if error == 0.0 { p } else { (p + error).next_up() };
-        let end = usize::from(!(p > 0.0));
-        let slack = if error == 0.0 { p.abs() } else { (p.abs() - error).next_down() };
-        if !(slack > 0.0) {
-            return Gate { largest, slack: 0.0, end, secants: [0.0, 1.0] };
-        }
-        let secants = if end == 0 {
-            [if down > slack { slack / down * DOWN } else { 1.0 }, 1.0]
-        } else {
-            [0.0, if up > slack { ((up - slack) / up * UP).min(1.0) } else { 0.0 }]
-        };
-        Gate { largest, slack, end, secants }
-    }
-}
-
 /// What ReLUs behind negative coefficients take when hits change their slope, beyond the first order.
 struct Excess<'a> {
     gates: &'a [Gate],
@@ -353,20 +332,18 @@ impl Excess<'_> {
     }
 }
 
-/// How far a ReLU follows when its pre-activation, at most `largest` before, moves down and up by at most so much. The increments of a
-/// convex function are largest where it is steepest.
-fn grown(largest: f64, [down, up]: [f64; 2]) -> (f64, f64) {
-    (down.min(largest.max(0.0)), up.min((largest + up).next_up().max(0.0)))
-}
-
 /// The most that `hits` hits do, where groups of `a + 1` hits on a row `i` do `value(i, a)`, and do nothing where that is negative. NaN
 /// counts as infinite.
 fn best(rows: usize, hits: usize, value: impl Fn(usize, usize) -> f64) -> f64 {
-    let mut most = vec![0.0_f64; hits + 1];
+    let (mut most, mut own) = (vec![0.0_f64; hits + 1], vec![0.0; hits]);
     for i in 0..rows {
+        own.iter_mut().enumerate().for_each(|(a, own)| *own = value(i, a));
+        if own.iter().all(|own| *own <= 0.0) {
+            continue;
+        }
         for all in (1..=hits).rev() {
-            for a in 0..all {
-                most[all] = worse(most[all], most[all - 1 - a] + value(i, a));
+            for (a, own) in own[..all].iter().enumerate() {
+                most[all] = worse(most[all], most[all - 1 - a] + own);
             }
         }
     }
