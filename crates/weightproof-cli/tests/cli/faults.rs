@@ -237,7 +237,7 @@ fn attacks_and_radii_are_those_of_faults() {
         for part in ["1/2", "2/2"] {
             fs::write(folder.path().join(&part[..1]), ask(&["--shard", part]).to_string()).unwrap();
         }
-        let merged = Run::new(["merge", "1", "2", "--json"]).within(folder.path()).output();
+        let merged = Run::new(["merge", "1", "2", "--format", "json"]).within(folder.path()).output();
         let mut merged: Value = serde_json::from_str(&merged.stdout).unwrap_or_else(|_| panic!("{merged:?}"));
         let mut whole = ask(&[]);
         for report in [&mut merged, &mut whole] {
