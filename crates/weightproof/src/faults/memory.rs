@@ -244,24 +244,42 @@ impl StoredLayer {
 
     /// The hits that the fault model allows on a word, with their numbers in the network.
     pub fn hits_on(&self, word: usize) -> impl Iterator<Item = (usize, Hit)> + '_ {
-        let weights = self.words.weights.len();
-        let [of_weights, of_biases] = [&self.changes[0], &self.changes[1]];
-        let (changes, first) = if word < weights {
-            (of_weights, word * of_weights.len())
-        } else {
-            (of_biases, weights * of_weights.len() + (word - weights) * of_biases.len())
-        };
-        let is_spent = self.spent.contains(&word);
+        let (first, count) = self.numbers_of(word);
+        self.hits_by(word, 0..count).map(move |(c, hit)| (first + c, hit))
+    }
+
+    /// The hits on a word by some of its changes, with the numbers of these.
+    pub(super) fn hits_by<'a>(
+        &'a self,
+        word: usize,
+        changes: impl Iterator<Item = usize> + 'a,
+    ) -> impl Iterator<Item = (usize, Hit)> + 'a {
+        let of_word = &self.changes[usize::from(self.is_bias(word))];
         let (bits, code) = self.word(word);
-        let (before, first) = (code.decode(bits), self.first_hit + first);
-        let changes = if is_spent { &[][..] } else { changes };
-        changes.iter().enumerate().filter_map(move |(c, change)| {
-            let after = change.of(bits)?;
+        let before = code.decode(bits);
+        let is_open = !self.spent.contains(&word);
+        changes.filter(move |_| is_open).filter_map(move |c| {
+            let after = of_word[c].of(bits)?;
             let bit = (bits ^ after).ilog2();
             let up = after >> bit & 1 == 1;
             let read = self.read(bits, after, code)?;
-            Some((first + c, Hit { bit, up, before, after: read }))
+            Some((c, Hit { bit, up, before, after: read }))
         })
+    }
+
+    /// Whether a word is of a bias.
+    pub(super) fn is_bias(&self, word: usize) -> bool {
+        word >= self.words.weights.len()
+    }
+
+    /// Number of the first hit on a word, and how many numbers are set aside for its changes.
+    pub(super) fn numbers_of(&self, word: usize) -> (usize, usize) {
+        let weights = self.words.weights.len();
+        let [of_weights, of_biases] = [self.changes[0].len(), self.changes[1].len()];
+        match word.checked_sub(weights) {
+            None => (self.first_hit + word * of_weights, of_weights),
+            Some(bias) => (self.first_hit + weights * of_weights + bias * of_biases, of_biases),
+        }
     }
 
     /// The value that is read from a word that became another; `None` when it was corrected.

@@ -68,6 +68,8 @@ pub struct SingleHits<'m> {
     property: Property,
     /// Largest magnitude of a value before a hit, and before or after it; by layer.
     largest: Vec<(f64, f64)>,
+    /// How far each change moves any weight, or bias, and leaves it finite; by layer.
+    reach: Vec<[Vec<f64>; 2]>,
     not_finite: u64,
     /// Where inputs move.
     region: Option<Region<'m>>,
@@ -82,22 +84,30 @@ impl<'m> SingleHits<'m> {
     /// For [`Property::Deviation`].
     pub fn new(memory: &'m Memory, property: Property) -> Self {
         assert!(property != Property::Deviation, "hits are settled for properties of classes");
-        let (mut largest, mut not_finite) = (Vec::new(), 0);
+        let (mut largest, mut reach, mut not_finite) = (Vec::new(), Vec::new(), 0);
         for layer in memory.layers() {
             let (mut before, mut most) = (0.0_f64, 0.0_f64);
-            for (_, hit) in (0..layer.words()).flat_map(|word| layer.hits_on(word)) {
-                before = before.max(hit.before.abs());
-                if hit.is_finite() {
-                    most = most.max(hit.before.abs()).max(hit.after.abs());
-                } else {
-                    not_finite += 1;
+            let mut moves = [Vec::new(), Vec::new()];
+            for word in 0..layer.words() {
+                let (_, count) = layer.numbers_of(word);
+                let of_word: &mut Vec<f64> = &mut moves[usize::from(layer.is_bias(word))];
+                of_word.resize(count, 0.0);
+                for (c, hit) in layer.hits_by(word, 0..count) {
+                    before = before.max(hit.before.abs());
+                    if hit.is_finite() {
+                        most = most.max(hit.before.abs()).max(hit.after.abs());
+                        of_word[c] = of_word[c].max(hit.moved().abs());
+                    } else {
+                        not_finite += 1;
+                    }
                 }
             }
             largest.push((before, most));
+            reach.push(moves);
         }
         let lines = Lines::new(memory.network());
         let (progress, stop) = (Progress::default(), Stop::default());
-        SingleHits { memory, lines, property, largest, not_finite, region: None, progress, stop }
+        SingleHits { memory, lines, property, largest, reach, not_finite, region: None, progress, stop }
     }
 
     /// With inputs that move by at most `radius` and stay in `range`, beside the hit. Hits that break the sample where it is count as
@@ -250,6 +260,7 @@ impl<'m> SingleHits<'m> {
             property: self.property,
             // Of all words, the one that is hit included.
             largest: self.largest.clone(),
+            reach: self.reach.clone(),
             not_finite: self.not_finite,
             region: None,
             progress: Progress::default(),
@@ -412,6 +423,16 @@ impl Search<'_, '_> {
         let biases = layer.words() - layer.rows * layer.cols;
         let of_bias = (biases > 0).then_some((layer.rows * layer.cols + row, 1.0, 0.0));
         let mut open = Vec::new();
+        // Changes that move some word of the layer out of the piece where nothing happens: of floating-point formats only a few.
+        let far = |reach: &[f64], (x, error): (f64, f64)| -> Vec<usize> {
+            let stays = |d: f64| {
+                let most = d * x + moved_off(d, value, x, error);
+                unmoved.0 <= -most && most <= unmoved.1
+            };
+            (0..reach.len()).filter(|&c| !stays(reach[c])).collect()
+        };
+        let [of_any_weight, of_any_bias] = &self.hits.reach[number];
+        let far = [far(of_any_weight, most), far(of_any_bias, (1.0, 0.0))];
         for (word, x, error) in of_weights.chain(of_bias) {
             let place = layer.place(word);
             let end = |k: usize| match place {
@@ -423,7 +444,10 @@ impl Search<'_, '_> {
             if inside(point(end(0))) && inside(point(end(1))) {
                 continue;
             }
-            for (hit_number, hit) in layer.hits_on(word).filter(|(_, hit)| hit.is_finite()) {
+            let (first, _) = layer.numbers_of(word);
+            let changes = far[usize::from(layer.is_bias(word))].iter().copied();
+            for (c, hit) in layer.hits_by(word, changes).filter(|(_, hit)| hit.is_finite()) {
+                let hit_number = first + c;
                 let size = hit.before.abs().max(hit.after.abs());
                 let (t, error) = (hit.moved() * x, moved_off(hit.moved(), size, x, error));
                 // Most hits of a word of a floating-point format are small.
