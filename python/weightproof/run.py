@@ -11,7 +11,7 @@ from typing import Any
 import numpy.typing as npt
 
 from . import _check, _progress, _weightproof
-from ._weightproof import Report
+from ._weightproof import Report, SettingError
 from ._words import Attack, Fault, Guarantee, Intermediate, Kind, Layout, Method, Oracle, Precision, Property, SampleAttack
 from .data import Data, arrays
 from .network import Network
@@ -602,7 +602,7 @@ def _hits(faults: str | os.PathLike[str] | Mapping[str, Any] | None, **others: o
         return {}
     for name, value in others.items():
         if value is not None:
-            raise _check.SettingError(f"{name}: expected none with faults, found {value}")
+            raise SettingError(f"{name}: expected none with faults, found {value}")
     return {"faults": dict(faults) if isinstance(faults, Mapping) else os.fspath(faults)}
 
 
