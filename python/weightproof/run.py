@@ -34,6 +34,7 @@ def certify(
     scale_radius: bool = False,
     noise: str | os.PathLike[str] | None = None,
     failure_probability: float | None = None,
+    time: float | Sequence[float] | None = None,
     method: Method = "linear",
     intermediate: Intermediate | None = None,
     guarantee: Guarantee = "rigorous",
@@ -81,6 +82,8 @@ def certify(
             ``stochastic:int8``, ``stochastic:bf16``, or a TOML file. Verdicts then hold with a probability, and the result has a
             column ``failure_probability``. Without a ``radius`` nothing else moves; a set beside it is chosen before the draw.
         failure_probability: The probability with which a verified sample may fail on a device; 1e-9 by default.
+        time: Times at which weights that drift are certified, in seconds after the first reading; one result each, whose ``radius`` is
+            the time. For noise with a table ``[drift]`` and for ``pcm``.
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``: every sample
             proved or broken by branch and bound, within the limits below.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
@@ -144,6 +147,7 @@ def certify(
     settings |= {"noise": _check.path(noise)}
     if failure_probability is not None:
         settings |= {"failure_probability": _check.number("failure_probability", failure_probability, "positive")}
+    settings |= {"times": [] if time is None else _check.numbers("time", time, "not negative")}
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
 
@@ -157,6 +161,7 @@ def attack(
     scale_radius: bool = False,
     noise: str | os.PathLike[str] | None = None,
     draws: int | None = None,
+    time: float | Sequence[float] | None = None,
     attack: Attack = "neuron-space",
     steps: int = 100,
     restarts: int = 4,
@@ -196,6 +201,7 @@ def attack(
         noise: Random weights, as :func:`certify` has them: devices are drawn instead of searched, and columns ``failures``,
             ``failure_rate``, ``failure_lower`` and ``failure_upper`` (a 95% interval) tell how often each sample fails.
         draws: Number of devices; 100 by default.
+        time: Times at which drawn devices that drift are read, as :func:`certify` has them.
         attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
             ``random-uniform``, ``random-gaussian`` (standard deviation r/√3, clipped at the radius r), ``random-vertex``.
         steps: Steps of the search.
@@ -240,6 +246,7 @@ def attack(
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness)}
     settings |= {"scale_radius": bool(scale_radius), "noise": _check.path(noise)}
     settings |= {"draws": None if draws is None else _check.integer("draws", draws)}
+    settings |= {"times": [] if time is None else _check.numbers("time", time, "not negative")}
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
 

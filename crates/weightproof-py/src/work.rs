@@ -239,6 +239,9 @@ struct CertifySettings {
     /// As the command line writes it.
     noise: Option<String>,
     failure_probability: Option<f64>,
+    /// In seconds.
+    #[serde(default)]
+    times: Vec<f64>,
 }
 
 /// Certifies samples.
@@ -253,8 +256,17 @@ pub fn certify(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let CertifySettings { shared, method, journal, witness, certificate, oracle, noise, failure_probability } =
-        settings::parse(settings)?;
+    let CertifySettings {
+        shared,
+        method,
+        journal,
+        witness,
+        certificate,
+        oracle,
+        noise,
+        failure_probability,
+        times,
+    } = settings::parse(settings)?;
     let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
     let failure_probability = failure_probability.unwrap_or(noises::FAILURE_PROBABILITY);
     let (method, budget) = method.config().map_err(raise)?;
@@ -267,7 +279,7 @@ pub fn certify(
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
         if let Some(model) = noise {
             let run = starter.start(session, certificates::BATCH)?;
-            let noise = NoiseConfig { model, failure_probability };
+            let noise = NoiseConfig { model, failure_probability, times };
             return noises::run(session, &sets, &exact, &noise, run).map(Report::noise);
         }
         if exact.method.is_exact() {
@@ -292,6 +304,9 @@ struct AttackSettings {
     /// As the command line writes it.
     noise: Option<String>,
     draws: Option<usize>,
+    /// In seconds.
+    #[serde(default)]
+    times: Vec<f64>,
 }
 
 /// Attacks samples.
@@ -306,7 +321,7 @@ pub fn attack(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let AttackSettings { shared, attack, journal, witness, noise, draws } = settings::parse(settings)?;
+    let AttackSettings { shared, attack, journal, witness, noise, draws, times } = settings::parse(settings)?;
     let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
     let attack = attack.config().map_err(raise)?;
     let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
@@ -315,7 +330,7 @@ pub fn attack(
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
         if let Some(model) = noise {
             let run = starter.start(session, noises::DRAWS_BATCH)?;
-            let config = DrawsConfig { model, draws: draws.unwrap_or(noises::DRAWS) };
+            let config = DrawsConfig { model, draws: draws.unwrap_or(noises::DRAWS), times };
             return noises::draw(session, &sets, &config, run).map(Report::draws);
         }
         let run = starter.start(session, attacks::batch(&attack))?;
@@ -397,7 +412,8 @@ pub fn radius(
     let noise = noise.as_deref().map(noises::read_unit).transpose().map_err(raise)?;
     if let Some(model) = noise {
         let failure_probability = failure_probability.unwrap_or(noises::FAILURE_PROBABILITY);
-        let mut search = NoiseRadiusConfig { noise: NoiseConfig { model, failure_probability }, width };
+        let noise = NoiseConfig { model, failure_probability, times: Vec::new() };
+        let mut search = NoiseRadiusConfig { noise, width };
         let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
         return question.ask(py, &shared, |session, starter| {
             search.noise.model = noises::beside(session, search.noise.model);

@@ -8,6 +8,7 @@ use crate::report::{Record, Report, RunResult};
 use crate::table::{Side, Table};
 use std::io::{self, Write};
 use weightproof::faults::{Encoding, Fault, FaultModel};
+use weightproof::noise::{Compensation, NoiseKind};
 use weightproof_figure::number::{exact, grouped, shape};
 
 /// How many samples are listed.
@@ -166,7 +167,35 @@ fn noise(report: &NoiseReport) -> Vec<[String; 2]> {
     for (name, own) in &model.layer {
         more(format!("layer {name} has {}", exact(own.sigma)));
     }
+    if let Some(drift) = &model.drift {
+        let high = drift.high.map_or_else(String::new, |high| format!(" to {}", exact(high)));
+        more(format!(
+            "they drift by (1 + t / {} s)^-ν, ν Gaussian with mean {} and deviation {}, clipped from {}{high}; {}",
+            exact(drift.reference_time),
+            exact(drift.mean),
+            exact(drift.spread),
+            exact(drift.low),
+            compensation(drift.compensation)
+        ));
+    }
+    if model.kind == NoiseKind::Devices {
+        let devices = model.pcm.clone().unwrap_or_default();
+        more(format!(
+            "pairs of devices of {} to {} microsiemens, the largest weight of {} at the top; {}",
+            exact(devices.g_min),
+            exact(devices.g_max),
+            if devices.per_channel { "each output channel" } else { "each layer" },
+            compensation(devices.compensation)
+        ));
+    }
     lines
+}
+
+fn compensation(what: Compensation) -> &'static str {
+    match what {
+        Compensation::None => "not compensated",
+        Compensation::Mean => "the mean of every layer is scaled back",
+    }
 }
 
 /// The fault model, one pair of cells for each line.

@@ -149,7 +149,7 @@ fn what_has_no_answer_is_refused_by_name() {
         assert!(output.stderr.contains(expected), "{words:?}: {}", output.stderr);
     }
     for (words, expected) in [
-        (&["--noise", "gaussian:1", "--witness", "folder"][..], "witness: expected no file"),
+        (&["--noise", "gaussian:1", "--witness", "folder"][..], "witness: expected none with noise"),
         (&["--noise", "gaussian:1", "--radius", "0.1"], "no other perturbation beside drawn weights"),
     ] {
         let output = Run::new(["attack", "-n", "2"].iter().chain(words).copied()).output();

@@ -76,7 +76,9 @@ impl<'n> NoiseCertifier<'n> {
     /// Random weights `noise` beside the perturbation set `set`, which is chosen before the draw.
     ///
     /// # Errors
-    /// An input that moves, a method that has no form for noise, a failure probability that is none.
+    /// An input that moves, a method that has no form for noise, a failure probability that is none. Where weights drift or are pairs of
+    /// devices: a network that is not [`NoiseSet::mean_network`], a set in which weights move, and a property that is about the network as
+    /// it was programmed where its means are others.
     pub fn new(
         network: &'n Network,
         set: PerturbationSet,
@@ -95,6 +97,10 @@ impl<'n> NoiseCertifier<'n> {
             "linear-interval" => Some(Intermediate::Interval),
             "linear" => Some(Intermediate::Linear),
             found => return Err(NoiseError::Method { found: found.into() }),
+        };
+        let set = match noise.is_aged() {
+            true => aged(network, set, &noise, options.certify.property)?,
+            false => set,
         };
         let (engines, verdicts_only) = (Arc::default(), false);
         Ok(NoiseCertifier { network, set, noise, options, hidden, engines, verdicts_only })
@@ -120,7 +126,7 @@ impl<'n> NoiseCertifier<'n> {
         Ok(NoiseCertifier {
             network: self.network,
             set: self.set.clone(),
-            noise: self.noise.scaled(t)?,
+            noise: self.noise.scaled(self.network, t)?,
             options: self.options.clone(),
             hidden: self.hidden,
             engines: self.engines.clone(),
@@ -183,8 +189,29 @@ impl<'n> NoiseCertifier<'n> {
     }
 }
 
+/// The set of noise whose means are known but for an error.
+fn aged(
+    network: &Network,
+    set: PerturbationSet,
+    noise: &NoiseSet,
+    property: Property,
+) -> Result<PerturbationSet, NoiseError> {
+    if !set.layers.iter().all(|layer| layer.is_zero()) {
+        return Err(NoiseError::SetBesideDrift);
+    }
+    if !noise.is_at_mean(network) {
+        return Err(NoiseError::NotAtMean);
+    }
+    if noise.moves_means() && property != Property::Label {
+        return Err(NoiseError::PropertyOfMeans);
+    }
+    Ok(noise.with_errors(set))
+}
+
 /// The tails of everything that a proof relies on.
 struct Tails {
+    /// Probability that no proxy holds.
+    escape: f64,
     ends: BoxEnds,
     first: Tail,
     /// Of elements behind the first random layer, and of rows of the specification.
@@ -199,13 +226,13 @@ impl Tails {
             (true, _) => (Tail::Gaussian, Tail::Reflected),
             (false, _) => (Tail::Chernoff, Tail::Chernoff),
         };
-        Tails { ends: BoxEnds::of(prepared), first, later }
+        Tails { escape: noise.escape(), ends: BoxEnds::of(prepared), first, later }
     }
 
-    /// The probability that a box does not hold which is `q` deviations wide on either side.
+    /// The probability that a proxy or a box does not hold which is `q` deviations wide on either side.
     fn of_boxes(&self, q: f64) -> f64 {
         let ends = self.ends.first as f64 * self.first.at(q) + self.ends.later as f64 * self.later.at(q);
-        ends * (1.0 + 4.0 * f64::EPSILON)
+        (self.escape + ends) * (1.0 + 4.0 * f64::EPSILON)
     }
 
     /// The probability that one of these rows does not stay above `least`.

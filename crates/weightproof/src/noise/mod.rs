@@ -15,14 +15,19 @@
 
 mod certify;
 mod devices;
+mod drift;
 mod model;
+mod normal;
+mod pcm;
 mod radius;
 mod set;
 mod tail;
 
 pub use certify::{NoiseCertificate, NoiseCertifier, NoiseOptions};
 pub use devices::{DeviceOptions, Devices, Draws, SampleDraws, clopper_pearson, mean_interval};
+pub use drift::{Compensation, Drift, DriftModel};
 pub use model::{Grid, Law, LayerNoiseModel, NoiseError, NoiseKind, NoiseModel, Reference};
+pub use pcm::{OfConductance, Pairs, PcmModel};
 pub use radius::NoiseRadius;
-pub use set::{Amounts, LayerNoise, NoiseSet};
+pub use set::{Added, Amounts, LayerNoise, NoiseSet, Source};
 pub use tail::Tail;

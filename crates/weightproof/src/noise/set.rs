@@ -1,11 +1,14 @@
 //! Random weights of one network, with numbers.
 
+use super::drift::Drift;
 use super::model::{Law, NoiseError, Reference};
+use super::pcm::{Pairs, Weights};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Network};
 use crate::threat::outward::product_up;
-use crate::threat::standard_normal;
+use crate::threat::{PerturbationSet, WeightSet, standard_normal};
 use rand::{Rng, RngExt};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One number for each weight of a layer.
@@ -49,43 +52,180 @@ impl Amounts {
     }
 }
 
-/// The random part of one layer: independent for every parameter, with mean zero.
+/// The random part of one layer: independent for every parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNoise {
     /// Index of the node.
     pub node: usize,
-    /// The law of every parameter.
-    pub law: Law,
-    /// The number of the law for each weight: see [`Law`].
-    pub weight: Amounts,
-    /// The same for each bias.
-    pub bias: Vec<f64>,
+    /// Where parameters come from.
+    pub source: Source,
+    /// Means of the parameters, where they are not those of the network.
+    mean: Option<Mean>,
     /// Variance proxies of the weights, rounded up.
     pub(crate) squares: Amounts,
     /// Variance proxies of the biases, rounded up.
     pub(crate) bias_squares: Vec<f64>,
 }
 
+/// How the parameters of a layer are drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// By one law, with numbers, before cells drift.
+    Added(Added),
+    /// By pairs of devices; biases are not random.
+    Devices(Pairs),
+}
+
+/// Numbers of a law.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Added {
+    /// The law of every parameter.
+    pub law: Law,
+    /// The number of the law for each weight: see [`Law`].
+    pub weight: Amounts,
+    /// The same for each bias.
+    pub bias: Vec<f64>,
+    /// What happens to the parameters afterwards.
+    pub drift: Option<Drift>,
+    /// Whether biases drift.
+    pub biases_drift: bool,
+}
+
+/// Means of the parameters of a layer, and what they are wrong by at most.
+#[derive(Clone, Debug, PartialEq)]
+struct Mean {
+    /// Means; `None` where they are those of the network.
+    parameters: Option<(Matrix<f64>, Vec<f64>)>,
+    /// For each row.
+    weight_errors: Vec<f64>,
+    bias_errors: Vec<f64>,
+}
+
 impl LayerNoise {
-    /// Noise with these numbers; `None` where all are zero.
-    pub(super) fn new(node: usize, law: Law, weight: Amounts, bias: Vec<f64>) -> Option<Self> {
-        if weight.is_zero() && bias.iter().all(|v| *v == 0.0) {
+    /// Noise of a law; `None` where nothing is random and nothing moves.
+    pub(super) fn added(node: usize, affine: &Affine, added: Added) -> Option<Self> {
+        let is_still = added.weight.is_zero() && added.bias.iter().all(|v| *v == 0.0);
+        if is_still && added.drift.is_none() {
             return None;
         }
-        let square = |amount: f64| law.proxy_square(amount);
-        let (squares, bias_squares) = (weight.map(square), bias.iter().map(|&v| square(v)).collect());
-        Some(LayerNoise { node, law, weight, bias, squares, bias_squares })
+        let square = |amount: f64| added.law.proxy_square(amount);
+        let (squares, bias_squares) = (added.weight.map(square), added.bias.iter().map(|&v| square(v)).collect());
+        let noise = LayerNoise { node, source: Source::Added(added.clone()), mean: None, squares, bias_squares };
+        Some(match added.drift {
+            None => noise,
+            Some(drift) => noise.drifted(affine, &drift, added.biases_drift),
+        })
+    }
+
+    /// The same after cells have drifted: `F (w + Δ) = E F w + (F − E F) w + F Δ`, of which the last two are random.
+    fn drifted(self, affine: &Affine, drift: &Drift, biases_drift: bool) -> Self {
+        let up = |v: f64| v * (1.0 + 16.0 * f64::EPSILON) + f64::MIN_POSITIVE;
+        let square = |w: f64, of_law: f64| up((drift.proxy * w).powi(2) + drift.most * drift.most * of_law);
+        let (rows, cols) = (affine.weight.rows(), affine.weight.cols());
+        let squares = Matrix::from_fn(rows, cols, |i, j| square(affine.weight[(i, j)], self.squares.at(i, j)));
+        let error = |w: f64| product_up(w.abs(), drift.error + 2.0 * f64::EPSILON * drift.mean);
+        let (mut bias, mut bias_errors, mut bias_squares) = (affine.bias.clone(), vec![0.0; rows], self.bias_squares);
+        if biases_drift {
+            for i in 0..rows {
+                bias_squares[i] = square(bias[i], bias_squares[i]);
+                bias_errors[i] = error(bias[i]);
+                bias[i] *= drift.mean;
+            }
+        }
+        let parameters = (drift.mean != 1.0).then(|| (affine.weight.map(|w| w * drift.mean), bias));
+        let weight_errors = (0..rows).map(|i| error(largest(affine.weight.row(i)))).collect();
+        let mean = Some(Mean { parameters, weight_errors, bias_errors });
+        LayerNoise { mean, squares: Amounts::Entries(Arc::new(squares)), bias_squares, ..self }
+    }
+
+    /// Noise of pairs of devices.
+    ///
+    /// # Errors
+    /// A spread of drift that is too large for the time.
+    pub(super) fn devices(node: usize, affine: &Affine, pairs: Pairs) -> Result<Self, NoiseError> {
+        let Weights { mean, error, squares } = pairs.weights(affine)?;
+        let rows = affine.weight.rows();
+        let weight_errors = (0..rows).map(|i| largest(error.row(i))).collect();
+        let parameters = Some((mean, affine.bias.clone()));
+        Ok(LayerNoise {
+            node,
+            source: Source::Devices(pairs),
+            mean: Some(Mean { parameters, weight_errors, bias_errors: vec![0.0; rows] }),
+            squares: Amounts::Entries(Arc::new(squares)),
+            bias_squares: vec![0.0; rows],
+        })
+    }
+
+    /// Whether variances and means are numbers.
+    fn is_finite(&self) -> bool {
+        let finite = |values: &[f64]| values.iter().all(|v| v.is_finite());
+        let of_mean = |mean: &Mean| {
+            let parameters = mean.parameters.as_ref();
+            let errors = [&mean.weight_errors, &mean.bias_errors];
+            errors.iter().all(|of| finite(of))
+                && parameters.is_none_or(|(weight, bias)| finite(weight.as_slice()) && finite(bias))
+        };
+        let squares = match &self.squares {
+            Amounts::Rows(rows) => finite(rows),
+            Amounts::Entries(entries) => finite(entries.as_slice()),
+        };
+        squares && finite(&self.bias_squares) && self.mean.as_ref().is_none_or(of_mean)
+    }
+
+    /// Whether what is random is Gaussian.
+    fn is_gaussian(&self) -> bool {
+        match &self.source {
+            Source::Added(added) => added.law == Law::Gaussian && added.drift.is_none(),
+            Source::Devices(_) => false,
+        }
+    }
+
+    /// How likely the layer is in no state for which the proxies hold.
+    fn escape(&self, affine: &Affine) -> f64 {
+        match &self.source {
+            Source::Added(_) => 0.0,
+            Source::Devices(pairs) => pairs.escape(affine),
+        }
+    }
+
+    /// The same noise times `t`, rounded up.
+    fn scaled(&self, network: &Network, t: f64) -> Result<Option<Self>, NoiseError> {
+        match &self.source {
+            Source::Added(added) if added.law != Law::StochasticRounding && added.drift.is_none() => {
+                let scale = |v: f64| product_up(t, v);
+                let (weight, bias) = (added.weight.map(scale), added.bias.iter().map(|&v| scale(v)).collect());
+                let affine = network.nodes()[self.node].layer.affine().expect("a layer with parameters");
+                Ok(LayerNoise::added(self.node, affine, Added { weight, bias, ..added.clone() }))
+            }
+            Source::Added(_) | Source::Devices(_) => Err(NoiseError::FixedStep),
+        }
     }
 
     /// Parameters of one draw.
     fn draw(&self, layer: &Affine, rng: &mut impl Rng) -> (Matrix<f64>, Vec<f64>) {
+        match &self.source {
+            Source::Devices(pairs) => (pairs.draw(layer, rng), layer.bias.clone()),
+            Source::Added(added) => added.draw(layer, rng),
+        }
+    }
+}
+
+impl Added {
+    fn draw(&self, layer: &Affine, rng: &mut impl Rng) -> (Matrix<f64>, Vec<f64>) {
+        let mut one = |w: f64, amount: f64, drifts: bool| {
+            let programmed = self.law.draw(w, amount, rng);
+            match &self.drift {
+                Some(drift) if drifts => programmed * drift.draw(rng),
+                Some(_) | None => programmed,
+            }
+        };
         let mut weight = layer.weight.clone();
         for i in 0..weight.rows() {
             for (j, w) in weight.row_mut(i).iter_mut().enumerate() {
-                *w = self.law.draw(*w, self.weight.at(i, j), rng);
+                *w = one(*w, self.weight.at(i, j), true);
             }
         }
-        let bias = layer.bias.iter().zip(&self.bias).map(|(&b, &amount)| self.law.draw(b, amount, rng));
+        let bias = layer.bias.iter().zip(&self.bias).map(|(&b, &amount)| one(b, amount, self.biases_drift));
         (weight, bias.collect())
     }
 }
@@ -129,13 +269,15 @@ impl Law {
 pub struct NoiseSet {
     /// Layers with random parameters, in node order.
     layers: Vec<LayerNoise>,
+    /// How likely a device is in no state for which the proxies hold.
+    escape: f64,
 }
 
 impl NoiseSet {
     /// The noise of these layers of `network`.
     ///
     /// # Errors
-    /// A random layer whose weights another layer has, too: one memory, whose cells are not independent.
+    /// A random layer whose weights another layer has, too: one memory, whose cells are not independent. Numbers that are not finite.
     pub(super) fn new(network: &Network, layers: Vec<LayerNoise>) -> Result<Self, NoiseError> {
         let sorted = |affine: &Affine| {
             let mut bits: Vec<u64> = affine.weight.as_slice().iter().map(|w| w.to_bits()).collect();
@@ -155,7 +297,13 @@ impl NoiseSet {
                 return Err(NoiseError::Shared { first: (*other).into(), second: (*name).into() });
             }
         }
-        Ok(NoiseSet { layers })
+        if let Some(layer) = layers.iter().find(|layer| !layer.is_finite()) {
+            return Err(NoiseError::NotFinite { layer: network.nodes()[layer.node].name.clone() });
+        }
+        let affine = |layer: &LayerNoise| network.nodes()[layer.node].layer.affine();
+        let escape = |layer: &LayerNoise| affine(layer).map_or(0.0, |affine| layer.escape(affine));
+        let escape = layers.iter().map(escape).sum::<f64>() * (1.0 + layers.len() as f64 * f64::EPSILON);
+        Ok(NoiseSet { layers, escape })
     }
 
     /// Layers with random parameters, in node order.
@@ -170,23 +318,65 @@ impl NoiseSet {
 
     /// Whether all noise is Gaussian.
     pub fn is_gaussian(&self) -> bool {
-        self.layers.iter().all(|layer| layer.law == Law::Gaussian)
+        self.layers.iter().all(LayerNoise::is_gaussian)
     }
 
-    /// The same noise with all numbers times `t`, rounded up.
+    /// How likely a device is in no state for which the proxies hold: 0 but for pairs of devices.
+    pub fn escape(&self) -> f64 {
+        self.escape
+    }
+
+    /// Whether means are computed, and known but for an error: weights drift, or are pairs of devices.
+    pub fn is_aged(&self) -> bool {
+        self.layers.iter().any(|layer| layer.mean.is_some())
+    }
+
+    /// Whether means are not the parameters of the network.
+    pub fn moves_means(&self) -> bool {
+        self.layers.iter().any(|layer| layer.mean.as_ref().is_some_and(|mean| mean.parameters.is_some()))
+    }
+
+    /// The network whose parameters are the means of the random ones: what certificates are about.
+    pub fn mean_network<'n>(&self, network: &'n Network) -> Cow<'n, Network> {
+        let parameters = |layer: &LayerNoise| {
+            let (weight, bias) = layer.mean.as_ref()?.parameters.clone()?;
+            Some((layer.node, weight, bias))
+        };
+        let parameters: Vec<_> = self.layers.iter().filter_map(parameters).collect();
+        if parameters.is_empty() { Cow::Borrowed(network) } else { Cow::Owned(network.with_parameters(&parameters)) }
+    }
+
+    /// Whether `network` has the means of the random parameters.
+    pub(super) fn is_at_mean(&self, network: &Network) -> bool {
+        let holds = |layer: &LayerNoise| {
+            let Some((weight, bias)) = layer.mean.as_ref().and_then(|mean| mean.parameters.as_ref()) else {
+                return true;
+            };
+            let affine = network.nodes().get(layer.node).and_then(|node| node.layer.affine());
+            affine.is_some_and(|affine| affine.weight == *weight && affine.bias == *bias)
+        };
+        self.layers.iter().all(holds)
+    }
+
+    /// `set`, which leaves all weights as they are, with what means are wrong by.
+    pub(super) fn with_errors(&self, set: PerturbationSet) -> PerturbationSet {
+        let mut set = set;
+        for layer in &mut set.layers {
+            if let Some(mean) = self.layer(layer.node).and_then(|noise| noise.mean.as_ref()) {
+                layer.weight = WeightSet::rows(mean.weight_errors.clone());
+                layer.bias.clone_from(&mean.bias_errors);
+            }
+        }
+        set
+    }
+
+    /// The same noise of `network` with all numbers times `t`, rounded up.
     ///
     /// # Errors
-    /// Stochastic rounding, whose step is fixed.
-    pub fn scaled(&self, t: f64) -> Result<Self, NoiseError> {
-        if self.layers.iter().any(|layer| layer.law == Law::StochasticRounding) {
-            return Err(NoiseError::FixedStep);
-        }
-        let scale = |v: f64| product_up(t, v);
-        let layer = |layer: &LayerNoise| {
-            let bias = layer.bias.iter().map(|&v| scale(v)).collect();
-            LayerNoise::new(layer.node, layer.law, layer.weight.map(scale), bias)
-        };
-        Ok(NoiseSet { layers: self.layers.iter().filter_map(layer).collect() })
+    /// Stochastic rounding, whose step is fixed; weights that drift, and pairs of devices.
+    pub fn scaled(&self, network: &Network, t: f64) -> Result<Self, NoiseError> {
+        let layers: Result<Vec<_>, _> = self.layers.iter().map(|layer| layer.scaled(network, t)).collect();
+        Ok(NoiseSet { layers: layers?.into_iter().flatten().collect(), escape: self.escape })
     }
 
     /// The network of one device: every random parameter drawn, the others as they are.
@@ -204,9 +394,13 @@ impl NoiseSet {
     }
 }
 
+/// The largest magnitude.
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0_f64, |most, w| most.max(w.abs()))
+}
+
 /// What the number of a layer is relative to, with that number for each row or weight.
 pub(super) fn amounts(reference: Reference, sigma: f64, affine: &Affine) -> (Amounts, Vec<f64>) {
-    let largest = |values: &[f64]| values.iter().fold(0.0_f64, |most, w| most.max(w.abs()));
     let rows = affine.bias.len();
     match reference {
         Reference::Absolute => (Amounts::Rows(vec![sigma; rows]), vec![sigma; rows]),
