@@ -14,6 +14,7 @@
 //!
 //! [threat]                         # what bound-based objectives guard against
 //! radius = 0.002
+//! noise = { sigma = 0.03, failure-probability = 1e-9 }   # of the largest weight of each layer, for noise-certified
 //!
 //! [radius-ramp]                    # factor on all radii; a number, or a line over the epochs; by default it rises from 0 to 1
 //! from = 0.0                       # in the first half of the epochs where an objective is built on a bound, else it is 1
@@ -256,6 +257,7 @@ impl TrainConfig {
         named("optimizer".into(), self.optimizer.defect())?;
         named("radius-ramp".into(), self.radius_ramp.and_then(|ramp| ramp.defect()))?;
         self.threat.set(graph.network())?;
+        named("threat.noise".into(), self.threat.noise.and_then(|noise| noise.defect()))?;
         if self.terms.is_empty() {
             return Err(TrainError::setting("term", "expected at least one, found none"));
         }

@@ -9,7 +9,7 @@
 use super::NoiseError;
 use super::set::NoiseSet;
 use super::tail::{MOST, Tail, quantile};
-use crate::bounds::{Block, Bounds, BoxEnds, Intermediate, LowerBounds, Prepared, noisy_bounds};
+use crate::bounds::{Block, Bounds, BoxEnds, Intermediate, LowerBounds, Prepared, lowered, noisy_bounds};
 use crate::certify::{CHARGES, CertifyOptions, CleanBlock, proved};
 use crate::gathered::Gathered;
 use crate::kernels::{Matrix, Scalar};
@@ -117,8 +117,31 @@ impl<'n> NoiseCertifier<'n> {
     }
 
     /// The same, which does not search the smallest failure probability.
-    pub(super) fn verdicts_only(self) -> Self {
+    #[must_use]
+    pub fn verdicts_only(self) -> Self {
         NoiseCertifier { verdicts_only: true, ..self }
+    }
+
+    /// For each sample a lower bound of every row of the specification that fails with a probability of at most a tail at `quantile`,
+    /// given boxes that do: what the search looks at, at one place, in f64. Classes other than the target in ascending order.
+    ///
+    /// # Panics
+    /// As [`NoiseCertifier::certify`].
+    pub fn rows_at(&self, samples: Samples<'_>, quantile: f64) -> Vec<Vec<f64>> {
+        let engine = self.double();
+        let prepared =
+            Prepared::new(&engine.model, &engine.radii, self.options.certify.guarantee).with_noise(&self.noise);
+        let clean = CleanBlock::new(&engine.model, samples.inputs, &self.options.certify, |s| {
+            (samples.first + s, samples.labels.map(|labels| labels[s]))
+        });
+        let (count, fixed) = (clean.clean.len(), clean.enclosed(&prepared));
+        let quantiles = vec![quantile; count];
+        let (values, fixed) = (&clean.values[..], &fixed[..]);
+        let block =
+            Block { prepared: &prepared, values, fixed, divided: false, quantiles: Some(&quantiles) };
+        let bounds = noisy_bounds(&block, &clean.spec, self.hidden);
+        let row = |r: usize| lowered(bounds.lower[r], quantile, bounds.variance[r]);
+        (0..count).map(|s| (s * clean.spec.count..(s + 1) * clean.spec.count).map(row).collect()).collect()
     }
 
     /// The same with `t` times the noise.
@@ -452,5 +475,18 @@ impl Progress {
             open_by_rounding: false,
             done: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_reach_counts_with_every_quantile() {
+        let (first, later) = (Tail::Chernoff, Tail::Chernoff);
+        let tails = Tails { escape: 1e-12, ends: BoxEnds { first: 2, later: 0 }, first, later };
+        assert!(tails.of_boxes(MOST) >= 1e-12 && tails.of_boxes(MOST) < 1.01e-12);
+        assert!(tails.of_boxes(2.0) > 2.0 * (-2.0_f64).exp());
     }
 }

@@ -419,3 +419,48 @@ pub(super) fn amounts(reference: Reference, sigma: f64, affine: &Affine) -> (Amo
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Compensation, DriftModel, NoiseModel};
+    use super::*;
+    use crate::network::NetworkBuilder;
+    use crate::threat::{Kind, ThreatModel};
+
+    fn network() -> Network {
+        let mut builder = NetworkBuilder::new(vec![2]);
+        let weight = Matrix::from_vec(2, 2, vec![0.5, -2.0, 0.25, 0.125]);
+        builder.dense("only", 0, weight, vec![0.125, 0.0]).unwrap();
+        builder.finish().unwrap()
+    }
+
+    /// What means may be wrong by is a set beside the noise: of every row at least the error of its largest weight.
+    #[test]
+    fn errors_of_means_are_radii() {
+        let network = network();
+        let still = ThreatModel::new(Kind::Absolute, 0.0).resolve(&network).unwrap();
+        let drift = DriftModel {
+            mean: 0.05,
+            spread: 0.01,
+            low: 0.0,
+            high: None,
+            reference_time: 1.0,
+            compensation: Compensation::None,
+        };
+        let model = NoiseModel { drift: Some(drift), ..NoiseModel::new("gaussian".parse().unwrap(), Some(0.0)) };
+        let of = |model: &NoiseModel| model.resolve_at(&network, Some(3600.0)).unwrap();
+        let set = of(&model).with_errors(still.clone());
+        let [layer] = &set.layers[..] else { panic!("one layer") };
+        let factor = drift.at(3600.0).unwrap();
+        assert!(layer.weight.at(0, 1) >= 2.0 * factor.error && layer.weight.at(0, 1) < 3.0 * factor.error + 1e-14);
+        assert!(layer.weight.at(1, 0) >= 0.25 * factor.error && layer.bias[0] >= 0.125 * factor.error);
+        assert!(factor.error > 0.0 && factor.error < 1e-9);
+        // Without noise nothing changes, and nobody is out of reach.
+        assert_eq!((of(&model).escape(), of(&model).is_gaussian()), (0.0, false));
+        let devices = of(&NoiseModel::new("pcm".parse().unwrap(), None));
+        // Eight devices, each beyond 8.5 deviations with a probability of 9.5e-18.
+        assert!(devices.escape() > 7.5e-17 && devices.escape() < 7.7e-17, "{}", devices.escape());
+        assert!(devices.with_errors(still).layers[0].weight.at(0, 0) > 0.0);
+        assert!(devices.scaled(&network, 2.0).is_err());
+    }
+}
