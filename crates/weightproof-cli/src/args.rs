@@ -501,7 +501,13 @@ pub struct NoiseArgs {
     #[arg(long, value_name = "P", requires = "noise", allow_hyphen_values = true, hide_short_help = true)]
     pub failure_probability: Option<String>,
     /// Times after the first reading at which weights that drift are certified: 1s,1h,1d,1y
-    #[arg(long, value_name = "TIMES", requires = "noise", allow_hyphen_values = true, hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "TIMES",
+        requires = "noise",
+        allow_hyphen_values = true,
+        hide_short_help = true
+    )]
     pub time: Option<String>,
 }
 
@@ -529,7 +535,13 @@ pub struct DrawsArgs {
     #[arg(long, value_name = "N", requires = "noise", value_parser = positive, hide_short_help = true)]
     pub draws: Option<usize>,
     /// Times after the first reading at which drawn devices that drift are read: 1s,1h,1d,1y
-    #[arg(long, value_name = "TIMES", requires = "noise", allow_hyphen_values = true, hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "TIMES",
+        requires = "noise",
+        allow_hyphen_values = true,
+        hide_short_help = true
+    )]
     pub time: Option<String>,
 }
 

@@ -145,7 +145,11 @@ pub fn exact(args: &CertifyArgs) -> Result<ExactConfig, Failure> {
 pub fn noise(args: &NoiseArgs) -> Result<Option<NoiseConfig>, Failure> {
     let Some(text) = &args.noise else { return Ok(None) };
     let failure_probability = failure_probability(args.failure_probability.as_ref())?;
-    Ok(Some(NoiseConfig { model: noise::read(text)?, failure_probability, times: times(args.time.as_ref())? }))
+    Ok(Some(NoiseConfig {
+        model: noise::read(text)?,
+        failure_probability,
+        times: times(args.time.as_ref())?,
+    }))
 }
 
 /// Times in seconds; none where none were given.

@@ -182,7 +182,9 @@ impl From<NoiseError> for Failure {
             NoiseError::Method { .. } => Some("--method linear".into()),
             NoiseError::MissingTime { .. } => Some("--time 1s,1h,1d,1y".into()),
             NoiseError::SetBesideDrift => Some("leave out --radius and --threat".into()),
-            NoiseError::PropertyOfMeans => Some("compensation = \"mean\" in the table drift, or --property label".into()),
+            NoiseError::PropertyOfMeans => {
+                Some("compensation = \"mean\" in the table drift, or --property label".into())
+            }
             NoiseError::UnknownKind { .. }
             | NoiseError::Key { .. }
             | NoiseError::Table { .. }

@@ -41,7 +41,12 @@ const KINDS: [Kind; 3] = [
         field: "random.devices.mean",
         ink: Ink::Attacked,
         value: |run, result| {
-            result.summary.devices.as_ref().filter(|_| run.command == Command::Attack).map(|devices| devices.mean)
+            result
+                .summary
+                .devices
+                .as_ref()
+                .filter(|_| run.command == Command::Attack)
+                .map(|devices| devices.mean)
         },
     },
 ];
@@ -72,7 +77,8 @@ pub(super) fn section(study: &Study<'_>) -> Option<Section> {
     let series: Vec<Series> = KINDS
         .iter()
         .map(|kind| {
-            let point = |(run, result): (&RunFile, &ResultAt)| Some((result.radius?, (kind.value)(run, result)?));
+            let point =
+                |(run, result): (&RunFile, &ResultAt)| Some((result.radius?, (kind.value)(run, result)?));
             let mut points: Vec<(f64, f64)> = settled().filter_map(point).collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
             Series { name: format!("{} ({})", kind.name, kind.guarantee), ink: kind.ink, points }
@@ -141,5 +147,9 @@ fn table(study: &Study<'_>, times: bool) -> Grid {
         row
     };
     let settled = study.results().filter(|(run, _)| run.command != Command::Radius);
-    Grid { caption: "Accuracy of networks with random weights".into(), columns, rows: settled.map(row).collect() }
+    Grid {
+        caption: "Accuracy of networks with random weights".into(),
+        columns,
+        rows: settled.map(row).collect(),
+    }
 }

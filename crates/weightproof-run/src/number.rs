@@ -150,7 +150,9 @@ mod tests {
         let read = |text| durations("time", text).ok();
         assert_eq!(read("0s, 1min,1h,2d,1y"), Some(vec![0.0, 60.0, 3600.0, 172_800.0, 31_536_000.0]));
         assert_eq!(read("0.5s"), Some(vec![0.5]));
-        assert!(["", "1", "s", "-1s", "1s,,2s", "nan s", "101y", "1m"].iter().all(|text| read(text).is_none()));
+        assert!(
+            ["", "1", "s", "-1s", "1s,,2s", "nan s", "101y", "1m"].iter().all(|text| read(text).is_none())
+        );
         for text in ["1s", "90s", "2h", "1d", "1y", "0.5s"] {
             assert_eq!(weightproof_figure::number::duration(read(text).unwrap()[0]), text);
         }

@@ -155,12 +155,20 @@ fn weights_that_drift() {
     let report = Run::new(["report", "proved.json", "drawn.json", "-o", "page.html", "--quiet"]);
     assert_eq!(report.within(folder.path()).output().code, Some(0));
     let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
-    for expected in ["Accuracy over time", "accuracy in the mean over drawn devices", "Every time is a statement of its own"] {
+    for expected in [
+        "Accuracy over time",
+        "accuracy in the mean over drawn devices",
+        "Every time is a statement of its own",
+    ] {
         assert!(page.contains(expected), "{expected}");
     }
     assert!(!page.contains("one covers all smaller radii"));
     // Devices with the parameters of the simulator.
-    fs::write(folder.path().join("pcm.toml"), "kind = \"pcm\"\nbiases = false\n[pcm]\nprogramming-scale = 0.2\nread-scale = 0.1\n").unwrap();
+    fs::write(
+        folder.path().join("pcm.toml"),
+        "kind = \"pcm\"\nbiases = false\n[pcm]\nprogramming-scale = 0.2\nread-scale = 0.1\n",
+    )
+    .unwrap();
     let pcm = Run::new(["certify", "--noise", "pcm.toml", "--time", "0s", "-n", "20", "--quiet", "--json"]);
     let found: Value = serde_json::from_str(&pcm.within(folder.path()).output().stdout).unwrap();
     assert!(found["summary"]["certified_accuracy"].as_f64().unwrap() > 0.5, "{}", found["summary"]);

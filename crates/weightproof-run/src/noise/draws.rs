@@ -64,10 +64,13 @@ pub fn draw<F: Feed, W: Watch>(
         stop: session.stop.clone(),
     };
     let classes = session.classes();
-    let devices: Vec<Devices<'_>> =
-        random.iter().map(|(_, noise)| Devices::new(&session.network, noise.clone(), options.clone())).collect();
+    let devices: Vec<Devices<'_>> = random
+        .iter()
+        .map(|(_, noise)| Devices::new(&session.network, noise.clone(), options.clone()))
+        .collect();
     // Of each time: records, and for how many samples the property holds on each device.
-    let mut found: Vec<(Vec<DrawsRecord>, Vec<usize>)> = vec![(Vec::new(), vec![0; config.draws]); random.len()];
+    let mut found: Vec<(Vec<DrawsRecord>, Vec<usize>)> =
+        vec![(Vec::new(), vec![0; config.draws]); random.len()];
     let done = run.over(
         &mut session.feed,
         classes,

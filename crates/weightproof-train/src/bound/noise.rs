@@ -125,7 +125,9 @@ fn backward<'t>(
     let column = |of_sample: Var<'t>| of_sample.spread([batch, classes]).reshape([batch * classes, 1]);
     // One block for each label, of one row for each class.
     let blocks = |rows: Var<'t>, cols: usize| {
-        rows.reshape([1, classes * classes * cols]).block(labels, classes * cols).reshape([batch * classes, cols])
+        rows.reshape([1, classes * classes * cols])
+            .block(labels, classes * cols)
+            .reshape([batch * classes, cols])
     };
     let mut a = blocks(weight.pairs([1.0, -1.0]), width);
     let row = bias.unwrap_or_else(|| constants(tape, &vec![0.0; classes]));

@@ -129,16 +129,15 @@ impl<'n> NoiseCertifier<'n> {
     /// As [`NoiseCertifier::certify`].
     pub fn rows_at(&self, samples: Samples<'_>, quantile: f64) -> Vec<Vec<f64>> {
         let engine = self.double();
-        let prepared =
-            Prepared::new(&engine.model, &engine.radii, self.options.certify.guarantee).with_noise(&self.noise);
+        let prepared = Prepared::new(&engine.model, &engine.radii, self.options.certify.guarantee)
+            .with_noise(&self.noise);
         let clean = CleanBlock::new(&engine.model, samples.inputs, &self.options.certify, |s| {
             (samples.first + s, samples.labels.map(|labels| labels[s]))
         });
         let (count, fixed) = (clean.clean.len(), clean.enclosed(&prepared));
         let quantiles = vec![quantile; count];
         let (values, fixed) = (&clean.values[..], &fixed[..]);
-        let block =
-            Block { prepared: &prepared, values, fixed, divided: false, quantiles: Some(&quantiles) };
+        let block = Block { prepared: &prepared, values, fixed, divided: false, quantiles: Some(&quantiles) };
         let bounds = noisy_bounds(&block, &clean.spec, self.hidden);
         let row = |r: usize| lowered(bounds.lower[r], quantile, bounds.variance[r]);
         (0..count).map(|s| (s * clean.spec.count..(s + 1) * clean.spec.count).map(row).collect()).collect()

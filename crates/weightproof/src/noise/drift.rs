@@ -98,7 +98,8 @@ impl DriftModel {
         self.check()?;
         let log = (seconds / self.reference_time).ln_1p();
         let DriftModel { mean, spread, low, .. } = *self;
-        let exponent = Exponent { mean, spread, low, high: self.high.unwrap_or(f64::INFINITY), folded: false };
+        let exponent =
+            Exponent { mean, spread, low, high: self.high.unwrap_or(f64::INFINITY), folded: false };
         let factor = exponent.factor(log)?;
         // Cells whose ν has no spread drift alike: nothing is random about the factor.
         let scale = match self.compensation {
@@ -162,7 +163,12 @@ impl Exponent {
         if wide == 0.0 {
             let nu = if folded { mean.abs() } else { mean.clamp(low, high) };
             let factor = (-log * nu).exp();
-            return Ok(Factor { mean: factor, error: LOST * factor, most: factor * (1.0 + LOST), proxy: 0.0 });
+            return Ok(Factor {
+                mean: factor,
+                error: LOST * factor,
+                most: factor * (1.0 + LOST),
+                proxy: 0.0,
+            });
         }
         // Terms that are added, and their magnitudes.
         let inner = |sign: f64| (-sign * log * mean + 0.5 * wide * wide).exp();

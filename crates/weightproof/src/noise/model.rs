@@ -274,7 +274,9 @@ pub enum NoiseError {
         found: f64,
     },
     /// Weights move beside drift.
-    #[error("noise: expected no other change of weights beside drift, found one: it is not said whether it drifts")]
+    #[error(
+        "noise: expected no other change of weights beside drift, found one: it is not said whether it drifts"
+    )]
     SetBesideDrift,
     /// Variances or means are larger than any number.
     #[error("noise: layer {layer}: expected noise within the range of numbers, found more")]
@@ -320,7 +322,9 @@ pub enum NoiseError {
         found: f64,
     },
     /// The noise has no size.
-    #[error("noise: stochastic rounding has a fixed step, and drift and devices have their errors: there is no largest deviation to search")]
+    #[error(
+        "noise: stochastic rounding has a fixed step, and drift and devices have their errors: there is no largest deviation to search"
+    )]
     FixedStep,
     /// The input moves, too.
     #[error(
@@ -417,7 +421,10 @@ impl NoiseModel {
                 return Err(NoiseError::Table { kind, expected: "biases = false: they are digital" });
             }
             NoiseKind::Added(..) | NoiseKind::Rounding(_) if self.pcm.is_some() => {
-                return Err(NoiseError::Table { kind, expected: "no table pcm, which belongs to the kind pcm" });
+                return Err(NoiseError::Table {
+                    kind,
+                    expected: "no table pcm, which belongs to the kind pcm",
+                });
             }
             NoiseKind::Added(..) | NoiseKind::Rounding(_) | NoiseKind::Devices => {}
         }

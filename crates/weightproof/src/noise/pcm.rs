@@ -150,7 +150,10 @@ impl PcmModel {
             }
         }
         if self.g_min >= self.g_max {
-            return error(("pcm.g-min", "microsiemens", self.g_min), format!("less than g-max, {}", self.g_max));
+            return error(
+                ("pcm.g-min", "microsiemens", self.g_min),
+                format!("less than g-max, {}", self.g_max),
+            );
         }
         if self.read_exponent > 1.0 {
             let given = ("pcm.read-exponent", "exponent of the conductance", self.read_exponent);
@@ -413,7 +416,9 @@ mod tests {
     #[test]
     fn formulas_are_those_of_the_source() {
         let pcm = PcmModel::default().at(0.0).unwrap();
-        assert!((pcm.programming(25.0) - 1.05538).abs() < 1e-9 && (pcm.programming(0.0) - 0.26348).abs() < 1e-9);
+        assert!(
+            (pcm.programming(25.0) - 1.05538).abs() < 1e-9 && (pcm.programming(0.0) - 0.26348).abs() < 1e-9
+        );
         assert!((pcm.programming(5.0) - (0.26348 + 0.2 * 1.9650 - 0.04 * 1.1731)).abs() < 1e-12);
         let nu = |g: f64| (pcm.exponent(g).mean, pcm.exponent(g).spread);
         assert_eq!((nu(25.0), nu(0.0)), ((0.049, 0.008), (0.1, 0.045)));
@@ -449,7 +454,8 @@ mod tests {
                 assert!(device.square < 12.0 * variance, "{seconds} {g}: {variance} {device:?}");
                 for steps in [-2.0, -1.0, 1.0, 2.0] {
                     let lambda = steps / device.square.sqrt();
-                    let moment = draws.iter().map(|r| (lambda * (r - mean)).exp()).sum::<f64>() / DRAWS as f64;
+                    let moment =
+                        draws.iter().map(|r| (lambda * (r - mean)).exp()).sum::<f64>() / DRAWS as f64;
                     assert!(moment.ln() < 0.5 * steps * steps + 0.02, "{seconds} {g} {steps}: {moment}");
                 }
             }

@@ -109,8 +109,10 @@ impl LayerNoise {
             return None;
         }
         let square = |amount: f64| added.law.proxy_square(amount);
-        let (squares, bias_squares) = (added.weight.map(square), added.bias.iter().map(|&v| square(v)).collect());
-        let noise = LayerNoise { node, source: Source::Added(added.clone()), mean: None, squares, bias_squares };
+        let (squares, bias_squares) =
+            (added.weight.map(square), added.bias.iter().map(|&v| square(v)).collect());
+        let noise =
+            LayerNoise { node, source: Source::Added(added.clone()), mean: None, squares, bias_squares };
         Some(match added.drift {
             None => noise,
             Some(drift) => noise.drifted(affine, &drift, added.biases_drift),
@@ -122,9 +124,11 @@ impl LayerNoise {
         let up = |v: f64| v * (1.0 + 16.0 * f64::EPSILON) + f64::MIN_POSITIVE;
         let square = |w: f64, of_law: f64| up((drift.proxy * w).powi(2) + drift.most * drift.most * of_law);
         let (rows, cols) = (affine.weight.rows(), affine.weight.cols());
-        let squares = Matrix::from_fn(rows, cols, |i, j| square(affine.weight[(i, j)], self.squares.at(i, j)));
+        let squares =
+            Matrix::from_fn(rows, cols, |i, j| square(affine.weight[(i, j)], self.squares.at(i, j)));
         let error = |w: f64| product_up(w.abs(), drift.error + 2.0 * f64::EPSILON * drift.mean);
-        let (mut bias, mut bias_errors, mut bias_squares) = (affine.bias.clone(), vec![0.0; rows], self.bias_squares);
+        let (mut bias, mut bias_errors, mut bias_squares) =
+            (affine.bias.clone(), vec![0.0; rows], self.bias_squares);
         if biases_drift {
             for i in 0..rows {
                 bias_squares[i] = square(bias[i], bias_squares[i]);
@@ -193,7 +197,8 @@ impl LayerNoise {
         match &self.source {
             Source::Added(added) if added.law != Law::StochasticRounding && added.drift.is_none() => {
                 let scale = |v: f64| product_up(t, v);
-                let (weight, bias) = (added.weight.map(scale), added.bias.iter().map(|&v| scale(v)).collect());
+                let (weight, bias) =
+                    (added.weight.map(scale), added.bias.iter().map(|&v| scale(v)).collect());
                 let affine = network.nodes()[self.node].layer.affine().expect("a layer with parameters");
                 Ok(LayerNoise::added(self.node, affine, Added { weight, bias, ..added.clone() }))
             }
@@ -343,7 +348,11 @@ impl NoiseSet {
             Some((layer.node, weight, bias))
         };
         let parameters: Vec<_> = self.layers.iter().filter_map(parameters).collect();
-        if parameters.is_empty() { Cow::Borrowed(network) } else { Cow::Owned(network.with_parameters(&parameters)) }
+        if parameters.is_empty() {
+            Cow::Borrowed(network)
+        } else {
+            Cow::Owned(network.with_parameters(&parameters))
+        }
     }
 
     /// Whether `network` has the means of the random parameters.
@@ -447,12 +456,15 @@ mod tests {
             reference_time: 1.0,
             compensation: Compensation::None,
         };
-        let model = NoiseModel { drift: Some(drift), ..NoiseModel::new("gaussian".parse().unwrap(), Some(0.0)) };
+        let model =
+            NoiseModel { drift: Some(drift), ..NoiseModel::new("gaussian".parse().unwrap(), Some(0.0)) };
         let of = |model: &NoiseModel| model.resolve_at(&network, Some(3600.0)).unwrap();
         let set = of(&model).with_errors(still.clone());
         let [layer] = &set.layers[..] else { panic!("one layer") };
         let factor = drift.at(3600.0).unwrap();
-        assert!(layer.weight.at(0, 1) >= 2.0 * factor.error && layer.weight.at(0, 1) < 3.0 * factor.error + 1e-14);
+        assert!(
+            layer.weight.at(0, 1) >= 2.0 * factor.error && layer.weight.at(0, 1) < 3.0 * factor.error + 1e-14
+        );
         assert!(layer.weight.at(1, 0) >= 0.25 * factor.error && layer.bias[0] >= 0.125 * factor.error);
         assert!(factor.error > 0.0 && factor.error < 1e-9);
         // Without noise nothing changes, and nobody is out of reach.

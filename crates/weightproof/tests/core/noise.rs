@@ -4,8 +4,8 @@ use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Gather, Network, NetworkBuilder};
 use weightproof::noise::{
-    Compensation, DriftModel,
-    LayerNoiseModel, NoiseCertificate, NoiseCertifier, NoiseModel, NoiseOptions, NoiseRadius,
+    Compensation, DriftModel, LayerNoiseModel, NoiseCertificate, NoiseCertifier, NoiseModel, NoiseOptions,
+    NoiseRadius, Tail, clopper_pearson,
 };
 use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
@@ -361,15 +361,20 @@ fn drift_and_devices_are_never_contradicted() {
             let noise = model.resolve_at(&network, Some(seconds)).unwrap();
             let mean = noise.mean_network(&network).into_owned();
             let target = largest(&mean.forward(&x));
-            let options =
-                NoiseOptions { certify: CertifyOptions::new("linear", Property::Label), ..options("linear", 0.4) };
+            let options = NoiseOptions {
+                certify: CertifyOptions::new("linear", Property::Label),
+                ..options("linear", 0.4)
+            };
             let certifier = NoiseCertifier::new(&mean, unmoved(&mean), noise.clone(), options).unwrap();
             let samples = Samples { first: 0, inputs: &x, labels: Some(&[target as u32]) };
             let found = certifier.certify(samples)[0].failure_probability;
             let mut draws = rng(seed + 100);
             let fails = |_| margin(&noise.draw(&network, &mut draws).forward(&x), target) <= 0.0;
             let failures = (0..DRAWS).map(fails).filter(|failed| *failed).count();
-            assert!(may_be(failures, DRAWS, found), "seed {seed}, {seconds} s: {failures} at {found} by {model:?}");
+            assert!(
+                may_be(failures, DRAWS, found),
+                "seed {seed}, {seconds} s: {failures} at {found} by {model:?}"
+            );
             proved += usize::from(found < 0.4);
             seen += usize::from(failures > 0);
         }
@@ -388,12 +393,14 @@ fn drift_is_charged_as_the_theorem_says() {
     for (compensation, biases) in [(Compensation::None, true), (Compensation::Mean, false)] {
         // Spread is small, so that the mean factor is that of the mean but for 1e-4.
         let (mean, spread, sigma) = (0.1, 0.02, 0.1);
-        let drift =
-            DriftModel { mean, spread, low: 0.0, high: None, reference_time: 20.0, compensation };
+        let drift = DriftModel { mean, spread, low: 0.0, high: None, reference_time: 20.0, compensation };
         let model = NoiseModel { drift: Some(drift), biases, ..format!("gaussian:{sigma}").parse().unwrap() };
         let noise = model.resolve_at(&network, Some(seconds)).unwrap();
         let mean_network = noise.mean_network(&network).into_owned();
-        let options = NoiseOptions { certify: CertifyOptions::new("linear", Property::Label), ..options("linear", 0.9) };
+        let options = NoiseOptions {
+            certify: CertifyOptions::new("linear", Property::Label),
+            ..options("linear", 0.9)
+        };
         let certifier = NoiseCertifier::new(&mean_network, unmoved(&network), noise, options).unwrap();
         let samples = Samples { first: 0, inputs: &x, labels: Some(&[0]) };
         let found = certifier.certify(samples)[0].failure_probability;
@@ -410,7 +417,10 @@ fn drift_is_charged_as_the_theorem_says() {
             margin += 0.25;
         }
         let exact = (-0.5 * margin * margin / variance).exp();
-        assert!(found >= exact && found < exact * 1.01 || found < 1e-250, "{compensation:?}: {found} {exact}");
+        assert!(
+            found >= exact && found < exact * 1.01 || found < 1e-250,
+            "{compensation:?}: {found} {exact}"
+        );
         assert!(exact > 1e-200, "{exact}");
     }
 }
@@ -431,7 +441,8 @@ fn drift_is_about_the_network_of_means() {
     assert!(model.resolve_at(&network, Some(f64::NAN)).unwrap_err().to_string().contains("NaN"));
     let noise = model.resolve_at(&network, Some(3600.0)).unwrap();
     let mean = noise.mean_network(&network).into_owned();
-    let label = || NoiseOptions { certify: CertifyOptions::new("linear", Property::Label), ..options("linear", 0.1) };
+    let label =
+        || NoiseOptions { certify: CertifyOptions::new("linear", Property::Label), ..options("linear", 0.1) };
     let told = |network: &Network, set: PerturbationSet, options: NoiseOptions| {
         NoiseCertifier::new(network, set, noise.clone(), options).err().map(|error| error.to_string())
     };
@@ -444,4 +455,62 @@ fn drift_is_about_the_network_of_means() {
     let back = of(Compensation::Mean).resolve_at(&network, Some(3600.0)).unwrap();
     assert!(back.is_aged() && !back.moves_means());
     assert!(NoiseCertifier::new(&network, unmoved(&network), back, options("linear", 0.1)).is_ok());
+}
+
+/// Probability that one of the counts of [`certificates_hold_as_often_as_they_say`] is that unlikely if all that is proved is true:
+/// 36 ends of intervals of Clopper and Pearson.
+const FALSE_ALARM: f64 = 1e-9;
+
+/// Many devices of a small network against margins at five probabilities, the smallest failure probability, and single rows at four
+/// quantiles: no count is so large that its interval excludes what is proved. `WEIGHTPROOF_DRAWS=10000000` draws as many devices; the test
+/// errs with a probability of at most [`FALSE_ALARM`] by itself, whatever their number.
+#[test]
+fn certificates_hold_as_often_as_they_say() {
+    const LEVELS: [f64; 5] = [0.2, 1e-2, 1e-3, 1e-4, 1e-5];
+    const QUANTILES: [f64; 4] = [0.5, 1.0, 2.0, 3.0];
+    let draws =
+        std::env::var("WEIGHTPROOF_DRAWS").map_or(60_000, |text| text.parse().expect("a number of devices"));
+    let network = Blueprint::new(&[3, 4, 3, 3], Activation::Relu, 4).build();
+    let x = input(3, true, &mut rng(4));
+    let ends = 2 * (4 + 3);
+    for (noise, tail) in [("gaussian-of-max:0.08", Tail::Reflected), ("uniform-of-max:0.15", Tail::Chernoff)]
+    {
+        let noise = noise.parse::<NoiseModel>().unwrap().resolve(&network).unwrap();
+        let samples = || Samples { first: 0, inputs: &x, labels: None };
+        let certifier = |asked| {
+            NoiseCertifier::new(&network, unmoved(&network), noise.clone(), options("linear", asked)).unwrap()
+        };
+        // What is drawn, below what, and how often at most.
+        let mut claims: Vec<(Option<usize>, f64, f64)> = Vec::new();
+        let mut target = 0;
+        for asked in LEVELS {
+            let found = certifier(asked).certify(samples())[0];
+            target = found.certificate.clean.target;
+            claims.push((None, found.certificate.margin_lower, asked));
+            claims.push((None, 0.0, found.failure_probability));
+        }
+        let rivals: Vec<usize> = (0..3).filter(|j| *j != target).collect();
+        for q in QUANTILES {
+            let rows = certifier(0.1).rows_at(samples(), q).remove(0);
+            // The row itself, and the boxes that it relies on.
+            let most = (1 + ends) as f64 * tail.at(q);
+            claims.extend(rivals.iter().zip(rows).map(|(&rival, lower)| (Some(rival), lower, most.min(1.0))));
+        }
+        let mut counts = vec![0; claims.len()];
+        let mut rng = rng(2024);
+        for _ in 0..draws {
+            let outputs = noise.draw(&network, &mut rng).forward(&x);
+            for (count, (rival, lower, _)) in counts.iter_mut().zip(&claims) {
+                let found = rival.map_or_else(|| margin(&outputs, target), |j| outputs[target] - outputs[j]);
+                *count += usize::from(found < *lower);
+            }
+        }
+        let alpha = FALSE_ALARM / (2 * claims.len()) as f64;
+        for (&count, (rival, lower, most)) in counts.iter().zip(&claims) {
+            let (least, _) = clopper_pearson(count, draws, alpha);
+            assert!(least <= *most, "{rival:?} below {lower}: {count} of {draws}, at most {most}");
+        }
+        // Counts are seen, and what is proved at 0.2 is not far from what happens.
+        assert!(counts[0] > 0 && claims[0].1 > claims[8].1, "{counts:?} {claims:?}");
+    }
 }
