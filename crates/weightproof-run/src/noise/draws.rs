@@ -8,7 +8,7 @@ use crate::run::{BatchSize, Run, Watch};
 use crate::session::Session;
 use crate::threat::{self, SetAt};
 use serde::Serialize;
-use weightproof::noise::{DeviceOptions, Devices, Draws, NoiseModel};
+use weightproof::noise::{DeviceOptions, Devices, Draws, NoiseModel, SampleDraws};
 use weightproof_report::{DrawsRecord, DrawsSummary, MethodReport, RandomWeights, Report, RunResult};
 
 /// Samples at once on drawn devices: many, because devices are drawn again for every batch.
@@ -76,7 +76,7 @@ pub fn draw<F: Feed, W: Watch>(
         classes,
         |batch| Ok(devices.iter().map(|devices| devices.draw(batch)).collect::<Vec<Draws>>()),
         |_, batch: Vec<Draws>| {
-            let record = |sample| DrawsRecord::new(sample, config.draws, session.property);
+            let record = |sample: &SampleDraws| DrawsRecord::new(sample, config.draws, session.property);
             for ((records, holds), draws) in found.iter_mut().zip(batch) {
                 records.extend(draws.samples.iter().map(record));
                 holds.iter_mut().zip(&draws.holds).for_each(|(all, of_batch)| *all += of_batch);
