@@ -340,7 +340,7 @@ impl ThreatReport {
     /// What a radius is called in tables.
     pub(crate) fn radius_name(&self) -> &'static str {
         match self.is_multiple() {
-            _ if self.is_time() => "time",
+            _ if self.is_time() => "after",
             true => "multiple",
             false => "radius",
         }
@@ -367,7 +367,7 @@ impl ThreatReport {
     /// A radius with what it is a radius of: `radius 0.001`, or `2 × half a quantization step`.
     pub(crate) fn named(&self, radius: f64) -> String {
         if self.is_time() {
-            return format!("time {}", weightproof_figure::number::duration(radius));
+            return format!("{} after the first reading", weightproof_figure::number::duration(radius));
         }
         match self.unit.strip_prefix("multiple of ") {
             Some(unit) => format!("{} × {unit}", weightproof_figure::number::exact(radius)),

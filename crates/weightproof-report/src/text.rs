@@ -20,7 +20,9 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
     writeln!(out, "\n{}", report.summary_table().to_string().trim_end())?;
     for result in &report.results {
         for (title, curve) in R::curves(&result.summary, report.header.guarantee) {
-            writeln!(out, "\n{title}\n{}", curve.trim_end())?;
+            let time = result.radius.filter(|_| report.header.threat.is_time());
+            let at = time.map_or_else(String::new, |time| format!(", {}", report.header.threat.named(time)));
+            writeln!(out, "\n{title}{at}\n{}", curve.trim_end())?;
         }
         failing(result, &report.header.threat, out)?;
     }
@@ -286,7 +288,8 @@ fn failing<R: Record>(result: &RunResult<R>, threat: &ThreatReport, out: &mut im
     if count == 0 {
         return Ok(());
     }
-    let at = result.radius.map_or_else(String::new, |r| format!(" at {}", threat.named(r)));
+    let word = if threat.is_time() { "" } else { "at " };
+    let at = result.radius.map_or_else(String::new, |r| format!(" {word}{}", threat.named(r)));
     let listed = if count > LISTED { format!(", the first {LISTED}") } else { String::new() };
     let mut table = Table::new(R::LIST.iter().map(|(_, side)| Side::from(*side)).collect::<Vec<_>>());
     table.push(R::LIST.iter().map(|(name, _)| *name));
