@@ -62,6 +62,9 @@ use weightproof::network::{Activation, Network};
 /// Share of the epochs over which radii and weights of worst cases rise when nothing else is said.
 const RISING: f64 = 0.5;
 
+/// The bound method of certified accuracies against random weights.
+pub(crate) const NOISE_METHOD: &str = "linear";
+
 /// All settings of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -215,6 +218,11 @@ impl TrainConfig {
             }
             _ => Err(TrainError::setting("network", "expected either sizes or layers")),
         }
+    }
+
+    /// The bound method of the certified accuracy of held-out samples.
+    pub fn validation_method(&self) -> &str {
+        if self.threat.noise.is_some() { NOISE_METHOD } else { &self.validation.method }
     }
 
     /// The rise of what worst cases ask for, from 0 to `to` in the first half of the epochs. A network that must withstand the

@@ -7,7 +7,7 @@
 //! on from its checkpoint ends with the same bits.
 
 use crate::adversary::Landscape;
-use crate::config::TrainConfig;
+use crate::config::{NOISE_METHOD, TrainConfig};
 use crate::data::{Labelled, right};
 use crate::error::TrainError;
 use crate::graph::Graph;
@@ -318,7 +318,7 @@ impl Trainer {
         noise: &NoiseThreat,
         samples: Samples<'_>,
     ) -> (Option<f64>, Option<f64>) {
-        let certify = CertifyOptions::new("linear", Property::Label);
+        let certify = CertifyOptions::new(NOISE_METHOD, Property::Label);
         let options = NoiseOptions { certify, failure_probability: noise.failure_probability };
         let still = Threat { noise: None, ..self.config.threat.scaled(0.0) };
         let certifier = still.set(network).ok().zip(noise.model().resolve(network).ok());

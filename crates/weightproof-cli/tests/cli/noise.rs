@@ -133,7 +133,12 @@ fn weights_that_drift() {
     };
     let text = within(&["certify"]).stdout;
     assert!(text.contains("ν Gaussian with mean 0.05 and deviation 0.002, clipped from 0"), "{text}");
-    assert!(text.contains("the mean of every layer is scaled back") && text.contains("\n   1d ") && text.contains("not certified 1d after the first reading"), "{text}");
+    assert!(
+        text.contains("the mean of every layer is scaled back")
+            && text.contains("\n   1d ")
+            && text.contains("not certified 1d after the first reading"),
+        "{text}"
+    );
     assert_eq!(within(&["certify", "--json", "-o", "proved.json"]).code, Some(1));
     assert!(within(&["attack", "--draws", "4", "--json", "-o", "drawn.json"]).code.is_some());
     let of = |name: &str| {
@@ -172,6 +177,27 @@ fn weights_that_drift() {
     let pcm = Run::new(["certify", "--noise", "pcm.toml", "--time", "0s", "-n", "20", "--quiet", "--json"]);
     let found: Value = serde_json::from_str(&pcm.within(folder.path()).output().stdout).unwrap();
     assert!(found["summary"]["certified_accuracy"].as_f64().unwrap() > 0.5, "{}", found["summary"]);
+}
+
+/// A network trained with the objective, and what its report says about the certified accuracy.
+#[test]
+fn training_against_random_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "epochs = 4\nbatch = 32\n[network]\nsizes = [784, 32, 10]\n[threat]\nradius = 0.0\n\
+                    noise = { sigma = 0.03, failure-probability = 1e-6 }\n[[term]]\nobjective = \"noise-certified\"\n\
+                    [optimizer]\nkind = \"adam\"\n[learning-rate]\nrate = 3e-3\n[validation]\nsamples = 200\n";
+    fs::write(folder.path().join("noise.toml"), settings).unwrap();
+    let train =
+        Run::new(["train", "--data", "embedded", "--config", "noise.toml", "--output", "net", "--quiet"]);
+    let text = train.within(folder.path()).output().stdout;
+    let expected = "(rigorous, with probability, linear, noise of 0.03 of the largest weight of each layer, failure probability 1e-6)";
+    assert!(text.contains(expected), "{text}");
+    let wrong = settings.replace("0.03", "-1.0");
+    fs::write(folder.path().join("noise.toml"), wrong).unwrap();
+    let train =
+        Run::new(["train", "--data", "embedded", "--config", "noise.toml", "--output", "other", "--quiet"]);
+    let output = train.within(folder.path()).output();
+    assert!(output.code == Some(2) && output.stderr.contains("threat.noise: sigma"), "{output:?}");
 }
 
 fn without_time(text: &str) -> Value {

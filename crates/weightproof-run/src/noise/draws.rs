@@ -90,9 +90,11 @@ pub fn draw<F: Feed, W: Watch>(
     let mut header = session.header(&done, &[], set, (method, "estimate"), &settings)?;
     let of = RandomWeights { model: &config.model, set: &random[0].1, times: &config.times };
     header.threat = header.threat.with_noise(of, &session.network, true);
-    let result = |((time, _), (samples, holds)): (&(Option<f64>, _), (Vec<DrawsRecord>, Vec<usize>))| {
-        RunResult { radius: *time, summary: DrawsSummary::new(&samples, &holds), samples }
+    let result = |(time, (samples, holds)): (Option<f64>, (Vec<DrawsRecord>, Vec<usize>))| RunResult {
+        radius: time,
+        summary: DrawsSummary::new(&samples, &holds),
+        samples,
     };
-    let results = random.iter().zip(found).map(result).collect();
+    let results = random.iter().map(|(time, _)| *time).zip(found).map(result).collect();
     Ok(Report { header, partial: done.partial, results, environment: run.environment() })
 }
