@@ -7,9 +7,10 @@
 //! share no quantile: each fails as rarely as its own bound says, and what is far away costs nothing.
 
 use super::NoiseError;
+use super::budget::{NoisyRow, Tails};
 use super::set::NoiseSet;
-use super::tail::{MOST, Tail, quantile};
-use crate::bounds::{Block, Bounds, BoxEnds, Intermediate, LowerBounds, Prepared, lowered, noisy_bounds};
+use super::tail::{MOST, quantile};
+use crate::bounds::{Block, Bounds, Intermediate, LowerBounds, Prepared, lowered, noisy_bounds};
 use crate::certify::{CHARGES, CertifyOptions, CleanBlock, proved};
 use crate::gathered::Gathered;
 use crate::kernels::{Matrix, Scalar};
@@ -230,58 +231,6 @@ fn aged(
     Ok(noise.with_errors(set))
 }
 
-/// The tails of everything that a proof relies on.
-struct Tails {
-    /// Probability that no proxy holds.
-    escape: f64,
-    ends: BoxEnds,
-    first: Tail,
-    /// Of elements behind the first random layer, and of rows of the specification.
-    later: Tail,
-}
-
-impl Tails {
-    fn new<T: Scalar>(prepared: &Prepared<'_, T>, noise: &NoiseSet) -> Self {
-        let (first, later) = match (noise.is_gaussian(), noise.layers().len()) {
-            // What one random layer reads is not random.
-            (true, 1) => (Tail::Gaussian, Tail::Gaussian),
-            (true, _) => (Tail::Gaussian, Tail::Reflected),
-            (false, _) => (Tail::Chernoff, Tail::Chernoff),
-        };
-        Tails { escape: noise.escape(), ends: BoxEnds::of(prepared), first, later }
-    }
-
-    /// The probability that a proxy or a box does not hold which is `q` deviations wide on either side.
-    fn of_boxes(&self, q: f64) -> f64 {
-        let ends = self.ends.first as f64 * self.first.at(q) + self.ends.later as f64 * self.later.at(q);
-        (self.escape + ends) * (1.0 + 4.0 * f64::EPSILON)
-    }
-
-    /// The probability that one of these rows does not stay above `least`.
-    fn of_rows(&self, rows: &[NoisyRow], least: f64) -> f64 {
-        let total: f64 = rows.iter().map(|row| row.failure(self.later, least)).sum();
-        total * (1.0 + rows.len() as f64 * f64::EPSILON)
-    }
-}
-
-/// A row of the specification: above `lower` but for noise of this variance.
-#[derive(Clone, Copy, Debug)]
-struct NoisyRow {
-    lower: f64,
-    variance: f64,
-}
-
-impl NoisyRow {
-    /// The probability that the row is not above `least`.
-    fn failure(self, tail: Tail, least: f64) -> f64 {
-        let room = (self.lower - least).next_down();
-        if self.variance == 0.0 {
-            return if room >= 0.0 { 0.0 } else { 1.0 };
-        }
-        tail.at((room / self.variance.sqrt().next_up()).next_down())
-    }
-}
-
 /// The smallest failure probability that may be asked for.
 const LEAST: f64 = 1e-280;
 /// Most passes over a block.
@@ -474,18 +423,5 @@ impl Progress {
             open_by_rounding: false,
             done: false,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_out_of_reach_counts_with_every_quantile() {
-        let (first, later) = (Tail::Chernoff, Tail::Chernoff);
-        let tails = Tails { escape: 1e-12, ends: BoxEnds { first: 2, later: 0 }, first, later };
-        assert!(tails.of_boxes(MOST) >= 1e-12 && tails.of_boxes(MOST) < 1.01e-12);
-        assert!(tails.of_boxes(2.0) > 2.0 * (-2.0_f64).exp());
     }
 }

@@ -12,7 +12,7 @@
 //! # Source
 //! A Lipschitz function of a Gaussian variable is sub-Gaussian with its constant: Tsirelson, Ibragimov and Sudakov, 1976.
 
-use super::model::NoiseError;
+use super::error::NoiseError;
 use super::normal::{above, below};
 use crate::threat::standard_normal;
 use rand::Rng;
