@@ -298,8 +298,8 @@ mod tests {
                 let slack = device.error + 6.0 * (variance / DRAWS as f64).sqrt();
                 assert!((mean - device.mean).abs() < slack, "{seconds} {g}: {mean} {device:?}");
                 assert!(device.error < 8e-4 * 25.0 && variance < device.square, "{seconds} {g} {device:?}");
-                // Not by more than a few times.
-                assert!(device.square < 40.0 * variance, "{seconds} {g}: {variance} {device:?}");
+                // By far the most where the mean is smallest: a device at rest after a year.
+                assert!(device.square < 100.0 * variance, "{seconds} {g}: {variance} {device:?}");
                 for steps in [-2.0, -1.0, 1.0, 2.0] {
                     let lambda = steps / device.square.sqrt();
                     let moment =
