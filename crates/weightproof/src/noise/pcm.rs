@@ -254,6 +254,7 @@ impl Pcm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::NetworkBuilder;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -308,6 +309,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Weights 1 and 0: errors of both devices of a pair add, in the unit of the weights, and a weight of 0 has the mean 0.
+    #[test]
+    fn both_devices_of_a_weight_count() {
+        let mut builder = NetworkBuilder::new(vec![2]);
+        builder.dense("only", 0, Matrix::from_vec(1, 2, vec![1.0, 0.0]), Vec::new()).unwrap();
+        let network = builder.finish().unwrap();
+        let affine = network.nodes()[1].layer.affine().unwrap();
+        let pcm = PcmModel { compensation: Compensation::None, ..PcmModel::default() }.at(3600.0).unwrap();
+        let (active, at_rest) = (pcm.device(25.0).unwrap(), pcm.device(0.0).unwrap());
+        let found = pcm.pairs(affine).unwrap().weights(affine).unwrap();
+        for (j, device) in [active, at_rest].into_iter().enumerate() {
+            let square = (device.square + at_rest.square) / 625.0;
+            assert!(found.squares[(0, j)] >= square && found.squares[(0, j)] < square * (1.0 + 1e-9));
+            let error = (device.error + at_rest.error) / 25.0;
+            assert!(found.error[(0, j)] >= error && found.error[(0, j)] < error * (1.0 + 1e-9));
+            assert!((found.mean[(0, j)] - (device.mean - at_rest.mean) / 25.0).abs() < 1e-12);
+        }
+        // What drift leaves on average is scaled back.
+        let back = PcmModel::default().at(3600.0).unwrap().pairs(affine).unwrap().weights(affine).unwrap();
+        let fresh = PcmModel::default().at(0.0).unwrap().pairs(affine).unwrap().weights(affine).unwrap();
+        assert!((back.mean[(0, 0)] - fresh.mean[(0, 0)]).abs() < 1e-12);
     }
 
     /// Clipping of readings by a sum over fine parts.
