@@ -104,6 +104,18 @@ def test_random_weights(command_line: str, noise: str) -> None:
         wp.certify(network, data, wp.Threat("absolute", input_radius=0.1), noise=noise)
 
 
+def test_weights_that_drift(command_line: str, tmp_path: pathlib.Path) -> None:
+    network, data = wp.examples.mnist(samples=10)
+    noise = tmp_path / "drift.toml"
+    noise.write_text('kind = "gaussian-of-max"\nsigma = 0.003\n[drift]\nmean = 0.05\nspread = 0.005\n')
+    found = wp.certify(network, data, noise=noise, time=[1.0, 3600.0])
+    arguments = ["--samples", "10", "--noise", str(noise), "--time", "1s,1h"]
+    same(found, command(command_line, "certify", *arguments))
+    same(wp.attack(network, data, noise=noise, draws=3, time=3600.0), command(command_line, "attack", "--draws", "3", *arguments[:-1], "1h"))
+    with pytest.raises(wp.ThreatError, match="expected a time"):
+        wp.certify(network, data, noise=noise)
+
+
 def test_journals_are_the_same(command_line: str, tmp_path: pathlib.Path) -> None:
     """Python goes on from a journal of the command line, and the other way round."""
     network, data = wp.examples.mnist(samples=8, offset=36)

@@ -35,6 +35,7 @@ def certify(
     noise: str | os.PathLike[str] | None = None,
     failure_probability: float | None = None,
     faults: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    time: float | Sequence[float] | None = None,
     method: Method = "linear",
     intermediate: Intermediate | None = None,
     guarantee: Guarantee = "rigorous",
@@ -85,6 +86,8 @@ def certify(
         faults: Hits on stored words, as many at once as the fault model says, beside inputs that move; weights do not move otherwise. A TOML
             file as ``weightproof faults --faults`` reads it, or a mapping with the same settings:
             ``{"storage": "int8", "words": 2, "protect": [{"bits": [6, 7]}]}``. Methods ``interval``, ``linear-interval`` and ``linear``.
+        time: Times at which weights that drift are certified, in seconds after the first reading; one result each, whose ``radius`` is
+            the time. For noise with a table ``[drift]`` and for ``pcm``.
         method: ``norm-product``, ``interval``, ``linear``, ``linear-interval``, ``optimized``, or ``exact``: every sample
             proved or broken by branch and bound, within the limits below.
         intermediate: For ``linear``, where bounds of hidden neurons come from: ``linear`` (default) or ``interval``.
@@ -149,6 +152,7 @@ def certify(
     if failure_probability is not None:
         settings |= {"failure_probability": _check.number("failure_probability", failure_probability, "positive")}
     settings |= _hits(faults, noise=noise, oracle=oracle, witness=witness)
+    settings |= {"times": [] if time is None else _check.numbers("time", time, "not negative")}
     return _run(_weightproof.certify, "certify", network, x, y, settings, progress)
 
 
@@ -163,6 +167,7 @@ def attack(
     noise: str | os.PathLike[str] | None = None,
     draws: int | None = None,
     faults: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    time: float | Sequence[float] | None = None,
     attack: Attack = "neuron-space",
     steps: int = 100,
     restarts: int = 4,
@@ -204,6 +209,7 @@ def attack(
         draws: Number of devices; 100 by default.
         faults: Hits on stored words, as :func:`certify` has them: sets of hits are searched instead, first every single one, then greedy with
             exchanges.
+        time: Times at which drawn devices that drift are read, as :func:`certify` has them.
         attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
             ``random-uniform``, ``random-gaussian`` (standard deviation r/√3, clipped at the radius r), ``random-vertex``.
         steps: Steps of the search.
@@ -253,6 +259,7 @@ def attack(
         noise=noise, draws=draws, witness=witness, step_size=step_size, attack=None if attack == "neuron-space" else attack,
         steps=None if steps == 100 else steps, restarts=None if restarts == 4 else restarts,
     )
+    settings |= {"times": [] if time is None else _check.numbers("time", time, "not negative")}
     return _run(_weightproof.attack, "attack", network, x, y, settings, progress)
 
 

@@ -506,12 +506,21 @@ pub struct NoiseArgs {
     ///
     /// All kinds: gaussian, uniform, each also -relative (to every weight), -of-channel or -of-max (to the largest weight of the output
     /// channel or of the layer), with a deviation or half width; stochastic:int2 to int16, stochastic:int8:per-channel, stochastic:bf16,
-    /// fp16, tf32, fp8e4m3, fp8e5m2. A --threat or --radius beside it is chosen before the draw.
+    /// fp16, tf32, fp8e4m3, fp8e5m2; pcm, pairs of phase-change devices. A --threat or --radius beside it is chosen before the draw.
     #[arg(long, value_name = "KIND:SIGMA")]
     pub noise: Option<String>,
     /// Probability with which a verified sample may fail on a device [default: 1e-9]
     #[arg(long, value_name = "P", requires = "noise", allow_hyphen_values = true, hide_short_help = true)]
     pub failure_probability: Option<String>,
+    /// Times after the first reading at which weights that drift are certified: 1s,1h,1d,1y
+    #[arg(
+        long,
+        value_name = "TIMES",
+        requires = "noise",
+        allow_hyphen_values = true,
+        hide_short_help = true
+    )]
+    pub time: Option<String>,
 }
 
 /// Noise whose size is searched.
@@ -537,6 +546,15 @@ pub struct DrawsArgs {
     /// Number of devices [default: 100]
     #[arg(long, value_name = "N", requires = "noise", value_parser = positive, hide_short_help = true)]
     pub draws: Option<usize>,
+    /// Times after the first reading at which drawn devices that drift are read: 1s,1h,1d,1y
+    #[arg(
+        long,
+        value_name = "TIMES",
+        requires = "noise",
+        allow_hyphen_values = true,
+        hide_short_help = true
+    )]
+    pub time: Option<String>,
 }
 
 /// What must hold.

@@ -159,14 +159,23 @@ pub fn exact(args: &CertifyArgs) -> Result<ExactConfig, Failure> {
 pub fn noise(args: &NoiseArgs) -> Result<Option<NoiseConfig>, Failure> {
     let Some(text) = &args.noise else { return Ok(None) };
     let failure_probability = failure_probability(args.failure_probability.as_ref())?;
-    Ok(Some(NoiseConfig { model: noise::read(text)?, failure_probability }))
+    Ok(Some(NoiseConfig {
+        model: noise::read(text)?,
+        failure_probability,
+        times: times(args.time.as_ref())?,
+    }))
+}
+
+/// Times in seconds; none where none were given.
+pub fn times(text: Option<&String>) -> Result<Vec<f64>, Failure> {
+    Ok(text.map(|text| number::durations("time", text)).transpose()?.unwrap_or_default())
 }
 
 /// The noise whose size is searched, if any.
 pub fn noise_radius(args: &NoiseRadiusArgs) -> Result<Option<NoiseConfig>, Failure> {
     let Some(text) = &args.noise else { return Ok(None) };
     let failure_probability = failure_probability(args.failure_probability.as_ref())?;
-    Ok(Some(NoiseConfig { model: noise::read_unit(text)?, failure_probability }))
+    Ok(Some(NoiseConfig { model: noise::read_unit(text)?, failure_probability, times: Vec::new() }))
 }
 
 fn failure_probability(asked: Option<&String>) -> Result<f64, Failure> {

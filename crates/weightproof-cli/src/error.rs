@@ -180,7 +180,18 @@ impl From<NoiseError> for Failure {
             NoiseError::OutOfRange { .. } => Some("choose a format with a larger range".into()),
             NoiseError::InputRadius { .. } => Some("leave out --input-radius".into()),
             NoiseError::Method { .. } => Some("--method linear".into()),
+            NoiseError::MissingTime { .. } => Some("--time 1s,1h,1d,1y".into()),
+            NoiseError::SetBesideDrift => Some("leave out --radius and --threat".into()),
+            NoiseError::PropertyOfMeans => {
+                Some("compensation = \"mean\" in the table drift, or --property label".into())
+            }
             NoiseError::UnknownKind { .. }
+            | NoiseError::Key { .. }
+            | NoiseError::Table { .. }
+            | NoiseError::UnwantedTime { .. }
+            | NoiseError::BadTime { .. }
+            | NoiseError::NotAtMean
+            | NoiseError::NotFinite { .. }
             | NoiseError::UnwantedSigma { .. }
             | NoiseError::BadSigma { .. }
             | NoiseError::FixedStep

@@ -1,11 +1,12 @@
 //! Where results go: standard output, or a file that appears whole or not at all.
 
 use crate::args::OutputArgs;
+use crate::command::Status;
 use crate::error::Failure;
 use console::Term;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
-use weightproof_report::{Format, features, set_width};
+use weightproof_report::{Format, Record, Report, features, set_width};
 use weightproof_run::file;
 
 /// Checks that Parquet can be written, and goes to a file: it is bytes.
@@ -37,6 +38,18 @@ fn width() -> Option<usize> {
     let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
     let found = || terminal.size_checked().map(|(_, columns)| usize::from(columns));
     if terminal.is_term() { said().or_else(found) } else { None }
+}
+
+/// Writes a report to where the arguments say, in the format that they say.
+pub fn report<R: Record>(args: &OutputArgs, report: &Report<R>) -> Result<(), Failure> {
+    write(args.output.as_deref(), |out| report.write(args.format(), out))
+}
+
+/// Writes a report, and says whether the property holds for all of its samples.
+pub fn judged<R: Record>(args: &OutputArgs, report: &Report<R>) -> Result<Status, Failure> {
+    self::report(args, report)?;
+    let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
+    Ok(Status::of(holds).unless(report.partial))
 }
 
 /// Writes results with `write`. A reader that goes away early (`| head`) is no error.

@@ -48,6 +48,17 @@ pub fn exact(v: f64) -> String {
     }
 }
 
+/// Units of durations, in seconds: a year has 365 days.
+pub const DURATIONS: [(&str, f64); 5] =
+    [("y", 31_536_000.0), ("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)];
+
+/// Seconds in the largest unit that they are a multiple of: `1h`, `90s`, `0.5s`.
+pub fn duration(seconds: f64) -> String {
+    let fits = |size: f64| seconds >= size && seconds % size == 0.0;
+    let (unit, size) = DURATIONS.into_iter().find(|(_, size)| fits(*size)).unwrap_or(("s", 1.0));
+    format!("{}{unit}", exact(seconds / size))
+}
+
 /// An integer with a comma before every third digit.
 pub fn grouped(n: usize) -> String {
     let digits = n.to_string();

@@ -24,6 +24,7 @@ mod overlay;
 mod page;
 mod pictures;
 mod radii;
+mod random;
 mod section;
 mod settings;
 mod study;
@@ -117,13 +118,17 @@ impl<'a> Page<'a> {
         let mut chapters: Vec<Chapter> =
             self.overlays.iter().filter_map(|overlay| overlay.chapter(&self.misfits)).collect();
         for (study, pictures) in self.studies.iter().zip(&self.pictures) {
+            // What is proved or broken at one radius says something about others.
+            let is_ordered = !study.has_times() && !study.has_devices();
+            let ordered = |section: &dyn Fn() -> Option<Section>| if is_ordered { section() } else { None };
             let sections: Vec<Option<Section>> = vec![
-                Some(answer::section(study)),
-                curve::section(study),
-                radii::section(study),
-                classes::section(study),
+                ordered(&|| Some(answer::section(study))),
+                random::section(study),
+                ordered(&|| curve::section(study)),
+                ordered(&|| radii::section(study)),
+                ordered(&|| classes::section(study)),
                 layers::section(study),
-                failing::section(study, pictures),
+                ordered(&|| failing::section(study, pictures)),
                 Some(headline::section(study)),
                 Some(settings::section(study)),
             ];

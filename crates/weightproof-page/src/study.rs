@@ -93,7 +93,11 @@ impl<'a> Study<'a> {
 
 /// All that results must share to be shown together.
 fn question(run: &RunFile) -> String {
-    let threat = weightproof_report::reading::Threat { radius: None, ..run.threat.clone() };
+    let mut threat = weightproof_report::reading::Threat { radius: None, ..run.threat.clone() };
+    // Where noise is alone, its size is the radius.
+    if let Some(noise) = threat.noise.as_mut().filter(|_| run.threat.kind.starts_with("noise:")) {
+        noise.remove("sigma");
+    }
     let indices = run.results.first().map(|r| {
         let ends = (r.samples.first().map(|s| s.index), r.samples.last().map(|s| s.index));
         (r.samples.len(), ends)

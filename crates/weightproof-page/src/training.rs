@@ -51,7 +51,10 @@ fn cards(train: &TrainFile) -> Vec<Markup> {
         ));
     }
     if let Some(v) = last.validation_certified {
-        let detail = format!("radius {}, {}", exact(last.radius), train.validation_method);
+        let detail = match &train.validation_noise {
+            Some(noise) => format!("{noise}, {}", train.validation_method),
+            None => format!("radius {}, {}", exact(last.radius), train.validation_method),
+        };
         cards.push(card(
             "held-out certified",
             "validation_certified",

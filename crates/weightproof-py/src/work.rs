@@ -241,6 +241,9 @@ struct CertifySettings {
     noise: Option<String>,
     failure_probability: Option<f64>,
     faults: Option<GivenFaults>,
+    /// In seconds.
+    #[serde(default)]
+    times: Vec<f64>,
 }
 
 /// Certifies samples.
@@ -265,6 +268,7 @@ pub fn certify(
         noise,
         failure_probability,
         faults,
+        times,
     } = settings::parse(settings)?;
     let faults = faults.map(GivenFaults::model).transpose().map_err(raise)?;
     let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
@@ -284,7 +288,7 @@ pub fn certify(
         }
         if let Some(model) = noise {
             let run = starter.start(session, certificates::BATCH)?;
-            let noise = NoiseConfig { model, failure_probability };
+            let noise = NoiseConfig { model, failure_probability, times };
             return noises::run(session, &sets, &exact, &noise, run).map(Report::noise);
         }
         if exact.method.is_exact() {
@@ -310,6 +314,9 @@ struct AttackSettings {
     noise: Option<String>,
     draws: Option<usize>,
     faults: Option<GivenFaults>,
+    /// In seconds.
+    #[serde(default)]
+    times: Vec<f64>,
 }
 
 /// Attacks samples.
@@ -324,7 +331,7 @@ pub fn attack(
     settings: &str,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
-    let AttackSettings { shared, attack, journal, witness, noise, draws, faults } =
+    let AttackSettings { shared, attack, journal, witness, noise, draws, faults, times } =
         settings::parse(settings)?;
     let faults = faults.map(GivenFaults::model).transpose().map_err(raise)?;
     let noise = noise.as_deref().map(noises::read).transpose().map_err(raise)?;
@@ -340,7 +347,7 @@ pub fn attack(
         let sets = session.config.threat.sets(&session.network, session.input_range())?;
         if let Some(model) = noise {
             let run = starter.start(session, noises::DRAWS_BATCH)?;
-            let config = DrawsConfig { model, draws: draws.unwrap_or(noises::DRAWS) };
+            let config = DrawsConfig { model, draws: draws.unwrap_or(noises::DRAWS), times };
             return noises::draw(session, &sets, &config, run).map(Report::draws);
         }
         let run = starter.start(session, attacks::batch(&attack))?;
@@ -467,7 +474,8 @@ pub fn radius(
     let noise = noise.as_deref().map(noises::read_unit).transpose().map_err(raise)?;
     if let Some(model) = noise {
         let failure_probability = failure_probability.unwrap_or(noises::FAILURE_PROBABILITY);
-        let mut search = NoiseRadiusConfig { noise: NoiseConfig { model, failure_probability }, width };
+        let noise = NoiseConfig { model, failure_probability, times: Vec::new() };
+        let mut search = NoiseRadiusConfig { noise, width };
         let question = Question { network, given: Given { x: &x, y: y.as_ref(), origin }, progress };
         return question.ask(py, &shared, |session, starter| {
             search.noise.model = noises::beside(session, search.noise.model);

@@ -239,6 +239,20 @@ pub struct NoiseReport {
     pub random_layers: Vec<String>,
 }
 
+/// Random weights of a network, at some times where they change with it.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomWeights<'a> {
+    /// The model, as it was given.
+    pub model: &'a NoiseModel,
+    /// Its noise at one of the times.
+    pub set: &'a NoiseSet,
+    /// Times in seconds after the first reading; none where weights do not change with time.
+    pub times: &'a [f64],
+}
+
+/// The unit of times.
+const SECONDS: &str = "seconds after the first reading";
+
 /// Radii of one layer that differ from the rest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OverrideReport {
@@ -274,16 +288,20 @@ impl ThreatReport {
 
     /// The same with random weights; `is_alone` says that the set itself leaves everything as it is.
     #[must_use]
-    pub fn with_noise(self, model: &NoiseModel, noise: &NoiseSet, network: &Network, is_alone: bool) -> Self {
+    pub fn with_noise(self, random: RandomWeights<'_>, network: &Network, is_alone: bool) -> Self {
+        let RandomWeights { model, set: noise, times } = random;
         let name = |layer: &LayerNoise| network.nodes()[layer.node].name.clone();
         let random_layers: Vec<String> = noise.layers().iter().map(name).collect();
-        let unit = Cow::from(model.kind.unit());
-        let report = NoiseReport { model: model.clone(), unit: unit.clone(), random_layers };
+        let of_number = Cow::from(model.kind.unit());
+        let unit = if times.is_empty() { of_number.clone() } else { SECONDS.into() };
+        let report = NoiseReport { model: model.clone(), unit: of_number, random_layers };
         let set = match is_alone {
             false => self,
             true => {
-                let (kind, radius) = (format!("noise:{}", model.kind), model.sigma);
-                let (radii, bias_radius) = (radius.into_iter().collect(), None);
+                let kind = format!("noise:{}", model.kind);
+                let radii = if times.is_empty() { model.sigma.into_iter().collect() } else { times.to_vec() };
+                let radius = if let [radius] = *radii { Some(radius) } else { None };
+                let bias_radius = None;
                 let perturbed_layers = report.random_layers.clone();
                 ThreatReport { kind, unit, radius, radii, bias_radius, perturbed_layers, ..self }
             }
@@ -319,13 +337,38 @@ impl ThreatReport {
 }
 
 impl ThreatReport {
+    /// What a radius is called in tables.
+    pub(crate) fn radius_name(&self) -> &'static str {
+        match self.is_multiple() {
+            _ if self.is_time() => "after",
+            true => "multiple",
+            false => "radius",
+        }
+    }
+
+    /// A radius as it is written in tables.
+    pub(crate) fn written(&self, radius: f64) -> String {
+        match self.is_time() {
+            true => weightproof_figure::number::duration(radius),
+            false => weightproof_figure::number::exact(radius),
+        }
+    }
+
     /// Whether radii are multiples of what a format rounds by itself.
     pub(crate) fn is_multiple(&self) -> bool {
         self.unit.starts_with("multiple of ")
     }
 
+    /// Whether radii are times.
+    pub(crate) fn is_time(&self) -> bool {
+        self.unit == SECONDS
+    }
+
     /// A radius with what it is a radius of: `radius 0.001`, or `2 × half a quantization step`.
     pub(crate) fn named(&self, radius: f64) -> String {
+        if self.is_time() {
+            return format!("{} after the first reading", weightproof_figure::number::duration(radius));
+        }
         match self.unit.strip_prefix("multiple of ") {
             Some(unit) => format!("{} × {unit}", weightproof_figure::number::exact(radius)),
             None => format!("radius {}", weightproof_figure::number::exact(radius)),

@@ -55,7 +55,7 @@ pub use faults::{
 };
 pub use header::{
     CertificateReport, DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, NoiseReport,
-    OverrideReport, ScaleReport, ShardReport, ThreatReport, reference_radius,
+    OverrideReport, RandomWeights, ScaleReport, ShardReport, ThreatReport, reference_radius,
 };
 pub use hit::{HitReport, write_counted_hits, write_hits};
 pub use inspect::{

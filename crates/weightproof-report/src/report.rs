@@ -199,11 +199,11 @@ impl<R: Record> Report<R> {
         let first = |cell: &str| radius.then(|| cell.to_owned());
         let mut table = Table::new(vec![Side::Right; head.len() + usize::from(radius)]);
         let row = |name: &str, cells: Vec<String>| first(name).into_iter().chain(cells);
-        let radius = if self.header.threat.is_multiple() { "multiple" } else { "radius" };
-        table.push(row(radius, head.iter().map(|(name, _)| (*name).to_owned()).collect()));
+        let threat = &self.header.threat;
+        table.push(row(threat.radius_name(), head.iter().map(|(name, _)| (*name).to_owned()).collect()));
         table.push(row("", head.iter().map(|(_, guarantee)| (*guarantee).to_owned()).collect()));
         for result in &self.results {
-            let name = result.radius.map_or_else(String::new, weightproof_figure::number::exact);
+            let name = result.radius.map_or_else(String::new, |radius| threat.written(radius));
             table.push(row(&name, R::summary_row(&result.summary)));
         }
         table

@@ -8,6 +8,7 @@ use crate::report::{Record, Report, RunResult};
 use crate::table::{Side, Table};
 use std::io::{self, Write};
 use weightproof::faults::{Encoding, Fault, FaultModel};
+use weightproof::noise::{Compensation, NoiseKind};
 use weightproof_figure::number::{exact, grouped, shape};
 
 /// How many samples are listed.
@@ -19,7 +20,9 @@ pub(crate) fn report<R: Record>(report: &Report<R>, out: &mut impl Write) -> io:
     writeln!(out, "\n{}", report.summary_table().to_string().trim_end())?;
     for result in &report.results {
         for (title, curve) in R::curves(&result.summary, report.header.guarantee) {
-            writeln!(out, "\n{title}\n{}", curve.trim_end())?;
+            let time = result.radius.filter(|_| report.header.threat.is_time());
+            let at = time.map_or_else(String::new, |time| format!(", {}", report.header.threat.named(time)));
+            writeln!(out, "\n{title}{at}\n{}", curve.trim_end())?;
         }
         failing(result, &report.header.threat, out)?;
     }
@@ -166,7 +169,35 @@ fn noise(report: &NoiseReport) -> Vec<[String; 2]> {
     for (name, own) in &model.layer {
         more(format!("layer {name} has {}", exact(own.sigma)));
     }
+    if let Some(drift) = &model.drift {
+        let high = drift.high.map_or_else(String::new, |high| format!(" to {}", exact(high)));
+        more(format!(
+            "they drift by (1 + t / {} s)^-ν, ν Gaussian with mean {} and deviation {}, clipped from {}{high}; {}",
+            exact(drift.reference_time),
+            exact(drift.mean),
+            exact(drift.spread),
+            exact(drift.low),
+            compensation(drift.compensation)
+        ));
+    }
+    if model.kind == NoiseKind::Devices {
+        let devices = model.pcm.clone().unwrap_or_default();
+        more(format!(
+            "pairs of devices of {} to {} microsiemens, the largest weight of {} at the top; {}",
+            exact(devices.g_min),
+            exact(devices.g_max),
+            if devices.per_channel { "each output channel" } else { "each layer" },
+            compensation(devices.compensation)
+        ));
+    }
     lines
+}
+
+fn compensation(what: Compensation) -> &'static str {
+    match what {
+        Compensation::None => "not compensated",
+        Compensation::Mean => "the mean of every layer is scaled back",
+    }
 }
 
 /// The fault model, one pair of cells for each line.
@@ -257,7 +288,8 @@ fn failing<R: Record>(result: &RunResult<R>, threat: &ThreatReport, out: &mut im
     if count == 0 {
         return Ok(());
     }
-    let at = result.radius.map_or_else(String::new, |r| format!(" at {}", threat.named(r)));
+    let word = if threat.is_time() { "" } else { "at " };
+    let at = result.radius.map_or_else(String::new, |r| format!(" {word}{}", threat.named(r)));
     let listed = if count > LISTED { format!(", the first {LISTED}") } else { String::new() };
     let mut table = Table::new(R::LIST.iter().map(|(_, side)| Side::from(*side)).collect::<Vec<_>>());
     table.push(R::LIST.iter().map(|(name, _)| *name));

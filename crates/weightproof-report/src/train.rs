@@ -57,6 +57,10 @@ pub struct TrainReport {
     pub at_chance: Option<AtChanceReport>,
     /// The bound method of the certified accuracy.
     pub validation_method: String,
+    /// What the certified accuracy is worth.
+    pub guarantee: &'static str,
+    /// The random weights that it is against, where it is not against a radius.
+    pub validation_noise: Option<String>,
     /// The settings of the run.
     pub config: serde_json::Value,
     /// One for each epoch.
@@ -113,7 +117,10 @@ impl TrainReport {
         fields.field("model", &self.model)?;
         fields.field("data", &self.data)?;
         fields.field("validation_method", &self.validation_method)?;
-        fields.field("guarantee", &"real-arithmetic")?;
+        fields.field("guarantee", &self.guarantee)?;
+        if let Some(noise) = &self.validation_noise {
+            fields.field("validation_noise", noise)?;
+        }
         fields.field("at_chance", &self.at_chance)?;
         fields.field("config", &self.config)?;
         fields.field("summary", &self.history.last())?;
@@ -155,12 +162,10 @@ impl TrainReport {
             let held_out = percent_or_dash(last.validation_accuracy);
             table.push(["held-out accuracy".to_owned(), format!("{held_out} (measured)")]);
             let certified = percent_or_dash(last.validation_certified);
-            let radius = exact(last.radius);
-            let method = &self.validation_method;
-            table.push([
-                "held-out certified".into(),
-                format!("{certified} (real-arithmetic, {method}, radius {radius})"),
-            ]);
+            let over =
+                self.validation_noise.clone().unwrap_or_else(|| format!("radius {}", exact(last.radius)));
+            let (method, guarantee) = (&self.validation_method, self.guarantee);
+            table.push(["held-out certified".into(), format!("{certified} ({guarantee}, {method}, {over})")]);
             table.push(["largest weight".into(), value(last.largest_weight)]);
         }
         table.push(["seconds".into(), format!("{:.1}", self.environment.seconds)]);

@@ -1,6 +1,7 @@
 //! Numbers that users write: every error names the setting, what was expected and what was found.
 
 use crate::RunError;
+use weightproof_figure::number::DURATIONS;
 use weightproof_formats::data::Scale;
 
 /// What a number must be.
@@ -81,6 +82,29 @@ pub fn seconds(name: &str, text: &str) -> Result<f64, RunError> {
     Ok(seconds)
 }
 
+/// Durations of the setting `name` in seconds, separated by commas: `1s,1h,1d,1y`.
+///
+/// # Errors
+/// A text that is none, a negative one, or one without a unit.
+pub fn durations(name: &str, text: &str) -> Result<Vec<f64>, RunError> {
+    let one_of = |text: &str| {
+        let text = text.trim();
+        let unit = |(unit, size)| Some((text.strip_suffix(unit)?, size));
+        let seconds = DURATIONS.into_iter().find_map(unit).and_then(|(number, size): (&str, f64)| {
+            let number: f64 = number.trim().parse().ok()?;
+            Some(number * size).filter(|seconds| (0.0..=MOST_SECONDS).contains(seconds))
+        });
+        seconds.map(|seconds| seconds + 0.0).ok_or_else(|| RunError::Value {
+            message: format!(
+                "{name}: expected durations of at most 100 years with units s, min, h, d or y, found {}",
+                if text.is_empty() { "nothing".into() } else { shortened(text) }
+            ),
+            hint: Some(format!("--{name} 1s,1h,1d,1y")),
+        })
+    };
+    text.split(',').map(one_of).collect()
+}
+
 /// A size in bytes of the setting `name`: an integer above 0, with `K`, `M` or `G` in units of 1024, its square and its cube.
 ///
 /// # Errors
@@ -119,6 +143,19 @@ mod tests {
         assert!(list("radius", "0.1,,0.2", Range::NotNegative).is_err());
         assert_eq!(list("radius", "0.1, 5e-4", Range::NotNegative).unwrap(), [0.1, 5e-4]);
         assert!(one("std", "0", Range::Positive).is_err());
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let read = |text| durations("time", text).ok();
+        assert_eq!(read("0s, 1min,1h,2d,1y"), Some(vec![0.0, 60.0, 3600.0, 172_800.0, 31_536_000.0]));
+        assert_eq!(read("0.5s"), Some(vec![0.5]));
+        assert!(
+            ["", "1", "s", "-1s", "1s,,2s", "nan s", "101y", "1m"].iter().all(|text| read(text).is_none())
+        );
+        for text in ["1s", "90s", "2h", "1d", "1y", "0.5s"] {
+            assert_eq!(weightproof_figure::number::duration(read(text).unwrap()[0]), text);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //!
 //! [threat]                         # what bound-based objectives guard against
 //! radius = 0.002
+//! noise = { sigma = 0.03, failure-probability = 1e-9 }   # of the largest weight of each layer, for noise-certified
 //!
 //! [radius-ramp]                    # factor on all radii; a number, or a line over the epochs; by default it rises from 0 to 1
 //! from = 0.0                       # in the first half of the epochs where an objective is built on a bound, else it is 1
@@ -60,6 +61,9 @@ use weightproof::network::{Activation, Network};
 
 /// Share of the epochs over which radii and weights of worst cases rise when nothing else is said.
 const RISING: f64 = 0.5;
+
+/// The bound method of certified accuracies against random weights.
+pub(crate) const NOISE_METHOD: &str = "linear";
 
 /// All settings of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -216,6 +220,11 @@ impl TrainConfig {
         }
     }
 
+    /// The bound method of the certified accuracy of held-out samples.
+    pub fn validation_method(&self) -> &str {
+        if self.threat.noise.is_some() { NOISE_METHOD } else { &self.validation.method }
+    }
+
     /// The rise of what worst cases ask for, from 0 to `to` in the first half of the epochs. A network that must withstand the
     /// full radius from its first step on often never learns anything.
     pub fn rise(&self, to: f64) -> Ramp {
@@ -256,6 +265,7 @@ impl TrainConfig {
         named("optimizer".into(), self.optimizer.defect())?;
         named("radius-ramp".into(), self.radius_ramp.and_then(|ramp| ramp.defect()))?;
         self.threat.set(graph.network())?;
+        named("threat.noise".into(), self.threat.noise.and_then(|noise| noise.defect()))?;
         if self.terms.is_empty() {
             return Err(TrainError::setting("term", "expected at least one, found none"));
         }

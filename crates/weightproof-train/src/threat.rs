@@ -5,6 +5,7 @@ use crate::error::TrainError;
 use crate::graph::{Graph, Var, Weights, per_output, window};
 use serde::{Deserialize, Serialize};
 use weightproof::network::{Affine, Layer, Network};
+use weightproof::noise::{Law, NoiseKind, NoiseModel, Reference};
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 
 /// What radii are multiples of.
@@ -36,6 +37,59 @@ pub struct Threat {
     /// Names of the layers whose parameters move; all when it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<String>>,
+    /// Random weights that the objectives `noise-certified` guard against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseThreat>,
+}
+
+/// Gaussian noise of every weight and bias.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NoiseThreat {
+    /// Deviation, a fraction of the largest weight of the layer.
+    pub sigma: f64,
+    /// Probability with which a certified sample may fail.
+    #[serde(default = "failure_probability")]
+    pub failure_probability: f64,
+    /// How many deviations boxes and rows must hold for; by default so many that a sub-Gaussian tail has the probability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<f64>,
+}
+
+fn failure_probability() -> f64 {
+    1e-9
+}
+
+impl Default for NoiseThreat {
+    fn default() -> Self {
+        NoiseThreat { sigma: 0.0, failure_probability: failure_probability(), quantile: None }
+    }
+}
+
+impl NoiseThreat {
+    /// Deviations that boxes and rows must hold for.
+    pub fn quantile(&self) -> f64 {
+        self.quantile.unwrap_or_else(|| (-2.0 * self.failure_probability.ln()).sqrt())
+    }
+
+    /// The same noise for the certifying core.
+    pub fn model(&self) -> NoiseModel {
+        NoiseModel::new(NoiseKind::Added(Law::Gaussian, Reference::Layer), Some(self.sigma))
+    }
+
+    /// What is wrong with its numbers, if anything.
+    pub(crate) fn defect(&self) -> Option<String> {
+        let fits = |value: f64| value >= 0.0 && value.is_finite();
+        if !fits(self.sigma) {
+            return Some(format!("sigma: expected a finite number of at least 0, found {}", self.sigma));
+        }
+        if !(self.failure_probability > 0.0 && self.failure_probability < 1.0) {
+            let found = self.failure_probability;
+            return Some(format!("failure-probability: expected a number between 0 and 1, found {found}"));
+        }
+        let quantile = self.quantile.filter(|q| !fits(*q));
+        quantile.map(|found| format!("quantile: expected a finite number of at least 0, found {found}"))
+    }
 }
 
 impl Threat {
@@ -45,6 +99,7 @@ impl Threat {
             radius: t * self.radius,
             bias_radius: self.bias_radius.map(|b| t * b),
             input_radius: t * self.input_radius,
+            noise: self.noise.map(|noise| NoiseThreat { sigma: t * noise.sigma, ..noise }),
             ..self.clone()
         }
     }

@@ -7,7 +7,7 @@
 //! on from its checkpoint ends with the same bits.
 
 use crate::adversary::Landscape;
-use crate::config::TrainConfig;
+use crate::config::{NOISE_METHOD, TrainConfig};
 use crate::data::{Labelled, right};
 use crate::error::TrainError;
 use crate::graph::Graph;
@@ -17,13 +17,15 @@ use crate::optimizer::{self, Optimizer};
 use crate::parameters::{Initialization, Parameters};
 use crate::random::{self, Purpose};
 use crate::shard::shards;
-use crate::threat::Threat;
+use crate::threat::{NoiseThreat, Threat};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::Network;
+use weightproof::noise::{NoiseCertifier, NoiseOptions};
 use weightproof::property::Property;
+use weightproof::verdict::{SampleCertificate, Samples};
 
 /// A network in training.
 pub struct Trainer {
@@ -294,6 +296,9 @@ impl Trainer {
         }
         let network = self.network();
         let set = self.config.threat.set(&network);
+        if let Some(noise) = self.config.threat.noise {
+            return self.validate_noise(&network, &noise, validation.samples(wide));
+        }
         let options = CertifyOptions::new(&self.config.validation.method, Property::Label);
         let certifier = set.ok().and_then(|set| Certifier::new(&network, &[set], options).ok());
         let Some(certifier) = certifier else { return (None, None) };
@@ -302,6 +307,30 @@ impl Trainer {
         let correct = certificates.iter().filter(|c| c.clean.margin > 0.0).count();
         let certified = certificates.iter().filter(|c| c.margin_lower > 0.0).count();
         (Some(share(correct)), Some(share(certified)))
+    }
+}
+
+impl Trainer {
+    /// Accuracy, and the share of samples that are certified against random weights at their failure probability.
+    fn validate_noise(
+        &self,
+        network: &Network,
+        noise: &NoiseThreat,
+        samples: Samples<'_>,
+    ) -> (Option<f64>, Option<f64>) {
+        let certify = CertifyOptions::new(NOISE_METHOD, Property::Label);
+        let options = NoiseOptions { certify, failure_probability: noise.failure_probability };
+        let still = Threat { noise: None, ..self.config.threat.scaled(0.0) };
+        let certifier = still.set(network).ok().zip(noise.model().resolve(network).ok());
+        let certifier =
+            certifier.and_then(|(set, noise)| NoiseCertifier::new(network, set, noise, options).ok());
+        let Some(certifier) = certifier else { return (None, None) };
+        let found = certifier.verdicts_only().certify(samples);
+        let share = |holds: &dyn Fn(&SampleCertificate) -> bool| {
+            let count = found.iter().filter(|found| holds(&found.certificate)).count();
+            Some(count as f64 / found.len().max(1) as f64)
+        };
+        (share(&|c| c.clean.margin > 0.0), share(&|c| c.margin_lower > 0.0))
     }
 }
 

@@ -5,8 +5,6 @@ use crate::args::AttackArgs;
 use crate::error::Failure;
 use crate::session::{Arguments, Session};
 use crate::{config, output};
-use weightproof_report::{Record, Report};
-use weightproof_run::RunError;
 use weightproof_run::attack::{self, Kept};
 use weightproof_run::faults::{self, Beside};
 use weightproof_run::hits;
@@ -34,13 +32,14 @@ pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
         )?;
         let faults = Beside::new(&mut session, faults::read(path)?)?;
         let run = arguments.start(&mut session, hits::BATCH)?;
-        return write(args, &hits::attack(&mut session, &faults, args.journal.journal.as_deref(), run)?);
+        let report = hits::attack(&mut session, &faults, args.journal.journal.as_deref(), run)?;
+        return output::judged(&args.output, &report);
     }
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     let kept = Kept { journal: args.journal.journal.as_deref(), witness: args.witness.as_deref() };
     let run = arguments.start(&mut session, attack::batch(&attack))?;
     let report = attack::run(&mut session, &sets, &attack, kept, run)?;
-    write(args, &report)
+    output::judged(&args.output, &report)
 }
 
 /// Draws devices instead of searching.
@@ -50,20 +49,11 @@ fn draw(
     arguments: &Arguments<'_>,
     mut session: Session,
 ) -> Result<Status, Failure> {
-    for (name, given) in [("witness", args.witness.is_some()), ("journal", args.journal.journal.is_some())] {
-        if given {
-            return Err(RunError::setting(name, "no file with drawn devices", "one").into());
-        }
-    }
+    noise::refuse(&[("witness", args.witness.is_some()), ("journal", args.journal.journal.is_some())])?;
     let model = noise::beside(&mut session, noise::read(text)?);
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     let run = arguments.start(&mut session, DRAWS_BATCH)?;
-    let config = DrawsConfig { model, draws: args.draws.draws.unwrap_or(DRAWS) };
-    write(args, &noise::draw(&mut session, &sets, &config, run)?)
-}
-
-fn write<R: Record>(args: &AttackArgs, report: &Report<R>) -> Result<Status, Failure> {
-    output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
-    let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
-    Ok(Status::of(holds).unless(report.partial))
+    let times = config::times(args.draws.time.as_ref())?;
+    let config = DrawsConfig { model, draws: args.draws.draws.unwrap_or(DRAWS), times };
+    output::judged(&args.output, &noise::draw(&mut session, &sets, &config, run)?)
 }

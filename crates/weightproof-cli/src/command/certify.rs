@@ -61,7 +61,5 @@ fn write<R: Record>(args: &CertifyArgs, report: &Report<R>) -> Result<Status, Fa
         };
         remark(&args.output, &format!("certificate: {records} samples in {path}{missing}"));
     }
-    output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
-    let holds = report.results.iter().all(|r| r.samples.iter().all(Record::holds));
-    Ok(Status::of(holds).unless(report.partial))
+    output::judged(&args.output, report)
 }

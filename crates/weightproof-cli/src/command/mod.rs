@@ -32,12 +32,12 @@ pub enum Status {
 
 impl Status {
     /// Of a property.
-    fn of(holds: bool) -> Status {
+    pub(crate) fn of(holds: bool) -> Status {
         if holds { Status::Holds } else { Status::Fails }
     }
 
     /// The same, unless an interrupt left samples out.
-    fn unless(self, partial: bool) -> Status {
+    pub(crate) fn unless(self, partial: bool) -> Status {
         if partial { Status::Interrupted } else { self }
     }
 }

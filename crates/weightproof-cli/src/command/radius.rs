@@ -7,7 +7,6 @@ use crate::session::Arguments;
 use crate::{config, output};
 use std::path::Path;
 use weightproof::faults::PairLimits;
-use weightproof_run::RunError;
 use weightproof_run::config::MethodConfig;
 use weightproof_run::faults::{self, Beside};
 use weightproof_run::hits::{self, Limits};
@@ -50,18 +49,14 @@ fn withstood(
     method: MethodConfig,
     mut search: NoiseRadiusConfig,
 ) -> Result<Status, Failure> {
-    for (name, given) in [("by-layer", args.by_layer), ("journal", args.journal.journal.is_some())] {
-        if given {
-            return Err(RunError::setting(name, "none with noise", "one").into());
-        }
-    }
+    noise::refuse(&[("by-layer", args.by_layer), ("journal", args.journal.journal.is_some())])?;
     let arguments = arguments(args);
     let mut session = arguments.open()?;
     search.noise.model = noise::beside(&mut session, search.noise.model);
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     let run = arguments.start(&mut session, BATCH)?;
     let report = noise::radius(&mut session, &sets, &method, &search, run)?;
-    output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
+    output::report(&args.output, &report)?;
     Ok(Status::Holds.unless(report.partial))
 }
 

@@ -121,6 +121,85 @@ fn files_tables_and_pages() {
     assert_eq!(fs::read_to_string(folder.path().join("journal")).unwrap().lines().count(), 21);
 }
 
+/// Drift at several times: a row of the table for each, which is worse the later it is; drawn devices beside it; one page of both.
+#[test]
+fn weights_that_drift() {
+    let folder = tempfile::tempdir().unwrap();
+    let drift = "kind = \"gaussian-of-max\"\nsigma = 0.005\n[drift]\nmean = 0.05\nspread = 0.002\n";
+    fs::write(folder.path().join("drift.toml"), drift).unwrap();
+    let within = |args: &[&str]| {
+        let shared = ["--noise", "drift.toml", "--time", "1s,1h,1d", "-n", "40", "--quiet"];
+        Run::new(args.iter().chain(&shared).copied()).within(folder.path()).output()
+    };
+    let text = within(&["certify"]).stdout;
+    assert!(text.contains("ν Gaussian with mean 0.05 and deviation 0.002, clipped from 0"), "{text}");
+    assert!(
+        text.contains("the mean of every layer is scaled back")
+            && text.contains("\n   1d ")
+            && text.contains("not certified 1d after the first reading"),
+        "{text}"
+    );
+    assert_eq!(within(&["certify", "--json", "-o", "proved.json"]).code, Some(1));
+    assert!(within(&["attack", "--draws", "4", "--json", "-o", "drawn.json"]).code.is_some());
+    let of = |name: &str| {
+        let text = fs::read_to_string(folder.path().join(name)).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let (proved, drawn) = (of("proved.json"), of("drawn.json"));
+    assert_eq!(proved["threat"]["unit"], "seconds after the first reading");
+    let shares: Vec<f64> = (0..3)
+        .map(|k| {
+            let (at, beside) = (&proved["results"][k], &drawn["results"][k]);
+            assert_eq!(at["radius"], beside["radius"]);
+            let mean = beside["summary"]["devices"]["mean"].as_f64().unwrap();
+            assert!(mean >= at["summary"]["expected_accuracy_at_least"].as_f64().unwrap());
+            at["summary"]["certified_accuracy"].as_f64().unwrap()
+        })
+        .collect();
+    assert!(shares[0] > shares[2] && shares[1] > 0.5, "{shares:?}");
+    let report = Run::new(["report", "proved.json", "drawn.json", "-o", "page.html", "--quiet"]);
+    assert_eq!(report.within(folder.path()).output().code, Some(0));
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    for expected in [
+        "Accuracy over time",
+        "accuracy in the mean over drawn devices",
+        "Every time is a statement of its own",
+    ] {
+        assert!(page.contains(expected), "{expected}");
+    }
+    assert!(!page.contains("one covers all smaller radii"));
+    // Devices with the parameters of the simulator.
+    fs::write(
+        folder.path().join("pcm.toml"),
+        "kind = \"pcm\"\nbiases = false\n[pcm]\nprogramming-scale = 0.2\nread-scale = 0.1\n",
+    )
+    .unwrap();
+    let pcm = Run::new(["certify", "--noise", "pcm.toml", "--time", "0s", "-n", "20", "--quiet", "--json"]);
+    let found: Value = serde_json::from_str(&pcm.within(folder.path()).output().stdout).unwrap();
+    assert!(found["summary"]["certified_accuracy"].as_f64().unwrap() > 0.5, "{}", found["summary"]);
+}
+
+/// A network trained with the objective, and what its report says about the certified accuracy.
+#[test]
+fn training_against_random_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "epochs = 4\nbatch = 32\n[network]\nsizes = [784, 32, 10]\n[threat]\nradius = 0.0\n\
+                    noise = { sigma = 0.03, failure-probability = 1e-6 }\n[[term]]\nobjective = \"noise-certified\"\n\
+                    [optimizer]\nkind = \"adam\"\n[learning-rate]\nrate = 3e-3\n[validation]\nsamples = 200\n";
+    fs::write(folder.path().join("noise.toml"), settings).unwrap();
+    let train =
+        Run::new(["train", "--data", "embedded", "--config", "noise.toml", "--output", "net", "--quiet"]);
+    let text = train.within(folder.path()).output().stdout;
+    let expected = "(rigorous, with probability, linear, noise of 0.03 of the largest weight of each layer, failure probability 1e-6)";
+    assert!(text.contains(expected), "{text}");
+    let wrong = settings.replace("0.03", "-1.0");
+    fs::write(folder.path().join("noise.toml"), wrong).unwrap();
+    let train =
+        Run::new(["train", "--data", "embedded", "--config", "noise.toml", "--output", "other", "--quiet"]);
+    let output = train.within(folder.path()).output();
+    assert!(output.code == Some(2) && output.stderr.contains("threat.noise: sigma"), "{output:?}");
+}
+
 fn without_time(text: &str) -> Value {
     let mut found: Value = serde_json::from_str(text).unwrap();
     found["environment"] = Value::Null;
@@ -143,13 +222,18 @@ fn what_has_no_answer_is_refused_by_name() {
         (&["--noise", "gaussian:1", "--failure-probability", "2"], "failure probability: expected a number"),
         (&["--noise", "gaussian:1", "--layers", "dense9"], "`weightproof inspect MODEL` lists the layers"),
         (&["--failure-probability", "1e-3", "--radius", "0.1"], "--noise"),
+        (&["--noise", "gaussian:1", "--time", "1h"], "time: expected noise with [drift]"),
+        (&["--noise", "pcm"], "hint: --time 1s,1h,1d,1y"),
+        (&["--noise", "pcm", "--time", "1"], "units s, min, h, d or y, found 1"),
+        (&["--noise", "pcm", "--time", "1s", "--radius", "0.1"], "hint: leave out --radius and --threat"),
+        (&["--noise", "pcm", "--time", "1s", "--property", "prediction"], "expected label"),
     ] {
         let output = Run::new(["certify", "-n", "2"].iter().chain(words).copied()).output();
         assert_eq!(output.code, Some(2), "{words:?} {output:?}");
         assert!(output.stderr.contains(expected), "{words:?}: {}", output.stderr);
     }
     for (words, expected) in [
-        (&["--noise", "gaussian:1", "--witness", "folder"][..], "witness: expected no file"),
+        (&["--noise", "gaussian:1", "--witness", "folder"][..], "witness: expected none with noise"),
         (&["--noise", "gaussian:1", "--radius", "0.1"], "no other perturbation beside drawn weights"),
     ] {
         let output = Run::new(["attack", "-n", "2"].iter().chain(words).copied()).output();

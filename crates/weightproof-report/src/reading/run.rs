@@ -117,6 +117,9 @@ pub struct Threat {
     /// What is taken for granted about the hardware.
     #[serde(default)]
     pub assumptions: Vec<String>,
+    /// What is random about the weights, as it was written.
+    #[serde(default)]
+    pub noise: Option<Map<String, Value>>,
 }
 
 /// Numbers over all samples. Which are there depends on the command.
@@ -144,6 +147,10 @@ pub struct Summary {
     pub robust: Option<usize>,
     /// `robust / samples`.
     pub accuracy_under_attack: Option<f64>,
+    /// `certify --noise`: the share of samples that hold, in the mean over devices, is at least this.
+    pub expected_accuracy_at_least: Option<f64>,
+    /// `attack --noise`: shares of samples on drawn devices.
+    pub devices: Option<DevicesAt>,
     /// Mean of the worst margins found.
     pub mean_worst_margin: Option<f64>,
     /// `radius`: lower median.
@@ -160,6 +167,13 @@ pub struct Summary {
     /// Radii with one layer perturbed.
     #[serde(default)]
     pub layers: Vec<LayerAt>,
+}
+
+/// Shares of samples that hold on drawn devices.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct DevicesAt {
+    /// Mean over the devices.
+    pub mean: f64,
 }
 
 /// A point of the curve of `radius`.

@@ -17,6 +17,8 @@ pub struct TrainFile {
     pub data: Data,
     /// The bound method of the certified accuracy.
     pub validation_method: String,
+    /// The random weights that the certified accuracy is against, where it is not against a radius.
+    pub validation_noise: Option<String>,
     /// What the certified accuracy is worth.
     pub guarantee: String,
     /// Settings, as they were written.
@@ -57,6 +59,8 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<TrainFile, ReadError> {
         model: Model,
         data: Data,
         validation_method: String,
+        #[serde(default)]
+        validation_noise: Option<String>,
         guarantee: String,
         #[serde(default)]
         config: Value,
@@ -64,12 +68,14 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<TrainFile, ReadError> {
         #[serde(default)]
         environment: Map<String, Value>,
     }
-    let Raw { model, data, validation_method, guarantee, config, history, environment } = parse(file, bytes)?;
+    let Raw { model, data, validation_method, validation_noise, guarantee, config, history, environment } =
+        parse(file, bytes)?;
     Ok(TrainFile {
         file: file.into(),
         model,
         data,
         validation_method,
+        validation_noise,
         guarantee,
         config,
         history,

@@ -16,9 +16,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use weightproof::network::Network;
-use weightproof::verdict::Precision;
+use weightproof::verdict::{Guarantee, Precision};
 use weightproof_formats::network::{read_network, write_network};
-use weightproof_report::{AtChanceReport, DataReport, EpochReport, ModelReport, TrainReport, history_csv};
+use weightproof_report::{
+    AtChanceReport, DataReport, EpochReport, ModelReport, TrainReport, history_csv, with_probability,
+};
 use weightproof_train::chance::{AtChance, at_chance};
 use weightproof_train::{
     EpochRecord, Labelled, Observer, Outcome, TrainConfig, TrainError, Trainer, checkpoint,
@@ -125,7 +127,17 @@ pub fn run(
         model,
         data: DataReport { labels_sha256, ..feed.report(samples.len(), data.offset)? },
         at_chance: at_chance(&trainer, samples).map(|chance| advice(&chance, &trainer)),
-        validation_method: trainer.config().validation.method.clone(),
+        validation_method: trainer.config().validation_method().into(),
+        guarantee: match trainer.config().threat.noise {
+            Some(_) => with_probability(Guarantee::Rigorous),
+            None => "real-arithmetic",
+        },
+        validation_noise: trainer.config().threat.noise.map(|noise| {
+            format!(
+                "noise of {} of the largest weight of each layer, failure probability {:e}",
+                noise.sigma, noise.failure_probability
+            )
+        }),
         config: serde_json::to_value(Settings { data, train: trainer.config() })
             .map_err(|error| RunError::misfit(format!("settings: {error}")))?,
         history: trainer.history().iter().map(epoch).collect(),

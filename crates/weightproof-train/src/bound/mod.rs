@@ -5,6 +5,7 @@
 
 pub mod interval;
 pub mod linear;
+pub mod noise;
 pub mod norm_product;
 
 use crate::graph::{Graph, Tape, Var};

@@ -4,6 +4,7 @@ mod cross_entropy;
 mod hinge;
 mod interval;
 mod linear;
+mod noise_certified;
 mod norms;
 mod robust_margin;
 mod sensitivity;
@@ -85,6 +86,8 @@ pub static OBJECTIVES: &[Objective] = &[
     norms::OBJECTIVE,
     interval::OBJECTIVE,
     linear::OBJECTIVE,
+    noise_certified::OBJECTIVE,
+    noise_certified::HINGE,
     sensitivity::INPUT,
     sensitivity::WEIGHT,
     spectral_decoupling::OBJECTIVE,

@@ -27,6 +27,8 @@ pub(super) enum Map<T> {
     /// `1 / x`
     Recip,
     Square,
+    /// `√x` for `x > 0`.
+    Sqrt,
     Activation(Activation),
 }
 
@@ -66,6 +68,7 @@ impl<T: Scalar> Map<T> {
             Map::Step => pass.run(x, move |x| if x > zero { one } else { zero }, move |_| zero),
             Map::Recip => pass.run(x, move |x| one / x, move |x| -one / (x * x)),
             Map::Square => pass.run(x, |x| x * x, |x| x + x),
+            Map::Sqrt => pass.run(x, num_traits::Float::sqrt, move |x| one / (x.sqrt() + x.sqrt())),
             Map::Activation(f) => {
                 pass.run(x, move |x| f.apply_scalar(x), move |x| T::from_f64(f.derivative(x.to_f64())));
             }
@@ -187,6 +190,11 @@ impl<'p, T: Scalar> Var<'p, T> {
     /// `x²`.
     pub fn square(self) -> Self {
         self.record(Op::Map(Map::Square), self.shape())
+    }
+
+    /// `√x` for `x > 0`.
+    pub fn sqrt(self) -> Self {
+        self.record(Op::Map(Map::Sqrt), self.shape())
     }
 
     /// A function of the core.

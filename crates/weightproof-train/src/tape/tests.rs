@@ -107,6 +107,7 @@ fn elementwise<T: Scalar>() {
         check::<T>("clamp", &[shape], |v, _| v[0].scale(3.0).clamp(-0.3, f64::INFINITY), fixed);
         check::<T>("step", &[shape], |v, _| v[0].step() * v[0], fixed);
         check::<T>("recip", &[shape], |v, _| v[0].abs().shift(0.5).recip(), fixed);
+        check::<T>("sqrt", &[shape], |v, _| v[0].abs().shift(0.5).sqrt(), fixed);
         check::<T>("square", &[shape], |v, _| v[0].square(), fixed);
         check::<T>("used twice", &[shape], |v, _| v[0] * v[0].relu() + v[0], fixed);
         for activation in [

@@ -3,15 +3,16 @@
 use rand::RngExt;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::{Activation, Network};
+use weightproof::noise::{NoiseCertifier, NoiseOptions};
 use weightproof::property::Property;
 use weightproof::verdict::{Guarantee, Samples};
 use weightproof_testkit::images::{ImageBlueprint, Piece};
 use weightproof_testkit::networks::{self, Blueprint, Design};
-use weightproof_train::bound::{interval, linear, norm_product};
+use weightproof_train::bound::{interval, linear, noise as bound_noise, norm_product};
 use weightproof_train::graph::{Graph, Var};
 use weightproof_train::objective::Evaluation;
 use weightproof_train::parameters::Parameters;
-use weightproof_train::threat::{RadiusKind, Threat};
+use weightproof_train::threat::{NoiseThreat, RadiusKind, Threat};
 
 /// Rounding of f32 on both sides, as a fraction of the size of the numbers.
 const ROUNDING: f64 = 2e-5;
@@ -43,6 +44,15 @@ impl Problem {
         let certifier = Certifier::new(&self.network, &[set], options).unwrap();
         let samples = Samples { first: 0, inputs: &self.inputs, labels: Some(&self.labels) };
         certifier.certify(samples)[0].iter().map(|c| c.margin_lower).collect()
+    }
+
+    /// Numbers of an evaluation.
+    fn on_tape(&self, threat: &Threat, f: impl for<'t> Fn(&Evaluation<'t>) -> Vec<f64>) -> Vec<f64> {
+        let (graph, parameters) = (Graph::new(&self.network), Parameters::of(&self.network));
+        let inputs: Vec<f32> = self.inputs.iter().map(|&x| x as f32).collect();
+        let tape = graph.tape();
+        let (weights, x) = (graph.track(&tape, &parameters), graph.batch(&tape, &inputs));
+        f(&Evaluation::new(&graph, &weights, threat, x, &self.labels))
     }
 
     /// The least margin of each sample over its rivals.
@@ -186,6 +196,49 @@ fn norm_products_are_below_the_core_s_and_equal_where_one_layer_moves_at_the_end
             assert_equal(&problem.norm_product(&last), &core, &format!("{activation:?} {seed}"));
         }
     }
+}
+
+/// Margins that random weights leave, by boxes of intervals: those of the core at the same quantile, before it takes the better of two
+/// bounds of a row.
+#[test]
+fn noise_margins_are_the_core_s() {
+    let mut better = 0;
+    for seed in 0..12 {
+        let network = Blueprint::new(&[5, 8, 7, 3], Activation::Relu, seed).build();
+        let problem = Problem::new(network, true, seed);
+        for (sigma, quantile) in [(0.0, 3.0), (0.01, 4.0), (0.03, 6.4), (0.2, 2.0)] {
+            let noise = NoiseThreat { sigma, quantile: Some(quantile), ..NoiseThreat::default() };
+            let threat = Threat { noise: Some(noise), ..Threat::default() };
+            let found = problem.on_tape(&threat, |at| margins_of(at).into_iter().map(f64::from).collect());
+            let certify = CertifyOptions {
+                guarantee: Guarantee::RealArithmetic,
+                ..CertifyOptions::new("linear-interval", Property::Label)
+            };
+            let set = Threat::default().set(&problem.network).unwrap();
+            let noise = noise.model().resolve(&problem.network).unwrap();
+            let options = NoiseOptions { certify, failure_probability: 1e-9 };
+            let certifier = NoiseCertifier::new(&problem.network, set, noise, options).unwrap();
+            let samples = Samples { first: 0, inputs: &problem.inputs, labels: Some(&problem.labels) };
+            let core = certifier.rows_at(samples, quantile);
+            for ((found, core), &label) in found.chunks_exact(3).zip(&core).zip(&problem.labels) {
+                let rivals = (0..3).filter(|j| *j != label as usize).map(|j| found[j]);
+                for (found, core) in rivals.zip(core) {
+                    let size = 1.0 + core.abs();
+                    assert!(found <= core + ROUNDING * size, "{seed} {sigma}: {found} above {core}");
+                    better += usize::from(*core > found + ROUNDING * size);
+                }
+                assert_eq!(found[label as usize], 0.0);
+            }
+        }
+    }
+    // Of 576 rows, where intervals alone are better.
+    assert!(better < 200, "{better}");
+}
+
+/// Margins of the objective on a tape.
+fn margins_of<'t>(at: &Evaluation<'t>) -> Vec<f32> {
+    let noise = at.threat.noise.expect("noise");
+    bound_noise::margins(at.graph, at.weights, &noise, at.values(), at.labels).numbers()
 }
 
 /// `f(x) = (z, 0)` with `z = relu(2 x + 0.5)`: everything by hand.

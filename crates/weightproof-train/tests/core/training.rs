@@ -10,7 +10,7 @@ use weightproof_train::objective::{Evaluation, OBJECTIVES};
 use weightproof_train::optimizer::Rule;
 use weightproof_train::random::{Purpose, generator};
 use weightproof_train::schedule::{Decay, LearningRate, Ramp};
-use weightproof_train::threat::Threat;
+use weightproof_train::threat::{NoiseThreat, Threat};
 use weightproof_train::{
     EpochRecord, Labelled, Observer, Outcome, Silent, TrainConfig, TrainError, Trainer, checkpoint,
 };
@@ -102,7 +102,9 @@ fn gradients_are_those_of_finite_differences() {
     let data = clusters(16);
     for objective in OBJECTIVES {
         let trainer = Trainer::new(config(&[objective.name])).unwrap();
-        let (graph, threat) = (Graph::new(&trainer.network()), &trainer.config().threat);
+        let noise = Some(NoiseThreat { sigma: 0.02, ..NoiseThreat::default() });
+        let threat = &Threat { noise, ..trainer.config().threat.clone() };
+        let graph = Graph::new(&trainer.network());
         let start = trainer.parameters().clone();
         let loss = |at: &weightproof_train::parameters::Parameters, gradient: bool| {
             let tape = graph.tape();
@@ -123,6 +125,26 @@ fn gradients_are_those_of_finite_differences() {
         let slope = (loss(&moved(1.0), false).0 - loss(&moved(-1.0), false).0) / (2.0 * step);
         let ratio = slope / (norm * norm);
         assert!((ratio - 1.0).abs() < 0.03, "{}: {ratio}", objective.name);
+    }
+}
+
+/// The loss of what random weights leave makes more certain at the same noise than cross-entropy does.
+#[test]
+fn training_against_noise_certifies_more_than_cross_entropy() {
+    let certified = |objectives: &[&str]| {
+        let mut config = config(objectives);
+        let noise = Some(NoiseThreat { sigma: 0.06, ..NoiseThreat::default() });
+        config.threat = Threat { noise, ..Threat::default() };
+        config.radius_ramp = Some(Ramp::linear(0.0, 1.0, 0.0, 10.0));
+        config.epochs = 30;
+        let last = trained(config).history().last().unwrap().clone();
+        assert!(last.validation_certified <= last.validation_accuracy);
+        last.validation_certified.unwrap()
+    };
+    let plain = certified(&["cross-entropy"]);
+    for objective in ["noise-certified", "noise-certified-hinge"] {
+        let found = certified(&["cross-entropy", objective]);
+        assert!(found > plain + 0.2, "{objective}: {found} against {plain}");
     }
 }
 

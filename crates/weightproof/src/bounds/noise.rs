@@ -30,7 +30,7 @@ pub(super) fn spread(quantile: f64, variance: f64) -> f64 {
 }
 
 /// `lower − q √V`, rounded down.
-pub(super) fn lowered<T: Scalar>(lower: T, quantile: f64, variance: f64) -> T {
+pub(crate) fn lowered<T: Scalar>(lower: T, quantile: f64, variance: f64) -> T {
     T::from_f64_down((Scalar::to_f64(lower) - spread(quantile, variance)).next_down())
 }
 

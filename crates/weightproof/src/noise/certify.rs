@@ -7,9 +7,10 @@
 //! share no quantile: each fails as rarely as its own bound says, and what is far away costs nothing.
 
 use super::NoiseError;
+use super::budget::{NoisyRow, Tails};
 use super::set::NoiseSet;
-use super::tail::{MOST, Tail, quantile};
-use crate::bounds::{Block, Bounds, BoxEnds, Intermediate, LowerBounds, Prepared, noisy_bounds};
+use super::tail::{MOST, quantile};
+use crate::bounds::{Block, Bounds, Intermediate, LowerBounds, Prepared, lowered, noisy_bounds};
 use crate::certify::{CHARGES, CertifyOptions, CleanBlock, proved};
 use crate::gathered::Gathered;
 use crate::kernels::{Matrix, Scalar};
@@ -76,7 +77,9 @@ impl<'n> NoiseCertifier<'n> {
     /// Random weights `noise` beside the perturbation set `set`, which is chosen before the draw.
     ///
     /// # Errors
-    /// An input that moves, a method that has no form for noise, a failure probability that is none.
+    /// An input that moves, a method that has no form for noise, a failure probability that is none. Where weights drift or are pairs of
+    /// devices: a network that is not [`NoiseSet::mean_network`], a set in which weights move, and a property that is about the network as
+    /// it was programmed where its means are others.
     pub fn new(
         network: &'n Network,
         set: PerturbationSet,
@@ -96,6 +99,10 @@ impl<'n> NoiseCertifier<'n> {
             "linear" => Some(Intermediate::Linear),
             found => return Err(NoiseError::Method { found: found.into() }),
         };
+        let set = match noise.is_aged() {
+            true => aged(network, set, &noise, options.certify.property)?,
+            false => set,
+        };
         let (engines, verdicts_only) = (Arc::default(), false);
         Ok(NoiseCertifier { network, set, noise, options, hidden, engines, verdicts_only })
     }
@@ -111,8 +118,30 @@ impl<'n> NoiseCertifier<'n> {
     }
 
     /// The same, which does not search the smallest failure probability.
-    pub(super) fn verdicts_only(self) -> Self {
+    #[must_use]
+    pub fn verdicts_only(self) -> Self {
         NoiseCertifier { verdicts_only: true, ..self }
+    }
+
+    /// For each sample a lower bound of every row of the specification that fails with a probability of at most a tail at `quantile`,
+    /// given boxes that do: what the search looks at, at one place, in f64. Classes other than the target in ascending order.
+    ///
+    /// # Panics
+    /// As [`NoiseCertifier::certify`].
+    pub fn rows_at(&self, samples: Samples<'_>, quantile: f64) -> Vec<Vec<f64>> {
+        let engine = self.double();
+        let prepared = Prepared::new(&engine.model, &engine.radii, self.options.certify.guarantee)
+            .with_noise(&self.noise);
+        let clean = CleanBlock::new(&engine.model, samples.inputs, &self.options.certify, |s| {
+            (samples.first + s, samples.labels.map(|labels| labels[s]))
+        });
+        let (count, fixed) = (clean.clean.len(), clean.enclosed(&prepared));
+        let quantiles = vec![quantile; count];
+        let (values, fixed) = (&clean.values[..], &fixed[..]);
+        let block = Block { prepared: &prepared, values, fixed, divided: false, quantiles: Some(&quantiles) };
+        let bounds = noisy_bounds(&block, &clean.spec, self.hidden);
+        let row = |r: usize| lowered(bounds.lower[r], quantile, bounds.variance[r]);
+        (0..count).map(|s| (s * clean.spec.count..(s + 1) * clean.spec.count).map(row).collect()).collect()
     }
 
     /// The same with `t` times the noise.
@@ -120,7 +149,7 @@ impl<'n> NoiseCertifier<'n> {
         Ok(NoiseCertifier {
             network: self.network,
             set: self.set.clone(),
-            noise: self.noise.scaled(t)?,
+            noise: self.noise.scaled(self.network, t)?,
             options: self.options.clone(),
             hidden: self.hidden,
             engines: self.engines.clone(),
@@ -183,54 +212,23 @@ impl<'n> NoiseCertifier<'n> {
     }
 }
 
-/// The tails of everything that a proof relies on.
-struct Tails {
-    ends: BoxEnds,
-    first: Tail,
-    /// Of elements behind the first random layer, and of rows of the specification.
-    later: Tail,
-}
-
-impl Tails {
-    fn new<T: Scalar>(prepared: &Prepared<'_, T>, noise: &NoiseSet) -> Self {
-        let (first, later) = match (noise.is_gaussian(), noise.layers().len()) {
-            // What one random layer reads is not random.
-            (true, 1) => (Tail::Gaussian, Tail::Gaussian),
-            (true, _) => (Tail::Gaussian, Tail::Reflected),
-            (false, _) => (Tail::Chernoff, Tail::Chernoff),
-        };
-        Tails { ends: BoxEnds::of(prepared), first, later }
+/// The set of noise whose means are known but for an error.
+fn aged(
+    network: &Network,
+    set: PerturbationSet,
+    noise: &NoiseSet,
+    property: Property,
+) -> Result<PerturbationSet, NoiseError> {
+    if !set.layers.iter().all(|layer| layer.is_zero()) {
+        return Err(NoiseError::SetBesideDrift);
     }
-
-    /// The probability that a box does not hold which is `q` deviations wide on either side.
-    fn of_boxes(&self, q: f64) -> f64 {
-        let ends = self.ends.first as f64 * self.first.at(q) + self.ends.later as f64 * self.later.at(q);
-        ends * (1.0 + 4.0 * f64::EPSILON)
+    if !noise.is_at_mean(network) {
+        return Err(NoiseError::NotAtMean);
     }
-
-    /// The probability that one of these rows does not stay above `least`.
-    fn of_rows(&self, rows: &[NoisyRow], least: f64) -> f64 {
-        let total: f64 = rows.iter().map(|row| row.failure(self.later, least)).sum();
-        total * (1.0 + rows.len() as f64 * f64::EPSILON)
+    if noise.moves_means() && property != Property::Label {
+        return Err(NoiseError::PropertyOfMeans);
     }
-}
-
-/// A row of the specification: above `lower` but for noise of this variance.
-#[derive(Clone, Copy, Debug)]
-struct NoisyRow {
-    lower: f64,
-    variance: f64,
-}
-
-impl NoisyRow {
-    /// The probability that the row is not above `least`.
-    fn failure(self, tail: Tail, least: f64) -> f64 {
-        let room = (self.lower - least).next_down();
-        if self.variance == 0.0 {
-            return if room >= 0.0 { 0.0 } else { 1.0 };
-        }
-        tail.at((room / self.variance.sqrt().next_up()).next_down())
-    }
+    Ok(noise.with_errors(set))
 }
 
 /// The smallest failure probability that may be asked for.

@@ -13,16 +13,26 @@
 //! A sample is certified at δ when, for every input and every perturbation of the deterministic set that is chosen before the draw, the
 //! property holds with a probability of at least 1 − δ over one draw of all weights. Rigorous in floating point as all bounds are.
 
+mod budget;
 mod certify;
 mod devices;
+mod drift;
+mod error;
+mod layer;
 mod model;
+mod normal;
+mod pcm;
 mod radius;
 mod set;
 mod tail;
 
 pub use certify::{NoiseCertificate, NoiseCertifier, NoiseOptions};
 pub use devices::{DeviceOptions, Devices, Draws, SampleDraws, clopper_pearson, mean_interval};
-pub use model::{Grid, Law, LayerNoiseModel, NoiseError, NoiseKind, NoiseModel, Reference};
+pub use drift::{Compensation, Drift, DriftModel};
+pub use error::NoiseError;
+pub use layer::{Added, LayerNoise, Source};
+pub use model::{Grid, Law, LayerNoiseModel, NoiseKind, NoiseModel, Reference};
+pub use pcm::{OfConductance, Pairs, PcmModel};
 pub use radius::NoiseRadius;
-pub use set::{Amounts, LayerNoise, NoiseSet};
+pub use set::{Amounts, NoiseSet};
 pub use tail::Tail;

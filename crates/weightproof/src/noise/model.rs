@@ -1,6 +1,10 @@
 //! The noise model as users write it, on the command line or in a TOML file.
 
-use super::set::{LayerNoise, NoiseSet, amounts};
+use super::drift::DriftModel;
+use super::error::NoiseError;
+use super::layer::{Added, LayerNoise};
+use super::pcm::PcmModel;
+use super::set::{NoiseSet, amounts};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Network};
 use crate::threat::outward::quotient_up;
@@ -10,7 +14,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use thiserror::Error;
 
 use super::set::Amounts;
 
@@ -60,7 +63,12 @@ pub enum NoiseKind {
     Added(Law, Reference),
     /// Rounding up or down at random.
     Rounding(Grid),
+    /// Pairs of phase-change devices, see [`PcmModel`].
+    Devices,
 }
+
+/// The word for [`NoiseKind::Devices`].
+const DEVICES: &str = "pcm";
 
 const ADDED: [(&str, Law, Reference); 8] = [
     ("gaussian", Law::Gaussian, Reference::Absolute),
@@ -77,7 +85,7 @@ impl NoiseKind {
     /// What may be written, for messages.
     pub const FORMS: &'static str = "gaussian, gaussian-relative, gaussian-of-channel, gaussian-of-max, uniform, uniform-relative, \
                                      uniform-of-channel, uniform-of-max, stochastic:int8 (2 to 16 bits, also stochastic:int8:per-channel), \
-                                     stochastic:bf16 (also fp16, tf32, fp8e4m3, fp8e5m2)";
+                                     stochastic:bf16 (also fp16, tf32, fp8e4m3, fp8e5m2), pcm";
 
     /// What the number of the kind means.
     pub fn unit(self) -> &'static str {
@@ -97,6 +105,7 @@ impl NoiseKind {
             }
             NoiseKind::Added(_, Reference::Layer) => "deviation relative to the largest weight of the layer",
             NoiseKind::Rounding(_) => "none: the grid has its step",
+            NoiseKind::Devices => "none: devices have their errors",
         }
     }
 }
@@ -112,6 +121,7 @@ impl fmt::Display for NoiseKind {
                 write!(f, "stochastic:int{bits}{}", if *per_channel { ":per-channel" } else { "" })
             }
             NoiseKind::Rounding(Grid::Float(format)) => write!(f, "stochastic:{}", format.name()),
+            NoiseKind::Devices => f.write_str(DEVICES),
         }
     }
 }
@@ -136,6 +146,9 @@ impl FromStr for NoiseKind {
                 None => NumberFormat::from_name(grid).map(Grid::Float),
             }
         };
+        if text == DEVICES {
+            return Ok(NoiseKind::Devices);
+        }
         match (added, rounding()) {
             (Some((_, law, reference)), _) => Ok(NoiseKind::Added(*law, *reference)),
             (None, Some(grid)) => Ok(NoiseKind::Rounding(grid)),
@@ -182,96 +195,16 @@ pub struct NoiseModel {
     /// Numbers of single layers, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub layer: BTreeMap<String, LayerNoiseModel>,
+    /// What happens to programmed parameters in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftModel>,
+    /// The devices of the kind `pcm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcm: Option<PcmModel>,
 }
 
 fn yes() -> bool {
     true
-}
-
-/// Why a noise model does not apply.
-#[derive(Debug, Error, PartialEq)]
-pub enum NoiseError {
-    /// The kind is not one we know.
-    #[error("noise: expected one of {}, found {found}", NoiseKind::FORMS)]
-    UnknownKind {
-        /// What was written.
-        found: String,
-    },
-    /// The kind needs a number and there is none.
-    #[error("noise {kind}: expected a number ({}), as in {kind}:0.01, found none", kind.unit())]
-    MissingSigma {
-        /// The kind.
-        kind: NoiseKind,
-    },
-    /// The kind has no number.
-    #[error("noise {kind}: expected no number, found {found}")]
-    UnwantedSigma {
-        /// The kind.
-        kind: NoiseKind,
-        /// What was written.
-        found: f64,
-    },
-    /// A number is no number ≥ 0.
-    #[error("noise: expected a finite number of at least 0, found {found}")]
-    BadSigma {
-        /// What was written.
-        found: String,
-    },
-    /// A layer name does not exist.
-    #[error("noise: layer {found}: expected one of {}", known.join(", "))]
-    UnknownLayer {
-        /// What was written.
-        found: String,
-        /// The layers with parameters.
-        known: Vec<String>,
-    },
-    /// Two layers have the same weights.
-    #[error(
-        "noise: the layers {first} and {second} have the same weights: cells that two layers share are not independent, which the \
-         proof needs"
-    )]
-    Shared {
-        /// One of them.
-        first: String,
-        /// The other one.
-        second: String,
-    },
-    /// A parameter does not fit into the format.
-    #[error("noise: layer {layer}: a parameter of {found} exceeds the largest number of {format}, {limit}")]
-    OutOfRange {
-        /// Name of the layer.
-        layer: String,
-        /// Name of the format.
-        format: &'static str,
-        /// Its largest number.
-        limit: f64,
-        /// The parameter.
-        found: f64,
-    },
-    /// Stochastic rounding has no size.
-    #[error("noise: stochastic rounding has a fixed step, there is no largest deviation to search")]
-    FixedStep,
-    /// The input moves, too.
-    #[error(
-        "noise: expected an input that does not move, found an input radius of {found}: the guarantee is for inputs that are chosen \
-         before the draw"
-    )]
-    InputRadius {
-        /// The radius.
-        found: f64,
-    },
-    /// A method has no form for random weights.
-    #[error("noise: expected the method interval or linear, found {found}")]
-    Method {
-        /// The method.
-        found: String,
-    },
-    /// No probability.
-    #[error("failure probability: expected a number from 1e-280 to below 1, found {found}")]
-    Probability {
-        /// What was asked for.
-        found: f64,
-    },
 }
 
 /// A number of at least 0 that is finite.
@@ -304,15 +237,16 @@ impl FromStr for NoiseModel {
 impl NoiseModel {
     /// One kind with one number for all layers and biases.
     pub fn new(kind: NoiseKind, sigma: Option<f64>) -> Self {
-        NoiseModel { kind, sigma, biases: true, layers: None, layer: BTreeMap::new() }
+        let biases = kind != NoiseKind::Devices;
+        NoiseModel { kind, sigma, biases, layers: None, layer: BTreeMap::new(), drift: None, pcm: None }
     }
 
     /// The model whose number is 1: numbers of layers keep their ratio to that of the model.
     ///
     /// # Errors
-    /// Stochastic rounding; a model whose number is 0.
+    /// Stochastic rounding, drift, devices; a model whose number is 0.
     pub fn unit(&self) -> Result<NoiseModel, NoiseError> {
-        if matches!(self.kind, NoiseKind::Rounding(_)) {
+        if !matches!(self.kind, NoiseKind::Added(..)) || self.drift.is_some() {
             return Err(NoiseError::FixedStep);
         }
         let own = self.sigma.unwrap_or(1.0);
@@ -329,12 +263,31 @@ impl NoiseModel {
     /// An error for what no network has an answer to.
     ///
     /// # Errors
-    /// A number that is missing, not wanted, negative or not finite.
+    /// A number that is missing, not wanted, negative or not finite; a table that does not belong to the kind.
     pub fn check(&self) -> Result<(), NoiseError> {
         let given = self.sigma.into_iter().chain(self.layer.values().map(|own| own.sigma));
         given.clone().try_for_each(|sigma| checked(sigma).map(drop))?;
-        match self.kind {
-            NoiseKind::Rounding(_) => match given.into_iter().next() {
+        self.drift.as_ref().map_or(Ok(()), DriftModel::check)?;
+        self.pcm.as_ref().map_or(Ok(()), PcmModel::check)?;
+        let kind = self.kind;
+        match kind {
+            NoiseKind::Devices if self.drift.is_some() => {
+                let expected = "no table drift: devices have drift-mean and drift-spread";
+                return Err(NoiseError::Table { kind, expected });
+            }
+            NoiseKind::Devices if self.biases => {
+                return Err(NoiseError::Table { kind, expected: "biases = false: they are digital" });
+            }
+            NoiseKind::Added(..) | NoiseKind::Rounding(_) if self.pcm.is_some() => {
+                return Err(NoiseError::Table {
+                    kind,
+                    expected: "no table pcm, which belongs to the kind pcm",
+                });
+            }
+            NoiseKind::Added(..) | NoiseKind::Rounding(_) | NoiseKind::Devices => {}
+        }
+        match kind {
+            NoiseKind::Rounding(_) | NoiseKind::Devices => match given.into_iter().next() {
                 Some(found) => Err(NoiseError::UnwantedSigma { kind: self.kind, found }),
                 None => Ok(()),
             },
@@ -345,12 +298,34 @@ impl NoiseModel {
         }
     }
 
+    /// Whether the weights change with time.
+    pub fn ages(&self) -> bool {
+        self.drift.is_some() || self.kind == NoiseKind::Devices
+    }
+
     /// The random weights of `network`.
     ///
     /// # Errors
-    /// As [`NoiseModel::check`]; a layer that is not there; weights that two layers have.
+    /// As [`NoiseModel::check`]; a layer that is not there; weights that two layers have; weights that change with time.
     pub fn resolve(&self, network: &Network) -> Result<NoiseSet, NoiseError> {
+        self.resolve_at(network, None)
+    }
+
+    /// The random weights of `network`, so many seconds after the first reading where they change with time.
+    ///
+    /// # Errors
+    /// As [`NoiseModel::resolve`]; a time that is missing, not wanted or none.
+    pub fn resolve_at(&self, network: &Network, time: Option<f64>) -> Result<NoiseSet, NoiseError> {
         self.check()?;
+        let seconds = match (time, self.ages()) {
+            (None, true) => return Err(NoiseError::MissingTime { kind: self.kind }),
+            (Some(_), false) => return Err(NoiseError::UnwantedTime { kind: self.kind }),
+            (Some(found), true) if !(found >= 0.0 && found.is_finite()) => {
+                return Err(NoiseError::BadTime { found });
+            }
+            (time, _) => time.unwrap_or(0.0),
+        };
+        let drift = self.drift.as_ref().map(|drift| drift.at(seconds)).transpose()?;
         let known = || network.affine_layers().map(|(_, node, _)| node.name.clone());
         let mut named = self.layers.iter().flatten().chain(self.layer.keys());
         if let Some(found) = named.find(|name| known().all(|k| k != **name)) {
@@ -371,11 +346,18 @@ impl NoiseModel {
                     let (weight, bias) = grid.steps(&node.name, affine)?;
                     (Law::StochasticRounding, weight, bias)
                 }
+                NoiseKind::Devices => {
+                    let devices = self.pcm.clone().unwrap_or_default().at(seconds)?;
+                    layers.push(LayerNoise::devices(index, affine, devices.pairs(affine)?)?);
+                    continue;
+                }
             };
-            if !(self.biases && affine.has_bias) {
+            let biases_drift = self.biases && affine.has_bias;
+            if !biases_drift {
                 bias.fill(0.0);
             }
-            layers.extend(LayerNoise::new(index, law, weight, bias));
+            let added = Added { law, weight, bias, drift, biases_drift };
+            layers.extend(LayerNoise::added(index, affine, added));
         }
         NoiseSet::new(network, layers)
     }
@@ -422,6 +404,7 @@ fn off_grid(value: f64, step: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layer::Source;
     use super::*;
     use crate::network::{Activation, NetworkBuilder};
 
@@ -432,6 +415,13 @@ mod tests {
         let z = builder.activation("relu", p, Activation::Relu).unwrap();
         builder.dense("second", z, Matrix::from_vec(1, 2, vec![3.0, 1.0]), Vec::new()).unwrap();
         builder.finish().unwrap()
+    }
+
+    fn added(layer: &LayerNoise) -> &Added {
+        match &layer.source {
+            Source::Added(added) => added,
+            Source::Devices(_) => panic!("a law"),
+        }
     }
 
     #[test]
@@ -445,7 +435,8 @@ mod tests {
             ("uniform-of-max:0.5", [1.0, 1.0], 1.5),
         ] {
             let noise = of(text);
-            let [a, b] = noise.layers() else { panic!("two layers") };
+            let [first_layer, last] = noise.layers() else { panic!("two layers") };
+            let (a, b) = (added(first_layer), added(last));
             assert_eq!(
                 ([a.weight.at(0, 0), a.weight.at(1, 1)], b.weight.at(0, 0)),
                 (first, second),
@@ -453,10 +444,10 @@ mod tests {
             );
             assert_eq!(b.bias, [0.0], "a layer without biases has none");
             let factor = if text.starts_with("uniform") { 3.0 } else { 1.0 };
-            let square = a.squares.at(0, 0) * factor;
+            let square = first_layer.squares.at(0, 0) * factor;
             assert!(square >= first[0] * first[0] && square < first[0] * first[0] * 1.001);
         }
-        assert_eq!(of("gaussian-relative:0.5").layers()[0].bias, [0.0625, 0.0]);
+        assert_eq!(added(&of("gaussian-relative:0.5").layers()[0]).bias, [0.0625, 0.0]);
         assert_eq!(of("gaussian:0").layers().len(), 0);
     }
 
@@ -466,7 +457,7 @@ mod tests {
         // The step is 2 / 7: only the largest weight and zeros are on the grid.
         let int4 = of("stochastic:int4");
         let step = 2.0 / 7.0;
-        let first = &int4.layers()[0];
+        let first = added(&int4.layers()[0]);
         assert_eq!(
             [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| first.weight.at(i, j)),
             [step, 0.0, step, 0.0]
@@ -474,7 +465,7 @@ mod tests {
         assert_eq!(first.bias, [step, 0.0]);
         // Every parameter is a number of bf16.
         assert_eq!(of("stochastic:bf16").layers().len(), 0);
-        assert_eq!(of("stochastic:int8:per-channel").layers()[0].weight.at(1, 0), 0.0);
+        assert_eq!(added(&of("stochastic:int8:per-channel").layers()[0]).weight.at(1, 0), 0.0);
     }
 
     #[test]

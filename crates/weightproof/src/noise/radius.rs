@@ -25,7 +25,7 @@ impl<'n> NoiseRadius<'n> {
         const ENDS: (f64, f64) = (1e-6, 100.0);
         let ratio = relative_width.ln_1p();
         let steps = ((ENDS.1 / ENDS.0).ln() / ratio).ceil().max(0.0) as usize;
-        unit.noise().scaled(1.0)?;
+        unit.noise().scaled(unit.network(), 1.0)?;
         let lattice = (0..=steps).map(|k| ENDS.0 * (ratio * k as f64).exp()).collect();
         Ok(NoiseRadius { unit: unit.verdicts_only(), lattice })
     }

@@ -4,7 +4,8 @@ use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Gather, Network, NetworkBuilder};
 use weightproof::noise::{
-    LayerNoiseModel, NoiseCertificate, NoiseCertifier, NoiseModel, NoiseOptions, NoiseRadius,
+    Compensation, DriftModel, LayerNoiseModel, NoiseCertificate, NoiseCertifier, NoiseModel, NoiseOptions,
+    NoiseRadius, Tail, clopper_pearson,
 };
 use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
@@ -324,5 +325,192 @@ fn what_breaks_independence_is_refused() {
     assert!(told(unmoved(&network), options("norm-product", 1e-3)).contains("found norm-product"));
     for wrong in [0.0, 1.0, -0.1, f64::NAN] {
         assert!(told(unmoved(&network), options("linear", wrong)).starts_with("failure probability"));
+    }
+}
+
+/// The class with the largest output.
+fn largest(outputs: &[f64]) -> usize {
+    (0..outputs.len()).max_by(|&a, &b| outputs[a].total_cmp(&outputs[b])).unwrap()
+}
+
+/// A drifting network against drawn devices, at several times: failures are as rare as is proved, and what is proved says something.
+#[test]
+fn drift_and_devices_are_never_contradicted() {
+    const DRAWS: usize = 4000;
+    let drift = |compensation| DriftModel {
+        mean: 0.05,
+        spread: 0.02,
+        low: 0.0,
+        high: Some(0.1),
+        reference_time: 20.0,
+        compensation,
+    };
+    let programmed = || "gaussian-of-max:0.01".parse::<NoiseModel>().unwrap();
+    let devices = NoiseModel::new("pcm".parse().unwrap(), None);
+    let models = [
+        NoiseModel { drift: Some(drift(Compensation::Mean)), ..programmed() },
+        NoiseModel { drift: Some(drift(Compensation::None)), ..programmed() },
+        NoiseModel { drift: Some(drift(Compensation::None)), biases: false, ..programmed() },
+        devices,
+    ];
+    let (mut proved, mut seen) = (0, 0);
+    for (seed, model) in (0..8).flat_map(|seed| models.iter().map(move |model| (seed, model))) {
+        let network = Blueprint::new(&[4, 6, 3], Activation::Relu, seed).build();
+        let x = input(4, true, &mut rng(seed));
+        for seconds in [1.0, 86400.0] {
+            let noise = model.resolve_at(&network, Some(seconds)).unwrap();
+            let mean = noise.mean_network(&network).into_owned();
+            let target = largest(&mean.forward(&x));
+            let options = NoiseOptions {
+                certify: CertifyOptions::new("linear", Property::Label),
+                ..options("linear", 0.4)
+            };
+            let certifier = NoiseCertifier::new(&mean, unmoved(&mean), noise.clone(), options).unwrap();
+            let samples = Samples { first: 0, inputs: &x, labels: Some(&[target as u32]) };
+            let found = certifier.certify(samples)[0].failure_probability;
+            let mut draws = rng(seed + 100);
+            let fails = |_| margin(&noise.draw(&network, &mut draws).forward(&x), target) <= 0.0;
+            let failures = (0..DRAWS).map(fails).filter(|failed| *failed).count();
+            assert!(
+                may_be(failures, DRAWS, found),
+                "seed {seed}, {seconds} s: {failures} at {found} by {model:?}"
+            );
+            proved += usize::from(found < 0.4);
+            seen += usize::from(failures > 0);
+        }
+    }
+    assert!(proved > 16 && seen > 3, "{proved} {seen}");
+}
+
+/// One layer that drifts, whose margin is a sum of known numbers: what is proved is what the theorem says.
+#[test]
+fn drift_is_charged_as_the_theorem_says() {
+    let mut builder = NetworkBuilder::new(vec![2]);
+    builder.dense("only", 0, Matrix::from_vec(2, 2, vec![1.0, 0.5, -1.0, 0.25]), vec![0.25, 0.0]).unwrap();
+    let network = builder.finish().unwrap();
+    let (x, seconds) = ([0.5, 0.25], 180.0);
+    let log = 10.0_f64.ln();
+    for (compensation, biases) in [(Compensation::None, true), (Compensation::Mean, false)] {
+        // Spread is small, so that the mean factor is that of the mean but for 1e-4.
+        let (mean, spread, sigma) = (0.1, 0.02, 0.1);
+        let drift = DriftModel { mean, spread, low: 0.0, high: None, reference_time: 20.0, compensation };
+        let model = NoiseModel { drift: Some(drift), biases, ..format!("gaussian:{sigma}").parse().unwrap() };
+        let noise = model.resolve_at(&network, Some(seconds)).unwrap();
+        let mean_network = noise.mean_network(&network).into_owned();
+        let options = NoiseOptions {
+            certify: CertifyOptions::new("linear", Property::Label),
+            ..options("linear", 0.9)
+        };
+        let certifier = NoiseCertifier::new(&mean_network, unmoved(&network), noise, options).unwrap();
+        let samples = Samples { first: 0, inputs: &x, labels: Some(&[0]) };
+        let found = certifier.certify(samples)[0].failure_probability;
+        let factor = (-log * mean + 0.5 * (log * spread).powi(2)).exp();
+        let scale = if compensation == Compensation::Mean { 1.0 / factor } else { 1.0 };
+        let square = |w: f64, z: f64| scale * scale * ((w * spread * log).powi(2) + sigma * sigma) * z * z;
+        let weights = [(1.0, 0.5), (0.5, 0.25), (-1.0, 0.5), (0.25, 0.25)];
+        let mut variance: f64 = weights.iter().map(|&(w, z)| square(w, z)).sum();
+        let mut margin = scale * factor * (2.0 * 0.5 + 0.25 * 0.25);
+        if biases {
+            variance += square(0.25, 1.0) + square(0.0, 1.0);
+            margin += scale * factor * 0.25;
+        } else {
+            margin += 0.25;
+        }
+        let exact = (-0.5 * margin * margin / variance).exp();
+        assert!(
+            found >= exact && found < exact * 1.01 || found < 1e-250,
+            "{compensation:?}: {found} {exact}"
+        );
+        assert!(exact > 1e-200, "{exact}");
+    }
+}
+
+/// What is known of means only, and what is not said, is refused by name.
+#[test]
+fn drift_is_about_the_network_of_means() {
+    let network = Blueprint::new(&[3, 5, 3], Activation::Relu, 1).build();
+    let of = |compensation| {
+        let drift =
+            DriftModel { mean: 0.05, spread: 0.01, low: 0.0, high: None, reference_time: 1.0, compensation };
+        NoiseModel { drift: Some(drift), ..NoiseModel::new("gaussian".parse().unwrap(), Some(0.0)) }
+    };
+    let model = of(Compensation::None);
+    assert!(model.resolve(&network).unwrap_err().to_string().contains("expected a time"));
+    let plain: NoiseModel = "gaussian:0.1".parse().unwrap();
+    assert!(plain.resolve_at(&network, Some(1.0)).unwrap_err().to_string().contains("[drift]"));
+    assert!(model.resolve_at(&network, Some(f64::NAN)).unwrap_err().to_string().contains("NaN"));
+    let noise = model.resolve_at(&network, Some(3600.0)).unwrap();
+    let mean = noise.mean_network(&network).into_owned();
+    let label =
+        || NoiseOptions { certify: CertifyOptions::new("linear", Property::Label), ..options("linear", 0.1) };
+    let told = |network: &Network, set: PerturbationSet, options: NoiseOptions| {
+        NoiseCertifier::new(network, set, noise.clone(), options).err().map(|error| error.to_string())
+    };
+    assert!(told(&network, unmoved(&network), label()).unwrap().contains("means of the random ones"));
+    assert!(told(&mean, unmoved(&network), options("linear", 0.1)).unwrap().contains("expected label"));
+    let moved = ThreatModel::new(Kind::Absolute, 0.1).resolve(&network).unwrap();
+    assert!(told(&mean, moved, label()).unwrap().contains("beside drift"));
+    assert_eq!(told(&mean, unmoved(&network), label()), None);
+    // Compensated, the means are the weights of the file, and every property is about them.
+    let back = of(Compensation::Mean).resolve_at(&network, Some(3600.0)).unwrap();
+    assert!(back.is_aged() && !back.moves_means());
+    assert!(NoiseCertifier::new(&network, unmoved(&network), back, options("linear", 0.1)).is_ok());
+}
+
+/// Probability that one of the counts of [`certificates_hold_as_often_as_they_say`] is that unlikely if all that is proved is true:
+/// 36 ends of intervals of Clopper and Pearson.
+const FALSE_ALARM: f64 = 1e-9;
+
+/// Many devices of a small network against margins at five probabilities, the smallest failure probability, and single rows at four
+/// quantiles: no count is so large that its interval excludes what is proved. `WEIGHTPROOF_DRAWS=10000000` draws as many devices; the test
+/// errs with a probability of at most [`FALSE_ALARM`] by itself, whatever their number.
+#[test]
+fn certificates_hold_as_often_as_they_say() {
+    const LEVELS: [f64; 5] = [0.2, 1e-2, 1e-3, 1e-4, 1e-5];
+    const QUANTILES: [f64; 4] = [0.5, 1.0, 2.0, 3.0];
+    let draws =
+        std::env::var("WEIGHTPROOF_DRAWS").map_or(60_000, |text| text.parse().expect("a number of devices"));
+    let network = Blueprint::new(&[3, 4, 3, 3], Activation::Relu, 4).build();
+    let x = input(3, true, &mut rng(4));
+    let ends = 2 * (4 + 3);
+    for (noise, tail) in [("gaussian-of-max:0.08", Tail::Reflected), ("uniform-of-max:0.15", Tail::Chernoff)]
+    {
+        let noise = noise.parse::<NoiseModel>().unwrap().resolve(&network).unwrap();
+        let samples = || Samples { first: 0, inputs: &x, labels: None };
+        let certifier = |asked| {
+            NoiseCertifier::new(&network, unmoved(&network), noise.clone(), options("linear", asked)).unwrap()
+        };
+        // What is drawn, below what, and how often at most.
+        let mut claims: Vec<(Option<usize>, f64, f64)> = Vec::new();
+        let mut target = 0;
+        for asked in LEVELS {
+            let found = certifier(asked).certify(samples())[0];
+            target = found.certificate.clean.target;
+            claims.push((None, found.certificate.margin_lower, asked));
+            claims.push((None, 0.0, found.failure_probability));
+        }
+        let rivals: Vec<usize> = (0..3).filter(|j| *j != target).collect();
+        for q in QUANTILES {
+            let rows = certifier(0.1).rows_at(samples(), q).remove(0);
+            // The row itself, and the boxes that it relies on.
+            let most = (1 + ends) as f64 * tail.at(q);
+            claims.extend(rivals.iter().zip(rows).map(|(&rival, lower)| (Some(rival), lower, most.min(1.0))));
+        }
+        let mut counts = vec![0; claims.len()];
+        let mut rng = rng(2024);
+        for _ in 0..draws {
+            let outputs = noise.draw(&network, &mut rng).forward(&x);
+            for (count, (rival, lower, _)) in counts.iter_mut().zip(&claims) {
+                let found = rival.map_or_else(|| margin(&outputs, target), |j| outputs[target] - outputs[j]);
+                *count += usize::from(found < *lower);
+            }
+        }
+        let alpha = FALSE_ALARM / (2 * claims.len()) as f64;
+        for (&count, (rival, lower, most)) in counts.iter().zip(&claims) {
+            let (least, _) = clopper_pearson(count, draws, alpha);
+            assert!(least <= *most, "{rival:?} below {lower}: {count} of {draws}, at most {most}");
+        }
+        // Counts are seen, and what is proved at 0.2 is not far from what happens.
+        assert!(counts[0] > 0 && claims[0].1 > claims[8].1, "{counts:?} {claims:?}");
     }
 }
