@@ -39,7 +39,7 @@ struct RadiusSettings<'a> {
 /// Searches the largest noise at which each sample is certified, beside the set that is asked for.
 ///
 /// # Errors
-/// As [`run`]; stochastic rounding, which has no size; several sets.
+/// As [`super::run`]; stochastic rounding, which has no size; several sets.
 pub fn radius<F: Feed, W: Watch>(
     session: &mut Session<F>,
     sets: &[SetAt],
