@@ -512,7 +512,14 @@ pub struct NoiseArgs {
     /// Probability with which a verified sample may fail on a device [default: 1e-9]
     #[arg(long, value_name = "P", requires = "noise", allow_hyphen_values = true, hide_short_help = true)]
     pub failure_probability: Option<String>,
-    /// Times after the first reading at which weights that drift are certified: 1s,1h,1d,1y
+    #[command(flatten)]
+    pub times: TimesArgs,
+}
+
+/// When.
+#[derive(Debug, Args)]
+pub struct TimesArgs {
+    /// Times after the first reading, for weights that drift: 1s,1h,1d,1y
     #[arg(
         long,
         value_name = "TIMES",
@@ -546,15 +553,8 @@ pub struct DrawsArgs {
     /// Number of devices [default: 100]
     #[arg(long, value_name = "N", requires = "noise", value_parser = positive, hide_short_help = true)]
     pub draws: Option<usize>,
-    /// Times after the first reading at which drawn devices that drift are read: 1s,1h,1d,1y
-    #[arg(
-        long,
-        value_name = "TIMES",
-        requires = "noise",
-        allow_hyphen_values = true,
-        hide_short_help = true
-    )]
-    pub time: Option<String>,
+    #[command(flatten)]
+    pub times: TimesArgs,
 }
 
 /// What must hold.

@@ -5,7 +5,7 @@ pub use weightproof_run::config::*;
 use crate::args::{
     BatchNormArg, CertifyArgs, DataArgs, EngineArgs, GuaranteeArg, HeaderArg, IntermediateArg, LayoutArg,
     LimitArgs, MethodArgs, ModelArgs, NoiseArgs, NoiseRadiusArgs, OracleArg, PrecisionArg, PropertyArg,
-    PropertyArgs, RoundingArg, SearchArgs, SplitArg,
+    PropertyArgs, RoundingArg, SearchArgs, SplitArg, TimesArgs,
 };
 use crate::error::Failure;
 use weightproof::network::StepRounding;
@@ -159,16 +159,12 @@ pub fn exact(args: &CertifyArgs) -> Result<ExactConfig, Failure> {
 pub fn noise(args: &NoiseArgs) -> Result<Option<NoiseConfig>, Failure> {
     let Some(text) = &args.noise else { return Ok(None) };
     let failure_probability = failure_probability(args.failure_probability.as_ref())?;
-    Ok(Some(NoiseConfig {
-        model: noise::read(text)?,
-        failure_probability,
-        times: times(args.time.as_ref())?,
-    }))
+    Ok(Some(NoiseConfig { model: noise::read(text)?, failure_probability, times: times(&args.times)? }))
 }
 
 /// Times in seconds; none where none were given.
-pub fn times(text: Option<&String>) -> Result<Vec<f64>, Failure> {
-    Ok(text.map(|text| number::durations("time", text)).transpose()?.unwrap_or_default())
+pub fn times(args: &TimesArgs) -> Result<Vec<f64>, Failure> {
+    Ok(args.time.as_ref().map(|text| number::durations("time", text)).transpose()?.unwrap_or_default())
 }
 
 /// The noise whose size is searched, if any.

@@ -6,7 +6,7 @@ use crate::error::Failure;
 use console::Term;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
-use weightproof_report::{Format, Record, Report, features, set_width};
+use weightproof_report::{Format, Record, Report, Written, features, set_width};
 use weightproof_run::file;
 
 /// Checks that Parquet can be written, and goes to a file: it is bytes.
@@ -19,6 +19,15 @@ pub fn check_format(args: &OutputArgs) -> Result<(), Failure> {
         return Err(no_file_for_parquet());
     }
     Ok(())
+}
+
+/// Checks that the results of a command without samples have a format that it has, and can be written.
+pub fn check_written(args: &OutputArgs, command: &str) -> Result<(), Failure> {
+    if args.format() == Format::Parquet {
+        let expected = "format: expected text, json or csv for";
+        return Err(Failure::new(format!("{expected} {command}, found parquet")));
+    }
+    check(args.output.as_deref())
 }
 
 /// The error of Parquet without a file to write it to.
@@ -42,6 +51,11 @@ fn width() -> Option<usize> {
 
 /// Writes a report to where the arguments say, in the format that they say.
 pub fn report<R: Record>(args: &OutputArgs, report: &Report<R>) -> Result<(), Failure> {
+    write(args.output.as_deref(), |out| report.write(args.format(), out))
+}
+
+/// Writes the results of a command without samples to where the arguments say.
+pub fn written(args: &OutputArgs, report: &impl Written) -> Result<(), Failure> {
     write(args.output.as_deref(), |out| report.write(args.format(), out))
 }
 

@@ -14,7 +14,7 @@ use weightproof_report::reading;
 use weightproof_report::{
     AttackRecord, Cell, CertifyRecord, DrawsRecord, ExactRadiusRecord, ExactRecord, FaultRecord, Format,
     Header, InspectReport, MeasureReport, NoiseRecord, RadiusRecord, Record, Report as Samples, TrainReport,
-    history_csv,
+    Written, history_csv,
 };
 
 /// The report of one of the commands.

@@ -1,8 +1,8 @@
 //! What `bench` says: samples in a second, and how much of the rate of plain products that is.
 
 use crate::header::Environment;
-use crate::report::Format;
 use crate::table::{Side, Table};
+use crate::written::Written;
 use crate::{csv, json};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -49,21 +49,8 @@ pub struct BenchReport {
     pub environment: Environment,
 }
 
-impl BenchReport {
-    /// Writes the report.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write(&self, format: Format, mut out: impl Write) -> io::Result<()> {
-        let out = &mut out;
-        match format {
-            Format::Text => self.text(out),
-            Format::Json => self.json(out),
-            Format::Csv => self.csv(out),
-            Format::Parquet => Err(io::Error::other("speeds have no Parquet form")),
-        }?;
-        out.flush()
-    }
+impl Written for BenchReport {
+    const NO_PARQUET: &str = "speeds have no Parquet form";
 
     fn json(&self, out: &mut impl Write) -> io::Result<()> {
         let mut fields = json::Fields::open(out, 0)?;

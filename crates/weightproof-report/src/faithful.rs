@@ -1,8 +1,8 @@
 //! What `faithful` says: whether one network is a rounding of another, and which sets hold it.
 
 use crate::header::{Environment, ModelReport};
-use crate::report::Format;
 use crate::table::{Side, Table};
+use crate::written::Written;
 use crate::{csv, json, text};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -141,21 +141,10 @@ impl FaithfulReport {
             matches!(layer.rule, RoundingRule::Equal | RoundingRule::Nearest | RoundingRule::Either)
         })
     }
+}
 
-    /// Writes the report.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write(&self, format: Format, mut out: impl Write) -> io::Result<()> {
-        let out = &mut out;
-        match format {
-            Format::Text => self.text(out),
-            Format::Json => self.json(out),
-            Format::Csv => self.csv(out),
-            Format::Parquet => Err(io::Error::other("the layers of a network have no Parquet form")),
-        }?;
-        out.flush()
-    }
+impl Written for FaithfulReport {
+    const NO_PARQUET: &str = "the layers of a network have no Parquet form";
 
     fn json(&self, out: &mut impl Write) -> io::Result<()> {
         let mut fields = json::Fields::open(out, 0)?;

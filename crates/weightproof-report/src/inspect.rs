@@ -2,8 +2,8 @@
 
 use crate::against::ComparisonReport;
 use crate::header::{Environment, ModelReport, ThreatReport};
-use crate::report::Format;
 use crate::table::{Side, Table};
+use crate::written::Written;
 use crate::{csv, json, text};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -248,21 +248,8 @@ fn radii(dense: &Affine, set: &LayerSet) -> RadiusReport {
     RadiusReport { least, mean, most, bias_most }
 }
 
-impl InspectReport {
-    /// Writes the report.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write(&self, format: Format, mut out: impl Write) -> io::Result<()> {
-        let out = &mut out;
-        match format {
-            Format::Text => self.text(out),
-            Format::Json => self.json(out),
-            Format::Csv => self.csv(out),
-            Format::Parquet => Err(io::Error::other("the nodes of a network have no Parquet form")),
-        }?;
-        out.flush()
-    }
+impl Written for InspectReport {
+    const NO_PARQUET: &str = "the nodes of a network have no Parquet form";
 
     fn json(&self, out: &mut impl Write) -> io::Result<()> {
         let mut fields = json::Fields::open(out, 0)?;
@@ -379,7 +366,9 @@ impl InspectReport {
         }
         Ok(())
     }
+}
 
+impl InspectReport {
     /// Steps and zero points of stored weights and of quantizers.
     fn integer_table(&self) -> Table {
         let mut table = Table::new([

@@ -39,6 +39,7 @@ mod report;
 mod table;
 mod text;
 mod train;
+mod written;
 
 pub use against::{ComparisonReport, Difference, NodeComparison};
 pub use attack::{AttackCounter, AttackRecord, AttackSummary};
@@ -76,3 +77,4 @@ pub const JOURNAL: &str = "weightproof/journal/1";
 /// What the line behind the samples of a journal begins with, that has the header of a part which is done.
 pub const JOURNAL_REPORT: &str = "{\"report\":";
 pub use train::{AtChanceReport, EpochReport, TrainReport, history_csv};
+pub use written::Written;

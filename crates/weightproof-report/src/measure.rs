@@ -2,8 +2,8 @@
 
 use crate::compression::CompressionReport;
 use crate::header::{DataReport, Environment, ModelReport, ThreatReport};
-use crate::report::Format;
 use crate::table::{Side, Table};
+use crate::written::Written;
 use crate::{csv, json, text};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -208,20 +208,15 @@ pub struct MeasureReport {
 }
 
 impl MeasureReport {
-    /// Writes the report.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write(&self, format: Format, mut out: impl Write) -> io::Result<()> {
-        let out = &mut out;
-        match format {
-            Format::Text => self.text(out),
-            Format::Json => self.json(out),
-            Format::Csv => self.csv(out),
-            Format::Parquet => Err(io::Error::other("measures have no Parquet form")),
-        }?;
-        out.flush()
+    /// Every number with the radius it is about; empty where it is about none.
+    fn numbers(&self) -> impl Iterator<Item = (Option<f64>, &MeasureRecord)> {
+        let plain = self.measures.iter().map(|m| (None, m));
+        plain.chain(self.results.iter().flat_map(|at| at.measures.iter().map(|m| (at.radius, m))))
     }
+}
+
+impl Written for MeasureReport {
+    const NO_PARQUET: &str = "measures have no Parquet form";
 
     fn json(&self, out: &mut impl Write) -> io::Result<()> {
         let mut fields = json::Fields::open(out, 0)?;
@@ -246,12 +241,6 @@ impl MeasureReport {
         fields.field("environment", &self.environment)?;
         fields.close()?;
         writeln!(out)
-    }
-
-    /// Every number with the radius it is about; empty where it is about none.
-    fn numbers(&self) -> impl Iterator<Item = (Option<f64>, &MeasureRecord)> {
-        let plain = self.measures.iter().map(|m| (None, m));
-        plain.chain(self.results.iter().flat_map(|at| at.measures.iter().map(|m| (at.radius, m))))
     }
 
     fn csv(&self, out: &mut impl Write) -> io::Result<()> {
@@ -316,7 +305,9 @@ impl MeasureReport {
         }
         text::environment(&self.environment, out)
     }
+}
 
+impl MeasureReport {
     /// The Rademacher bounds and how the radii enlarge the layers.
     fn bounds(&self, out: &mut impl Write) -> io::Result<()> {
         let known: Vec<(&MeasuresAt, &RademacherReport)> =

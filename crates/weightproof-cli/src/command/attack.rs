@@ -53,7 +53,7 @@ fn draw(
     let model = noise::beside(&mut session, noise::read(text)?);
     let sets = session.config.threat.sets(&session.network, session.input_range())?;
     let run = arguments.start(&mut session, DRAWS_BATCH)?;
-    let times = config::times(args.draws.time.as_ref())?;
+    let times = config::times(&args.draws.times)?;
     let config = DrawsConfig { model, draws: args.draws.draws.unwrap_or(DRAWS), times };
     output::judged(&args.output, &noise::draw(&mut session, &sets, &config, run)?)
 }

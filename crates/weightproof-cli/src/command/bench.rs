@@ -5,15 +5,11 @@ use crate::args::BenchArgs;
 use crate::error::Failure;
 use crate::output;
 use crate::run::{progress, remark};
-use weightproof_report::Format;
 use weightproof_run::bench::{self, BenchSettings};
 
 /// Runs the command.
 pub fn run(args: &BenchArgs) -> Result<Status, Failure> {
-    if args.output.format() == Format::Parquet {
-        return Err(Failure::new("format: expected text, json or csv for bench, found parquet"));
-    }
-    output::check(args.output.output.as_deref())?;
+    output::check_written(&args.output, "bench")?;
     if cfg!(debug_assertions) {
         remark(&args.output, "this is a build for development: it says nothing about speed");
     }
@@ -21,6 +17,6 @@ pub fn run(args: &BenchArgs) -> Result<Status, Failure> {
     let settings = BenchSettings { only: args.only.clone(), quick: args.quick, threads: args.threads };
     let report = bench::run(&settings, |_| bar.inc(1))?;
     bar.finish_and_clear();
-    output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
+    output::written(&args.output, &report)?;
     Ok(Status::Holds)
 }

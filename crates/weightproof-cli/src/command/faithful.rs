@@ -9,17 +9,14 @@ use std::path::Path;
 use std::time::Instant;
 use weightproof::verdict::Precision;
 use weightproof_formats::tensors::TensorFile;
-use weightproof_report::{FaithfulFile, FaithfulReport, Format};
+use weightproof_report::{FaithfulFile, FaithfulReport};
 use weightproof_run::faithful::{layers, smallest_sets};
 use weightproof_run::run::environment;
 use weightproof_run::tensors;
 
 /// Runs the command.
 pub fn run(args: &FaithfulArgs) -> Result<Status, Failure> {
-    if args.output.format() == Format::Parquet {
-        return Err(Failure::new("format: expected text, json or csv for faithful, found parquet"));
-    }
-    output::check(args.output.output.as_deref())?;
+    output::check_written(&args.output, "faithful")?;
     let start = Instant::now();
     let environment = |start: Instant| environment(start.elapsed(), 1, 0, Precision::F64);
     let report = if [&args.float, &args.rounded].iter().all(|path| has_tensors(path)) {
@@ -38,7 +35,7 @@ pub fn run(args: &FaithfulArgs) -> Result<Status, Failure> {
         let (model, rounded) = (file(model), file(rounded));
         FaithfulReport { layers, sets, model, rounded, environment: environment(start) }
     };
-    output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
+    output::written(&args.output, &report)?;
     Ok(Status::of(report.holds()))
 }
 

@@ -4,21 +4,18 @@ use super::Status;
 use crate::args::InspectArgs;
 use crate::error::Failure;
 use crate::{output, source};
-use weightproof_report::{ComparisonReport, Format};
+use weightproof_report::ComparisonReport;
 use weightproof_run::inspect::{self, InspectConfig};
 
 /// Runs the command.
 pub fn run(args: &InspectArgs) -> Result<Status, Failure> {
     let threat = crate::threat::config(&args.threat)?;
-    if args.output.format() == Format::Parquet {
-        return Err(Failure::new("format: expected text, json or csv for inspect, found parquet"));
-    }
-    output::check(args.output.output.as_deref())?;
+    output::check_written(&args.output, "inspect")?;
     let config =
         InspectConfig { model: crate::config::model(&args.model), threat, against: args.against.clone() };
     let (network, model) = source::load_model(&config.model)?;
     let report = inspect::run(&network, model, &config)?;
     let agrees = report.comparison.as_ref().is_none_or(ComparisonReport::agrees);
-    output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
+    output::written(&args.output, &report)?;
     Ok(Status::of(agrees))
 }

@@ -8,7 +8,6 @@ use crate::run::{pool, remark};
 use crate::{interrupt, output, threat};
 use weightproof_formats::network::read_network;
 use weightproof_measure::Effort;
-use weightproof_report::Format;
 use weightproof_run::measure::{
     self, CompressionConfig, Loaded, MeasureConfig, Subject, check_initial, check_member,
 };
@@ -42,10 +41,7 @@ pub fn run(args: &MeasureArgs) -> Result<Status, Failure> {
         compression: compression(&args.compression)?,
     };
     config.check()?;
-    if args.output.format() == Format::Parquet {
-        return Err(Failure::new("format: expected text, json or csv for measure, found parquet"));
-    }
-    output::check(args.output.output.as_deref())?;
+    output::check_written(&args.output, "measure")?;
     let subject = read(args, &config)?;
     if subject.train.is_none() {
         let text = "without --train-data the samples stand for the training samples; there is no gap, and no held-out bound";
@@ -54,7 +50,7 @@ pub fn run(args: &MeasureArgs) -> Result<Status, Failure> {
     interrupt::watch()?;
     let numbers = (args.engine.seed, config::precision(&args.engine));
     let report = measure::run(subject, &config, &pool(args.engine.threads)?, numbers, interrupt::requested)?;
-    output::write(args.output.output.as_deref(), |out| report.write(args.output.format(), out))?;
+    output::written(&args.output, &report)?;
     Ok(Status::Holds.unless(report.partial))
 }
 

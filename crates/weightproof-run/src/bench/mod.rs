@@ -8,6 +8,7 @@
 
 mod networks;
 
+use crate::config::ModelConfig;
 use crate::error::RunError;
 use crate::run::{environment, peak_memory, pool};
 use crate::source::load_model;
@@ -57,11 +58,29 @@ pub struct BenchSettings {
 /// One network with what is asked of it.
 struct Case {
     name: String,
-    network: Network,
+    make: Make,
     threat: ThreatModel,
     samples: usize,
     methods: Vec<&'static str>,
     forward: bool,
+}
+
+/// A network that is made when its turn comes, so that the memory of a row is its own.
+enum Make {
+    Embedded,
+    Dense { width: usize, hidden: usize },
+    Residual,
+}
+
+impl Make {
+    fn network(&self) -> Result<Network, RunError> {
+        let made = match *self {
+            Make::Embedded => return Ok(load_model(&ModelConfig::default())?.0),
+            Make::Dense { width, hidden } => dense(width, hidden),
+            Make::Residual => residual(),
+        };
+        made.map_err(|e| RunError::misfit(format!("bench: {e}")))
+    }
 }
 
 /// Measures the standard set; `done` is told of every row.
@@ -77,8 +96,9 @@ pub fn run(settings: &BenchSettings, mut done: impl FnMut(&BenchRow)) -> Result<
         pool.install(|| (product_rate::<f32>(settings.quick), product_rate::<f64>(settings.quick)));
     for case in &cases {
         let work = case.forward.then_some(FORWARD).into_iter().chain(case.methods.iter().copied());
+        let network = case.make.network()?;
         for work in work {
-            let row = pool.install(|| case.measured(work, product_rate))?;
+            let row = pool.install(|| case.measured(&network, work, product_rate))?;
             done(&row);
             rows.push(row);
         }
@@ -92,25 +112,22 @@ const FORWARD: &str = "forward";
 
 fn cases(settings: &BenchSettings) -> Result<Vec<Case>, RunError> {
     let work = if settings.quick { WORK / 100 } else { WORK };
-    let built = |network: Result<Network, _>| network.map_err(|e| RunError::misfit(format!("bench: {e}")));
     let threat = |kind, radius| ThreatModel { bias_radius: Some(0.0), ..ThreatModel::new(kind, radius) };
-    let mut cases = Vec::new();
-    let (network, _) = load_model(&crate::config::ModelConfig::default())?;
-    cases.push(Case {
+    let mut cases = vec![Case {
         name: "784-128-64-32-10, embedded".into(),
-        network,
+        make: Make::Embedded,
         threat: threat(Kind::Absolute, 0.001),
         samples: if settings.quick { MOST_SAMPLES } else { 10_000 },
         methods: METHODS.iter().map(|method| method.name).collect(),
         forward: true,
-    });
+    }];
     let widths = WIDTHS.iter().take(if settings.quick { 2 } else { WIDTHS.len() }).map(|&width| (width, 3));
     for (width, hidden) in widths.chain(DEEP.into_iter().filter(|_| !settings.quick)) {
         // Two rows for every neuron of every layer go through all layers in front of the one that it reads.
         let of_one = width.pow(3) * hidden.saturating_sub(2) * (hidden - 1);
         cases.push(Case {
             name: format!("784-{width}x{hidden}-10"),
-            network: built(dense(width, hidden))?,
+            make: Make::Dense { width, hidden },
             threat: threat(Kind::Absolute, 1e-5),
             samples: (work / of_one).clamp(1, MOST_SAMPLES),
             methods: BOUNDS.to_vec(),
@@ -119,7 +136,7 @@ fn cases(settings: &BenchSettings) -> Result<Vec<Case>, RunError> {
     }
     cases.push(Case {
         name: "residual 3x32x32".into(),
-        network: built(residual())?,
+        make: Make::Residual,
         threat: threat(Kind::Relative, 0.001),
         samples: if settings.quick { 2 } else { BLOCK },
         methods: BOUNDS.to_vec(),
@@ -138,13 +155,13 @@ fn cases(settings: &BenchSettings) -> Result<Vec<Case>, RunError> {
 
 impl Case {
     /// Time, operations and memory of one kind of work on the threads of this pool.
-    fn measured(&self, work: &str, product_rate: f64) -> Result<BenchRow, RunError> {
-        let width = self.network.input_width();
+    fn measured(&self, network: &Network, work: &str, product_rate: f64) -> Result<BenchRow, RunError> {
+        let width = network.input_width();
         let inputs: Vec<f64> = (0..self.samples * width).map(|k| noise(k).abs()).collect();
-        let set = self.threat.resolve(&self.network).map_err(|e| RunError::misfit(format!("bench: {e}")))?;
-        let model = Model::<f32>::new(&self.network);
+        let set = self.threat.resolve(network).map_err(|e| RunError::misfit(format!("bench: {e}")))?;
+        let model = (work == FORWARD).then(|| Model::<f32>::new(network));
         let once = || {
-            if work == FORWARD {
+            if let Some(model) = &model {
                 inputs.par_chunks(width * BLOCK).for_each(|block| {
                     let block = Matrix::from_vec(block.len() / width, width, block.to_vec());
                     std::hint::black_box(model.forward(block.cast()));
@@ -152,7 +169,7 @@ impl Case {
                 return;
             }
             let options = CertifyOptions::new(work, Property::Prediction);
-            let certifier = Certifier::new(&self.network, std::slice::from_ref(&set), options);
+            let certifier = Certifier::new(network, std::slice::from_ref(&set), options);
             let certifier = certifier.expect("methods of the list");
             std::hint::black_box(certifier.certify(Samples { first: 0, inputs: &inputs, labels: None }));
         };

@@ -2,7 +2,7 @@
 
 use crate::faults::HitSet;
 use crate::kernels::Matrix;
-use crate::network::{Activation, Affine, Layer, Network};
+use crate::network::{Activation, Affine, Layer, Network, Node};
 
 /// The most distributions of hits over layers that are looked at.
 const MOST_DISTRIBUTIONS: u64 = 1000;
@@ -14,18 +14,29 @@ pub(crate) struct Chain<'n> {
     pub(super) first: usize,
     /// The last layer that is hit.
     pub(super) last: usize,
-    /// By node.
-    magnitudes: Vec<Option<Magnitudes>>,
+    /// By node, from the first on.
+    links: Vec<Link<'n>>,
 }
 
-/// Magnitudes of the weights of a dense layer.
-pub(super) struct Magnitudes {
+/// What a node of a chain does with the value of the node before it.
+pub(super) enum Link<'n> {
+    Dense(DenseLink<'n>),
+    /// Each element by a factor of its own, and shifted, which differences do not see.
+    Scale(&'n [f64]),
+    Relu,
+    /// The same elements in another shape.
+    Reshape,
+}
+
+/// A dense layer, and how large its weights are.
+pub(super) struct DenseLink<'n> {
+    pub affine: &'n Affine,
     /// `|W|`.
-    pub weight: Matrix<f64>,
+    pub magnitudes: Matrix<f64>,
     /// The ℓ1 norm of each row, rounded up.
-    pub rows: Vec<f64>,
+    pub row_norms: Vec<f64>,
     /// The largest ℓ1 norm of a column, rounded up.
-    pub column: f64,
+    pub column_norm: f64,
 }
 
 /// The values of one sample without hits, by node, and how far each may be from real arithmetic.
@@ -41,46 +52,37 @@ impl<'n> Chain<'n> {
         let nodes = network.nodes();
         let hit: Vec<usize> = (0..nodes.len()).filter(|&n| hits.layer(n).is_some()).collect();
         let (&first, &last) = (hit.first()?, hit.last()?);
-        let is_link = |n: usize| {
-            let is_known = match &nodes[n].layer {
-                Layer::Dense(_) | Layer::Scale(_) | Layer::Reshape => true,
-                Layer::Activation(f) => *f == Activation::Relu,
-                Layer::Input
-                | Layer::Conv(_)
-                | Layer::MaxPool(_)
-                | Layer::AveragePool(_)
-                | Layer::Add
-                | Layer::Gather(_) => false,
-            };
-            is_known && (n == first || nodes[n].inputs == [n - 1])
-        };
         let is_free = |n: usize| matches!(&nodes[n].layer, Layer::Activation(f) if f.is_free());
         if distributions(hit.len() as u64, hits.words() as u64) > MOST_DISTRIBUTIONS
-            || !(first..nodes.len()).all(is_link)
             || (0..first).any(is_free)
         {
             return None;
         }
-        let of_node = |n: usize| match &nodes[n].layer {
-            Layer::Dense(affine) if n > first => Some(Magnitudes::new(affine)),
-            Layer::Dense(_)
-            | Layer::Input
+        let link = |n: usize| Link::new(&nodes[n]).filter(|_| n == first || nodes[n].inputs == [n - 1]);
+        let links = (first..nodes.len()).map(link).collect::<Option<_>>()?;
+        Some(Chain { network, first, last, links })
+    }
+
+    /// What a node does, from the first on.
+    pub(super) fn link(&self, node: usize) -> &Link<'n> {
+        &self.links[node - self.first]
+    }
+}
+
+impl<'n> Link<'n> {
+    fn new(node: &'n Node) -> Option<Self> {
+        match &node.layer {
+            Layer::Dense(affine) => Some(Link::Dense(DenseLink::new(affine))),
+            Layer::Scale(scale) => Some(Link::Scale(&scale.scale)),
+            Layer::Activation(f) => (*f == Activation::Relu).then_some(Link::Relu),
+            Layer::Reshape => Some(Link::Reshape),
+            Layer::Input
             | Layer::Conv(_)
-            | Layer::Scale(_)
-            | Layer::Activation(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
-            | Layer::Gather(_)
-            | Layer::Reshape => None,
-        };
-        let magnitudes = (0..nodes.len()).map(of_node).collect();
-        Some(Chain { network, first, last, magnitudes })
-    }
-
-    /// Of a dense layer behind the first one that is hit.
-    pub(super) fn magnitudes(&self, node: usize) -> &Magnitudes {
-        self.magnitudes[node].as_ref().expect("a dense layer of the chain")
+            | Layer::Gather(_) => None,
+        }
     }
 }
 
@@ -89,17 +91,18 @@ fn distributions(layers: u64, words: u64) -> u64 {
     (1..layers).fold(1_u64, |n, k| n.saturating_mul(words + k) / k)
 }
 
-impl Magnitudes {
-    fn new(affine: &Affine) -> Self {
-        let weight = affine.weight.map(f64::abs);
+impl<'n> DenseLink<'n> {
+    fn new(affine: &'n Affine) -> Self {
+        let magnitudes = affine.weight.map(f64::abs);
         let up = |sum: f64, terms: usize| sum * (1.0 + (terms + 4) as f64 * f64::EPSILON);
-        let rows = (0..weight.rows()).map(|i| up(weight.row(i).iter().sum(), weight.cols())).collect();
-        let mut columns = vec![0.0; weight.cols()];
-        for i in 0..weight.rows() {
-            columns.iter_mut().zip(weight.row(i)).for_each(|(sum, w)| *sum += w);
+        let row_norms =
+            (0..magnitudes.rows()).map(|i| up(magnitudes.row(i).iter().sum(), magnitudes.cols())).collect();
+        let mut columns = vec![0.0; magnitudes.cols()];
+        for i in 0..magnitudes.rows() {
+            columns.iter_mut().zip(magnitudes.row(i)).for_each(|(sum, w)| *sum += w);
         }
-        let column = up(columns.into_iter().fold(0.0, f64::max), weight.rows());
-        Magnitudes { weight, rows, column }
+        let column_norm = up(columns.into_iter().fold(0.0, f64::max), magnitudes.rows());
+        DenseLink { affine, magnitudes, row_norms, column_norm }
     }
 }
 

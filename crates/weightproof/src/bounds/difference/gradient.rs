@@ -1,9 +1,8 @@
 //! Gradients of rows of a specification with respect to the values of a chain of nodes, without hits.
 
-use super::chain::{Chain, Clean};
+use super::chain::{Chain, Clean, Link};
 use crate::bounds::rounding::Arithmetic;
 use crate::kernels::{Matrix, add_linear_transposed};
-use crate::network::Layer;
 use crate::property::SpecRow;
 use crate::verdict::Guarantee;
 
@@ -33,25 +32,26 @@ impl Gradients {
             let (a, error) = (&values[values.len() - 1], &errors[errors.len() - 1]);
             let input = nodes[node].inputs[0];
             let largest = |r: usize| a.row(r).iter().fold(0.0_f64, |m: f64, a: &f64| m.max(a.abs()));
-            let (next, lost): (Matrix<f64>, Vec<f64>) = match &nodes[node].layer {
-                Layer::Dense(affine) => {
+            let (next, lost): (Matrix<f64>, Vec<f64>) = match chain.link(node) {
+                Link::Dense(dense) => {
+                    let affine = dense.affine;
                     let mut next = Matrix::zeros(rows.len(), affine.weight.cols());
                     add_linear_transposed(&mut next, a, &affine.weight, None);
                     let part = arithmetic.gamma(affine.weight.rows() + 1);
-                    let column = chain.magnitudes(node).column;
-                    let lost =
-                        |r: usize| ((error[r] + part * largest(r)) * column).next_up() + f64::MIN_POSITIVE;
+                    let lost = |r: usize| {
+                        ((error[r] + part * largest(r)) * dense.column_norm).next_up() + f64::MIN_POSITIVE
+                    };
                     (next, (0..rows.len()).map(lost).collect())
                 }
-                Layer::Scale(scale) => {
-                    let most = scale.scale.iter().fold(0.0_f64, |m, s| m.max(s.abs()));
+                Link::Scale(scale) => {
+                    let most = scale.iter().fold(0.0_f64, |m, s| m.max(s.abs()));
                     let part = arithmetic.gamma(3);
                     let lost =
                         |r: usize| ((error[r] + part * largest(r)) * most).next_up() + f64::MIN_POSITIVE;
-                    let next = Matrix::from_fn(rows.len(), a.cols(), |r, k| a[(r, k)] * scale.scale[k]);
+                    let next = Matrix::from_fn(rows.len(), a.cols(), |r, k| a[(r, k)] * scale[k]);
                     (next, (0..rows.len()).map(lost).collect())
                 }
-                Layer::Activation(_) => {
+                Link::Relu => {
                     let p = clean.values[input];
                     let next =
                         Matrix::from_fn(
@@ -61,13 +61,7 @@ impl Gradients {
                         );
                     (next, error.clone())
                 }
-                Layer::Reshape => (a.clone(), error.clone()),
-                Layer::Input
-                | Layer::Conv(_)
-                | Layer::MaxPool(_)
-                | Layer::AveragePool(_)
-                | Layer::Add
-                | Layer::Gather(_) => unreachable!("no node of a chain"),
+                Link::Reshape => (a.clone(), error.clone()),
             };
             values.push(next);
             errors.push(lost);

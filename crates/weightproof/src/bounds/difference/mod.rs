@@ -25,10 +25,9 @@ pub(crate) use chain::Chain;
 use super::{LowerBounds, Prepared};
 use crate::faults::HitSet;
 use crate::kernels::{Matrix, Scalar};
-use crate::network::Layer;
 use crate::property::{SpecRow, Specification};
 use crate::verdict::Reason;
-use chain::Clean;
+use chain::{Clean, Link};
 use gradient::Gradients;
 use prefix::{Prefix, groups};
 
@@ -80,7 +79,7 @@ fn unperturbed(chain: &Chain<'_>, clean: &Clean<'_>, row: SpecRow, r: usize, gra
     let error = |k: Option<usize>| k.map_or(0.0, |k| clean.errors[output][k]);
     let mut off = error(row.plus) + error(row.minus);
     for (n, node) in chain.network.nodes().iter().enumerate().skip(chain.first) {
-        if let Layer::Activation(_) = &node.layer {
+        if let Link::Relu = chain.link(n) {
             let (p, errors) = (clean.values[node.inputs[0]], &clean.errors[node.inputs[0]]);
             let uncertain = p.iter().zip(errors).enumerate().filter(|(_, (p, e))| p.abs() <= **e);
             off += uncertain
@@ -107,15 +106,15 @@ impl Search<'_> {
     fn from(&mut self, first: usize, mut prefix: Prefix) -> Option<()> {
         let nodes = self.chain.network.nodes();
         for (n, node) in nodes.iter().enumerate().skip(first) {
-            match &node.layer {
-                Layer::Dense(affine) => {
+            match self.chain.link(n) {
+                Link::Dense(dense) => {
                     let before = prefix.moves.clone();
-                    prefix.through_dense(self.chain, n, affine, &self.gradients);
+                    let input = node.inputs[0];
+                    prefix.through_dense(dense, input, &self.gradients);
                     let left = self.hits.words() - prefix.used;
                     if let Some(own) = self.hits.layer(n).filter(|_| left > 0) {
-                        let input = node.inputs[0];
                         let clean = (self.clean.values[input], &self.clean.errors[input][..]);
-                        let rows = affine.weight.rows();
+                        let rows = dense.affine.weight.rows();
                         let groups = groups(own, clean, &before, (rows, left));
                         // Hits that are left over do nothing, wherever they are.
                         let least = if n == self.chain.last { left } else { 0 };
@@ -128,17 +127,11 @@ impl Search<'_> {
                         return Some(());
                     }
                 }
-                Layer::Scale(scale) => prefix.through_scale(&scale.scale),
-                Layer::Activation(_) => {
+                Link::Scale(scale) => prefix.through_scale(scale),
+                Link::Relu => {
                     prefix.through_relu(self.clean, &self.gradients, (n, node.inputs[0]));
                 }
-                Layer::Reshape => {}
-                Layer::Input
-                | Layer::Conv(_)
-                | Layer::MaxPool(_)
-                | Layer::AveragePool(_)
-                | Layer::Add
-                | Layer::Gather(_) => unreachable!("no node of a chain"),
+                Link::Reshape => {}
             }
             if !prefix.is_finite() {
                 return None;
@@ -199,8 +192,8 @@ mod tests {
         let mut prefix = Prefix::new(1);
         prefix.hit(1, &groups(hits.layer(1).unwrap(), (&[1.0], &[0.0]), &prefix.moves, (1, 1)), 1, 1);
         for n in 2..network.nodes().len() {
-            if let Layer::Dense(affine) = &network.nodes()[n].layer {
-                prefix.through_dense(&chain, n, affine, &gradients);
+            if let Link::Dense(dense) = chain.link(n) {
+                prefix.through_dense(dense, n - 1, &gradients);
             } else {
                 prefix.through_relu(&clean, &gradients, (n, n - 1));
             }

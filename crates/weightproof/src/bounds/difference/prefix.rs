@@ -1,6 +1,6 @@
 //! What hits on the first layers of a chain do to the values behind them, one number of hits for each layer.
 
-use super::chain::{Chain, Clean};
+use super::chain::{Clean, DenseLink};
 use super::gate::{Gate, grown};
 use super::gradient::Gradients;
 use crate::bounds::hits::Damages;
@@ -8,7 +8,6 @@ use crate::bounds::noise::inflated;
 use crate::bounds::rounding::Arithmetic;
 use crate::faults::LayerHits;
 use crate::kernels::{Matrix, linear};
-use crate::network::Affine;
 use crate::verdict::Guarantee;
 
 /// Factor that rounds a product of a few numbers of one sign up.
@@ -61,18 +60,18 @@ impl Prefix {
         Prefix { layers: Vec::new(), used: 0, from_before: nothing(), moves: nothing() }
     }
 
-    /// Through the weights of the dense layer `node`; hits on it come behind.
-    pub fn through_dense(&mut self, chain: &Chain<'_>, node: usize, affine: &Affine, gradients: &Gradients) {
-        let width = affine.weight.rows();
-        let input = chain.network.nodes()[node].inputs[0];
+    /// Through the weights of a dense layer that reads `input`; hits on it come behind.
+    pub fn through_dense(&mut self, dense: &DenseLink<'_>, input: usize, gradients: &Gradients) {
+        let weight = &dense.affine.weight;
+        let width = weight.rows();
         for layer in &mut self.layers {
             layer.reach = Some(match layer.reach.take() {
                 None => {
                     layer.add_first_order(gradients, input);
-                    let radius = Matrix::zeros(affine.weight.cols(), width);
-                    Reach { middle: affine.weight.transposed(), radius }
+                    let radius = Matrix::zeros(weight.cols(), width);
+                    Reach { middle: weight.transposed(), radius }
                 }
-                Some(reach) => reach.through_dense(chain, node, affine),
+                Some(reach) => reach.through_dense(dense),
             });
         }
         let most = |j: usize, end: usize| {
@@ -247,16 +246,16 @@ impl Reach {
         [((r - m) * UP).max(0.0), ((r + m) * UP).max(0.0)]
     }
 
-    fn through_dense(&self, chain: &Chain<'_>, node: usize, affine: &Affine) -> Reach {
-        let magnitudes = chain.magnitudes(node);
+    fn through_dense(&self, dense: &DenseLink<'_>) -> Reach {
+        let weight = &dense.affine.weight;
         let (mut middle, mut radius) = (Matrix::default(), Matrix::default());
-        linear(&mut middle, &self.middle, &affine.weight, None);
-        linear(&mut radius, &self.radius, &magnitudes.weight, None);
-        let part = Arithmetic::<f64>::new(Guarantee::Rigorous).gamma(affine.weight.cols() + 2);
+        linear(&mut middle, &self.middle, weight, None);
+        linear(&mut radius, &self.radius, &dense.magnitudes, None);
+        let part = Arithmetic::<f64>::new(Guarantee::Rigorous).gamma(weight.cols() + 2);
         for i in 0..middle.rows() {
             let both = self.middle.row(i).iter().zip(self.radius.row(i));
             let largest = both.fold(0.0_f64, |most, (m, r)| most.max(m.abs() + r));
-            for (r, norm) in radius.row_mut(i).iter_mut().zip(&magnitudes.rows) {
+            for (r, norm) in radius.row_mut(i).iter_mut().zip(&dense.row_norms) {
                 *r = (*r + part * largest * norm) * UP + f64::MIN_POSITIVE;
             }
         }
