@@ -5,10 +5,11 @@
 
 use crate::measure::{Bench, Effort, largest_weight};
 use crate::recipe::{plain, with_adversary, with_term, with_weight_decay, with_worst_case};
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
 use weightproof::threat::Kind;
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_train::TrainConfig;
 use weightproof_train::adversary::Adversary;
@@ -189,9 +190,9 @@ fn columns() -> Vec<Column> {
         Column::found("universal", format!("universal PGD at {RADIUS}")),
         Column::found("universal-far", format!("universal PGD at {ATTACKED}")),
         Column::found("random", format!("random at {ATTACKED}")),
-        weight("median-certified-radius", "median certified radius", Guarantee::RealArithmetic),
-        weight("largest-weight", "largest weight", Guarantee::Measured),
-        weight("radius-by-weight", "radius / largest weight", Guarantee::RealArithmetic),
+        weight("median-certified-radius", "median certified radius", Worth::RIGOROUS),
+        weight("largest-weight", "largest weight", Worth::Measured),
+        weight("radius-by-weight", "radius / largest weight", Worth::REAL_ARITHMETIC),
         Column::proved("relative-certified", format!("certified, relative {RELATIVE}")),
     ]
 }

@@ -14,12 +14,13 @@
 use crate::lab::{Lab, Model, Presentation, Record, mean, replicas, spread};
 use crate::measure::{Bench, Effort, largest_weight};
 use crate::recipe::{descent, logits, unbuilt};
-use crate::table::{Column, Guarantee, Table, Unit};
+use crate::table::{Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Needs, Options};
 use rand::RngExt;
 use serde_json::{Value, json};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Network, NetworkBuilder, NetworkError, Scale};
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart};
 use weightproof_train::data::right;
 use weightproof_train::parameters::Initialization;
@@ -223,8 +224,8 @@ fn asymmetry(network: &Network, samples: &Labelled) -> f64 {
 
 fn present(options: &Options, records: &[Record]) -> Presentation {
     let kinds = replicas(records);
-    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Measured);
-    let radius = |name: &str, head: &str| Column::new(name, head, Unit::Weight, Guarantee::RealArithmetic);
+    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Measured);
+    let radius = |name: &str, head: &str| Column::new(name, head, Unit::Weight, Worth::RIGOROUS);
     let columns = vec![
         Column::words("network"),
         Column::setting("steps", "steps"),

@@ -5,12 +5,13 @@
 use crate::measure::{Bench, Effort, largest_weight};
 use crate::rank::spearman;
 use crate::recipe::{SIZES, plain, unbuilt, with_term};
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::threat::Kind;
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_measure::RademacherBound;
 use weightproof_measure::capacity::Inputs;
@@ -125,12 +126,12 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
         Column::measured("test-error", "test error"),
         Column::measured("gap", "gap"),
         Column::proved("certified", format!("certified at {RADIUS} (test)")),
-        number("gamma", "bound: γ", Guarantee::RealArithmetic),
+        number("gamma", "bound: γ", Worth::REAL_ARITHMETIC),
         Column::proved("empirical", "bound: margin ≤ γ"),
-        number("capacity", "bound: capacity", Guarantee::RealArithmetic),
-        number("confidence", "bound: confidence", Guarantee::RealArithmetic),
-        number("bound", "bound: sum", Guarantee::RealArithmetic),
-        Column::new("says", "says", Unit::Plain, Guarantee::RealArithmetic),
+        number("capacity", "bound: capacity", Worth::REAL_ARITHMETIC),
+        number("confidence", "bound: confidence", Worth::REAL_ARITHMETIC),
+        number("bound", "bound: sum", Worth::REAL_ARITHMETIC),
+        Column::new("says", "says", Unit::Plain, Worth::REAL_ARITHMETIC),
     ];
     let caption = format!(
         "{} training images, networks without biases. The bound is about the error of every Ŵ within {RADIUS} of W, holds with probability {} over \

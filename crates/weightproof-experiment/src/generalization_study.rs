@@ -10,16 +10,17 @@
 
 use crate::rank::Correlation;
 use crate::recipe::{SIZES, plain, with_adversary, with_term, with_weight_decay, with_worst_case};
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record, Subject};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use weightproof::threat::{Kind, ThreatModel};
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_measure::context::{cross_entropies, mean};
 use weightproof_measure::distance::changes;
-use weightproof_measure::measures::{Direction, Guarantee as Worth};
+use weightproof_measure::measures::Direction;
 use weightproof_measure::norms::euclidean;
 use weightproof_measure::pac_bayes::error;
 use weightproof_measure::{Context, Effort, MEASURES, Measure, take};
@@ -188,28 +189,22 @@ fn taken(m: &Measure, at: &str) -> bool {
 /// A number that is compared with the gap.
 struct Predictor {
     name: String,
-    guarantee: Guarantee,
+    guarantee: Worth,
     direction: Direction,
 }
 
 fn predictors() -> Vec<Predictor> {
-    let worth = |worth| match worth {
-        Worth::Rigorous => Guarantee::Rigorous,
-        Worth::RealArithmetic => Guarantee::RealArithmetic,
-        Worth::Estimate => Guarantee::Estimate,
-        Worth::Measured => Guarantee::Measured,
-    };
     let mut all = Vec::new();
     for at in ["", AT] {
         all.extend(MEASURES.iter().filter(|m| taken(m, at)).map(|m| Predictor {
             name: format!("{}{at}", m.name),
-            guarantee: worth(m.guarantee),
+            guarantee: m.guarantee,
             direction: m.direction,
         }));
     }
     for name in ["distance-first-layer", "distance-last-layer", "train-loss"] {
         let direction = if name == "train-loss" { Direction::BetterLarger } else { Direction::WorseLarger };
-        all.push(Predictor { name: name.into(), guarantee: Guarantee::Measured, direction });
+        all.push(Predictor { name: name.into(), guarantee: Worth::Measured, direction });
     }
     all
 }
@@ -250,7 +245,7 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
     // What has no correlation comes last.
     let order = |tau: f64| if tau.is_nan() { f64::NEG_INFINITY } else { tau };
     rows.sort_by(|a, b| order(b.1.tau).total_cmp(&order(a.1.tau)));
-    let tau = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Measured);
+    let tau = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Measured);
     let columns = vec![
         Column::words("measure"),
         Column::words("worth"),
@@ -278,7 +273,7 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
 
 /// Every number of every model, for CSV.
 fn all_models(records: &[Record]) -> Table {
-    let number = |name: &str| Column::new(name, name, Unit::Number, Guarantee::Measured);
+    let number = |name: &str| Column::new(name, name, Unit::Number, Worth::Measured);
     let mut columns = vec![Column::words("model")];
     columns.extend(["noise", "width", "depth"].map(|knob| Column::setting(knob, knob)));
     columns.extend(["clean", "train-error", "test-error", "gap"].map(|name| Column::measured(name, name)));

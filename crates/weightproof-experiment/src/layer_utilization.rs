@@ -11,11 +11,12 @@ use crate::generalization_study::with_wrong_labels;
 use crate::lab::{Lab, Model, Presentation, Record, Subject, replicas};
 use crate::rank::{Correlation, spearman};
 use crate::recipe::{SIZES, plain};
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Needs, Options};
 use serde_json::{Value, json};
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Samples;
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_measure::Context;
 use weightproof_measure::pac_bayes::error;
@@ -143,7 +144,7 @@ fn rank(records: &[Record], curve: &str, k: usize) -> f64 {
 }
 
 fn present(options: &Options, records: &[Record]) -> Presentation {
-    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Measured);
+    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Measured);
     let mut columns = vec![Column::setting("layer", "layer")];
     for (name, head) in &CURVES[..2] {
         columns.push(number(&format!("spearman-{name}"), &format!("Spearman, {head}")));

@@ -3,35 +3,7 @@
 use crate::error::ExperimentError;
 use serde::Serialize;
 use std::fmt::Write;
-
-/// What the numbers of a column are worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Guarantee {
-    /// A setting of the run.
-    Setting,
-    /// Counted on samples, or computed from the network as it is.
-    Measured,
-    /// Found by search.
-    Estimate,
-    /// Proved, although it was computed in floating point.
-    Rigorous,
-    /// Proved for bounds evaluated without rounding.
-    RealArithmetic,
-}
-
-impl Guarantee {
-    /// Name in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Guarantee::Setting => "setting",
-            Guarantee::Measured => "measured",
-            Guarantee::Estimate => "estimate",
-            Guarantee::Rigorous => "rigorous",
-            Guarantee::RealArithmetic => "real-arithmetic",
-        }
-    }
-}
+use weightproof::verdict::Worth;
 
 /// How numbers are written for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -57,38 +29,38 @@ pub struct Column {
     /// How numbers are written.
     pub unit: Unit,
     /// What they are worth.
-    pub guarantee: Guarantee,
+    pub guarantee: Worth,
 }
 
 impl Column {
     /// A column; `head` is what people read.
-    pub fn new(name: impl Into<String>, head: impl Into<String>, unit: Unit, guarantee: Guarantee) -> Self {
+    pub fn new(name: impl Into<String>, head: impl Into<String>, unit: Unit, guarantee: Worth) -> Self {
         Column { name: name.into(), head: head.into(), unit, guarantee }
     }
 
     /// Words that say which row it is.
     pub fn words(name: &str) -> Self {
-        Column::new(name, name, Unit::Plain, Guarantee::Setting)
+        Column::new(name, name, Unit::Plain, Worth::Setting)
     }
 
     /// A number that was set.
     pub fn setting(name: &str, head: &str) -> Self {
-        Column::new(name, head, Unit::Plain, Guarantee::Setting)
+        Column::new(name, head, Unit::Plain, Worth::Setting)
     }
 
     /// A fraction that was measured.
     pub fn measured(name: impl Into<String>, head: impl Into<String>) -> Self {
-        Column::new(name, head, Unit::Fraction, Guarantee::Measured)
+        Column::new(name, head, Unit::Fraction, Worth::Measured)
     }
 
     /// A fraction that a search found.
     pub fn found(name: impl Into<String>, head: impl Into<String>) -> Self {
-        Column::new(name, head, Unit::Fraction, Guarantee::Estimate)
+        Column::new(name, head, Unit::Fraction, Worth::Estimate)
     }
 
     /// A fraction that was proved.
     pub fn proved(name: impl Into<String>, head: impl Into<String>) -> Self {
-        Column::new(name, head, Unit::Fraction, Guarantee::RealArithmetic)
+        Column::new(name, head, Unit::Fraction, Worth::RIGOROUS)
     }
 }
 
@@ -214,7 +186,7 @@ impl Table {
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         };
         line(self.columns.iter().map(|c| c.head.clone()).collect());
-        let side = |c: &Column| if c.guarantee == Guarantee::Setting { "---" } else { "---:" };
+        let side = |c: &Column| if c.guarantee == Worth::Setting { "---" } else { "---:" };
         line(self.columns.iter().map(|c| side(c).into()).collect());
         line(self.columns.iter().map(|c| format!("*{}*", c.guarantee.name())).collect());
         for row in &self.rows {
@@ -262,7 +234,7 @@ mod tests {
         table.push(vec!["d".into(), f64::NAN.into()]);
         let lines: Vec<String> = table.markdown().lines().map(Into::into).collect();
         assert_eq!(lines[0], "Caption.");
-        assert_eq!(lines[4], "| *setting* | *real-arithmetic* |");
+        assert_eq!(lines[4], "| *setting* | *rigorous* |");
         assert_eq!(lines[5], "| plain | 50.00% |");
         assert_eq!(lines[6], "| b\\|c | 50.00% (25.00%–75.00%) |");
         assert_eq!(lines[7], "| d | – |");

@@ -14,12 +14,13 @@
 use crate::lab::{Lab, Model, Presentation, Record, mean, replicas, spread};
 use crate::measure::{deviation, largest_weight};
 use crate::recipe::unbuilt;
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Needs, Options};
 use serde_json::{Value, json};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Gather, Network, NetworkBuilder, NetworkError, Scale};
 use weightproof::threat::{Kind, ThreatModel};
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart};
 use weightproof_train::config::Term;
 use weightproof_train::parameters::{Initialization, Parameters};
@@ -274,9 +275,9 @@ fn largest_row(network: &Network) -> f64 {
 
 fn present(options: &Options, records: &[Record]) -> Presentation {
     let kinds = replicas(records);
-    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Measured);
-    let proved = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::RealArithmetic);
-    let found = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Estimate);
+    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Measured);
+    let proved = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::REAL_ARITHMETIC);
+    let found = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Estimate);
     let columns = vec![
         Column::words("network"),
         Column::setting("samples", "samples"),

@@ -5,10 +5,11 @@
 
 use crate::measure::{Bench, Effort, largest_weight};
 use crate::recipe::{plain, with_term, with_worst_case};
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record, Subject};
 use serde_json::{Value, json};
 use weightproof::threat::Kind;
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_train::TrainConfig;
 
@@ -140,19 +141,14 @@ fn models_table(records: &[Record]) -> Table {
         "Largest absolute radius of all weights and biases at which accuracy under the universal attack stays at or above {}%; at most the largest of the curves.",
         100.0 * LEVEL
     );
-    let estimate = |name: &str, head: &str, unit| Column::new(name, head, unit, Guarantee::Estimate);
+    let estimate = |name: &str, head: &str, unit| Column::new(name, head, unit, Worth::Estimate);
     let columns = vec![
         Column::words("model"),
         Column::measured("clean", "clean accuracy"),
         estimate("withstood", "radius withstood", Unit::Weight),
         estimate("times-plain", "times plain", Unit::Number),
-        Column::new(
-            "median-certified-radius",
-            "median certified radius",
-            Unit::Weight,
-            Guarantee::RealArithmetic,
-        ),
-        Column::new("largest-weight", "largest weight", Unit::Weight, Guarantee::Measured),
+        Column::new("median-certified-radius", "median certified radius", Unit::Weight, Worth::RIGOROUS),
+        Column::new("largest-weight", "largest weight", Unit::Weight, Worth::Measured),
         estimate("relative", "radius withstood / largest weight", Unit::Number),
     ];
     let mut table = Table::new("models", caption, columns);

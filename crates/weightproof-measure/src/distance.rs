@@ -7,10 +7,11 @@
 
 use crate::context::Context;
 use crate::error::Refusal;
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
 use crate::norms::{euclidean, parts, spectral_norm};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::Network;
+use weightproof::verdict::Worth;
 
 /// `√Σ_k ‖Wᵏ − W⁰ᵏ‖_F²`.
 pub const FROBENIUS: Measure = Measure {
@@ -18,7 +19,7 @@ pub const FROBENIUS: Measure = Measure {
     quantity: "sqrt of the sum of ||W - W0||_F^2",
     source: "Nagarajan and Kolter, arXiv 1901.01672",
     needs: Needs { initial: true, ..Needs::NOTHING },
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| {
         Ok(changes_of(context)?.iter().map(|(w, _)| euclidean(w.as_slice()).powi(2)).sum::<f64>().sqrt())
@@ -31,7 +32,7 @@ pub const SPECTRAL: Measure = Measure {
     quantity: "sum of sigma_1(W - W0)^2",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs { initial: true, ..Needs::NOTHING },
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| {
         changes_of(context)?.iter().map(|(w, window)| Ok(spectral_norm(w, *window)?.powi(2))).sum()

@@ -13,10 +13,11 @@
 
 use crate::context::{Context, log_sum_exp};
 use crate::error::{Refusal, continuous};
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
 use rayon::prelude::*;
 use weightproof::kernels::{Matrix, Window, average_pool, linear};
 use weightproof::model::{Model, Step, gathered};
+use weightproof::verdict::Worth;
 
 /// Samples that one thread runs at once.
 const BLOCK: usize = 128;
@@ -27,7 +28,7 @@ pub const FISHER_RAO: Measure = Measure {
     quantity: "sqrt of the mean of <theta, gradient of the cross-entropy>^2",
     source: "Liang et al., arXiv 1711.01530",
     needs: Needs::LABELS,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(mean_square(context)?.sqrt()),
 };

@@ -16,8 +16,9 @@
 
 use crate::context::{Context, certified, share_up_to};
 use crate::error::Refusal;
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
 use crate::rounding::above;
+use weightproof::verdict::Worth;
 
 /// A quotient, a logarithm, a quotient, a root and a sum, with room.
 const ROUNDINGS: usize = 8;
@@ -28,7 +29,7 @@ pub const HELD_OUT: Measure = Measure {
     quantity: "share of held-out samples not certified + sqrt(ln(1/delta) / 2n)",
     source: "Hoeffding 1963; certified margins",
     needs: Needs { labels: true, held_out: true, set: true, ..Needs::NOTHING },
-    guarantee: Guarantee::Rigorous,
+    guarantee: Worth::RIGOROUS,
     direction: Direction::WorseLarger,
     value: |context| {
         let (uncertified, samples) = uncertified(context)?;

@@ -53,5 +53,5 @@ pub mod utilization;
 
 pub use context::{Context, Effort};
 pub use error::Refusal;
-pub use measures::{Direction, Guarantee, MEASURES, Measure, Needs, take};
+pub use measures::{Direction, MEASURES, Measure, Needs, take};
 pub use rademacher::RademacherBound;

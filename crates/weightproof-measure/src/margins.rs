@@ -5,7 +5,8 @@
 
 use crate::context::Context;
 use crate::error::Refusal;
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
+use weightproof::verdict::Worth;
 
 /// The margin that one sample in ten does not exceed.
 pub const TENTH: Measure = Measure {
@@ -13,7 +14,7 @@ pub const TENTH: Measure = Measure {
     quantity: "10% quantile of f_y - max f_j on the training samples",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::LABELS,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::BetterLarger,
     value: |context| quantile_of(context, 0.1),
 };
@@ -24,7 +25,7 @@ pub const MEDIAN: Measure = Measure {
     quantity: "median of f_y - max f_j on the training samples",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::LABELS,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::BetterLarger,
     value: |context| quantile_of(context, 0.5),
 };

@@ -7,32 +7,7 @@ use crate::{
     rademacher_measures, sharpness, spectral, spectral_margin,
 };
 use serde::Serialize;
-
-/// What the number of a measure is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Guarantee {
-    /// Proved, although it was computed in floating point.
-    Rigorous,
-    /// Proved, for bounds evaluated without rounding.
-    RealArithmetic,
-    /// Found by a search, or the mean over random draws: it proves nothing about what was not found.
-    Estimate,
-    /// Computed from the network as it is, or counted on the samples.
-    Measured,
-}
-
-impl Guarantee {
-    /// Name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Guarantee::Rigorous => "rigorous",
-            Guarantee::RealArithmetic => "real-arithmetic",
-            Guarantee::Estimate => "estimate",
-            Guarantee::Measured => "measured",
-        }
-    }
-}
+use weightproof::verdict::Worth;
 
 /// Which way a measure is meant to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -90,7 +65,7 @@ pub struct Measure {
     /// What it needs.
     pub needs: Needs,
     /// What it is worth.
-    pub guarantee: Guarantee,
+    pub guarantee: Worth,
     /// Which way it is meant to go.
     pub direction: Direction,
     /// The number.

@@ -17,11 +17,12 @@
 
 use crate::context::{Context, margins, outputs, share_up_to};
 use crate::error::Refusal;
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weightproof::network::Network;
 use weightproof::verdict::Samples;
+use weightproof::verdict::Worth;
 
 /// How much the error may grow.
 const GROWTH: f64 = 0.1;
@@ -42,7 +43,7 @@ const fn measure(
         quantity,
         source: "Neyshabur et al., arXiv 1706.08947; Jiang et al., arXiv 1912.02178",
         needs: Needs { labels: true, search: true, ..Needs::NOTHING },
-        guarantee: Guarantee::Estimate,
+        guarantee: Worth::Estimate,
         direction: Direction::WorseLarger,
         value,
     }

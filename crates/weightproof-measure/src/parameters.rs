@@ -1,6 +1,7 @@
 //! The number of parameters.
 
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
+use weightproof::verdict::Worth;
 
 /// Weights and biases of all layers.
 pub const PARAMETERS: Measure = Measure {
@@ -8,7 +9,7 @@ pub const PARAMETERS: Measure = Measure {
     quantity: "number of weights and biases",
     source: "the classical measure of capacity",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(context.network.parameters() as f64),
 };

@@ -12,10 +12,11 @@
 //! Neyshabur, Tomioka and Srebro, arXiv 1503.00036; graphs as in Gonon et al., arXiv 2310.01225.
 
 use crate::error::Refusal;
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
 use weightproof::kernels::{Matrix, Window, add_by_row, average_pool, linear, window_sums};
 use weightproof::model::gathered;
 use weightproof::network::{Activation, Affine, Layer, Network};
+use weightproof::verdict::Worth;
 
 /// The square root of the sum of squares.
 pub const SQUARES: Measure = Measure {
@@ -23,7 +24,7 @@ pub const SQUARES: Measure = Measure {
     quantity: "sqrt of the sum over paths of the product of w^2",
     source: "Neyshabur, Tomioka and Srebro, arXiv 1503.00036",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(sum_over_paths(context.network, |w| w * w)?.sqrt()),
 };
@@ -34,7 +35,7 @@ pub const MAGNITUDES: Measure = Measure {
     quantity: "sum over paths of the product of |w|",
     source: "Neyshabur, Tomioka and Srebro, arXiv 1503.00036",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| sum_over_paths(context.network, f64::abs),
 };

@@ -19,12 +19,13 @@
 
 use crate::context::{Context, Effort, certificates, cross_entropies, margins, mean, outputs, share_up_to};
 use crate::error::Refusal;
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
 use crate::rounding::above;
 use weightproof::attack::{AttackKind, AttackOptions, UniversalAttack};
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::threat::PerturbationSet;
+use weightproof::verdict::Worth;
 use weightproof::verdict::{Reason, Samples};
 
 /// Samples of a mini-batch of the attack.
@@ -33,7 +34,7 @@ const BATCH: usize = 250;
 const fn measure(
     name: &'static str,
     quantity: &'static str,
-    guarantee: Guarantee,
+    guarantee: Worth,
     value: fn(&Context<'_>) -> Result<f64, Refusal>,
 ) -> Measure {
     let source = "Keskar et al., arXiv 1609.04836; Tsai et al., arXiv 2103.02200; theory.md §4";
@@ -45,28 +46,28 @@ const fn measure(
 pub const CERTIFIED_ERROR: Measure = measure(
     "certified-sharpness-error",
     "at least the largest growth of the training error over the set",
-    Guarantee::Rigorous,
+    Worth::RIGOROUS,
     |context| Ok(growth(context, 0, certified_growth)?.error),
 );
 /// Growth of the error that was found.
 pub const ATTACKED_ERROR: Measure = measure(
     "attacked-sharpness-error",
     "growth of the training error at the worst weights found",
-    Guarantee::Estimate,
+    Worth::Estimate,
     |context| Ok(growth(context, 1, attacked_growth)?.error),
 );
 /// Proved growth of the cross-entropy.
 pub const CERTIFIED_LOSS: Measure = measure(
     "certified-sharpness-loss",
     "at least the largest growth of the training cross-entropy over the set",
-    Guarantee::RealArithmetic,
+    Worth::REAL_ARITHMETIC,
     |context| Ok(growth(context, 0, certified_growth)?.loss),
 );
 /// Growth of the cross-entropy that was found.
 pub const ATTACKED_LOSS: Measure = measure(
     "attacked-sharpness-loss",
     "growth of the training cross-entropy at the worst weights found",
-    Guarantee::Estimate,
+    Worth::Estimate,
     |context| Ok(growth(context, 1, attacked_growth)?.loss),
 );
 

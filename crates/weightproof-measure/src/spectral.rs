@@ -4,8 +4,9 @@
 
 use crate::context::Context;
 use crate::error::Refusal;
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
 use crate::norms::{parts, spectral_norm};
+use weightproof::verdict::Worth;
 
 /// `Σ_k σ₁(Wᵏ)²`.
 pub const SUM: Measure = Measure {
@@ -13,7 +14,7 @@ pub const SUM: Measure = Measure {
     quantity: "sum of sigma_1(W)^2",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(norms(context)?.iter().map(|s| s * s).sum()),
 };
@@ -24,7 +25,7 @@ pub const PRODUCT: Measure = Measure {
     quantity: "log10 of the product of sigma_1(W)^2",
     source: "Bartlett, Foster and Telgarsky, arXiv 1706.08498; Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(norms(context)?.iter().map(|s| 2.0 * s.log10()).sum()),
 };

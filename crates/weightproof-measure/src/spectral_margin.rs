@@ -20,10 +20,11 @@
 use crate::distance::changes;
 use crate::error::Refusal;
 use crate::margins::quantile;
-use crate::measures::{Direction, Guarantee, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs};
 use crate::norms::{euclidean, parts, spectral_norm, sum_of_row_norms};
 use weightproof::kernels::Window;
 use weightproof::network::{Layer, Network, Node};
+use weightproof::verdict::Worth;
 
 /// R, as a logarithm.
 pub const COMPLEXITY: Measure = Measure {
@@ -31,7 +32,7 @@ pub const COMPLEXITY: Measure = Measure {
     quantity: "log10(prod sigma_1(W) (sum (||W^T - M^T||_{2,1} / sigma_1(W))^(2/3))^(3/2))",
     source: "Bartlett, Foster and Telgarsky, arXiv 1706.08498",
     needs: Needs::NOTHING,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(complexity(context.network, context.initial)?.log10()),
 };
@@ -42,7 +43,7 @@ pub const MARGIN: Measure = Measure {
     quantity: "median of n margin / (R ||X||_2)",
     source: "Bartlett, Foster and Telgarsky, arXiv 1706.08498",
     needs: Needs::LABELS,
-    guarantee: Guarantee::Measured,
+    guarantee: Worth::Measured,
     direction: Direction::BetterLarger,
     value: |context| {
         let margins = context.margins()?;

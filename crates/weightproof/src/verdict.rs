@@ -1,7 +1,7 @@
 //! Outcomes for samples: what was proved, what was broken, and why something stayed open.
 
 use crate::property::Property;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Floating-point type in which bounds and attacks are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,6 +42,42 @@ impl Guarantee {
             Guarantee::Rigorous => "rigorous",
             Guarantee::RealArithmetic => "real-arithmetic",
         }
+    }
+}
+
+/// What a number in a report is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// A setting of the run.
+    Setting,
+    /// Computed from the network as it is, or counted on the samples.
+    Measured,
+    /// Found by a search, or the mean over random draws: it proves nothing about what was not found.
+    Estimate,
+    /// Proved.
+    Proved(Guarantee),
+}
+
+impl Worth {
+    /// Proved, although it was computed in floating point.
+    pub const RIGOROUS: Worth = Worth::Proved(Guarantee::Rigorous);
+    /// Proved, for bounds evaluated without rounding.
+    pub const REAL_ARITHMETIC: Worth = Worth::Proved(Guarantee::RealArithmetic);
+
+    /// Name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Worth::Setting => "setting",
+            Worth::Measured => "measured",
+            Worth::Estimate => "estimate",
+            Worth::Proved(guarantee) => guarantee.name(),
+        }
+    }
+}
+
+impl Serialize for Worth {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

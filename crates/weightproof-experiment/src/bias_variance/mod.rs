@@ -11,11 +11,12 @@ mod one_gradient;
 use crate::lab::{Lab, Presentation, Record, replicas, spread};
 use crate::measure::largest_weight;
 use crate::recipe::{SIZES, plain, with_worst_case};
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Needs, Options};
 use serde_json::{Value, json};
 use weightproof::network::Network;
 use weightproof::threat::{Kind, ThreatModel};
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_measure::Effort;
 use weightproof_measure::ensemble::{BiasVariance, perturbed};
@@ -113,7 +114,7 @@ fn split(ensemble: &[Network], test: &Labelled, seed: u64, record: &mut Record) 
 
 fn present(_: &Options, records: &[Record]) -> Presentation {
     let kinds = replicas(records);
-    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Estimate);
+    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Estimate);
     let columns = vec![
         Column::words("ensemble"),
         Column::words("attacked"),

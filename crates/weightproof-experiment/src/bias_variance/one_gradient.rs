@@ -10,8 +10,9 @@
 
 use super::cell;
 use crate::lab::{Record, mean};
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use weightproof::network::Network;
+use weightproof::verdict::Worth;
 use weightproof_train::Labelled;
 use weightproof_train::graph::Graph;
 use weightproof_train::parameters::Parameters;
@@ -147,7 +148,7 @@ pub(super) fn measure(network: &Network, samples: &Labelled, record: &mut Record
 }
 
 pub(super) fn table(kinds: &[Vec<&Record>]) -> Table {
-    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Measured);
+    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Measured);
     let columns = vec![
         Column::words("ensemble"),
         Column::words("attacked"),

@@ -12,10 +12,11 @@ mod moons;
 mod two_features;
 
 use crate::measure::{Bench, Effort, largest_weight};
-use crate::table::{Column, Guarantee, Unit};
+use crate::table::{Column, Unit};
 use crate::{Experiment, ExperimentError, Lab, Needs, Options, Presentation, Record};
 use serde_json::{Value, json};
 use weightproof::network::Network;
+use weightproof::verdict::Worth;
 use weightproof_train::Labelled;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
@@ -63,8 +64,8 @@ fn radii(network: &Network, samples: &Labelled, (seed, most): (u64, usize), reco
 fn radius_columns() -> [Column; 3] {
     let weight = |name: &str, head: &str, guarantee| Column::new(name, head, Unit::Weight, guarantee);
     [
-        weight("median-certified-radius", "median certified radius", Guarantee::RealArithmetic),
-        weight("largest-weight", "largest weight", Guarantee::Measured),
-        weight("radius-by-weight", "radius / largest weight", Guarantee::RealArithmetic),
+        weight("median-certified-radius", "median certified radius", Worth::RIGOROUS),
+        weight("largest-weight", "largest weight", Worth::Measured),
+        weight("radius-by-weight", "radius / largest weight", Worth::REAL_ARITHMETIC),
     ]
 }

@@ -3,10 +3,11 @@
 use super::{radii, radius_columns};
 use crate::lab::{Lab, Model, Presentation, Record, mean, replicas, spread};
 use crate::recipe::{binary, descent, unbuilt};
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{ExperimentError, Options};
 use serde_json::{Value, json};
 use weightproof::network::{Activation, Network};
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart, Scale};
 use weightproof_train::config::Term;
 use weightproof_train::parameters::Initialization;
@@ -159,7 +160,7 @@ pub(super) fn present(records: &[Record]) -> Presentation {
         Column::words("training"),
         Column::setting("seeds", "seeds"),
         Column::measured("clean", "right on the training points"),
-        Column::new("distance", "least distance to the boundary", Unit::Number, Guarantee::Measured),
+        Column::new("distance", "least distance to the boundary", Unit::Number, Worth::Measured),
     ];
     columns.extend(radius_columns());
     let caption = format!(

@@ -10,7 +10,8 @@
 
 use crate::ExperimentError;
 use crate::lab::{Lab, Presentation, Record};
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart, Scale};
 
 /// Strengths s₁ of the first feature.
@@ -81,7 +82,7 @@ pub(super) fn compute(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
 
 pub(super) fn present(records: &[Record]) -> Presentation {
     let records: Vec<&Record> = records.iter().filter(|r| r.group == "two-features").collect();
-    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Guarantee::Measured);
+    let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Measured);
     let columns = vec![
         Column::setting("strength", "s₁"),
         number("decay-1", "z₁, weight decay"),

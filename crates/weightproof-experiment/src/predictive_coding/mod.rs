@@ -14,11 +14,12 @@ mod unrolled;
 use crate::lab::{Lab, Presentation, Record, mean, replicas, spread};
 use crate::measure::deviation;
 use crate::recipe::unbuilt;
-use crate::table::{Cell, Column, Guarantee, Table, Unit};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Needs, Options};
 use serde_json::{Value, json};
 use simulation::{Circuit, Readout, Run};
 use unrolled::Unrolled;
+use weightproof::verdict::Worth;
 use weightproof_figure::{Axis, Chart, Scale};
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
@@ -215,7 +216,7 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
 }
 
 fn number(name: &str, head: &str) -> Column {
-    Column::new(name, head, Unit::Number, Guarantee::Measured)
+    Column::new(name, head, Unit::Number, Worth::Measured)
 }
 
 fn feedback_table(noise: &[&Record], disorder: &[&Record]) -> Table {
@@ -284,8 +285,8 @@ fn certified_table(kinds: &[Vec<&Record>]) -> Table {
         Column::setting("feedback", "b"),
         Column::setting("steps", "steps"),
         number("readout", "readout"),
-        Column::new("found", "change found by attack", Unit::Number, Guarantee::Estimate),
-        Column::new("proved", "change proved", Unit::Number, Guarantee::RealArithmetic),
+        Column::new("found", "change found by attack", Unit::Number, Worth::Estimate),
+        Column::new("proved", "change proved", Unit::Number, Worth::REAL_ARITHMETIC),
     ];
     let caption = format!(
         "Change of the readout after some steps of {} when every weight J_ij moves by at most {RADIUS} (g = 1), in each step on its own: linear \

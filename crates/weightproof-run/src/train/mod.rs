@@ -130,7 +130,7 @@ pub fn run(
         validation_method: trainer.config().validation_method().into(),
         guarantee: match trainer.config().threat.noise {
             Some(_) => with_probability(Guarantee::Rigorous),
-            None => "real-arithmetic",
+            None => Guarantee::Rigorous.name(),
         },
         validation_noise: trainer.config().threat.noise.map(|noise| {
             format!(

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 use std::{env, fs};
 
 #[derive(Deserialize)]
@@ -59,7 +60,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let first = Bench::new(&root, &target, 0)?;
     // Other tests are those of one module, which whoever asks for them runs before. CI, which asks for a quarter, runs all tests anyway.
     let by_hand = env::args().nth(1).is_some_and(|argument| argument != "--quarter");
-    if by_hand && catalogue.mutant.iter().any(|m| m.test.is_none()) && !first.tests_pass(&TESTS)? {
+    if by_hand && catalogue.mutant.iter().any(|m| m.test.is_none()) && first.failing(&TESTS)?.is_some() {
         return Err("the tests fail without any mutation".into());
     }
     // A compiler uses one processor for about half of its time.
@@ -69,9 +70,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let work = |bench: &Bench| -> Result<(), String> {
         loop {
             let Some(mutant) = waiting.lock().expect("nothing panics with it").next() else { return Ok(()) };
-            let survived = bench.survives(mutant).map_err(|error| format!("{}: {error}", mutant.name))?;
-            println!("{} {}", if survived { "SURVIVED" } else { "caught  " }, mutant.name);
-            if survived {
+            let start = Instant::now();
+            let caught = bench.caught(mutant).map_err(|error| format!("{}: {error}", mutant.name))?;
+            let seconds = start.elapsed().as_secs();
+            if let Some(test) = caught {
+                println!("caught   {} by {test} after {seconds} s", mutant.name);
+            } else {
+                println!("SURVIVED {}", mutant.name);
                 survivors.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -133,8 +138,8 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Whether the tests pass although the source is wrong.
-    fn survives(&self, mutant: &Mutant) -> Result<bool, Box<dyn Error>> {
+    /// The test that fails because the source is wrong, if any.
+    fn caught(&self, mutant: &Mutant) -> Result<Option<String>, Box<dyn Error>> {
         let path = self.copy.join(&mutant.file);
         let source = fs::read_to_string(&path)?;
         let occurrences = source.matches(&mutant.from).count();
@@ -145,8 +150,8 @@ impl Bench {
             );
         }
         fs::write(&path, source.replace(&mutant.from, &mutant.to))?;
-        let survived = match &mutant.test {
-            None => self.tests_pass(&TESTS)?,
+        let caught = match &mutant.test {
+            None => self.failing(&TESTS)?,
             Some(module) => {
                 let features = mutant.features.as_deref();
                 let package = mutant.file.iter().nth(1).and_then(|name| name.to_str()).unwrap_or(ENGINE);
@@ -154,15 +159,15 @@ impl Bench {
                     Some(unit) => (LIB, unit),
                     None => (CORE, module.as_str()),
                 };
-                self.tests_pass(&[Tests { package, target, module, features }])?
+                self.failing(&[Tests { package, target, module, features }])?
             }
         };
         fs::write(&path, source)?;
-        Ok(survived)
+        Ok(caught)
     }
 
-    /// Whether the mutated crate compiles and its tests pass. Code that does not compile is an error, not a catch.
-    fn tests_pass(&self, tests: &[Tests<'_>]) -> Result<bool, Box<dyn Error>> {
+    /// The first test that fails, if any. Code that does not compile is an error, not a catch.
+    fn failing(&self, tests: &[Tests<'_>]) -> Result<Option<String>, Box<dyn Error>> {
         for tests in tests {
             let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
                 .args(["test", "--offline", "--no-run", "-p", tests.package])
@@ -170,6 +175,7 @@ impl Bench {
                 .args(if tests.target == LIB { &[][..] } else { &["-p", ALL_FEATURES] })
                 .args(tests.target)
                 .args(tests.features.iter().flat_map(|features| ["--features", features]))
+                .args(FAST_TO_BUILD.iter().flat_map(|setting| ["--config", setting]))
                 .current_dir(&self.copy)
                 .env("CARGO_TARGET_DIR", &self.build)
                 // Nobody looks at where a mutant panics, and a line that moved is not compiled again.
@@ -184,11 +190,13 @@ impl Bench {
             let path = executable.and_then(|line| line.split_once('(')?.1.strip_suffix(')'));
             let path =
                 path.ok_or_else(|| format!("cargo does not name the tests that it built:\n{messages}"))?;
-            if !passes(&self.copy.join(path), tests.module, &self.copy.join("crates").join(tests.package))? {
-                return Ok(false);
+            let folder = self.copy.join("crates").join(tests.package);
+            let failing = first_failure(&self.copy.join(path), tests.module, &folder)?;
+            if failing.is_some() {
+                return Ok(failing);
             }
         }
-        Ok(true)
+        Ok(None)
     }
 }
 
@@ -220,8 +228,15 @@ const TESTS: [Tests<'static>; 2] = [
     Tests { package: ENGINE, target: LIB, module: "", features: None },
 ];
 
-/// Runs the tests of a module until one fails, which is all that a mutant needs.
-fn passes(executable: &Path, module: &str, folder: &Path) -> Result<bool, Box<dyn Error>> {
+/// Settings of a mutant's build: the compiler is most of its time.
+const FAST_TO_BUILD: &[&str] = &[
+    "profile.dev.package.weightproof.opt-level=0",
+    "profile.dev.package.weightproof-check.opt-level=1",
+    "profile.dev.package.weightproof-check.codegen-units=16",
+];
+
+/// Runs the tests of a module until one fails, which is all that a mutant needs, and names it.
+fn first_failure(executable: &Path, module: &str, folder: &Path) -> Result<Option<String>, Box<dyn Error>> {
     let mut tests = Command::new(executable)
         .arg(module)
         .current_dir(folder)
@@ -231,13 +246,15 @@ fn passes(executable: &Path, module: &str, folder: &Path) -> Result<bool, Box<dy
         .spawn()?;
     let lines = BufReader::new(tests.stdout.take().expect("it is piped")).lines();
     for line in lines {
-        if line?.ends_with("... FAILED") {
+        let line = line?;
+        if let Some(test) = line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED")) {
             tests.kill()?;
             tests.wait()?;
-            return Ok(false);
+            return Ok(Some(test.to_owned()));
         }
     }
-    Ok(tests.wait()?.success())
+    // An end without a failing test: a signal, or a process that exits by itself.
+    Ok(if tests.wait()?.success() { None } else { Some("the end of its process".into()) })
 }
 
 /// Takes the dependencies that are built in one folder, and not yet in another, into that, but nothing of the workspace, which has another path

@@ -3,6 +3,7 @@
 //! A method is one file and one line in [`METHODS`]. All share [`Block`]: a block of samples, the clean values of every
 //! node, the model and the radii. Methods return lower bounds only, so the better of two is [`intersect`].
 
+mod deviation;
 mod difference;
 mod enclosure;
 mod hits;

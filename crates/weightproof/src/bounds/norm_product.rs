@@ -15,7 +15,8 @@
 //! Difference to theory.md §4.1: the network "with every weight raised" does *not* dominate the reachable activations
 //! when later weights are negative (`raising_all_weights_does_not_dominate` below), so `m` comes from interval bounds.
 
-use super::interval::{largest_magnitude, propagate, weight_deviation};
+use super::deviation::{largest_magnitude, weight_deviation};
+use super::interval::propagate;
 use super::rounding::FEW;
 use super::state::largest as maximum;
 use super::{Block, BoundMethod, LowerBounds, States};

@@ -16,8 +16,8 @@
 //! # Source
 //! theory.md §12; Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.
 
+use super::deviation::weight_deviation;
 use super::hits::{self, Largest};
-use super::interval::weight_deviation;
 use super::{Block, State, States};
 use crate::kernels::{Matrix, Scalar, add_by_row, average_pool, linear};
 use crate::model::{Step, gathered};

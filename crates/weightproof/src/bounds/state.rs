@@ -1,9 +1,10 @@
 //! What is known about the nodes of a block: fixed values, or a box.
 
 use super::Block;
+use super::deviation::largest_magnitude;
 use super::difference::Chain;
 use super::hits::{Damages, damages};
-use super::interval::{largest_magnitude, moving};
+use super::interval::moving;
 use super::noise::variances;
 use super::rounding::{Arithmetic, Sums, sums};
 use crate::faults::HitSet;

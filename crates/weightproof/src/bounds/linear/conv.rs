@@ -16,7 +16,7 @@
 //! # Source
 //! theory.md §4.3.
 
-use super::super::interval::{largest_magnitude, patch_l2};
+use super::super::deviation::{largest_magnitude, patch_l2};
 use super::super::noise::inflated;
 use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row, Sharing};

@@ -1,6 +1,6 @@
 //! Steps through dense layers.
 
-use super::super::interval::largest_magnitude;
+use super::super::deviation::largest_magnitude;
 use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row};
 use crate::kernels::rows::{centered, centered_sized, squares, vectorized, weighted_squares};

@@ -8,7 +8,7 @@
 //! # Source
 //! theory.md §4.4: the adjoint of the backward pass.
 
-use super::super::interval::largest_magnitude;
+use super::super::deviation::largest_magnitude;
 use super::concretize::End;
 use super::conv::is_shared;
 use super::propagate::{Backward, Row, Sharing};

@@ -3,7 +3,7 @@
 //! Nodes are visited against their order, so that a node which several others read has all its coefficients when it is
 //! reached: joins of a residual network add up there. Affine layers are in [`super::dense`] and [`super::conv`].
 
-use super::super::interval::around;
+use super::super::deviation::around;
 use super::super::noise::{inflated, lowered};
 use super::super::rounding::{FEW, Offsets, Roundings};
 use super::super::{Block, Bounds, LowerBounds, States};

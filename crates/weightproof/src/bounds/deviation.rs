@@ -1,0 +1,113 @@
+//! What a set of weights may do to one affine layer: deviations of its outputs for an input that does not move, or of known magnitude.
+
+use super::rounding::FEW;
+use super::{Bounds, Prepared, States};
+use crate::kernels::rows::{fill, l1, larger, squares, sum, vectorized};
+use crate::kernels::{Matrix, Scalar, Window, add_by_row, linear};
+use crate::model::Affine;
+use crate::threat::WeightSet;
+
+/// The box of the affine node `index` whose input does not move: its clean value, and what its set may add.
+pub(super) fn around<T: Scalar>(
+    prepared: &Prepared<'_, T>,
+    states: &States<'_, T>,
+    index: usize,
+) -> Bounds<T> {
+    let (layer, radii) = (prepared.model.affine(index), prepared.radii.layer(index));
+    let input = prepared.model.input_of(index);
+    let center = states.fixed(index);
+    let mut deviation = weight_deviation(&radii.weight, &states.magnitude(input), layer);
+    add_by_row(&mut deviation, &radii.bias);
+    // The deviation is a sum of numbers of one sign.
+    let n = layer.weight.cols() + FEW;
+    let part = T::one() + prepared.arithmetic.gamma(n);
+    let least = prepared.arithmetic.underflow(n);
+    deviation.as_mut_slice().iter_mut().for_each(|d| *d = *d * part + least);
+    let single = prepared.arithmetic.outward(1);
+    let moved = |center: &Matrix<T>, end: &dyn Fn(T, T) -> T| {
+        Matrix::from_fn(center.rows(), center.cols(), |s, i| end(center[(s, i)], deviation[(s, i)]))
+    };
+    let lower = moved(&center.lower, &|c, d| single.down(c - d));
+    Bounds { lower, upper: moved(&center.upper, &|c, d| single.up(c + d)) }
+}
+
+/// `max |Δ_i z|` over the set, for fixed `z`: `E|z|`, or `r ‖z‖₂` for a ball; `z` is the patch of an output element of a
+/// convolution.
+///
+/// # Shapes
+/// `z`: (samples, n_in); returns (samples, n_out).
+pub(super) fn weight_deviation<T: Scalar>(set: &WeightSet<T>, z: &Matrix<T>, layer: &Affine<T>) -> Matrix<T> {
+    let (rows, window) = (layer.bias.len(), layer.window.as_ref());
+    let positions = layer.positions();
+    match set {
+        WeightSet::Fixed => Matrix::zeros(z.rows(), rows * positions),
+        WeightSet::Rows(radii) => by_patch(&patch_l1(z, window), radii, positions),
+        WeightSet::Ball(r) => by_patch(&patch_l2(z, window), &vec![*r; rows], positions),
+        WeightSet::RowBalls(radii) => by_patch(&patch_l2(z, window), radii, positions),
+        WeightSet::Entries(e) => {
+            let mut out = Matrix::default();
+            linear(&mut out, &z.map(|z| z.abs()), e, window);
+            out
+        }
+    }
+}
+
+/// One number for each group and position times one for each row of weights, (samples, rows × positions).
+pub(super) fn by_patch<T: Scalar>(of_patches: &Matrix<T>, of_rows: &[T], positions: usize) -> Matrix<T> {
+    let rows_of_group = of_rows.len() / (of_patches.cols() / positions);
+    let mut out = Matrix::zeros(of_patches.rows(), of_rows.len() * positions);
+    for s in 0..out.rows() {
+        let groups = of_patches.row(s).chunks_exact(positions).zip(of_rows.chunks_exact(rows_of_group));
+        let of_groups = out.row_mut(s).chunks_exact_mut(rows_of_group * positions).zip(groups);
+        for (out, (of_patches, factors)) in of_groups {
+            if let [one] = of_patches {
+                out.iter_mut().zip(factors).for_each(|(out, &factor)| *out = *one * factor);
+                continue;
+            }
+            for (out, &factor) in out.chunks_exact_mut(positions).zip(factors) {
+                out.iter_mut().zip(of_patches).for_each(|(out, &v)| *out = v * factor);
+            }
+        }
+    }
+    out
+}
+
+/// ℓ1 norms of the patches of `z`, (samples, groups × positions); of all of `z`, one column, without a window.
+fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
+    match window {
+        None => Matrix::from_vec(z.rows(), 1, vectorized!(|| (0..z.rows()).map(|s| l1(z.row(s))).collect())),
+        Some(_) => patch_sums(&z.map(|z| z.abs()), window),
+    }
+}
+
+/// ℓ2 norms of the patches of `z`, shaped as [`patch_l1`].
+pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
+    match window {
+        None => {
+            let norms = vectorized!(|| (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect());
+            Matrix::from_vec(z.rows(), 1, norms)
+        }
+        Some(_) => patch_sums(&z.map(|z| z * z), window).map(|v| v.sqrt()),
+    }
+}
+
+/// Sums of the patches of `z`, shaped as [`patch_l1`].
+pub(super) fn patch_sums<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
+    let Some(window) = window else {
+        return Matrix::from_vec(z.rows(), 1, vectorized!(|| (0..z.rows()).map(|s| sum(z.row(s))).collect()));
+    };
+    let groups = Window { channels: window.groups, ..window.clone() };
+    let ones =
+        Matrix::from_vec(groups.channels, groups.patch(), vec![T::one(); groups.channels * groups.patch()]);
+    let mut out = Matrix::default();
+    linear(&mut out, z, &ones, Some(&groups));
+    out
+}
+
+/// `max(|l|, |u|)`, elementwise.
+pub(super) fn largest_magnitude<T: Scalar>(l: &Matrix<T>, u: &Matrix<T>) -> Matrix<T> {
+    let mut out = Matrix::default();
+    out.reshape_scratch(l.rows(), l.cols());
+    vectorized!(|| fill(out.as_mut_slice(), [l.as_slice(), u.as_slice()], |[l, u]| larger(l.abs(), u.abs())));
+    out
+}
