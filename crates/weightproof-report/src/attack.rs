@@ -1,6 +1,6 @@
 //! Results of `attack`: the worst margins that were found.
 
-use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
+use crate::certify::{CleanParts, clean_cells, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
 use crate::count::{Counter, Mean, Predicted, counted};
 use crate::hit::HitReport;
@@ -55,7 +55,7 @@ impl AttackRecord {
 
 impl From<&SampleAttack> for AttackRecord {
     fn from(a: &SampleAttack) -> Self {
-        let (index, label, predicted, margin) = clean_parts(&a.clean);
+        let CleanParts { index, label, predicted, margin } = CleanParts::from(&a.clean);
         AttackRecord {
             index,
             label,

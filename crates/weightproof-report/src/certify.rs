@@ -152,9 +152,23 @@ pub(crate) fn clean_cells(index: usize, label: Option<u32>, predicted: u32, marg
     vec![Cell::integer(index), Cell::Class(label), Cell::Class(Some(predicted)), Cell::number(margin)]
 }
 
-/// Index, label, prediction and margin of the unperturbed network, for records that keep them.
-pub(crate) fn clean_parts(clean: &Clean) -> (usize, Option<u32>, u32, f64) {
-    (clean.index, clean.label.map(|label| label as u32), clean.predicted as u32, clean.margin)
+/// What records keep of the unperturbed network.
+pub(crate) struct CleanParts {
+    pub index: usize,
+    pub label: Option<u32>,
+    pub predicted: u32,
+    pub margin: f64,
+}
+
+impl From<&Clean> for CleanParts {
+    fn from(clean: &Clean) -> Self {
+        CleanParts {
+            index: clean.index,
+            label: clean.label.map(|label| label as u32),
+            predicted: clean.predicted as u32,
+            margin: clean.margin,
+        }
+    }
 }
 
 /// Name of a verdict, as JSON has it.

@@ -1,7 +1,7 @@
 //! Results of `attack --noise`: what drawn devices do, measured beside what `certify --noise` proves (theory.md §14).
 
 use crate::attack::AttackRecord;
-use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
+use crate::certify::{CleanParts, clean_cells, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
 use crate::count::{Mean, Predicted};
 use crate::report::{ListSide, Record};
@@ -45,7 +45,7 @@ pub struct DrawsRecord {
 impl DrawsRecord {
     /// The record of `found` on `draws` devices.
     pub fn new(found: &SampleDraws, draws: usize, property: Property) -> Self {
-        let (index, label, predicted, margin) = clean_parts(&found.clean);
+        let CleanParts { index, label, predicted, margin } = CleanParts::from(&found.clean);
         let misclassified = property == Property::Label && !(found.clean.margin > 0.0);
         let (lower, upper) = clopper_pearson(found.failures, draws, ALPHA);
         let (verdict, reason) = match found.failures {

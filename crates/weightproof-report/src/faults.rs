@@ -1,6 +1,6 @@
 //! Results of `faults`: what every single hit on a stored word does to every sample, and how many hits it withstands.
 
-use crate::certify::{clean_cells, clean_parts, fraction, label, reason, verdict as verdict_name};
+use crate::certify::{CleanParts, clean_cells, fraction, label, reason, verdict as verdict_name};
 use crate::column::{Cell, Column};
 use crate::count::{Counter, Predicted};
 use crate::hit::HitReport;
@@ -59,7 +59,7 @@ pub struct FaultRecord {
 impl FaultRecord {
     /// Of what was found in `memory`, where up to `most` words are hit.
     pub fn new(found: &SampleFaults, words: &SampleWords, most: u32, memory: &Memory) -> Self {
-        let (index, label, predicted, margin) = clean_parts(&found.clean);
+        let CleanParts { index, label, predicted, margin } = CleanParts::from(&found.clean);
         let hit = |b: &BreakingHit| HitReport::new(memory, b.layer, b.word, &b.hit);
         let name = |h: &WordHit| HitReport::new(memory, h.layer, h.word, &h.hit).named();
         let names: Vec<String> = words.hits.iter().map(name).collect();

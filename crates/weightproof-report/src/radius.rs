@@ -1,6 +1,6 @@
 //! Results of `radius`: how far the weights of every sample may move, proved from below and attacked from above.
 
-use crate::certify::{clean_cells, clean_parts, fraction, label};
+use crate::certify::{CleanParts, clean_cells, fraction, label};
 use crate::column::{Cell, Column};
 use crate::count::{Counter, Mean, Predicted, counted};
 use crate::report::{ListSide, Record};
@@ -35,7 +35,7 @@ pub struct RadiusRecord {
 
 impl From<&SampleRadius> for RadiusRecord {
     fn from(r: &SampleRadius) -> Self {
-        let (index, label, predicted, margin) = clean_parts(&r.clean);
+        let CleanParts { index, label, predicted, margin } = CleanParts::from(&r.clean);
         let (certified_radius, attacked_radius) = (r.certified_radius, r.attacked_radius);
         let (layer_certified_radius, layer_attacked_radius) = (Vec::new(), Vec::new());
         RadiusRecord {

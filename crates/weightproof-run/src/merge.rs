@@ -41,8 +41,15 @@ pub trait Mergeable: Record + DeserializeOwned {
     /// Parts that lack what it needs.
     fn counter(parts: &[PartFile]) -> Result<Self::Counter, RunError>;
 
-    /// Index, label and prediction of the sample.
-    fn sample(&self) -> (usize, Option<u32>, u32);
+    /// Which sample this is.
+    fn sample(&self) -> Sample;
+}
+
+/// A sample of the data, and what the network says about it.
+pub struct Sample {
+    index: usize,
+    label: Option<u32>,
+    predicted: u32,
 }
 
 /// The parts of a run, joined.
@@ -232,7 +239,7 @@ fn merged<R: Mergeable>(parts: Vec<PartFile>) -> Result<Merged<R>, RunError> {
         for part in &parts {
             let mut of_part = Fingerprint::default();
             each(part, k, &mut |record: R| {
-                let (_, label, predicted) = record.sample();
+                let Sample { label, predicted, .. } = record.sample();
                 if k == 0 {
                     if let Some(label) = label {
                         add_labels(&mut labels, &[label]);
@@ -266,7 +273,7 @@ fn each<R: Mergeable>(
     let PartFile { path, head, .. } = part;
     let (mut next, end) = (head.shard.first, head.shard.first.saturating_add(head.shard.samples));
     part.each(k, &mut |record: R| {
-        let (index, ..) = record.sample();
+        let index = record.sample().index;
         if index != next || index >= end {
             let expected = if next < end { format!("sample {next}") } else { "no more samples".into() };
             return Err(RunError::misfit(format!(
@@ -378,8 +385,8 @@ impl Mergeable for CertifyRecord {
         Ok(CertifyCounter::default())
     }
 
-    fn sample(&self) -> (usize, Option<u32>, u32) {
-        (self.index, self.label, self.predicted)
+    fn sample(&self) -> Sample {
+        Sample { index: self.index, label: self.label, predicted: self.predicted }
     }
 }
 
@@ -390,7 +397,7 @@ impl Mergeable for ExactRecord {
         Ok(ExactCounter::default())
     }
 
-    fn sample(&self) -> (usize, Option<u32>, u32) {
+    fn sample(&self) -> Sample {
         self.certify.sample()
     }
 }
@@ -402,8 +409,8 @@ impl Mergeable for AttackRecord {
         Ok(AttackCounter::default())
     }
 
-    fn sample(&self) -> (usize, Option<u32>, u32) {
-        (self.index, self.label, self.predicted)
+    fn sample(&self) -> Sample {
+        Sample { index: self.index, label: self.label, predicted: self.predicted }
     }
 }
 
@@ -419,8 +426,8 @@ impl Mergeable for RadiusRecord {
         Ok(RadiusCounter::new(&given, &head.layers, head.header.method.attack.is_some()))
     }
 
-    fn sample(&self) -> (usize, Option<u32>, u32) {
-        (self.index, self.label, self.predicted)
+    fn sample(&self) -> Sample {
+        Sample { index: self.index, label: self.label, predicted: self.predicted }
     }
 }
 
@@ -431,7 +438,7 @@ impl Mergeable for ExactRadiusRecord {
         Ok(ExactRadiusCounter::new(RadiusRecord::counter(parts)?))
     }
 
-    fn sample(&self) -> (usize, Option<u32>, u32) {
+    fn sample(&self) -> Sample {
         self.radius.sample()
     }
 }
@@ -461,7 +468,7 @@ impl Mergeable for FaultRecord {
         Ok(FaultCounter::new(all.unwrap_or_default(), words, recommends))
     }
 
-    fn sample(&self) -> (usize, Option<u32>, u32) {
-        (self.index, self.label, self.predicted)
+    fn sample(&self) -> Sample {
+        Sample { index: self.index, label: self.label, predicted: self.predicted }
     }
 }

@@ -128,16 +128,23 @@ impl Schedule {
         })
     }
 
-    /// Length, momentum and smoothing of step `k`.
-    fn at(&self, k: usize) -> (f64, f64, f64) {
+    fn at(&self, k: usize) -> Step {
         let descent = (self.steps as f64 * (1.0 - self.vertices)).ceil();
         let share = k as f64 / descent.max(1.0);
         if share >= 1.0 {
-            return (VERTEX, 0.0, 0.0);
+            return Step { length: VERTEX, momentum: 0.0, smoothing: 0.0 };
         }
         let length = self.first * (self.last / self.first).powf(share);
-        (length, self.momentum, (self.smoothing * (1.0 - share / SMOOTH)).max(0.0))
+        let smoothing = (self.smoothing * (1.0 - share / SMOOTH)).max(0.0);
+        Step { length, momentum: self.momentum, smoothing }
     }
+}
+
+/// How one step goes.
+struct Step {
+    length: f64,
+    momentum: f64,
+    smoothing: f64,
 }
 
 /// The best point of each row, and its margin; infinite where no margin was finite.
@@ -190,7 +197,7 @@ pub(super) fn descend<T: Scalar>(
         if step == schedule.steps {
             break;
         }
-        let (length, momentum, smoothing) = schedule.at(step);
+        let Step { length, momentum, smoothing } = schedule.at(step);
         landscape.backward(&point, &rows, T::from_f64(smoothing));
         advance(landscape, &mut point, &mut previous, T::from_f64(length), T::from_f64(momentum));
     }

@@ -1,5 +1,6 @@
 //! The words of a network, the hits that a fault model allows on them, and the network that the words stand for.
 
+use super::injection::WordHit;
 use super::model::Encoding;
 use super::storage::Words;
 use super::{Change, Code, FaultError, FaultModel, Protection};
@@ -156,12 +157,12 @@ impl Memory {
         Memory { network, layers }
     }
 
-    /// Layer and word of the hit with this number; `None` when no hit has it.
-    pub fn find(&self, number: usize) -> Option<(usize, usize, Hit)> {
+    /// The hit with this number; `None` when no hit has it.
+    pub fn find(&self, number: usize) -> Option<WordHit> {
         let layer = self.layers.partition_point(|layer| layer.first_hit <= number).checked_sub(1)?;
         let word = self.layers[layer].word_of(number)?;
         let hit = self.layers[layer].hits_on(word).find(|(n, _)| *n == number)?;
-        Some((layer, word, hit.1))
+        Some(WordHit { layer, word, hit: hit.1 })
     }
 }
 
@@ -389,7 +390,7 @@ mod tests {
         assert_eq!(all, (0..memory.hits()).collect::<Vec<_>>());
         for (layer, word) in [(0, 0), (0, 5), (0, 7), (1, 3)] {
             let (number, hit) = memory.layers()[layer].hits_on(word).nth(3).unwrap();
-            assert_eq!(memory.find(number), Some((layer, word, hit)));
+            assert_eq!(memory.find(number), Some(WordHit { layer, word, hit }));
         }
         assert_eq!(memory.find(all.len()), None);
         // Weights and biases of the first layer; the second has no biases.

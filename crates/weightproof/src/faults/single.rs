@@ -224,7 +224,7 @@ impl<'m> SingleHits<'m> {
 
     /// The hit with this number, and the margin that the plain forward pass finds after it.
     fn re_run(&self, number: usize, x: &[f64], target: usize) -> BreakingHit {
-        let (layer, word, hit) = self.memory.find(number).expect("the number of a hit");
+        let WordHit { layer, word, hit } = self.memory.find(number).expect("the number of a hit");
         let (node, weight, bias) = self.memory.parameters_after(layer, word, &hit);
         let network = self.memory.network();
         let replaced = |n: usize| (n == node).then_some((&weight, bias.as_slice()));
@@ -269,10 +269,7 @@ impl<'m> SingleHits<'m> {
         let clean = clean_pass(after.network(), x);
         let found = hits.search(&clean, target, HashSet::new());
         match (found.holds, found.broken.iter().min()) {
-            (Some(true), Some(&number)) => {
-                let (layer, word, hit) = after.find(number)?;
-                Some(Some(WordHit { layer, word, hit }))
-            }
+            (Some(true), Some(&number)) => after.find(number).map(Some),
             (Some(true), None) if found.undecided.is_empty() && !self.stop.is_set() => Some(None),
             _ => None,
         }

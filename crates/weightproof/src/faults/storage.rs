@@ -3,7 +3,9 @@
 use super::{Code, FaultError};
 use crate::kernels::Matrix;
 use crate::network::Affine;
-use crate::threat::{BiasGrid, Divisor, Granularity, Kind, NumberFormat, Quantizer, Rule, extremes};
+use crate::threat::{
+    BiasGrid, Divisor, Granularity, Integers, Kind, NumberFormat, Quantizer, Rule, extremes,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -155,12 +157,12 @@ fn as_stored(name: &str, affine: &Affine, biases: &[f64]) -> Result<Words, Fault
 fn integers(name: &str, q: &Quantizer, affine: &Affine, biases: &[f64]) -> Result<Words, FaultError> {
     let (rows, cols) = (affine.weight.rows(), affine.weight.cols());
     let mut codes = Vec::new();
-    let mut ends = Vec::new();
+    let mut grids = Vec::new();
     let mut add = |values: &[f64]| {
         let (least, most) = extremes(values.iter());
-        let (step, zero, lowest, highest) = q.integers(least, most);
-        codes.push(Code::Integer { bits: q.bits, signed: true, step, zero });
-        ends.push((step, zero, lowest, highest));
+        let stored = q.integers(least, most);
+        codes.push(Code::Integer { bits: q.bits, signed: true, step: stored.step, zero: stored.zero });
+        grids.push(stored);
         codes.len() - 1
     };
     let code_of_row: Vec<usize> = match q.granularity {
@@ -170,7 +172,7 @@ fn integers(name: &str, q: &Quantizer, affine: &Affine, biases: &[f64]) -> Resul
     let code_of_biases = (q.bias == BiasGrid::Own).then(|| add(biases));
     let mask = (1_i64 << q.bits) - 1;
     let word = |value: f64, code: usize| {
-        let (step, zero, lowest, highest) = ends[code];
+        let Integers { step, zero, lowest, highest } = grids[code];
         let q = ((value / step).round_ties_even() as i64 + zero).clamp(lowest, highest);
         ((q & mask) as u32, code as u32)
     };
@@ -185,7 +187,7 @@ fn integers(name: &str, q: &Quantizer, affine: &Affine, biases: &[f64]) -> Resul
             biases.iter().enumerate().map(|(i, &b)| word(b, own.unwrap_or(code_of_row[i]))).collect()
         }
     };
-    debug_assert!(q.divisor != Divisor::Asymmetric || ends.iter().all(|e| e.0 > 0.0));
+    debug_assert!(q.divisor != Divisor::Asymmetric || grids.iter().all(|grid| grid.step > 0.0));
     Ok(Words { codes, weights, biases })
 }
 

@@ -24,7 +24,7 @@ impl Network {
             && before == last.inputs.first().copied();
         let (kept, threshold) =
             if is_probability { (self.output(), 0.0) } else { (self.output() + 1, threshold) };
-        self.with_classes(kept, &[(0, 1.0, -threshold)])
+        self.with_classes(kept, &[Class { output: 0, factor: 1.0, shift: -threshold }])
     }
 
     /// The network whose class 0 has the largest output where every output `f_j` lies between the ends, without reaching them. Its
@@ -37,9 +37,10 @@ impl Network {
     /// # Errors
     /// When no end is finite, or one is NaN.
     pub fn with_ends(&self, lower: f64, upper: f64) -> Result<Network, NetworkError> {
-        let rows: Vec<(usize, f64, f64)> = (0..self.output_width())
-            .flat_map(|j| [(j, -1.0, lower), (j, 1.0, -upper)])
-            .filter(|(_, _, shift)| !shift.is_infinite())
+        let class = |output: usize, factor: f64, shift: f64| Class { output, factor, shift };
+        let rows: Vec<Class> = (0..self.output_width())
+            .flat_map(|j| [class(j, -1.0, lower), class(j, 1.0, -upper)])
+            .filter(|class| !class.shift.is_infinite())
             .collect();
         if rows.is_empty() {
             let (node, expected) = (self.nodes()[self.output()].name.clone(), "a finite end".into());
@@ -53,15 +54,15 @@ impl Network {
         self.nodes()[self.output()].layer == Layer::Activation(Activation::Sigmoid)
     }
 
-    /// The first `kept` nodes, and a zero and `factor · f_j + shift` of their outputs as classes.
-    fn with_classes(&self, kept: usize, rows: &[(usize, f64, f64)]) -> Result<Network, NetworkError> {
+    /// The first `kept` nodes, and a zero and these functions of their outputs as classes.
+    fn with_classes(&self, kept: usize, rows: &[Class]) -> Result<Network, NetworkError> {
         let mut builder = NetworkBuilder::new(self.input_shape().to_vec());
         for node in &self.nodes()[1..kept] {
             builder.push(&node.name, node.layer.clone(), node.inputs.clone(), node.shape.clone())?;
         }
-        let source = [None].into_iter().chain(rows.iter().map(|(j, _, _)| Some(*j))).collect();
-        let scale = [1.0].into_iter().chain(rows.iter().map(|(_, factor, _)| *factor)).collect();
-        let shift = [0.0].into_iter().chain(rows.iter().map(|(_, _, shift)| *shift)).collect();
+        let source = [None].into_iter().chain(rows.iter().map(|class| Some(class.output))).collect();
+        let scale = [1.0].into_iter().chain(rows.iter().map(|class| class.factor)).collect();
+        let shift = [0.0].into_iter().chain(rows.iter().map(|class| class.shift)).collect();
         let classes = vec![rows.len() + 1];
         let name = |wanted: &str| {
             let taken = |name: &str| self.nodes().iter().any(|node| node.name == name);
@@ -72,6 +73,13 @@ impl Network {
         builder.scale(&name("classes"), chosen, Scale::new(scale, shift))?;
         Ok(builder.finish()?.with_float64(self.is_float64()))
     }
+}
+
+/// A class: `factor · f_j + shift` of output j.
+struct Class {
+    output: usize,
+    factor: f64,
+    shift: f64,
 }
 
 #[cfg(test)]

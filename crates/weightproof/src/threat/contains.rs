@@ -19,22 +19,38 @@ pub struct Violation {
     pub allowed: f64,
 }
 
+/// How far the parameters that share a ball moved.
+struct PartNorm {
+    part: String,
+    /// Their Euclidean norm.
+    found: f64,
+    /// The largest norm that is allowed, which has room for the rounding of a sum of squares.
+    allowed: f64,
+}
+
 impl WeightSet {
-    /// Of a ball: what moves together, the norm of its part of `delta`, and the largest norm that is allowed, which has room for
-    /// the rounding of a sum of squares.
-    fn norms(&self, delta: &Matrix<f64>) -> Vec<(String, f64, f64)> {
+    /// Of a ball: what moves together, and how far `delta` moves it.
+    fn norms(&self, delta: &Matrix<f64>) -> Vec<PartNorm> {
         let norm = |part: &[f64]| part.iter().map(|d| d * d).sum::<f64>().sqrt();
         let allowed = |radius: f64, n: usize| radius * (1.0 + 2.0 * f64::EPSILON * n as f64);
         match self {
             WeightSet::Fixed | WeightSet::Rows(_) | WeightSet::Entries(_) => Vec::new(),
             WeightSet::Ball(radius) => {
                 let all = delta.as_slice();
-                vec![("the weight matrix".into(), norm(all), allowed(*radius, all.len()))]
+                vec![PartNorm {
+                    part: "the weight matrix".into(),
+                    found: norm(all),
+                    allowed: allowed(*radius, all.len()),
+                }]
             }
             WeightSet::RowBalls(radii) => {
                 let of_row = |(i, &radius): (usize, &f64)| {
                     let row = delta.row(i);
-                    (format!("row {i} of the weights"), norm(row), allowed(radius, row.len()))
+                    PartNorm {
+                        part: format!("row {i} of the weights"),
+                        found: norm(row),
+                        allowed: allowed(radius, row.len()),
+                    }
                 };
                 radii.iter().enumerate().map(of_row).collect()
             }
@@ -73,8 +89,8 @@ impl PerturbationSet {
                 }
                 check(&|| format!("bias [{i}]"), layer.bias[i] - dense.bias[i], set.bias[i])?;
             }
-            for (part, norm, radius) in set.weight.norms(&moved_by) {
-                check(&|| part.clone(), norm, radius)?;
+            for PartNorm { part, found, allowed } in set.weight.norms(&moved_by) {
+                check(&|| part.clone(), found, allowed)?;
             }
         }
         for (j, moved) in perturbation.input.iter().flatten().enumerate() {

@@ -149,24 +149,27 @@ impl Quantizer {
         }
     }
 
-    /// The integers `q` with which this quantizer stores numbers between the extremes `least` ≤ 0 ≤ `most`, `s (q − zero)`: the step
-    /// s, a number of fp32, the zero point, and the least and largest q. A group of zeros has the step 1.
-    pub(crate) fn integers(&self, least: f64, most: f64) -> (f64, i64, i64, i64) {
+    /// The integers with which this quantizer stores numbers between the extremes `least` ≤ 0 ≤ `most`. A group of zeros has the step 1.
+    pub(crate) fn integers(&self, least: f64, most: f64) -> Integers {
         let half = 1_i64 << (self.bits - 1);
-        let Some(Grid { step, low, high }) = self.grid(least, most) else { return (1.0, 0, -half, half - 1) };
+        let all = Integers { step: 1.0, zero: 0, lowest: -half, highest: half - 1 };
+        let Some(Grid { step, low, high }) = self.grid(least, most) else { return all };
         // Where fp32 has no such number the step stays as it is.
         let single = f64::from(step as f32);
         let stored = if single > 0.0 && single.is_finite() { single } else { step };
         match self.divisor {
             Divisor::Asymmetric => {
                 let zero = (-half as f64 - least / stored).round_ties_even() as i64;
-                (stored, zero, -half, half - 1)
+                Integers { step: stored, zero, ..all }
             }
             Divisor::Symmetric
             | Divisor::HalfRange
             | Divisor::Full
             | Divisor::Reduced
-            | Divisor::PowerOfTwo => (stored, 0, -(low / step).round() as i64, (high / step).round() as i64),
+            | Divisor::PowerOfTwo => {
+                let (lowest, highest) = (-(low / step).round() as i64, (high / step).round() as i64);
+                Integers { step: stored, zero: 0, lowest, highest }
+            }
         }
     }
 
@@ -189,6 +192,18 @@ struct Grid {
     step: f64,
     low: f64,
     high: f64,
+}
+
+/// Stored integers q, which mean `step (q − zero)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Integers {
+    /// A number of fp32.
+    pub step: f64,
+    pub zero: i64,
+    /// The least q.
+    pub lowest: i64,
+    /// The largest q.
+    pub highest: i64,
 }
 
 /// The extremes of numbers and zero.

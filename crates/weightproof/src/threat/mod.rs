@@ -22,8 +22,8 @@ mod weights;
 
 pub use contains::Violation;
 pub use format::NumberFormat;
-pub(crate) use integer::extremes;
 pub use integer::{BiasGrid, Divisor, Granularity, Quantizer, Rule};
+pub(crate) use integer::{Integers, extremes};
 pub use kind::Kind;
 pub use model::{LayerOverride, RadiusValue, ThreatError, ThreatModel};
 pub use perturbation::{ActivationOffsets, LayerPerturbation, Perturbation};
