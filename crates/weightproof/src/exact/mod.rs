@@ -109,24 +109,24 @@ enum Engine<'n> {
     F64(EngineOf<'n, f64>),
 }
 
-/// What is done with samples that are open by rounding.
+/// What becomes of a sample that f32 leaves open by so little that rounding may be the reason.
 #[derive(Clone, Copy)]
-enum Close<'c> {
-    /// They are listed, to be settled in f64.
-    Again(&'c Mutex<Vec<usize>>),
-    /// They are searched like others.
-    Here,
+enum NearlyProved<'c> {
+    /// It is listed, to be settled in f64.
+    List(&'c Mutex<Vec<usize>>),
+    /// It is searched like others.
+    Search,
 }
 
-impl Close<'_> {
-    /// Lists sample `s`, if samples are listed.
+impl NearlyProved<'_> {
+    /// Lists sample `s` where samples are listed; whether they are.
     fn lists(self, s: usize) -> bool {
         match self {
-            Close::Again(list) => {
+            NearlyProved::List(list) => {
                 list.lock().expect("nothing panics with it").push(s);
                 true
             }
-            Close::Here => false,
+            NearlyProved::Search => false,
         }
     }
 }
@@ -225,16 +225,16 @@ impl<'n> ExactCertifier<'n> {
     pub fn settle(&self, k: usize, samples: Samples<'_>, keep: Keep<'_>) {
         let all: Vec<usize> = (0..samples.count(self.network.input_width())).collect();
         let (f32, f64) = match &self.engine {
-            Engine::F64(engine) => return self.run(engine, (k, &all), samples, keep, Close::Here),
+            Engine::F64(engine) => return self.run(engine, (k, &all), samples, keep, NearlyProved::Search),
             Engine::F32(engine, f64) => (engine, f64),
         };
         let list = Mutex::new(Vec::new());
-        self.run(f32, (k, &all), samples, keep, Close::Again(&list));
+        self.run(f32, (k, &all), samples, keep, NearlyProved::List(&list));
         let mut open = list.into_inner().expect("nothing panics with it");
         if !open.is_empty() {
             open.sort_unstable();
             let engine = f64.get_or_init(|| self.in_f64(f32));
-            self.run(engine, (k, &open), samples, keep, Close::Here);
+            self.run(engine, (k, &open), samples, keep, NearlyProved::Search);
         }
     }
 
@@ -266,10 +266,10 @@ impl<'n> ExactCertifier<'n> {
         (k, chosen): (usize, &[usize]),
         samples: Samples<'_>,
         keep: Keep<'_>,
-        close: Close<'_>,
+        nearly: NearlyProved<'_>,
     ) {
         let prepared = Prepared::new(&engine.model, &engine.radii[k], self.options.certify.guarantee);
-        let open = self.bound(&prepared, samples, chosen, (keep, close));
+        let open = self.bound(&prepared, samples, chosen, (keep, nearly));
         if let Some(reason) = self.options.ended() {
             open.into_iter().for_each(|(s, known)| keep(s, known.given_up(reason)));
             return;
@@ -277,7 +277,7 @@ impl<'n> ExactCertifier<'n> {
         let open = self.attack(k, samples, open, keep);
         let group = Estimate::new::<T>(self.network).block(GROUP);
         open.par_chunks(group)
-            .for_each(|open| self.search(&prepared, (k, &engine.problems[k]), samples, open, (keep, close)));
+            .for_each(|open| self.search(&prepared, (k, &engine.problems[k]), samples, open, (keep, nearly)));
     }
 
     /// Whether there is more to find out about a sample: always when a gap is to be closed, and bounds are not void.
@@ -292,7 +292,7 @@ impl<'n> ExactCertifier<'n> {
         prepared: &Prepared<'_, T>,
         samples: Samples<'_>,
         all: &[usize],
-        (keep, close): (Keep<'_>, Close<'_>),
+        (keep, nearly): (Keep<'_>, NearlyProved<'_>),
     ) -> Vec<(usize, ExactCertificate)> {
         let method = method::<T>(FIRST).expect("the first method exists");
         let block = Estimate::new::<T>(self.network).block(self.options.certify.block);
@@ -313,7 +313,7 @@ impl<'n> ExactCertifier<'n> {
                 .iter()
                 .copied()
                 .zip(found)
-                .filter(|(s, (_, by_rounding))| !(*by_rounding && close.lists(*s)));
+                .filter(|(s, (_, by_rounding))| !(*by_rounding && nearly.lists(*s)));
             let found = here.map(|(s, (found, _))| (s, certificate(found)));
             let (open, settled): (Vec<_>, Vec<_>) =
                 found.partition(|(_, found)| self.is_open(&found.certificate));
@@ -354,7 +354,7 @@ impl<'n> ExactCertifier<'n> {
         (k, problem): (usize, &BoundProblem<'_, T>),
         samples: Samples<'_>,
         open: &[Attacked],
-        (keep, close): (Keep<'_>, Close<'_>),
+        (keep, nearly): (Keep<'_>, NearlyProved<'_>),
     ) {
         if let Some(reason) = self.options.ended() {
             open.iter().for_each(|open| keep(open.s, open.known.clone().given_up(reason)));
@@ -384,17 +384,17 @@ impl<'n> ExactCertifier<'n> {
             .iter()
             .zip(answers)
             .map(of)
-            .filter(|(s, found)| !(by_rounding(&found.certificate) && close.lists(*s)))
+            .filter(|(s, found)| !(by_rounding(&found.certificate) && nearly.lists(*s)))
             .collect();
         searched.into_par_iter().for_each(|(s, found)| keep(s, found));
     }
 }
 
-/// Where the search of a sample starts.
+/// Where the branch and bound of a sample starts.
 struct Start<T> {
-    /// The worst that was found.
+    /// The worst margin that the attack found.
     found: SampleAttack,
-    /// What the search of a larger set left.
+    /// Domains that the search of a larger set left open.
     left: Option<Paused<T>>,
 }
 
@@ -410,7 +410,7 @@ fn searched<T: Scalar>(
     let rows = |s: usize| s * count..(s + 1) * count;
     let question = |(s, Start { found, left })| Question {
         rows: clean.spec.rows[rows(s)].to_vec(),
-        shifts: (0..count).map(|r| T::from_f64_down(clean.shift(s, r, certify.property))).collect(),
+        offsets: (0..count).map(|r| T::from_f64_down(clean.shift(s, r, certify.property))).collect(),
         lower: bounds.lower[rows(s)].to_vec(),
         found,
         left,

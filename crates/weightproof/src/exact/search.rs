@@ -30,17 +30,17 @@ const WORTH_A_CHECK: f64 = 1e-3;
 pub(super) struct Question<T> {
     /// Rows of its specification.
     pub rows: Vec<SpecRow>,
-    /// What a bound of each row leaves of the property when this is added: above zero, the row is proved.
-    pub shifts: Vec<T>,
-    /// Bounds that are known already.
+    /// By row, the constant of the property, zero for classes: a row is proved when its lower bound plus this is above zero.
+    pub offsets: Vec<T>,
+    /// Proved lower bound of every row, from the method that came first.
     pub lower: Vec<T>,
-    /// What the attack found.
+    /// The worst margin that the attack found.
     pub found: SampleAttack,
-    /// Where the search of a set that contains this one ended; without it the search starts from a root.
+    /// Domains that the search of a larger set left open, where this search starts; without them it starts from the whole set.
     pub left: Option<Paused<T>>,
 }
 
-/// What a search that was stopped has proved, and the domains that it has not. Both hold in every smaller set.
+/// A search that was stopped: what it has proved, and the domains that are open. Both hold in every smaller set.
 #[derive(Clone)]
 pub(crate) struct Paused<T> {
     /// Proved lower bound of every row outside of the open domains.
@@ -48,21 +48,21 @@ pub(crate) struct Paused<T> {
     open: Vec<Domain<T>>,
 }
 
-/// What the search says about a sample.
+/// The result of a search for one sample.
 pub(super) struct Answer<T> {
     /// Proved lower bound of every row.
     pub lower: Vec<T>,
-    /// The worst that was found.
+    /// The worst margin that was found.
     pub found: SampleAttack,
-    /// Why it is not settled.
+    /// Why the sample is not settled; `None` where it is.
     pub reason: Option<Reason>,
-    /// Domains that were bounded.
+    /// Number of domains that were bounded.
     pub nodes: usize,
-    /// Its share of the time.
+    /// Processor time: its share where several samples were bounded together.
     pub time: Duration,
     /// Where it was stopped, if that was asked for and every part of the set is proved or in an open domain.
     pub left: Option<Paused<T>>,
-    /// What was shown, if that was asked for; a proof when no row is open.
+    /// The proof as a tree of domains, if it was asked for; complete when no row is open.
     pub evidence: Vec<DomainEvidence>,
 }
 
@@ -77,24 +77,24 @@ pub(super) enum Purpose {
     Prove,
 }
 
-/// The tree of one sample.
+/// The branch and bound tree of one sample.
 struct Tree<T> {
-    /// Open domains.
+    /// Domains that are neither proved nor split.
     open: Vec<Domain<T>>,
-    /// Memory that they take.
+    /// Bytes that they take.
     bytes: usize,
-    shifts: Vec<T>,
+    offsets: Vec<T>,
     answer: Answer<T>,
 }
 
 impl<T: Scalar> Tree<T> {
-    /// What the bounds of a domain leave of the property.
+    /// The least lower bound of the open rows of a domain, offsets added. NaN counts as the least.
     fn value(&self, domain: &Domain<T>) -> T {
-        let rows = domain.open.iter().map(|open| open.lower + self.shifts[open.k]);
+        let rows = domain.open.iter().map(|open| open.lower + self.offsets[open.k]);
         rows.fold(T::infinity(), |least, value| if value >= least { least } else { value })
     }
 
-    /// What the least bound of the tree must exceed.
+    /// The number above which a bound, offset added, settles its row: zero, or as far below the worst margin found as the gap allows.
     fn level(&self, gap: Option<f64>) -> T {
         let found = self.answer.found.worst_margin;
         T::from_f64(match gap {
@@ -104,20 +104,20 @@ impl<T: Scalar> Tree<T> {
         })
     }
 
-    /// Counts a bound of row `k` that holds in a part of the tree; the least one holds in all of it. NaN stays.
-    fn count(&mut self, k: usize, lower: T) {
+    /// Lowers the bound of row `k` in the whole tree to `lower`, which holds in a part of it. NaN stays.
+    fn lower_to(&mut self, k: usize, lower: T) {
         let least = &mut self.answer.lower[k];
         if !(lower >= *least) {
             *least = lower;
         }
     }
 
-    /// Gives up a domain: its bounds are what is known.
+    /// Leaves a domain without splitting it further: its own bounds count for the tree.
     fn give_up(&mut self, domain: &Domain<T>) {
-        domain.open.iter().for_each(|open| self.count(open.k, open.lower));
+        domain.open.iter().for_each(|open| self.lower_to(open.k, open.lower));
     }
 
-    /// Gives up all open domains, which `keep` says to leave for another search.
+    /// Ends the search for `reason`: open domains are left unsplit, and with `keep` handed on to the search of a smaller set.
     fn stop(&mut self, reason: Option<Reason>, keep: bool) {
         let (lower, open) = (self.answer.lower.clone(), std::mem::take(&mut self.open));
         let keep = keep && !open.is_empty() && self.answer.reason.is_none();
@@ -140,7 +140,7 @@ impl<T: Scalar> Tree<T> {
         self.answer.found.verdict == Verdict::Falsified
     }
 
-    /// Writes down what was shown of a part, and gives its number.
+    /// Adds the evidence of a domain to the proof; returns its number there.
     fn record(&mut self, origin: &Origin<T>, shown: DomainEvidence) -> usize {
         let evidence = &mut self.answer.evidence;
         let number = evidence.len();
@@ -162,7 +162,7 @@ impl<T: Scalar> Tree<T> {
     }
 }
 
-/// Where a part comes from that was bounded.
+/// Where a domain that was bounded comes from.
 struct Origin<T> {
     sample: usize,
     /// The number of its parent in the evidence of the tree.
@@ -197,7 +197,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         let domains = Domains::new(prepared, &clean.values, fixed, options.branching, records);
         let mut search = Search { domains, suggestions, options, purpose, trees: Vec::new() };
         let mut open = Vec::new();
-        for (s, Question { rows, shifts, lower, found, left }) in questions.into_iter().enumerate() {
+        for (s, Question { rows, offsets, lower, found, left }) in questions.into_iter().enumerate() {
             let unknown = vec![T::infinity(); rows.len()];
             let answer = Answer {
                 lower: unknown,
@@ -208,7 +208,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 left: None,
                 evidence: Vec::new(),
             };
-            let mut tree = Tree { open: Vec::new(), bytes: 0, shifts, answer };
+            let mut tree = Tree { open: Vec::new(), bytes: 0, offsets, answer };
             if let Some(Paused { lower, open }) = left {
                 tree.answer.lower = lower;
                 let root = search.domains.roots(vec![(s, Vec::new())]).swap_remove(0);
@@ -219,8 +219,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             let level = tree.level(options.gap);
             let mut unproved = Vec::new();
             for (k, (row, lower)) in rows.into_iter().zip(lower).enumerate() {
-                if lower + tree.shifts[k] > level {
-                    tree.count(k, lower);
+                if lower + tree.offsets[k] > level {
+                    tree.lower_to(k, lower);
                 } else {
                     unproved.push(OpenRow { k, row, lower });
                 }
@@ -290,7 +290,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     /// The bound above which row `k` of sample `s` is proved.
     fn aim(&self, s: usize, k: usize) -> T {
         let tree = &self.trees[s];
-        tree.level(self.options.gap) - tree.shifts[k]
+        tree.level(self.options.gap) - tree.offsets[k]
     }
 
     /// Stops the trees that are settled or at a limit.
@@ -434,7 +434,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 domain.record = records.get(*part).copied().unwrap_or(0);
             }
             for &(s, k, lower) in &bounded.proved {
-                self.trees[s].count(k, lower);
+                self.trees[s].lower_to(k, lower);
             }
             self.attack(&bounded);
             for domain in bounded.open {
