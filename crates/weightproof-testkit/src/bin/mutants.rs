@@ -13,7 +13,6 @@ use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{env, fs};
@@ -57,19 +56,18 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     catalogue.mutant = chosen(catalogue.mutant, &env::args().skip(1).collect::<Vec<_>>())?;
     catalogue.mutant.retain(Mutant::runs);
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let first = Bench::new(&root, &target, 0)?;
+    // Tests of a name take seconds in any build, and the compiler is most of their mutants' time; the suite needs an optimised one.
+    let suite = Bench::new(&root, &target, 0, &[])?;
+    let named = Bench::new(&root, &target, 1, FAST_TO_BUILD)?;
     // Other tests are those of one module, which whoever asks for them runs before. CI, which asks for a quarter, runs all tests anyway.
     let by_hand = env::args().nth(1).is_some_and(|argument| argument != "--quarter");
-    if by_hand && catalogue.mutant.iter().any(|m| m.test.is_none()) && first.failing(&TESTS)?.is_some() {
+    if by_hand && catalogue.mutant.iter().any(|m| m.test.is_none()) && suite.failing(&TESTS)?.is_some() {
         return Err("the tests fail without any mutation".into());
     }
-    // A compiler uses one processor for about half of its time.
-    let benches = [first, Bench::new(&root, &target, 1)?];
-    let waiting = Mutex::new(catalogue.mutant.iter());
+    let (of_name, of_suite): (Vec<_>, Vec<_>) = catalogue.mutant.iter().partition(|m| m.test.is_some());
     let survivors = AtomicUsize::new(0);
-    let work = |bench: &Bench| -> Result<(), String> {
-        loop {
-            let Some(mutant) = waiting.lock().expect("nothing panics with it").next() else { return Ok(()) };
+    let work = |bench: &Bench, mutants: &[&Mutant]| -> Result<(), String> {
+        for mutant in mutants {
             let start = Instant::now();
             let caught = bench.caught(mutant).map_err(|error| format!("{}: {error}", mutant.name))?;
             let seconds = start.elapsed().as_secs();
@@ -80,10 +78,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                 survivors.fetch_add(1, Ordering::Relaxed);
             }
         }
+        Ok(())
     };
+    // A compiler uses one processor for about half of its time.
     std::thread::scope(|scope| {
-        let workers = benches.each_ref().map(|bench| scope.spawn(|| work(bench)));
-        workers.into_iter().try_for_each(|worker| worker.join().expect("errors are returned"))
+        let other = scope.spawn(|| work(&named, &of_name));
+        work(&suite, &of_suite)?;
+        other.join().expect("errors are returned")
     })?;
     let survivors = survivors.into_inner();
     println!("{} mutants, {survivors} survived", catalogue.mutant.len());
@@ -112,14 +113,22 @@ fn chosen(all: Vec<Mutant>, arguments: &[String]) -> Result<Vec<Mutant>, Box<dyn
 struct Bench {
     copy: PathBuf,
     build: PathBuf,
+    /// Of cargo, for every build.
+    settings: &'static [&'static str],
 }
 
 impl Bench {
-    fn new(root: &Path, target: &Path, number: usize) -> Result<Self, Box<dyn Error>> {
+    fn new(
+        root: &Path,
+        target: &Path,
+        number: usize,
+        settings: &'static [&'static str],
+    ) -> Result<Self, Box<dyn Error>> {
         // Cargo names builds by paths inside of a workspace: in a common folder a mutant would pass for the real crate.
         let bench = Bench {
             copy: target.join(format!("mutants-{number}")),
             build: target.join(format!("mutants-{number}-build")),
+            settings,
         };
         if bench.copy.exists() {
             fs::remove_dir_all(&bench.copy)?;
@@ -175,7 +184,7 @@ impl Bench {
                 .args(if tests.target == LIB { &[][..] } else { &["-p", ALL_FEATURES] })
                 .args(tests.target)
                 .args(tests.features.iter().flat_map(|features| ["--features", features]))
-                .args(FAST_TO_BUILD.iter().flat_map(|setting| ["--config", setting]))
+                .args(self.settings.iter().flat_map(|setting| ["--config", setting]))
                 .current_dir(&self.copy)
                 .env("CARGO_TARGET_DIR", &self.build)
                 // Nobody looks at where a mutant panics, and a line that moved is not compiled again.
@@ -228,7 +237,7 @@ const TESTS: [Tests<'static>; 2] = [
     Tests { package: ENGINE, target: LIB, module: "", features: None },
 ];
 
-/// Settings of a mutant's build: the compiler is most of its time.
+/// Settings of a build that takes a third of the time, and whose tests take three times as long.
 const FAST_TO_BUILD: &[&str] = &[
     "profile.dev.package.weightproof.opt-level=0",
     "profile.dev.package.weightproof-check.opt-level=1",
