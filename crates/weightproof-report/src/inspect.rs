@@ -142,10 +142,16 @@ pub struct NodeReport {
 pub struct EstimateReport {
     /// Samples in one block of work.
     pub block: usize,
-    /// Bytes for the network and its radii, without the data.
+    /// Bytes for the program and the network, without the data.
     pub memory_bytes: usize,
+    /// Bytes for each radius.
+    pub memory_bytes_per_radius: usize,
     /// Bytes for the block that every thread works on.
     pub memory_bytes_per_thread: usize,
+    /// Bytes for each radius at which samples are open by rounding, which are bounded in f64, too.
+    pub memory_bytes_f64: usize,
+    /// Bytes for each radius that `--method exact` adds.
+    pub memory_bytes_exact: usize,
     /// Multiply-adds of one sample's forward pass.
     pub forward_multiply_adds: u64,
     /// Multiply-adds of one sample's linear bound, if every neuron were unstable: an upper estimate.
@@ -153,14 +159,17 @@ pub struct EstimateReport {
 }
 
 impl EstimateReport {
-    /// Estimates for f32.
-    pub fn new(network: &Network) -> Self {
+    /// Estimates for f32 and one set.
+    pub fn new(network: &Network, set: &PerturbationSet) -> Self {
         let estimate = Estimate::new::<f32>(network);
         let block = estimate.block(CertifyOptions::BLOCK);
         EstimateReport {
             block,
             memory_bytes: estimate.bytes(),
+            memory_bytes_per_radius: estimate.bytes_of_set(network, set),
             memory_bytes_per_thread: estimate.bytes_per_thread(block),
+            memory_bytes_f64: estimate.bytes_of_f64(network, set),
+            memory_bytes_exact: estimate.bytes_of_exact(),
             forward_multiply_adds: estimate.forward_work(),
             linear_multiply_adds_most: estimate.linear_work(),
         }
@@ -312,10 +321,19 @@ impl Written for InspectReport {
         head.push([
             "certify".to_string(),
             format!(
-                "about {} MB and {} MB for each thread (blocks of {} samples)",
+                "about {} MB, {} MB for each radius and {} MB for each thread (blocks of {} samples)",
                 millions(estimate.memory_bytes as u64),
+                millions(estimate.memory_bytes_per_radius as u64),
                 millions(estimate.memory_bytes_per_thread as u64),
                 estimate.block
+            ),
+        ]);
+        head.push([
+            String::new(),
+            format!(
+                "for each radius {} MB more where samples need f64, {} MB more with --method exact",
+                millions(estimate.memory_bytes_f64 as u64),
+                millions(estimate.memory_bytes_exact as u64),
             ),
         ]);
         head.push([

@@ -57,7 +57,7 @@ pub fn run(network: &Network, model: ModelReport, config: &InspectConfig) -> Res
         model,
         nodes,
         comparison,
-        estimate: EstimateReport::new(network),
+        estimate: EstimateReport::new(network, &set),
         config: serde_json::to_value(config).map_err(|e| RunError::misfit(format!("settings: {e}")))?,
         environment: environment(start.elapsed(), 1, 0, Precision::F64),
     })

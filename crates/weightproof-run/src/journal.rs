@@ -194,7 +194,7 @@ fn foreign(header: &str, line: &[u8]) -> Unread {
     }
     let differing = differing(&ours, &theirs);
     let message = format!("expected the journal of this run, found that of another: {differing}");
-    Unread::Wrong { message, hint: Some("give a new file, or the settings and the version of that run") }
+    Unread::Wrong { message, hint: Some("give a new file, or the settings and the build of that run") }
 }
 
 /// The names of what differs between the identities of two runs.

@@ -78,7 +78,7 @@ impl<R: Entry> Store<R> {
     }
 }
 
-/// What must be the same for a journal to go on, and for witnesses to lie in one folder: the version that computes, the part of
+/// What must be the same for a journal to go on, and for witnesses to lie in one folder: the version and build that computes, the part of
 /// the data, and all that the results of a sample depend on, but no limits. `method` is an object with what the session does
 /// not know.
 ///
@@ -109,5 +109,6 @@ pub fn identity<F: Feed>(session: &Session<F>, method: &impl Serialize) -> Resul
         all.extend(method);
     }
     identity["version"] = env!("CARGO_PKG_VERSION").into();
+    identity["build"] = env!("WEIGHTPROOF_BUILD").into();
     Ok(identity)
 }

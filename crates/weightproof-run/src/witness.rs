@@ -61,7 +61,7 @@ impl WitnessFolder {
             };
             return Err(RunError::Misfit {
                 message: format!("{}: expected {what}", folder.display()),
-                hint: Some("give a new folder, or the settings and the version of that run"),
+                hint: Some("give a new folder, or the settings and the build of that run"),
             });
         }
         // Whole or not at all.

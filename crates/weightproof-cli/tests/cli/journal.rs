@@ -202,4 +202,14 @@ fn journals_of_other_runs_are_refused() {
     }
     let universal = ["attack", "--radius", "0.001", "--samples", "4", "--attack", "universal"];
     check("journal-universal", &run(&universal));
+    // The same question to the same version, built from other sources.
+    let path = folder.path().join("journal");
+    let journal = fs::read_to_string(&path).unwrap();
+    let (header, samples) = journal.split_once('\n').unwrap();
+    let mut header: Value = serde_json::from_str(header).unwrap();
+    header["build"] = "0123456789abcdef".into();
+    fs::write(&path, format!("{header}\n{samples}")).unwrap();
+    let output = run(&CERTIFY).output();
+    assert!(output.stderr.contains("found that of another: build\n"), "{output:?}");
+    assert!(fs::read_to_string(&path).unwrap().ends_with(samples), "nothing is lost");
 }

@@ -13,6 +13,7 @@ mod input;
 mod journal;
 mod meaning;
 mod measure;
+mod memory;
 mod merge;
 mod noise;
 mod oracle;

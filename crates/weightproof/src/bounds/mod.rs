@@ -19,7 +19,7 @@ pub(crate) use difference::Chain;
 pub use intersect::intersect;
 pub use interval::Interval;
 pub(crate) use linear::{Bounded, Branch, Domain, Domains, HitTerms, OpenRow, Root, SubDomain};
-pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized};
+pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized, ROWS};
 pub(crate) use noise::{BoxEnds, lowered, noisy_bounds};
 pub use norm_product::NormProduct;
 pub use rounding::Arithmetic;

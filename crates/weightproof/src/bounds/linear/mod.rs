@@ -26,7 +26,7 @@ pub(crate) use domain::{Bounded, Domain, Domains, OpenRow, Root, SubDomain};
 pub(crate) use hits::HitTerms;
 pub use optimized::Optimized;
 pub(crate) use propagate::has_wide_output;
-pub use propagate::{Backward, COEFFICIENTS, Reach, Sharing};
+pub use propagate::{Backward, COEFFICIENTS, ROWS, Reach, Sharing};
 pub use relax::Relaxed;
 
 use super::interval::{check_format_range, step};

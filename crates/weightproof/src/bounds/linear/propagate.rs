@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use std::sync::OnceLock;
 
 /// Most rows moved through the graph together: enough for fast products, few enough for the cache.
-const ROWS: usize = 512;
+pub const ROWS: usize = 512;
 /// Most coefficients of one node, so that wide nodes take fewer rows.
 pub const COEFFICIENTS: usize = 1 << 20;
 
