@@ -242,6 +242,8 @@ const FAST_TO_BUILD: &[&str] = &[
     "profile.dev.package.weightproof.opt-level=0",
     "profile.dev.package.weightproof-check.opt-level=1",
     "profile.dev.package.weightproof-check.codegen-units=16",
+    "profile.dev.package.weightproof-train.opt-level=0",
+    "profile.dev.package.weightproof-train.codegen-units=16",
 ];
 
 /// Runs the tests of a module until one fails, which is all that a mutant needs, and names it.

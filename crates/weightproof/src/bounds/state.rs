@@ -156,7 +156,7 @@ enum Threads {
 }
 
 /// Rows of weights that are worth a thread of their own.
-const ROWS_OF_A_THREAD: usize = 32;
+const WEIGHT_ROWS_OF_A_THREAD: usize = 32;
 
 /// `|W| + E`, a ball left out.
 fn absolute<T: Scalar>(weight: &Matrix<T>, set: &WeightSet<T>, threads: Threads) -> Matrix<T> {
@@ -170,7 +170,7 @@ fn absolute<T: Scalar>(weight: &Matrix<T>, set: &WeightSet<T>, threads: Threads)
         Threads::This => out.as_mut_slice().chunks_mut(cols).enumerate().for_each(fill),
         Threads::All => {
             let rows = out.as_mut_slice().par_chunks_mut(cols).enumerate();
-            rows.with_min_len(ROWS_OF_A_THREAD).for_each(fill);
+            rows.with_min_len(WEIGHT_ROWS_OF_A_THREAD).for_each(fill);
         }
     }
     out
@@ -201,7 +201,7 @@ impl<T: Scalar> Split<T> {
             }
             Threads::All => {
                 let rows = both.0.par_chunks_mut(width).zip(both.1.par_chunks_mut(width)).enumerate();
-                rows.with_min_len(ROWS_OF_A_THREAD).map(fill).collect()
+                rows.with_min_len(WEIGHT_ROWS_OF_A_THREAD).map(fill).collect()
             }
         };
         Split { low, high, straddling: straddling.concat() }
