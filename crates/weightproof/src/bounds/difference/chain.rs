@@ -47,6 +47,7 @@ impl<'n> Chain<'n> {
                 Layer::Activation(f) => *f == Activation::Relu,
                 Layer::Input
                 | Layer::Conv(_)
+                | Layer::DynamicQuantize(_)
                 | Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add
@@ -54,7 +55,7 @@ impl<'n> Chain<'n> {
             };
             is_known && (n == first || nodes[n].inputs == [n - 1])
         };
-        let is_free = |n: usize| matches!(&nodes[n].layer, Layer::Activation(f) if f.is_free());
+        let is_free = |n: usize| nodes[n].layer.is_free();
         if distributions(hit.len() as u64, hits.words() as u64) > MOST_DISTRIBUTIONS
             || !(first..nodes.len()).all(is_link)
             || (0..first).any(is_free)
@@ -68,6 +69,7 @@ impl<'n> Chain<'n> {
             | Layer::Conv(_)
             | Layer::Scale(_)
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add

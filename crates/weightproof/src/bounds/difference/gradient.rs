@@ -64,6 +64,7 @@ impl Gradients {
                 Layer::Reshape => (a.clone(), error.clone()),
                 Layer::Input
                 | Layer::Conv(_)
+                | Layer::DynamicQuantize(_)
                 | Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add

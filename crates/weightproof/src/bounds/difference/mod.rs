@@ -135,6 +135,7 @@ impl Search<'_> {
                 Layer::Reshape => {}
                 Layer::Input
                 | Layer::Conv(_)
+                | Layer::DynamicQuantize(_)
                 | Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add
