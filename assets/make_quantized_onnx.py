@@ -17,7 +17,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+)
 
 SAMPLES = 12
 F32 = np.float32
@@ -120,6 +122,13 @@ def residual():
     return g, g.model(g.dense(g.op("Flatten", g.op("GlobalAveragePool", h)), 4, 8))
 
 
+def tokens():
+    """One matrix for each row of a sample."""
+    g = Graph("tokens", [3, 5], 6)
+    h = g.op("Relu", g.op("Add", g.op("MatMul", "x", g.init(g.values(5, 6))), g.init(g.values(6))))
+    return g, g.model(g.op("MatMul", g.op("Flatten", h), g.init(g.values(18, 4))))
+
+
 I8, U8, I16, U16 = QuantType.QInt8, QuantType.QUInt8, QuantType.QInt16, QuantType.QUInt16
 QDQ, OPERATOR = QuantFormat.QDQ, QuantFormat.QOperator
 QUANTIZED = [
@@ -137,6 +146,18 @@ QUANTIZED = [
     ("residual-qdq", residual, QDQ, I8, U8, True),
     ("residual-operator", residual, OPERATOR, I8, U8, False),
 ]
+
+
+DYNAMIC = [
+    ("dense-dynamic", dense, I8, False),
+    ("dense-dynamic-channel", dense, I8, True),
+    ("matmul-dynamic", matmul, U8, True),
+    ("tokens-dynamic", tokens, I8, True),
+    ("convolution-dynamic", convolution, U8, False),
+    ("residual-dynamic", residual, U8, False),
+]
+# The same after the fusions of ONNX Runtime.
+FUSED = {"dense-dynamic-channel": "dense-dynamic-fused"}
 
 
 def blocks(g, rows, columns, size, bits):
@@ -193,7 +214,27 @@ def weights_in_floats():
     return g.model(g.dense(h, 4, 8))
 
 
-WRITTEN = [int4_blocks, int4_signed, n_bits(4), n_bits(8), weights_in_floats]
+def integer_to_float():
+    """MatMulIntegerToFloat, once with a step that follows from the data and once with a constant one; two products read one quantizer."""
+    g = Graph("integer-to-float", [6], 12)
+    def quantized(rows, columns):
+        return g.init(g.rng.integers(-127, 128, (rows, columns)).astype(np.int8)), g.init(g.values(columns) * F32(0.004) + F32(0.006))
+    g.nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], "range"))
+    (w, t), (v, u) = quantized(6, 8), quantized(6, 8)
+    zero = g.init(np.arange(8).astype(np.int8) - 4)
+    a = g.op("MatMulIntegerToFloat", "q", w, "s", t, "z", zero, g.init(g.values(8)), domain="com.microsoft")
+    b = g.op("Mul", g.op("Cast", g.op("MatMulInteger", "q", v, "z"), to=1), g.op("Mul", u, "s"))
+    h = g.op("Relu", g.op("Add", a, b))
+    step, zero = g.init(F32(0.03)), g.init(np.uint8(3))
+    q = g.op("QuantizeLinear", h, step, zero)
+    w, t = quantized(8, 5)
+    h = g.op("Relu", g.op("MatMulIntegerToFloat", q, w, step, t, zero, domain="com.microsoft"))
+    q = g.op("QuantizeLinear", h, step, zero)
+    w, t = quantized(5, 4)
+    return g.model(g.op("Mul", g.op("Cast", g.op("MatMulInteger", q, w, zero), to=1), g.init(F32(2e-4))))
+
+
+WRITTEN = [int4_blocks, int4_signed, n_bits(4), n_bits(8), weights_in_floats, integer_to_float]
 
 
 def last_step(model):
@@ -235,10 +276,23 @@ def main():
                             weight_type=weights, activation_type=activations,
                             extra_options={"ActivationSymmetric": False})
             write(folder, name, onnx.load(quantized))
+        for name, build, weights, per_channel in DYNAMIC:
+            _, model = build()
+            onnx.save(onnx.shape_inference.infer_shapes(model), plain)
+            quantize_dynamic(plain, quantized, weight_type=weights, per_channel=per_channel)
+            write(folder, name, onnx.load(quantized))
+            if name in FUSED:
+                options = ort.SessionOptions()
+                options.optimized_model_filepath = str(plain)
+                options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+                ort.InferenceSession(str(quantized), options, providers=["CPUExecutionProvider"])
+                fused = onnx.load(plain)
+                fused.producer_name = "weightproof-tests"
+                write(folder, FUSED[name], fused)
     for build in WRITTEN:
         model = build()
         write(folder, model.graph.name, model)
-    print(f"{len(QUANTIZED) + len(WRITTEN)} models")
+    print(f"{len(QUANTIZED) + len(DYNAMIC) + len(FUSED) + len(WRITTEN)} models")
 
 
 if __name__ == "__main__":

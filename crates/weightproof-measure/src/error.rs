@@ -44,7 +44,19 @@ impl Refusal {
 /// # Errors
 /// Names the activation that does.
 pub fn continuous(network: &Network) -> Result<(), Refusal> {
-    let jumps = |node: &&Node| matches!(&node.layer, Layer::Activation(f) if f.lipschitz().is_infinite());
+    let jumps = |node: &&Node| match &node.layer {
+        Layer::Activation(f) => f.lipschitz().is_infinite(),
+        Layer::DynamicQuantize(_) => true,
+        Layer::Input
+        | Layer::Dense(_)
+        | Layer::Conv(_)
+        | Layer::Scale(_)
+        | Layer::MaxPool(_)
+        | Layer::AveragePool(_)
+        | Layer::Add
+        | Layer::Gather(_)
+        | Layer::Reshape => false,
+    };
     match network.nodes().iter().find(jumps) {
         Some(node) => Err(Refusal::node(node, "an activation with a Lipschitz constant")),
         None => Ok(()),

@@ -80,6 +80,8 @@ fn derivatives(model: &Model<'_, f64>, values: &[Matrix<f64>]) -> Matrix<f64> {
                 let p = &values[model.input_of(index)];
                 Matrix::from_fn(samples, p.cols(), |s, k| f.derivative(p[(s, k)]) * inputs[0][(s, k)])
             }
+            // Refused: its derivative is zero or none.
+            Step::DynamicQuantize(_) => Matrix::zeros(samples, inputs[0].cols()),
             Step::MaxPool(window) => of_maxima(window, &values[model.input_of(index)], inputs[0]),
             Step::AveragePool { window, factor } => average_pool(inputs[0], window, factor),
             Step::Add => {

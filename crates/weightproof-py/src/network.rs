@@ -161,6 +161,7 @@ fn weight_shape(layer: &Layer) -> Vec<usize> {
         Layer::Input
         | Layer::Scale(_)
         | Layer::Activation(_)
+        | Layer::DynamicQuantize(_)
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add

@@ -11,7 +11,9 @@ use weightproof::bounds::Norms;
 use weightproof::certify::CertifyOptions;
 use weightproof::memory::Estimate;
 use weightproof::model::{self, Model};
-use weightproof::network::{Activation, Affine, Jumps, Layer, Network, Node, Staircase, StoredIntegers};
+use weightproof::network::{
+    Activation, Affine, DynamicQuantizer, Jumps, Layer, Network, Node, Staircase, StoredIntegers,
+};
 use weightproof::threat::{LayerSet, PerturbationSet};
 use weightproof_figure::number::{exact, grouped, shape, value, value_or_dash};
 use weightproof_measure::norms::{parts, spectral_norm, stable_rank};
@@ -86,10 +88,10 @@ impl StoredReport {
 /// A quantizer of activations.
 #[derive(Clone, Debug, Serialize)]
 pub struct QuantizerReport {
-    /// Distance of two values.
-    pub step: f64,
-    /// The integer that stands for zero.
-    pub zero: i32,
+    /// Distance of two values; nothing where it follows from the range of each sample.
+    pub step: Option<f64>,
+    /// The integer that stands for zero; nothing where it follows from the range of each sample.
+    pub zero: Option<i32>,
     /// Least and largest integer.
     pub range: (i32, i32),
     /// Which step comes out: `nearest-even` or `any`; of a sign `sign`.
@@ -98,13 +100,17 @@ pub struct QuantizerReport {
 
 impl QuantizerReport {
     fn new(layer: &Layer) -> Option<Self> {
+        if let Layer::DynamicQuantize(q) = layer {
+            let (range, rounding) = (DynamicQuantizer::RANGE, q.rounding.name());
+            return Some(QuantizerReport { step: None, zero: None, range, rounding });
+        }
         let Layer::Activation(Activation::Quantize(q)) = layer else { return None };
         let Staircase { step, zero, low, high, rounding, jumps } = *q;
         let rounding = match jumps {
             Jumps::HalfWay => rounding.name(),
             Jumps::AtZero => q.name(),
         };
-        Some(QuantizerReport { step, zero, range: (low, high), rounding })
+        Some(QuantizerReport { step: Some(step), zero: Some(zero), range: (low, high), rounding })
     }
 }
 
@@ -412,7 +418,8 @@ impl InspectReport {
             }
             if let Some(q) = &n.quantizer {
                 let range = format!("{} to {}", q.range.0, q.range.1);
-                let (step, zero) = (value(q.step), q.zero.to_string());
+                let step = q.step.map_or("by sample".into(), value);
+                let zero = q.zero.map_or("by sample".into(), |zero| zero.to_string());
                 table.push([n.name.clone(), range, "1".into(), step.clone(), step, zero, q.rounding.into()]);
             }
         }

@@ -83,6 +83,10 @@ pub fn run<F: Feed, W: Watch>(
     if session.property == Property::Deviation {
         return Err(RunError::setting("property", "label or prediction for faults", "deviation"));
     }
+    // The margins without hits are those of the operators' text.
+    if session.network.nodes().iter().any(|node| node.layer.is_free()) {
+        return Err(RunError::setting("rounding", "nearest-even where every hit is settled", "any"));
+    }
     let memory = Memory::new(&session.network, &config.model)?;
     let tally = Tally::new(&memory);
     let classes = session.classes();

@@ -105,6 +105,7 @@ pub fn reads_bytes(network: &Network) -> Option<(String, f64)> {
             | Layer::Dense(_)
             | Layer::Conv(_)
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add => None,

@@ -186,7 +186,9 @@ pub fn forward(
                 };
                 gather.source.iter().map(of).collect()
             }
-            Layer::MaxPool(_) | Layer::AveragePool(_) => panic!("{}: not evaluated exactly", node.name),
+            Layer::DynamicQuantize(_) | Layer::MaxPool(_) | Layer::AveragePool(_) => {
+                panic!("{}: not evaluated exactly", node.name)
+            }
         };
         values.push(value);
     }

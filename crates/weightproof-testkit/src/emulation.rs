@@ -126,6 +126,7 @@ pub fn inference(
                 gather.source.iter().map(|source| source.map_or(gather.constant, |k| all[k])).collect()
             }
             Layer::Activation(f) => values[node.inputs[0]].iter().map(|&p| f.apply(p)).collect(),
+            Layer::DynamicQuantize(q) => q.apply(&values[node.inputs[0]]),
             Layer::Scale(s) => {
                 let factors = s.scale.iter().zip(&s.shift);
                 values[node.inputs[0]].iter().zip(factors).map(|(z, (a, b))| a * z + b).collect()

@@ -4,7 +4,9 @@ use crate::networks::{ACTIVATIONS, Design, parameters, rng};
 use proptest::prelude::*;
 use rand::{Rng, RngExt};
 use weightproof::kernels::Window;
-use weightproof::network::{Activation, Gather, Network, NetworkBuilder};
+use weightproof::network::{
+    Activation, DynamicQuantizer, Gather, Layer, Network, NetworkBuilder, StepRounding,
+};
 
 /// A piece of a network; sizes that do not fit what comes before leave it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +33,11 @@ pub enum Piece {
     Concatenation,
     /// Constant padding and a transposition.
     Rearrangement,
+    /// A quantizer whose step follows from the range of all elements.
+    DynamicQuantizer(StepRounding),
 }
 
-/// Every piece.
+/// The pieces of arbitrary networks: all but dynamic quantizers, which have tests of their own.
 pub const PIECES: [Piece; 11] = [
     Piece::Conv,
     Piece::Grouped,
@@ -162,6 +166,12 @@ impl<R: Rng> Draft<R> {
                 let inputs = vec![first, self.last];
                 self.last = self.builder.gather(&name, inputs, gather, self.shape.to_vec()).expect("valid");
             }
+            Piece::DynamicQuantizer(rounding) => {
+                let layer = Layer::DynamicQuantize(DynamicQuantizer { rounding });
+                let name = name.replace(['(', ')'], "");
+                self.last =
+                    self.builder.push(&name, layer, vec![self.last], self.shape.to_vec()).expect("valid");
+            }
             Piece::Rearrangement => {
                 // One column of constants before the image, whose height and width change places.
                 let source = |k: usize| {
@@ -228,4 +238,19 @@ pub fn arbitrary_images() -> impl Strategy<Value = ImageBlueprint> {
             seed,
         },
     )
+}
+
+/// A small convolutional network with quantizers whose steps follow from the data: at the input, between and behind other layers, read twice.
+pub fn dynamic_quantizers(rounding: StepRounding, seed: u64) -> ImageBlueprint {
+    let quantizer = Piece::DynamicQuantizer(rounding);
+    let pieces = match seed % 6 {
+        0 => vec![quantizer, Piece::Conv, Piece::Activation, quantizer],
+        1 => vec![Piece::Conv, quantizer, Piece::Conv, Piece::Activation],
+        2 => vec![Piece::Conv, Piece::Activation, quantizer, Piece::Residual],
+        3 => vec![Piece::Conv, quantizer, quantizer, Piece::MaxPool, quantizer],
+        4 => vec![Piece::Grouped, quantizer, Piece::Doubled, Piece::AveragePool],
+        _ => vec![Piece::Conv, quantizer, Piece::Concatenation, quantizer, Piece::Rearrangement],
+    };
+    let input = [1 + seed as usize % 2, 3, 3];
+    ImageBlueprint { input, pieces, classes: 3, global_pool: seed % 5 == 4, seed }
 }

@@ -11,7 +11,8 @@ use weightproof::bounds::METHODS;
 use weightproof::certify::CertifyOptions;
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{
-    Activation, Affine, Conv, Jumps, Layer, Network, NetworkBuilder, Staircase, StepRounding, StoredIntegers,
+    Activation, Affine, Conv, DynamicQuantizer, Jumps, Layer, Network, NetworkBuilder, Staircase,
+    StepRounding, StoredIntegers,
 };
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
@@ -32,6 +33,8 @@ pub struct QuantizedBlueprint {
     pub per_channel: bool,
     /// Whether values are kept in `[−128, 127]` or `[0, 255]`.
     pub signed: bool,
+    /// Whether the steps of quantizers in front of layers follow from the range of each sample; nothing is quantized behind the last one.
+    pub dynamic: bool,
     /// Which step comes out of quantizers.
     pub rounding: StepRounding,
     /// Seed of the parameters.
@@ -44,6 +47,22 @@ impl QuantizedBlueprint {
         let (low, high) = if self.signed { (-128, 127) } else { (0, 255) };
         let (rounding, jumps) = (self.rounding, Jumps::HalfWay);
         Activation::Quantize(Staircase { step, zero: low + zero, low, high, rounding, jumps })
+    }
+
+    /// Adds a quantizer with this step, or one whose step follows from the sample.
+    fn quantize(
+        &self,
+        builder: &mut NetworkBuilder,
+        name: &str,
+        input: usize,
+        (step, zero): (f64, i32),
+    ) -> usize {
+        if self.dynamic {
+            let layer = Layer::DynamicQuantize(DynamicQuantizer { rounding: self.rounding });
+            let shape = builder.shape(input).to_vec();
+            return builder.push(name, layer, vec![input], shape).expect("valid");
+        }
+        builder.activation(name, input, self.quantizer(step, zero)).expect("valid")
     }
 
     fn affine(&self, rows: usize, cols: usize, input_step: f64, rng: &mut impl Rng) -> Affine {
@@ -64,6 +83,8 @@ impl QuantizedBlueprint {
             .iter()
             .map(|s| s * f64::from((0.3 * rng.random_range(-1.0..1.0) / s) as i32))
             .collect();
+        // Where the step of the input follows from the sample, biases are floating-point numbers.
+        let bias_steps = if self.dynamic { vec![] } else { bias_steps };
         let groups =
             if self.per_channel { (0..rows * cols).map(|k| (k / cols) as u32).collect() } else { vec![] };
         let stored = StoredIntegers { bits: 8, signed: self.signed, steps, zeros, groups, bias_steps };
@@ -82,7 +103,7 @@ impl Design for QuantizedBlueprint {
         let mut builder = NetworkBuilder::new(shape.clone());
         // Inputs in [0, 1]; hidden values above zero, of size about one; outputs of both signs.
         let mut step = f64::from((1.0 / 255.0) as f32);
-        let mut last = builder.activation("input.quantize", 0, self.quantizer(step, 0)).expect("valid");
+        let mut last = self.quantize(&mut builder, "input.quantize", 0, (step, 0));
         if self.convolutional {
             let window = Window { padding: [[1, 1]; 2], ..Window::new([2, 3, 3], 3, [2, 2]) };
             let affine = self.affine(3, window.patch(), step, &mut rng);
@@ -90,7 +111,7 @@ impl Design for QuantizedBlueprint {
             last =
                 builder.push("conv", Layer::Conv(Conv { affine, window }), vec![last], shape).expect("valid");
             step = f64::from(0.012_f32);
-            last = builder.activation("conv.quantize", last, self.quantizer(step, 0)).expect("valid");
+            last = self.quantize(&mut builder, "conv.quantize", last, (step, 0));
         }
         for (k, &width) in self.widths.iter().enumerate() {
             let inputs = builder.shape(last).iter().product();
@@ -99,10 +120,12 @@ impl Design for QuantizedBlueprint {
                 .push(&format!("dense{k}"), Layer::Dense(affine), vec![last], vec![width])
                 .expect("valid");
             let is_output = k + 1 == self.widths.len();
+            if self.dynamic && is_output {
+                break;
+            }
             step = f64::from(if is_output { 0.02_f32 } else { 0.008_f32 });
             let zero = if is_output { 128 } else { 0 };
-            last =
-                builder.activation(&format!("quantize{k}"), last, self.quantizer(step, zero)).expect("valid");
+            last = self.quantize(&mut builder, &format!("quantize{k}"), last, (step, zero));
         }
         builder.finish().expect("valid").with_float64(true)
     }
@@ -153,6 +176,7 @@ pub fn inference(network: &Network, counts: i64, x: &[f64], rng: &mut impl Rng) 
             (Layer::Activation(Activation::Quantize(q)), Value::Numbers(p)) => {
                 Value::Levels(p.iter().map(|&p| level(q, p, rng)).collect(), q.step)
             }
+            (Layer::DynamicQuantize(q), Value::Numbers(p)) => by_range(p, q.rounding, rng),
             (Layer::Dense(affine), Value::Levels(z, step)) => {
                 let all = |_: usize| z.iter().copied().enumerate().collect::<Vec<_>>();
                 let moved = Moved::new(affine, counts, rng);
@@ -182,6 +206,20 @@ pub fn inference(network: &Network, counts: i64, x: &[f64], rng: &mut impl Rng) 
     }
 }
 
+/// What comes out of a quantizer of 8 bits whose range is that of its values, as the text of DynamicQuantizeLinear has it.
+fn by_range(p: &[f64], rounding: StepRounding, rng: &mut impl Rng) -> Value {
+    let p: Vec<f32> = p.iter().map(|&p| p as f32).collect();
+    let least = p.iter().fold(0.0_f32, |m, &v| m.min(v));
+    let most = p.iter().fold(0.0_f32, |m, &v| m.max(v));
+    let step = if most == least { 1.0 } else { (most - least) / 255.0 };
+    let zero = (-least / step).round_ties_even().clamp(0.0, 255.0) as i64;
+    let integer = |p: f32| {
+        let beside = if rounding == StepRounding::Any && most > least { rng.random_range(-1..=1) } else { 0 };
+        ((p / step).round_ties_even() as i64 + zero + beside).clamp(0, 255) - zero
+    };
+    Value::Levels(p.into_iter().map(integer).collect(), f64::from(step))
+}
+
 /// What comes out of a quantizer.
 fn level(q: &Staircase, p: f64, rng: &mut impl Rng) -> i64 {
     let (bottom, top) = q.ends();
@@ -205,6 +243,7 @@ impl<'a> Moved<'a> {
         let weight = weights.map(|(k, w)| (w / stored.step(k)).round() as i64 + count()).collect();
         let biases = affine.bias.iter().zip(&stored.bias_steps);
         let bias = biases.map(|(b, s)| (b / s).round() as i64 + count()).collect();
+        // Without steps of their own they stay, and are added as they are.
         Moved { affine, weight, bias }
     }
 
@@ -212,8 +251,9 @@ impl<'a> Moved<'a> {
     fn sum(&self, row: usize, met: &[(usize, i64)], step: f64) -> f64 {
         let cols = self.affine.weight.cols();
         let products = met.iter().map(|(j, z)| self.weight[row * cols + j] * z);
-        let accumulator = products.sum::<i64>() + self.bias[row];
+        let accumulator = products.sum::<i64>() + self.bias.get(row).copied().unwrap_or(0);
         let stored = self.affine.stored.as_ref().expect("stored integers");
-        accumulator as f64 * (step * stored.step(row * cols))
+        let bias = if self.bias.is_empty() { self.affine.bias[row] } else { 0.0 };
+        accumulator as f64 * (step * stored.step(row * cols)) + bias
     }
 }

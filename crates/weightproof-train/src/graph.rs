@@ -119,6 +119,7 @@ impl Graph {
                     input(0).linear(weights.weight[slot], window(&node.layer), bias)
                 }
                 Layer::Activation(f) => input(0).activation(*f),
+                Layer::DynamicQuantize(_) => unreachable!("quantized networks are not trained"),
                 Layer::Scale(scale) => {
                     let [factor, shift] = [&scale.scale, &scale.shift].map(|row| constants(x.tape(), row));
                     input(0) * factor + shift
@@ -150,7 +151,12 @@ pub(crate) fn rearrange<'t>(layer: &'t Layer, inputs: &[Var<'t>]) -> Var<'t> {
         Layer::Add => inputs[1..].iter().fold(first, |sum, z| sum + *z),
         Layer::Gather(gather) => inputs[1..].iter().fold(first, |all, z| all.beside(*z)).pick(gather),
         Layer::Reshape => first,
-        Layer::Input | Layer::Dense(_) | Layer::Conv(_) | Layer::Scale(_) | Layer::Activation(_) => {
+        Layer::Input
+        | Layer::Dense(_)
+        | Layer::Conv(_)
+        | Layer::Scale(_)
+        | Layer::Activation(_)
+        | Layer::DynamicQuantize(_) => {
             unreachable!("{} has a rule of its own", layer.kind())
         }
     }

@@ -55,7 +55,7 @@ impl Estimate {
             let width = node.width();
             // Lines of a relaxation: two slopes and two offsets, of a maximum one slope for each tap.
             let lines = match &node.layer {
-                Layer::Activation(_) => 4 * width,
+                Layer::Activation(_) | Layer::DynamicQuantize(_) => 4 * width,
                 Layer::MaxPool(window) => (window.taps() + 2) * width,
                 Layer::Input
                 | Layer::Dense(_)

@@ -2,7 +2,9 @@
 
 use crate::kernels::rows::squares;
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
-use crate::network::{Activation, Affine as Affine64, Conv, Gather, Layer, Network, Read, largest_error};
+use crate::network::{
+    Activation, Affine as Affine64, Conv, DynamicQuantizer, Gather, Layer, Network, Read, largest_error,
+};
 use crate::threat::{LayerSet, PerturbationSet};
 use std::sync::OnceLock;
 
@@ -22,6 +24,8 @@ pub enum Step<T> {
     },
     /// An activation.
     Activation(Activation),
+    /// A quantizer whose step follows from the range of all elements.
+    DynamicQuantize(DynamicQuantizer),
     /// The largest element of every window.
     MaxPool(Window),
     /// The weighted sum of every window.
@@ -149,6 +153,7 @@ impl<'n, T: Scalar> Model<'n, T> {
             Step::Input
             | Step::Scale { .. }
             | Step::Activation(_)
+            | Step::DynamicQuantize(_)
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
@@ -196,6 +201,10 @@ fn forward<T: Scalar>(network: &Network, steps: &[Step<T>], values: &mut Vec<Mat
                 out.reshape_scratch(input.rows(), input.cols());
                 f.apply_all(out.as_mut_slice(), input.as_slice());
             }
+            Step::DynamicQuantize(q) => {
+                out.reshape_scratch(input.rows(), input.cols());
+                (0..input.rows()).for_each(|s| q.apply_all(out.row_mut(s), input.row(s)));
+            }
             Step::MaxPool(window) => *out = max_pool(input, window),
             Step::AveragePool { window, factor } => *out = average_pool(input, window, factor),
             Step::Add => {
@@ -232,6 +241,7 @@ fn cast<T: Scalar>(network: &Network) -> Vec<Step<T>> {
         Layer::Gather(gather) => Step::Gather(gather.clone()),
         Layer::Scale(s) => Step::Scale { scale: numbers(&s.scale), shift: numbers(&s.shift) },
         Layer::Activation(f) => Step::Activation(*f),
+        Layer::DynamicQuantize(q) => Step::DynamicQuantize(*q),
         Layer::Reshape => Step::Reshape,
     };
     network.nodes().iter().map(|n| step(&n.layer)).collect()

@@ -168,3 +168,22 @@ fn the_first_value_that_differs_is_found() {
         "{changed:?}"
     );
 }
+
+/// Networks of ONNX Runtime's dynamic quantization are certified and attacked; hits are not settled where a neighbouring step may come out.
+#[test]
+fn steps_that_follow_from_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let (network, data) = (model("dense-dynamic.onnx"), data(folder.path()).display().to_string());
+    let run = |command: &str, more: &[&str]| {
+        let args = [command, &network, &data, "--scale", "1", "--property", "prediction"];
+        Run::new(args.iter().chain(more).copied()).output()
+    };
+    let radius = ["--threat", "relative", "--radius", "0.0001", "--json"];
+    let found: Value = serde_json::from_str(&run("certify", &radius).stdout).unwrap();
+    assert!(found["model"]["notes"].to_string().contains("one sample at a time"), "{found}");
+    assert!(found["summary"]["certified"].as_u64() == Some(12), "{found}");
+    let any = run("faults", &["--rounding", "any"]);
+    assert_eq!(any.code, Some(2), "{any:?}");
+    let message = "rounding: expected nearest-even where every hit is settled, found any";
+    assert!(any.stderr.contains(message), "{any:?}");
+}

@@ -1,4 +1,4 @@
-//! Data sets, streamed: IDX, CIFAR (binary, and pickled as for Python), NPY, NPZ, CSV and folders of pictures.
+//! Data sets, streamed: IDX, CIFAR (binary, and pickled as for Python), NPY, NPZ, CSV, Parquet (a feature) and folders of pictures.
 //!
 //! ```text
 //! file → Source (plain, gzip, member of an archive) → SampleReader (one per format) → DataSet → Batch
@@ -18,6 +18,8 @@ mod memory;
 mod npy;
 mod npz;
 mod open;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod pickle;
 mod samples;
 mod scale;
@@ -31,6 +33,8 @@ pub use labels::LabelReader;
 pub use layout::{ChannelOrder, reorder};
 pub use npz::{Member, MemberSource, members};
 pub use open::{NamedArray, read_arrays};
+#[cfg(feature = "parquet")]
+pub use parquet::{ParquetLabel, ParquetReader};
 pub use samples::{Rows, SampleReader};
 pub use scale::Scale;
 pub use source::Source;
@@ -59,6 +63,22 @@ pub fn read_npy(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), DataError> {
     let mut shape = vec![count];
     shape.extend(reader.shape().iter().filter(|_| reader.shape() != [1]));
     Ok((shape, rows.map_or_else(Vec::new, |rows| rows.values)))
+}
+
+/// The samples of a batch of CIFAR as Python pickles it. Nothing of it is run.
+///
+/// # Errors
+/// Damaged bytes, objects that are no arrays or lists of labels.
+pub fn read_cifar_pickle(bytes: &[u8]) -> Result<impl SampleReader + use<>, DataError> {
+    pickle::cifar(bytes).map(|(reader, _)| reader)
+}
+
+/// A PNG or JPEG file: channels, height and width, and the numbers from 0 to 255, one channel after the other.
+///
+/// # Errors
+/// Damaged bytes, transparent pictures, more than [`MAX_SAMPLE_VALUES`] numbers.
+pub fn decode_picture(bytes: &[u8]) -> Result<([usize; 3], Vec<f64>), DataError> {
+    images::decode(bytes)
 }
 
 /// Which part of a data set a folder or an archive with both is asked for.
@@ -91,7 +111,7 @@ pub struct DataOptions {
     pub csv_header: CsvHeader,
     /// What separates the fields of a `.csv`; by default a comma, in a `.tsv` a tab.
     pub csv_delimiter: Option<u8>,
-    /// The name of the column with the labels of a `.csv`; by default the first column is that.
+    /// The name of the column with the labels of a `.csv`, where by default the first column is that, or of Parquet.
     pub csv_label_column: Option<String>,
 }
 
@@ -117,7 +137,7 @@ impl DataOptions {
 pub struct DataInfo {
     /// The last folder and the file: `mnist/t10k-images-idx3-ubyte.gz`.
     pub description: String,
-    /// `idx`, `cifar-10`, `cifar-100`, `npy`, `npz`, `csv` or `pictures`.
+    /// `idx`, `cifar-10`, `cifar-100`, `npy`, `npz`, `csv`, `parquet` or `pictures`.
     pub format: &'static str,
     /// Shape of one sample: `[28, 28]`, `[3, 32, 32]`, `[5]`.
     pub shape: Vec<usize>,

@@ -82,10 +82,19 @@ fn open_file(
             classes = csv_classes(path, &csv)?;
             (Box::new(CsvReader::with(source, &csv, classes.clone()).map_err(at)?), labels, "csv")
         }
+        Some(Format::Parquet) => {
+            let (reader, names) = open_parquet(path, options, labels.is_none())?;
+            classes = names;
+            (reader, labels, "parquet")
+        }
         None => {
             let found = head.escape_ascii().to_string();
-            return Err(at(DataError::new("first bytes", "those of an IDX, NPY or NPZ file", found)
-                .with_hint("text needs the extension .csv, CIFAR records .bin")));
+            return Err(at(DataError::new(
+                "first bytes",
+                "those of an IDX, NPY, NPZ or Parquet file",
+                found,
+            )
+            .with_hint("text needs the extension .csv, CIFAR records .bin")));
         }
     };
     let data = DataSet::new(reader, labels, format, path.into(), Origin::Files(vec![path.into()]))?;
@@ -133,7 +142,41 @@ fn csv_classes(path: &Path, csv: &CsvOptions) -> Result<Vec<String>, FormatError
     whole.names().map_err(|e| e.in_file(path))
 }
 
+/// The names of classes follow from the whole file, which is read once more for them.
+#[cfg(feature = "parquet")]
+fn open_parquet(
+    path: &Path,
+    options: &DataOptions,
+    labelled: bool,
+) -> Result<(Box<dyn SampleReader + Send>, Vec<String>), FormatError> {
+    use super::parquet::{ParquetLabel, ParquetReader};
+    let label = match &options.csv_label_column {
+        Some(column) if labelled => ParquetLabel::Column(column.clone()),
+        None if labelled && options.csv_labels => ParquetLabel::Usual,
+        Some(_) | None => ParquetLabel::None,
+    };
+    let open = |classes: Vec<String>| {
+        let file = File::open(path).map_err(FormatError::io(path))?;
+        ParquetReader::new(file, &label, classes).map_err(|e| e.in_file(path))
+    };
+    let names = ParquetReader::names_of(File::open(path).map_err(FormatError::io(path))?, &label);
+    let names = names.map_err(|e| e.in_file(path))?;
+    Ok((Box::new(open(names.clone())?), names))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn open_parquet(
+    path: &Path,
+    _: &DataOptions,
+    _: bool,
+) -> Result<(Box<dyn SampleReader + Send>, Vec<String>), FormatError> {
+    Err(DataError::new("format", "a build that reads Parquet", "one without the feature parquet")
+        .with_hint("build with --features parquet, or write CSV or NPZ")
+        .in_file(path))
+}
+
 enum Format {
+    Parquet,
     Pickle,
     Idx,
     Cifar,
@@ -150,6 +193,7 @@ fn format(path: &Path, head: &[u8]) -> Option<Format> {
     match extension {
         "bin" => Some(Format::Cifar),
         "csv" | "tsv" => Some(Format::Csv),
+        _ if head.starts_with(b"PAR1") => Some(Format::Parquet),
         _ if pickle::is_pickle(head) => Some(Format::Pickle),
         _ if head.starts_with(npy::MAGIC) => Some(Format::Npy),
         _ if head.starts_with(b"PK") => Some(Format::Npz),

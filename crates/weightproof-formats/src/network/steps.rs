@@ -76,7 +76,7 @@ impl<'n> Draft<'n> {
             Layer::Conv(Conv { window, .. })
             | Layer::MaxPool(window)
             | Layer::AveragePool(AveragePool { window, .. }) => sliding(window),
-            Layer::Scale(_) | Layer::Activation(_) | Layer::Add => {
+            Layer::Scale(_) | Layer::Activation(_) | Layer::DynamicQuantize(_) | Layer::Add => {
                 (vec![node.shape.clone(); inputs.len()], node.shape.clone())
             }
             Layer::Gather(gather) if joins(gather, &shapes, &node.shape) => {
@@ -97,6 +97,7 @@ impl<'n> Draft<'n> {
             | Layer::Conv(_)
             | Layer::Scale(_)
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::Add
             | Layer::Gather(_)

@@ -5,7 +5,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::io::{Cursor, Write};
 use weightproof_formats::data::{
-    ArrayReader, CifarKind, CifarReader, CsvHeader, CsvReader, DataOptions, DataSet, SampleReader, members,
+    ArrayReader, CifarKind, CifarReader, CsvHeader, CsvReader, DataOptions, DataSet, SampleReader,
+    decode_picture, members, read_cifar_pickle,
 };
 use weightproof_formats::{DataError, FormatError};
 
@@ -163,4 +164,33 @@ fn label_files() {
         };
         read().map_err(|e: FormatError| DataError::new("", "", e.to_string()))
     });
+}
+
+#[test]
+fn pickles() {
+    let pixels = [3; 2 * 3072];
+    let head = b"\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\0\x85U\x01b\x87R(K\x01K\x02M\0\x0c\x86cnumpy\ndtype\nU\x02u1K\0K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89T";
+    let length = u32::try_from(pixels.len()).unwrap().to_le_bytes();
+    let tail = b"tbU\x06labelsq\x05]q\x06(K\x03K\x07eu.";
+    let seed = [&head[..], &length, &pixels, &tail[..]].concat();
+    fuzz("pickle", &seed, |bytes, i| drain(read_cifar_pickle(&bytes)?, i));
+}
+
+/// A grey JPEG of 8 × 8 pixels.
+const JPEG: &[u8] = include_bytes!("grey.jpg");
+
+#[test]
+fn pictures() {
+    let mut png = Vec::new();
+    let mut encoder = png::Encoder::new(&mut png, 5, 3);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&[7; 45]).unwrap();
+    for seed in [&png[..], JPEG] {
+        fuzz("picture", seed, |bytes, _| {
+            let ([channels, height, width], values) = decode_picture(&bytes)?;
+            assert_eq!(values.len(), channels * height * width);
+            assert!(values.iter().all(|v| (0.0..=255.0).contains(v)));
+            Ok(())
+        });
+    }
 }

@@ -6,6 +6,8 @@ mod data_mutations;
 mod exact;
 mod onnx_networks;
 mod onnxruntime;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod quantized;
 mod real_networks;
 mod recorded;

@@ -58,7 +58,7 @@ fn quantized_models_compute_what_onnx_runtime_computes() {
         }
         models += 1;
     }
-    assert_eq!(models, 18);
+    assert_eq!(models, 26);
     // Most are the same step, not only a neighbouring one.
     assert!(100 * equal >= 99 * outputs, "{equal} of {outputs}");
 }
@@ -77,6 +77,30 @@ fn both_forms_of_a_network_are_the_same_layers() {
     assert_eq!(kinds("convolution-qdq"), kinds("convolution-operator"));
 }
 
+/// Each quantizer, product, cast, multiplication and bias of dynamic quantization becomes a quantizer and a layer.
+#[test]
+fn dynamic_quantization_is_a_quantizer_before_each_layer() {
+    let kinds = |name: &str| -> Vec<&'static str> {
+        network(name).nodes().iter().map(|node| node.layer.kind()).collect()
+    };
+    let dense = ["input", "dynamic-quantize", "dense", "relu", "dynamic-quantize", "dense", "relu"];
+    let dense = [&dense[..], &["dynamic-quantize", "dense"]].concat();
+    for name in ["dense-dynamic", "dense-dynamic-channel", "dense-dynamic-fused"] {
+        assert_eq!(kinds(name), dense, "{name}");
+        assert!(network(name).affine_layers().all(|(_, _, affine)| affine.has_bias), "{name}");
+    }
+    assert_eq!(
+        network("dense-dynamic-channel").forward(&[0.3; 6]),
+        network("dense-dynamic-fused").forward(&[0.3; 6])
+    );
+    let found = read_network(&path("convolution-dynamic")).unwrap();
+    assert!(found.notes.iter().any(|note| note.contains("one sample at a time")), "{:?}", found.notes);
+    // One quantizer is read by two products, a constant step by two others.
+    let kinds = kinds("integer-to-float");
+    let count = |kind: &str| kinds.iter().filter(|k| **k == kind).count();
+    assert_eq!((count("dynamic-quantize"), count("dense"), count("quantize")), (1, 4, 2), "{kinds:?}");
+}
+
 #[test]
 fn weights_keep_their_integers() {
     for (name, bits, signed, groups) in [
@@ -88,6 +112,12 @@ fn weights_keep_their_integers() {
         ("nbits-4", 4, false, 18),
         ("nbits-8", 8, false, 18),
         ("weights-in-floats", 8, true, 8),
+        ("dense-dynamic", 8, true, 1),
+        ("dense-dynamic-channel", 8, true, 8),
+        ("matmul-dynamic", 8, false, 8),
+        ("tokens-dynamic", 8, true, 6),
+        ("convolution-dynamic", 8, false, 1),
+        ("integer-to-float", 8, true, 8),
     ] {
         let network = network(name);
         let (_, _, affine) = network.affine_layers().next().unwrap();
@@ -144,7 +174,14 @@ fn networks_with_convolutions_and_joins() {
 /// Damaged steps, zero points and integers are errors, never panics.
 #[test]
 fn damaged_quantized_models_are_errors() {
-    for name in ["dense-qdq-channel", "residual-operator", "int4-blocks", "nbits-4"] {
+    for name in [
+        "dense-qdq-channel",
+        "residual-operator",
+        "int4-blocks",
+        "nbits-4",
+        "convolution-dynamic",
+        "integer-to-float",
+    ] {
         let bytes = std::fs::read(path(name)).unwrap();
         for at in (0..bytes.len()).step_by(7) {
             for change in [0x01, 0x80, 0xff] {

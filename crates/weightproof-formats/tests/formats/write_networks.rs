@@ -68,6 +68,7 @@ fn rounded(network: &Network) -> Network {
             }
             Layer::Input
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add

@@ -214,6 +214,12 @@ fn op(node: &network::Node) -> Result<Op, RunError> {
         },
         Layer::Add => Op::Add,
         Layer::Reshape => Op::Reshape,
+        Layer::DynamicQuantize(_) => {
+            return Err(unsupported(format!(
+                "node {}: a quantizer whose step follows from the data",
+                node.name
+            )));
+        }
         Layer::Gather(_) => {
             return Err(unsupported(format!("node {}: elements in another order", node.name)));
         }

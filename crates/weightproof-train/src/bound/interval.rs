@@ -62,6 +62,7 @@ pub fn propagate<'t>(
                 })
             }
             Layer::Activation(f) => inputs[0].map(|z| z.activation(*f)),
+            Layer::DynamicQuantize(_) => unreachable!("quantized networks are not trained"),
             Layer::Scale(scale) => match inputs[0] {
                 Range::Fixed(_) => Range::Fixed(values[index]),
                 Range::Box(z) => {
@@ -80,7 +81,7 @@ pub fn propagate<'t>(
             Layer::Activation(f) => f.range(f64::NEG_INFINITY, f64::INFINITY).0 >= 0.0,
             Layer::Gather(gather) => inputs_nonnegative && gather.constant >= 0.0,
             Layer::MaxPool(_) | Layer::AveragePool(_) | Layer::Add | Layer::Reshape => inputs_nonnegative,
-            Layer::Dense(_) | Layer::Conv(_) | Layer::Scale(_) => false,
+            Layer::Dense(_) | Layer::Conv(_) | Layer::Scale(_) | Layer::DynamicQuantize(_) => false,
         };
         found.ranges.push(range);
         found.nonnegative.push(nonnegative);

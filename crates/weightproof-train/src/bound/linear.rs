@@ -32,7 +32,11 @@ pub fn defect(graph: &Graph) -> Option<String> {
                 signless[index] = true;
                 true
             }
-            Layer::Activation(_) | Layer::MaxPool(_) | Layer::AveragePool(_) | Layer::Gather(_) => false,
+            Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Gather(_) => false,
         };
         if !fits {
             let expected = "dense layers or convolutions with relu between them, and sums";
@@ -105,7 +109,7 @@ impl<'t> Backward<'_, 't> {
                 self.add(node.inputs[0], a * factor);
             }
             (Layer::Add | Layer::Reshape, _) => node.inputs.iter().for_each(|&i| self.add(i, a)),
-            (Layer::MaxPool(_) | Layer::AveragePool(_) | Layer::Gather(_), _) => {
+            (Layer::DynamicQuantize(_) | Layer::MaxPool(_) | Layer::AveragePool(_) | Layer::Gather(_), _) => {
                 unreachable!("refused by `defect`")
             }
         }

@@ -26,6 +26,7 @@ pub fn defect(graph: &Graph) -> Option<String> {
             Layer::Input
             | Layer::Activation(_)
             | Layer::Conv(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add

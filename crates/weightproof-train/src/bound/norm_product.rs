@@ -43,6 +43,7 @@ pub fn defect(graph: &Graph) -> Option<String> {
             Layer::Scale(_) => graph.nodes()[1..index].iter().all(|n| dense(&n.layer).is_none()),
             Layer::Input
             | Layer::Conv(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add

@@ -231,7 +231,7 @@ fn add_gradient<T: Scalar>(
         Step::Gather(gather) => {
             (0..z.rows()).for_each(|s| scatter(back.row_mut(s), g.row(s), &gather.source, start));
         }
-        Step::Scale { .. } | Step::Activation(_) | Step::Reshape => {
+        Step::Scale { .. } | Step::Activation(_) | Step::DynamicQuantize(_) | Step::Reshape => {
             (0..z.rows()).for_each(|s| elementwise_backward(back.row_mut(s), g.row(s), z.row(s), step));
         }
     }

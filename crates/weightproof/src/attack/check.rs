@@ -234,6 +234,7 @@ fn block_samples(network: &Network, options: &AttackOptions) -> usize {
         | Layer::Dense(_)
         | Layer::Scale(_)
         | Layer::Activation(_)
+        | Layer::DynamicQuantize(_)
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add

@@ -40,6 +40,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
                     | Step::Affine(_)
                     | Step::Scale { .. }
                     | Step::Activation(_)
+                    | Step::DynamicQuantize(_)
                     | Step::Reshape => unreachable!("not a join"),
                 }
             }
@@ -74,6 +75,7 @@ impl<T: Scalar> Pass<'_, '_, T> {
                             | Step::Affine(_)
                             | Step::Scale { .. }
                             | Step::Activation(_)
+                            | Step::DynamicQuantize(_)
                             | Step::Reshape => unreachable!("not a join"),
                         }
                     }

@@ -112,6 +112,7 @@ pub(super) fn elementwise<T: Scalar>(out: &mut [T], z: &[T], step: &Step<T>) {
             out.iter_mut().zip(z).for_each(|(out, &z)| *out = if z < T::zero() { T::zero() } else { z });
         }
         Step::Activation(f) => f.apply_all(out, z),
+        Step::DynamicQuantize(q) => q.apply_all(out, z),
         Step::Reshape => out.copy_from_slice(z),
         Step::Input
         | Step::Affine(_)
@@ -137,7 +138,8 @@ pub(super) fn elementwise_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], 
                 *back += g * T::from_f64(f.derivative(p.to_f64()));
             }
         }
-        Step::Reshape => add(back, g),
+        // As if nothing were rounded.
+        Step::DynamicQuantize(_) | Step::Reshape => add(back, g),
         Step::Input
         | Step::Affine(_)
         | Step::MaxPool(_)

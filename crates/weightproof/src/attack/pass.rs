@@ -82,7 +82,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
             Step::MaxPool(_) | Step::AveragePool { .. } | Step::Add | Step::Gather(_) => {
                 self.forward_join(index, samples, &mut out);
             }
-            Step::Scale { .. } | Step::Activation(_) | Step::Reshape => {
+            Step::Scale { .. } | Step::Activation(_) | Step::DynamicQuantize(_) | Step::Reshape => {
                 let (input, moving) = problem.input_of(index);
                 let (z, offset) = (&self.values[input], problem.radii.activation());
                 vectorized!(|| {
@@ -196,6 +196,7 @@ impl<T: Scalar> Kink<T> {
             | Step::Input
             | Step::Affine(_)
             | Step::Scale { .. }
+            | Step::DynamicQuantize(_)
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
@@ -252,7 +253,7 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
                 Step::MaxPool(_) | Step::AveragePool { .. } | Step::Add | Step::Gather(_) => {
                     self.backward_join(index);
                 }
-                Step::Scale { .. } | Step::Activation(_) | Step::Reshape => {
+                Step::Scale { .. } | Step::Activation(_) | Step::DynamicQuantize(_) | Step::Reshape => {
                     self.backward_elementwise(index, rows, smoothing);
                 }
             }

@@ -121,6 +121,7 @@ impl Space {
                 | Layer::Conv(_)
                 | Layer::Scale(_)
                 | Layer::Activation(_)
+                | Layer::DynamicQuantize(_)
                 | Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add

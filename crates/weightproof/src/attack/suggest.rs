@@ -139,6 +139,7 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
             }
             Step::Affine(_)
             | Step::Scale { .. }
+            | Step::DynamicQuantize(_)
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add

@@ -17,7 +17,7 @@ use super::rounding;
 use super::{Block, BoundMethod, Bounds, LowerBounds, Prepared, State, States};
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
 use crate::model::{Affine, Rounding, Step, gathered};
-use crate::network::Activation;
+use crate::network::{Activation, DynamicQuantizer};
 use crate::property::Specification;
 
 /// The interval method: boxes up to the output's inputs, then the specification row on that box.
@@ -60,6 +60,7 @@ pub(super) fn check_format_range<T: Scalar>(block: &Block<'_, T>, states: &mut S
         Step::Input
         | Step::Scale { .. }
         | Step::Activation(_)
+        | Step::DynamicQuantize(_)
         | Step::MaxPool(_)
         | Step::Gather(_)
         | Step::Reshape => {}
@@ -80,6 +81,7 @@ pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
         Step::Affine(_) => affine(prepared, states, index, inputs[0]),
         Step::Scale { scale, shift } => scale_box(states, inputs[0], scale, shift),
         Step::Activation(f) => activation(*f, prepared, states, inputs[0]),
+        Step::DynamicQuantize(q) => dynamic(*q, states, inputs[0]),
         Step::MaxPool(window) => ends(states, inputs[0], |m| max_pool(m, window)),
         Step::AveragePool { window, factor } => average_box(states, inputs[0], window, factor, rounding),
         Step::Add => sum_box(states, inputs, rounding),
@@ -116,6 +118,7 @@ fn moves_by_itself<T: Scalar>(prepared: &Prepared<'_, T>, index: usize) -> bool 
             !layer.is_zero() || prepared.noise_of(index).is_some() || prepared.hits_of(index).is_some()
         }
         Step::Activation(f) => f.is_free() || radii.activation() != T::zero(),
+        Step::DynamicQuantize(q) => q.freedom() > 0.0,
         Step::Add | Step::AveragePool { .. } => !radii.roundings[index].is_zero(),
         Step::Scale { .. } | Step::MaxPool(_) | Step::Gather(_) | Step::Reshape => false,
     }
@@ -320,6 +323,22 @@ fn activation<T: Scalar>(
         }
     }
     State::Box(Bounds { lower, upper })
+}
+
+/// The box of a quantizer whose step follows from the values of each sample.
+fn dynamic<T: Scalar>(q: DynamicQuantizer, states: &States<'_, T>, input: usize) -> State<T> {
+    let (mut lower, mut upper) = (states.lower(input).clone(), states.upper(input).clone());
+    for s in 0..lower.rows() {
+        let (low, high) = q.enclose(&numbers(lower.row(s)), &numbers(upper.row(s)));
+        lower.row_mut(s).iter_mut().zip(low).for_each(|(l, v)| *l = T::from_f64_down(v));
+        upper.row_mut(s).iter_mut().zip(high).for_each(|(u, v)| *u = T::from_f64_up(v));
+    }
+    State::Box(Bounds { lower, upper })
+}
+
+/// A row in f64.
+pub(super) fn numbers<T: Scalar>(row: &[T]) -> Vec<f64> {
+    row.iter().map(|v| Scalar::to_f64(*v)).collect()
 }
 
 #[cfg(test)]

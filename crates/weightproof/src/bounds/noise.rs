@@ -162,7 +162,7 @@ impl BoxEnds {
                 | Step::Add
                 | Step::Gather(_)
                 | Step::Reshape => ends.later += if is_relaxed { of_node } else { 0 },
-                Step::Activation(_) | Step::MaxPool(_) => {}
+                Step::Activation(_) | Step::DynamicQuantize(_) | Step::MaxPool(_) => {}
             }
         }
         ends

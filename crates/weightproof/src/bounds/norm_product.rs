@@ -16,7 +16,7 @@
 //! when later weights are negative (`raising_all_weights_does_not_dominate` below), so `m` comes from interval bounds.
 
 use super::deviation::{largest_magnitude, weight_deviation};
-use super::interval::propagate;
+use super::interval::{numbers, propagate};
 use super::rounding::FEW;
 use super::state::largest as maximum;
 use super::{Block, BoundMethod, LowerBounds, States};
@@ -140,6 +140,17 @@ fn step<T: Scalar>(
                 radii.activation() + if jump <= width { jump } else { width }
             };
             through(lipschitz, lipschitz, &|s| Some((0..model.width(index)).map(|j| own(s, j)).collect()))
+        }
+        Step::DynamicQuantize(q) => {
+            let (lower, upper) = (states.lower(index), states.upper(index));
+            let single = block.prepared.arithmetic.outward(1);
+            let own = |s: usize| {
+                let (low, high) = (states.lower(inputs[0]).row(s), states.upper(inputs[0]).row(s));
+                let jump = T::from_f64_up((2.0 * q.reach(&numbers(low), &numbers(high))).next_up());
+                let width = |j: usize| single.up(upper[(s, j)] - lower[(s, j)]);
+                Some((0..model.width(index)).map(|j| minimum(jump, width(j))).collect())
+            };
+            through(T::one(), T::one(), &own)
         }
         Step::Scale { scale, .. } => {
             let factor = maximum(scale.iter().map(|s| s.abs()));

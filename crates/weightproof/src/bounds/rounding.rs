@@ -218,7 +218,7 @@ impl Roundings {
                 both(most_uses(gather, width) + FEW)
             }
             Step::MaxPool(window) => both(2 * window.taps() + FEW),
-            Step::Activation(_) => both(Roundings::of_row(model.width(index))),
+            Step::Activation(_) | Step::DynamicQuantize(_) => both(Roundings::of_row(model.width(index))),
             Step::Input | Step::Reshape => both(0),
         }
     }
@@ -291,7 +291,9 @@ pub(crate) fn terms<T: Scalar>(
             let all: Vec<Matrix<T>> = inputs.iter().map(|&i| magnitude(i)).collect();
             gathered(&all.iter().collect::<Vec<_>>(), gather, T::from_f64(gather.constant.abs()))
         }
-        Step::Input | Step::Activation(_) | Step::MaxPool(_) | Step::Reshape => return None,
+        Step::Input | Step::Activation(_) | Step::DynamicQuantize(_) | Step::MaxPool(_) | Step::Reshape => {
+            return None;
+        }
     })
 }
 

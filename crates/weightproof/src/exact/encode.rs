@@ -3,7 +3,7 @@
 use super::program::{Element, Program, ProgramError};
 use super::rows::{Encoder, Term, still};
 use crate::kernels::Window;
-use crate::network::{Activation, Affine, AveragePool, Gather, Layer, Node};
+use crate::network::{Activation, Affine, AveragePool, DynamicQuantizer, Gather, Layer, Node};
 use crate::property::SpecRow;
 use crate::threat::{PerturbationSet, SumRounding};
 
@@ -82,6 +82,7 @@ impl Encoder {
                 let apply = |k: usize| self.activation(place, *f, read[k], bounds(k));
                 (0..width).map(apply).collect::<Result<_, _>>()?
             }
+            Layer::DynamicQuantize(q) => self.around(*q, &read, bounds),
             Layer::AveragePool(average) => self.average(place.rounding(), average, &read, bounds),
             Layer::Add => {
                 let SumRounding { relative, absolute, .. } = place.rounding();
@@ -157,6 +158,19 @@ impl Encoder {
             self.sum(inside.map(term).collect(), 0.0, rounding.absolute, bounds(k))
         };
         (0..window.output_width()).map(&mut element).collect()
+    }
+
+    /// `p + δ` with `|δ|` at most half of the largest step: what a quantizer gives whose step follows from all elements, and more.
+    fn around(
+        &mut self,
+        q: DynamicQuantizer,
+        read: &[Element],
+        bounds: impl Fn(usize) -> (f64, f64),
+    ) -> Vec<Element> {
+        let (lower, upper): (Vec<f64>, Vec<f64>) = read.iter().map(|&p| self.range(p)).unzip();
+        let reach = q.reach(&lower, &upper);
+        let of = |(k, &p): (usize, &Element)| self.sum(vec![still(p, 1.0)], 0.0, reach, bounds(k));
+        read.iter().enumerate().map(of).collect()
     }
 
     /// `ρ(p) + δ`, `|δ| ≤ activation_radius`.

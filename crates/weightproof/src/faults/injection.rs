@@ -324,7 +324,7 @@ impl<'m> Injection<'m> {
                         from += values[i].len();
                     }
                 }
-                Layer::Reshape => add(first, &own),
+                Layer::DynamicQuantize(_) | Layer::Reshape => add(first, &own),
             }
             gradient[index] = own;
         }

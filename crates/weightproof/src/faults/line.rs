@@ -99,6 +99,7 @@ impl<'n> Lines<'n> {
             Layer::Input
             | Layer::Scale(_)
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
@@ -205,6 +206,17 @@ impl<'n> Lines<'n> {
                         j,
                         if moved == Moved::NOT { moved } else { activate(*f, read, (own[j], own_errors[j])) },
                     );
+                }
+            }
+            Layer::DynamicQuantize(q) => {
+                let (values, errors) = (&clean.values[first], &clean.errors[first]);
+                let (low, high): (Vec<f64>, Vec<f64>) =
+                    (0..values.len()).map(|j| line.at(j).range(values[j], errors[j])).unzip();
+                let (low, high) = q.enclose(&low, &high);
+                for j in 0..low.len() {
+                    // The step of all elements may change.
+                    let (value, error) = (clean.values[k][j], clean.errors[k][j]);
+                    out.set(j, Moved::between(low[j] - value - error, high[j] - value + error));
                 }
             }
             Layer::MaxPool(window) => {

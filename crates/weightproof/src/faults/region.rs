@@ -38,6 +38,7 @@ impl<'n> Region<'n> {
             match &node.layer {
                 Layer::Input | Layer::Dense(_) | Layer::Scale(_) | Layer::Activation(_) | Layer::Reshape => {}
                 Layer::Conv(_)
+                | Layer::DynamicQuantize(_)
                 | Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add
@@ -115,6 +116,7 @@ fn step(layer: &Layer, (low, high): &(Vec<f64>, Vec<f64>)) -> (Vec<f64>, Vec<f64
         Layer::Reshape => (low.clone(), high.clone()),
         Layer::Input
         | Layer::Conv(_)
+        | Layer::DynamicQuantize(_)
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add

@@ -99,7 +99,7 @@ pub(super) fn check(
             let (expected, found) = q.defect().expect("there is one");
             Err(fail(expected, found))
         }
-        Layer::Activation(_) | Layer::Reshape => same_width(widths[0]),
+        Layer::Activation(_) | Layer::DynamicQuantize(_) | Layer::Reshape => same_width(widths[0]),
     }
 }
 

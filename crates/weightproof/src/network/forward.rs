@@ -63,6 +63,7 @@ impl Layer {
                 inputs[0].iter().zip(scale.iter().zip(shift)).map(|(z, (s, t))| s * z + t).collect()
             }
             Layer::Activation(f) => inputs[0].iter().map(|&p| f.apply(p)).collect(),
+            Layer::DynamicQuantize(q) => q.apply(inputs[0]),
             Layer::MaxPool(window) => {
                 // NaN must stay: f64::max would drop it.
                 let larger = |a: f64, b: f64| if a.is_nan() || a >= b { a } else { b };

@@ -150,6 +150,7 @@ impl Network {
             | Layer::Dense(_)
             | Layer::Conv(_)
             | Layer::Scale(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
@@ -166,13 +167,19 @@ impl Network {
 
     /// Whether activations are quantized.
     pub fn has_quantizers(&self) -> bool {
-        self.nodes.iter().any(|node| matches!(node.layer, Layer::Activation(Activation::Quantize(_))))
+        let quantizes = |layer: &Layer| {
+            matches!(layer, Layer::Activation(Activation::Quantize(_)) | Layer::DynamicQuantize(_))
+        };
+        self.nodes.iter().any(|node| quantizes(&node.layer))
     }
 
     /// The same network whose quantizers round by `rounding`.
     pub fn with_step_rounding(mut self, rounding: StepRounding) -> Network {
         for node in &mut self.nodes {
             if let Layer::Activation(Activation::Quantize(q)) = &mut node.layer {
+                q.rounding = rounding;
+            }
+            if let Layer::DynamicQuantize(q) = &mut node.layer {
                 q.rounding = rounding;
             }
         }

@@ -1,6 +1,6 @@
 //! The closed set of layers. A new variant makes the compiler list every place that lacks a rule for it.
 
-use super::Activation;
+use super::{Activation, DynamicQuantizer};
 use crate::kernels::{Matrix, Window};
 
 /// What a node of a [`Network`](super::Network) computes from its inputs.
@@ -16,6 +16,8 @@ pub enum Layer {
     Scale(Scale),
     /// An activation function on every element.
     Activation(Activation),
+    /// A quantizer whose step follows from the range of all elements.
+    DynamicQuantize(DynamicQuantizer),
     /// The largest element of every window.
     MaxPool(Window),
     /// The weighted sum of every window.
@@ -162,6 +164,7 @@ impl Layer {
             Layer::Conv(_) => "conv",
             Layer::Scale(_) => "scale",
             Layer::Activation(f) => f.name(),
+            Layer::DynamicQuantize(_) => "dynamic-quantize",
             Layer::MaxPool(_) => "max-pool",
             Layer::AveragePool(_) => "average-pool",
             Layer::Add => "add",
@@ -178,6 +181,7 @@ impl Layer {
             | Layer::Conv(_)
             | Layer::Scale(_)
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Reshape => (1, 1),
@@ -194,6 +198,7 @@ impl Layer {
             Layer::Input
             | Layer::Scale(_)
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
@@ -215,6 +220,7 @@ impl Layer {
             Layer::Input
             | Layer::Scale(_)
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
@@ -223,10 +229,27 @@ impl Layer {
         }
     }
 
+    /// Whether another value than the layer's may come out, although its inputs do not move.
+    pub fn is_free(&self) -> bool {
+        match self {
+            Layer::Activation(f) => f.is_free(),
+            Layer::DynamicQuantize(q) => q.freedom() > 0.0,
+            Layer::Input
+            | Layer::Dense(_)
+            | Layer::Conv(_)
+            | Layer::Scale(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Add
+            | Layer::Gather(_)
+            | Layer::Reshape => false,
+        }
+    }
+
     /// Whether the layer is neither linear nor the input.
     pub fn is_nonlinear(&self) -> bool {
         match self {
-            Layer::Activation(_) | Layer::MaxPool(_) => true,
+            Layer::Activation(_) | Layer::DynamicQuantize(_) | Layer::MaxPool(_) => true,
             Layer::Input
             | Layer::Dense(_)
             | Layer::Conv(_)

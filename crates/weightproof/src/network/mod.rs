@@ -2,6 +2,7 @@
 
 mod activation;
 mod check;
+mod dynamic;
 pub(crate) mod forward;
 mod graph;
 mod layer;
@@ -12,6 +13,7 @@ mod staircase;
 pub use crate::kernels::Window;
 pub use activation::Activation;
 pub(crate) use activation::FUNCTION_ROUNDING;
+pub use dynamic::DynamicQuantizer;
 pub use graph::{Network, NetworkBuilder, NetworkError, Node};
 pub use layer::{Affine, AveragePool, Conv, Gather, Layer, Scale, StoredIntegers};
 pub(crate) use rounding::{Read, largest_error};

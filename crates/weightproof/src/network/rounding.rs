@@ -6,9 +6,9 @@
 //! ```
 //! Underflow, flushed to zero or not, takes at most the smallest normal number from each operation.
 
-use super::{Affine, Layer, Network};
+use super::{Affine, DynamicQuantizer, Layer, Network};
 use crate::kernels::definition::{affine_map, pool};
-use crate::kernels::rows::{squares, vectorized};
+use crate::kernels::rows::{larger, squares, vectorized};
 use crate::kernels::{Matrix, Window};
 
 /// Unit roundoff of f64.
@@ -102,6 +102,7 @@ impl Network {
                 layer @ (Layer::Input
                 | Layer::Scale(_)
                 | Layer::Activation(_)
+                | Layer::DynamicQuantize(_)
                 | Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add
@@ -165,6 +166,19 @@ impl Layer {
                 let of = |((p, e), z): ((&f64, &f64), &f64)| f.error(*p, *e, *z) * OF_BOUNDS;
                 inputs.iter().zip(errors).zip(value).map(of).collect()
             }
+            Layer::DynamicQuantize(_) => {
+                let (inputs, errors) = read[0];
+                let end = |sign: f64| -> Vec<f64> {
+                    let moved = |(p, e): (&f64, &f64)| {
+                        if sign < 0.0 { (p - e).next_down() } else { (p + e).next_up() }
+                    };
+                    let at = |(p, e): (&f64, &f64)| if *e == 0.0 { *p } else { moved((p, e)) };
+                    inputs.iter().zip(errors).map(at).collect()
+                };
+                let (low, high) = DynamicQuantizer::default().enclose(&end(-1.0), &end(1.0));
+                let ends = low.iter().zip(&high);
+                value.iter().zip(ends).map(|(z, (low, high))| larger(z - low, high - z)).collect()
+            }
             Layer::MaxPool(window) => pool(window, read[0].1, |_, elements| elements.fold(0.0, f64::max)),
             Layer::AveragePool(average) => {
                 let of = summed(average.window.taps() as f64 + 2.0);
@@ -220,6 +234,30 @@ mod tests {
         let errors = network.errors(&rows, |_| true, affine, |_| false);
         let error = errors[1].as_ref().unwrap()[0];
         assert!((values[1][0] - 1.0).abs() <= error && error < 1e6, "{error}");
+    }
+
+    /// The exact sum is 1, f64 gives 0: a step that follows from it is 1/255, not 0.
+    #[test]
+    fn a_dynamic_quantizer_passes_on_the_errors_of_what_it_reads() {
+        let mut builder = NetworkBuilder::new(vec![3]);
+        let weight = Matrix::from_vec(1, 3, vec![1e20, 1.0, -1e20]);
+        let sum = builder.dense("sum", 0, weight, vec![0.0]).unwrap();
+        let layer = Layer::DynamicQuantize(DynamicQuantizer::default());
+        builder.push("quantize", layer, vec![sum], vec![1]).unwrap();
+        let network = builder.finish().unwrap();
+        let values = network.forward_all(&[1.0; 3]);
+        let rows: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+        let error = network.output_error(&rows, |_| None, |_| false);
+        assert!((values[2][0] - 1.0).abs() <= error && error < 1e6, "{error}");
+        // What is known exactly gives one step.
+        let mut builder = NetworkBuilder::new(vec![3]);
+        let layer = Layer::DynamicQuantize(DynamicQuantizer::default());
+        builder.push("quantize", layer, vec![0], vec![3]).unwrap();
+        builder.dense("one", 1, Matrix::from_vec(1, 3, vec![0.0, 0.0, 0.0]), vec![0.0]).unwrap();
+        let network = builder.finish().unwrap();
+        let values = network.forward_all(&[0.3, -0.7, 0.1]);
+        let layer = &network.nodes()[1].layer;
+        assert_eq!(layer.error(&[(&values[0], &[0.0; 3])], &values[1]), [0.0; 3]);
     }
 
     #[test]

@@ -256,6 +256,7 @@ pub(super) fn sum_roundings(
             | Layer::Conv(_)
             | Layer::Scale(_)
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::Gather(_)
             | Layer::Reshape => continue,

@@ -6,11 +6,11 @@ use rand::RngExt;
 use weightproof::certify::CertifyOptions;
 use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions};
 use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Network, NetworkBuilder};
+use weightproof::network::{Activation, Network, NetworkBuilder, StepRounding};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Precision, Reason, Samples};
-use weightproof_testkit::images::arbitrary_images;
+use weightproof_testkit::images::{arbitrary_images, dynamic_quantizers};
 use weightproof_testkit::networks::{Blueprint, Design, arbitrary, input, rng};
 use weightproof_testkit::oracle::{coordinate_search, margin, sampled_outputs, vertex_minimum};
 use weightproof_testkit::suite::certificates;
@@ -242,4 +242,12 @@ fn build((w, b, v): Parameters) -> Network {
     let u = Matrix::from_fn(2, 3, |i, j| [[1.0, -0.7, 0.4], [-0.5, 0.8, 0.3]][i][j]);
     builder.dense("third", z, u, vec![0.5, 0.0]).unwrap();
     builder.finish().unwrap()
+}
+
+/// Linear programs hold quantizers whose steps follow from the data, and no split is at their steps.
+#[test]
+fn dynamic_quantizers_are_never_beaten() {
+    for seed in 0..6 {
+        assert_eq!(is_sound(&dynamic_quantizers(StepRounding::NearestEven, seed)), Ok(()));
+    }
 }

@@ -193,6 +193,7 @@ fn every_flip_of_stored_integers_is_as_by_brute_force() {
             widths: vec![6, 5, 3],
             per_channel: seed % 3 == 0,
             signed: seed % 3 != 1,
+            dynamic: seed == 5,
             rounding: weightproof::network::StepRounding::NearestEven,
             seed,
         };

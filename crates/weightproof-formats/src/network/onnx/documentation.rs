@@ -68,8 +68,8 @@ sigmoid; channels split, sliced and joined; flattening with a batch size taken f
 images with channels last, as TensorFlow has them. PyTorch legacy was tested with and without its own folding of batch
 normalization (operator sets 17 and 13), PyTorch dynamo at 18, tf2onnx and Keras at 15, all but the unfolded ones with a dynamic batch size.
 
-Quantized networks, in both forms, are those of [Networks that are quantized already](how-to/quantized-networks.md): tested on what ONNX Runtime's static quantization
-writes (`crates/weightproof-formats/tests/onnx-quantized`, made by `assets/make_quantized_onnx.py`).
+Quantized networks, in both forms, are those of [Networks that are quantized already](how-to/quantized-networks.md): tested on what ONNX Runtime's static and dynamic
+quantization writes (`crates/weightproof-formats/tests/onnx-quantized`, made by `assets/make_quantized_onnx.py`).
 
 Rules that hold for all operators:
 

@@ -52,6 +52,7 @@ impl Reader<'_> {
                 Arithmetic::Div => self.quotient(op, x, y),
             },
             (Value::Part(part @ Part { form: Form::Truncated, .. }), _) => Err(lone_part(op, part)),
+            (Value::Part(a), Value::Part(b)) if kind == Arithmetic::Mul => self.dynamic_product(op, a, b),
             (Value::Part(_), Value::Part(_)) => {
                 Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() })
             }

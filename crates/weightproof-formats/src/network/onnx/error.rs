@@ -32,13 +32,8 @@ fn way_on(op: &str) -> &'static str {
             "attention multiplies computed values, which is not bounded yet; the part before it can be certified: name its value with \
              --output-name"
         }
-        "DynamicQuantizeLinear"
-        | "MatMulInteger"
-        | "ConvInteger"
-        | "com.microsoft.DynamicQuantizeMatMul"
-        | "com.microsoft.MatMulIntegerToFloat" => {
-            "integers with steps that follow from the data are not read; static quantization is (QuantizeLinear, QLinearConv, …), and so is the float \
-             network, with a threat model of its kind: --threat int8"
+        "com.microsoft.DynamicQuantizeLSTM" => {
+            "recurrence is not read; dense layers and convolutions of dynamic quantization are (MatMulInteger, ConvInteger)"
         }
         "Exp" | "Sqrt" | "Reciprocal" | "Pow" | "Sin" | "Cos" => {
             "as a function of computed values it is not bounded yet; the part before it can be certified: name its value with \

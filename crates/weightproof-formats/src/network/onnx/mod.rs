@@ -23,6 +23,7 @@ mod fold;
 mod fused;
 mod heads;
 mod input;
+mod integer;
 mod jumps;
 mod limits;
 mod lookup;

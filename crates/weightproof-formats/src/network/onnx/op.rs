@@ -7,6 +7,7 @@ use super::proto::{AttributeProto, NodeProto, TensorProto, attribute_kind as kin
 const MAX_NAME: usize = 120;
 
 /// A node and the name it has in messages and in the network.
+#[derive(Clone)]
 pub struct Op<'a> {
     pub name: String,
     pub node: &'a NodeProto,

@@ -75,6 +75,10 @@ pub(super) enum Rule {
     DequantizeLinear,
     Quantized(Quantized),
     MatMulNBits,
+    DynamicQuantizeLinear,
+    IntegerProduct(IntegerProduct),
+    MatMulIntegerToFloat,
+    DynamicQuantizeMatMul,
     Quant,
     BipolarQuant,
     ChannelsLast(ChannelsLast),
@@ -86,6 +90,13 @@ pub(super) enum Rule {
 pub(super) enum Fused {
     Conv,
     Gemm,
+    MatMul,
+}
+
+/// Products of integers that give integers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum IntegerProduct {
+    Conv,
     MatMul,
 }
 
@@ -128,6 +139,7 @@ impl Rule {
         match self {
             Rule::Constant => (0, 0),
             Rule::Neg
+            | Rule::DynamicQuantizeLinear
             | Rule::Activation(_)
             | Rule::LeakyRelu
             | Rule::Elu
@@ -188,6 +200,9 @@ impl Rule {
                 | Quantized::Sigmoid,
             ) => (4, 5),
             Rule::MatMulNBits => (3, 6),
+            Rule::IntegerProduct(_) => (2, 4),
+            Rule::MatMulIntegerToFloat => (4, 7),
+            Rule::DynamicQuantizeMatMul => (3, 5),
             Rule::Quant => (4, 4),
             Rule::BipolarQuant => (2, 2),
             Rule::ChannelsLast(kind) => kind.first().operands(),
@@ -307,7 +322,9 @@ impl Rule {
             Rule::Clip if opset < 11 => &["max", "min"],
             Rule::QuantizeLinear => &["axis", "saturate", "block_size", "output_dtype", "precision"],
             Rule::DequantizeLinear => &["axis", "block_size", "output_dtype"],
-            Rule::Quantized(Quantized::Conv) => Rule::Conv.attributes(opset),
+            Rule::Quantized(Quantized::Conv) | Rule::IntegerProduct(IntegerProduct::Conv) => {
+                Rule::Conv.attributes(opset)
+            }
             Rule::Quantized(Quantized::Gemm) => &["alpha", "transA", "transB"],
             Rule::Quantized(Quantized::AveragePool) => &[
                 "auto_pad",
@@ -323,6 +340,10 @@ impl Rule {
             Rule::Quantized(Quantized::LeakyRelu) => &["alpha"],
             Rule::MatMulNBits => &["K", "N", "accuracy_level", "bits", "block_size"],
             Rule::MatMul
+            | Rule::DynamicQuantizeLinear
+            | Rule::IntegerProduct(IntegerProduct::MatMul)
+            | Rule::MatMulIntegerToFloat
+            | Rule::DynamicQuantizeMatMul
             | Rule::Quantized(Quantized::MatMul | Quantized::Add | Quantized::Sigmoid)
             | Rule::Arithmetic(_)
             | Rule::Neg
@@ -444,6 +465,8 @@ const ON_CONSTANTS: &str = "of constants: folded";
 const CHOICE_ONLY: &str = "a choice of elements";
 const CHOICE: &str = "a choice of elements; constants are folded";
 const QUANT: &str = "of constants: weights that know their integers; of a value: a quantizer, between two scales where channels have steps of their own";
+const INTEGER_CONV: &str = "with the Cast and the Mul by its steps: a convolution";
+const INTEGER_MATMUL: &str = "with the Cast and the Mul by its steps: a dense layer";
 const BIPOLAR: &str = "of constants: folded; of a value: whether it is at least 0, which is a staircase";
 const CHANNELS_LAST: &str = "as without this domain, between two transpositions";
 const PAIR: &str = "dropped as the last operator: it does not change the order of the classes; of two classes anywhere: an activation of their difference";
@@ -490,6 +513,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::Conv,
         "a convolution over one or two axes; any group, stride, dilation, padding, auto_pad",
     ),
+    operator("ConvInteger", Rule::IntegerProduct(IntegerProduct::Conv), INTEGER_CONV),
     operator(
         "ConvTranspose",
         Rule::ConvTranspose,
@@ -504,6 +528,11 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     ),
     operator("Div", Rule::Arithmetic(Arithmetic::Div), "by a constant: a scale layer; constants are folded"),
     operator("Dropout", Rule::Dropout, "nothing (inference)"),
+    operator(
+        "DynamicQuantizeLinear",
+        Rule::DynamicQuantizeLinear,
+        "a quantizer whose step follows from the range of each sample, before MatMulInteger and ConvInteger",
+    ),
     operator("Elu", Rule::Elu, "an activation"),
     operator("Equal", Rule::OnConstants(Function::Equal), ON_CONSTANTS),
     operator("Erf", Rule::Erf, "as part of x * (1 + erf(x / sqrt 2)) / 2: the exact GELU"),
@@ -533,6 +562,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::MatMul,
         "a dense layer, of several rows a convolution of one tap; one operand constant, two-dimensional",
     ),
+    operator("MatMulInteger", Rule::IntegerProduct(IntegerProduct::MatMul), INTEGER_MATMUL),
     operator(
         "Max",
         Rule::Extremum { largest: true },
@@ -633,6 +663,11 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("com.microsoft.BiasGelu", Rule::Microsoft(Activation::Gelu), "an addition and an activation"),
     operator("com.microsoft.DequantizeLinear", Rule::DequantizeLinear, "as DequantizeLinear"),
     operator(
+        "com.microsoft.DynamicQuantizeMatMul",
+        Rule::DynamicQuantizeMatMul,
+        "a quantizer whose step follows from the range of each sample, and a dense layer",
+    ),
+    operator(
         "com.microsoft.FastGelu",
         Rule::Microsoft(Activation::GeluTanh),
         "an activation, with or without a bias",
@@ -641,6 +676,11 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("com.microsoft.FusedGemm", Rule::Fused(Fused::Gemm), "as Gemm, and an activation"),
     operator("com.microsoft.FusedMatMul", Rule::Fused(Fused::MatMul), "as Gemm"),
     operator("com.microsoft.Gelu", Rule::Microsoft(Activation::Gelu), "an activation"),
+    operator(
+        "com.microsoft.MatMulIntegerToFloat",
+        Rule::MatMulIntegerToFloat,
+        "a dense layer, as MatMulInteger with its steps",
+    ),
     operator(
         "com.microsoft.MatMulNBits",
         Rule::MatMulNBits,

@@ -29,6 +29,16 @@ pub struct Grid {
 const WIDE: u32 = 32;
 
 impl Grid {
+    /// Distance of two numbers.
+    pub fn step(&self) -> f64 {
+        self.step
+    }
+
+    /// The integer that stands for zero.
+    pub fn zero(&self) -> i64 {
+        self.zero
+    }
+
     fn element(&self) -> Element {
         Element::Small { bits: self.bits, signed: self.signed }
     }
@@ -100,6 +110,9 @@ impl Reader<'_> {
 
     /// DequantizeLinear.
     pub fn dequantize(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        if let Some(numbers) = self.dynamic_numbers(operands) {
+            return Ok(numbers);
+        }
         self.real(op, operands, Triple::at(0), op.int("axis", 1)?)
     }
 
@@ -265,6 +278,8 @@ impl Reader<'_> {
                 | Rule::Pool(Reduction::Max)
                 | Rule::GlobalPool(Reduction::Max)
                 | Rule::DequantizeLinear
+                | Rule::IntegerProduct(_)
+                | Rule::MatMulIntegerToFloat
                 | Rule::Quantized(_),
             ) => Ok(()),
             Some(Rule::Concat) if grids.windows(2).all(|pair| pair[0] == pair[1]) => Ok(()),
@@ -400,14 +415,14 @@ fn numbers<'v>(op: &Op, operands: &'v [Option<Value>], position: usize) -> Resul
 }
 
 /// Zero points and the type of the integers.
-struct Zeros<'v> {
-    list: &'v [i64],
-    bits: u32,
-    signed: bool,
+pub struct Zeros<'v> {
+    pub list: &'v [i64],
+    pub bits: u32,
+    pub signed: bool,
 }
 
 /// The integers of operand number `position` and their type; `None` when it is left out.
-fn zeros<'v>(
+pub fn zeros<'v>(
     op: &Op,
     operands: &'v [Option<Value>],
     position: usize,

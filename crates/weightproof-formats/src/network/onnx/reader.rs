@@ -3,6 +3,7 @@
 use super::dense::width;
 use super::fold;
 use super::input::{Sample, check_declared_width, given};
+use super::integer::IntegerSum;
 use super::limits::{Budget, MAX_WIDTH};
 use super::op::{Op, clean};
 use super::operators::{Function, Rule, rule};
@@ -67,6 +68,10 @@ pub struct Reader<'a> {
     pub batch: Option<usize>,
     /// For results of [`Reader::rows_times`] the convolution that they come from.
     pub rows_of: HashMap<usize, usize>,
+    /// What the steps of dynamic quantizers are multiplied by.
+    pub factors: Vec<Tensor>,
+    /// Products of integers that wait for their steps.
+    pub sums: Vec<IntegerSum<'a>>,
     /// Whether a value that depends on the input, or a parameter, is in double precision.
     pub float64: bool,
     pub notes: Vec<String>,
@@ -93,7 +98,9 @@ pub fn read(
     let order = plan.order.clone();
     let float64 = element == Element::F64;
     let (notes, rows_of) = (std::mem::take(&mut plan.notes), HashMap::new());
-    let mut reader = Reader { opset, plan, budget, sketch, values, batch, rows_of, float64, notes };
+    let (factors, sums) = (Vec::new(), Vec::new());
+    let mut reader =
+        Reader { opset, plan, budget, sketch, values, batch, rows_of, factors, sums, float64, notes };
     if matches!(element, Element::F16 | Element::Bf16) {
         reader.notes.push(format!("the model computes in {element}: its rounding is not modelled"));
     }
@@ -227,6 +234,9 @@ impl<'a> Reader<'a> {
         if rule == Rule::Split {
             return self.split(op, &operands);
         }
+        if rule == Rule::DynamicQuantizeLinear {
+            return self.dynamic_quantize(op, &operands);
+        }
         if rule == Rule::TopK {
             let value = self.choice(op, &operands)?;
             return Ok(vec![value.clone(), value]);
@@ -314,11 +324,14 @@ impl<'a> Reader<'a> {
             Rule::Expand => self.expand(op, &operands),
             Rule::Tile => self.tile(op, &operands),
             Rule::Concat => self.concat(op, &operands),
-            Rule::Split => Err(unknown()),
+            Rule::Split | Rule::DynamicQuantizeLinear => Err(unknown()),
             Rule::QuantizeLinear => self.quantize(op, &operands),
             Rule::DequantizeLinear => self.dequantize(op, &operands),
             Rule::Quantized(kind) => self.quantized_operator(op, kind, &operands),
             Rule::MatMulNBits => self.matmul_n_bits(op, &operands),
+            Rule::IntegerProduct(kind) => self.integer_product(op, kind, &operands),
+            Rule::MatMulIntegerToFloat => self.integer_product_to_float(op, &operands),
+            Rule::DynamicQuantizeMatMul => self.dynamic_quantize_matmul(op, &operands),
             Rule::Conv => self.conv(op, &operands),
             Rule::ConvTranspose => self.conv_transpose(op, &operands),
             Rule::BatchNormalization => self.batch_normalization(op, &operands),

@@ -5,7 +5,7 @@ use super::fold::{self, at};
 use super::op::Op;
 use super::operators::Rename;
 use super::proto::data_type::BOOL;
-use super::reader::{Computed, Form, Head, Reader, Value, computed, constant, lone_part, part, value};
+use super::reader::{Computed, Form, Head, Part, Reader, Value, computed, constant, lone_part, part, value};
 use super::shape::{self, without_batch};
 use super::tensor::{Element, Tensor, Values, type_name};
 
@@ -118,6 +118,9 @@ impl Reader<'_> {
                 })
             }
             Value::Computed(_) => Err(op.fail("a cast to a floating-point type", type_name(code))),
+            Value::Part(part) if element == Element::F32 && matches!(part.form, Form::Sum(_)) => {
+                Ok(Value::Part(Part { element, ..part.clone() }))
+            }
             Value::Part(part) if element == Element::Int && matches!(part.form, Form::Truncated) => {
                 Ok(Value::Part(part.clone()))
             }

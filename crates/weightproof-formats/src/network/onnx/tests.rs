@@ -5,6 +5,7 @@ use super::*;
 use weightproof::network::Layer;
 
 mod domains;
+mod integer;
 
 fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
@@ -336,7 +337,6 @@ fn refusals_offer_a_way_on() {
         ("GroupNormalization", "BatchNormalization is read"),
         ("LSTM", "--output-name"),
         ("Attention", "not bounded yet"),
-        ("DynamicQuantizeLinear", "static quantization"),
         ("Einsum", "--output-name"),
     ] {
         let (error, hint) = refused(vec![node(op, &["x", "s"], "y")]);

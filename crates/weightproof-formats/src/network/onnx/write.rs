@@ -161,6 +161,10 @@ impl Writer {
             Layer::Scale(scale) => self.scale(step, scale)?,
             Layer::Activation(Activation::Quantize(q)) if q.jumps == Jumps::AtZero => self.sign(step, q)?,
             Layer::Activation(f) => vec![self.activation(step, *f)?],
+            Layer::DynamicQuantize(_) => {
+                let expected = "an activation without steps".into();
+                return Err(fail(&step.name, expected, "a quantizer".into()));
+            }
             Layer::MaxPool(window) => vec![Operator::new("MaxPool", vec![]).window(window, &step.shape)],
             Layer::AveragePool(pool) => {
                 let operator = Operator::new("AveragePool", vec![]).window(&pool.window, &step.shape);

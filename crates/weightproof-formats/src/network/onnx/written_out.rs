@@ -7,6 +7,7 @@
 //! Nothing else that multiplies two computed values is read.
 
 use super::OnnxError;
+use super::integer::Dynamic;
 use super::op::Op;
 use super::operators::Arithmetic;
 use super::reader::{Computed, Reader, Value, computed, value};
@@ -38,6 +39,10 @@ pub enum Form {
     Polynomial([f64; 4]),
     /// `x` without its fraction: the rows that a Gather takes of a table.
     Truncated,
+    /// Of a dynamic quantizer, the layer `of`.
+    Dynamic(Dynamic),
+    /// A sum of products of its integers, at this place of the reader.
+    Sum(usize),
 }
 
 /// The error for a part that does not become an activation.
@@ -45,6 +50,10 @@ pub fn lone_part(op: &Op, part: &Part) -> OnnxError {
     let whole = match part.form {
         Form::Bend { gelu: Activation::Gelu, .. } => "Erf to be part of x * (1 + erf(x / sqrt 2)) / 2",
         Form::Truncated => "a cast to integers to be the indices of a Gather, as in an embedding",
+        Form::Dynamic(_) => {
+            "the outputs of DynamicQuantizeLinear to be read by MatMulInteger, ConvInteger and the Mul behind them"
+        }
+        Form::Sum(_) => "a Cast to FLOAT and a Mul by the steps behind MatMulInteger and ConvInteger",
         Form::Bend { .. } | Form::Polynomial(_) => {
             "a power of a computed value to be part of x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2"
         }
@@ -77,7 +86,9 @@ impl Reader<'_> {
                 let form = Form::Bend { gelu: Activation::GeluTanh, factor: 1.0, shift: 0.0 };
                 Ok(Value::Part(Part { form, ..inner.clone() }))
             }
-            Form::Polynomial(_) | Form::Bend { .. } | Form::Truncated => Err(lone_part(op, inner)),
+            Form::Polynomial(_) | Form::Bend { .. } | Form::Truncated | Form::Dynamic(_) | Form::Sum(_) => {
+                Err(lone_part(op, inner))
+            }
         }
     }
 
@@ -125,6 +136,14 @@ impl Reader<'_> {
         c: &Tensor,
         constant_first: bool,
     ) -> Result<Value, OnnxError> {
+        if let Form::Dynamic(_) | Form::Sum(_) = part.form {
+            let is_product = kind == Arithmetic::Mul;
+            return if is_product {
+                self.dynamic_times_constant(op, part, c)
+            } else {
+                Err(lone_part(op, part))
+            };
+        }
         let numbers = self.spread(op, c, part.element, &part.dims)?;
         let c = numbers[0];
         if numbers.iter().any(|&other| other != c) {
@@ -144,7 +163,7 @@ impl Reader<'_> {
                 Form::Bend { gelu, factor: m * factor, shift: m * shift + a }
             }
             Form::Polynomial([c0, c1, c2, c3]) => Form::Polynomial([m * c0 + a, m * c1, m * c2, m * c3]),
-            Form::Truncated => return Err(lone_part(op, part)),
+            Form::Truncated | Form::Dynamic(_) | Form::Sum(_) => return Err(lone_part(op, part)),
         };
         Ok(Value::Part(Part { form, ..part.clone() }))
     }
@@ -172,7 +191,10 @@ impl Reader<'_> {
             (Form::Polynomial([c0, c1, c2, c3]), Arithmetic::Add) => {
                 Ok(Value::Part(Part { form: Form::Polynomial([c0, c1 + k, c2, c3]), ..part.clone() }))
             }
-            (Form::Bend { .. } | Form::Polynomial(_) | Form::Truncated, _) => Err(lone_part(op, part)),
+            (
+                Form::Bend { .. } | Form::Polynomial(_) | Form::Truncated | Form::Dynamic(_) | Form::Sum(_),
+                _,
+            ) => Err(lone_part(op, part)),
         }
     }
 

@@ -103,6 +103,10 @@ fn spec(
         }
         Layer::Reshape if step.shape.len() == 1 => LayerSpec::Flatten { name, input },
         Layer::Reshape => LayerSpec::Reshape { name, input, shape: step.shape.clone() },
+        Layer::DynamicQuantize(_) => {
+            let expected = "an activation without steps".into();
+            return Err(layer_error(&step.name, expected, "a quantizer".into()));
+        }
         Layer::Activation(f) => match *f {
             Activation::Relu => LayerSpec::Relu { name, input },
             Activation::LeakyRelu { slope } => LayerSpec::LeakyRelu { name, input, slope },

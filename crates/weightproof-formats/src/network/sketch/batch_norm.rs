@@ -156,6 +156,7 @@ fn fold_into_columns(layer: &mut Layer, norm: &Affine, plane: usize) -> bool {
         Layer::Input
         | Layer::Scale(_)
         | Layer::Activation(_)
+        | Layer::DynamicQuantize(_)
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add

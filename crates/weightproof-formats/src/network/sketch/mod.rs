@@ -198,6 +198,7 @@ impl Sketch {
                 | Layer::Conv(_)
                 | Layer::Scale(_)
                 | Layer::Activation(_)
+                | Layer::DynamicQuantize(_)
                 | Layer::AveragePool(_)
                 | Layer::Add => return None,
             }
@@ -337,6 +338,7 @@ fn positions(layer: &Layer) -> Option<usize> {
         Layer::Input
         | Layer::Scale(_)
         | Layer::Activation(_)
+        | Layer::DynamicQuantize(_)
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add
@@ -352,6 +354,7 @@ fn affine_mut(layer: &mut Layer) -> Option<&mut Affine> {
         Layer::Input
         | Layer::Scale(_)
         | Layer::Activation(_)
+        | Layer::DynamicQuantize(_)
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add

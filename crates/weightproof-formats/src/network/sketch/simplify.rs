@@ -69,6 +69,7 @@ impl Sketch {
             | Layer::Dense(_)
             | Layer::Conv(_)
             | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add

@@ -52,6 +52,7 @@ fn factor(pass: &Pass<'_, '_, f64>, slot: usize, i: usize, row: usize) -> f64 {
         }
         Step::Activation(_) => problem.radii.activation(),
         Step::Scale { .. }
+        | Step::DynamicQuantize(_)
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
         | Step::Add

@@ -80,6 +80,7 @@ impl<'n> Link<'n> {
             | Layer::Conv(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
+            | Layer::DynamicQuantize(_)
             | Layer::Add
             | Layer::Gather(_) => None,
         }

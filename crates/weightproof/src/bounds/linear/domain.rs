@@ -491,6 +491,7 @@ pub(super) fn has_chord<T: Scalar>(prepared: &Prepared<'_, T>, n: usize) -> bool
         | Step::Input
         | Step::Scale { .. }
         | Step::Activation(_)
+        | Step::DynamicQuantize(_)
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
         | Step::Add
@@ -502,6 +503,7 @@ pub(super) fn has_chord<T: Scalar>(prepared: &Prepared<'_, T>, n: usize) -> bool
         Step::Input
         | Step::Affine(_)
         | Step::Scale { .. }
+        | Step::DynamicQuantize(_)
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
         | Step::Add

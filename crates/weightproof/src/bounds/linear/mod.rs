@@ -11,6 +11,7 @@ mod concretize;
 mod conv;
 mod dense;
 mod domain;
+mod dynamic;
 mod hits;
 mod maximum;
 mod optimized;
@@ -151,6 +152,8 @@ fn is_exact<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usiz
         Step::Input => true,
         Step::Affine(_) => inputs[0] == 0 || states.is_fixed(inputs[0]),
         Step::Add | Step::AveragePool { .. } => inputs.iter().all(|&i| i == 0 || states.is_fixed(i)),
+        // Steps of all elements follow from the same range.
+        Step::DynamicQuantize(_) => states.is_fixed(inputs[0]),
         Step::Scale { .. } | Step::Activation(_) | Step::MaxPool(_) | Step::Gather(_) | Step::Reshape => {
             all_exact()
         }
@@ -258,7 +261,8 @@ fn keep_affordable<T: Scalar>(
 }
 
 /// The elements `(sample, i)` of node `index` whose box matters to a reader: all for a smooth activation, those of unknown
-/// sign for a piecewise-linear one, for a quantizer those whose lines depend on it, those that may be the largest of a window.
+/// sign for a piecewise-linear one, for a quantizer those whose lines depend on it or that may decide its step, those that may be the
+/// largest of a window.
 fn undecided<T: Scalar>(
     block: &Block<'_, T>,
     index: usize,
@@ -278,6 +282,10 @@ fn undecided<T: Scalar>(
             Step::Activation(_) => {
                 let unknown = |(l, u): (&T, &T)| *l < T::zero() && *u > T::zero();
                 matters.iter_mut().zip(boxes()).for_each(|(m, b)| *m |= unknown(b));
+            }
+            Step::DynamicQuantize(_) => {
+                let decides = dynamic::deciding(lower, upper);
+                matters.iter_mut().zip(decides).for_each(|(m, decides)| *m |= decides);
             }
             Step::MaxPool(window) => {
                 let rivals = rivals(window, lower, upper);

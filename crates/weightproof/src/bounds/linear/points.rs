@@ -88,7 +88,9 @@ impl<T: Scalar> Backward<'_, T> {
                 });
                 out
             }
-            Step::Activation(_) => self.activation_point(node, a, point(0), rows, slopes[node].as_ref()),
+            Step::Activation(_) | Step::DynamicQuantize(_) => {
+                self.activation_point(node, a, point(0), rows, slopes[node].as_ref())
+            }
             Step::MaxPool(window) => max_pool(point(0), window),
             Step::AveragePool { window, factor } => average_pool(point(0), window, factor),
             Step::Add => {
@@ -116,7 +118,7 @@ impl<T: Scalar> Backward<'_, T> {
         let Some(Relaxed::Activation(relaxation)) = self.relaxed(node) else {
             unreachable!("activations before the start are relaxed")
         };
-        let radius = self.block.prepared.radii.activation();
+        let radius = self.radius_after(node);
         let mut out = Matrix::zeros(a.rows(), a.cols());
         vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {

@@ -224,6 +224,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
             | Step::Input
             | Step::Scale { .. }
             | Step::Activation(_)
+            | Step::DynamicQuantize(_)
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
@@ -270,7 +271,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         let inputs = model.inputs_of(node);
         let step = &model.steps[node];
         // A change of shape carries a pending loss along, an activation subtracts it on the way.
-        if !matches!(step, Step::Reshape | Step::Activation(_)) {
+        if !matches!(step, Step::Reshape | Step::Activation(_) | Step::DynamicQuantize(_)) {
             self.resolve(&mut c, rows, offset);
         }
         self.charge_step(&c, node, rows, offset);
@@ -281,7 +282,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 Some(window) => self.through_conv(c, node, window, rows, offset),
             },
             Step::Scale { scale, shift } => through_scale(c, scale, shift, offset),
-            Step::Activation(_) => {
+            Step::Activation(_) | Step::DynamicQuantize(_) => {
                 let slopes = free.and_then(|free| free.slopes[node].as_ref());
                 self.through_activation(c, node, rows, slopes, offset)
             }
@@ -327,7 +328,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     fn charge_step(&self, c: &Coefficients<T>, node: usize, rows: &[Row], offset: &mut Offsets<T>) {
         let prepared = self.block.prepared;
         let charged = match &prepared.model.steps[node] {
-            Step::Activation(_) => false,
+            Step::Activation(_) | Step::DynamicQuantize(_) => false,
             Step::Affine(layer) => layer.window.is_some(),
             Step::Input
             | Step::Scale { .. }
@@ -390,7 +391,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 Step::Affine(_) => {
                     self.states.is_fixed(model.input_of(node)) || (one_layer && crossed_affine)
                 }
-                Step::Activation(_) | Step::MaxPool(_) => one_layer,
+                Step::Activation(_) | Step::DynamicQuantize(_) | Step::MaxPool(_) => one_layer,
                 Step::Scale { .. }
                 | Step::AveragePool { .. }
                 | Step::Add
@@ -423,6 +424,22 @@ impl<'a, T: Scalar> Backward<'a, T> {
         c
     }
 
+    /// What is added after a relaxed node.
+    pub(super) fn radius_after(&self, node: usize) -> T {
+        match &self.block.prepared.model.steps[node] {
+            Step::Activation(_) => self.block.prepared.radii.activation(),
+            Step::Input
+            | Step::Affine(_)
+            | Step::Scale { .. }
+            | Step::DynamicQuantize(_)
+            | Step::MaxPool(_)
+            | Step::AveragePool { .. }
+            | Step::Add
+            | Step::Gather(_)
+            | Step::Reshape => T::zero(),
+        }
+    }
+
     /// `z = ρ(p)`: coefficients pick the lower or the upper line by their sign; the activation radius costs `ε_a ‖a‖₁`.
     fn through_activation(
         &self,
@@ -435,7 +452,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         let Some(Relaxed::Activation(relaxation)) = self.relaxed(node) else {
             unreachable!("activations before the start are relaxed")
         };
-        let radius = self.block.prepared.radii.activation();
+        let radius = self.radius_after(node);
         let part = self.block.prepared.arithmetic.gamma(Roundings::of(self.block, node).backward);
         let plain = c.pending.as_ref().filter(|p| self.absolute_lines(p.node).is_none());
         let shifts = plain.map(|p| p.g.clone());

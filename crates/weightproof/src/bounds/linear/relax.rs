@@ -1,13 +1,14 @@
 //! Linear relaxations of single neurons: `α p + a₀ ≤ ρ(p) ≤ β p + b₀` on `[l, u]`.
 
+use super::super::interval::numbers;
 use super::super::rounding::Arithmetic;
 use super::super::{Block, States};
 use super::maximum::MaxRelaxation;
-use super::staircase;
+use super::{dynamic, staircase};
 use crate::kernels::rows::{Lines, larger};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Step;
-use crate::network::{Activation, FUNCTION_ROUNDING};
+use crate::network::{Activation, DynamicQuantizer, FUNCTION_ROUNDING};
 use std::f64::consts::SQRT_2;
 
 /// A line `slope · p + offset`.
@@ -18,6 +19,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// The line on the other side of zero, of an element of opposite sign.
+    pub(super) fn mirrored(self) -> Self {
+        Line { offset: -self.offset, ..self }
+    }
+
     /// Its value at `p`.
     pub fn at(self, p: f64) -> f64 {
         self.slope * p + self.offset
@@ -27,7 +33,7 @@ impl Line {
 /// Lines of one nonlinear node, for a block of samples.
 #[derive(Clone, Debug)]
 pub enum Relaxed<T> {
-    /// Of an activation.
+    /// Of an activation, or of a quantizer whose step follows from the range of all elements.
     Activation(Relaxation<T>),
     /// Of max pooling.
     Maximum(MaxRelaxation<T>),
@@ -40,7 +46,12 @@ impl<T: Scalar> Relaxed<T> {
         let input = || model.input_of(index);
         match &model.steps[index] {
             // No pass goes through it.
-            Step::Activation(Activation::Quantize(_)) if states.is_fixed(index) => None,
+            Step::Activation(Activation::Quantize(_)) | Step::DynamicQuantize(_)
+                if states.is_fixed(index) =>
+            {
+                None
+            }
+            Step::DynamicQuantize(q) => Some(Relaxed::Activation(Relaxation::dynamic(states, *q, input()))),
             Step::Activation(f) => Some(Relaxed::Activation(Relaxation::new(block, states, *f, input()))),
             Step::MaxPool(window) => {
                 let slack = Slack::new(block.prepared.arithmetic);
@@ -74,14 +85,7 @@ impl<T: Scalar> Relaxation<T> {
     pub fn new(block: &Block<'_, T>, states: &States<'_, T>, f: Activation, input: usize) -> Self {
         let (arithmetic, radius) = (block.prepared.arithmetic, block.prepared.radii.activation());
         let (l, u) = (states.lower(input), states.upper(input));
-        let zeros = || Matrix::zeros(l.rows(), l.cols());
-        let mut r = Relaxation {
-            lower_slope: zeros(),
-            lower_offset: zeros(),
-            upper_slope: zeros(),
-            upper_offset: zeros(),
-            magnitude: zeros(),
-        };
+        let mut r = Relaxation::zeros(l.rows(), l.cols());
         let slack = Slack::new(arithmetic);
         for k in 0..l.as_slice().len() {
             let (lower, upper) = (l.as_slice()[k], u.as_slice()[k]);
@@ -114,15 +118,46 @@ impl<T: Scalar> Relaxation<T> {
                     }
                 }
             };
-            let slope = larger(T::one(), larger(ls.abs(), us.abs()));
-            r.magnitude.as_mut_slice()[k] =
-                slope * larger(lower.abs(), upper.abs()) + larger(lo.abs(), uo.abs()) + radius;
-            r.lower_slope.as_mut_slice()[k] = ls;
-            r.lower_offset.as_mut_slice()[k] = lo;
-            r.upper_slope.as_mut_slice()[k] = us;
-            r.upper_offset.as_mut_slice()[k] = uo;
+            r.set(k, (lower, upper), [ls, lo, us, uo], radius);
         }
         r
+    }
+
+    /// Relaxes `q` on the boxes of node `input`.
+    fn dynamic(states: &States<'_, T>, q: DynamicQuantizer, input: usize) -> Self {
+        let (l, u) = (states.lower(input), states.upper(input));
+        let mut r = Relaxation::zeros(l.rows(), l.cols());
+        for s in 0..l.rows() {
+            let lines = dynamic::lines(q, &numbers(l.row(s)), &numbers(u.row(s)));
+            for (j, (low, high)) in lines.into_iter().enumerate() {
+                let (lo, uo) = (T::from_f64_down(low.offset), T::from_f64_up(high.offset));
+                let line = [T::from_f64(low.slope), lo, T::from_f64(high.slope), uo];
+                r.set(s * l.cols() + j, (l[(s, j)], u[(s, j)]), line, T::zero());
+            }
+        }
+        r
+    }
+
+    fn zeros(rows: usize, cols: usize) -> Self {
+        let zeros = || Matrix::zeros(rows, cols);
+        Relaxation {
+            lower_slope: zeros(),
+            lower_offset: zeros(),
+            upper_slope: zeros(),
+            upper_offset: zeros(),
+            magnitude: zeros(),
+        }
+    }
+
+    /// Sets the lines of element `k` on `[lower, upper]`: slope and offset of the lower one, then of the upper one.
+    fn set(&mut self, k: usize, (lower, upper): (T, T), [ls, lo, us, uo]: [T; 4], radius: T) {
+        let slope = larger(T::one(), larger(ls.abs(), us.abs()));
+        self.magnitude.as_mut_slice()[k] =
+            slope * larger(lower.abs(), upper.abs()) + larger(lo.abs(), uo.abs()) + radius;
+        self.lower_slope.as_mut_slice()[k] = ls;
+        self.lower_offset.as_mut_slice()[k] = lo;
+        self.upper_slope.as_mut_slice()[k] = us;
+        self.upper_offset.as_mut_slice()[k] = uo;
     }
 
     /// The lines of sample `s`.

@@ -234,6 +234,7 @@ impl Milp {
                 };
                 return Ok((0..width).map(|k| self.largest(&read(k))).collect());
             }
+            Layer::DynamicQuantize(_) => return Err(unsupported(node.layer.kind())),
             Layer::Activation(f) => {
                 let apply = |p: &Value| {
                     let clean = self.activation(*f, *p).ok_or_else(|| unsupported(f.name()))?;
