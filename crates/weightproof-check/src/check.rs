@@ -1,9 +1,10 @@
 //! The proof of one sample, repeated: boxes in the order of their nodes, splits, and the rows of the specification.
 
 use crate::certificate::{BoxClaim, Domain, Element, NodeNumbers, Property, Record, RowClaim, Verdict};
+use crate::faults::Hits;
 use crate::layer::Model;
 use crate::network::{Activation, Op, is_share};
-use crate::number::{FRACTION_BITS, Interval, Number};
+use crate::number::{Interval, Number};
 use crate::pass::{Chosen, Pass, Reach};
 use crate::point::{Point, broken};
 use crate::relax::{Bounds, State, largest, pooled};
@@ -38,7 +39,12 @@ pub type Tell<'a> = &'a mut dyn FnMut(String);
 ///
 /// # Errors
 /// Says where the proof does not follow, and why: node, element, what is claimed and what was recomputed.
-pub fn check(model: &Model, property: Property, record: &Record, tell: Tell<'_>) -> Result<Accepted, String> {
+pub fn check(
+    (model, hits): (&Model, Option<&Hits>),
+    property: Property,
+    record: &Record,
+    tell: Tell<'_>,
+) -> Result<Accepted, String> {
     let network = &model.network;
     let input = record.input.exactly(network.nodes[0].width).map_err(|error| format!("input: {error}"))?;
     let rows = rows(model, property, record.class, input)?;
@@ -54,6 +60,19 @@ pub fn check(model: &Model, property: Property, record: &Record, tell: Tell<'_>)
             Ok(Accepted::Falsified(margin))
         }
         Verdict::Verified(domains) => {
+            if let Some(hits) = hits {
+                if !domains.is_empty() {
+                    return Err("expected no domains: hits are proved without".into());
+                }
+                let clean = root(model, input)?;
+                let (bound, row) = worst(model, &clean, &rows);
+                if !bound.is_positive() {
+                    return Err(format!(
+                        "row {row} without hits: expected a bound above 0, recomputed {bound}"
+                    ));
+                }
+                return hits.check(&clean, &rows, bound, tell).map(|least| Accepted::Verified(least, 1));
+            }
             let mut proof = Proof { model, input, domains, least: None, tell };
             proof.check(&rows)?;
             Ok(Accepted::Verified(proof.least.unwrap_or(Number::ZERO), domains.len()))
@@ -94,6 +113,34 @@ fn rows(
 pub fn root(model: &Model, input: &[Number]) -> Result<State, String> {
     let mut proof = Proof { model, input, domains: &[], least: None, tell: &mut |_| {} };
     proof.boxes(&Domain::default(), None)?.ok_or_else(|| "an empty set".into())
+}
+
+/// The boxes of all nodes when one node has other bounds than in `clean`, and what depends on it follows by interval steps.
+pub fn moved(model: &Model, node: usize, bounds: Bounds, clean: &State) -> State {
+    let proof = Proof { model, input: &[], domains: &[], least: None, tell: &mut |_| {} };
+    let mut state = State::default();
+    for (index, this) in model.network.nodes.iter().enumerate() {
+        let old = &clean.boxes[index];
+        let is_same = |&i: &usize| Arc::ptr_eq(&state.boxes[i], &clean.boxes[i]);
+        let own = match index == node {
+            true => Arc::new(bounds.clone()),
+            false if this.inputs.iter().all(is_same) => old.clone(),
+            false => Arc::new(proof.derived(&state, index, None, false)),
+        };
+        let own = if own == *old { old.clone() } else { own };
+        state.push(&this.op, &this.inputs, own, Some(clean));
+    }
+    state
+}
+
+/// The least lower bound of some rows, and the number of its row.
+pub fn worst(model: &Model, state: &State, rows: &[Row]) -> (Number, usize) {
+    let bound = |row: &Row| {
+        let of = |reach| Pass { model, state, reach }.bound(model.network.output(), &row.outputs, None);
+        let near = of(Reach::Near) + row.constant;
+        (if near.is_positive() { near } else { near.max(of(Reach::PerUse) + row.constant) }, row.number)
+    };
+    rows.iter().map(bound).min().expect("there are rows")
 }
 
 struct Proof<'a> {
@@ -223,6 +270,10 @@ impl Proof<'_> {
             Op::Activation(f) => input.iter().map(|&z| f.image(z).widened(set.activation_radius)).collect(),
             Op::MaxPool(window) => (0..node.width).map(|k| largest(&pooled(window, k), input)).collect(),
             Op::Sum if node.inputs.len() == 1 => input.to_vec(),
+            Op::Gather { source, constant } => {
+                let all: Bounds = node.inputs.iter().flat_map(|&i| state.boxes[i].iter().copied()).collect();
+                source.iter().map(|k| k.map_or(Interval::point(*constant), |k| all[k])).collect()
+            }
             Op::Affine(_) | Op::Scale { .. } | Op::Divide(_) | Op::AveragePool { .. } | Op::Sum => {
                 match known {
                     Some(known) => return (**known).clone(),
@@ -362,8 +413,7 @@ impl Proof<'_> {
             {
                 return Err(at(own, "expected slopes from 0 to 1 of a ReLU".into()));
             }
-            let fraction = |slope: Number| slope.floor(-(FRACTION_BITS as i32)) as i64;
-            chosen.slopes[own.node] = Some(slopes.into_iter().map(|slope| slope.map(fraction)).collect());
+            chosen.slopes[own.node] = Some(slopes);
         }
         for own in &claim.multipliers {
             let multipliers = all(own).map_err(|what| at(own, what))?.into_iter();

@@ -85,8 +85,31 @@ impl Number {
         if shift > 0 && self.value != 0 { self.value << shift } else { self.value >> (-shift).clamp(0, 127) }
     }
 
+    /// The integer `m` for which `m · 2^exponent` is nearest, the even one of two; it must fit.
+    pub fn nearest(self, exponent: i32) -> i128 {
+        let twice = self.floor(exponent - 1);
+        let (up, is_tie) = ((twice + 1) >> 1, twice % 2 != 0 && Number::new(twice, exponent - 1) == self);
+        if is_tie { up - (up & 1) } else { up }
+    }
+
+    /// The nearest number of 24 bits, as single precision has them, of any exponent; an even one of two.
+    pub fn single(self) -> Number {
+        let exponent = self.magnitude_bits() - 24;
+        if self.value == 0 { Number::ZERO } else { Number::new(self.nearest(exponent), exponent) }
+    }
+
+    /// `x / divisor`, rounded to 24 bits, for a divisor above zero that has no more.
+    pub fn divided(self, divisor: Number) -> Number {
+        let dividend = self.single();
+        let long = dividend.value << 60;
+        // A last bit stands for the rest: far behind the 24 bits, where it only says that there is no tie.
+        let rest = i128::from(long.rem_euclid(divisor.value) != 0);
+        let exponent = dividend.exponent - divisor.exponent - 61;
+        Number::new(2 * long.div_euclid(divisor.value) + rest, exponent).single()
+    }
+
     /// The same number with a value of so many bits, rounded down if it has more.
-    fn with_bits(self, bits: u32) -> Number {
+    pub fn with_bits(self, bits: u32) -> Number {
         let exponent = self.magnitude_bits() - bits as i32;
         if self.value == 0 { Number::ZERO } else { Number::new(self.floor(exponent), exponent) }
     }

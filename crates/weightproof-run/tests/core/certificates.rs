@@ -4,7 +4,7 @@ use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use weightproof::kernels::{Matrix, Window};
-use weightproof::network::{Activation, Network, NetworkBuilder, Scale};
+use weightproof::network::{Activation, Gather, Network, NetworkBuilder, Scale};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Verdict;
@@ -173,6 +173,30 @@ fn images(seed: u64) -> Network {
     builder.finish().unwrap()
 }
 
+/// Elements of two layers, which are reversed, dropped, used twice and padded, as networks that keep channels last have them.
+fn chosen(seed: u64) -> Network {
+    let mut random = rng(seed);
+    let mut numbers = |rows: usize, columns: usize| {
+        let all = input(rows * columns, false, &mut random);
+        Matrix::from_vec(rows, columns, all.into_iter().map(|v| 1.5 * v / (columns as f64).sqrt()).collect())
+    };
+    let mut builder = NetworkBuilder::new(vec![2, 3, 4]);
+    let places = (0..24).map(|k| Some(k % 4 * 6 + k / 4)).collect();
+    let gather = |source, constant| Gather { source, constant };
+    let first = builder.gather("turned", vec![0], gather(places, 0.0), vec![4, 3, 2]).unwrap();
+    let conv = builder
+        .conv("conv", first, numbers(2, 16), vec![0.1, -0.2], Window::new([4, 3, 2], 2, [2, 2]))
+        .unwrap();
+    let relu = builder.activation("relu", conv, Activation::Relu).unwrap();
+    let source = vec![Some(7), Some(0), None, Some(2), Some(2), Some(5), Some(4), None];
+    let join = builder.gather("join", vec![relu, conv], gather(source, 0.25), vec![8]).unwrap();
+    let hidden = builder.dense("hidden", join, numbers(6, 8), vec![0.2; 6]).unwrap();
+    let turned = builder.gather("back", vec![hidden], gather((0..6).rev().map(Some).collect(), 0.0), vec![6]);
+    let relu = builder.activation("relu2", turned.unwrap(), Activation::Relu).unwrap();
+    builder.dense("last", relu, numbers(3, 6), Vec::new()).unwrap();
+    builder.finish().unwrap()
+}
+
 /// Certificates of all threat models for a network: what was accepted, and which threat models have no certificates.
 fn all(network: &Network, seed: u64, methods: &[&'static str]) -> ([usize; 2], Vec<String>) {
     let folder = folder(network, seed);
@@ -222,6 +246,75 @@ fn the_checker_accepts_certificates_of_convolutional_networks() {
     }
     println!("{} verified, {} falsified", sum[0], sum[1]);
     assert!(sum[0] > 40 && sum[1] > 20, "{sum:?}");
+}
+
+#[test]
+fn the_checker_accepts_certificates_of_chosen_elements() {
+    let mut sum = [0; 2];
+    for seed in 0..cases(2) {
+        let (accepted, refused) = all(&chosen(seed), seed, &["linear", "exact"]);
+        sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
+        assert!(refused.iter().all(|name| name.contains("format:")), "{refused:?}");
+    }
+    println!("{} verified, {} falsified", sum[0], sum[1]);
+    assert!(sum[0] > 40 && sum[1] > 10, "{sum:?}");
+}
+
+/// A folder with a network that ONNX Runtime quantized and the samples that it was recorded for.
+fn quantized(name: &str) -> tempfile::TempDir {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weightproof-formats/tests/onnx-quantized");
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(assets.join(name).with_extension("onnx"), folder.path().join("network.onnx")).unwrap();
+    let text = fs::read_to_string(assets.join(name).with_extension("json")).unwrap();
+    let recorded: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let inputs: Vec<Vec<f64>> = serde_json::from_value(recorded["inputs"].clone()).unwrap();
+    let line = |x: &Vec<f64>| x.iter().map(|v| format!("{v:?}")).collect::<Vec<_>>().join(",");
+    let lines: Vec<String> = inputs.iter().take(SAMPLES).map(line).collect();
+    fs::write(folder.path().join("data.csv"), lines.join("\n")).unwrap();
+    folder
+}
+
+#[test]
+fn the_checker_accepts_certificates_of_quantized_networks() {
+    let names = [
+        "dense-qdq-channel",
+        "dense-qdq-signed",
+        "dense-qdq-int16",
+        "dense-qdq-uint16",
+        "convolution-qdq",
+        "residual-qdq",
+        "matmul-qdq",
+    ];
+    let mut sum = [0; 2];
+    for (k, name) in names.into_iter().enumerate() {
+        let folder = quantized(name);
+        for (j, (kind, radius)) in
+            [(Kind::Lsb, 1.0), (Kind::Relative, 0.01), (Kind::Absolute, 0.002), (Kind::Lsb, 6.0)]
+                .into_iter()
+                .enumerate()
+        {
+            let mut threat = ThreatModel::new(kind, radius);
+            if j == 1 {
+                threat.input_radius = 0.004;
+            }
+            for method in ["linear", "exact"] {
+                let property = [Property::Prediction, Property::Deviation][(k + j) % 2];
+                let case = Case {
+                    folder: folder.path(),
+                    threat: threat.clone(),
+                    method,
+                    property,
+                    normalized: false,
+                };
+                let accepted =
+                    case.check().unwrap_or_else(|error| panic!("{name}, {threat:?}, {method}: {error}"));
+                println!("{name} {kind:?} {radius} {method} {property:?} {accepted:?}");
+                sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
+            }
+        }
+    }
+    println!("{} verified, {} falsified", sum[0], sum[1]);
+    assert!(sum[0] > 40 && sum[1] > 10, "{sum:?}");
 }
 
 #[test]

@@ -91,6 +91,7 @@ pub enum OpText {
     MaxPool(Window),
     AveragePool { window: Window, counts: Vec<usize> },
     Add,
+    Gather { source: Vec<Option<usize>>, constant: String },
     Reshape,
 }
 
@@ -102,6 +103,7 @@ pub enum ActivationText {
     LeakyRelu(String),
     Clip(Option<String>, Option<String>),
     SoftThreshold(String),
+    Quantize { step: String, zero: i32, low: i32, high: i32 },
 }
 
 /// A line after the header.

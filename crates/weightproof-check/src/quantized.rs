@@ -1,0 +1,144 @@
+//! Quantized networks of ONNX: QuantizeLinear and DequantizeLinear.
+
+use crate::network::{Activation, Node, Op, Stored};
+use crate::number::{Number, Numbers};
+use crate::onnx::{Operation, Reader, Value};
+use crate::staircase::Staircase;
+use crate::tensor::{Tensor, ends, product};
+
+impl Reader {
+    /// Steps and zero points of a quantizer; the type of the integers is that of the zero points, `otherwise` without them.
+    fn grid(&self, op: &Operation<'_>, otherwise: i64) -> Result<(&Tensor, Vec<i64>, i64), String> {
+        let steps = self.constant(op, 1)?;
+        let zeros = if op.has(2) { Some(self.constant(op, 2)?) } else { None };
+        let integers = zeros.map_or(vec![0; steps.numbers.len()], |zeros| zeros.integers.clone());
+        let (kind, count) = (zeros.map_or(otherwise, |zeros| zeros.kind), steps.numbers.len());
+        if count == 0 || integers.len() != count || !steps.numbers.iter().all(|s| s.is_positive()) {
+            return Err("expected steps above zero, and as many zero points".into());
+        }
+        Ok((steps, integers, kind))
+    }
+
+    /// QuantizeLinear: of a computed value a node, which is left out where the same one came before; of a constant its integers.
+    pub fn quantized(&mut self, op: &Operation<'_>) -> Result<Value, String> {
+        let (steps, zeros, kind) = self.grid(op, 2)?;
+        let (low, high) = ends(kind)?;
+        let staircase = |k: usize| {
+            let narrow =
+                |integer: i64| i32::try_from(integer).map_err(|_| "a zero point out of range".to_owned());
+            let (zero, low, high) = (narrow(zeros[k])?, narrow(low)?, narrow(high)?);
+            let q = Staircase { step: steps.numbers[k], zero, low, high, freedom: 0 };
+            q.defect().map_or(Ok(q), |defect| Err(defect.to_owned()))
+        };
+        if let Ok(numbers) = self.constant(op, 0) {
+            let group = groups(op, &numbers.dims, steps)?;
+            let level = |(k, &x): (usize, &Number)| Ok(staircase(group(k))?.level(x) + zeros[group(k)]);
+            let integers = numbers.numbers.iter().enumerate().map(level).collect::<Result<_, String>>()?;
+            let dims = numbers.dims.clone();
+            return Ok(Value::Constant(Tensor { dims, kind, integers, ..Tensor::default() }));
+        }
+        let (node, dims) = self.computed(op, 0)?;
+        if zeros.len() != 1 || steps.kind != 1 {
+            return Err("expected one step in single precision for all elements".into());
+        }
+        let q = staircase(0)?;
+        if self.is_on_grid(node, q) {
+            return Ok(Value::Quantized(node, dims, q));
+        }
+        let node = self.network.push(&op.name, Op::Activation(Activation::Quantize(q)), vec![node])?;
+        Ok(Value::Quantized(node, dims, q))
+    }
+
+    /// Whether the elements of a node are values of a quantizer that were not changed since.
+    fn is_on_grid(&self, node: usize, q: Staircase) -> bool {
+        let mut node = &self.network.nodes[node];
+        let is_copy = |node: &Node| match &node.op {
+            Op::Gather { source, .. } => node.inputs.len() == 1 && !source.contains(&None),
+            op => matches!(op, Op::MaxPool(_)),
+        };
+        while is_copy(node) {
+            node = &self.network.nodes[node.inputs[0]];
+        }
+        node.op == Op::Activation(Activation::Quantize(q))
+    }
+
+    /// DequantizeLinear: the numbers `step · (integer − zero)` that integers stand for.
+    pub fn numbers(&self, op: &Operation<'_>) -> Result<Value, String> {
+        let value = op.inputs.first().and_then(|name| self.values.get(name));
+        if let Some(Value::Quantized(node, dims, q)) = value {
+            let (steps, zeros, kind) = self.grid(op, 2)?;
+            let same = steps.numbers == [q.step]
+                && zeros == [i64::from(q.zero)]
+                && ends(kind)? == (q.low.into(), q.high.into());
+            let computed = || Value::Computed(*node, dims.clone());
+            return if same { Ok(computed()) } else { Err("another step or zero point than before".into()) };
+        }
+        let tensor = self.constant(op, 0)?;
+        let (steps, zeros, kind) = self.grid(op, tensor.kind)?;
+        let (group, (low, high)) = (groups(op, &tensor.dims, steps)?, ends(kind)?);
+        if tensor.integers.len() != product(&tensor.dims)? || kind != tensor.kind {
+            return Err("expected integers of the type of their zero points".into());
+        }
+        if let Some(q) = tensor.integers.iter().chain(&zeros).find(|q| !(low..=high).contains(*q)) {
+            return Err(format!("the integer {q} is out of range"));
+        }
+        let grid: Vec<(Number, i64)> =
+            (0..tensor.integers.len()).map(|k| (steps.numbers[group(k)], zeros[group(k)])).collect();
+        let number = |(&q, &(step, zero)): (&i64, &(Number, i64))| step * Number::new(q - zero, 0);
+        let numbers = tensor.integers.iter().zip(&grid).map(number).collect();
+        Ok(Value::Constant(Tensor { dims: tensor.dims.clone(), kind, numbers, integers: vec![], grid }))
+    }
+}
+
+/// For each element of a constant the place of its step: one for all, or one for each place along an axis.
+fn groups(op: &Operation<'_>, dims: &[usize], steps: &Tensor) -> Result<impl Fn(usize) -> usize, String> {
+    let axis = usize::try_from(op.integer("axis", 1)?.rem_euclid(dims.len().max(1) as i64)).unwrap_or(0);
+    let along = dims.get(axis).copied().unwrap_or(1);
+    let inner = product(dims.get(axis + 1..).unwrap_or_default())?.max(1);
+    let is_one = steps.numbers.len() == 1;
+    if !is_one && steps.dims != [along] {
+        return Err("expected one step, or one for each place along an axis".into());
+    }
+    Ok(move |k: usize| if is_one { 0 } else { k / inner % along })
+}
+
+impl Stored {
+    /// Of weights whose step and zero point are the same within a row; `None` of weights that are no integers.
+    ///
+    /// # Errors
+    /// When they differ within a row.
+    pub fn new(
+        kind: i64,
+        weight: &[(Number, i64)],
+        rows: usize,
+        bias_steps: Option<Numbers>,
+    ) -> Result<Option<Stored>, String> {
+        if weight.is_empty() {
+            return Ok(None);
+        }
+        let columns = weight.len() / rows;
+        if !weight.chunks(columns).all(|row| row.iter().all(|grid| *grid == row[0])) {
+            return Err("steps or zero points that differ within a row of weights are not supported".into());
+        }
+        let (low, high) = ends(kind)?;
+        let of_rows = || weight.iter().step_by(columns);
+        Ok(Some(Stored {
+            bits: 64 - (high - low).leading_zeros(),
+            signed: low < 0,
+            steps: Numbers(of_rows().map(|grid| grid.0).collect()),
+            zeros: of_rows().map(|grid| grid.1).collect(),
+            bias_steps,
+        }))
+    }
+}
+
+/// The steps of biases, if they are integers.
+///
+/// # Errors
+/// When these have not 32 bits, or a zero point.
+pub fn steps_of_biases(kind: i64, grid: &[(Number, i64)]) -> Result<Option<Numbers>, String> {
+    if !grid.is_empty() && (kind != 6 || grid.iter().any(|(_, zero)| *zero != 0)) {
+        return Err("expected biases of 32 bits without zero point".into());
+    }
+    Ok((!grid.is_empty()).then(|| Numbers(grid.iter().map(|(step, _)| *step).collect())))
+}
