@@ -133,12 +133,20 @@ pub fn moved(model: &Model, node: usize, bounds: Bounds, clean: &State) -> State
     state
 }
 
-/// The least lower bound of some rows, and the number of its row.
+/// The least lower bound of some rows, and the number of its row. An output that does not follow from what moves has its box, from which
+/// a pass that starts there would not know.
 pub fn worst(model: &Model, state: &State, rows: &[Row]) -> (Number, usize) {
+    let output = model.network.output();
     let bound = |row: &Row| {
-        let of = |reach| Pass { model, state, reach }.bound(model.network.output(), &row.outputs, None);
-        let near = of(Reach::Near) + row.constant;
-        (if near.is_positive() { near } else { near.max(of(Reach::PerUse) + row.constant) }, row.number)
+        let on_box = |sum: Number, &(j, sign): &(usize, i64)| {
+            sum + if sign > 0 { state.boxes[output][j].low } else { -state.boxes[output][j].high }
+        };
+        let of = |reach| Pass { model, state, reach }.bound(output, &row.outputs, None) + row.constant;
+        if !model.moves[output] {
+            return (row.outputs.iter().fold(row.constant, on_box), row.number);
+        }
+        let near = of(Reach::Near);
+        (if near.is_positive() { near } else { near.max(of(Reach::PerUse)) }, row.number)
     };
     rows.iter().map(bound).min().expect("there are rows")
 }

@@ -78,9 +78,12 @@ impl Hits {
         for (hit, model) in self.faults.layers.iter().zip(&self.models) {
             let (mut hits, mut proofs) = (0, 0);
             self.each_group(hit, model, clean, |group| {
+                if group.changes.is_empty() {
+                    return Ok(());
+                }
                 let mut parts = vec![&group.changes[..]];
                 hits += group.changes.len();
-                while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+                while let Some(part) = parts.pop() {
                     proofs += 1;
                     let state = moved(model, hit.node, group.moved(part, &clean.boxes[hit.node]), clean);
                     let (bound, row) = worst(model, &state, rows);

@@ -225,7 +225,8 @@ fn shared_kernels() {
             // The dense layer at its worst for the activations at this vertex; both rows move on their own.
             let plain = crate::writer::Threat::new(Kind::Absolute, 0.0);
             let z: Vec<f64> =
-                Bounder::new(&Net { nodes: moved.nodes[..output].to_vec() }, &plain).forward(&input);
+                Bounder::new(&Net { nodes: moved.nodes[..output].to_vec(), ..Net::default() }, &plain)
+                    .forward(&input);
             let Some((_, weight, Some(bias))) = moved.parameters(output) else { panic!("dense") };
             let reach = 0.05 + z.iter().map(|z| 0.05 * z.abs()).sum::<f64>();
             let row = |i: usize| bias[i] + (0..18).map(|j| weight[18 * i + j] * z[j]).sum::<f64>();

@@ -2,14 +2,15 @@
 
 use crate::RunError;
 use crate::certificate::text::{
-    Activation, Affine, Header, LayerSet, Node, Numbers, Op, Outputs, Property, SCHEMA, Stored, Threat,
-    WeightSet, Window,
+    Activation, Affine, Faults, Header, HitLayer, LayerSet, Node, Numbers, Op, Outputs, Property, SCHEMA,
+    Stored, Threat, WeightSet, Window,
 };
 use crate::config::{self, MethodConfig};
 use crate::feed::Feed;
 use crate::session::Session;
 use crate::threat::SetAt;
 use std::fs;
+use weightproof::faults::{Encoding, Fault, FaultModel, Protection, Storage};
 use weightproof::network::{self, Jumps, Layer, Network, Scale, StepRounding};
 use weightproof::threat::{self, Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
@@ -49,6 +50,7 @@ pub(super) fn header<F: Feed>(
     session: &Session<F>,
     sets: &[SetAt],
     method: &MethodConfig,
+    faults: Option<&FaultModel>,
 ) -> Result<(Header, Places), RunError> {
     let [at] = sets else {
         return Err(RunError::setting("certificate", "one radius", sets.len().to_string()));
@@ -76,6 +78,12 @@ pub(super) fn header<F: Feed>(
     if !at.set.roundings.is_empty() || at.set.value_limit.is_some() {
         return Err(unsupported(format!("sums of {} are rounded", config.threat.model.kind)));
     }
+    let threat = threat_of(&session.network, &config.threat.model, at);
+    let moves = at.set.input_radius > 0.0 || at.set.activation_radius > 0.0 || threat.rounding.is_some();
+    if faults.is_some() && (moves || at.set.layers.iter().any(|layer| !layer.is_zero())) {
+        return Err(unsupported("expected nothing that moves beside hits, found more".into()));
+    }
+    let faults = faults.map(|model| faults_of(&session.network, model, places)).transpose()?;
     let settings =
         serde_json::to_vec(config).map_err(|error| RunError::misfit(format!("settings: {error}")))?;
     let tolerance = Numbers::one(session.tolerance());
@@ -92,11 +100,55 @@ pub(super) fn header<F: Feed>(
             weightproof::property::Property::Deviation => Property::Deviation { tolerance },
         },
         outputs: config.outputs.map(|outputs| outputs_of(&session.network, outputs)),
-        threat: threat_of(&session.network, &config.threat.model, at),
-        set: layers(&session.network, &config.threat.model, at, places)?,
+        threat: match &faults {
+            Some(_) => Threat {
+                kind: "explicit",
+                name: Some("hits".into()),
+                radius: None,
+                bias_radius: None,
+                ..threat
+            },
+            None => threat,
+        },
+        set: match &faults {
+            Some(_) => Vec::new(),
+            None => layers(&session.network, &config.threat.model, at, places)?,
+        },
+        faults,
         network: nodes(&session.network, places)?,
     };
     Ok((header, places))
+}
+
+/// The bits of stored integers that may flip.
+fn faults_of(network: &Network, model: &FaultModel, places: Places) -> Result<Faults, RunError> {
+    let is_triple = |p: &Protection| p.by == Encoding::Triple;
+    let is_plain = model.storage == Storage::File && model.words == 1 && model.fault == Fault::Flip;
+    if !(is_plain && model.protect.iter().all(is_triple)) {
+        let expected = "flips of bits of one word as the file stores it, without encodings";
+        return Err(unsupported(format!("expected {expected}, found another fault model")));
+    }
+    let is_hit = |name: &String| model.layers.as_ref().is_none_or(|names| names.contains(name));
+    let layer = |(index, node, affine): (usize, &network::Node, &network::Affine)| {
+        let open = |bit: &u32| {
+            let protects = |p: &Protection| {
+                p.layers.as_ref().is_none_or(|names| names.contains(&node.name))
+                    && p.bits.as_ref().is_none_or(|bits| bits.contains(bit))
+            };
+            model.at.as_ref().is_none_or(|at| at.contains(bit)) && !model.protect.iter().any(protects)
+        };
+        let has_biases = model.biases && affine.has_bias;
+        match &affine.stored {
+            Some(stored) if !has_biases || !stored.bias_steps.is_empty() => Ok(HitLayer {
+                node: places.of(index),
+                weights: (0..stored.bits).filter(open).collect(),
+                biases: if has_biases { (0..32).filter(open).collect() } else { Vec::new() },
+            }),
+            _ => Err(unsupported(format!("node {}: words that are no integers", node.name))),
+        }
+    };
+    let layers = network.affine_layers().filter(|(_, node, _)| is_hit(&node.name)).map(layer);
+    Ok(Faults { bits: model.bits, layers: layers.collect::<Result<_, _>>()? })
 }
 
 /// What makes classes of the outputs. The threshold is the one of the network, from which a last sigmoid may have been left out.

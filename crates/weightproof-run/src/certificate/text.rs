@@ -50,6 +50,8 @@ pub(super) struct Header {
     pub outputs: Option<Outputs>,
     pub threat: Threat,
     pub set: Vec<LayerSet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<Faults>,
     pub network: Vec<Node>,
 }
 
@@ -83,6 +85,21 @@ pub(super) struct Threat {
     /// Which step comes out of quantizers, where it is not the one of the operator's text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounding: Option<&'static str>,
+}
+
+/// Flips of up to so many bits of one word of the network.
+#[derive(Serialize)]
+pub(super) struct Faults {
+    pub bits: u32,
+    pub layers: Vec<HitLayer>,
+}
+
+/// The positions that may flip in the words of a layer.
+#[derive(Serialize)]
+pub(super) struct HitLayer {
+    pub node: usize,
+    pub weights: Vec<u32>,
+    pub biases: Vec<u32>,
 }
 
 #[derive(Serialize)]

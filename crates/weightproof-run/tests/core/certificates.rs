@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use weightproof::faults::FaultModel;
 use weightproof::kernels::{Matrix, Window};
-use weightproof::network::{Activation, Gather, Network, NetworkBuilder, Scale};
+use weightproof::network::{Activation, Gather, Network, NetworkBuilder, Scale, StepRounding};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Verdict;
@@ -12,8 +13,9 @@ use weightproof_check::check::Accepted;
 use weightproof_check::run::{Finding, Opened};
 use weightproof_formats::network::write_network;
 use weightproof_report::{BudgetReport, CertificateReport, CertifyRecord};
-use weightproof_run::config::{Config, DataConfig, MethodConfig, ModelConfig};
+use weightproof_run::config::{Config, DataConfig, MethodConfig, ModelConfig, Outputs};
 use weightproof_run::exact::ExactConfig;
+use weightproof_run::faults::Beside;
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
 use weightproof_run::session::Session;
 use weightproof_run::threat::ThreatConfig;
@@ -36,6 +38,16 @@ struct Case<'c> {
     property: Property,
     /// Whether `--mean` and `--std` are given.
     normalized: bool,
+    /// What else is asked.
+    asks: Asks,
+}
+
+/// What few runs ask.
+#[derive(Clone, Default)]
+struct Asks {
+    outputs: Option<Outputs>,
+    rounding: StepRounding,
+    faults: Option<FaultModel>,
 }
 
 impl Case<'_> {
@@ -52,11 +64,15 @@ impl Case<'_> {
             ..DataConfig::default()
         };
         Session::open(Config {
-            model: ModelConfig { path: Some(self.model()), ..ModelConfig::default() },
+            model: ModelConfig {
+                path: Some(self.model()),
+                step_rounding: self.asks.rounding,
+                ..ModelConfig::default()
+            },
             data,
             threat: ThreatConfig::new(self.threat.clone(), Vec::new(), None),
             property: Some(self.property),
-            outputs: None,
+            outputs: self.asks.outputs,
             tolerance: (self.property == Property::Deviation).then_some(0.8),
             logits: false,
             precision: None,
@@ -67,6 +83,7 @@ impl Case<'_> {
     /// The records of a run that writes a certificate.
     fn write(&self, file: &Path) -> Result<(Vec<CertifyRecord>, CertificateReport), RunError> {
         let mut session = self.session()?;
+        let faults = self.asks.faults.clone().map(|model| Beside::new(&mut session, model)).transpose()?;
         let sets = session.config.threat.sets(&session.network, None)?;
         let method = MethodConfig::new(self.method, None)?;
         let max_nodes = method.is_exact().then_some(300);
@@ -84,7 +101,7 @@ impl Case<'_> {
             let records = report.results.remove(0).samples.into_iter().map(|record| record.certify);
             (records.collect(), report.header.certificate)
         } else {
-            let mut report = certify::run(&mut session, &sets, &config, None, run)?;
+            let mut report = certify::run(&mut session, &sets, &config, faults.as_ref(), run)?;
             (report.results.remove(0).samples, report.header.certificate)
         };
         Ok((records, written.expect("a certificate was asked for")))
@@ -205,7 +222,8 @@ fn all(network: &Network, seed: u64, methods: &[&'static str]) -> ([usize; 2], V
         for (k, &method) in methods.iter().enumerate() {
             let property = [Property::Prediction, Property::Deviation][(k + seed as usize) % 2];
             let normalized = threat.input_radius == 0.0 && seed % 2 == 1;
-            let case = Case { folder: folder.path(), threat: threat.clone(), method, property, normalized };
+            let (folder, threat, asks) = (folder.path(), threat.clone(), Asks::default());
+            let case = Case { folder, threat, method, property, normalized, asks };
             match case.check() {
                 Ok(own) => accepted.iter_mut().zip(own).for_each(|(all, own)| *all += own),
                 Err(error) if error.starts_with("certificate: ") => refused.push(name.clone()),
@@ -285,36 +303,79 @@ fn the_checker_accepts_certificates_of_quantized_networks() {
         "residual-qdq",
         "matmul-qdq",
     ];
+    let sets = [(Kind::Lsb, 1.0), (Kind::Relative, 0.05), (Kind::Absolute, 0.02), (Kind::Lsb, 12.0)];
     let mut sum = [0; 2];
     for (k, name) in names.into_iter().enumerate() {
         let folder = quantized(name);
-        for (j, (kind, radius)) in
-            [(Kind::Lsb, 1.0), (Kind::Relative, 0.01), (Kind::Absolute, 0.002), (Kind::Lsb, 6.0)]
-                .into_iter()
-                .enumerate()
-        {
-            let mut threat = ThreatModel::new(kind, radius);
-            if j == 1 {
-                threat.input_radius = 0.004;
-            }
+        for (j, (kind, radius)) in sets.into_iter().enumerate() {
+            let input_radius = if j == 1 { 0.004 } else { 0.0 };
+            let threat = ThreatModel { input_radius, ..ThreatModel::new(kind, radius) };
             for method in ["linear", "exact"] {
                 let property = [Property::Prediction, Property::Deviation][(k + j) % 2];
-                let case = Case {
-                    folder: folder.path(),
-                    threat: threat.clone(),
-                    method,
-                    property,
-                    normalized: false,
-                };
+                let rounding =
+                    if j % 2 == 0 && k % 3 == 0 { StepRounding::Any } else { StepRounding::NearestEven };
+                let (folder, asks) = (folder.path(), Asks { rounding, ..Asks::default() });
+                let case = Case { folder, threat: threat.clone(), method, property, normalized: false, asks };
                 let accepted =
                     case.check().unwrap_or_else(|error| panic!("{name}, {threat:?}, {method}: {error}"));
-                println!("{name} {kind:?} {radius} {method} {property:?} {accepted:?}");
                 sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
             }
         }
     }
     println!("{} verified, {} falsified", sum[0], sum[1]);
-    assert!(sum[0] > 40 && sum[1] > 10, "{sum:?}");
+    assert!(sum[0] > 120 && sum[1] > 5, "{sum:?}");
+}
+
+/// Outputs that are no classes.
+#[test]
+fn the_checker_accepts_certificates_of_thresholds_and_ends() {
+    let mut sum = [0; 2];
+    for (k, sigmoid) in [false, true, false].into_iter().enumerate() {
+        let count = if k == 2 { 3 } else { 1 };
+        let own = Blueprint::new(&[4, 7, 6, count], Activation::Relu, k as u64).build();
+        let mut builder = NetworkBuilder::new(own.input_shape().to_vec());
+        for node in &own.nodes()[1..] {
+            builder.push(&node.name, node.layer.clone(), node.inputs.clone(), node.shape.clone()).unwrap();
+        }
+        if sigmoid {
+            builder.activation("probability", own.nodes().len() - 1, Activation::Sigmoid).unwrap();
+        }
+        let folder = folder(&builder.finish().unwrap(), k as u64);
+        let outputs = [
+            Outputs::Positive { threshold: Some(0.125) },
+            Outputs::Positive { threshold: None },
+            Outputs::Within { lower: -0.75, upper: f64::INFINITY },
+        ][k];
+        for radius in [0.001, 0.1] {
+            for method in ["linear", "exact"] {
+                let (threat, property) = (ThreatModel::new(Kind::Absolute, radius), Property::Prediction);
+                let (folder, asks) = (folder.path(), Asks { outputs: Some(outputs), ..Asks::default() });
+                let case = Case { folder, threat, method, property, normalized: false, asks };
+                let accepted = case.check().unwrap_or_else(|error| panic!("{outputs:?}, {method}: {error}"));
+                sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
+            }
+        }
+    }
+    println!("{} verified, {} falsified", sum[0], sum[1]);
+    assert!(sum[0] > 20 && sum[1] > 3, "{sum:?}");
+}
+
+/// The checker finds the proof of single hits itself, of all samples that a run verifies.
+#[test]
+fn the_checker_accepts_certificates_of_single_hits() {
+    let mut sum = 0;
+    for name in ["dense-qdq-channel", "dense-qdq-signed", "convolution-qdq", "matmul-qdq"] {
+        let folder = quantized(name);
+        for (bits, at) in [(1, vec![0, 1, 2, 3, 4, 5]), (2, vec![0, 1, 4])] {
+            let faults = Some(FaultModel { bits, at: Some(at), ..FaultModel::default() });
+            let (threat, asks) = (ThreatModel::new(Kind::Absolute, 0.0), Asks { faults, ..Asks::default() });
+            let (property, normalized) = (Property::Prediction, false);
+            let case = Case { folder: folder.path(), threat, method: "linear", property, normalized, asks };
+            sum += case.check().unwrap_or_else(|error| panic!("{name}, {bits} bits: {error}"))[0];
+        }
+    }
+    println!("{sum} verified");
+    assert!(sum > 20, "{sum}");
 }
 
 #[test]
@@ -324,7 +385,8 @@ fn what_a_certificate_cannot_hold_is_named() {
         let folder = folder(&network, 1);
         let threat = ThreatModel::new(Kind::Absolute, 0.01);
         let property = Property::Prediction;
-        let case = Case { folder: folder.path(), threat, method: "linear", property, normalized: false };
+        let (method, normalized, asks) = ("linear", false, Asks::default());
+        let case = Case { folder: folder.path(), threat, method, property, normalized, asks };
         let file = folder.path().join("certificate.wpc");
         let error = case.write(&file).map(|_| ()).unwrap_err().to_string();
         assert!(!file.exists());

@@ -6,7 +6,7 @@ pub mod format;
 use flate2::{Compression, write::GzEncoder};
 use format::{
     ActivationText, BoxClaim, Domain, Header, LayerSet, Line, Moved, MovedLayer, NodeText, OpText, Property,
-    Record, SCHEMA, Split, Verdict, WeightSet, Witness,
+    Record, SCHEMA, Split, StoredText, Verdict, WeightSet, Witness,
 };
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -82,6 +82,17 @@ pub struct Node {
 #[derive(Clone, Debug, Default)]
 pub struct Net {
     pub nodes: Vec<Node>,
+    /// Integers of the layers, by node; empty when none are stored.
+    pub stored: Vec<Option<Stored>>,
+}
+
+/// Integers of a layer, with their steps by row.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub steps: Vec<f64>,
+    pub bias_steps: Vec<f64>,
+    pub weights: Vec<i8>,
+    pub biases: Vec<i32>,
 }
 
 /// Where the weights of all layers move.
@@ -91,6 +102,7 @@ pub enum Kind {
     Relative,
     PerChannel,
     Entries,
+    Lsb,
     Frobenius,
     RowBall,
 }
@@ -116,7 +128,8 @@ pub fn window(input: [usize; 3], channels: usize, kernel: [usize; 2]) -> Window 
 impl Net {
     pub fn new(shape: &[usize]) -> Net {
         let width = shape.iter().product();
-        Net { nodes: vec![Node { op: Op::Input(width), inputs: vec![], width, shape: shape.to_vec() }] }
+        let input = Node { op: Op::Input(width), inputs: vec![], width, shape: shape.to_vec() };
+        Net { nodes: vec![input], ..Net::default() }
     }
 
     pub fn push(&mut self, op: Op, inputs: &[usize]) -> usize {
@@ -174,6 +187,36 @@ impl Net {
         net
     }
 
+    /// The same with parameters that are integers times steps, 8 bits for weights and 32 for biases.
+    #[must_use]
+    pub fn stored(mut self) -> Net {
+        for node in &mut self.nodes {
+            let (Op::Dense { weight, bias, .. } | Op::Conv { weight, bias, .. }) = &mut node.op else {
+                self.stored.push(None);
+                continue;
+            };
+            let bias = bias.as_mut().expect("a bias");
+            let columns = weight.len() / bias.len();
+            let largest = |row: &[f64]| row.iter().fold(0.0, |most: f64, w| most.max(w.abs()));
+            let steps: Vec<f64> =
+                weight.chunks(columns).map(|row| f64::from((largest(row) / 127.0) as f32)).collect();
+            let bias_steps: Vec<f64> = steps.iter().map(|step| f64::from((step / 100.0) as f32)).collect();
+            let weights: Vec<i8> =
+                weight.iter().enumerate().map(|(k, w)| (w / steps[k / columns]).round() as i8).collect();
+            let biases: Vec<i32> =
+                bias.iter().zip(&bias_steps).map(|(b, step)| (b / step).round() as i32).collect();
+            let of = |k: usize| f64::from(weights[k]) * steps[k / columns];
+            *weight = (0..weight.len()).map(of).collect();
+            *bias = biases.iter().zip(&bias_steps).map(|(b, step)| f64::from(*b) * step).collect();
+            self.stored.push(Some(Stored { steps, bias_steps, weights, biases }));
+        }
+        self
+    }
+
+    fn integers(&self, node: usize) -> Option<&Stored> {
+        self.stored.get(node)?.as_ref()
+    }
+
     /// Rows, weights, biases of a layer that moves.
     pub fn parameters(&self, node: usize) -> Option<(usize, &[f64], Option<&Vec<f64>>)> {
         match &self.nodes[node].op {
@@ -195,12 +238,14 @@ impl Net {
             Kind::Relative => r * weight[k].abs(),
             Kind::PerChannel => r * largest[k / columns] * (1.0 + 1e-15),
             Kind::Entries => r * (1.0 + (k % 3) as f64),
+            Kind::Lsb => r * self.integers(node).unwrap().steps[k / columns],
             Kind::Frobenius | Kind::RowBall => 0.0,
         };
         let of_bias = |i: usize| match (threat.kind, bias) {
             (_, None) => 0.0,
             (Kind::Relative, Some(bias)) => r * bias[i].abs() * (1.0 + 1e-15),
             (Kind::PerChannel, Some(_)) => r * largest[i] * (1.0 + 1e-15),
+            (Kind::Lsb, Some(_)) => r * self.integers(node).unwrap().bias_steps[i],
             (_, Some(_)) => r,
         };
         ((0..weight.len()).map(e).collect(), (0..rows).map(of_bias).collect())
@@ -214,7 +259,7 @@ impl Net {
             let weights = match threat.kind {
                 Kind::Absolute => WeightSet::Uniform(double(&[threat.radius])),
                 Kind::Relative => WeightSet::Relative(double(&[threat.radius])),
-                Kind::PerChannel => {
+                Kind::PerChannel | Kind::Lsb => {
                     WeightSet::Rows(double(&radii.chunks(columns).map(|row| row[0]).collect::<Vec<_>>()))
                 }
                 Kind::Entries => WeightSet::Entries(double(&radii)),
@@ -228,18 +273,29 @@ impl Net {
 
     pub fn texts(&self) -> Vec<NodeText> {
         let text = |(index, node): (usize, &Node)| {
+            let stored = self.integers(index).map(|stored| StoredText {
+                bits: 8,
+                signed: true,
+                steps: single(&stored.steps),
+                zeros: vec![0; stored.steps.len()],
+                bias_steps: Some(single(&stored.bias_steps)),
+            });
+            // Products of integers and steps have more bits than single precision.
+            let of_layer = if stored.is_some() { double } else { single };
             let op = match &node.op {
                 Op::Input(width) => OpText::Input(*width),
                 Op::Dense { rows, weight, bias } => OpText::Dense {
                     rows: *rows,
-                    weight: single(weight),
-                    bias: bias.as_ref().map(|b| single(b)),
+                    weight: of_layer(weight),
+                    bias: bias.as_ref().map(|b| of_layer(b)),
+                    stored,
                 },
                 Op::Conv { window, weight, bias } => OpText::Conv {
                     rows: window.channels,
                     window: window.clone(),
-                    weight: single(weight),
-                    bias: bias.as_ref().map(|b| single(b)),
+                    weight: of_layer(weight),
+                    bias: bias.as_ref().map(|b| of_layer(b)),
+                    stored,
                 },
                 Op::Scale { scale, shift } => OpText::Scale { scale: double(scale), shift: single(shift) },
                 Op::Divide(divisor) => OpText::Divide(single(divisor)),
@@ -357,6 +413,21 @@ impl Net {
                     graph.extend(message(5, &small(&name, -bottom, top - bottom)));
                     inputs.push(name);
                     "QuantizeLinear"
+                }
+                Op::Dense { rows, weight, .. } if self.integers(index).is_some() => {
+                    let dims = [*rows, weight.len() / rows];
+                    graph.extend(stored(index, &dims, self.integers(index).unwrap()));
+                    inputs.extend(["w", "b"].map(|what| format!("c{index}{what}")));
+                    attributes.push(integers("transB", &[1]));
+                    "Gemm"
+                }
+                Op::Conv { window: w, .. } if self.integers(index).is_some() => {
+                    let dims = [w.channels, w.input[0] / w.groups, w.kernel[0], w.kernel[1]];
+                    graph.extend(stored(index, &dims, self.integers(index).unwrap()));
+                    inputs.extend(["w", "b"].map(|what| format!("c{index}{what}")));
+                    attributes.extend(slide(w));
+                    attributes.push(integers("group", &[w.groups]));
+                    "Conv"
                 }
                 Op::Dense { rows, weight, bias } => {
                     constant("w", &[*rows, weight.len() / rows], weight);
@@ -492,6 +563,28 @@ fn tensor(name: &str, dims: &[usize], values: &[f64]) -> Vec<u8> {
     let raw: Vec<u8> = values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect();
     bytes.extend(message(9, &raw));
     bytes
+}
+
+/// Integers of the weights and biases of node `index`, their steps, and the nodes that make numbers of them.
+fn stored(index: usize, dims: &[usize], stored: &Stored) -> Vec<u8> {
+    let raw = |name: &str, kind: u8, dims: &[usize], bytes: &[u8]| {
+        let dims: Vec<u8> = dims.iter().flat_map(|&d| [vec![8], varint(d as u64)].concat()).collect();
+        message(5, &[dims, vec![16, kind], message(8, name.as_bytes()), message(9, bytes)].concat())
+    };
+    let rows = stored.steps.len();
+    let weights: Vec<u8> = stored.weights.iter().map(|w| *w as u8).collect();
+    let biases: Vec<u8> = stored.biases.iter().flat_map(|b| b.to_le_bytes()).collect();
+    let parts = [("w", 3, dims, weights, &stored.steps), ("b", 6, &[rows], biases, &stored.bias_steps)];
+    let mut graph = Vec::new();
+    for (what, kind, dims, bytes, steps) in parts {
+        let name = |of: &str| format!("c{index}{what}{of}");
+        graph.extend(raw(&name("q"), kind, dims, &bytes));
+        graph.extend(message(5, &tensor(&name("s"), &[rows], steps)));
+        let inputs: Vec<u8> = ["q", "s"].iter().flat_map(|of| message(1, name(of).as_bytes())).collect();
+        let node = [inputs, named(&name(""), "DequantizeLinear", &[integers("axis", &[0])])];
+        graph.extend(message(1, &node.concat()));
+    }
+    graph
 }
 
 /// A zero point in bytes without sign, or of 16 bits with one, by how many integers there are.
@@ -724,7 +817,7 @@ impl<'a> Bounder<'a> {
         match self.threat.kind {
             Kind::Frobenius => length(&rows.concat()),
             Kind::RowBall => rows.iter().map(|row| length(row)).sum(),
-            Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Entries => 0.0,
+            Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Entries | Kind::Lsb => 0.0,
         }
     }
 
@@ -1014,6 +1107,7 @@ pub fn header(net: &Net, threat: &Threat, property: Property) -> Header {
         Kind::Relative => "relative",
         Kind::PerChannel => "per-channel",
         Kind::Entries => "explicit",
+        Kind::Lsb => "lsb",
         Kind::Frobenius => "frobenius",
         Kind::RowBall => "row-ball",
     };
@@ -1025,6 +1119,7 @@ pub fn header(net: &Net, threat: &Threat, property: Property) -> Header {
         settings_sha256: None,
         method: "linear".into(),
         property,
+        outputs: None,
         threat: format::Threat {
             kind: kind.into(),
             name: None,
@@ -1034,8 +1129,10 @@ pub fn header(net: &Net, threat: &Threat, property: Property) -> Header {
             input_radius: double(&[threat.input_radius]),
             input_range: None,
             activation_radius: double(&[threat.activation_radius]),
+            rounding: None,
         },
         set: net.set(threat),
+        faults: None,
         network: net.texts(),
     }
 }
