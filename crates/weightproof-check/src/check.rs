@@ -133,20 +133,23 @@ pub fn moved(model: &Model, node: usize, bounds: Bounds, clean: &State) -> State
     state
 }
 
-/// The least lower bound of some rows, and the number of its row. An output that does not follow from what moves has its box, from which
+/// The least value of a row on the box of the outputs.
+fn on_box(state: &State, row: &Row) -> Number {
+    let outputs = state.boxes.last().expect("there is an output");
+    let end = |&(j, sign): &(usize, i64)| if sign > 0 { outputs[j].low } else { -outputs[j].high };
+    row.outputs.iter().map(end).fold(row.constant, |sum, end| sum + end)
+}
+
+/// The least lower bound of some rows, and the number of its row. Outputs that do not follow from what moves have their boxes, from which
 /// a pass that starts there would not know.
 pub fn worst(model: &Model, state: &State, rows: &[Row]) -> (Number, usize) {
     let output = model.network.output();
-    let bound = |row: &Row| {
-        let on_box = |sum: Number, &(j, sign): &(usize, i64)| {
-            sum + if sign > 0 { state.boxes[output][j].low } else { -state.boxes[output][j].high }
-        };
-        let of = |reach| Pass { model, state, reach }.bound(output, &row.outputs, None) + row.constant;
-        if !model.moves[output] {
-            return (row.outputs.iter().fold(row.constant, on_box), row.number);
-        }
-        let near = of(Reach::Near);
-        (if near.is_positive() { near } else { near.max(of(Reach::PerUse)) }, row.number)
+    let pass = |row: &Row| {
+        Pass { model, state, reach: Reach::PerUse }.bound(output, &row.outputs, None) + row.constant
+    };
+    let bound = |row: &Row| match on_box(state, row) {
+        near if near.is_positive() || !model.moves[output] => (near, row.number),
+        near => (near.max(pass(row)), row.number),
     };
     rows.iter().map(bound).min().expect("there are rows")
 }
@@ -387,7 +390,8 @@ impl Proof<'_> {
         let bound = |reach| {
             let chosen = chosen.filter(|_| reach != Reach::Near);
             let pass = Pass { model: self.model, state, reach };
-            pass.bound(self.model.network.output(), &row.outputs, chosen) + row.constant
+            let bound = pass.bound(self.model.network.output(), &row.outputs, chosen) + row.constant;
+            if reach == Reach::Near { bound.max(on_box(state, row)) } else { bound }
         };
         let (best, _) = self.best(|bound| bound.is_positive(), bound);
         (self.tell)(format!("row {}: at least {best}", row.number));

@@ -39,6 +39,9 @@ impl Model {
         for (node, layer) in network.nodes.iter().zip(&set.layers) {
             let own = match &node.op {
                 Op::Input(_) => set.input_radius,
+                Op::Activation(Activation::Quantize(q)) => {
+                    set.activation_radius.max(Number::new(q.freedom, 0))
+                }
                 Op::Activation(_) => set.activation_radius,
                 Op::Affine(_)
                 | Op::Scale { .. }

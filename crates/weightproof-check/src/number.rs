@@ -101,11 +101,9 @@ impl Number {
     /// `x / divisor`, rounded to 24 bits, for a divisor above zero that has no more.
     pub fn divided(self, divisor: Number) -> Number {
         let dividend = self.single();
-        let long = dividend.value << 60;
-        // A last bit stands for the rest: far behind the 24 bits, where it only says that there is no tie.
-        let rest = i128::from(long.rem_euclid(divisor.value) != 0);
-        let exponent = dividend.exponent - divisor.exponent - 61;
-        Number::new(2 * long.div_euclid(divisor.value) + rest, exponent).single()
+        // A quotient of two numbers of 24 bits is half way between two others, or further from there than by 2⁻⁵⁰ of it.
+        let quotient = (dividend.value << 60).div_euclid(divisor.value);
+        Number::new(quotient, dividend.exponent - divisor.exponent - 60).single()
     }
 
     /// The same number with a value of so many bits, rounded down if it has more.

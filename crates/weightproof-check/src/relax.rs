@@ -262,6 +262,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::staircase::Staircase;
 
     /// Bits behind the point of a coefficient.
     const BITS: i32 = 40;
@@ -287,5 +288,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A third in single precision: p and p / step are rounded to it.
+    const THIRD: Number = Number { value: 11_184_811, exponent: -25 };
+
+    #[test]
+    fn lines_of_a_quantizer_are_below_it() {
+        // In 2^30ths of a step.
+        let number = |x: i64| THIRD * Number::new(x, -30);
+        let step = 1 << 30;
+        let mut between = 0;
+        for freedom in [0, 1] {
+            let q = Staircase { step: THIRD, zero: 3, low: 0, high: 255, freedom };
+            let boxes = [(-5, 3), (-2, 2), (0, 4), (1, 2), (100, 107), (250, 300), (-9, -4)];
+            for (low, high) in boxes.map(|(low, high)| (low * step + 7, high * step + 9)) {
+                let lines =
+                    Lines::new(Activation::Quantize(q), Interval { low: number(low), high: number(high) });
+                // Around all jumps, and between them.
+                let jumps = (low / step - 2..high / step + 2).map(|k| k * step + step / 2);
+                let points =
+                    jumps.flat_map(|t| [-step / 3, -200, -9, -1, 0, 1, 9, 200, step / 3].map(|e| t + e));
+                for x in points.chain([low, high]).filter(|x| (low..=high).contains(x)) {
+                    let values = q.around(number(x));
+                    let level = (2 * x + step).div_euclid(2 * step).clamp(-3, 252);
+                    let by_text = q.level(number(x));
+                    between += usize::from(by_text != level);
+                    assert!((by_text - level).abs() <= 1, "{x}");
+                    let ends =
+                        [-freedom, freedom].map(|d| THIRD * Number::new((by_text + d).clamp(-3, 252), 0));
+                    assert_eq!([values.low, values.high], ends);
+                    for (sign, value) in [(1, values.low), (-1, -values.high)] {
+                        let mut sum = Number::ZERO;
+                        let slope = lines.relax(Number::new(sign << BITS, -BITS), None, &mut sum);
+                        assert!(slope * number(x) + sum <= value, "[{low}, {high}], {sign}, at {x}");
+                    }
+                }
+            }
+        }
+        assert!(between > 20, "{between} points whose quotient is rounded to a tie");
     }
 }

@@ -95,7 +95,8 @@ impl Case<'_> {
             certificate: Some(file.into()),
             oracle: None,
         };
-        let run = Run::new(pool(Some(2))?, Quiet, BatchSize::Fixed(SAMPLES), (0, session.precision));
+        let run = Run::new(pool(Some(2))?, Quiet, BatchSize::Fixed(SAMPLES), (0, session.precision))
+            .with_label(session.label());
         let (records, written) = if config.method.is_exact() {
             let mut report = exact::run(&mut session, &sets, &config, run)?;
             let records = report.results.remove(0).samples.into_iter().map(|record| record.certify);
