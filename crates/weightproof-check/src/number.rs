@@ -94,7 +94,12 @@ impl Number {
 
     /// The nearest number of 24 bits, as single precision has them, of any exponent; an even one of two.
     pub fn single(self) -> Number {
-        let exponent = self.magnitude_bits() - 24;
+        self.rounded(24)
+    }
+
+    /// The nearest number of so many bits, of any exponent; an even one of two.
+    pub fn rounded(self, bits: i32) -> Number {
+        let exponent = self.magnitude_bits() - bits;
         if self.value == 0 { Number::ZERO } else { Number::new(self.nearest(exponent), exponent) }
     }
 

@@ -4,7 +4,7 @@
 use crate::network::{Activation, Affine, Network, Op, Stored, Window};
 use crate::number::{Number, Numbers};
 use crate::protobuf::Message;
-use crate::quantized::steps_of_biases;
+use crate::quantized::{operators, steps_of_biases};
 use crate::staircase::Staircase;
 use crate::tensor::{Tensor, product, reshaped, sizes_of, spread};
 use std::collections::HashMap;
@@ -53,6 +53,8 @@ pub(crate) struct Operation<'a> {
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) attributes: HashMap<String, Message<'a>>,
+    /// In place of the attribute of this name.
+    pub(crate) axis: Option<i64>,
 }
 
 /// A network that is being read.
@@ -100,19 +102,26 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
     for node in &nodes {
         let attributes =
             node.messages(5)?.into_iter().map(|attribute| (attribute.text(1), attribute)).collect();
-        let op = Operation { inputs: node.texts(1), name: node.text(3), kind: node.text(4), attributes };
-        let at = |what: String| format!("node {} ({}): {what}", op.name, op.kind);
-        if !is_onnx(&node.text(7)) {
+        let (inputs, name, kind) = (node.texts(1), node.text(3), node.text(4));
+        let at = |what: String| format!("node {} ({}): {what}", node.text(3), node.text(4));
+        let is_of_runtime = node.text(7) == "com.microsoft" && matches!(&*kind, "QGemm" | "QLinearAdd");
+        if !is_onnx(&node.text(7)) && !is_of_runtime {
             return Err(at("not an operator of ONNX".into()));
         }
-        let name = node.texts(2).into_iter().next().unwrap_or_default();
-        let value = if op.kind == "Sigmoid" && name == output {
-            reader.network.is_probability = true;
-            reader.computed(&op, 0).map(|(node, dims)| Value::Computed(node, dims))
-        } else {
-            reader.value(&op)
-        };
-        reader.define(name, value.map_err(at)?)?;
+        let result = node.texts(2).into_iter().next().unwrap_or_default();
+        for (op, name) in operators(Operation { inputs, name, kind, attributes, axis: None }, &result) {
+            let value = if op.kind == "Sigmoid" && name == output {
+                reader.network.is_probability = true;
+                reader.computed(&op, 0).map(|(node, dims)| Value::Computed(node, dims))
+            } else {
+                reader.value(&op)
+            };
+            let value = match (value.map_err(at)?, reader.integers_of(&op)) {
+                (Value::Computed(node, dims), Some(q)) => Value::Quantized(node, dims, q),
+                (value, _) => value,
+            };
+            reader.define(name, value)?;
+        }
     }
     match reader.values.get(&output) {
         Some(Value::Computed(node, _)) if *node == reader.network.output() => Ok(reader.network),
@@ -161,6 +170,9 @@ impl Reader {
         }
         if let "QuantizeLinear" | "DequantizeLinear" = &*op.kind {
             return if op.kind.starts_with('Q') { self.quantized(op) } else { self.numbers(op) };
+        }
+        if op.axis.is_some() && op.kind == "Bias" {
+            return self.bias(op);
         }
         let (node, dims) = self.computed(op, 0)?;
         let same = |dims: Vec<usize>| Ok(Value::Computed(node, dims));
@@ -215,6 +227,10 @@ impl Reader {
     pub(crate) fn computed(&self, op: &Operation<'_>, place: usize) -> Result<(usize, Vec<usize>), String> {
         match op.inputs.get(place).and_then(|name| self.values.get(name)) {
             Some(Value::Computed(node, dims)) => Ok((*node, dims.clone())),
+            Some(Value::Quantized(node, dims, _)) if self.integers_of(op).is_some() => {
+                Ok((*node, dims.clone()))
+            }
+            Some(Value::Quantized(..)) => Err("expected a DequantizeLinear before".into()),
             _ => Err(format!("operand {place}: expected one that depends on the input")),
         }
     }

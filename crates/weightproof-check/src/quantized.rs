@@ -1,4 +1,4 @@
-//! Quantized networks of ONNX: QuantizeLinear and DequantizeLinear.
+//! Quantized networks of ONNX: QuantizeLinear, DequantizeLinear, and operators on integers.
 
 use crate::network::{Activation, Node, Op, Stored};
 use crate::number::{Number, Numbers};
@@ -6,7 +6,71 @@ use crate::onnx::{Operation, Reader, Value};
 use crate::staircase::Staircase;
 use crate::tensor::{Tensor, ends, product};
 
+/// Operators that change no numbers, so that they may have the integers of a quantizer.
+const OF_INTEGERS: [&str; 9] =
+    ["Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"];
+
+/// An operator on integers as operators on the numbers that they stand for, with the name of what each gives; any other as it is.
+pub fn operators<'a>(op: Operation<'a>, output: &str) -> Vec<(Operation<'a>, String)> {
+    let (kind, bias, result) = match &*op.kind {
+        "QLinearConv" => ("Conv", 8, 6),
+        "QLinearMatMul" => ("MatMul", usize::MAX, 6),
+        "QLinearAdd" => ("Add", usize::MAX, 6),
+        "QGemm" => ("Gemm", 6, 7),
+        _ => return vec![(op, output.into())],
+    };
+    let name = |what: &str| format!("{output}/{what}");
+    let given = |k: usize| op.inputs.get(k).cloned().unwrap_or_default();
+    let part = |kind: &str, inputs: Vec<String>, axis: i64| {
+        let (name, kind, attributes) = (op.name.clone(), kind.into(), Default::default());
+        Operation { inputs, name, kind, attributes, axis: Some(axis) }
+    };
+    let of_rows = kind == "Conv" || (kind == "Gemm" && op.integer("transB", 0) != Ok(0));
+    let mut parts = vec![
+        (part("DequantizeLinear", vec![given(0), given(1), given(2)], 0), name("x")),
+        (
+            part("DequantizeLinear", vec![given(3), given(4), given(5)], if of_rows { 0 } else { -1 }),
+            name("w"),
+        ),
+    ];
+    let mut inputs = vec![name("x"), name("w")];
+    if op.has(bias) {
+        parts.push((part("Bias", vec![given(bias), given(1), given(4)], 0), name("b")));
+        inputs.push(name("b"));
+    }
+    let quantize =
+        op.has(result).then(|| part("QuantizeLinear", vec![name("y"), given(result), given(result + 1)], 0));
+    let own = Operation { inputs, kind: kind.into(), ..op };
+    parts.push((own, if quantize.is_some() { name("y") } else { output.into() }));
+    parts.extend(quantize.map(|op| (op, output.into())));
+    parts
+}
+
 impl Reader {
+    /// The quantizer whose integers an operator has and gives.
+    pub fn integers_of(&self, op: &Operation<'_>) -> Option<Staircase> {
+        match op.inputs.first().and_then(|name| self.values.get(name)) {
+            Some(Value::Quantized(_, _, q)) if OF_INTEGERS.contains(&&*op.kind) => Some(*q),
+            _ => None,
+        }
+    }
+
+    /// The bias of a product of integers: its steps are the products of those of both operands, and its numbers are rounded to double
+    /// precision.
+    pub fn bias(&self, op: &Operation<'_>) -> Result<Value, String> {
+        let (bias, x, w) = (self.constant(op, 0)?, self.constant(op, 1)?, self.constant(op, 2)?);
+        let ([x], count) = (&x.numbers[..], w.numbers.len()) else {
+            return Err("expected one step for all elements".into());
+        };
+        if count != 1 && count != bias.integers.len() || bias.kind != 6 {
+            return Err("expected biases of 32 bits, with a step for each".into());
+        }
+        let grid: Vec<_> = (0..bias.integers.len()).map(|k| (*x * w.numbers[k % count], 0)).collect();
+        let number = |(&q, &(step, _)): (&i64, &(Number, i64))| (step * Number::new(q, 0)).rounded(53);
+        let numbers = bias.integers.iter().zip(&grid).map(number).collect();
+        Ok(Value::Constant(Tensor { dims: bias.dims.clone(), kind: 6, numbers, integers: vec![], grid }))
+    }
+
     /// Steps and zero points of a quantizer; the type of the integers is that of the zero points, `otherwise` without them.
     fn grid(&self, op: &Operation<'_>, otherwise: i64) -> Result<(&Tensor, Vec<i64>, i64), String> {
         let steps = self.constant(op, 1)?;
@@ -92,7 +156,9 @@ impl Reader {
 
 /// For each element of a constant the place of its step: one for all, or one for each place along an axis.
 fn groups(op: &Operation<'_>, dims: &[usize], steps: &Tensor) -> Result<impl Fn(usize) -> usize, String> {
-    let axis = usize::try_from(op.integer("axis", 1)?.rem_euclid(dims.len().max(1) as i64)).unwrap_or(0);
+    let axis =
+        usize::try_from(op.axis.map_or(op.integer("axis", 1), Ok)?.rem_euclid(dims.len().max(1) as i64))
+            .unwrap_or(0);
     let along = dims.get(axis).copied().unwrap_or(1);
     let inner = product(dims.get(axis + 1..).unwrap_or_default())?.max(1);
     let is_one = steps.numbers.len() == 1;

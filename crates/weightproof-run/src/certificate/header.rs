@@ -138,13 +138,20 @@ fn faults_of(network: &Network, model: &FaultModel, places: Places) -> Result<Fa
             model.at.as_ref().is_none_or(|at| at.contains(bit)) && !model.protect.iter().any(protects)
         };
         let has_biases = model.biases && affine.has_bias;
-        match &affine.stored {
+        // Biases whose steps are products of two are no exact multiples of them.
+        let is_exact = |stored: &network::StoredIntegers| {
+            stored.steps.iter().chain(&stored.bias_steps).all(|&step| f64::from(step as f32) == step)
+        };
+        match affine.stored.as_ref().filter(|stored| is_exact(stored)) {
             Some(stored) if !has_biases || !stored.bias_steps.is_empty() => Ok(HitLayer {
                 node: places.of(index),
                 weights: (0..stored.bits).filter(open).collect(),
                 biases: if has_biases { (0..32).filter(open).collect() } else { Vec::new() },
             }),
-            _ => Err(unsupported(format!("node {}: words that are no integers", node.name))),
+            _ => Err(unsupported(format!(
+                "node {}: words that are no integers with steps in single precision",
+                node.name
+            ))),
         }
     };
     let layers = network.affine_layers().filter(|(_, node, _)| is_hit(&node.name)).map(layer);
