@@ -99,7 +99,8 @@ fn the_checker_accepts_certificates_of_operators_on_integers() {
     ])
     .output();
     assert!(output.code.is_some_and(|code| code < 2), "{output:?}");
-    let mut opened = Opened::new(&fs::read(&file).unwrap()[..], &fs::read(&model).unwrap()).unwrap();
+    let file = fs::read(&file).unwrap();
+    let mut opened = Opened::new(&file[..], &fs::read(&model).unwrap()).unwrap();
     let mut verified = 0;
     let end = opened.check(2, |finding| {
         assert!(finding.result.is_ok(), "{finding}");
