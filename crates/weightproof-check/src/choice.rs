@@ -54,7 +54,7 @@ impl Reader {
             }
             _ => {
                 let pads = op.kind == "Pad";
-                if !op.attributes.get("mode").is_none_or(|mode| mode.text(4) == "constant") {
+                if op.attributes.get("mode").is_some_and(|mode| mode.text(4) != "constant") {
                     return Err("expected padding with a constant".into());
                 }
                 let given = |place| {

@@ -116,9 +116,10 @@ impl Reader {
     /// Whether the elements of a node are values of a quantizer that were not changed since.
     fn is_on_grid(&self, node: usize, q: Staircase) -> bool {
         let mut node = &self.network.nodes[node];
-        let is_copy = |node: &Node| match &node.op {
-            Op::Gather { source, .. } => node.inputs.len() == 1 && !source.contains(&None),
-            op => matches!(op, Op::MaxPool(_)),
+        let is_copy = |node: &Node| {
+            let chooses = |source: &[Option<usize>]| node.inputs.len() == 1 && !source.contains(&None);
+            let is_choice = matches!(&node.op, Op::Gather { source, .. } if chooses(source));
+            is_choice || matches!(node.op, Op::MaxPool(_))
         };
         while is_copy(node) {
             node = &self.network.nodes[node.inputs[0]];

@@ -321,7 +321,7 @@ mod tests {
                     let ends =
                         [-freedom, freedom].map(|d| THIRD * Number::new((by_text + d).clamp(-3, 252), 0));
                     assert_eq!([values.low, values.high], ends);
-                    for (sign, value) in [(1, values.low), (-1, -values.high)] {
+                    for (sign, value) in [(1_i64, values.low), (-1, -values.high)] {
                         let mut sum = Number::ZERO;
                         let slope = lines.relax(Number::new(sign << BITS, -BITS), None, &mut sum);
                         assert!(slope * number(x) + sum <= value, "[{low}, {high}], {sign}, at {x}");

@@ -446,7 +446,7 @@ const OF_INTEGERS: &[Change] = &[
     ("another step of weights", |c| bump(&mut integers(c).steps, 0, |s| 0.5 * s)),
     ("another step of biases", |c| bump(integers(c).bias_steps.as_mut().unwrap(), 0, |s| 0.5 * s)),
     ("no steps of biases", |c| integers(c).bias_steps = None),
-    ("too few zero points", |c| drop(integers(c).zeros.pop())),
+    ("too few zero points", |c| integers(c).zeros.truncate(3)),
     ("other bits", |c| integers(c).bits = 7),
     ("integers without sign", |c| integers(c).signed = false),
     ("no integers", |c| {
@@ -505,7 +505,7 @@ const OF_CHOICES: &[Change] = &[
     ("another element", |c| chooser(c).0[0] = Some(8)),
     ("an element that is not there", |c| chooser(c).0[0] = Some(14)),
     ("an element in place of the constant", |c| chooser(c).0[2] = Some(1)),
-    ("an element too few", |c| drop(chooser(c).0.pop())),
+    ("an element too few", |c| chooser(c).0.truncate(8)),
     ("another constant", |c| bump(chooser(c).1, 0, |x| x + 1.0)),
     ("inputs of a choice swapped", |c| c.header.network[3].inputs.reverse()),
     ("another end of outputs", |c| {

@@ -190,10 +190,7 @@ fn kind(model: &ThreatModel) -> Option<&'static str> {
 
 fn threat_of(network: &Network, model: &ThreatModel, at: &SetAt) -> Threat {
     let named = kind(model);
-    let is_any = |node: &network::Node| match node.layer {
-        Layer::Activation(network::Activation::Quantize(q)) => q.rounding == StepRounding::Any,
-        _ => false,
-    };
+    let is_any = |node: &network::Node| matches!(node.layer, Layer::Activation(network::Activation::Quantize(q)) if q.rounding == StepRounding::Any);
     Threat {
         kind: named.unwrap_or("explicit"),
         name: named.is_none().then(|| model.kind.to_string()),
