@@ -520,6 +520,10 @@ const OF_CHOICES: &[Change] = &[
         c.header.outputs = Some(serde_json::json!({ "positive": { "threshold": double(&[0.0]) } }))
     }),
     ("outputs that are beyond an end", |c| c.records[0].class = Some(1)),
+    ("outputs that are beyond an end, of which nothing is claimed", |c| {
+        c.records[0].class = Some(1);
+        c.records[0].verdict = Verdict::Unknown("nothing".into());
+    }),
     ("shifts that are not the ends", |c| {
         let OpText::Scale { shift, .. } = &mut c.header.network.last_mut().unwrap().op else { panic!() };
         bump(shift, 1, |x| x + 1.0);
@@ -591,8 +595,12 @@ fn tampering_is_rejected() {
 fn another_weight_is_named() {
     let mut case = exact();
     bump(case.weight(1), 0, |w| f64::from((w as f32).next_up()));
-    let why = complaint(&compressed(&case.lines()), &case.model).expect("it is rejected");
-    assert!(why.contains("of the model"), "{why}");
+    let mut other = chosen();
+    chooser(&mut other).0[0] = Some(8);
+    for case in [case, other] {
+        let why = complaint(&compressed(&case.lines()), &case.model).expect("it is rejected");
+        assert!(why.contains("of the model"), "{why}");
+    }
 }
 
 #[test]
