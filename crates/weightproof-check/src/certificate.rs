@@ -24,8 +24,10 @@ pub struct Header {
     pub settings_sha256: Option<String>,
     pub method: String,
     pub property: Property,
+    pub outputs: Option<Outputs>,
     pub threat: Threat,
     pub set: Vec<LayerSet>,
+    pub faults: Option<Faults>,
     pub network: Vec<Node>,
 }
 
@@ -37,6 +39,16 @@ pub enum Property {
     Label,
     Prediction,
     Deviation { tolerance: Number },
+}
+
+/// What makes classes of outputs that are none.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Outputs {
+    /// Class 1 is one output above the threshold, in front of a last sigmoid; class 0 one that is not.
+    Positive { threshold: Number },
+    /// Class 0 is all outputs between the ends; every sample is claimed to be of it.
+    Within { lower: Option<Number>, upper: Option<Number> },
 }
 
 /// The documented threat model.
@@ -51,6 +63,34 @@ pub struct Threat {
     pub input_radius: Number,
     pub input_range: Option<Numbers>,
     pub activation_radius: Number,
+    #[serde(default)]
+    pub rounding: Rounding,
+}
+
+/// Which step comes out of a quantizer: that of the operator's text, or that one or one beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rounding {
+    #[default]
+    NearestEven,
+    Any,
+}
+
+/// Hits on stored words: at most one word of the network changes, and at most so many of its bits flip.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Faults {
+    pub bits: u32,
+    pub layers: Vec<HitLayer>,
+}
+
+/// The positions of the bits that may flip in the words of a layer, rising from 0, the lowest.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HitLayer {
+    pub node: usize,
+    pub weights: Vec<u32>,
+    pub biases: Vec<u32>,
 }
 
 /// What the radii of the layers must be at least.
@@ -62,6 +102,7 @@ pub enum Kind {
     PerChannel,
     Frobenius,
     RowBall,
+    Lsb,
     Explicit,
 }
 

@@ -1,9 +1,10 @@
 //! The proof of one sample, repeated: boxes in the order of their nodes, splits, and the rows of the specification.
 
 use crate::certificate::{BoxClaim, Domain, Element, NodeNumbers, Property, Record, RowClaim, Verdict};
+use crate::faults::Hits;
 use crate::layer::Model;
 use crate::network::{Activation, Op, is_share};
-use crate::number::{FRACTION_BITS, Interval, Number};
+use crate::number::{Interval, Number};
 use crate::pass::{Chosen, Pass, Reach};
 use crate::point::{Point, broken};
 use crate::relax::{Bounds, State, largest, pooled};
@@ -38,7 +39,12 @@ pub type Tell<'a> = &'a mut dyn FnMut(String);
 ///
 /// # Errors
 /// Says where the proof does not follow, and why: node, element, what is claimed and what was recomputed.
-pub fn check(model: &Model, property: Property, record: &Record, tell: Tell<'_>) -> Result<Accepted, String> {
+pub fn check(
+    (model, hits): (&Model, Option<&Hits>),
+    property: Property,
+    record: &Record,
+    tell: Tell<'_>,
+) -> Result<Accepted, String> {
     let network = &model.network;
     let input = record.input.exactly(network.nodes[0].width).map_err(|error| format!("input: {error}"))?;
     let rows = rows(model, property, record.class, input)?;
@@ -54,6 +60,19 @@ pub fn check(model: &Model, property: Property, record: &Record, tell: Tell<'_>)
             Ok(Accepted::Falsified(margin))
         }
         Verdict::Verified(domains) => {
+            if let Some(hits) = hits {
+                if !domains.is_empty() {
+                    return Err("expected no domains: hits are proved without".into());
+                }
+                let clean = root(model, input)?;
+                let (bound, row) = worst(model, &clean, &rows);
+                if !bound.is_positive() {
+                    return Err(format!(
+                        "row {row} without hits: expected a bound above 0, recomputed {bound}"
+                    ));
+                }
+                return hits.check(&clean, &rows, bound, tell).map(|least| Accepted::Verified(least, 1));
+            }
             let mut proof = Proof { model, input, domains, least: None, tell };
             proof.check(&rows)?;
             Ok(Accepted::Verified(proof.least.unwrap_or(Number::ZERO), domains.len()))
@@ -94,6 +113,45 @@ fn rows(
 pub fn root(model: &Model, input: &[Number]) -> Result<State, String> {
     let mut proof = Proof { model, input, domains: &[], least: None, tell: &mut |_| {} };
     proof.boxes(&Domain::default(), None)?.ok_or_else(|| "an empty set".into())
+}
+
+/// The boxes of all nodes when one node has other bounds than in `clean`, and what depends on it follows by interval steps.
+pub fn moved(model: &Model, node: usize, bounds: Bounds, clean: &State) -> State {
+    let proof = Proof { model, input: &[], domains: &[], least: None, tell: &mut |_| {} };
+    let mut state = State::default();
+    for (index, this) in model.network.nodes.iter().enumerate() {
+        let old = &clean.boxes[index];
+        let is_same = |&i: &usize| Arc::ptr_eq(&state.boxes[i], &clean.boxes[i]);
+        let own = match index == node {
+            true => Arc::new(bounds.clone()),
+            false if this.inputs.iter().all(is_same) => old.clone(),
+            false => Arc::new(proof.derived(&state, index, None, false)),
+        };
+        let own = if own == *old { old.clone() } else { own };
+        state.push(&this.op, &this.inputs, own, Some(clean));
+    }
+    state
+}
+
+/// The least value of a row on the box of the outputs.
+fn on_box(state: &State, row: &Row) -> Number {
+    let outputs = state.boxes.last().expect("there is an output");
+    let end = |&(j, sign): &(usize, i64)| if sign > 0 { outputs[j].low } else { -outputs[j].high };
+    row.outputs.iter().map(end).fold(row.constant, |sum, end| sum + end)
+}
+
+/// The least lower bound of some rows, and the number of its row. Outputs that do not follow from what moves have their boxes, from which
+/// a pass that starts there would not know.
+pub fn worst(model: &Model, state: &State, rows: &[Row]) -> (Number, usize) {
+    let output = model.network.output();
+    let pass = |row: &Row| {
+        Pass { model, state, reach: Reach::PerUse }.bound(output, &row.outputs, None) + row.constant
+    };
+    let bound = |row: &Row| match on_box(state, row) {
+        near if near.is_positive() || !model.moves[output] => (near, row.number),
+        near => (near.max(pass(row)), row.number),
+    };
+    rows.iter().map(bound).min().expect("there are rows")
 }
 
 struct Proof<'a> {
@@ -223,6 +281,10 @@ impl Proof<'_> {
             Op::Activation(f) => input.iter().map(|&z| f.image(z).widened(set.activation_radius)).collect(),
             Op::MaxPool(window) => (0..node.width).map(|k| largest(&pooled(window, k), input)).collect(),
             Op::Sum if node.inputs.len() == 1 => input.to_vec(),
+            Op::Gather { source, constant } => {
+                let all: Bounds = node.inputs.iter().flat_map(|&i| state.boxes[i].iter().copied()).collect();
+                source.iter().map(|k| k.map_or(Interval::point(*constant), |k| all[k])).collect()
+            }
             Op::Affine(_) | Op::Scale { .. } | Op::Divide(_) | Op::AveragePool { .. } | Op::Sum => {
                 match known {
                     Some(known) => return (**known).clone(),
@@ -328,7 +390,8 @@ impl Proof<'_> {
         let bound = |reach| {
             let chosen = chosen.filter(|_| reach != Reach::Near);
             let pass = Pass { model: self.model, state, reach };
-            pass.bound(self.model.network.output(), &row.outputs, chosen) + row.constant
+            let bound = pass.bound(self.model.network.output(), &row.outputs, chosen) + row.constant;
+            if reach == Reach::Near { bound.max(on_box(state, row)) } else { bound }
         };
         let (best, _) = self.best(|bound| bound.is_positive(), bound);
         (self.tell)(format!("row {}: at least {best}", row.number));
@@ -362,8 +425,7 @@ impl Proof<'_> {
             {
                 return Err(at(own, "expected slopes from 0 to 1 of a ReLU".into()));
             }
-            let fraction = |slope: Number| slope.floor(-(FRACTION_BITS as i32)) as i64;
-            chosen.slopes[own.node] = Some(slopes.into_iter().map(|slope| slope.map(fraction)).collect());
+            chosen.slopes[own.node] = Some(slopes);
         }
         for own in &claim.multipliers {
             let multipliers = all(own).map_err(|what| at(own, what))?.into_iter();

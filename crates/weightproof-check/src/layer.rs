@@ -5,7 +5,7 @@
 //! ```
 //! For non-negative z, a positive multiple of `p_o` is least at `low`, a negative one at `high`: Lemma 1 of theory.md §3.
 
-use crate::network::{Network, Op, Window};
+use crate::network::{Activation, Network, Op, Window};
 use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, share};
 use crate::set::{LayerSet, Set};
 
@@ -19,7 +19,7 @@ pub struct Model {
     pub network: Network,
     /// The set.
     pub set: Set,
-    /// By node; `None` for what is not linear, and for sums.
+    /// By node; `None` for what is not linear, for sums and for choices of elements.
     pub maps: Vec<Option<Map>>,
     /// By node, whether its value depends on the perturbation.
     pub moves: Vec<bool>,
@@ -29,17 +29,26 @@ pub struct Model {
 
 impl Model {
     /// Prepares a network and a set for all samples.
-    pub fn new(network: Network, set: Set) -> Model {
+    pub fn new(mut network: Network, set: Set) -> Model {
+        for node in &mut network.nodes {
+            if let Op::Activation(Activation::Quantize(q)) = &mut node.op {
+                q.freedom = set.freedom;
+            }
+        }
         let (mut maps, mut moves, mut shares): (Vec<_>, Vec<bool>, Vec<_>) = Default::default();
         for (node, layer) in network.nodes.iter().zip(&set.layers) {
             let own = match &node.op {
                 Op::Input(_) => set.input_radius,
+                Op::Activation(Activation::Quantize(q)) => {
+                    set.activation_radius.max(Number::new(q.freedom, 0))
+                }
                 Op::Activation(_) => set.activation_radius,
                 Op::Affine(_)
                 | Op::Scale { .. }
                 | Op::Divide(_)
                 | Op::MaxPool(_)
                 | Op::AveragePool { .. }
+                | Op::Gather { .. }
                 | Op::Sum => Number::ZERO,
             };
             moves.push(own.is_positive() || layer.is_some() || node.inputs.iter().any(|&i| moves[i]));
@@ -77,7 +86,7 @@ impl Map {
         // Lower bounds of a number that moves by `r`, and of its opposite.
         let ends = |x: Number, r: Number| [x - r, -x - r];
         let coefficients: Vec<[Number; 2]> = match op {
-            Op::Input(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Sum => return None,
+            Op::Input(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Gather { .. } | Op::Sum => return None,
             Op::Affine(affine) => {
                 map.columns = affine.columns();
                 match &affine.window {

@@ -9,6 +9,8 @@
 
 pub mod certificate;
 pub mod check;
+mod choice;
+pub mod faults;
 pub mod layer;
 pub mod network;
 pub mod number;
@@ -16,6 +18,9 @@ pub mod onnx;
 pub mod pass;
 pub mod point;
 pub mod protobuf;
+mod quantized;
 pub mod relax;
 pub mod run;
 pub mod set;
+pub mod staircase;
+pub mod tensor;

@@ -1,6 +1,8 @@
 //! Networks as a list of nodes, however they were read, and the question whether two are the same.
 
+use crate::certificate::Outputs;
 use crate::number::{Number, Numbers};
+use crate::staircase::Staircase;
 use serde::{Deserialize, Serialize};
 
 /// Most elements of one node: with it, no sum of products overflows.
@@ -35,12 +37,19 @@ pub enum Op {
         /// Number of elements that count at each output position: a mean over fewer than the taps leaves padding out.
         counts: Vec<usize>,
     },
+    /// Elements of the inputs, which are laid end to end, in another order.
+    Gather {
+        /// By output, the element that it is; `None` for the constant.
+        source: Vec<Option<usize>>,
+        /// What elements without a source are.
+        constant: Number,
+    },
     /// The sum of the inputs, element by element. Of one input: another shape of it.
     #[serde(alias = "add", alias = "reshape")]
     Sum,
 }
 
-/// A piecewise linear activation.
+/// A piecewise linear activation, or a staircase.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Activation {
@@ -52,6 +61,8 @@ pub enum Activation {
     Clip(Option<Number>, Option<Number>),
     /// `z` towards zero by a threshold, zero where `|z|` is below it.
     SoftThreshold(Number),
+    /// The nearest of the values that integers stand for.
+    Quantize(Staircase),
 }
 
 /// Weights and biases, and where they are used.
@@ -66,6 +77,24 @@ pub struct Affine {
     pub bias: Option<Numbers>,
     /// Where a convolution uses its rows.
     pub window: Option<Window>,
+    /// The integers that the file stores its parameters as, if it does.
+    pub stored: Option<Stored>,
+}
+
+/// How integers in the file stand for the weights of a layer, `step · (integer − zero)`, one step and zero point for each row.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Stored {
+    /// Bits of an integer.
+    pub bits: u32,
+    /// Whether integers have a sign.
+    pub signed: bool,
+    /// By row.
+    pub steps: Numbers,
+    /// By row.
+    pub zeros: Vec<i64>,
+    /// By row; `None` when biases are no integers. Those have 32 bits, a sign, and the zero point 0.
+    pub bias_steps: Option<Numbers>,
 }
 
 /// A window that slides over an image (channels, height, width). Output (o, y, x) reads, for each tap (ky, kx) and each channel
@@ -171,6 +200,8 @@ pub struct Node {
 pub struct Network {
     /// In topological order.
     pub nodes: Vec<Node>,
+    /// Whether the file has a sigmoid behind the last node.
+    pub is_probability: bool,
 }
 
 impl Network {
@@ -207,6 +238,7 @@ impl Network {
         let is_right_count = match op {
             Op::Input(_) => is_first && inputs.is_empty(),
             Op::Sum => !inputs.is_empty() && inputs.iter().all(|&width| width == first),
+            Op::Gather { .. } => !inputs.is_empty(),
             Op::Affine(_)
             | Op::Scale { .. }
             | Op::Divide(_)
@@ -238,8 +270,15 @@ impl Network {
                         (windowed(window).map(|_| window.columns())?, window.channels * window.positions())
                     }
                 };
+                let fit = |stored: &Stored| {
+                    let counts = [Some(stored.steps.0.len()), Some(stored.zeros.len())];
+                    let biases = stored.bias_steps.as_ref().map(|steps| steps.0.len());
+                    counts.into_iter().chain([biases]).flatten().all(|count| count == affine.rows)
+                };
                 if affine.rows.checked_mul(columns) != Some(affine.weight.0.len()) {
                     Err("weights that do not fit the input")
+                } else if !affine.stored.as_ref().is_none_or(fit) {
+                    Err("another number of steps or zero points")
                 } else if affine.bias.as_ref().is_some_and(|bias| bias.0.len() != affine.rows) {
                     Err("another number of biases")
                 } else {
@@ -261,6 +300,12 @@ impl Network {
             Op::Activation(Activation::SoftThreshold(lambda)) if lambda.is_negative() => {
                 Err("a negative threshold")
             }
+            Op::Activation(Activation::Quantize(q)) => q.defect().map_or(Ok(first), Err),
+            Op::Gather { source, .. } => {
+                let count: usize = inputs.iter().sum();
+                let fit = source.iter().flatten().all(|&element| element < count);
+                if fit { Ok(source.len()) } else { Err("an element that is not there") }
+            }
             Op::Scale { .. } | Op::Divide(_) | Op::Activation(_) | Op::Sum => Ok(first),
             Op::MaxPool(window) => {
                 let width = pooled(window)?;
@@ -276,6 +321,32 @@ impl Network {
         }
     }
 
+    /// The same network with classes made of its outputs, if they are none: 0 for class 0, and for each other class what must be below it,
+    /// or `f − threshold`.
+    ///
+    /// # Errors
+    /// When the outputs do not fit.
+    pub fn with_classes(mut self, outputs: Option<Outputs>) -> Result<Network, String> {
+        let (last, count) = (self.output(), self.nodes[self.output()].width);
+        let rows: Vec<(usize, Number, Number)> = match outputs {
+            Some(Outputs::Positive { threshold }) if count == 1 => vec![(0, Number::ONE, -threshold)],
+            Some(Outputs::Within { lower, upper }) if !self.is_probability => {
+                let row = |j| [lower.map(|l| (j, -Number::ONE, l)), upper.map(|u| (j, Number::ONE, -u))];
+                (0..count).flat_map(row).flatten().collect()
+            }
+            None if !self.is_probability => return Ok(self),
+            _ => return Err("several outputs for one threshold, or a sigmoid behind the last node".into()),
+        };
+        let source = [None].into_iter().chain(rows.iter().map(|row| Some(row.0))).collect();
+        let chosen = self.push("outputs", Op::Gather { source, constant: Number::ZERO }, vec![last])?;
+        let numbers = |first: Number, of: fn(&(usize, Number, Number)) -> Number| {
+            Numbers([first].into_iter().chain(rows.iter().map(of)).collect())
+        };
+        let (scale, shift) = (numbers(Number::ONE, |row| row.1), numbers(Number::ZERO, |row| row.2));
+        self.push("classes", Op::Scale { scale, shift }, vec![chosen])?;
+        Ok(self)
+    }
+
     /// The number of the output.
     pub fn output(&self) -> usize {
         self.nodes.len() - 1
@@ -283,48 +354,77 @@ impl Network {
 
     /// Where this network is another function than `other`, bit by bit; `None` when it is the same.
     ///
-    /// Nodes are compared from the output to the input, so their order and names do not matter, and shapes are skipped.
+    /// Values are compared from the output to the input, element by element, and what only chooses elements is skipped: the order and
+    /// names of nodes do not matter, nor do shapes.
     pub fn difference(&self, other: &Network) -> Option<String> {
+        let (own, others) = (self.choices(), other.choices());
         let mut known = vec![None; self.nodes.len()];
         let mut open = vec![(self.output(), other.output())];
         while let Some((a, b)) = open.pop() {
-            let (a, b) = (self.without_shapes(a), other.without_shapes(b));
-            let (x, y) = (&self.nodes[a], &other.nodes[b]);
-            if known[a].is_some_and(|known| known != b)
-                || x.inputs.len() != y.inputs.len()
-                || x.width != y.width
-            {
-                return Some(format!("node {} ({}) is not {} of the model", a, x.name, y.name));
+            let name = |a: usize, b: usize| {
+                format!("node {a} ({}) is not {} of the model", self.nodes[a].name, other.nodes[b].name)
+            };
+            if self.nodes[a].width != other.nodes[b].width {
+                return Some(name(a, b));
             }
-            if known[a].is_none() {
-                if x.op != y.op {
-                    let what = op_difference(&x.op, &y.op);
-                    return Some(format!("node {} ({}): not {} of the model: {what}", a, x.name, y.name));
+            for element in 0..self.nodes[a].width {
+                let pair = (self.origin(&own, a, element), other.origin(&others, b, element));
+                let (x, y) = match pair {
+                    (Ok((x, j)), Ok((y, k))) if j == k => (x, y),
+                    (Err(own), Err(other)) if own == other => continue,
+                    _ => return Some(format!("{}: element {element}", name(a, b))),
+                };
+                if known[x].is_some_and(|known| known != y) {
+                    return Some(name(x, y));
                 }
-                known[a] = Some(b);
-                open.extend(x.inputs.iter().copied().zip(y.inputs.iter().copied()));
+                if known[x].is_none() {
+                    let (p, q) = (&self.nodes[x], &other.nodes[y]);
+                    if p.op != q.op || p.inputs.len() != q.inputs.len() {
+                        return Some(format!("{}: {}", name(x, y), op_difference(&p.op, &q.op)));
+                    }
+                    known[x] = Some(y);
+                    open.extend(p.inputs.iter().copied().zip(q.inputs.iter().copied()));
+                }
             }
         }
         None
     }
 
-    /// The node whose elements `node` has, as they are.
-    fn without_shapes(&self, mut node: usize) -> usize {
-        let one = Number::new(1, 0);
-        let changes_nothing = |node: usize| match &self.nodes[node].op {
-            Op::Sum => self.nodes[node].inputs.len() == 1,
-            Op::Scale { scale, shift } => {
-                scale.0.iter().all(|s| *s == one) && shift.0.iter().all(|s| *s == Number::ZERO)
-            }
-            Op::Divide(divisor) => divisor.0.iter().all(|d| *d == one),
+    /// By node, whether its elements are some of its inputs, unchanged, or constants.
+    fn choices(&self) -> Vec<bool> {
+        let all = |numbers: &Numbers, value: Number| numbers.0.iter().all(|x| *x == value);
+        let chooses = |node: &Node| match &node.op {
+            Op::Sum => node.inputs.len() == 1,
+            Op::Gather { .. } => true,
+            Op::Scale { scale, shift } => all(scale, Number::ONE) && all(shift, Number::ZERO),
+            Op::Divide(divisor) => all(divisor, Number::ONE),
             Op::Input(_) | Op::Affine(_) | Op::AveragePool { .. } | Op::Activation(_) | Op::MaxPool(_) => {
                 false
             }
         };
-        while changes_nothing(node) {
-            node = self.nodes[node].inputs[0];
+        self.nodes.iter().map(chooses).collect()
+    }
+
+    /// The element of a node that does more than choose which an element is; or the constant that it is.
+    fn origin(
+        &self,
+        choices: &[bool],
+        mut node: usize,
+        mut element: usize,
+    ) -> Result<(usize, usize), Number> {
+        while choices[node] {
+            let inputs = &self.nodes[node].inputs;
+            let mut place = 0;
+            if let Op::Gather { source, constant } = &self.nodes[node].op {
+                element = source[element].ok_or(*constant)?;
+                while element >= self.nodes[inputs[place]].width {
+                    element -= self.nodes[inputs[place]].width;
+                    place += 1;
+                }
+            }
+            node = inputs[place];
         }
-        node
+        Ok((node, element))
     }
 }
 
@@ -358,6 +458,6 @@ fn op_difference(a: &Op, b: &Op) -> String {
             let (row, column) = (k / a.columns(), k % a.columns());
             format!("weight ({row}, {column}) is {}, not {}", own[k], other[k])
         }
-        None => "other biases".into(),
+        None => "other biases, or other steps of stored integers".into(),
     }
 }

@@ -85,8 +85,34 @@ impl Number {
         if shift > 0 && self.value != 0 { self.value << shift } else { self.value >> (-shift).clamp(0, 127) }
     }
 
+    /// The integer `m` for which `m · 2^exponent` is nearest, the even one of two; it must fit.
+    pub fn nearest(self, exponent: i32) -> i128 {
+        let twice = self.floor(exponent - 1);
+        let (up, is_tie) = ((twice + 1) >> 1, twice % 2 != 0 && Number::new(twice, exponent - 1) == self);
+        if is_tie { up - (up & 1) } else { up }
+    }
+
+    /// The nearest number of 24 bits, as single precision has them, of any exponent; an even one of two.
+    pub fn single(self) -> Number {
+        self.rounded(24)
+    }
+
+    /// The nearest number of so many bits, of any exponent; an even one of two.
+    pub fn rounded(self, bits: i32) -> Number {
+        let exponent = self.magnitude_bits() - bits;
+        if self.value == 0 { Number::ZERO } else { Number::new(self.nearest(exponent), exponent) }
+    }
+
+    /// `x / divisor`, rounded to 24 bits, for a divisor above zero that has no more.
+    pub fn divided(self, divisor: Number) -> Number {
+        let dividend = self.single();
+        // A quotient of two numbers of 24 bits is half way between two others, or further from there than by 2⁻⁵⁰ of it.
+        let quotient = (dividend.value << 60).div_euclid(divisor.value);
+        Number::new(quotient, dividend.exponent - divisor.exponent - 60).single()
+    }
+
     /// The same number with a value of so many bits, rounded down if it has more.
-    fn with_bits(self, bits: u32) -> Number {
+    pub fn with_bits(self, bits: u32) -> Number {
         let exponent = self.magnitude_bits() - bits as i32;
         if self.value == 0 { Number::ZERO } else { Number::new(self.floor(exponent), exponent) }
     }

@@ -1,14 +1,19 @@
-//! A minimal reader of ONNX: piecewise linear networks whose parameters are stored in the file. Everything else is refused.
+//! A minimal reader of ONNX: piecewise linear networks whose parameters are stored in the file, and quantized ones. Everything else is
+//! refused.
 
-use crate::network::{Activation, Affine, Network, Op, Window};
+use crate::network::{Activation, Affine, Network, Op, Stored, Window};
 use crate::number::{Number, Numbers};
 use crate::protobuf::Message;
+use crate::quantized::{operators, steps_of_biases};
+use crate::staircase::Staircase;
+use crate::tensor::{Tensor, product, reshaped, sizes_of, spread};
 use std::collections::HashMap;
 
 /// Attributes that are looked at; another one must be zero.
-const ATTRIBUTES: [&str; 19] = [
+const ATTRIBUTES: [&str; 23] = [
     "alpha",
     "auto_pad",
+    "axes",
     "axis",
     "beta",
     "bias",
@@ -20,7 +25,10 @@ const ATTRIBUTES: [&str; 19] = [
     "lambd",
     "max",
     "min",
+    "mode",
     "pads",
+    "perm",
+    "saturate",
     "storage_order",
     "strides",
     "transA",
@@ -28,34 +36,31 @@ const ATTRIBUTES: [&str; 19] = [
     "value",
 ];
 
-/// A tensor of the file: its numbers, or its integers (shapes).
-#[derive(Clone, Debug, Default)]
-struct Tensor {
-    dims: Vec<usize>,
-    numbers: Vec<Number>,
-    integers: Vec<i64>,
-}
-
 /// What a name stands for.
 #[derive(Clone, Debug)]
-enum Value {
+pub(crate) enum Value {
     Constant(Tensor),
     /// The elements of a node under a shape whose first dimension is the batch.
     Computed(usize, Vec<usize>),
+    /// The same as integers, before they are made numbers again.
+    Quantized(usize, Vec<usize>, Staircase),
 }
 
 /// A node of the file.
 #[derive(Debug)]
-struct Operation<'a> {
-    inputs: Vec<String>,
-    name: String,
-    kind: String,
-    attributes: HashMap<String, Message<'a>>,
+pub(crate) struct Operation<'a> {
+    pub(crate) inputs: Vec<String>,
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) attributes: HashMap<String, Message<'a>>,
+    /// In place of the attribute of this name.
+    pub(crate) axis: Option<i64>,
 }
 
-struct Reader {
-    network: Network,
-    values: HashMap<String, Value>,
+/// A network that is being read.
+pub(crate) struct Reader {
+    pub(crate) network: Network,
+    pub(crate) values: HashMap<String, Value>,
     uses: HashMap<String, usize>,
 }
 
@@ -77,7 +82,7 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
     let mut reader = Reader { network: Network::default(), values: HashMap::new(), uses: HashMap::new() };
     for message in graph.messages(5)? {
         let name = message.text(8);
-        let tensor = tensor(&message).map_err(|what| format!("tensor {name}: {what}"))?;
+        let tensor = Tensor::new(&message).map_err(|what| format!("tensor {name}: {what}"))?;
         reader.define(name, Value::Constant(tensor))?;
     }
     let nodes = graph.messages(1)?;
@@ -97,13 +102,26 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
     for node in &nodes {
         let attributes =
             node.messages(5)?.into_iter().map(|attribute| (attribute.text(1), attribute)).collect();
-        let op = Operation { inputs: node.texts(1), name: node.text(3), kind: node.text(4), attributes };
-        let at = |what: String| format!("node {} ({}): {what}", op.name, op.kind);
-        if !is_onnx(&node.text(7)) {
+        let (inputs, name, kind) = (node.texts(1), node.text(3), node.text(4));
+        let at = |what: String| format!("node {} ({}): {what}", node.text(3), node.text(4));
+        let is_of_runtime = node.text(7) == "com.microsoft" && matches!(&*kind, "QGemm" | "QLinearAdd");
+        if !is_onnx(&node.text(7)) && !is_of_runtime {
             return Err(at("not an operator of ONNX".into()));
         }
-        let value = reader.value(&op).map_err(at)?;
-        reader.define(node.texts(2).into_iter().next().unwrap_or_default(), value)?;
+        let result = node.texts(2).into_iter().next().unwrap_or_default();
+        for (op, name) in operators(Operation { inputs, name, kind, attributes, axis: None }, &result) {
+            let value = if op.kind == "Sigmoid" && name == output {
+                reader.network.is_probability = true;
+                reader.computed(&op, 0).map(|(node, dims)| Value::Computed(node, dims))
+            } else {
+                reader.value(&op)
+            };
+            let value = match (value.map_err(at)?, reader.integers_of(&op)) {
+                (Value::Computed(node, dims), Some(q)) => Value::Quantized(node, dims, q),
+                (value, _) => value,
+            };
+            reader.define(name, value)?;
+        }
     }
     match reader.values.get(&output) {
         Some(Value::Computed(node, _)) if *node == reader.network.output() => Ok(reader.network),
@@ -127,50 +145,6 @@ fn input_dims(input: &Message<'_>) -> Result<Vec<usize>, String> {
     product(&dims).map(|_| dims)
 }
 
-fn sizes_of(integers: &[i64]) -> Result<Vec<usize>, String> {
-    let size = |&i: &i64| usize::try_from(i).ok().filter(|size| *size <= 1 << 30);
-    integers
-        .iter()
-        .map(size)
-        .collect::<Option<_>>()
-        .ok_or_else(|| format!("sizes out of range: {integers:?}"))
-}
-
-fn product(dims: &[usize]) -> Result<usize, String> {
-    let all = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-    all.ok_or_else(|| "a shape that is too large".into())
-}
-
-fn tensor(message: &Message<'_>) -> Result<Tensor, String> {
-    let kind = message.integers(2)?.pop().unwrap_or(0);
-    let mut tensor = Tensor { dims: sizes_of(&message.integers(1)?)?, ..Tensor::default() };
-    let size = match kind {
-        1 | 6 => 4,
-        7 | 11 => 8,
-        _ => return Err(format!("type {kind} is not supported")),
-    };
-    // Numbers of single precision, raw bytes, numbers of double precision; or integers of their own.
-    let data: Vec<u8> =
-        [4, 9, 10].into_iter().flat_map(|field| message.bytes(field)).flatten().copied().collect();
-    tensor.integers = [message.integers(5)?, message.integers(7)?].concat();
-    let count = product(&tensor.dims)?;
-    let length =
-        if tensor.integers.is_empty() { data.len() } else { tensor.integers.len().saturating_mul(size) };
-    if count.checked_mul(size) != Some(length) || message.has(13) {
-        return Err(format!("expected {count} numbers of {size} bytes in the file, found {length} bytes"));
-    }
-    for word in data.chunks(size) {
-        let word = word.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        match kind {
-            6 => tensor.integers.push((word as u32 as i32).into()),
-            7 => tensor.integers.push(word as i64),
-            1 => tensor.numbers.push(Number::from_single(word as u32).ok_or("NaN or infinite")?),
-            _ => tensor.numbers.push(Number::from_double(word).ok_or("NaN or infinite")?),
-        }
-    }
-    Ok(tensor)
-}
-
 impl Reader {
     fn define(&mut self, name: String, value: Value) -> Result<(), String> {
         match self.values.insert(name.clone(), value) {
@@ -189,10 +163,16 @@ impl Reader {
         if op.kind == "Constant" {
             let value =
                 op.attributes.get("value").ok_or("expected a tensor as its value")?.messages(5)?.pop();
-            return tensor(&value.unwrap_or_default()).map(Value::Constant);
+            return Tensor::new(&value.unwrap_or_default()).map(Value::Constant);
         }
         if let "Add" | "Sub" | "Mul" | "Div" = &*op.kind {
             return self.arithmetic(op);
+        }
+        if let "QuantizeLinear" | "DequantizeLinear" = &*op.kind {
+            return if op.kind.starts_with('Q') { self.quantized(op) } else { self.numbers(op) };
+        }
+        if op.axis.is_some() && op.kind == "Bias" {
+            return self.bias(op);
         }
         let (node, dims) = self.computed(op, 0)?;
         let same = |dims: Vec<usize>| Ok(Value::Computed(node, dims));
@@ -201,6 +181,8 @@ impl Reader {
             "Conv" | "MaxPool" | "AveragePool" | "GlobalMaxPool" | "GlobalAveragePool" => {
                 return self.windowed(op, node, &dims);
             }
+            "Transpose" | "Slice" | "Gather" | "Pad" | "Concat" => return self.choice(op, node, dims),
+            "Squeeze" | "Unsqueeze" => return Ok(Value::Computed(node, self.squeezed(op, &dims)?)),
             "Identity" => return same(dims),
             "Flatten" if op.integer("axis", 1)? == 1 => return same(vec![1, product(&dims)?]),
             "Reshape" => return same(reshaped(&dims, &self.constant(op, 1)?.integers)?),
@@ -232,7 +214,7 @@ impl Reader {
         self.push(op, Op::Activation(activation), vec![node], dims)
     }
 
-    fn push(
+    pub(crate) fn push(
         &mut self,
         op: &Operation<'_>,
         layer: Op,
@@ -242,14 +224,18 @@ impl Reader {
         Ok(Value::Computed(self.network.push(&op.name, layer, inputs)?, dims))
     }
 
-    fn computed(&self, op: &Operation<'_>, place: usize) -> Result<(usize, Vec<usize>), String> {
+    pub(crate) fn computed(&self, op: &Operation<'_>, place: usize) -> Result<(usize, Vec<usize>), String> {
         match op.inputs.get(place).and_then(|name| self.values.get(name)) {
             Some(Value::Computed(node, dims)) => Ok((*node, dims.clone())),
+            Some(Value::Quantized(node, dims, _)) if self.integers_of(op).is_some() => {
+                Ok((*node, dims.clone()))
+            }
+            Some(Value::Quantized(..)) => Err("expected a DequantizeLinear before".into()),
             _ => Err(format!("operand {place}: expected one that depends on the input")),
         }
     }
 
-    fn constant(&self, op: &Operation<'_>, place: usize) -> Result<&Tensor, String> {
+    pub(crate) fn constant(&self, op: &Operation<'_>, place: usize) -> Result<&Tensor, String> {
         match op.inputs.get(place).and_then(|name| self.values.get(name)) {
             Some(Value::Constant(tensor)) => Ok(tensor),
             _ => Err(format!("operand {place}: expected a constant")),
@@ -276,8 +262,14 @@ impl Reader {
         }
         let place = |k: usize| if transposed { k } else { k % columns * rows + k / columns };
         let weight = Numbers((0..rows * columns).map(|k| matrix.numbers[place(k)]).collect());
-        let bias = if op.has(2) { Some(Numbers(spread(self.constant(op, 2)?, &[1, rows])?)) } else { None };
-        let affine = Affine { rows, weight, bias, window: None };
+        let grid: Vec<_> = (0..matrix.grid.len()).map(|k| matrix.grid[place(k)]).collect();
+        let given = if op.has(2) { self.constant(op, 2)?.clone() } else { Tensor::default() };
+        let of_bias =
+            if given.grid.is_empty() { vec![] } else { spread(&given.dims, &given.grid, &[1, rows])? };
+        let bias =
+            if op.has(2) { Some(Numbers(spread(&given.dims, &given.numbers, &[1, rows])?)) } else { None };
+        let stored = Stored::new(matrix.kind, &grid, rows, steps_of_biases(given.kind, &of_bias)?)?;
+        let affine = Affine { rows, weight, bias, window: None, stored };
         self.push(op, Op::Affine(affine), vec![node], vec![1, rows])
     }
 
@@ -291,7 +283,9 @@ impl Reader {
         }
         let place = usize::from(self.computed(op, 0).is_err());
         let (node, dims) = self.computed(op, place)?;
-        let constants = spread(self.constant(op, 1 - place)?, &dims)?;
+        let given = self.constant(op, 1 - place)?.clone();
+        let constants = spread(&given.dims, &given.numbers, &dims)?;
+        let grid = if given.grid.is_empty() { vec![] } else { spread(&given.dims, &given.grid, &dims)? };
         let all = |x: Number| vec![x; constants.len()];
         let (scale, shift) = match (&*op.kind, place) {
             ("Add", _) => (all(Number::ONE), constants),
@@ -310,6 +304,10 @@ impl Reader {
             let each = shift.len() / affine.rows;
             if shift.chunks(each).all(|channel| channel.iter().all(|b| *b == channel[0])) {
                 affine.bias = Some(Numbers(shift.into_iter().step_by(each).collect()));
+                if let Some(stored) = &mut affine.stored {
+                    stored.bias_steps =
+                        steps_of_biases(given.kind, &grid.into_iter().step_by(each).collect::<Vec<_>>())?;
+                }
                 return Ok(Value::Computed(node, dims));
             }
         }
@@ -365,9 +363,11 @@ impl Reader {
             if bias.is_some_and(|bias| bias.dims != [channels]) {
                 return Err("biases that do not fit the kernels".into());
             }
+            let of_bias = bias.map_or(Ok(None), |bias| steps_of_biases(bias.kind, &bias.grid))?;
+            let stored = Stored::new(weight.kind, &weight.grid, channels, of_bias)?;
             let (weight, bias) =
                 (Numbers(weight.numbers.clone()), bias.map(|bias| Numbers(bias.numbers.clone())));
-            Op::Affine(Affine { rows: channels, weight, bias, window: Some(window) })
+            Op::Affine(Affine { rows: channels, weight, bias, window: Some(window), stored })
         } else if op.kind.ends_with("MaxPool") {
             Op::MaxPool(window)
         } else {
@@ -382,11 +382,11 @@ impl Reader {
 
 impl Operation<'_> {
     /// Whether there is such an operand.
-    fn has(&self, place: usize) -> bool {
+    pub(crate) fn has(&self, place: usize) -> bool {
         self.inputs.get(place).is_some_and(|name| !name.is_empty())
     }
 
-    fn integer(&self, name: &str, none: i64) -> Result<i64, String> {
+    pub(crate) fn integer(&self, name: &str, none: i64) -> Result<i64, String> {
         self.attributes.get(name).map_or(Ok(none), |a| Ok(a.integers(3)?.pop().unwrap_or(0)))
     }
 
@@ -398,40 +398,7 @@ impl Operation<'_> {
         Number::from_single(bits).map(Some).ok_or_else(|| format!("attribute {name}: NaN or infinite"))
     }
 
-    fn sizes(&self, name: &str, none: Option<Vec<usize>>) -> Result<Option<Vec<usize>>, String> {
+    pub(crate) fn sizes(&self, name: &str, none: Option<Vec<usize>>) -> Result<Option<Vec<usize>>, String> {
         self.attributes.get(name).map_or(Ok(none), |attribute| sizes_of(&attribute.integers(8)?).map(Some))
     }
-}
-
-/// The shape that Reshape asks for: 0 keeps a dimension, −1 takes what is left.
-fn reshaped(dims: &[usize], target: &[i64]) -> Result<Vec<usize>, String> {
-    let kept = |(axis, &size): (usize, &i64)| {
-        if size == 0 { dims.get(axis).map_or(-2, |&d| d as i64) } else { size }
-    };
-    let mut shape: Vec<i64> = target.iter().enumerate().map(kept).collect();
-    let known: Vec<i64> = shape.iter().copied().filter(|&size| size != -1).collect();
-    let (all, known) = (product(dims)?, product(&sizes_of(&known)?)?.max(1));
-    shape.iter_mut().filter(|size| **size == -1).for_each(|size| *size = (all / known) as i64);
-    // A batch that is written as a number other than one does not fit.
-    let shape = sizes_of(&shape)?;
-    if product(&shape)? == all { Ok(shape) } else { Err("a shape of another size".into()) }
-}
-
-/// The numbers of a constant that broadcasts to `dims`, one for each element.
-fn spread(tensor: &Tensor, dims: &[usize]) -> Result<Vec<Number>, String> {
-    let fail = || format!("a constant of shape {:?} for the shape {dims:?}", tensor.dims);
-    let missing = dims.len().checked_sub(tensor.dims.len()).ok_or_else(fail)?;
-    let own = |axis: usize| if axis < missing { 1 } else { tensor.dims[axis - missing] };
-    if (0..dims.len()).any(|axis| own(axis) != 1 && own(axis) != dims[axis]) || tensor.numbers.is_empty() {
-        return Err(fail());
-    }
-    let at = |mut k: usize| {
-        let (mut place, mut step) = (0, 1);
-        for axis in (0..dims.len()).rev() {
-            place += if own(axis) == 1 { 0 } else { k % dims[axis] * step };
-            (k, step) = (k / dims[axis], step * own(axis));
-        }
-        tensor.numbers[place]
-    };
-    Ok((0..product(dims)?).map(at).collect())
 }

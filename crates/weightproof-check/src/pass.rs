@@ -6,7 +6,7 @@
 
 use crate::certificate::WeightSet;
 use crate::layer::{COEFFICIENT_BITS, Model};
-use crate::network::Op;
+use crate::network::{Node, Op};
 use crate::number::{FRACTION_BITS, Interval, Number, share};
 use crate::relax::{Bounds, State};
 
@@ -35,8 +35,8 @@ pub enum Reach {
 /// What a certificate chooses for one row, by node.
 #[derive(Clone, Debug, Default)]
 pub struct Chosen {
-    /// Lower slopes of elements of ReLU nodes, fractions; without them the plain rule holds.
-    pub slopes: Vec<Option<Vec<Option<i64>>>>,
+    /// Lower slopes of elements of ReLU nodes, from 0 to 1; without them the plain rule holds.
+    pub slopes: Vec<Option<Vec<Option<Number>>>>,
     /// Multipliers of boxes.
     pub multipliers: Vec<Option<Vec<Number>>>,
 }
@@ -70,10 +70,10 @@ impl Pass<'_> {
             }
             crossed |= matches!(nodes[node].op, Op::Affine(_));
             let slopes = chosen.and_then(|chosen| chosen.slopes[node].as_deref());
-            let moved = self.through(row, node, slopes, &mut offset);
-            for &input in &nodes[node].inputs {
+            for (place, &input) in nodes[node].inputs.iter().enumerate() {
+                let moved = self.through(&row, (node, place), slopes, &mut offset);
                 work[input] = Some(match work[input].take() {
-                    None => moved.clone(),
+                    None => moved,
                     Some(other) => {
                         self.joined(input, &other, |j| Number::new(moved.a[j], moved.exponent), &mut offset)
                     }
@@ -95,7 +95,9 @@ impl Pass<'_> {
                     (near && crossed) || !(moves[this.inputs[0]] || self.model.set.is_one_ball(node))
                 }
                 Op::Activation(_) | Op::MaxPool(_) => near,
-                Op::Scale { .. } | Op::Divide(_) | Op::AveragePool { .. } | Op::Sum => false,
+                Op::Scale { .. } | Op::Divide(_) | Op::AveragePool { .. } | Op::Gather { .. } | Op::Sum => {
+                    false
+                }
             }
     }
 
@@ -112,16 +114,39 @@ impl Pass<'_> {
             return on_box;
         }
         let mut offset = Number::ZERO;
-        let kernels = Pass { reach: Reach::Shared, ..*self }.through(row.clone(), node, None, &mut offset);
+        let kernels = Pass { reach: Reach::Shared, ..*self }.through(row, (node, 0), None, &mut offset);
         on_box.max(least(&kernels, self.model.network.nodes[node].inputs[0], offset))
     }
 
-    /// From the outputs of a node to its inputs.
-    fn through(&self, row: Row, node: usize, slopes: Option<&[Option<i64>]>, sum: &mut Number) -> Row {
-        let Some(&input) = self.model.network.nodes[node].inputs.first() else { return row };
+    /// From the outputs of a node to one of its inputs, by its place. What all inputs share is paid at the first.
+    fn through(
+        &self,
+        row: &Row,
+        (node, place): (usize, usize),
+        slopes: Option<&[Option<Number>]>,
+        sum: &mut Number,
+    ) -> Row {
+        let Node { op, inputs, .. } = &self.model.network.nodes[node];
+        let Some(&input) = inputs.get(place) else { return row.clone() };
         let bounds = &self.state.boxes[input];
+        if let Op::Gather { source, constant } = op {
+            let first: usize = inputs[..place].iter().map(|&i| self.model.network.nodes[i].width).sum();
+            let mut wide = vec![0_i128; bounds.len()];
+            for (&a, source) in row.a.iter().zip(source) {
+                match source {
+                    Some(k) => {
+                        let own = k.checked_sub(first).and_then(|j| wide.get_mut(j));
+                        own.into_iter().for_each(|sum| *sum += i128::from(a));
+                    }
+                    None if place == 0 => *sum += Number::new(a, row.exponent) * *constant,
+                    None => {}
+                }
+            }
+            let wide = wide.into_iter().map(|c| Number::new(c, row.exponent));
+            return self.settled(wide.map(|c| [c, -c]).collect(), input, sum);
+        }
         if let Some(map) = &self.model.maps[node] {
-            self.pay_balls(&row, node, bounds, sum);
+            self.pay_balls(row, node, bounds, sum);
             let in_units = |(o, &a): (usize, &i64)| Number::new(a, row.exponent + map.exponent(o));
             let scaled = row.a.iter().enumerate().map(in_units).map(|a| [a, -a]).collect();
             let scaled = self.settled(scaled, node, sum);
@@ -129,14 +154,13 @@ impl Pass<'_> {
             let wide = map.transposed(&scaled.a, scaled.exponent, bounds, shared, sum);
             return self.settled(wide, input, sum);
         }
-        let Some(Some(relaxation)) = self.state.relaxed.get(node) else { return row };
-        if let Op::Activation(_) = self.model.network.nodes[node].op {
+        let Some(Some(relaxation)) = self.state.relaxed.get(node) else { return row.clone() };
+        if let Op::Activation(_) = op {
             let radius = self.model.set.activation_radius;
             row.a.iter().for_each(|a| *sum += Number::new(-a.abs(), row.exponent) * radius);
         }
-        let wide = relaxation.relax(&row.a, slopes, row.exponent, sum).into_iter();
-        let wide = wide.map(|a| Number::new(a, row.exponent)).map(|a| [a, -a]);
-        self.settled(wide.collect(), input, sum)
+        let wide = relaxation.relax(&row.a, slopes, row.exponent, sum);
+        self.settled(wide, input, sum)
     }
 
     /// Subtracts what balls of weights take: `r ‖a‖ ‖z‖` for a whole matrix, `Σ_i r_i |a_i| ‖z‖` for its rows, and for kernels the

@@ -128,7 +128,7 @@ fn parameters(
             )
         }
     };
-    Ok(Affine { rows: from.rows, weight: Numbers(weight), bias, window: from.window.clone() })
+    Ok(Affine { rows: from.rows, weight: Numbers(weight), bias, window: from.window.clone(), stored: None })
 }
 
 /// `|a − b|`, rounded up.

@@ -4,8 +4,11 @@
 //! has its least value. So any slope will do, and t is computed from it; that is the whole proof.
 
 use crate::network::{Activation, Op, Window};
-use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, share};
+use crate::number::{FRACTION_BITS, Interval, Number, share};
 use std::sync::Arc;
+
+/// Bits of a slope times a coefficient: with the 64 of a corner they fit into 128.
+const SLOPE_BITS: u32 = 58;
 
 /// A box: one interval for each element.
 pub type Bounds = Vec<Interval>;
@@ -24,6 +27,7 @@ impl Activation {
             Activation::SoftThreshold(lambda) if x > lambda => Interval::around(x - lambda, lambda - x),
             Activation::SoftThreshold(lambda) if x < -lambda => Interval::around(x + lambda, -lambda - x),
             Activation::SoftThreshold(_) => Interval::point(Number::ZERO),
+            Activation::Quantize(q) => q.around(x),
         }
     }
 
@@ -33,72 +37,90 @@ impl Activation {
     }
 }
 
+/// A point, and a value there.
+type Corner = (Number, Number);
+
+impl Activation {
+    /// Where a line must be below the function on a box, and where above.
+    fn corners(self, x: Interval) -> [Vec<Corner>; 2] {
+        let inner = match self {
+            Activation::Relu | Activation::LeakyRelu(_) => [Some(Number::ZERO), None],
+            Activation::Clip(low, high) => [low, high],
+            Activation::SoftThreshold(lambda) => [Some(-lambda), Some(lambda)],
+            Activation::Quantize(q) => return q.corners(x),
+        };
+        let inner = inner.into_iter().flatten().filter(|c| x.low < *c && *c < x.high);
+        let points = [x.low, x.high].into_iter().chain(inner).map(|x| (x, self.around(x)));
+        let (below, above) = points.map(|(x, y)| ((x, y.low), (x, y.high))).unzip();
+        [below, above]
+    }
+}
+
 /// One element of an activation on its box.
 #[derive(Clone, Debug)]
 struct Lines {
-    /// Slope below, a fraction.
-    lower: i64,
-    /// Slope above, a fraction.
-    upper: i64,
-    /// Ends and corners, with numbers around the values there; none where the function is zero or its argument.
-    points: Vec<(Number, Interval)>,
+    /// Slopes of the lines below and above, which are not negative.
+    slopes: [Number; 2],
+    /// Where they must be below and above; nowhere when the function is zero or its argument.
+    corners: [Vec<Corner>; 2],
 }
 
 impl Lines {
     /// Any slopes are sound; those that are tightest in the middle are taken.
     fn new(f: Activation, x: Interval) -> Lines {
-        let corners = match f {
-            Activation::Relu | Activation::LeakyRelu(_) => [Some(Number::ZERO), None],
-            Activation::Clip(low, high) => [low, high],
-            Activation::SoftThreshold(lambda) => [Some(-lambda), Some(lambda)],
-        };
-        let inner = corners.into_iter().flatten().filter(|c| x.low < *c && *c < x.high);
-        let points: Vec<_> = [x.low, x.high].into_iter().chain(inner).map(|x| (x, f.around(x))).collect();
-        let is_line =
-            |value: fn(Number) -> Number| points.iter().all(|&(x, y)| y == Interval::point(value(x)));
-        if points.len() == 2 && (is_line(|x| x) || is_line(|_| Number::ZERO)) {
-            let slope = if is_line(|x| x) { FRACTION } else { 0 };
-            return Lines { lower: slope, upper: slope, points: vec![] };
-        }
-        let mut slopes = vec![0, FRACTION, slope(points[0], points[1])];
-        for &corner in &points[2..] {
-            slopes.extend([slope(points[0], corner), slope(corner, points[1])]);
+        let corners = f.corners(x);
+        let is_line = |value: fn(Number) -> Number| corners.iter().flatten().all(|&(x, y)| y == value(x));
+        if let Some(slope) = [(Number::ONE, is_line(|x| x)), (Number::ZERO, is_line(|_| Number::ZERO))]
+            .into_iter()
+            .find_map(|(slope, is_line)| is_line.then_some(slope))
+        {
+            return Lines { slopes: [slope; 2], corners: [vec![], vec![]] };
         }
         // Twice the height of a line of this slope in the middle of the box, or of its opposite.
-        let middle = |slope: i64, sign: i64| {
-            let line = |x: Number| Number::new(sign * slope, -(FRACTION_BITS as i32)) * x;
-            let gap =
-                |&(x, y): &(Number, Interval)| if sign > 0 { y.low - line(x) } else { -y.high - line(x) };
-            let offset = points.iter().map(gap).min().expect("there are points");
+        let middle = |slope: Number, sign: Number, corners: &[Corner]| {
+            let line = |x: Number| sign * slope * x;
+            let offset = corners.iter().map(|&(x, y)| sign * y - line(x)).min().expect("there are corners");
             offset + offset + line(x.low) + line(x.high)
         };
-        let best = |sign: i64| {
-            *slopes.iter().rev().max_by_key(|slope| middle(**slope, sign)).expect("there are slopes")
+        // The ends; of a quantizer the end that a line of slope 1 through the jumps does not meet.
+        let firsts = if let Activation::Quantize(_) = f { 1 } else { 2 };
+        let best = |sign: Number, corners: &[Corner]| {
+            let between = |k: usize| corners[k + 1..].iter().map(move |&b| slope(corners[k], b));
+            let slopes = [Number::ZERO, Number::ONE].into_iter();
+            let slopes: Vec<Number> =
+                slopes.chain((0..firsts.min(corners.len())).flat_map(between)).collect();
+            *slopes.iter().rev().max_by_key(|slope| middle(**slope, sign, corners)).expect("there are slopes")
         };
-        Lines { lower: best(1), upper: best(-1), points }
+        let slopes = [best(Number::ONE, &corners[0]), best(-Number::ONE, &corners[1])];
+        Lines { slopes, corners }
     }
 
-    /// The slope `c` of a line below `a f`, whose offset is added to the sum. A lower slope of one's own is a fraction of ReLU:
+    /// The slope of a line below `a f`, whose offset is added to the sum. A lower slope of one's own is a fraction of ReLU:
     /// where it is the line z, `own z` is below for z ≥ 0, and where it is 0, for z ≤ 0.
-    fn relax(&self, a: i64, own: Option<i64>, exponent: i32, sum: &mut Number) -> i64 {
-        let c = part(a, if a < 0 { self.upper } else { own.unwrap_or(self.lower) });
-        let gap = |&(x, y): &(Number, Interval)| {
-            Number::new(a, exponent) * y.worst(a > 0) - Number::new(c, exponent) * x
-        };
-        self.points.iter().map(gap).min().into_iter().for_each(|least| *sum += least);
+    fn relax(&self, a: Number, own: Option<Number>, sum: &mut Number) -> Number {
+        let side = usize::from(a.is_negative());
+        let own = own.filter(|_| side == 0).unwrap_or(self.slopes[side]);
+        // Towards the line above and the line below it has the sign of a, or is zero.
+        let c = (a * own).with_bits(SLOPE_BITS);
+        let gap = |&(x, y): &Corner| a * y - c * x;
+        self.corners[side].iter().map(gap).min().into_iter().for_each(|least| *sum += least);
         c
+    }
+}
+
+/// The slope of a line through two points, about; zero when it falls.
+fn slope(a: Corner, b: Corner) -> Number {
+    let (dx, dy) = (b.0 - a.0, b.1 - a.1);
+    match (dx.value.signum(), dy.value.signum()) {
+        (-1, -1) => slope(b, a),
+        (1, 1) => (dy.down() * dx.inverse_down()).down(),
+        _ => Number::ZERO,
     }
 }
 
 /// A fraction of an integer, rounded.
 fn part(a: i64, fraction: i64) -> i64 {
     ((i128::from(a) * i128::from(fraction)) >> FRACTION_BITS) as i64
-}
-
-/// The slope of a line through two points of a function that rises by at most 1, about, as a fraction.
-fn slope(a: (Number, Interval), b: (Number, Interval)) -> i64 {
-    let (dx, dy) = (b.0 - a.0, b.1.low - a.1.low);
-    share(dy, dx - dy)
 }
 
 /// The upper line of the maximum of one window: `y ≤ Σ slope_j z_j + …`, with the input `top` of the largest lower end.
@@ -133,7 +155,14 @@ impl Maximum {
     /// a > 0:   a y ≥ a z_top
     /// a < 0:   a y ≥ a most,   or   a y ≥ a z_top + Σ_j a (z_j − least)⁺,   each of them concave: a line that is below at both ends
     /// ```
-    fn relax(&self, a: i64, exponent: i32, z: &Bounds, out: &mut [i128], sum: &mut Number) {
+    fn relax(
+        &self,
+        a: i64,
+        exponent: i32,
+        z: &Bounds,
+        add: &mut impl FnMut(usize, Number),
+        sum: &mut Number,
+    ) {
         match &self.others {
             None if a < 0 => return *sum += Number::new(a, exponent) * self.range.high,
             Some(others) if a < 0 => {
@@ -142,12 +171,12 @@ impl Maximum {
                     let at_low = Number::new(-c, exponent) * z[j].low;
                     let at_high = Number::new(a - c, exponent) * z[j].high;
                     *sum += at_low.min(at_high - Number::new(a, exponent) * self.range.low);
-                    out[j] += i128::from(c);
+                    add(j, Number::new(c, exponent));
                 }
             }
             _ => {}
         }
-        out[self.top] += i128::from(a);
+        add(self.top, Number::new(a, exponent));
     }
 }
 
@@ -172,21 +201,21 @@ pub struct Relaxation {
 }
 
 impl Relaxation {
-    /// A row below `Σ a_k y_k` of the outputs, in coefficients of the inputs; its offset is added to the sum.
+    /// A row below `Σ a_k y_k` of the outputs; its offset is added to the sum. Of each coefficient of the inputs a number that is at
+    /// most it, and one that is at most its opposite.
     pub fn relax(
         &self,
         a: &[i64],
-        own: Option<&[Option<i64>]>,
+        own: Option<&[Option<Number>]>,
         exponent: i32,
         sum: &mut Number,
-    ) -> Vec<i128> {
-        let mut out = vec![0; self.input.len()];
+    ) -> Vec<[Number; 2]> {
+        let mut out = vec![[Number::ZERO; 2]; self.input.len()];
+        let mut add = |j: usize, c: Number| out[j].iter_mut().zip([c, -c]).for_each(|(sum, c)| *sum += c);
         for (k, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
             match self.lines.get(k) {
-                Some(lines) => {
-                    out[k] = lines.relax(a, own.and_then(|slopes| slopes[k]), exponent, sum).into()
-                }
-                None => self.maxima[k].relax(a, exponent, &self.input, &mut out, sum),
+                Some(lines) => add(k, lines.relax(Number::new(a, exponent), own.and_then(|own| own[k]), sum)),
+                None => self.maxima[k].relax(a, exponent, &self.input, &mut add, sum),
             }
         }
         out
@@ -222,6 +251,7 @@ impl State {
                 | Op::Scale { .. }
                 | Op::Divide(_)
                 | Op::AveragePool { .. }
+                | Op::Gather { .. }
                 | Op::Sum => {
                     return None;
                 }
@@ -235,6 +265,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::staircase::Staircase;
 
     /// Bits behind the point of a coefficient.
     const BITS: i32 = 40;
@@ -252,13 +283,52 @@ mod tests {
             let lines = Lines::new(f, Interval { low: number(low), high: number(high) });
             for sign in [1, -1] {
                 let mut sum = Number::ZERO;
-                let slope = lines.relax(sign << BITS, None, -BITS, &mut sum);
+                let slope = lines.relax(Number::new(sign << BITS, -BITS), None, &mut sum);
                 for x in (low..=high).step_by(4) {
                     let value = (x - threshold).max(0) + (x + threshold).min(0);
-                    let line = Number::new(slope, -BITS) * number(x) + sum;
+                    let line = slope * number(x) + sum;
                     assert!(line <= number(sign * value) + rounding, "[{low}, {high}], {sign}, at {x}");
                 }
             }
         }
+    }
+
+    /// A third in single precision: p and p / step are rounded to it.
+    const THIRD: Number = Number { value: 11_184_811, exponent: -25 };
+
+    #[test]
+    fn lines_of_a_quantizer_are_below_it() {
+        // In 2^30ths of a step.
+        let number = |x: i64| THIRD * Number::new(x, -30);
+        let step = 1 << 30;
+        let mut between = 0;
+        for freedom in [0, 1] {
+            let q = Staircase { step: THIRD, zero: 3, low: 0, high: 255, freedom };
+            let boxes = [(-5, 3), (-2, 2), (0, 4), (1, 2), (100, 107), (250, 300), (-9, -4)];
+            for (low, high) in boxes.map(|(low, high)| (low * step + 7, high * step + 9)) {
+                let lines =
+                    Lines::new(Activation::Quantize(q), Interval { low: number(low), high: number(high) });
+                // Around all jumps, and between them.
+                let jumps = (low / step - 2..high / step + 2).map(|k| k * step + step / 2);
+                let points =
+                    jumps.flat_map(|t| [-step / 3, -200, -9, -1, 0, 1, 9, 200, step / 3].map(|e| t + e));
+                for x in points.chain([low, high]).filter(|x| (low..=high).contains(x)) {
+                    let values = q.around(number(x));
+                    let level = (2 * x + step).div_euclid(2 * step).clamp(-3, 252);
+                    let by_text = q.level(number(x));
+                    between += usize::from(by_text != level);
+                    assert!((by_text - level).abs() <= 1, "{x}");
+                    let ends =
+                        [-freedom, freedom].map(|d| THIRD * Number::new((by_text + d).clamp(-3, 252), 0));
+                    assert_eq!([values.low, values.high], ends);
+                    for (sign, value) in [(1_i64, values.low), (-1, -values.high)] {
+                        let mut sum = Number::ZERO;
+                        let slope = lines.relax(Number::new(sign << BITS, -BITS), None, &mut sum);
+                        assert!(slope * number(x) + sum <= value, "[{low}, {high}], {sign}, at {x}");
+                    }
+                }
+            }
+        }
+        assert!(between > 20, "{between} points whose quotient is rounded to a tie");
     }
 }

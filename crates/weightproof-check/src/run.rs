@@ -1,9 +1,11 @@
 //! Checking a whole certificate: header, network, set, and all records on all threads.
 
-use crate::certificate::{Header, Kind, Lines, Property, Record, hexadecimal};
+use crate::certificate::{Header, Kind, Lines, Outputs, Property, Record, Rounding, hexadecimal};
 use crate::check::{Accepted, check};
+use crate::faults::Hits;
 use crate::layer::Model;
 use crate::network::Network;
+use crate::number::Number;
 use crate::set::Set;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -34,6 +36,7 @@ pub struct Opened<R> {
     pub header: Header,
     /// Network and set.
     pub model: Model,
+    hits: Option<Hits>,
     lines: Lines<R>,
     last: Option<usize>,
 }
@@ -91,15 +94,18 @@ impl<R: BufRead> Opened<R> {
                 "SHA-256 of the model: expected {expected}, found {sha256}"
             )));
         }
-        let own = crate::onnx::read(model).map_err(|error| Problem::Input(format!("model: {error}")))?;
+        let own = crate::onnx::read(model).and_then(|own| own.with_classes(header.outputs));
+        let own = own.map_err(|error| Problem::Input(format!("model: {error}")))?;
         let rejected = |error| Problem::Rejected(format!("network: {error}"));
         let claimed = Network::new(&header.network).map_err(rejected)?;
         if let Some(difference) = claimed.difference(&own) {
             return Err(Problem::Rejected(format!("network: {difference}")));
         }
         let set = Set::new(&header, &claimed).map_err(Problem::Rejected)?;
+        let hits = header.faults.as_ref().map(|faults| Hits::new(faults, &claimed, &set));
+        let hits = hits.transpose().map_err(Problem::Rejected)?;
         let model = Model::new(claimed, set);
-        Ok(Opened { header, model, lines, last: None })
+        Ok(Opened { header, model, hits, lines, last: None })
     }
 
     /// The next record; `None` behind the last one.
@@ -109,6 +115,12 @@ impl<R: BufRead> Opened<R> {
     pub fn record(&mut self) -> Result<Option<Box<Record>>, Problem> {
         let record = self.lines.record().map_err(Problem::Rejected)?;
         if let Some(record) = &record {
+            if matches!(self.header.outputs, Some(Outputs::Within { .. })) && record.class != Some(0) {
+                let sample = record.sample;
+                return Err(Problem::Rejected(format!(
+                    "sample {sample}: expected class 0, outputs between the ends"
+                )));
+            }
             if self.last.is_some_and(|last| record.sample <= last) {
                 return Err(Problem::Rejected(format!(
                     "sample {}: numbers of samples do not rise",
@@ -148,7 +160,7 @@ impl<R: BufRead> Opened<R> {
                 }
             }
             let (next, findings) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-            let (model, property) = (&self.model, self.header.property);
+            let (model, property) = ((&self.model, self.hits.as_ref()), self.header.property);
             let work = || {
                 while let Some(record) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let finding = finding(model, property, record, &mut |_| {});
@@ -169,11 +181,16 @@ impl<R: BufRead> Opened<R> {
 
     /// Checks one record, and tells the steps of its proof.
     pub fn one(&self, record: &Record, tell: &mut dyn FnMut(String)) -> Finding {
-        finding(&self.model, self.header.property, record, tell)
+        finding((&self.model, self.hits.as_ref()), self.header.property, record, tell)
     }
 }
 
-fn finding(model: &Model, property: Property, record: &Record, tell: &mut dyn FnMut(String)) -> Finding {
+fn finding(
+    model: (&Model, Option<&Hits>),
+    property: Property,
+    record: &Record,
+    tell: &mut dyn FnMut(String),
+) -> Finding {
     // Integers that do not fit are an error, and an error is no proof.
     let result = catch_unwind(AssertUnwindSafe(|| check(model, property, record, tell)));
     let result = result.unwrap_or_else(|_| Err("numbers too large for the checker".into()));
@@ -193,11 +210,24 @@ pub fn claim(header: &Header) -> String {
         Property::Prediction => "the network keeps the class that it says without perturbation".to_owned(),
         Property::Deviation { tolerance } => format!("no output moves by {tolerance} or more"),
     };
+    let outputs = match header.outputs {
+        None => String::new(),
+        Some(Outputs::Positive { threshold }) => {
+            format!(
+                "; class 1 is an output above {threshold} (in front of a last sigmoid), class 0 one that is not"
+            )
+        }
+        Some(Outputs::Within { lower, upper }) => {
+            let end = |end: Option<Number>| end.map_or("no end".into(), |end| end.to_string());
+            format!("; class 0 is outputs between {} and {}", end(lower), end(upper))
+        }
+    };
     let mut set = match (threat.kind, threat.radius) {
         (Kind::Explicit, _) | (_, None) => {
             let name = threat.name.as_deref().unwrap_or("no name");
             format!("the radii that the header lists (called {name}; that they mean it is not checked)")
         }
+        (Kind::Lsb, Some(radius)) => format!("radius {radius} in steps of the stored integers"),
         (kind, Some(radius)) => format!("{kind:?}, radius {radius}"),
     };
     if let Some(bias) = &threat.bias_radius {
@@ -206,9 +236,19 @@ pub fn claim(header: &Header) -> String {
     if let Some(layers) = &threat.layers {
         set += &format!(", layers {}", layers.join(", "));
     }
+    if let Some(faults) = &header.faults {
+        set = format!("one word is hit, and at most {} of its bits flip", faults.bits);
+        for layer in &faults.layers {
+            let name = header.network.get(layer.node).map_or("?", |node| &node.name);
+            set += &format!("; {name}: bits {:?} of weights, {:?} of biases", layer.weights, layer.biases);
+        }
+    }
+    if threat.rounding == Rounding::Any {
+        set += ", any step beside the nearest one";
+    }
     let (input, activation) = (threat.input_radius, threat.activation_radius);
     format!(
-        "{property}; set: {set}; input radius {input}; activation radius {activation}; method {}",
+        "{property}{outputs}; set: {set}; input radius {input}; activation radius {activation}; method {}",
         header.method
     )
 }

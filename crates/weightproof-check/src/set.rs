@@ -1,8 +1,8 @@
 //! The set of perturbations: exact radii of every parameter, and whether they are at least what the threat model says.
 
 pub use crate::certificate::LayerSet;
-use crate::certificate::{Header, Kind, Threat, WeightSet};
-use crate::network::{Affine, Network, Op};
+use crate::certificate::{Header, Kind, Rounding, Threat, WeightSet};
+use crate::network::{Affine, Network, Op, Stored};
 use crate::number::Number;
 
 /// The set of a network.
@@ -16,6 +16,8 @@ pub struct Set {
     pub input_range: Option<[Number; 2]>,
     /// Error added to each activation.
     pub activation_radius: Number,
+    /// How many steps another value may come out of a quantizer than the operator's text says.
+    pub freedom: i64,
 }
 
 impl LayerSet {
@@ -62,7 +64,7 @@ impl Set {
     /// The set in which nothing moves.
     pub fn of_one_point(network: &Network) -> Set {
         let (layers, zero) = (vec![None; network.nodes.len()], Number::ZERO);
-        Set { layers, input_radius: zero, input_range: None, activation_radius: zero }
+        Set { layers, input_radius: zero, input_range: None, activation_radius: zero, freedom: 0 }
     }
 
     /// The set that a header describes.
@@ -76,6 +78,7 @@ impl Set {
         }
         let mut set = Set::of_one_point(network);
         (set.input_radius, set.activation_radius) = (threat.input_radius, threat.activation_radius);
+        set.freedom = i64::from(threat.rounding == Rounding::Any);
         if let Some(range) = &threat.input_range {
             set.input_range = Some([range.exactly(2)?[0], range.0[1]]);
         }
@@ -95,6 +98,12 @@ impl Set {
             set.covers(threat, network)?;
         }
         Ok(set)
+    }
+
+    /// Whether anything moves.
+    pub fn moves(&self) -> bool {
+        let radii = self.input_radius.is_positive() || self.activation_radius.is_positive();
+        radii || self.freedom > 0 || self.layers.iter().any(Option::is_some)
     }
 
     /// Whether the weights of a node move in one ball.
@@ -126,7 +135,7 @@ impl Set {
             let enough =
                 |what: &dyn Fn() -> String, own: Number, (r, x, largest): (Number, Number, Number)| {
                     let needed = match threat.kind {
-                        Kind::Relative => r * x.magnitude(),
+                        Kind::Relative | Kind::Lsb => r * x.magnitude(),
                         Kind::PerChannel => r * largest,
                         Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => r,
                     };
@@ -134,15 +143,24 @@ impl Set {
                     if own < needed { Err(less()) } else { Ok(()) }
                 };
             let columns = affine.columns();
+            let stored = affine.stored.as_ref().filter(|_| threat.kind == Kind::Lsb);
+            if threat.kind == Kind::Lsb && stored.is_none() {
+                return Err(at("the model does not store its weights as integers"));
+            }
             for (i, row) in affine.weight.0.chunks(columns).enumerate() {
                 let largest = row.iter().map(|w| w.magnitude()).max().unwrap_or(Number::ZERO);
                 for (j, &w) in row.iter().enumerate() {
                     let own = layer.radius(affine, i * columns + j);
-                    enough(&|| format!("weight ({i}, {j})"), own, (radius, w, largest))?;
+                    let x = stored.map_or(w, |stored| stored.steps.0[i]);
+                    enough(&|| format!("weight ({i}, {j})"), own, (radius, x, largest))?;
                 }
                 if affine.bias.is_some() {
                     let (own, r) = (layer.bias(i), threat.bias_radius.unwrap_or(radius));
-                    enough(&|| format!("bias {i}"), own, (r, affine.bias(i), largest))?;
+                    // Biases that are no integers stay where they are.
+                    let step =
+                        |stored: &Stored| stored.bias_steps.as_ref().map_or(Number::ZERO, |steps| steps.0[i]);
+                    let x = stored.map_or(affine.bias(i), step);
+                    enough(&|| format!("bias {i}"), own, (r, x, largest))?;
                 }
             }
         }

@@ -41,13 +41,11 @@ pub fn run<F: Feed, W: Watch>(
 ) -> Result<Report<CertifyRecord>, RunError> {
     let ExactConfig { method, budget, .. } = config;
     let options = options(session, method);
-    if faults.is_some() && config.certificate.is_some() {
-        return Err(RunError::setting("certificate", "no certificate file with faults", "one"));
-    }
     if faults.is_some() && method.is_exact() {
         return Err(FaultError::Method { found: method.name.clone() }.into());
     }
-    let plan = Plan::new(config.certificate.as_deref(), session, sets, method)?;
+    let plan =
+        Plan::new(config.certificate.as_deref(), session, sets, method, faults.map(|faults| &faults.model))?;
     let proofs = exact::options(session, method, budget);
     let store = Store::open(config.journal.as_deref(), || {
         let mut of_method = json!({ "command": "certify", "method": method });

@@ -98,7 +98,7 @@ pub fn run<F: Feed, W: Watch>(
 ) -> Result<Report<ExactRecord>, RunError> {
     session.require_tolerance("the method exact")?;
     let options = options(session, &config.method, &config.budget);
-    let plan = Plan::new(config.certificate.as_deref(), session, sets, &config.method)?;
+    let plan = Plan::new(config.certificate.as_deref(), session, sets, &config.method, None)?;
     let identity = || {
         let AttackOptions { steps, restarts, .. } = options.attack;
         let witness = config.witness.as_ref().map(|folder| folder.to_string_lossy());

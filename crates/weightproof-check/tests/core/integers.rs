@@ -7,7 +7,7 @@ use weightproof_check::certificate::{Header, Property};
 use weightproof_check::check::root;
 use weightproof_check::layer::Model;
 use weightproof_check::network::{Network, Window};
-use weightproof_check::number::{FRACTION_BITS, Interval, Number, share};
+use weightproof_check::number::{Interval, Number, share};
 use weightproof_check::onnx;
 use weightproof_check::pass::{Chosen, Pass, Reach};
 use weightproof_check::relax::State;
@@ -84,6 +84,20 @@ fn numbers_are_those_of_ieee() {
         (5e-324, "4.94065e-324"),
         (f64::MAX, "1.79769e308"),
     ];
+    // Ties go to even numbers; a quotient is rounded once.
+    let number = |x: f64| Number::from_double(x.to_bits()).unwrap();
+    for (x, nearest) in
+        [(-2.5, -2), (-1.5, -2), (-0.5, 0), (0.5, 0), (1.5, 2), (2.5, 2), (2.75, 3), (-1e-30, 0)]
+    {
+        assert_eq!(number(x).nearest(0), nearest, "{x}");
+    }
+    for k in 0..4000 {
+        let (x, y) = (stream.next() * 2_f64.powi(k % 90 - 45), f64::from(stream.next().abs() as f32));
+        assert_eq!(number(x).single(), number(f64::from(x as f32)), "{x}");
+        let tie = f64::from(x as f32) + f64::from((x as f32).next_up());
+        assert_eq!(number(tie / 2.0).single(), number(f64::from((tie / 2.0) as f32)), "{tie}");
+        assert_eq!(number(x).divided(number(y)), number(f64::from(x as f32 / y as f32)), "{x} {y}");
+    }
     for (x, text) in texts {
         assert_eq!(Number::from_double(x.to_bits()).unwrap().to_string(), text);
     }
@@ -211,7 +225,8 @@ fn shared_kernels() {
             // The dense layer at its worst for the activations at this vertex; both rows move on their own.
             let plain = crate::writer::Threat::new(Kind::Absolute, 0.0);
             let z: Vec<f64> =
-                Bounder::new(&Net { nodes: moved.nodes[..output].to_vec() }, &plain).forward(&input);
+                Bounder::new(&Net { nodes: moved.nodes[..output].to_vec(), ..Net::default() }, &plain)
+                    .forward(&input);
             let Some((_, weight, Some(bias))) = moved.parameters(output) else { panic!("dense") };
             let reach = 0.05 + z.iter().map(|z| 0.05 * z.abs()).sum::<f64>();
             let row = |i: usize| bias[i] + (0..18).map(|j| weight[18 * i + j] * z[j]).sum::<f64>();
@@ -303,6 +318,10 @@ fn member(net: &Net, threat: &crate::writer::Threat, input: &[f64], row: &[f64],
         let mut value = match &node.op {
             Op::Input(_) => input.iter().map(|x| x + threat.input_radius * stream.next().signum()).collect(),
             Op::Add => (0..node.width).map(|j| node.inputs.iter().map(|&i| values[i][j]).sum()).collect(),
+            Op::Gather(source, constant) => {
+                let all: Vec<f64> = node.inputs.iter().flat_map(|&i| values[i].clone()).collect();
+                source.iter().map(|k| k.map_or(*constant, |k| all[k])).collect()
+            }
             _ => {
                 // The node alone.
                 let mut one = Net::new(&net.nodes[node.inputs[0]].shape);
@@ -310,7 +329,7 @@ fn member(net: &Net, threat: &crate::writer::Threat, input: &[f64], row: &[f64],
                 Bounder::new(&one, &plain).forward(&z)
             }
         };
-        if matches!(node.op, Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Soft(_)) {
+        if is_activation(&node.op) {
             value.iter_mut().for_each(|z| *z += threat.activation_radius * stream.next().signum());
         }
         values.push(value);
@@ -350,9 +369,7 @@ fn no_member_is_below_a_bound_with_any_choice() {
                         Chosen { slopes: vec![None; output + 1], multipliers: vec![None; output + 1] };
                     for (index, node) in net.nodes.iter().enumerate().take(output).filter(|_| choice > 0) {
                         if matches!(node.op, Op::Relu) {
-                            let slopes = (0..node.width).map(|_| {
-                                Some(number(stream.next().abs()).floor(-(FRACTION_BITS as i32)) as i64)
-                            });
+                            let slopes = (0..node.width).map(|_| Some(number(stream.next().abs())));
                             chosen.slopes[index] = Some(slopes.collect());
                         }
                         let multipliers = (0..node.width).map(|_| number(stream.next() * f64::from(choice)));

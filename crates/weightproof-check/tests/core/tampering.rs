@@ -153,6 +153,47 @@ fn images() -> Case {
     Case::new(&net, &threat, Property::Label, records)
 }
 
+/// Steps of stored integers, quantizers.
+fn stored(kind: Kind) -> Case {
+    let net = crate::accepts::stored(5).swap_remove(1);
+    let threat = crate::writer::Threat::new(kind, 1.0);
+    let mut stream = Stream(3);
+    let records =
+        (0..12).map(|sample| Bounder::new(&net, &threat).linear_record(sample, &stream.many(5, 1.0)));
+    let records: Vec<Record> =
+        records.filter(|r| matches!(r.verdict, Verdict::Verified(_))).take(2).collect();
+    assert_eq!(records.len(), 2);
+    Case::new(&net, &threat, Property::Label, records)
+}
+
+/// Single hits.
+fn hit() -> Case {
+    let mut case = stored(Kind::Lsb);
+    let net = crate::accepts::stored(5).swap_remove(1);
+    case.header = crate::accepts::hits(&net, 1, &[0, 1], &[0, 1]);
+    case.records.iter_mut().for_each(|record| record.verdict = Verdict::Verified(vec![]));
+    case
+}
+
+/// Chosen elements, and outputs between two ends.
+fn chosen() -> Case {
+    let (_, mut net) = crate::writer::networks().pop().unwrap();
+    let own = net.clone();
+    // What the checker adds to the model.
+    net.then(Op::Gather(vec![None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)], 0.0));
+    let signs = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0].to_vec();
+    net.then(Op::Scale { scale: signs, shift: [0.0, -8.0, -8.0, -8.0, -8.0, -8.0, -8.0].to_vec() });
+    let threat = crate::writer::Threat::new(Kind::Absolute, 0.002);
+    let record = Bounder::new(&net, &threat).linear_record(0, &Stream(9).many(5, 1.0));
+    assert!(matches!(record.verdict, Verdict::Verified(_)) && record.class == Some(0), "{record:?}");
+    let mut case = Case::new(&net, &threat, Property::Label, vec![record]);
+    case.model = own.onnx();
+    case.header.model_sha256 = header(&own, &threat, Property::Label).model_sha256;
+    case.header.outputs =
+        Some(serde_json::json!({ "within": { "lower": double(&[-8.0]), "upper": double(&[8.0]) } }));
+    case
+}
+
 /// Replaces number `place` of a text of numbers in double precision.
 fn put(text: &mut String, place: usize, value: f64) {
     put_bits(text, place, value.to_bits());
@@ -380,6 +421,115 @@ const OF_WITNESSES: &[Change] = &[
     }),
 ];
 
+fn integers(case: &mut Case) -> &mut StoredText {
+    let OpText::Dense { stored: Some(stored), .. } = &mut case.header.network[1].op else { panic!() };
+    stored
+}
+
+fn quantizer(case: &mut Case, change: impl Fn(&mut String, &mut i32, &mut i32, &mut i32)) {
+    let OpText::Activation(ActivationText::Quantize { step, zero, low, high }) =
+        &mut case.header.network[2].op
+    else {
+        panic!()
+    };
+    change(step, zero, low, high);
+}
+
+const OF_INTEGERS: &[Change] = &[
+    ("a radius less than a step", |c| {
+        let WeightSet::Rows(rows) = &mut c.header.set[1].weights else { panic!() };
+        bump(rows, 2, f64::next_down);
+    }),
+    ("a radius of biases less than a step", |c| {
+        bump(c.header.set[1].bias.as_mut().unwrap(), 0, f64::next_down)
+    }),
+    ("another step of weights", |c| bump(&mut integers(c).steps, 0, |s| 0.5 * s)),
+    ("another step of biases", |c| bump(integers(c).bias_steps.as_mut().unwrap(), 0, |s| 0.5 * s)),
+    ("no steps of biases", |c| integers(c).bias_steps = None),
+    ("too few zero points", |c| integers(c).zeros.truncate(3)),
+    ("other bits", |c| integers(c).bits = 7),
+    ("integers without sign", |c| integers(c).signed = false),
+    ("no integers", |c| {
+        let OpText::Dense { stored, .. } = &mut c.header.network[1].op else { panic!() };
+        *stored = None;
+    }),
+    ("another step of a quantizer", |c| quantizer(c, |step, _, _, _| bump(step, 0, |s| 2.0 * s))),
+    ("a step of a quantizer that is negative", |c| quantizer(c, |step, _, _, _| bump(step, 0, |s| -s))),
+    ("a step of a quantizer that is tiny", |c| quantizer(c, |step, _, _, _| bump(step, 0, |_| 1e-31))),
+    ("another zero point", |c| quantizer(c, |_, zero, _, _| *zero += 1)),
+    ("a zero point below all integers", |c| quantizer(c, |_, zero, _, _| *zero = -1)),
+    ("another least integer", |c| quantizer(c, |_, _, low, _| *low = -1)),
+    ("another largest integer", |c| quantizer(c, |_, _, _, high| *high = 254)),
+    ("integers from end to end", |c| quantizer(c, |_, _, low, high| (*low, *high) = (i32::MIN, i32::MAX))),
+    ("a quantizer left out", |c| c.header.network[2].op = OpText::Reshape),
+    ("a rounding that is not known", |c| c.header.threat.rounding = Some("up".into())),
+    ("any step, where boxes are for the nearest", |c| c.header.threat.rounding = Some("any".into())),
+];
+
+/// Replaces a part of what may be hit.
+fn faulty(case: &mut Case, pointer: &str, value: serde_json::Value) {
+    *case.header.faults.as_mut().unwrap().pointer_mut(pointer).unwrap() = value;
+}
+
+const OF_HITS: &[Change] = &[
+    ("all bits, some of which break the sample", |c| {
+        (0..3).for_each(|k| faulty(c, &format!("/layers/{k}/weights"), (0..8).collect()));
+    }),
+    ("biases in the highest bit", |c| faulty(c, "/layers/2/biases", [31].to_vec().into())),
+    ("a bit that words have not", |c| faulty(c, "/layers/1/weights", [8].to_vec().into())),
+    ("a bit that biases have not", |c| faulty(c, "/layers/1/biases", [32].to_vec().into())),
+    ("bits that do not rise", |c| faulty(c, "/layers/1/weights", [1, 0].to_vec().into())),
+    ("no flip", |c| faulty(c, "/bits", 0.into())),
+    ("hits on a node without words", |c| faulty(c, "/layers/0/node", 2.into())),
+    ("hits on a node that is not there", |c| faulty(c, "/layers/0/node", 99.into())),
+    ("weights that move beside hits", |c| {
+        c.header.set = vec![LayerSet {
+            node: 1,
+            weights: WeightSet::Uniform(double(&[1e-9])),
+            bias: None,
+            per_use: false,
+        }]
+    }),
+    ("inputs that move beside hits", |c| c.header.threat.input_radius = double(&[1e-9])),
+    ("any step beside hits", |c| c.header.threat.rounding = Some("any".into())),
+    ("domains of a proof", |c| c.domains().push(Domain::default())),
+    ("another class", |c| c.records[0].class = c.records[0].class.map(|class| (class + 1) % 3)),
+];
+
+fn chooser(case: &mut Case) -> (&mut Vec<Option<usize>>, &mut String) {
+    let OpText::Gather { source, constant } = &mut case.header.network[3].op else { panic!() };
+    (source, constant)
+}
+
+const OF_CHOICES: &[Change] = &[
+    ("another element", |c| chooser(c).0[0] = Some(8)),
+    ("an element that is not there", |c| chooser(c).0[0] = Some(14)),
+    ("an element in place of the constant", |c| chooser(c).0[2] = Some(1)),
+    ("an element too few", |c| chooser(c).0.truncate(8)),
+    ("another constant", |c| bump(chooser(c).1, 0, |x| x + 1.0)),
+    ("inputs of a choice swapped", |c| c.header.network[3].inputs.reverse()),
+    ("another end of outputs", |c| {
+        c.header.outputs =
+            Some(serde_json::json!({ "within": { "lower": double(&[-8.0]), "upper": double(&[4.0]) } }))
+    }),
+    ("one end of outputs", |c| {
+        c.header.outputs = Some(serde_json::json!({ "within": { "lower": null, "upper": double(&[8.0]) } }))
+    }),
+    ("no ends of outputs", |c| c.header.outputs = None),
+    ("a threshold of three outputs", |c| {
+        c.header.outputs = Some(serde_json::json!({ "positive": { "threshold": double(&[0.0]) } }))
+    }),
+    ("outputs that are beyond an end", |c| c.records[0].class = Some(1)),
+    ("outputs that are beyond an end, of which nothing is claimed", |c| {
+        c.records[0].class = Some(1);
+        c.records[0].verdict = Verdict::Unknown("nothing".into());
+    }),
+    ("shifts that are not the ends", |c| {
+        let OpText::Scale { shift, .. } = &mut c.header.network.last_mut().unwrap().op else { panic!() };
+        bump(shift, 1, |x| x + 1.0);
+    }),
+];
+
 fn all_rejected(base: &Case, changes: &[Change]) -> usize {
     let complain = |case: &Case| complaint(&compressed(&case.lines()), &case.model);
     assert_eq!(complain(base), None);
@@ -399,6 +549,13 @@ fn tampering_is_rejected() {
     kinds += all_rejected(&tree(), OF_TREES);
     kinds += all_rejected(&falsified(true), OF_WITNESSES);
     all_rejected(&falsified(false), OF_WITNESSES);
+    kinds += all_rejected(&stored(Kind::Lsb), OF_INTEGERS);
+    kinds += all_rejected(&hit(), OF_HITS);
+    kinds += all_rejected(&chosen(), OF_CHOICES);
+    kinds += all_rejected(
+        &linear(Kind::Absolute),
+        &[("steps of integers that are not stored", |c| c.header.threat.kind = "lsb".into())],
+    );
     kinds += all_rejected(
         &linear(Kind::Relative),
         &[("a relative radius shrunk", |c| bump(uniform(&mut c.header.set[0].weights), 0, f64::next_down))],
@@ -430,7 +587,7 @@ fn tampering_is_rejected() {
             }),
         ],
     );
-    assert!(kinds >= 90, "{kinds} kinds");
+    assert!(kinds >= 135, "{kinds} kinds");
 }
 
 /// Not only because proofs fail: the network of the certificate is compared with the model.
@@ -438,8 +595,12 @@ fn tampering_is_rejected() {
 fn another_weight_is_named() {
     let mut case = exact();
     bump(case.weight(1), 0, |w| f64::from((w as f32).next_up()));
-    let why = complaint(&compressed(&case.lines()), &case.model).expect("it is rejected");
-    assert!(why.contains("of the model"), "{why}");
+    let mut other = chosen();
+    chooser(&mut other).0[0] = Some(8);
+    for case in [case, other] {
+        let why = complaint(&compressed(&case.lines()), &case.model).expect("it is rejected");
+        assert!(why.contains("of the model"), "{why}");
+    }
 }
 
 #[test]
@@ -547,7 +708,9 @@ fn write_fuzz_files() {
 fn damaged_records_have_an_answer() {
     let mut stream = Stream(37);
     let mut answers = [0, 0];
-    for case in [exact(), tree(), falsified(true), falsified(false), images()] {
+    for case in
+        [exact(), tree(), falsified(true), falsified(false), images(), stored(Kind::Lsb), hit(), chosen()]
+    {
         let lines = case.lines();
         for _ in 0..300 {
             let mut changed = lines[..lines.len() - 1].to_vec();

@@ -15,8 +15,12 @@ const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/mnist-784
 
 /// Counts of verified, falsified, unknown and rejected records, and what the checker says about the end of the file.
 fn counts(file: &Path) -> ([usize; 4], Result<(), String>) {
+    counts_of(file, Path::new(MODEL))
+}
+
+fn counts_of(file: &Path, model: &Path) -> ([usize; 4], Result<(), String>) {
     let file = BufReader::new(fs::File::open(file).unwrap());
-    let mut opened = Opened::new(file, &fs::read(MODEL).unwrap()).unwrap();
+    let mut opened = Opened::new(file, &fs::read(model).unwrap()).unwrap();
     let mut counts = [0; 4];
     let end = opened.check(2, |finding| {
         assert!(finding.result.is_ok(), "{finding}");
@@ -47,6 +51,33 @@ fn the_checker_accepts_the_embedded_network() {
     // At most 20 KB for each sample, as documented, beside the network.
     let header = certify("one", &["--samples", "1"]).len();
     assert!(linear.len() - header < 39 * 20_000, "{} {header}", linear.len());
+}
+
+/// The embedded network as ONNX Runtime quantizes it.
+#[test]
+fn the_checker_accepts_a_quantized_network() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models/quantized");
+    let model = models.join("mnist-784-128-64-32-10.qdq-per-channel.onnx");
+    if !model.exists() {
+        println!("skipped: there is no {}", model.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets");
+    let images = format!("{data}/mnist-test-1000-images.idx3-ubyte.gz");
+    for (threat, radius, verified) in [("lsb", "0.1", 5), ("relative", "0.005", 5), ("absolute", "0.0005", 5)]
+    {
+        let model = model.to_str().unwrap();
+        let args = ["certify", model, &images, "--threat", threat, "--radius", radius, "-n", "6"];
+        let output =
+            Run::new(args.into_iter().chain(["--certificate", "file"])).within(folder.path()).output();
+        assert!(output.code.is_some_and(|code| code < 2), "{output:?}");
+        let (counts, end) = counts_of(&folder.path().join("file"), Path::new(model));
+        assert!(
+            end.is_ok() && counts[0] >= verified && counts[3] == 0,
+            "{threat}: {counts:?} {end:?} {output:?}"
+        );
+    }
 }
 
 #[test]

@@ -186,7 +186,10 @@ fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
         (&["--method", "exact"][..], "method: expected interval, linear-interval or linear for faults"),
         (&["--method", "norm-product"], "method: expected interval, linear-interval or linear for faults"),
         (&["--radius", "0.001"], "threat: expected weights that do not move beside faults"),
-        (&["--certificate", "c.jsonl.gz"], "certificate: expected no certificate file with faults"),
+        (
+            &["--certificate", "c.jsonl.gz"],
+            "certificate: expected flips of bits of one word as the file stores it",
+        ),
     ] {
         let output = within(&[&["certify", "-n", "1", "--faults", "one.toml"], more].concat());
         assert_eq!(output.code, Some(2), "{output:?}");

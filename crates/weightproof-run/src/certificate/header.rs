@@ -2,14 +2,16 @@
 
 use crate::RunError;
 use crate::certificate::text::{
-    Activation, Header, LayerSet, Node, Numbers, Op, Property, SCHEMA, Threat, WeightSet,
+    Activation, Affine, Faults, Header, HitLayer, LayerSet, Node, Numbers, Op, Outputs, Property, SCHEMA,
+    Stored, Threat, WeightSet, Window,
 };
-use crate::config::MethodConfig;
+use crate::config::{self, MethodConfig};
 use crate::feed::Feed;
 use crate::session::Session;
 use crate::threat::SetAt;
 use std::fs;
-use weightproof::network::{self, Layer, Network, Scale};
+use weightproof::faults::{Encoding, Fault, FaultModel, Protection, Storage};
+use weightproof::network::{self, Jumps, Layer, Network, Scale, StepRounding};
 use weightproof::threat::{self, Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
 use weightproof_formats::FormatError;
@@ -35,7 +37,7 @@ fn unsupported(what: String) -> RunError {
     RunError::Misfit {
         message: format!("certificate: {what}"),
         hint: Some(
-            "certificates hold dense and convolutional networks with ReLU, leaky ReLU, clips and pooling, see docs/reference/certificate.md",
+            "certificates hold dense and convolutional networks with ReLU, leaky ReLU, clips, quantizers and pooling, see docs/reference/certificate.md",
         ),
     }
 }
@@ -48,6 +50,7 @@ pub(super) fn header<F: Feed>(
     session: &Session<F>,
     sets: &[SetAt],
     method: &MethodConfig,
+    faults: Option<&FaultModel>,
 ) -> Result<(Header, Places), RunError> {
     let [at] = sets else {
         return Err(RunError::setting("certificate", "one radius", sets.len().to_string()));
@@ -65,11 +68,6 @@ pub(super) fn header<F: Feed>(
     if file.transpose()?.is_some_and(|bytes| sha256(&bytes) != session.model_sha256()) {
         return Err(unsupported("expected all parameters in one file, found some beside the model".into()));
     }
-    if session.network.is_quantized() {
-        return Err(unsupported(
-            "expected a network of floating-point numbers, found a quantized one".into(),
-        ));
-    }
     let is_normalized = config.data.mean.is_some() || config.data.std.is_some();
     let places = Places { input: usize::from(is_normalized) };
     if is_normalized && at.set.input_radius > 0.0 {
@@ -80,6 +78,12 @@ pub(super) fn header<F: Feed>(
     if !at.set.roundings.is_empty() || at.set.value_limit.is_some() {
         return Err(unsupported(format!("sums of {} are rounded", config.threat.model.kind)));
     }
+    let threat = threat_of(&session.network, &config.threat.model, at);
+    let moves = at.set.input_radius > 0.0 || at.set.activation_radius > 0.0 || threat.rounding.is_some();
+    if faults.is_some() && (moves || at.set.layers.iter().any(|layer| !layer.is_zero())) {
+        return Err(unsupported("expected nothing that moves beside hits, found more".into()));
+    }
+    let faults = faults.map(|model| faults_of(&session.network, model, places)).transpose()?;
     let settings =
         serde_json::to_vec(config).map_err(|error| RunError::misfit(format!("settings: {error}")))?;
     let tolerance = Numbers::one(session.tolerance());
@@ -95,11 +99,77 @@ pub(super) fn header<F: Feed>(
             weightproof::property::Property::Prediction => Property::Prediction,
             weightproof::property::Property::Deviation => Property::Deviation { tolerance },
         },
-        threat: threat_of(&config.threat.model, at),
-        set: layers(&session.network, &config.threat.model, at, places)?,
+        outputs: config.outputs.map(|outputs| outputs_of(&session.network, outputs)),
+        threat: match &faults {
+            Some(_) => Threat {
+                kind: "explicit",
+                name: Some("hits".into()),
+                radius: None,
+                bias_radius: None,
+                ..threat
+            },
+            None => threat,
+        },
+        set: match &faults {
+            Some(_) => Vec::new(),
+            None => layers(&session.network, &config.threat.model, at, places)?,
+        },
+        faults,
         network: nodes(&session.network, places)?,
     };
     Ok((header, places))
+}
+
+/// The bits of stored integers that may flip.
+fn faults_of(network: &Network, model: &FaultModel, places: Places) -> Result<Faults, RunError> {
+    let is_triple = |p: &Protection| p.by == Encoding::Triple;
+    let is_plain = model.storage == Storage::File && model.words == 1 && model.fault == Fault::Flip;
+    if !(is_plain && model.protect.iter().all(is_triple)) {
+        let expected = "flips of bits of one word as the file stores it, without encodings";
+        return Err(unsupported(format!("expected {expected}, found another fault model")));
+    }
+    let is_hit = |name: &String| model.layers.as_ref().is_none_or(|names| names.contains(name));
+    let layer = |(index, node, affine): (usize, &network::Node, &network::Affine)| {
+        let open = |bit: &u32| {
+            let protects = |p: &Protection| {
+                p.layers.as_ref().is_none_or(|names| names.contains(&node.name))
+                    && p.bits.as_ref().is_none_or(|bits| bits.contains(bit))
+            };
+            model.at.as_ref().is_none_or(|at| at.contains(bit)) && !model.protect.iter().any(protects)
+        };
+        let has_biases = model.biases && affine.has_bias;
+        // Biases whose steps are products of two are no exact multiples of them.
+        let is_exact = |stored: &network::StoredIntegers| {
+            stored.steps.iter().chain(&stored.bias_steps).all(|&step| f64::from(step as f32) == step)
+        };
+        match affine.stored.as_ref().filter(|stored| is_exact(stored)) {
+            Some(stored) if !has_biases || !stored.bias_steps.is_empty() => Ok(HitLayer {
+                node: places.of(index),
+                weights: (0..stored.bits).filter(open).collect(),
+                biases: if has_biases { (0..32).filter(open).collect() } else { Vec::new() },
+            }),
+            _ => Err(unsupported(format!(
+                "node {}: words that are no integers with steps in single precision",
+                node.name
+            ))),
+        }
+    };
+    let layers = network.affine_layers().filter(|(_, node, _)| is_hit(&node.name)).map(layer);
+    Ok(Faults { bits: model.bits, layers: layers.collect::<Result<_, _>>()? })
+}
+
+/// What makes classes of the outputs. The threshold is the one of the network, from which a last sigmoid may have been left out.
+fn outputs_of(network: &Network, outputs: config::Outputs) -> Outputs {
+    let end = |value: f64| value.is_finite().then(|| Numbers::one(value));
+    match outputs {
+        config::Outputs::Positive { .. } => {
+            let Layer::Scale(classes) = &network.nodes()[network.output()].layer else {
+                unreachable!("classes are a scaling")
+            };
+            Outputs::Positive { threshold: Numbers::one(-classes.shift[1]) }
+        }
+        config::Outputs::Within { lower, upper } => Outputs::Within { lower: end(lower), upper: end(upper) },
+    }
 }
 
 /// The name that the checker knows the set by; `None` where the radii of the layers say all there is.
@@ -113,12 +183,14 @@ fn kind(model: &ThreatModel) -> Option<&'static str> {
         Kind::PerChannel => Some("per-channel"),
         Kind::Frobenius => Some("frobenius"),
         Kind::RowBall => Some("row-ball"),
-        Kind::Lsb | Kind::Integer(_) | Kind::Format(_) => None,
+        Kind::Lsb => Some("lsb"),
+        Kind::Integer(_) | Kind::Format(_) => None,
     }
 }
 
-fn threat_of(model: &ThreatModel, at: &SetAt) -> Threat {
+fn threat_of(network: &Network, model: &ThreatModel, at: &SetAt) -> Threat {
     let named = kind(model);
+    let is_any = |node: &network::Node| matches!(node.layer, Layer::Activation(network::Activation::Quantize(q)) if q.rounding == StepRounding::Any);
     Threat {
         kind: named.unwrap_or("explicit"),
         name: named.is_none().then(|| model.kind.to_string()),
@@ -132,6 +204,7 @@ fn threat_of(model: &ThreatModel, at: &SetAt) -> Threat {
             .filter(|_| at.set.input_radius > 0.0)
             .map(|(low, high)| Numbers::new(&[low, high])),
         activation_radius: Numbers::one(at.set.activation_radius),
+        rounding: network.nodes().iter().any(is_any).then(|| StepRounding::Any.name()),
     }
 }
 
@@ -188,20 +261,10 @@ fn nodes(network: &Network, places: Places) -> Result<Vec<Node>, RunError> {
 }
 
 fn op(node: &network::Node) -> Result<Op, RunError> {
-    let affine = |affine: &network::Affine| {
-        let bias = affine.has_bias.then(|| Numbers::new(&affine.bias));
-        (affine.bias.len(), Numbers::new(affine.weight.as_slice()), bias)
-    };
     Ok(match &node.layer {
         Layer::Input => Op::Input(node.width()),
-        Layer::Dense(dense) => {
-            let (rows, weight, bias) = affine(dense);
-            Op::Dense { rows, weight, bias }
-        }
-        Layer::Conv(conv) => {
-            let (rows, weight, bias) = affine(&conv.affine);
-            Op::Conv { rows, window: (&conv.window).into(), weight, bias }
-        }
+        Layer::Dense(dense) => Op::Dense(affine(node, dense, None)?),
+        Layer::Conv(conv) => Op::Conv(affine(node, &conv.affine, Some((&conv.window).into()))?),
         Layer::Scale(Scale { divisor: Some(divisor), .. }) => Op::Divide(Numbers::new(divisor)),
         Layer::Scale(scale) => {
             Op::Scale { scale: Numbers::new(&scale.scale), shift: Numbers::new(&scale.shift) }
@@ -220,9 +283,41 @@ fn op(node: &network::Node) -> Result<Op, RunError> {
                 node.name
             )));
         }
-        Layer::Gather(_) => {
-            return Err(unsupported(format!("node {}: elements in another order", node.name)));
+        Layer::Gather(gather) => {
+            Op::Gather { source: gather.source.clone(), constant: Numbers::one(gather.constant) }
         }
+    })
+}
+
+fn affine(
+    node: &network::Node,
+    affine: &network::Affine,
+    window: Option<Window>,
+) -> Result<Affine, RunError> {
+    let (rows, columns) = (affine.bias.len(), affine.weight.cols());
+    let stored = |stored: &network::StoredIntegers| {
+        let grid = |k: usize| (stored.step(k), stored.zeros[stored.group(k)]);
+        let is_one = |i: usize| (i * columns..(i + 1) * columns).all(|k| grid(k) == grid(i * columns));
+        if !(0..rows).all(is_one) {
+            let what = format!("node {}: integers whose steps differ within a row", node.name);
+            return Err(unsupported(what));
+        }
+        let (steps, zeros): (Vec<f64>, Vec<i64>) = (0..rows).map(|i| grid(i * columns)).unzip();
+        let biases = (affine.has_bias && !stored.bias_steps.is_empty()).then_some(&stored.bias_steps);
+        Ok(Stored {
+            bits: stored.bits,
+            signed: stored.signed,
+            steps: Numbers::new(&steps),
+            zeros,
+            bias_steps: biases.map(Numbers::new),
+        })
+    };
+    Ok(Affine {
+        rows,
+        window,
+        weight: Numbers::new(affine.weight.as_slice()),
+        bias: affine.has_bias.then(|| Numbers::new(&affine.bias)),
+        stored: affine.stored.as_ref().map(stored).transpose()?,
     })
 }
 
@@ -235,6 +330,9 @@ fn activation(node: &network::Node, f: network::Activation) -> Result<Activation
         }
         network::Activation::Clip { low, high } => Ok(Activation::Clip(end(low), end(high))),
         network::Activation::SoftThreshold { lambda } => Ok(Activation::SoftThreshold(Numbers::one(lambda))),
+        network::Activation::Quantize(q) if q.jumps == Jumps::HalfWay => {
+            Ok(Activation::Quantize { step: Numbers::one(q.step), zero: q.zero, low: q.low, high: q.high })
+        }
         network::Activation::LeakyRelu { .. }
         | network::Activation::Sigmoid
         | network::Activation::Tanh

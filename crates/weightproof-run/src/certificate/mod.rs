@@ -22,6 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use text::{Domain, Header, Moved, MovedLayer, Numbers, Record, Verdict, Witness};
 use weightproof::attack::CompactWitness;
 use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
+use weightproof::faults::FaultModel;
 use weightproof::network::{Layer, Network};
 use weightproof::property::{Property, Specification};
 use weightproof::threat::{Perturbation, PerturbationSet};
@@ -45,6 +46,8 @@ pub struct Certificate<'n> {
     set: &'n PerturbationSet,
     property: Property,
     prover: ExactCertifier<'n>,
+    /// Whether it is about hits on words, whose proof the checker makes itself.
+    of_hits: bool,
     places: Places,
     path: PathBuf,
     file: Mutex<(CertificateFile, usize)>,
@@ -63,10 +66,11 @@ impl Plan {
         session: &Session<F>,
         sets: &[SetAt],
         method: &MethodConfig,
+        faults: Option<&FaultModel>,
     ) -> Result<Option<Plan>, RunError> {
         let Some(path) = path else { return Ok(None) };
         session.require_tolerance("a certificate")?;
-        let (header, places) = header::header(session, sets, method)?;
+        let (header, places) = header::header(session, sets, method, faults)?;
         Ok(Some(Plan { path: path.into(), header, places, first: session.first() }))
     }
 
@@ -84,9 +88,10 @@ impl Plan {
         let property = options.certify.property;
         let budget = Budget { nodes: Some(MOST_DOMAINS), time: None, deadline: None, ..options.budget };
         let options = ExactOptions { gap: None, budget, ..options };
+        let of_hits = header.faults.is_some();
         let prover = ExactCertifier::new(network, slice::from_ref(&at.set), options);
         let file = Mutex::new((CertificateFile::create(&path, &header, first)?, 0));
-        Ok(Certificate { network, set: &at.set, property, prover, places, path, file })
+        Ok(Certificate { network, set: &at.set, property, prover, of_hits, places, path, file })
     }
 }
 
@@ -105,7 +110,7 @@ impl Certificate<'_> {
     ) -> Result<(), RunError> {
         let is_verified = |record: &CertifyRecord| record.verdict == verdict::Verdict::Verified;
         let (places, verified): (Vec<usize>, Vec<usize>) = (0..chosen.len())
-            .filter(|&place| is_verified(records[place]))
+            .filter(|&place| !self.of_hits && is_verified(records[place]))
             .map(|place| (place, chosen[place]))
             .unzip();
         let mut proofs: Vec<Option<Verdict>> = (0..chosen.len()).map(|_| None).collect();
@@ -123,6 +128,7 @@ impl Certificate<'_> {
         for (place, proof) in proofs.into_iter().enumerate() {
             let (s, record) = (chosen[place], records[place]);
             let x = &batch.inputs[s * self.network.input_width()..][..self.network.input_width()];
+            let proof = proof.or(self.of_hits.then(|| Verdict::Verified(Vec::new())));
             let missing = is_verified(record) && proof.is_none();
             let verdict = match (record.verdict, proof) {
                 (verdict::Verdict::Verified, Some(proof)) => proof,

@@ -46,8 +46,12 @@ pub(super) struct Header {
     pub settings_sha256: Option<String>,
     pub method: String,
     pub property: Property,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Outputs>,
     pub threat: Threat,
     pub set: Vec<LayerSet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<Faults>,
     pub network: Vec<Node>,
 }
 
@@ -57,6 +61,14 @@ pub(super) enum Property {
     Label,
     Prediction,
     Deviation { tolerance: Numbers },
+}
+
+/// What makes classes of outputs that are none.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Outputs {
+    Positive { threshold: Numbers },
+    Within { lower: Option<Numbers>, upper: Option<Numbers> },
 }
 
 #[derive(Serialize)]
@@ -70,6 +82,24 @@ pub(super) struct Threat {
     pub input_radius: Numbers,
     pub input_range: Option<Numbers>,
     pub activation_radius: Numbers,
+    /// Which step comes out of quantizers, where it is not the one of the operator's text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<&'static str>,
+}
+
+/// Flips of up to so many bits of one word of the network.
+#[derive(Serialize)]
+pub(super) struct Faults {
+    pub bits: u32,
+    pub layers: Vec<HitLayer>,
+}
+
+/// The positions that may flip in the words of a layer.
+#[derive(Serialize)]
+pub(super) struct HitLayer {
+    pub node: usize,
+    pub weights: Vec<u32>,
+    pub biases: Vec<u32>,
 }
 
 #[derive(Serialize)]
@@ -103,15 +133,38 @@ pub(super) struct Node {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Op {
     Input(usize),
-    Dense { rows: usize, weight: Numbers, bias: Option<Numbers> },
-    Conv { rows: usize, window: Window, weight: Numbers, bias: Option<Numbers> },
+    Dense(Affine),
+    Conv(Affine),
     Scale { scale: Numbers, shift: Numbers },
     Divide(Numbers),
     Activation(Activation),
     MaxPool(Window),
     AveragePool { window: Window, counts: Vec<usize> },
     Add,
+    Gather { source: Vec<Option<usize>>, constant: Numbers },
     Reshape,
+}
+
+#[derive(Serialize)]
+pub(super) struct Affine {
+    pub rows: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    pub weight: Numbers,
+    pub bias: Option<Numbers>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+}
+
+/// Stored integers, with one step and zero point for each row.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Stored {
+    pub bits: u32,
+    pub signed: bool,
+    pub steps: Numbers,
+    pub zeros: Vec<i64>,
+    pub bias_steps: Option<Numbers>,
 }
 
 #[derive(Serialize)]
@@ -139,6 +192,7 @@ pub(super) enum Activation {
     LeakyRelu(Numbers),
     Clip(Option<Numbers>, Option<Numbers>),
     SoftThreshold(Numbers),
+    Quantize { step: Numbers, zero: i32, low: i32, high: i32 },
 }
 
 #[derive(Serialize)]

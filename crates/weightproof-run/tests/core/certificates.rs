@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use weightproof::faults::FaultModel;
 use weightproof::kernels::{Matrix, Window};
-use weightproof::network::{Activation, Network, NetworkBuilder, Scale};
+use weightproof::network::{Activation, Gather, Network, NetworkBuilder, Scale, StepRounding};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Verdict;
@@ -12,8 +13,9 @@ use weightproof_check::check::Accepted;
 use weightproof_check::run::{Finding, Opened};
 use weightproof_formats::network::write_network;
 use weightproof_report::{BudgetReport, CertificateReport, CertifyRecord};
-use weightproof_run::config::{Config, DataConfig, MethodConfig, ModelConfig};
+use weightproof_run::config::{Config, DataConfig, MethodConfig, ModelConfig, Outputs};
 use weightproof_run::exact::ExactConfig;
+use weightproof_run::faults::Beside;
 use weightproof_run::run::{BatchSize, Run, Watch, pool};
 use weightproof_run::session::Session;
 use weightproof_run::threat::ThreatConfig;
@@ -36,6 +38,16 @@ struct Case<'c> {
     property: Property,
     /// Whether `--mean` and `--std` are given.
     normalized: bool,
+    /// What else is asked.
+    asks: Asks,
+}
+
+/// What few runs ask.
+#[derive(Clone, Default)]
+struct Asks {
+    outputs: Option<Outputs>,
+    rounding: StepRounding,
+    faults: Option<FaultModel>,
 }
 
 impl Case<'_> {
@@ -52,11 +64,15 @@ impl Case<'_> {
             ..DataConfig::default()
         };
         Session::open(Config {
-            model: ModelConfig { path: Some(self.model()), ..ModelConfig::default() },
+            model: ModelConfig {
+                path: Some(self.model()),
+                step_rounding: self.asks.rounding,
+                ..ModelConfig::default()
+            },
             data,
             threat: ThreatConfig::new(self.threat.clone(), Vec::new(), None),
             property: Some(self.property),
-            outputs: None,
+            outputs: self.asks.outputs,
             tolerance: (self.property == Property::Deviation).then_some(0.8),
             logits: false,
             precision: None,
@@ -67,6 +83,7 @@ impl Case<'_> {
     /// The records of a run that writes a certificate.
     fn write(&self, file: &Path) -> Result<(Vec<CertifyRecord>, CertificateReport), RunError> {
         let mut session = self.session()?;
+        let faults = self.asks.faults.clone().map(|model| Beside::new(&mut session, model)).transpose()?;
         let sets = session.config.threat.sets(&session.network, None)?;
         let method = MethodConfig::new(self.method, None)?;
         let max_nodes = method.is_exact().then_some(300);
@@ -78,13 +95,14 @@ impl Case<'_> {
             certificate: Some(file.into()),
             oracle: None,
         };
-        let run = Run::new(pool(Some(2))?, Quiet, BatchSize::Fixed(SAMPLES), (0, session.precision));
+        let run = Run::new(pool(Some(2))?, Quiet, BatchSize::Fixed(SAMPLES), (0, session.precision))
+            .with_label(session.label());
         let (records, written) = if config.method.is_exact() {
             let mut report = exact::run(&mut session, &sets, &config, run)?;
             let records = report.results.remove(0).samples.into_iter().map(|record| record.certify);
             (records.collect(), report.header.certificate)
         } else {
-            let mut report = certify::run(&mut session, &sets, &config, None, run)?;
+            let mut report = certify::run(&mut session, &sets, &config, faults.as_ref(), run)?;
             (report.results.remove(0).samples, report.header.certificate)
         };
         Ok((records, written.expect("a certificate was asked for")))
@@ -173,6 +191,30 @@ fn images(seed: u64) -> Network {
     builder.finish().unwrap()
 }
 
+/// Elements of two layers, which are reversed, dropped, used twice and padded, as networks that keep channels last have them.
+fn chosen(seed: u64) -> Network {
+    let mut random = rng(seed);
+    let mut numbers = |rows: usize, columns: usize| {
+        let all = input(rows * columns, false, &mut random);
+        Matrix::from_vec(rows, columns, all.into_iter().map(|v| 1.5 * v / (columns as f64).sqrt()).collect())
+    };
+    let mut builder = NetworkBuilder::new(vec![2, 3, 4]);
+    let places = (0..24).map(|k| Some(k % 4 * 6 + k / 4)).collect();
+    let gather = |source, constant| Gather { source, constant };
+    let first = builder.gather("turned", vec![0], gather(places, 0.0), vec![4, 3, 2]).unwrap();
+    let conv = builder
+        .conv("conv", first, numbers(2, 16), vec![0.1, -0.2], Window::new([4, 3, 2], 2, [2, 2]))
+        .unwrap();
+    let relu = builder.activation("relu", conv, Activation::Relu).unwrap();
+    let source = vec![Some(7), Some(0), None, Some(2), Some(2), Some(5), Some(4), None];
+    let join = builder.gather("join", vec![relu, conv], gather(source, 0.25), vec![8]).unwrap();
+    let hidden = builder.dense("hidden", join, numbers(6, 8), vec![0.2; 6]).unwrap();
+    let turned = builder.gather("back", vec![hidden], gather((0..6).rev().map(Some).collect(), 0.0), vec![6]);
+    let relu = builder.activation("relu2", turned.unwrap(), Activation::Relu).unwrap();
+    builder.dense("last", relu, numbers(3, 6), Vec::new()).unwrap();
+    builder.finish().unwrap()
+}
+
 /// Certificates of all threat models for a network: what was accepted, and which threat models have no certificates.
 fn all(network: &Network, seed: u64, methods: &[&'static str]) -> ([usize; 2], Vec<String>) {
     let folder = folder(network, seed);
@@ -181,7 +223,8 @@ fn all(network: &Network, seed: u64, methods: &[&'static str]) -> ([usize; 2], V
         for (k, &method) in methods.iter().enumerate() {
             let property = [Property::Prediction, Property::Deviation][(k + seed as usize) % 2];
             let normalized = threat.input_radius == 0.0 && seed % 2 == 1;
-            let case = Case { folder: folder.path(), threat: threat.clone(), method, property, normalized };
+            let (folder, threat, asks) = (folder.path(), threat.clone(), Asks::default());
+            let case = Case { folder, threat, method, property, normalized, asks };
             match case.check() {
                 Ok(own) => accepted.iter_mut().zip(own).for_each(|(all, own)| *all += own),
                 Err(error) if error.starts_with("certificate: ") => refused.push(name.clone()),
@@ -225,13 +268,130 @@ fn the_checker_accepts_certificates_of_convolutional_networks() {
 }
 
 #[test]
+fn the_checker_accepts_certificates_of_chosen_elements() {
+    let mut sum = [0; 2];
+    for seed in 0..cases(2) {
+        let (accepted, refused) = all(&chosen(seed), seed, &["linear", "exact"]);
+        sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
+        assert!(refused.iter().all(|name| name.contains("format:")), "{refused:?}");
+    }
+    println!("{} verified, {} falsified", sum[0], sum[1]);
+    assert!(sum[0] > 40 && sum[1] > 10, "{sum:?}");
+}
+
+/// A folder with a network that ONNX Runtime quantized and the samples that it was recorded for.
+fn quantized(name: &str) -> tempfile::TempDir {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weightproof-formats/tests/onnx-quantized");
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(assets.join(name).with_extension("onnx"), folder.path().join("network.onnx")).unwrap();
+    let text = fs::read_to_string(assets.join(name).with_extension("json")).unwrap();
+    let recorded: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let inputs: Vec<Vec<f64>> = serde_json::from_value(recorded["inputs"].clone()).unwrap();
+    let line = |x: &Vec<f64>| x.iter().map(|v| format!("{v:?}")).collect::<Vec<_>>().join(",");
+    let lines: Vec<String> = inputs.iter().take(SAMPLES).map(line).collect();
+    fs::write(folder.path().join("data.csv"), lines.join("\n")).unwrap();
+    folder
+}
+
+#[test]
+fn the_checker_accepts_certificates_of_quantized_networks() {
+    let names = [
+        "dense-qdq-channel",
+        "dense-qdq-signed",
+        "dense-qdq-int16",
+        "dense-qdq-uint16",
+        "convolution-qdq",
+        "residual-qdq",
+        "matmul-qdq",
+        "dense-operator",
+        "convolution-operator",
+    ];
+    let sets = [(Kind::Lsb, 1.0), (Kind::Relative, 0.05), (Kind::Absolute, 0.02), (Kind::Lsb, 12.0)];
+    let mut sum = [0; 2];
+    for (k, name) in names.into_iter().enumerate() {
+        let folder = quantized(name);
+        for (j, (kind, radius)) in sets.into_iter().enumerate() {
+            let input_radius = if j == 1 { 0.004 } else { 0.0 };
+            let threat = ThreatModel { input_radius, ..ThreatModel::new(kind, radius) };
+            // The search for proofs of large sets takes long where values meet.
+            let methods = if name == "residual-qdq" { &["linear"][..] } else { &["linear", "exact"] };
+            for &method in methods {
+                let property = [Property::Prediction, Property::Deviation][(k + j) % 2];
+                let rounding =
+                    if j % 2 == 0 && k % 3 == 0 { StepRounding::Any } else { StepRounding::NearestEven };
+                let (folder, asks) = (folder.path(), Asks { rounding, ..Asks::default() });
+                let case = Case { folder, threat: threat.clone(), method, property, normalized: false, asks };
+                let accepted =
+                    case.check().unwrap_or_else(|error| panic!("{name}, {threat:?}, {method}: {error}"));
+                sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
+            }
+        }
+    }
+    println!("{} verified, {} falsified", sum[0], sum[1]);
+    assert!(sum[0] > 120 && sum[1] > 5, "{sum:?}");
+}
+
+/// Outputs that are no classes.
+#[test]
+fn the_checker_accepts_certificates_of_thresholds_and_ends() {
+    let mut sum = [0; 2];
+    for (k, sigmoid) in [false, true, false].into_iter().enumerate() {
+        let count = if k == 2 { 3 } else { 1 };
+        let own = Blueprint::new(&[4, 7, 6, count], Activation::Relu, k as u64).build();
+        let mut builder = NetworkBuilder::new(own.input_shape().to_vec());
+        for node in &own.nodes()[1..] {
+            builder.push(&node.name, node.layer.clone(), node.inputs.clone(), node.shape.clone()).unwrap();
+        }
+        if sigmoid {
+            builder.activation("probability", own.nodes().len() - 1, Activation::Sigmoid).unwrap();
+        }
+        let folder = folder(&builder.finish().unwrap(), k as u64);
+        let outputs = [
+            Outputs::Positive { threshold: Some(0.125) },
+            Outputs::Positive { threshold: None },
+            Outputs::Within { lower: -0.75, upper: f64::INFINITY },
+        ][k];
+        for radius in [0.001, 0.1] {
+            for method in ["linear", "exact"] {
+                let (threat, property) = (ThreatModel::new(Kind::Absolute, radius), Property::Prediction);
+                let (folder, asks) = (folder.path(), Asks { outputs: Some(outputs), ..Asks::default() });
+                let case = Case { folder, threat, method, property, normalized: false, asks };
+                let accepted = case.check().unwrap_or_else(|error| panic!("{outputs:?}, {method}: {error}"));
+                sum.iter_mut().zip(accepted).for_each(|(sum, own)| *sum += own);
+            }
+        }
+    }
+    println!("{} verified, {} falsified", sum[0], sum[1]);
+    assert!(sum[0] > 20 && sum[1] > 3, "{sum:?}");
+}
+
+/// The checker finds the proof of single hits itself, of all samples that a run verifies.
+#[test]
+fn the_checker_accepts_certificates_of_single_hits() {
+    let mut sum = 0;
+    for name in ["dense-qdq-channel", "dense-qdq-signed", "convolution-qdq", "matmul-qdq"] {
+        let folder = quantized(name);
+        for (bits, at) in [(1, vec![0, 1, 2, 3, 4, 5]), (2, vec![0, 1, 4])] {
+            let faults = Some(FaultModel { bits, at: Some(at), ..FaultModel::default() });
+            let (threat, asks) = (ThreatModel::new(Kind::Absolute, 0.0), Asks { faults, ..Asks::default() });
+            let (property, normalized) = (Property::Prediction, false);
+            let case = Case { folder: folder.path(), threat, method: "linear", property, normalized, asks };
+            sum += case.check().unwrap_or_else(|error| panic!("{name}, {bits} bits: {error}"))[0];
+        }
+    }
+    println!("{sum} verified");
+    assert!(sum > 20, "{sum}");
+}
+
+#[test]
 fn what_a_certificate_cannot_hold_is_named() {
     let of = |activation| {
         let network = Blueprint::new(&[2, 3, 2], activation, 1).build();
         let folder = folder(&network, 1);
         let threat = ThreatModel::new(Kind::Absolute, 0.01);
         let property = Property::Prediction;
-        let case = Case { folder: folder.path(), threat, method: "linear", property, normalized: false };
+        let (method, normalized, asks) = ("linear", false, Asks::default());
+        let case = Case { folder: folder.path(), threat, method, property, normalized, asks };
         let file = folder.path().join("certificate.wpc");
         let error = case.write(&file).map(|_| ()).unwrap_err().to_string();
         assert!(!file.exists());

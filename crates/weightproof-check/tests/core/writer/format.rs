@@ -19,8 +19,12 @@ pub struct Header {
     pub settings_sha256: Option<String>,
     pub method: String,
     pub property: Property,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<serde_json::Value>,
     pub threat: Threat,
     pub set: Vec<LayerSet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<serde_json::Value>,
     pub network: Vec<NodeText>,
 }
 
@@ -45,6 +49,8 @@ pub struct Threat {
     pub input_radius: String,
     pub input_range: Option<String>,
     pub activation_radius: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<String>,
 }
 
 /// The radii of one layer.
@@ -83,15 +89,27 @@ pub struct NodeText {
 #[serde(rename_all = "kebab-case")]
 pub enum OpText {
     Input(usize),
-    Dense { rows: usize, weight: String, bias: Option<String> },
-    Conv { rows: usize, window: Window, weight: String, bias: Option<String> },
+    Dense { rows: usize, weight: String, bias: Option<String>, stored: Option<StoredText> },
+    Conv { rows: usize, window: Window, weight: String, bias: Option<String>, stored: Option<StoredText> },
     Scale { scale: String, shift: String },
     Divide(String),
     Activation(ActivationText),
     MaxPool(Window),
     AveragePool { window: Window, counts: Vec<usize> },
     Add,
+    Gather { source: Vec<Option<usize>>, constant: String },
     Reshape,
+}
+
+/// The integers that parameters are stored as.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StoredText {
+    pub bits: u32,
+    pub signed: bool,
+    pub steps: String,
+    pub zeros: Vec<i64>,
+    pub bias_steps: Option<String>,
 }
 
 /// A piecewise linear activation.
@@ -102,6 +120,7 @@ pub enum ActivationText {
     LeakyRelu(String),
     Clip(Option<String>, Option<String>),
     SoftThreshold(String),
+    Quantize { step: String, zero: i32, low: i32, high: i32 },
 }
 
 /// A line after the header.

@@ -6,7 +6,7 @@ pub mod format;
 use flate2::{Compression, write::GzEncoder};
 use format::{
     ActivationText, BoxClaim, Domain, Header, LayerSet, Line, Moved, MovedLayer, NodeText, OpText, Property,
-    Record, SCHEMA, Split, Verdict, WeightSet, Witness,
+    Record, SCHEMA, Split, StoredText, Verdict, WeightSet, Witness,
 };
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -42,17 +42,32 @@ pub fn single(values: &[f64]) -> String {
 #[derive(Clone, Debug)]
 pub enum Op {
     Input(usize),
-    Dense { rows: usize, weight: Vec<f64>, bias: Option<Vec<f64>> },
-    Conv { window: Window, weight: Vec<f64>, bias: Option<Vec<f64>> },
-    Scale { scale: Vec<f64>, shift: Vec<f64> },
+    Dense {
+        rows: usize,
+        weight: Vec<f64>,
+        bias: Option<Vec<f64>>,
+    },
+    Conv {
+        window: Window,
+        weight: Vec<f64>,
+        bias: Option<Vec<f64>>,
+    },
+    Scale {
+        scale: Vec<f64>,
+        shift: Vec<f64>,
+    },
     Divide(Vec<f64>),
     Relu,
     Leaky(f64),
     Clip(Option<f64>, Option<f64>),
     Soft(f64),
+    /// Step, and the levels that are kept; the integer 0 stands for the first of them.
+    Quantize(f64, [i32; 2]),
     MaxPool(Window),
     AveragePool(Window),
     Add,
+    /// Elements of flat inputs laid end to end, or a constant.
+    Gather(Vec<Option<usize>>, f64),
     Reshape(Vec<usize>),
 }
 
@@ -67,6 +82,17 @@ pub struct Node {
 #[derive(Clone, Debug, Default)]
 pub struct Net {
     pub nodes: Vec<Node>,
+    /// Integers of the layers, by node; empty when none are stored.
+    pub stored: Vec<Option<Stored>>,
+}
+
+/// Integers of a layer, with their steps by row.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub steps: Vec<f64>,
+    pub bias_steps: Vec<f64>,
+    pub weights: Vec<i8>,
+    pub biases: Vec<i32>,
 }
 
 /// Where the weights of all layers move.
@@ -76,6 +102,7 @@ pub enum Kind {
     Relative,
     PerChannel,
     Entries,
+    Lsb,
     Frobenius,
     RowBall,
 }
@@ -101,7 +128,8 @@ pub fn window(input: [usize; 3], channels: usize, kernel: [usize; 2]) -> Window 
 impl Net {
     pub fn new(shape: &[usize]) -> Net {
         let width = shape.iter().product();
-        Net { nodes: vec![Node { op: Op::Input(width), inputs: vec![], width, shape: shape.to_vec() }] }
+        let input = Node { op: Op::Input(width), inputs: vec![], width, shape: shape.to_vec() };
+        Net { nodes: vec![input], ..Net::default() }
     }
 
     pub fn push(&mut self, op: Op, inputs: &[usize]) -> usize {
@@ -112,12 +140,14 @@ impl Net {
             Op::Dense { rows, .. } => vec![*rows],
             Op::Conv { window, .. } | Op::MaxPool(window) | Op::AveragePool(window) => windowed(window),
             Op::Reshape(shape) => shape.clone(),
+            Op::Gather(source, _) => vec![source.len()],
             Op::Scale { .. }
             | Op::Divide(_)
             | Op::Relu
             | Op::Leaky(_)
             | Op::Clip(..)
             | Op::Soft(_)
+            | Op::Quantize(..)
             | Op::Add => input.shape.clone(),
         };
         self.nodes.push(Node { op, inputs: inputs.to_vec(), width: shape.iter().product(), shape });
@@ -157,6 +187,36 @@ impl Net {
         net
     }
 
+    /// The same with parameters that are integers times steps, 8 bits for weights and 32 for biases.
+    #[must_use]
+    pub fn stored(mut self) -> Net {
+        for node in &mut self.nodes {
+            let (Op::Dense { weight, bias, .. } | Op::Conv { weight, bias, .. }) = &mut node.op else {
+                self.stored.push(None);
+                continue;
+            };
+            let bias = bias.as_mut().expect("a bias");
+            let columns = weight.len() / bias.len();
+            let largest = |row: &[f64]| row.iter().fold(0.0, |most: f64, w| most.max(w.abs()));
+            let steps: Vec<f64> =
+                weight.chunks(columns).map(|row| f64::from((largest(row) / 127.0) as f32)).collect();
+            let bias_steps: Vec<f64> = steps.iter().map(|step| f64::from((step / 100.0) as f32)).collect();
+            let weights: Vec<i8> =
+                weight.iter().enumerate().map(|(k, w)| (w / steps[k / columns]).round() as i8).collect();
+            let biases: Vec<i32> =
+                bias.iter().zip(&bias_steps).map(|(b, step)| (b / step).round() as i32).collect();
+            let of = |k: usize| f64::from(weights[k]) * steps[k / columns];
+            *weight = (0..weight.len()).map(of).collect();
+            *bias = biases.iter().zip(&bias_steps).map(|(b, step)| f64::from(*b) * step).collect();
+            self.stored.push(Some(Stored { steps, bias_steps, weights, biases }));
+        }
+        self
+    }
+
+    fn integers(&self, node: usize) -> Option<&Stored> {
+        self.stored.get(node)?.as_ref()
+    }
+
     /// Rows, weights, biases of a layer that moves.
     pub fn parameters(&self, node: usize) -> Option<(usize, &[f64], Option<&Vec<f64>>)> {
         match &self.nodes[node].op {
@@ -178,12 +238,14 @@ impl Net {
             Kind::Relative => r * weight[k].abs(),
             Kind::PerChannel => r * largest[k / columns] * (1.0 + 1e-15),
             Kind::Entries => r * (1.0 + (k % 3) as f64),
+            Kind::Lsb => r * self.integers(node).unwrap().steps[k / columns],
             Kind::Frobenius | Kind::RowBall => 0.0,
         };
         let of_bias = |i: usize| match (threat.kind, bias) {
             (_, None) => 0.0,
             (Kind::Relative, Some(bias)) => r * bias[i].abs() * (1.0 + 1e-15),
             (Kind::PerChannel, Some(_)) => r * largest[i] * (1.0 + 1e-15),
+            (Kind::Lsb, Some(_)) => r * self.integers(node).unwrap().bias_steps[i],
             (_, Some(_)) => r,
         };
         ((0..weight.len()).map(e).collect(), (0..rows).map(of_bias).collect())
@@ -197,7 +259,7 @@ impl Net {
             let weights = match threat.kind {
                 Kind::Absolute => WeightSet::Uniform(double(&[threat.radius])),
                 Kind::Relative => WeightSet::Relative(double(&[threat.radius])),
-                Kind::PerChannel => {
+                Kind::PerChannel | Kind::Lsb => {
                     WeightSet::Rows(double(&radii.chunks(columns).map(|row| row[0]).collect::<Vec<_>>()))
                 }
                 Kind::Entries => WeightSet::Entries(double(&radii)),
@@ -211,18 +273,29 @@ impl Net {
 
     pub fn texts(&self) -> Vec<NodeText> {
         let text = |(index, node): (usize, &Node)| {
+            let stored = self.integers(index).map(|stored| StoredText {
+                bits: 8,
+                signed: true,
+                steps: single(&stored.steps),
+                zeros: vec![0; stored.steps.len()],
+                bias_steps: Some(single(&stored.bias_steps)),
+            });
+            // Products of integers and steps have more bits than single precision.
+            let of_layer = if stored.is_some() { double } else { single };
             let op = match &node.op {
                 Op::Input(width) => OpText::Input(*width),
                 Op::Dense { rows, weight, bias } => OpText::Dense {
                     rows: *rows,
-                    weight: single(weight),
-                    bias: bias.as_ref().map(|b| single(b)),
+                    weight: of_layer(weight),
+                    bias: bias.as_ref().map(|b| of_layer(b)),
+                    stored,
                 },
                 Op::Conv { window, weight, bias } => OpText::Conv {
                     rows: window.channels,
                     window: window.clone(),
-                    weight: single(weight),
-                    bias: bias.as_ref().map(|b| single(b)),
+                    weight: of_layer(weight),
+                    bias: bias.as_ref().map(|b| of_layer(b)),
+                    stored,
                 },
                 Op::Scale { scale, shift } => OpText::Scale { scale: double(scale), shift: single(shift) },
                 Op::Divide(divisor) => OpText::Divide(single(divisor)),
@@ -233,11 +306,20 @@ impl Net {
                     high.map(|x| double(&[x])),
                 )),
                 Op::Soft(lambda) => OpText::Activation(ActivationText::SoftThreshold(single(&[*lambda]))),
+                Op::Quantize(step, [bottom, top]) => OpText::Activation(ActivationText::Quantize {
+                    step: single(&[*step]),
+                    zero: -bottom,
+                    low: 0,
+                    high: top - bottom,
+                }),
                 Op::MaxPool(window) => OpText::MaxPool(window.clone()),
                 Op::AveragePool(window) => {
                     OpText::AveragePool { window: window.clone(), counts: counts(window) }
                 }
                 Op::Add => OpText::Add,
+                Op::Gather(source, constant) => {
+                    OpText::Gather { source: source.clone(), constant: single(&[*constant]) }
+                }
                 Op::Reshape(_) => OpText::Reshape,
             };
             NodeText { name: format!("n{index}"), inputs: node.inputs.clone(), op }
@@ -302,6 +384,10 @@ impl Net {
             Op::Leaky(slope) => z.max(0.0) + slope * z.min(0.0),
             Op::Clip(low, high) => z.max(low.unwrap_or(f64::MIN)).min(high.unwrap_or(f64::MAX)),
             Op::Soft(lambda) => (z - lambda).max(0.0) + (z + lambda).min(0.0),
+            Op::Quantize(step, [bottom, top]) => {
+                let level = f64::from((z as f32 / *step as f32).round_ties_even());
+                level.clamp(f64::from(*bottom), f64::from(*top)) * step
+            }
             _ => unreachable!(),
         }
     }
@@ -321,6 +407,28 @@ impl Net {
             let shape = |i: usize| self.nodes[node.inputs[i]].shape.clone();
             let kind = match &node.op {
                 Op::Input(_) => unreachable!(),
+                Op::Quantize(step, [bottom, top]) => {
+                    constant("s", &[], &[*step]);
+                    let name = format!("c{index}z");
+                    graph.extend(message(5, &small(&name, -bottom, top - bottom)));
+                    inputs.push(name);
+                    "QuantizeLinear"
+                }
+                Op::Dense { rows, weight, .. } if self.integers(index).is_some() => {
+                    let dims = [*rows, weight.len() / rows];
+                    graph.extend(stored(index, &dims, self.integers(index).unwrap()));
+                    inputs.extend(["w", "b"].map(|what| format!("c{index}{what}")));
+                    attributes.push(integers("transB", &[1]));
+                    "Gemm"
+                }
+                Op::Conv { window: w, .. } if self.integers(index).is_some() => {
+                    let dims = [w.channels, w.input[0] / w.groups, w.kernel[0], w.kernel[1]];
+                    graph.extend(stored(index, &dims, self.integers(index).unwrap()));
+                    inputs.extend(["w", "b"].map(|what| format!("c{index}{what}")));
+                    attributes.extend(slide(w));
+                    attributes.push(integers("group", &[w.groups]));
+                    "Conv"
+                }
                 Op::Dense { rows, weight, bias } => {
                     constant("w", &[*rows, weight.len() / rows], weight);
                     if let Some(bias) = bias {
@@ -379,15 +487,42 @@ impl Net {
                     "AveragePool"
                 }
                 Op::Add => "Add",
+                Op::Gather(source, value) => {
+                    // Inputs end to end, the constant behind them, and then the choice.
+                    let total: usize = node.inputs.iter().map(|&i| self.nodes[i].width).sum();
+                    let list: Vec<u8> =
+                        inputs.iter().flat_map(|input| message(1, input.as_bytes())).collect();
+                    let joined = [list, named(&format!("j{index}"), "Concat", &[integers("axis", &[1])])];
+                    graph.extend(message(1, &joined.concat()));
+                    graph.extend(message(5, &places(&format!("p{index}"), &[0, 0, 0, 1])));
+                    graph.extend(message(5, &tensor(&format!("c{index}"), &[], &[*value])));
+                    let operands =
+                        ["j", "p", "c"].map(|what| message(1, format!("{what}{index}").as_bytes()));
+                    let padded = [operands.concat(), named(&format!("a{index}"), "Pad", &[])];
+                    graph.extend(message(1, &padded.concat()));
+                    let source: Vec<usize> = source.iter().map(|k| k.unwrap_or(total)).collect();
+                    graph.extend(message(5, &places(&format!("g{index}"), &source)));
+                    inputs = vec![format!("a{index}"), format!("g{index}")];
+                    attributes.push(integers("axis", &[1]));
+                    "Gather"
+                }
                 Op::Reshape(_) => "Flatten",
             };
             let mut text = Vec::new();
             inputs.iter().for_each(|input| text.extend(message(1, input.as_bytes())));
-            text.extend(message(2, name(index).as_bytes()));
+            // The numbers that the integers of a quantizer stand for are made of them by a node behind it.
+            let is_quantizer = kind == "QuantizeLinear";
+            let output = if is_quantizer { format!("q{index}") } else { name(index) };
+            text.extend(message(2, output.as_bytes()));
             text.extend(message(3, format!("n{index}").as_bytes()));
             text.extend(message(4, kind.as_bytes()));
             attributes.iter().for_each(|attribute| text.extend(message(5, attribute)));
             graph.extend(message(1, &text));
+            if is_quantizer {
+                let inputs = [&output, &inputs[1], &inputs[2]].map(|input| message(1, input.as_bytes()));
+                let rest = [message(2, name(index).as_bytes()), message(4, b"DequantizeLinear")];
+                graph.extend(message(1, &[inputs.concat(), rest.concat()].concat()));
+            }
         }
         let info = |index: usize, shape: &[usize]| {
             let dims: Vec<u8> =
@@ -428,6 +563,51 @@ fn tensor(name: &str, dims: &[usize], values: &[f64]) -> Vec<u8> {
     let raw: Vec<u8> = values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect();
     bytes.extend(message(9, &raw));
     bytes
+}
+
+/// Integers of the weights and biases of node `index`, their steps, and the nodes that make numbers of them.
+fn stored(index: usize, dims: &[usize], stored: &Stored) -> Vec<u8> {
+    let raw = |name: &str, kind: u8, dims: &[usize], bytes: &[u8]| {
+        let dims: Vec<u8> = dims.iter().flat_map(|&d| [vec![8], varint(d as u64)].concat()).collect();
+        message(5, &[dims, vec![16, kind], message(8, name.as_bytes()), message(9, bytes)].concat())
+    };
+    let rows = stored.steps.len();
+    let weights: Vec<u8> = stored.weights.iter().map(|w| *w as u8).collect();
+    let biases: Vec<u8> = stored.biases.iter().flat_map(|b| b.to_le_bytes()).collect();
+    let parts = [("w", 3, dims, weights, &stored.steps), ("b", 6, &[rows], biases, &stored.bias_steps)];
+    let mut graph = Vec::new();
+    for (what, kind, dims, bytes, steps) in parts {
+        let name = |of: &str| format!("c{index}{what}{of}");
+        graph.extend(raw(&name("q"), kind, dims, &bytes));
+        graph.extend(message(5, &tensor(&name("s"), &[rows], steps)));
+        let inputs: Vec<u8> = ["q", "s"].iter().flat_map(|of| message(1, name(of).as_bytes())).collect();
+        let node = [inputs, named(&name(""), "DequantizeLinear", &[integers("axis", &[0])])];
+        graph.extend(message(1, &node.concat()));
+    }
+    graph
+}
+
+/// A zero point in bytes without sign, or of 16 bits with one, by how many integers there are.
+fn small(name: &str, zero: i32, high: i32) -> Vec<u8> {
+    let (kind, bytes) = match high {
+        255 => (2, vec![zero as u8]),
+        65535 => (4, (zero as u16).to_le_bytes().to_vec()),
+        _ => panic!("{high} is no largest integer"),
+    };
+    [vec![16, kind], message(8, name.as_bytes()), message(9, &bytes)].concat()
+}
+
+/// A list of integers of 64 bits.
+fn places(name: &str, values: &[usize]) -> Vec<u8> {
+    let raw: Vec<u8> = values.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect();
+    let dims = [vec![8], varint(values.len() as u64), vec![16, 7]].concat();
+    [dims, message(8, name.as_bytes()), message(9, &raw)].concat()
+}
+
+/// Output, operator and attributes of a node.
+fn named(output: &str, kind: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
+    let all = attributes.iter().flat_map(|attribute| message(5, attribute));
+    [message(2, output.as_bytes()), message(4, kind.as_bytes()), all.collect()].concat()
 }
 
 fn integers(name: &str, values: &[usize]) -> Vec<u8> {
@@ -484,6 +664,10 @@ impl<'a> Bounder<'a> {
                     (0..node.width).map(|j| node.inputs.iter().map(|&i| values[i][j]).sum()).collect()
                 }
                 (Op::Reshape(_), _) => z,
+                (Op::Gather(source, constant), _) => {
+                    let all: Vec<f64> = node.inputs.iter().flat_map(|&i| values[i].clone()).collect();
+                    source.iter().map(|k| k.map_or(*constant, |k| all[k])).collect()
+                }
                 (Op::MaxPool(window), _) => (0..node.width)
                     .map(|k| taps(window, k).iter().map(|&j| z[j]).fold(f64::MIN, f64::max))
                     .collect(),
@@ -506,8 +690,7 @@ impl<'a> Bounder<'a> {
                 let (l, u) = &boxes[index];
                 a.iter().enumerate().map(|(j, &a)| if a > 0.0 { a * l[j] } else { a * u[j] }).sum::<f64>()
             };
-            let nonlinear =
-                matches!(node.op, Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Soft(_) | Op::MaxPool(_));
+            let nonlinear = is_activation(&node.op) || matches!(node.op, Op::MaxPool(_));
             let ends = matches!(node.op, Op::Input(_)) || (index != start && self.is_box(index));
             if ends || (!far && index != start && nonlinear) {
                 offset += at_box(&a);
@@ -572,6 +755,24 @@ impl<'a> Bounder<'a> {
                     moved[j] = slope;
                     offset += t;
                 }
+            } else if let Op::Gather(source, constant) = &node.op {
+                let mut first = 0;
+                source
+                    .iter()
+                    .zip(&a)
+                    .for_each(|(k, a)| offset += if k.is_none() { a * constant } else { 0.0 });
+                for &i in &node.inputs {
+                    let width = net.nodes[i].width;
+                    let mut all = work[i].take().unwrap_or_else(|| vec![0.0; width]);
+                    for (k, a) in source.iter().zip(&a).filter_map(|(k, a)| k.map(|k| (k, a))) {
+                        if (first..first + width).contains(&k) {
+                            all[k - first] += a;
+                        }
+                    }
+                    work[i] = Some(all);
+                    first += width;
+                }
+                continue;
             } else {
                 for &i in &node.inputs {
                     match &mut work[i] {
@@ -616,7 +817,7 @@ impl<'a> Bounder<'a> {
         match self.threat.kind {
             Kind::Frobenius => length(&rows.concat()),
             Kind::RowBall => rows.iter().map(|row| length(row)).sum(),
-            Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Entries => 0.0,
+            Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Entries | Kind::Lsb => 0.0,
         }
     }
 
@@ -631,7 +832,7 @@ impl<'a> Bounder<'a> {
         let node = &self.net.nodes[index];
         let own = match node.op {
             Op::Input(_) => self.threat.input_radius > 0.0,
-            Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Soft(_) => self.threat.activation_radius > 0.0,
+            ref op if is_activation(op) => self.threat.activation_radius > 0.0,
             _ => self.net.parameters(index).is_some(),
         };
         own || node.inputs.iter().any(|&i| self.moves(i))
@@ -639,6 +840,9 @@ impl<'a> Bounder<'a> {
 
     /// A line below `a f`.
     fn line(&self, op: &Op, a: f64, l: f64, u: f64) -> (f64, f64) {
+        if let Op::Quantize(step, _) = op {
+            return self.line_of_steps(op, *step, a, l, u);
+        }
         let f = |z| self.net.value(op, z);
         let corners = match op {
             Op::Clip(low, high) => [*low, *high],
@@ -669,6 +873,28 @@ impl<'a> Bounder<'a> {
         (a * slope, t)
     }
 
+    /// A line below `a q` of a quantizer, at all its corners: of the slopes between two of them the one that is tightest in the middle.
+    fn line_of_steps(&self, op: &Op, step: f64, a: f64, l: f64, u: f64) -> (f64, f64) {
+        let level = |z: f64| (self.net.value(op, z) / step).round() as i32;
+        let side = a.signum();
+        let jump = |k: i32| {
+            let k = f64::from(k);
+            (k - 0.5 + side * (k.abs() + 1.0) / f64::from(1 << 22)) * step
+        };
+        let end = if a > 0.0 { u } else { l };
+        let mut corners = vec![(end, self.net.value(op, end))];
+        corners.extend((level(l) + 1..=level(u)).map(|k| {
+            let below = if a > 0.0 { k - 1 } else { k };
+            (jump(k), f64::from(below) * step)
+        }));
+        let offset = |slope: f64| corners.iter().map(|(z, y)| a * (y - slope * z)).fold(f64::MAX, f64::min);
+        let middle = |slope: f64| a * slope * 0.5 * (l + u) + offset(slope);
+        let through = corners[1..].iter().map(|(z, y)| (y - corners[0].1) / (z - corners[0].0));
+        let slopes = [0.0, 1.0].into_iter().chain(through).filter(|slope| *slope >= 0.0 && slope.is_finite());
+        let slope = slopes.fold(0.0, |best, slope| if middle(slope) > middle(best) { slope } else { best });
+        (a * slope, offset(slope))
+    }
+
     /// Boxes of all nodes, within `before` and cut by `cuts`: (node, element, lower end, upper end).
     pub fn boxes(&self, input: &[f64], before: Option<&Boxes>) -> Boxes {
         let mut boxes: Boxes = Vec::new();
@@ -680,7 +906,7 @@ impl<'a> Bounder<'a> {
                     let r = self.threat.input_radius;
                     (input.iter().map(|x| x - r).collect(), input.iter().map(|x| x + r).collect())
                 }
-                Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Soft(_) => {
+                op if is_activation(op) => {
                     let (l, u): &(Vec<f64>, Vec<f64>) = &boxes[node.inputs[0]];
                     let f = |z: &f64| self.net.value(&node.op, *z);
                     (l.iter().map(|z| f(z) - r).collect(), u.iter().map(|z| f(z) + r).collect())
@@ -695,6 +921,14 @@ impl<'a> Bounder<'a> {
                     (most(l), most(u))
                 }
                 Op::Reshape(_) => boxes[node.inputs[0]].clone(),
+                Op::Gather(source, constant) => {
+                    let side = |side: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| {
+                        let all: Vec<f64> =
+                            node.inputs.iter().flat_map(|&i| side(&boxes[i]).clone()).collect();
+                        source.iter().map(|k| k.map_or(*constant, |k| all[k])).collect()
+                    };
+                    (side(|z| &z.0), side(|z| &z.1))
+                }
                 _ => {
                     let side = |sign: f64| -> Vec<f64> {
                         let one = |j: usize| {
@@ -855,6 +1089,10 @@ impl<'a> Bounder<'a> {
     }
 }
 
+pub fn is_activation(op: &Op) -> bool {
+    matches!(op, Op::Relu | Op::Leaky(_) | Op::Clip(..) | Op::Soft(_) | Op::Quantize(..))
+}
+
 fn taps(window: &Window, k: usize) -> Vec<usize> {
     window.taps(k / window.positions(), k % window.positions()).iter().map(|(_, j)| *j).collect()
 }
@@ -869,6 +1107,7 @@ pub fn header(net: &Net, threat: &Threat, property: Property) -> Header {
         Kind::Relative => "relative",
         Kind::PerChannel => "per-channel",
         Kind::Entries => "explicit",
+        Kind::Lsb => "lsb",
         Kind::Frobenius => "frobenius",
         Kind::RowBall => "row-ball",
     };
@@ -880,6 +1119,7 @@ pub fn header(net: &Net, threat: &Threat, property: Property) -> Header {
         settings_sha256: None,
         method: "linear".into(),
         property,
+        outputs: None,
         threat: format::Threat {
             kind: kind.into(),
             name: None,
@@ -889,8 +1129,10 @@ pub fn header(net: &Net, threat: &Threat, property: Property) -> Header {
             input_radius: double(&[threat.input_radius]),
             input_range: None,
             activation_radius: double(&[threat.activation_radius]),
+            rounding: None,
         },
         set: net.set(threat),
+        faults: None,
         network: net.texts(),
     }
 }
@@ -973,5 +1215,28 @@ pub fn networks() -> Vec<(&'static str, Net)> {
     net.then(Op::Soft(0.125));
     net.dense(3, stream);
     all.push(("soft", net));
+    let mut net = Net::new(&[6]);
+    net.then(Op::Quantize(f64::from(1.0_f32 / 127.0), [-128, 127]));
+    net.dense(9, stream);
+    net.then(Op::Quantize(f64::from(0.03_f32), [0, 255]));
+    net.dense(8, stream);
+    // Steps so wide that boxes lie on one or two of them.
+    net.then(Op::Relu);
+    net.then(Op::Quantize(0.25, [-3, 252]));
+    net.dense(8, stream);
+    net.then(Op::Quantize(f64::from(1e-4_f32), [-20000, 45535]));
+    net.dense(3, stream);
+    all.push(("quantized", net));
+    let mut net = Net::new(&[5]);
+    let first = net.dense(7, stream);
+    let relu = net.then(Op::Relu);
+    // Some of both, one of them twice, some left out, and a constant.
+    let source = vec![Some(9), Some(0), None, Some(13), Some(3), Some(3), Some(7), None, Some(12)];
+    net.push(Op::Gather(source, 0.75), &[relu, first]);
+    net.dense(8, stream);
+    net.then(Op::Gather((0..8).rev().map(Some).collect(), 0.0));
+    net.then(Op::Relu);
+    net.dense(3, stream);
+    all.push(("chosen", net));
     all
 }

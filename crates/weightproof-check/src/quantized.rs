@@ -1,0 +1,211 @@
+//! Quantized networks of ONNX: QuantizeLinear, DequantizeLinear, and operators on integers.
+
+use crate::network::{Activation, Node, Op, Stored};
+use crate::number::{Number, Numbers};
+use crate::onnx::{Operation, Reader, Value};
+use crate::staircase::Staircase;
+use crate::tensor::{Tensor, ends, product};
+
+/// Operators that change no numbers, so that they may have the integers of a quantizer.
+const OF_INTEGERS: [&str; 9] =
+    ["Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"];
+
+/// An operator on integers as operators on the numbers that they stand for, with the name of what each gives; any other as it is.
+pub fn operators<'a>(op: Operation<'a>, output: &str) -> Vec<(Operation<'a>, String)> {
+    let (kind, bias, result) = match &*op.kind {
+        "QLinearConv" => ("Conv", 8, 6),
+        "QLinearMatMul" => ("MatMul", usize::MAX, 6),
+        "QLinearAdd" => ("Add", usize::MAX, 6),
+        "QGemm" => ("Gemm", 6, 7),
+        _ => return vec![(op, output.into())],
+    };
+    let name = |what: &str| format!("{output}/{what}");
+    let given = |k: usize| op.inputs.get(k).cloned().unwrap_or_default();
+    let part = |kind: &str, inputs: Vec<String>, axis: i64| {
+        let (name, kind, attributes) = (op.name.clone(), kind.into(), Default::default());
+        Operation { inputs, name, kind, attributes, axis: Some(axis) }
+    };
+    let of_rows = kind == "Conv" || (kind == "Gemm" && op.integer("transB", 0) != Ok(0));
+    let mut parts = vec![
+        (part("DequantizeLinear", vec![given(0), given(1), given(2)], 0), name("x")),
+        (
+            part("DequantizeLinear", vec![given(3), given(4), given(5)], if of_rows { 0 } else { -1 }),
+            name("w"),
+        ),
+    ];
+    let mut inputs = vec![name("x"), name("w")];
+    if op.has(bias) {
+        parts.push((part("Bias", vec![given(bias), given(1), given(4)], 0), name("b")));
+        inputs.push(name("b"));
+    }
+    let quantize =
+        op.has(result).then(|| part("QuantizeLinear", vec![name("y"), given(result), given(result + 1)], 0));
+    let own = Operation { inputs, kind: kind.into(), ..op };
+    parts.push((own, if quantize.is_some() { name("y") } else { output.into() }));
+    parts.extend(quantize.map(|op| (op, output.into())));
+    parts
+}
+
+impl Reader {
+    /// The quantizer whose integers an operator has and gives.
+    pub fn integers_of(&self, op: &Operation<'_>) -> Option<Staircase> {
+        match op.inputs.first().and_then(|name| self.values.get(name)) {
+            Some(Value::Quantized(_, _, q)) if OF_INTEGERS.contains(&&*op.kind) => Some(*q),
+            _ => None,
+        }
+    }
+
+    /// The bias of a product of integers: its steps are the products of those of both operands, and its numbers are rounded to double
+    /// precision.
+    pub fn bias(&self, op: &Operation<'_>) -> Result<Value, String> {
+        let (bias, x, w) = (self.constant(op, 0)?, self.constant(op, 1)?, self.constant(op, 2)?);
+        let ([x], count) = (&x.numbers[..], w.numbers.len()) else {
+            return Err("expected one step for all elements".into());
+        };
+        if count != 1 && count != bias.integers.len() || bias.kind != 6 {
+            return Err("expected biases of 32 bits, with a step for each".into());
+        }
+        let grid: Vec<_> = (0..bias.integers.len()).map(|k| (*x * w.numbers[k % count], 0)).collect();
+        let number = |(&q, &(step, _)): (&i64, &(Number, i64))| (step * Number::new(q, 0)).rounded(53);
+        let numbers = bias.integers.iter().zip(&grid).map(number).collect();
+        Ok(Value::Constant(Tensor { dims: bias.dims.clone(), kind: 6, numbers, integers: vec![], grid }))
+    }
+
+    /// Steps and zero points of a quantizer; the type of the integers is that of the zero points, `otherwise` without them.
+    fn grid(&self, op: &Operation<'_>, otherwise: i64) -> Result<(&Tensor, Vec<i64>, i64), String> {
+        let steps = self.constant(op, 1)?;
+        let zeros = if op.has(2) { Some(self.constant(op, 2)?) } else { None };
+        let integers = zeros.map_or(vec![0; steps.numbers.len()], |zeros| zeros.integers.clone());
+        let (kind, count) = (zeros.map_or(otherwise, |zeros| zeros.kind), steps.numbers.len());
+        if count == 0 || integers.len() != count || !steps.numbers.iter().all(|s| s.is_positive()) {
+            return Err("expected steps above zero, and as many zero points".into());
+        }
+        Ok((steps, integers, kind))
+    }
+
+    /// QuantizeLinear: of a computed value a node, which is left out where the same one came before; of a constant its integers.
+    pub fn quantized(&mut self, op: &Operation<'_>) -> Result<Value, String> {
+        let (steps, zeros, kind) = self.grid(op, 2)?;
+        let (low, high) = ends(kind)?;
+        let staircase = |k: usize| {
+            let narrow =
+                |integer: i64| i32::try_from(integer).map_err(|_| "a zero point out of range".to_owned());
+            let (zero, low, high) = (narrow(zeros[k])?, narrow(low)?, narrow(high)?);
+            let q = Staircase { step: steps.numbers[k], zero, low, high, freedom: 0 };
+            q.defect().map_or(Ok(q), |defect| Err(defect.to_owned()))
+        };
+        if let Ok(numbers) = self.constant(op, 0) {
+            let group = groups(op, &numbers.dims, steps)?;
+            let level = |(k, &x): (usize, &Number)| Ok(staircase(group(k))?.level(x) + zeros[group(k)]);
+            let integers = numbers.numbers.iter().enumerate().map(level).collect::<Result<_, String>>()?;
+            let dims = numbers.dims.clone();
+            return Ok(Value::Constant(Tensor { dims, kind, integers, ..Tensor::default() }));
+        }
+        let (node, dims) = self.computed(op, 0)?;
+        if zeros.len() != 1 || steps.kind != 1 {
+            return Err("expected one step in single precision for all elements".into());
+        }
+        let q = staircase(0)?;
+        if self.is_on_grid(node, q) {
+            return Ok(Value::Quantized(node, dims, q));
+        }
+        let node = self.network.push(&op.name, Op::Activation(Activation::Quantize(q)), vec![node])?;
+        Ok(Value::Quantized(node, dims, q))
+    }
+
+    /// Whether the elements of a node are values of a quantizer that were not changed since.
+    fn is_on_grid(&self, node: usize, q: Staircase) -> bool {
+        let mut node = &self.network.nodes[node];
+        let is_copy = |node: &Node| {
+            let chooses = |source: &[Option<usize>]| node.inputs.len() == 1 && !source.contains(&None);
+            let is_choice = matches!(&node.op, Op::Gather { source, .. } if chooses(source));
+            is_choice || matches!(node.op, Op::MaxPool(_))
+        };
+        while is_copy(node) {
+            node = &self.network.nodes[node.inputs[0]];
+        }
+        node.op == Op::Activation(Activation::Quantize(q))
+    }
+
+    /// DequantizeLinear: the numbers `step · (integer − zero)` that integers stand for.
+    pub fn numbers(&self, op: &Operation<'_>) -> Result<Value, String> {
+        let value = op.inputs.first().and_then(|name| self.values.get(name));
+        if let Some(Value::Quantized(node, dims, q)) = value {
+            let (steps, zeros, kind) = self.grid(op, 2)?;
+            let same = steps.numbers == [q.step]
+                && zeros == [i64::from(q.zero)]
+                && ends(kind)? == (q.low.into(), q.high.into());
+            let computed = || Value::Computed(*node, dims.clone());
+            return if same { Ok(computed()) } else { Err("another step or zero point than before".into()) };
+        }
+        let tensor = self.constant(op, 0)?;
+        let (steps, zeros, kind) = self.grid(op, tensor.kind)?;
+        let (group, (low, high)) = (groups(op, &tensor.dims, steps)?, ends(kind)?);
+        if tensor.integers.len() != product(&tensor.dims)? || kind != tensor.kind {
+            return Err("expected integers of the type of their zero points".into());
+        }
+        if let Some(q) = tensor.integers.iter().chain(&zeros).find(|q| !(low..=high).contains(*q)) {
+            return Err(format!("the integer {q} is out of range"));
+        }
+        let grid: Vec<(Number, i64)> =
+            (0..tensor.integers.len()).map(|k| (steps.numbers[group(k)], zeros[group(k)])).collect();
+        let number = |(&q, &(step, zero)): (&i64, &(Number, i64))| step * Number::new(q - zero, 0);
+        let numbers = tensor.integers.iter().zip(&grid).map(number).collect();
+        Ok(Value::Constant(Tensor { dims: tensor.dims.clone(), kind, numbers, integers: vec![], grid }))
+    }
+}
+
+/// For each element of a constant the place of its step: one for all, or one for each place along an axis.
+fn groups(op: &Operation<'_>, dims: &[usize], steps: &Tensor) -> Result<impl Fn(usize) -> usize, String> {
+    let axis =
+        usize::try_from(op.axis.map_or(op.integer("axis", 1), Ok)?.rem_euclid(dims.len().max(1) as i64))
+            .unwrap_or(0);
+    let along = dims.get(axis).copied().unwrap_or(1);
+    let inner = product(dims.get(axis + 1..).unwrap_or_default())?.max(1);
+    let is_one = steps.numbers.len() == 1;
+    if !is_one && steps.dims != [along] {
+        return Err("expected one step, or one for each place along an axis".into());
+    }
+    Ok(move |k: usize| if is_one { 0 } else { k / inner % along })
+}
+
+impl Stored {
+    /// Of weights whose step and zero point are the same within a row; `None` of weights that are no integers.
+    ///
+    /// # Errors
+    /// When they differ within a row.
+    pub fn new(
+        kind: i64,
+        weight: &[(Number, i64)],
+        rows: usize,
+        bias_steps: Option<Numbers>,
+    ) -> Result<Option<Stored>, String> {
+        if weight.is_empty() {
+            return Ok(None);
+        }
+        let columns = weight.len() / rows;
+        if !weight.chunks(columns).all(|row| row.iter().all(|grid| *grid == row[0])) {
+            return Err("steps or zero points that differ within a row of weights are not supported".into());
+        }
+        let (low, high) = ends(kind)?;
+        let of_rows = || weight.iter().step_by(columns);
+        Ok(Some(Stored {
+            bits: 64 - (high - low).leading_zeros(),
+            signed: low < 0,
+            steps: Numbers(of_rows().map(|grid| grid.0).collect()),
+            zeros: of_rows().map(|grid| grid.1).collect(),
+            bias_steps,
+        }))
+    }
+}
+
+/// The steps of biases, if they are integers.
+///
+/// # Errors
+/// When these have not 32 bits, or a zero point.
+pub fn steps_of_biases(kind: i64, grid: &[(Number, i64)]) -> Result<Option<Numbers>, String> {
+    if !grid.is_empty() && (kind != 6 || grid.iter().any(|(_, zero)| *zero != 0)) {
+        return Err("expected biases of 32 bits without zero point".into());
+    }
+    Ok((!grid.is_empty()).then(|| Numbers(grid.iter().map(|(step, _)| *step).collect())))
+}
