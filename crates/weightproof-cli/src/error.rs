@@ -149,6 +149,9 @@ impl From<FaultError> for Failure {
         match error {
             FaultError::UnknownLayer { .. } => failure.hint("`weightproof inspect MODEL` lists the layers"),
             FaultError::OutOfRange { .. } => failure.hint("choose a format with a larger range"),
+            FaultError::Shared { .. } => {
+                failure.hint("--layers with the layers that are hit, without both of these")
+            }
             FaultError::Changes { .. } => {
                 failure.hint("fewer --bits, or --at with the positions that matter")
             }

@@ -15,6 +15,7 @@ use weightproof::faults::{
     Effects, FaultCounts, FaultError, FaultModel, HitSet, Memory, PairLimits, SampleFaults, SampleWords,
     SeveralHits, SingleHits, Tally,
 };
+use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
@@ -71,6 +72,17 @@ impl Faults {
     }
 }
 
+/// Refuses quantizers of which a neighbouring step may come out: hits are settled with margins of the operators' text.
+///
+/// # Errors
+/// There is one.
+pub(crate) fn refuse_free_steps(network: &Network) -> Result<(), RunError> {
+    if network.nodes().iter().any(|node| node.layer.is_free()) {
+        return Err(RunError::setting("rounding", "nearest-even where every hit is settled", "any"));
+    }
+    Ok(())
+}
+
 /// Settles all hits for every sample.
 ///
 /// # Errors
@@ -83,10 +95,7 @@ pub fn run<F: Feed, W: Watch>(
     if session.property == Property::Deviation {
         return Err(RunError::setting("property", "label or prediction for faults", "deviation"));
     }
-    // The margins without hits are those of the operators' text.
-    if session.network.nodes().iter().any(|node| node.layer.is_free()) {
-        return Err(RunError::setting("rounding", "nearest-even where every hit is settled", "any"));
-    }
+    refuse_free_steps(&session.network)?;
     let memory = Memory::new(&session.network, &config.model)?;
     let tally = Tally::new(&memory);
     let classes = session.classes();

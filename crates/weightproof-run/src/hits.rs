@@ -2,7 +2,7 @@
 
 use crate::RunError;
 use crate::config::Config;
-use crate::faults::Beside;
+use crate::faults::{Beside, refuse_free_steps};
 use crate::feed::Feed;
 use crate::radius::Radii;
 use crate::run::{BatchSize, Keeping, Run, Watch};
@@ -109,6 +109,7 @@ pub fn radius<F: Feed, W: Watch>(
     mut run: Run<W>,
 ) -> Result<Report<RadiusRecord>, RunError> {
     let set = check(session)?;
+    refuse_free_steps(&session.network)?;
     let words = faults.model.words;
     let store = Store::open(journal, || {
         identity(session, &json!({ "command": "radius", "faults": faults.model, "limits": limits }))

@@ -190,8 +190,11 @@ fn steps_that_follow_from_the_data() {
     let found: Value = serde_json::from_str(&run("certify", &radius).stdout).unwrap();
     assert!(found["model"]["notes"].to_string().contains("one sample at a time"), "{found}");
     assert!(found["summary"]["certified"].as_u64() == Some(12), "{found}");
-    let any = run("faults", &["--rounding", "any"]);
-    assert_eq!(any.code, Some(2), "{any:?}");
-    let message = "rounding: expected nearest-even where every hit is settled, found any";
-    assert!(any.stderr.contains(message), "{any:?}");
+    let hits = folder.path().join("hits.toml");
+    fs::write(&hits, "words = 1\n").unwrap();
+    for (command, more) in [("faults", vec![]), ("radius", vec!["--faults", hits.to_str().unwrap()])] {
+        let any = run(command, &[&["--rounding", "any"], &more[..]].concat());
+        let message = "rounding: expected nearest-even where every hit is settled, found any";
+        assert!(any.code == Some(2) && any.stderr.contains(message), "{any:?}");
+    }
 }

@@ -71,7 +71,8 @@ impl Memory {
     /// Stores the parameters of `network`.
     ///
     /// # Errors
-    /// A model that [`FaultModel::check`] refuses, layers that do not exist, parameters beyond the range of the storage.
+    /// A model that [`FaultModel::check`] refuses, layers that do not exist or whose weights another layer has, too, parameters beyond the
+    /// range of the storage.
     pub fn new(network: &Network, model: &FaultModel) -> Result<Memory, FaultError> {
         model.check()?;
         let named = model.protect.iter().map(|p| p.layers.as_ref()).chain([model.layers.as_ref()]);
@@ -80,6 +81,12 @@ impl Memory {
                 let known = network.affine_layers().map(|(_, node, _)| node.name.clone()).collect();
                 return Err(FaultError::UnknownLayer { found: name.clone(), known });
             }
+        }
+        let is_hit = |node: usize| {
+            model.layers.as_ref().is_none_or(|names| names.contains(&network.nodes()[node].name))
+        };
+        if let Some([first, second]) = network.same_weights(is_hit) {
+            return Err(FaultError::Shared { first: first.into(), second: second.into() });
         }
         let mut parameters = Vec::new();
         let mut layers = Vec::new();
@@ -92,7 +99,7 @@ impl Memory {
             if (&weight, &bias) != (&affine.weight, &affine.bias) {
                 parameters.push((node, weight, bias));
             }
-            if model.layers.as_ref().is_none_or(|names| names.contains(&n.name)) {
+            if is_hit(node) {
                 let layer = StoredLayer::new((node, &n.name), affine, words, model, hits as usize)?;
                 hits += layer.hits() as u64;
                 highest = highest.max(layer.highest_bit());

@@ -226,6 +226,17 @@ pub enum FaultError {
         /// The layers with parameters.
         known: Vec<String>,
     },
+    /// Two layers have the same weights.
+    #[error(
+        "the layers {first} and {second} have the same weights: a hit on a tensor that both read changes both, and hits are followed in \
+         one layer"
+    )]
+    Shared {
+        /// One of them.
+        first: String,
+        /// The other one.
+        second: String,
+    },
     /// A parameter does not fit into the format.
     #[error("layer {layer}: a parameter of {found} exceeds the largest number of {format}, {limit}")]
     OutOfRange {

@@ -115,6 +115,26 @@ impl Network {
         nodes.filter_map(|(index, node)| node.layer.affine().map(|affine| (index, node, affine)))
     }
 
+    /// The names of two layers with the same weights, in whatever order, of which `wanted` holds for one or both: they may be one tensor
+    /// in memory.
+    pub fn same_weights(&self, wanted: impl Fn(usize) -> bool) -> Option<[&str; 2]> {
+        let sorted = |affine: &Affine| {
+            let mut bits: Vec<u64> = affine.weight.as_slice().iter().map(|w| w.to_bits()).collect();
+            bits.sort_unstable();
+            bits
+        };
+        let all: Vec<(usize, &str, Vec<u64>)> = self
+            .affine_layers()
+            .map(|(index, node, affine)| (index, node.name.as_str(), sorted(affine)))
+            .collect();
+        all.iter().enumerate().find_map(|(k, (index, name, weights))| {
+            let is_same = |(other, _, found): &&(usize, &str, Vec<u64>)| {
+                found == weights && (wanted(*index) || wanted(*other))
+            };
+            all[..k].iter().find(is_same).map(|(_, other, _)| [*other, *name])
+        })
+    }
+
     /// Number of weights and biases of all dense layers and convolutions.
     pub fn parameters(&self) -> usize {
         self.affine_layers()

@@ -67,23 +67,9 @@ impl NoiseSet {
     /// # Errors
     /// A random layer whose weights another layer has, too: one memory, whose cells are not independent. Numbers that are not finite.
     pub(super) fn new(network: &Network, layers: Vec<LayerNoise>) -> Result<Self, NoiseError> {
-        let sorted = |affine: &Affine| {
-            let mut bits: Vec<u64> = affine.weight.as_slice().iter().map(|w| w.to_bits()).collect();
-            bits.sort_unstable();
-            bits
-        };
-        let all: Vec<(usize, &str, Vec<u64>)> = network
-            .affine_layers()
-            .map(|(index, node, affine)| (index, node.name.as_str(), sorted(affine)))
-            .collect();
-        for (k, (index, name, weights)) in all.iter().enumerate() {
-            let is_random = |index: &usize| layers.iter().any(|layer| layer.node == *index);
-            let same = all[..k]
-                .iter()
-                .find(|(other, _, found)| found == weights && (is_random(index) || is_random(other)));
-            if let Some((_, other, _)) = same {
-                return Err(NoiseError::Shared { first: (*other).into(), second: (*name).into() });
-            }
+        let is_random = |index: usize| layers.iter().any(|layer| layer.node == index);
+        if let Some([first, second]) = network.same_weights(is_random) {
+            return Err(NoiseError::Shared { first: first.into(), second: second.into() });
         }
         if let Some(layer) = layers.iter().find(|layer| !layer.is_finite()) {
             return Err(NoiseError::NotFinite { layer: network.nodes()[layer.node].name.clone() });

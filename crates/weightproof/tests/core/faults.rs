@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use weightproof::faults::{Fault, FaultModel, Memory, SingleHits, Tally};
-use weightproof::network::{Activation, Network};
+use weightproof::kernels::Matrix;
+use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::property::Property;
 use weightproof::verdict::{Reason, Samples, Verdict};
 use weightproof_testkit::images::arbitrary_images;
@@ -200,4 +201,24 @@ fn every_flip_of_stored_integers_is_as_by_brute_force() {
         let network = design.build();
         compare(&network, &model("file"), 4, seed);
     }
+}
+
+#[test]
+fn weights_that_two_layers_share_are_refused() {
+    let mut builder = NetworkBuilder::new(vec![2]);
+    let weight = Matrix::from_vec(2, 2, vec![1.0, -0.5, 0.25, 2.0]);
+    let first = builder.dense("first", 0, weight.clone(), vec![0.0; 2]).unwrap();
+    let relu = builder.activation("relu", first, Activation::Relu).unwrap();
+    let second = builder.dense("second", relu, weight.transposed(), vec![0.0; 2]).unwrap();
+    builder.dense("third", second, weight.map(|w| w + 1.0), vec![0.0; 2]).unwrap();
+    let network = builder.finish().unwrap();
+    let of = |layers: Option<&str>| {
+        let layers = layers.map(|name| vec![name.to_owned()]);
+        Memory::new(&network, &FaultModel { layers, ..FaultModel::default() }).map(|memory| memory.words())
+    };
+    for layers in [None, Some("first"), Some("second")] {
+        let error = of(layers).unwrap_err().to_string();
+        assert!(error.starts_with("the layers first and second have the same weights"), "{error}");
+    }
+    assert!(of(Some("third")).unwrap() > 0);
 }
