@@ -1,6 +1,6 @@
 //! Boxes around the clean values from which bounds start: of nodes that do not move, and of the layers that read them.
 
-use super::interval::moving;
+use super::step::moving;
 use super::{Bounds, Prepared};
 use crate::kernels::rows::vectorized;
 use crate::kernels::{Matrix, Scalar};

@@ -14,6 +14,7 @@ mod noise;
 mod norm_product;
 mod rounding;
 mod state;
+mod step;
 
 pub(crate) use difference::Chain;
 pub use intersect::intersect;

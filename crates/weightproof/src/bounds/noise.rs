@@ -9,8 +9,8 @@
 //! `σ` are proxies: `E exp(λ Δ) ≤ exp(λ² σ² / 2)`. Variances are in f64 whatever the engine, and rounded up.
 
 use super::deviation::{by_patch, patch_sums};
-use super::interval::propagate;
 use super::linear::{Backward, Intermediate, Linear, Reach, Sharing, has_wide_output};
+use super::step::propagate;
 use super::{Block, LowerBounds, Prepared, State, States};
 use crate::kernels::{Matrix, Scalar, add_by_row, linear};
 use crate::model::Step;

@@ -16,9 +16,9 @@
 //! when later weights are negative (`raising_all_weights_does_not_dominate` below), so `m` comes from interval bounds.
 
 use super::deviation::{largest_magnitude, weight_deviation};
-use super::interval::{numbers, propagate};
 use super::rounding::FEW;
 use super::state::largest as maximum;
+use super::step::{numbers, propagate};
 use super::{Block, BoundMethod, LowerBounds, States};
 use crate::kernels::rows::{l1, squares};
 use crate::kernels::{Matrix, Scalar, Window, add_window_sums_transposed, average_pool};

@@ -351,7 +351,7 @@ pub(crate) fn widen<T: Scalar>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::interval::propagate;
+    use super::super::step::propagate;
     use super::super::{Prepared, method};
     use super::*;
     use crate::model::{Model, Radii};

@@ -13,7 +13,7 @@
 
 mod evidence;
 
-use super::super::interval::{moving, step};
+use super::super::step::{moving, step};
 use super::super::{Block, Bounds, Prepared, State, States};
 use super::branching::{self, Branch, Branching};
 use super::optimized::Optimized;

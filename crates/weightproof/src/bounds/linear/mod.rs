@@ -30,8 +30,8 @@ pub(crate) use propagate::has_wide_output;
 pub use propagate::{Backward, COEFFICIENTS, ROWS, Reach, Sharing};
 pub use relax::Relaxed;
 
-use super::interval::{check_format_range, step};
 use super::noise::better;
+use super::step::{check_format_range, step};
 use super::{Block, BoundMethod, Bounds, LowerBounds, State, States, intersect};
 use crate::kernels::{Matrix, Scalar, Window, max_pool};
 use crate::memory::work;

@@ -1,7 +1,7 @@
 //! Linear relaxations of single neurons: `α p + a₀ ≤ ρ(p) ≤ β p + b₀` on `[l, u]`.
 
-use super::super::interval::numbers;
 use super::super::rounding::Arithmetic;
+use super::super::step::numbers;
 use super::super::{Block, States};
 use super::maximum::MaxRelaxation;
 use super::{dynamic, staircase};
