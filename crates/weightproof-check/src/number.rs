@@ -105,7 +105,8 @@ impl Number {
 
     /// `x / divisor`, rounded to 24 bits, for a divisor above zero that has no more.
     pub fn divided(self, divisor: Number) -> Number {
-        let dividend = self.single();
+        // Without zeros behind the 24 bits, which would be taken from the quotient.
+        let (dividend, divisor) = (self.single(), divisor.single());
         // A quotient of two numbers of 24 bits is half way between two others, or further from there than by 2⁻⁵⁰ of it.
         let quotient = (dividend.value << 60).div_euclid(divisor.value);
         Number::new(quotient, dividend.exponent - divisor.exponent - 60).single()

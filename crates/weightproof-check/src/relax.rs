@@ -82,13 +82,15 @@ impl Lines {
             let offset = corners.iter().map(|&(x, y)| sign * y - line(x)).min().expect("there are corners");
             offset + offset + line(x.low) + line(x.high)
         };
-        // The ends; of a quantizer the end that a line of slope 1 through the jumps does not meet.
-        let firsts = if let Activation::Quantize(_) = f { 1 } else { 2 };
+        let is_staircase = matches!(f, Activation::Quantize(_));
         let best = |sign: Number, corners: &[Corner]| {
             let between = |k: usize| corners[k + 1..].iter().map(move |&b| slope(corners[k], b));
-            let slopes = [Number::ZERO, Number::ONE].into_iter();
-            let slopes: Vec<Number> =
-                slopes.chain((0..firsts.min(corners.len())).flat_map(between)).collect();
+            // Of a quantizer flat, along the jumps, and from the end to the jump that it sees: the edges of the hull.
+            let edges: Vec<Number> = match is_staircase {
+                true => between(0).max().into_iter().collect(),
+                false => (0..corners.len().min(2)).flat_map(between).collect(),
+            };
+            let slopes: Vec<Number> = [Number::ZERO, Number::ONE].into_iter().chain(edges).collect();
             *slopes.iter().rev().max_by_key(|slope| middle(**slope, sign, corners)).expect("there are slopes")
         };
         let slopes = [best(Number::ONE, &corners[0]), best(-Number::ONE, &corners[1])];
