@@ -107,6 +107,7 @@ pub fn with_weight_decay(mut config: TrainConfig, weight_decay: f64) -> TrainCon
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weightproof::threat::LayerPerturbation;
 
     #[test]
     fn worst_cases_take_over_from_cross_entropy() {
@@ -123,7 +124,10 @@ mod tests {
         let network = binary(&[2, 3, 1], Activation::Relu).unwrap();
         let matrix = |rows, cols, numbers: &[f64]| Matrix::from_vec(rows, cols, numbers.to_vec());
         let first = matrix(3, 2, &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
-        let parameters = [(1, first, vec![0.0; 3]), (3, matrix(1, 3, &[1.0, 2.0, -1.0]), vec![0.25])];
+        let parameters = [
+            LayerPerturbation { node: 1, weight: first, bias: vec![0.0; 3] },
+            LayerPerturbation { node: 3, weight: matrix(1, 3, &[1.0, 2.0, -1.0]), bias: vec![0.25] },
+        ];
         // f = 1 + 2 · 2 − 3 + 0.25
         assert_eq!(network.with_parameters(&parameters).forward(&[1.0, 2.0]), [-1.125, 1.125]);
     }

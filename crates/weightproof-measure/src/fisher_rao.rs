@@ -110,15 +110,18 @@ fn of_maxima(window: &Window, z: &Matrix<f64>, along: &Matrix<f64>) -> Matrix<f6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weightproof::network::{Activation, Network};
+    use weightproof::network::{Activation, Affine, Network, Node};
+    use weightproof::threat::LayerPerturbation;
     use weightproof_testkit::images::{ImageBlueprint, PIECES};
     use weightproof_testkit::networks::{Blueprint, Design, input, rng};
 
     fn scaled(network: &Network, factor: f64) -> Network {
         let parameters: Vec<_> = network
             .affine_layers()
-            .map(|(node, _, a)| {
-                (node, a.weight.map(|w| factor * w), a.bias.iter().map(|b| factor * b).collect())
+            .map(|(node, _, a)| LayerPerturbation {
+                node,
+                weight: a.weight.map(|w| factor * w),
+                bias: a.bias.iter().map(|b| factor * b).collect(),
             })
             .collect();
         network.with_parameters(&parameters)
@@ -162,8 +165,12 @@ mod tests {
     #[test]
     fn euler_s_identity_without_biases() {
         let network = Blueprint::new(&[3, 6, 5, 2], Activation::Relu, 1).build();
-        let parameters: Vec<_> =
-            network.affine_layers().map(|(n, _, a)| (n, a.weight.clone(), vec![0.0; a.bias.len()])).collect();
+        let without = |(node, _, a): (usize, &Node, &Affine)| LayerPerturbation {
+            node,
+            weight: a.weight.clone(),
+            bias: vec![0.0; a.bias.len()],
+        };
+        let parameters: Vec<_> = network.affine_layers().map(without).collect();
         let network = network.with_parameters(&parameters);
         let model = Model::<f64>::new(&network);
         let x = input(15, false, &mut rng(5));

@@ -21,6 +21,7 @@ use crate::measures::{Direction, Measure, Needs};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weightproof::network::Network;
+use weightproof::threat::LayerPerturbation;
 use weightproof::verdict::Samples;
 use weightproof::verdict::Worth;
 
@@ -144,7 +145,7 @@ fn noisy(network: &Network, sigma: f64, relative: bool, random: &mut impl Rng) -
         weight.as_mut_slice().iter_mut().for_each(|w| *w = move_it(*w));
         // A layer without biases gets none.
         let bias = affine.bias.iter().map(|&b| if affine.has_bias { move_it(b) } else { b }).collect();
-        parameters.push((node, weight, bias));
+        parameters.push(LayerPerturbation { node, weight, bias });
     }
     network.with_parameters(&parameters)
 }

@@ -87,6 +87,7 @@ pub fn sum_over_paths(network: &Network, f: fn(f64) -> f64) -> Result<f64, Refus
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weightproof::threat::LayerPerturbation;
     use weightproof_testkit::images::{ImageBlueprint, Piece};
     use weightproof_testkit::networks::{Blueprint, Design};
 
@@ -137,7 +138,11 @@ mod tests {
             }
             let positive: Vec<_> = network
                 .affine_layers()
-                .map(|(node, _, a)| (node, a.weight.map(f64::abs), a.bias.iter().map(|b| b.abs()).collect()))
+                .map(|(node, _, a)| LayerPerturbation {
+                    node,
+                    weight: a.weight.map(f64::abs),
+                    bias: a.bias.iter().map(|b| b.abs()).collect(),
+                })
                 .collect();
             let positive = network.with_parameters(&positive);
             let expected: f64 = positive.forward(&vec![1.0; network.input_width()]).iter().sum();

@@ -153,9 +153,7 @@ pub(crate) fn attack(
         attack.observe(samples);
         attack.finish_epoch();
     }
-    let layers = attack.perturbation().layers;
-    let moved: Vec<_> = layers.into_iter().map(|l| (l.node, l.weight, l.bias)).collect();
-    network.with_parameters(&moved)
+    network.with_parameters(&attack.perturbation().layers)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use serde::Serialize;
 use weightproof::kernels::Matrix;
 use weightproof::model::Model;
 use weightproof::network::Network;
+use weightproof::threat::LayerPerturbation;
 use weightproof::verdict::Samples;
 
 /// Steps from the network before training to the trained one.
@@ -99,10 +100,11 @@ fn mixed(network: &Network, initial: &Network, share: impl Fn(usize) -> f64) -> 
                 1.0 => a,
                 share => b + share * (a - b),
             };
-            let w = Matrix::from_fn(after.weight.rows(), after.weight.cols(), |i, j| {
+            let weight = Matrix::from_fn(after.weight.rows(), after.weight.cols(), |i, j| {
                 mix(after.weight[(i, j)], before.weight[(i, j)])
             });
-            (node, w, after.bias.iter().zip(&before.bias).map(|(&a, &b)| mix(a, b)).collect())
+            let bias = after.bias.iter().zip(&before.bias).map(|(&a, &b)| mix(a, b)).collect();
+            LayerPerturbation { node, weight, bias }
         })
         .collect();
     network.with_parameters(&parameters)

@@ -5,7 +5,7 @@
 
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
-use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
+use weightproof::threat::{Kind, LayerPerturbation, PerturbationSet, ThreatModel};
 use weightproof::verdict::Samples;
 use weightproof_measure::capacity::{Inputs, LayerNorms, complexities};
 use weightproof_measure::{Context, MEASURES, take};
@@ -137,7 +137,8 @@ fn no_member_of_a_graph_exceeds_the_complexity() {
                 .affine_layers()
                 .map(|(node, _, a)| {
                     let draw = |_, _| random.random_range(-1.0..1.0);
-                    (node, Matrix::from_fn(a.weight.rows(), a.weight.cols(), draw), a.bias.clone())
+                    let weight = Matrix::from_fn(a.weight.rows(), a.weight.cols(), draw);
+                    LayerPerturbation { node, weight, bias: a.bias.clone() }
                 })
                 .collect();
             let member = network.with_parameters(&parameters);

@@ -4,7 +4,7 @@ use crate::networks::{parameters, rng};
 use crate::oracle::{margin, vertex_minimum};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Layer, Network, NetworkBuilder};
-use weightproof::threat::{PerturbationSet, WeightSet};
+use weightproof::threat::{LayerPerturbation, PerturbationSet, WeightSet};
 
 /// The node of the convolution.
 const CONVOLUTION: usize = 1;
@@ -57,7 +57,7 @@ pub fn least_margin(network: &Network, set: &PerturbationSet, x: &[f64], target:
         dense.weight[(i, j)] + side(i) * radii.weight.at(i, j)
     });
     let bias = (0..dense.bias.len()).map(|i| dense.bias[i] + side(i) * radii.bias[i]).collect();
-    let worst = network.with_parameters(&[(node, weight, bias)]);
+    let worst = network.with_parameters(&[LayerPerturbation { node, weight, bias }]);
     let mut set = set.clone();
     for layer in set.layers.iter_mut().filter(|layer| layer.node == node) {
         layer.weight = WeightSet::Fixed;

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use weightproof::kernels::Matrix;
 use weightproof::network::Network;
+use weightproof::threat::LayerPerturbation;
 
 /// Numbers that a thread works on together.
 const BLOCK: usize = 1 << 14;
@@ -84,7 +85,7 @@ impl Parameters {
         let layers = network.affine_layers().zip(self.arrays.chunks(2)).map(|((node, _, affine), arrays)| {
             let weight = Matrix::from_vec(affine.weight.rows(), affine.weight.cols(), wide(&arrays[0]));
             let bias = if affine.has_bias { wide(&arrays[1]) } else { affine.bias.clone() };
-            (node, weight, bias)
+            LayerPerturbation { node, weight, bias }
         });
         network.with_parameters(&layers.collect::<Vec<_>>())
     }

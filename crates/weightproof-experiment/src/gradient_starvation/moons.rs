@@ -200,6 +200,7 @@ pub(super) fn present(records: &[Record]) -> Presentation {
 mod tests {
     use super::*;
     use weightproof::kernels::Matrix;
+    use weightproof::threat::LayerPerturbation;
 
     #[test]
     fn a_line_separates_the_moons_by_the_shift() {
@@ -217,7 +218,10 @@ mod tests {
         let network = binary(&[2, 3, 1], Activation::Relu).unwrap();
         let first = Matrix::from_vec(3, 2, vec![1.0, 0.0, -1.0, 0.0, 0.0, 1.0]);
         let last = Matrix::from_vec(1, 3, vec![1.0, -1.0, 1.0]);
-        let network = network.with_parameters(&[(1, first, vec![0.0, 0.0, 10.0]), (3, last, vec![-10.0])]);
+        let network = network.with_parameters(&[
+            LayerPerturbation { node: 1, weight: first, bias: vec![0.0, 0.0, 10.0] },
+            LayerPerturbation { node: 3, weight: last, bias: vec![-10.0] },
+        ]);
         let samples = Labelled { width: 2, inputs: vec![1.0, 0.5, -1.0, -1.0], labels: vec![1, 0] };
         assert!((distance(&network, &samples, 200) - 1.5 / 2.0_f64.sqrt()).abs() < 1e-3);
     }

@@ -38,7 +38,7 @@ use crate::spectral_margin::{check_chain, lipschitz};
 use weightproof::kernels::Matrix;
 use weightproof::model::Model;
 use weightproof::network::{Affine, Network, Window};
-use weightproof::threat::{LayerSet, PerturbationSet, WeightSet};
+use weightproof::threat::{LayerPerturbation, LayerSet, PerturbationSet, WeightSet};
 
 /// Samples that are run at once.
 const BLOCK: usize = 128;
@@ -230,7 +230,7 @@ impl<'n> Compression<'n> {
                 weight: WeightSet::entries(unit),
                 ..LayerSet::unperturbed(layer.node, affine.bias.len())
             });
-            parameters.push((layer.node, after, affine.bias.clone()));
+            parameters.push(LayerPerturbation { node: layer.node, weight: after, bias: affine.bias.clone() });
         }
         let set = PerturbationSet {
             layers: sets,

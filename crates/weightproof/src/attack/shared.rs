@@ -95,7 +95,5 @@ impl<'a> Shared<'a> {
 
 /// The network with the parameters of `perturbation`.
 pub(super) fn changed(network: &Network, perturbation: &Perturbation) -> Network {
-    let parameters: Vec<_> =
-        perturbation.layers.iter().map(|l| (l.node, l.weight.clone(), l.bias.clone())).collect();
-    network.with_parameters(&parameters)
+    network.with_parameters(&perturbation.layers)
 }

@@ -6,6 +6,7 @@ use super::storage::Words;
 use super::{Change, Code, FaultError, FaultModel, Protection};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Network};
+use crate::threat::LayerPerturbation;
 
 /// The most hits on one network: each has counts.
 const MOST_HITS: u64 = 1 << 27;
@@ -97,7 +98,7 @@ impl Memory {
             let (weight, mut bias) = words.decoded(affine.weight.rows(), affine.weight.cols());
             bias.resize(affine.bias.len(), 0.0);
             if (&weight, &bias) != (&affine.weight, &affine.bias) {
-                parameters.push((node, weight, bias));
+                parameters.push(LayerPerturbation { node, weight, bias });
             }
             if is_hit(node) {
                 let layer = StoredLayer::new((node, &n.name), affine, words, model, hits as usize)?;
@@ -138,8 +139,8 @@ impl Memory {
         self.layers.iter().map(StoredLayer::words).sum()
     }
 
-    /// The node of a layer, and its weights and biases after a hit on one of its words.
-    pub fn parameters_after(&self, layer: usize, word: usize, hit: &Hit) -> (usize, Matrix<f64>, Vec<f64>) {
+    /// The weights and biases of a layer after a hit on one of its words.
+    pub fn parameters_after(&self, layer: usize, word: usize, hit: &Hit) -> LayerPerturbation {
         let layer = &self.layers[layer];
         let affine = self.network.nodes()[layer.node].layer.affine().expect("a layer with words");
         let (mut weight, mut bias) = (affine.weight.clone(), affine.bias.clone());
@@ -147,7 +148,7 @@ impl Memory {
             (i, Some(j)) => weight[(i, j)] = hit.after,
             (i, None) => bias[i] = hit.after,
         }
-        (layer.node, weight, bias)
+        LayerPerturbation { node: layer.node, weight, bias }
     }
 
     /// The memory after a hit on one of its words, which is not hit again. Numbers of hits stay.

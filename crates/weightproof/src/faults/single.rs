@@ -20,6 +20,7 @@ use crate::network::{Affine, Network, Read};
 use crate::progress::Progress;
 use crate::property::Property;
 use crate::stop::Stop;
+use crate::threat::LayerPerturbation;
 use crate::verdict::{Clean, Reason, Samples, Verdict};
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -225,7 +226,7 @@ impl<'m> SingleHits<'m> {
     /// The hit with this number, and the margin that the plain forward pass finds after it.
     fn re_run(&self, number: usize, x: &[f64], target: usize) -> BreakingHit {
         let WordHit { layer, word, hit } = self.memory.find(number).expect("the number of a hit");
-        let (node, weight, bias) = self.memory.parameters_after(layer, word, &hit);
+        let LayerPerturbation { node, weight, bias } = self.memory.parameters_after(layer, word, &hit);
         let network = self.memory.network();
         let replaced = |n: usize| (n == node).then_some((&weight, bias.as_slice()));
         let outputs = network.evaluate(x, replaced, |_, _| {}).pop().expect("a network has nodes");
@@ -244,7 +245,7 @@ impl<'m> SingleHits<'m> {
                 (i, Some(j)) => weight[(i, j)] = hit.after,
                 (i, None) => bias[i] = hit.after,
             }
-            network = network.with_parameters(&[(stored.node, weight, bias)]);
+            network = network.with_parameters(&[LayerPerturbation { node: stored.node, weight, bias }]);
         }
         let after = clean_pass(&network, x);
         let (_, upper) = self.lines.margin(&after, network.output(), target, &mut self.lines.scratch());

@@ -109,6 +109,11 @@ impl Network {
         self.nodes.len() - 1
     }
 
+    /// The parameters of a node, if it has some.
+    pub(crate) fn affine_mut(&mut self, node: usize) -> Option<&mut Affine> {
+        self.nodes[node].layer.affine_mut()
+    }
+
     /// The layers whose parameters threat models perturb, dense ones and convolutions, with their node indices, in order.
     pub fn affine_layers(&self) -> impl Iterator<Item = (usize, &Node, &Affine)> {
         let nodes = self.nodes.iter().enumerate();
@@ -220,22 +225,6 @@ impl Network {
     /// Whether the output is an image or a sequence: more than one dimension that is not 1. Its elements are no classes.
     pub fn has_classes(&self) -> bool {
         self.nodes.last().is_some_and(|node| node.shape.iter().filter(|n| **n > 1).count() <= 1)
-    }
-
-    /// The same network with other parameters in its layers: `(node index, W, b)`. They are no longer those that the file stores.
-    ///
-    /// # Panics
-    /// When a node has no parameters or a shape differs: callers take them from this network.
-    pub fn with_parameters(&self, parameters: &[(usize, Matrix<f64>, Vec<f64>)]) -> Network {
-        let mut changed = self.clone();
-        for (index, weight, bias) in parameters {
-            let affine = changed.nodes[*index].layer.affine_mut().expect("a layer with parameters");
-            assert_eq!((affine.weight.rows(), affine.weight.cols()), (weight.rows(), weight.cols()));
-            assert_eq!(affine.bias.len(), bias.len());
-            (affine.weight, affine.bias) = (weight.clone(), bias.clone());
-            affine.stored = None;
-        }
-        changed
     }
 }
 

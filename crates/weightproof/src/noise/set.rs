@@ -6,7 +6,7 @@ use super::model::Reference;
 use crate::kernels::Matrix;
 use crate::network::{Affine, Network};
 use crate::threat::outward::product_up;
-use crate::threat::{PerturbationSet, WeightSet};
+use crate::threat::{LayerPerturbation, PerturbationSet, WeightSet};
 use rand::Rng;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl NoiseSet {
     pub fn mean_network<'n>(&self, network: &'n Network) -> Cow<'n, Network> {
         let parameters = |layer: &LayerNoise| {
             let (weight, bias) = layer.mean.as_ref()?.parameters.clone()?;
-            Some((layer.node, weight, bias))
+            Some(LayerPerturbation { node: layer.node, weight, bias })
         };
         let parameters: Vec<_> = self.layers.iter().filter_map(parameters).collect();
         if parameters.is_empty() {
@@ -165,7 +165,7 @@ impl NoiseSet {
             .map(|layer| {
                 let affine = network.nodes()[layer.node].layer.affine().expect("a layer with parameters");
                 let (weight, bias) = layer.draw(affine, rng);
-                (layer.node, weight, bias)
+                LayerPerturbation { node: layer.node, weight, bias }
             })
             .collect();
         network.with_parameters(&parameters)

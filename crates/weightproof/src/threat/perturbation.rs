@@ -47,6 +47,22 @@ impl Perturbation {
 }
 
 impl Network {
+    /// The same network with other parameters in these layers. They are no longer those that the file stores.
+    ///
+    /// # Panics
+    /// When a node has no parameters or a shape differs: callers take them from this network.
+    pub fn with_parameters(&self, layers: &[LayerPerturbation]) -> Network {
+        let mut changed = self.clone();
+        for LayerPerturbation { node, weight, bias } in layers {
+            let affine = changed.affine_mut(*node).expect("a layer with parameters");
+            assert_eq!((affine.weight.rows(), affine.weight.cols()), (weight.rows(), weight.cols()));
+            assert_eq!(affine.bias.len(), bias.len());
+            (affine.weight, affine.bias) = (weight.clone(), bias.clone());
+            affine.stored = None;
+        }
+        changed
+    }
+
     /// Outputs of the perturbed network, by the definition; `x` is the unperturbed input.
     pub fn forward_perturbed(&self, x: &[f64], perturbation: &Perturbation) -> Vec<f64> {
         self.values_perturbed(x, perturbation).pop().expect("a network has nodes")

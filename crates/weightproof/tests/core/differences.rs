@@ -6,7 +6,7 @@ use weightproof::faults::{FaultModel, HitSet, Memory};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder, Scale};
 use weightproof::property::Property;
-use weightproof::threat::{Kind, ThreatModel};
+use weightproof::threat::{Kind, LayerPerturbation, ThreatModel};
 use weightproof::verdict::Samples;
 use weightproof_testkit::networks::{Blueprint, Design, input, rng};
 
@@ -46,7 +46,7 @@ fn margin_after(network: &Network, changes: &[Change], x: &[f64], target: usize)
                 None => bias[row] = after,
             }
         }
-        (node, weight, bias)
+        LayerPerturbation { node, weight, bias }
     });
     least_margin(&network.with_parameters(&parameters.collect::<Vec<_>>()).forward(x), target)
 }

@@ -46,8 +46,8 @@ fn compare(network: &Network, model: &FaultModel, draws: usize, seed: u64) -> (u
                 assert_eq!(told, (0, 0, 0));
                 continue;
             }
-            let (node, weight, bias) = memory.parameters_after(count.layer, count.word, &count.hit);
-            let after = memory.network().with_parameters(&[(node, weight, bias)]).forward(&x);
+            let moved = memory.parameters_after(count.layer, count.word, &count.hit);
+            let after = memory.network().with_parameters(&[moved]).forward(&x);
             let after = margin(&after, target);
             if after.abs() < TOO_CLOSE {
                 continue;
@@ -164,8 +164,8 @@ fn hits_that_are_harmless_for_a_box_of_inputs_are_so_for_its_points() {
                     continue;
                 }
                 harmless += 1;
-                let (node, weight, bias) = memory.parameters_after(count.layer, count.word, &count.hit);
-                let after = memory.network().with_parameters(&[(node, weight, bias)]);
+                let moved = memory.parameters_after(count.layer, count.word, &count.hit);
+                let after = memory.network().with_parameters(&[moved]);
                 for corner in [-0.03, 0.03, 0.0] {
                     let moved = |(j, x): (usize, &f64)| {
                         let step = if corner == 0.0 {

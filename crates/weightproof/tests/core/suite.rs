@@ -6,7 +6,7 @@ use weightproof::bounds::METHODS;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::network::Activation;
 use weightproof::property::Property;
-use weightproof::threat::{Kind, LayerSet, PerturbationSet, ThreatModel, WeightSet};
+use weightproof::threat::{Kind, LayerPerturbation, LayerSet, PerturbationSet, ThreatModel, WeightSet};
 use weightproof::verdict::{Precision, Reason, Samples, Verdict};
 use weightproof_testkit::emulation::{contradiction, emulation};
 use weightproof_testkit::images::{ImageBlueprint, arbitrary_images};
@@ -317,7 +317,7 @@ fn symmetries_of_the_network_leave_bounds_unchanged() {
         .map(|((node, d), c)| {
             let bias =
                 if *node == dense[0].0 { d.bias.iter().map(|b| b * c).collect() } else { d.bias.clone() };
-            (*node, d.weight.map(|w| w * c), bias)
+            LayerPerturbation { node: *node, weight: d.weight.map(|w| w * c), bias }
         })
         .collect();
     let rescaled = network.with_parameters(&scaled);

@@ -11,7 +11,7 @@ use weightproof::faults::{
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::property::Property;
-use weightproof::threat::{Kind, ThreatModel};
+use weightproof::threat::{Kind, LayerPerturbation, ThreatModel};
 use weightproof::verdict::{Samples, Verdict};
 use weightproof_testkit::images::arbitrary_images;
 use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, Design, input, rng};
@@ -39,7 +39,7 @@ fn after(memory: &Memory, hits: &[WordHit]) -> Network {
             (i, Some(j)) => weight[(i, j)] = h.hit.after,
             (i, None) => bias[i] = h.hit.after,
         }
-        network = network.with_parameters(&[(stored.node, weight, bias)]);
+        network = network.with_parameters(&[LayerPerturbation { node: stored.node, weight, bias }]);
     }
     network
 }
