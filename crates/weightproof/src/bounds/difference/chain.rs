@@ -52,9 +52,8 @@ impl<'n> Chain<'n> {
         let nodes = network.nodes();
         let hit: Vec<usize> = (0..nodes.len()).filter(|&n| hits.layer(n).is_some()).collect();
         let (&first, &last) = (hit.first()?, hit.last()?);
-        let is_free = |n: usize| matches!(&nodes[n].layer, Layer::Activation(f) if f.is_free());
         if distributions(hit.len() as u64, hits.words() as u64) > MOST_DISTRIBUTIONS
-            || (0..first).any(is_free)
+            || nodes[..first].iter().any(|node| node.layer.is_free())
         {
             return None;
         }

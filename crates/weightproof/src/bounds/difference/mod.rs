@@ -151,7 +151,7 @@ impl Search<'_> {
 mod tests {
     use super::*;
     use crate::faults::{FaultModel, Memory};
-    use crate::network::{Activation, Network, NetworkBuilder};
+    use crate::network::{Activation, DynamicQuantizer, Layer, Network, NetworkBuilder, StepRounding};
 
     /// So large that f64 loses every 1 that is added to it.
     const LARGE: f64 = 1e18;
@@ -219,6 +219,15 @@ mod tests {
             builder.activation("curve", first, activation).unwrap();
             let network = builder.finish().unwrap();
             assert!(Chain::new(&network, &hits(&network, 1)).is_none());
+        }
+        // In front of the hits nothing moves, but where any step may come out.
+        for (rounding, is_chain) in [(StepRounding::NearestEven, true), (StepRounding::Any, false)] {
+            let mut builder = NetworkBuilder::new(vec![1]);
+            let quantizer = Layer::DynamicQuantize(DynamicQuantizer { rounding });
+            let read = builder.push("quantize", quantizer, vec![0], vec![1]).unwrap();
+            builder.dense("first", read, Matrix::from_fn(1, 1, |_, _| 1.0), Vec::new()).unwrap();
+            let network = builder.finish().unwrap();
+            assert_eq!(Chain::new(&network, &hits(&network, 1)).is_some(), is_chain);
         }
     }
 }
