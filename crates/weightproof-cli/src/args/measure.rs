@@ -37,10 +37,10 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "DATA")]
     pub train_data: Option<PathBuf>,
     /// Labels of the training samples: .npy, IDX, or text with one per line
-    #[arg(long, value_name = "FILE", requires = "train_data")]
+    #[arg(long, value_name = "FILE", requires = "train_data", hide_short_help = true)]
     pub train_labels: Option<PathBuf>,
     /// Number of training samples [default: all]
-    #[arg(long, value_name = "N", value_parser = positive, requires = "train_data")]
+    #[arg(long, value_name = "N", value_parser = positive, requires = "train_data", hide_short_help = true)]
     pub train_samples: Option<usize>,
     /// The network before training
     #[arg(long, value_name = "MODEL")]
@@ -61,13 +61,13 @@ pub struct MeasureSearchArgs {
     #[arg(long)]
     pub no_search: bool,
     /// Samples that sharpness is searched on at most
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive, hide_short_help = true)]
     pub search_samples: usize,
     /// Random networks that an expectation over noise is the mean of
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive, hide_short_help = true)]
     pub draws: usize,
     /// Passes of the attack with one perturbation for all samples
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive, hide_short_help = true)]
     pub passes: usize,
 }
 
@@ -79,9 +79,15 @@ pub struct CompressionArgs {
     #[arg(long, value_name = "FILE")]
     pub truncate: Option<PathBuf>,
     /// How far a margin of the samples may move [default: their 10% quantile]
-    #[arg(long, value_name = "G", allow_hyphen_values = true)]
+    #[arg(long, value_name = "G", allow_hyphen_values = true, hide_short_help = true)]
     pub gamma: Option<String>,
     /// Keep this share of the components of every layer instead
-    #[arg(long, value_name = "F", allow_hyphen_values = true, conflicts_with = "gamma")]
+    #[arg(
+        long,
+        value_name = "F",
+        allow_hyphen_values = true,
+        conflicts_with = "gamma",
+        hide_short_help = true
+    )]
     pub rank: Option<String>,
 }

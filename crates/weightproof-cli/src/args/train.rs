@@ -39,44 +39,44 @@ pub struct TrainArgs {
 #[command(next_help_heading = "Data")]
 pub struct TrainDataArgs {
     /// Train on the 1,000 embedded images of MNIST's test set, for a first try
-    #[arg(long = "data", value_name = "WHICH", conflicts_with = "data")]
+    #[arg(long = "data", value_name = "WHICH", conflicts_with = "data", hide_short_help = true)]
     pub embedded: Option<EmbeddedArg>,
     /// Labels: .npy, IDX, or text with one per line
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
     /// The first column of a .csv is data, not the label
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub unlabelled_csv: bool,
     /// Whether the first row of a .csv names the columns; auto: it does when it starts with no number
-    #[arg(long, value_name = "HOW", default_value = "auto")]
+    #[arg(long, value_name = "HOW", default_value = "auto", hide_short_help = true)]
     pub header: HeaderArg,
     /// Factor that multiplies the data: a number, or a ratio such as 1/255 [default: 1/255 for u8 data, 1 for others and where --std
     /// divides by 255]
-    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    #[arg(long, value_name = "S", allow_hyphen_values = true, hide_short_help = true)]
     pub scale: Option<String>,
     /// Which part of a folder or archive that has both
-    #[arg(long, value_name = "PART", default_value = "train")]
+    #[arg(long, value_name = "PART", default_value = "train", hide_short_help = true)]
     pub split: SplitArg,
     /// Number of samples to skip
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, hide_short_help = true)]
     pub offset: usize,
     /// Number of samples [default: all]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub samples: Option<usize>,
     /// Samples at the end of the data that are held out [default: 1000, at most a fifth]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub validation: Option<usize>,
     /// Bound method of the certified accuracy on them [default: interval]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub validation_method: Option<String>,
     /// Order of channels, height and width that the network wants [default: from the shapes]
-    #[arg(long, value_name = "ORDER")]
+    #[arg(long, value_name = "ORDER", hide_short_help = true)]
     pub layout: Option<LayoutArg>,
     /// Mean to subtract from the data: one number, or one for each channel
-    #[arg(long, value_name = "M,…", allow_hyphen_values = true)]
+    #[arg(long, value_name = "M,…", allow_hyphen_values = true, hide_short_help = true)]
     pub mean: Option<String>,
     /// Standard deviation to divide by: one number, or one for each channel
-    #[arg(long, value_name = "S,…", allow_hyphen_values = true)]
+    #[arg(long, value_name = "S,…", allow_hyphen_values = true, hide_short_help = true)]
     pub std: Option<String>,
 }
 
@@ -88,7 +88,7 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "N,…")]
     pub sizes: Option<String>,
     /// Factor on the random weights at the start
-    #[arg(long, value_name = "F", allow_hyphen_values = true)]
+    #[arg(long, value_name = "F", allow_hyphen_values = true, hide_short_help = true)]
     pub gain: Option<String>,
 }
 
@@ -109,7 +109,7 @@ pub struct LossArgs {
     #[arg(long, value_name = "R", allow_hyphen_values = true)]
     pub radius: Option<String>,
     /// Radius of every bias, 0 for none [default: as the weights]
-    #[arg(long, value_name = "R", allow_hyphen_values = true)]
+    #[arg(long, value_name = "R", allow_hyphen_values = true, hide_short_help = true)]
     pub bias_radius: Option<String>,
     /// Radius of the inputs
     #[arg(long, value_name = "R", allow_hyphen_values = true)]
@@ -119,7 +119,7 @@ pub struct LossArgs {
     pub relative: bool,
     /// Epochs over which radii, and weights of objectives built on bounds, rise from 0 where no line is given; 0 for none [default:
     /// half of the epochs]
-    #[arg(long, value_name = "E", allow_hyphen_values = true)]
+    #[arg(long, value_name = "E", allow_hyphen_values = true, hide_short_help = true)]
     pub radius_epochs: Option<String>,
 }
 
@@ -134,28 +134,28 @@ pub struct DescentArgs {
     #[arg(long, value_name = "B", value_parser = positive)]
     pub batch: Option<usize>,
     /// sgd, adam or adamw [default: adam]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub optimizer: Option<String>,
     /// Learning rate [default: 0.001]
     #[arg(long, value_name = "R", allow_hyphen_values = true)]
     pub learning_rate: Option<String>,
     /// Momentum of sgd [default: 0]
-    #[arg(long, value_name = "F", allow_hyphen_values = true)]
+    #[arg(long, value_name = "F", allow_hyphen_values = true, hide_short_help = true)]
     pub momentum: Option<String>,
     /// Weight decay [default: 0]
-    #[arg(long, value_name = "F", allow_hyphen_values = true)]
+    #[arg(long, value_name = "F", allow_hyphen_values = true, hide_short_help = true)]
     pub weight_decay: Option<String>,
     /// Epochs over which the learning rate rises from 0 [default: 0]
-    #[arg(long, value_name = "E", allow_hyphen_values = true)]
+    #[arg(long, value_name = "E", allow_hyphen_values = true, hide_short_help = true)]
     pub warm_up: Option<String>,
     /// How the learning rate falls: constant, cosine, or step:FACTOR:EPOCH,… [default: cosine]
-    #[arg(long, value_name = "HOW")]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
     pub decay: Option<String>,
     /// Largest Euclidean norm of a gradient [default: none]
-    #[arg(long, value_name = "F", allow_hyphen_values = true)]
+    #[arg(long, value_name = "F", allow_hyphen_values = true, hide_short_help = true)]
     pub gradient_clip: Option<String>,
     /// Largest magnitude of a weight, kept after every step [default: none]
-    #[arg(long, value_name = "F", allow_hyphen_values = true)]
+    #[arg(long, value_name = "F", allow_hyphen_values = true, hide_short_help = true)]
     pub weight_limit: Option<String>,
     /// Seed of everything random [default: 0]
     #[arg(long, value_name = "S")]

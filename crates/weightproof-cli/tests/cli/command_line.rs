@@ -20,9 +20,16 @@ fn help() {
 /// What is on a screen without scrolling has the options that people use; `--help` has all.
 #[test]
 fn short_help_fits_on_a_screen() {
-    for command in ["certify", "attack", "radius", "inspect"] {
+    let fits = |command: &str| {
         let short = Run::new([command, "-h"]).output().stdout;
         assert!(short.lines().count() <= 40, "{command}: {} lines\n{short}", short.lines().count());
+        short
+    };
+    for command in ["faults", "train", "measure", "experiment", "report", "merge", "sweep", "faithful"] {
+        fits(command);
+    }
+    for command in ["certify", "attack", "radius", "inspect"] {
+        let short = fits(command);
         assert!(short.contains("-r, --radius") && short.contains("-t, --threat"), "{short}");
         let long = Run::new([command, "--help"]).output().stdout;
         assert!(long.contains("--scale-radius") && !short.contains("--scale-radius"), "{long}");
