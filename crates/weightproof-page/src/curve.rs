@@ -6,7 +6,8 @@ use super::section::Section;
 use super::study::{Study, ends, scale_of};
 use weightproof::verdict::Verdict;
 use weightproof_figure::{Axis, Band, Chart, Ink, Scale, Series};
-use weightproof_report::reading::{Command, CurveAt, ResultAt, RunFile, Sample};
+use weightproof_report::CurvePoint;
+use weightproof_report::reading::{Command, ResultAt, RunFile, Sample};
 
 /// Points of a curve that is read off the radii of samples.
 const POINTS: usize = 160;
@@ -195,7 +196,7 @@ pub(super) fn rows(run: &RunFile, result: &ResultAt) -> Vec<[GridCell; 3]> {
     };
     let s = &result.summary;
     if run.command == Command::Radius {
-        let point = |p: &CurveAt| row(Some(p.radius), Some(p.certified_accuracy), p.accuracy_under_attack);
+        let point = |p: &CurvePoint| row(Some(p.radius), Some(p.certified_accuracy), p.accuracy_under_attack);
         return s.curve.iter().map(point).collect();
     }
     let exact = s.falsified.map(|_| share_unbroken(&result.samples));

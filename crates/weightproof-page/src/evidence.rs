@@ -104,8 +104,11 @@ fn scope(run: &RunFile) -> Section {
 fn basis(run: &RunFile, checked: Option<&Checked>) -> Section {
     let list = |name: &str| run.method.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let assumptions: Vec<String> =
-        list("assumptions").iter().map(text).chain(run.threat.assumptions.clone()).collect();
+    let assumptions: Vec<String> = list("assumptions")
+        .iter()
+        .map(text)
+        .chain(run.threat.assumptions.iter().map(ToString::to_string))
+        .collect();
     let blocks = vec![
         html! {
             h3 { "The proof" }

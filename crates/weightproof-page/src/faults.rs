@@ -8,7 +8,8 @@ use maud::{Markup, html};
 use weightproof_figure::number::{grouped, percent};
 use weightproof_figure::{Axis, Chart, Ink, Matrix, MatrixCell, Scale, Series};
 use weightproof_report::WordsReport;
-use weightproof_report::reading::{BitCounts, FaultsFile};
+use weightproof_report::reading::FaultsFile;
+use weightproof_report::{BitReport, WordReport};
 
 /// The chapter of a file.
 pub(super) fn chapter(file: &FaultsFile) -> Chapter {
@@ -159,7 +160,7 @@ fn bits(file: &FaultsFile) -> Block {
             .collect(),
     };
     let number = |name: &str, field| GridColumn::number(name, &file.guarantee, field);
-    let row = |c: &BitCounts| {
+    let row = |c: &BitReport| {
         vec![
             GridCell::words(c.layer.clone()),
             GridCell::count(c.bit as usize),
@@ -194,15 +195,15 @@ fn bits(file: &FaultsFile) -> Block {
 }
 
 fn words(file: &FaultsFile) -> Block {
-    let row = |word: &weightproof_report::reading::CriticalWord| {
+    let row = |word: &WordReport| {
         vec![
-            GridCell::words(word.layer.clone()),
-            GridCell::count(word.row),
-            word.column.map_or_else(|| GridCell::words("bias"), GridCell::count),
-            GridCell::count(word.bit as usize),
-            GridCell::value(Some(word.before)),
-            GridCell::value(word.after),
-            GridCell::count(word.samples),
+            GridCell::words(word.worst.layer.clone()),
+            GridCell::count(word.worst.row),
+            word.worst.column.map_or_else(|| GridCell::words("bias"), GridCell::count),
+            GridCell::count(word.worst.bit as usize),
+            GridCell::value(Some(word.worst.before)),
+            GridCell::value(Some(word.worst.after).filter(|after| after.is_finite())),
+            GridCell::count(word.samples as usize),
         ]
     };
     let grid = Grid {

@@ -6,7 +6,8 @@ use super::section::Section;
 use super::study::Study;
 use maud::html;
 use weightproof_figure::{Axis, Ink, Quantiles, RangeRow, Ranges, Scale};
-use weightproof_report::reading::{LayerAt, RunFile};
+use weightproof_report::LayerSummary;
+use weightproof_report::reading::RunFile;
 
 /// Most layers in the figure.
 const MOST: usize = 40;
@@ -38,7 +39,7 @@ fn figure(study: &Study<'_>, run: &RunFile) -> Figure {
     if searched {
         kinds.push(("attacked radius, this layer only".to_owned(), Ink::Attacked));
     }
-    let row = |(k, layer): (usize, &LayerAt)| RangeRow {
+    let row = |(k, layer): (usize, &LayerSummary)| RangeRow {
         name: layer.layer.clone(),
         ranges: [certified(k).filter(|q| q.at[4] > 0.0), attacked(k)][..kinds.len()].to_vec(),
     };
@@ -77,7 +78,7 @@ fn figure(study: &Study<'_>, run: &RunFile) -> Figure {
     });
     let table = Grid { caption: "Radii by layer".into(), columns, rows: rows.collect() };
     let most = layers.iter().max_by_key(|layer| layer.limits).filter(|layer| layer.limits > 0);
-    let answer = most.map_or_else(String::new, |LayerAt { layer, limits, .. }| {
+    let answer = most.map_or_else(String::new, |LayerSummary { layer, limits, .. }| {
         format!(
             " Layer {layer} limits {limits} of {} samples: its own certified radius is the smallest.",
             right.len()

@@ -43,7 +43,8 @@ use overlay::Overlay;
 use section::{Chapter, Section};
 use serde_json::Value;
 use study::Study;
-use weightproof_report::reading::{Data, Loaded, RunFile};
+use weightproof_report::DataReport;
+use weightproof_report::reading::{Loaded, RunFile};
 
 /// A page about results.
 pub struct Page<'a> {
@@ -58,7 +59,7 @@ pub struct Page<'a> {
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     /// What the data are.
-    pub data: &'a Data,
+    pub data: &'a DataReport,
     /// The settings of the run, with the path of the data.
     pub config: &'a Value,
     /// Shape that the network wants, where that of the data is flat.

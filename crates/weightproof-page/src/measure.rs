@@ -7,7 +7,8 @@ use super::section::{Block, Chapter, Section, badge};
 use super::settings::{facts, hash, json, layers, rows, threat};
 use maud::{Markup, html};
 use weightproof_figure::number::{exact, grouped, percent, value};
-use weightproof_report::reading::{Data, MeasureFile, MeasureOf, MeasuredAt, Rademacher};
+use weightproof_report::reading::MeasureFile;
+use weightproof_report::{DataReport, MeasureRecord, MeasuresAt, RademacherReport};
 
 /// The chapter of a file.
 pub(super) fn chapter(m: &MeasureFile) -> Chapter {
@@ -35,7 +36,7 @@ pub(super) fn chapter(m: &MeasureFile) -> Chapter {
         },
         Section { id: "measures", title: "Measures", blocks: vec![measures(m)] },
     ];
-    let bounds: Vec<(&MeasuredAt, &Rademacher)> =
+    let bounds: Vec<(&MeasuresAt, &RademacherReport)> =
         m.results.iter().filter_map(|at| Some((at, at.rademacher.as_ref()?))).collect();
     if !bounds.is_empty() {
         sections.push(Section {
@@ -98,14 +99,14 @@ fn cards(m: &MeasureFile) -> Vec<Markup> {
             |value| Card { name: name.into(), field, value, guarantee: "measured", vacuous: false, detail };
         v.map(measured)
     };
-    let of = |data: &Data| format!("{} samples", grouped(data.samples));
+    let of = |data: &DataReport| format!("{} samples", grouped(data.samples));
     let training = m.train_data.as_ref().map_or_else(|| format!("{}, not held out", of(&m.data)), of);
     let errors = [
         error("training error", "errors.training", m.errors.training, training),
         error("held-out error", "errors.held_out", m.errors.held_out, of(&m.data)),
         error("gap", "errors.gap", m.errors.gap, "held out minus training".into()),
     ];
-    let bound = |at: &MeasuredAt, name: &'static str, title: &str| {
+    let bound = |at: &MeasuresAt, name: &'static str, title: &str| {
         let measure = at.measure(name)?;
         let value = measure.value?;
         let detail = format!("{}, with probability {}", radius(at.radius), percent(1.0 - m.delta));
@@ -142,13 +143,13 @@ fn radius(radius: Option<f64>) -> String {
 
 /// All measures: a row for each, a column for each set.
 fn measures(m: &MeasureFile) -> Block {
-    let mut names: Vec<&MeasureOf> = Vec::new();
+    let mut names: Vec<&MeasureRecord> = Vec::new();
     for one in m.measures.iter().chain(m.results.iter().flat_map(|at| &at.measures)) {
         if names.iter().all(|known| known.name != one.name) {
             names.push(one);
         }
     }
-    let number = |one: Option<&MeasureOf>| {
+    let number = |one: Option<&MeasureRecord>| {
         // Counts have no digits after the point.
         let text = |v: f64| {
             if v.fract() == 0.0 && (1.0..1e15).contains(&v) { grouped(v as usize) } else { value(v) }
@@ -156,10 +157,10 @@ fn measures(m: &MeasureFile) -> Block {
         GridCell::number(one.and_then(|one| one.value), text)
     };
     let of_network = |name: &str| m.measures.iter().find(|one| one.name == name);
-    let sets: Vec<&MeasuredAt> = m.results.iter().skip(1).collect();
+    let sets: Vec<&MeasuresAt> = m.results.iter().skip(1).collect();
     let refused = names.iter().any(|first| !refusals(m, &first.name).is_empty());
-    let row = |first: &&MeasureOf| {
-        let name = first.name.as_str();
+    let row = |first: &&MeasureRecord| {
+        let name = &*first.name;
         let still = of_network(name).or_else(|| m.results.first()?.measure(name));
         let mut row = vec![GridCell::words(name), number(still)];
         row.extend(sets.iter().map(|at| number(at.measure(name))));
@@ -218,7 +219,7 @@ fn refusals(m: &MeasureFile, name: &str) -> String {
 }
 
 fn settings(m: &MeasureFile) -> Section {
-    let data = |d: &Data| html! { (d.description) " (" (d.format) "), " (grouped(d.samples)) " samples from number " (d.offset) @if !d.labelled { ", without labels" } };
+    let data = |d: &DataReport| html! { (d.description) " (" (d.format) "), " (grouped(d.samples)) " samples from number " (d.offset) @if !d.labelled { ", without labels" } };
     let mut list = vec![
         ("network", html! { (m.model.name) ", " (grouped(m.model.parameters)) " parameters" }),
         ("network SHA-256", hash(&m.model.sha256)),

@@ -184,7 +184,7 @@ fn fits(first: &RunFile, other: &RunFile) -> Result<(), OverlayError> {
         tolerance.map_or_else(|| r.property().into(), |t| format!("{} of {}", r.property(), exact(t)))
     })?;
     of("kind of set", &|r| r.threat.kind.clone())?;
-    of("unit of the radius", &|r| r.threat.unit.clone())?;
+    of("unit of the radius", &|r| r.threat.unit.to_string())?;
     of("perturbed layers", &|r| match r.threat.perturbed_layers.len() == r.model.layers.len() {
         true => "all".into(),
         false => r.threat.perturbed_layers.join(", "),

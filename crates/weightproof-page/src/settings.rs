@@ -4,10 +4,10 @@ use super::headline::network;
 use super::section::{Section, badge};
 use super::study::Study;
 use maud::{Markup, html};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use weightproof_figure::number::{exact, grouped, shape};
-use weightproof_report::deviation;
-use weightproof_report::reading::{Model, RunFile, Threat};
+use weightproof_report::reading::RunFile;
+use weightproof_report::{ModelReport, ThreatReport, deviation};
 
 /// The section.
 pub(super) fn section(study: &Study<'_>) -> Section {
@@ -42,7 +42,7 @@ pub(super) fn hash(sha256: &str) -> Markup {
     html! { code class="hash" { (sha256) } }
 }
 
-pub(super) fn layers(model: &Model) -> Markup {
+pub(super) fn layers(model: &ModelReport) -> Markup {
     html! { @for (k, layer) in model.layers.iter().enumerate() { @if k > 0 { ", " } (layer.name) " " span class="faint" { (shape(&layer.shape)) } } }
 }
 
@@ -55,7 +55,7 @@ fn property(run: &RunFile) -> Markup {
     html! { (run.property()) ": " (what) }
 }
 
-pub(super) fn threat(t: &Threat) -> Markup {
+pub(super) fn threat(t: &ThreatReport) -> Markup {
     let biases = match t.bias_radius {
         None => "move like the weights of their layer".to_owned(),
         Some(0.0) => "do not move".into(),
@@ -81,7 +81,7 @@ pub(super) fn threat(t: &Threat) -> Markup {
     if !t.overrides.is_empty() {
         list.push((
             "radii of their own",
-            html! { @for (name, value) in &t.overrides { div { (name) ": " code { (value.to_string()) } } } },
+            html! { @for (name, value) in &t.overrides { div { (name) ": " code { (json!(value).to_string()) } } } },
         ));
     }
     if !t.assumptions.is_empty() {

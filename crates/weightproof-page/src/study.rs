@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use weightproof::verdict::Verdict;
 use weightproof_figure::Scale;
+use weightproof_report::ThreatReport;
 use weightproof_report::reading::{Command, ResultAt, RunFile, Sample};
 
 /// Results that can be shown together.
@@ -93,10 +94,11 @@ impl<'a> Study<'a> {
 
 /// All that results must share to be shown together.
 fn question(run: &RunFile) -> String {
-    let mut threat = weightproof_report::reading::Threat { radius: None, ..run.threat.clone() };
+    let mut threat =
+        ThreatReport { radius: None, radii: Vec::new(), reference_radius: None, ..run.threat.clone() };
     // Where noise is alone, its size is the radius.
     if let Some(noise) = threat.noise.as_mut().filter(|_| run.threat.kind.starts_with("noise:")) {
-        noise.remove("sigma");
+        noise.model.sigma = None;
     }
     let indices = run.results.first().map(|r| {
         let ends = (r.samples.first().map(|s| s.index), r.samples.last().map(|s| s.index));

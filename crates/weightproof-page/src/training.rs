@@ -8,7 +8,8 @@ use maud::{Markup, html};
 use std::collections::BTreeSet;
 use weightproof_figure::number::{exact, grouped, percent, value};
 use weightproof_figure::{Axis, Chart, Ink, Scale, Series};
-use weightproof_report::reading::{Epoch, TrainFile};
+use weightproof_report::EpochReport;
+use weightproof_report::reading::TrainFile;
 
 /// The chapter of a file.
 pub(super) fn chapter(train: &TrainFile) -> Chapter {
@@ -80,7 +81,7 @@ fn cards(train: &TrainFile) -> Vec<Markup> {
 }
 
 /// Points over the epochs.
-fn line(train: &TrainFile, name: &str, ink: Ink, of: impl Fn(&Epoch) -> Option<f64>) -> Series {
+fn line(train: &TrainFile, name: &str, ink: Ink, of: impl Fn(&EpochReport) -> Option<f64>) -> Series {
     let points = train.history.iter().filter_map(|e| Some((e.epoch as f64, of(e)?)));
     Series { name: name.into(), ink, points: points.collect() }
 }
@@ -124,7 +125,7 @@ fn figures(train: &TrainFile) -> Vec<Block> {
         GridColumn::number("held-out certified", &train.guarantee, "validation_certified"),
         GridColumn::number("largest weight", "measured", "largest_weight"),
     ];
-    let row = |e: &Epoch| {
+    let row = |e: &EpochReport| {
         vec![
             GridCell::count(e.epoch),
             GridCell::value(Some(e.learning_rate)),

@@ -127,7 +127,7 @@ impl Report {
     /// Names of the columns that CSV has.
     #[getter]
     fn columns(&self) -> Vec<String> {
-        with!(&self.kind, d => columns(d))
+        with!(&self.kind, d => d.fields().iter().map(|field| field.name().to_owned()).collect())
     }
 
     /// Time spent on bounds and attacks.
@@ -247,12 +247,6 @@ fn written(format: &str, write: impl Fn(Format, &mut Vec<u8>) -> io::Result<()>)
     Ok(Page::new(&[loaded]).html().into_bytes())
 }
 
-/// Names of all columns.
-fn columns<R: Record>(document: &Samples<R>) -> Vec<String> {
-    let more = document.results.first().map(|result| R::more_columns(&result.summary)).unwrap_or_default();
-    R::COLUMNS.iter().map(|column| column.name.to_owned()).chain(more).collect()
-}
-
 /// A column of result `k`.
 fn column<R: Record, T>(
     document: &Samples<R>,
@@ -260,14 +254,11 @@ fn column<R: Record, T>(
     k: usize,
     value: impl Fn(Cell) -> T,
 ) -> PyResult<Vec<T>> {
-    let at = columns(document).iter().position(|column| column == name);
-    let at = at.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+    let fields = document.fields();
+    let field = fields.iter().find(|field| field.name() == name);
+    let field = field.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
     let result = document.results.get(k).ok_or_else(|| PyIndexError::new_err(k))?;
-    let cell = |row: &R| match at.checked_sub(R::COLUMNS.len()) {
-        None => row.cells().swap_remove(at),
-        Some(more) => Cell::Number(row.more_cells()[more]),
-    };
-    Ok(result.samples.iter().map(|row| value(cell(row))).collect())
+    Ok(result.samples.iter().map(|row| value(field.cell(row))).collect())
 }
 
 impl Report {

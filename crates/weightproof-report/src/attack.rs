@@ -1,10 +1,10 @@
 //! Results of `attack`: the worst margins that were found.
 
-use crate::certify::{CleanParts, clean_cells, fraction, label, reason, verdict as verdict_name};
-use crate::column::{Cell, Column};
+use crate::certify::{CleanParts, clean_fields, fraction, verdict as verdict_name};
 use crate::count::{Counter, Mean, Predicted, counted};
+use crate::field::{Field, Total};
 use crate::hit::HitReport;
-use crate::report::{ListSide, Record};
+use crate::report::Record;
 use serde::{Deserialize, Serialize};
 use weightproof::attack::SampleAttack;
 use weightproof::faults::{HitAttack, Memory};
@@ -129,68 +129,35 @@ impl Record for AttackRecord {
     type Summary = AttackSummary;
     const COMMAND: &'static str = "attack";
     const FAILING: &'static str = "broken";
-    const COLUMNS: &'static [Column] = &[
-        Column::integer("index"),
-        Column::class("label"),
-        Column::class("predicted"),
-        Column::number("margin"),
-        Column::number("worst_margin"),
-        Column::class("runner_up"),
-        Column::text("verdict"),
-        Column::text("reason"),
-        Column::number("deviation"),
-        Column::text("witness"),
-    ];
-    const LIST: &'static [(&'static str, ListSide)] = &[
-        ("index", ListSide::Right),
-        ("label", ListSide::Right),
-        ("predicted", ListSide::Right),
-        ("margin", ListSide::Right),
-        ("worst margin found", ListSide::Right),
-        ("runner-up", ListSide::Right),
-        ("reason", ListSide::Left),
-    ];
 
     fn holds(&self) -> bool {
         self.verdict != Verdict::Falsified
     }
 
-    fn cells(&self) -> Vec<Cell> {
-        let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
-        row.extend([Cell::number(self.worst_margin), Cell::Class(Some(self.runner_up))]);
-        row.extend([Cell::text(verdict_name(self.verdict)), Cell::text(reason(self.reason))]);
-        row.push(Cell::number(self.deviation));
-        row.push(Cell::text(self.witness.as_deref().unwrap_or_default()));
-        row
+    fn fields(_: Option<&AttackSummary>) -> Vec<Field<Self>> {
+        let mut fields = clean_fields(|r: &Self| CleanParts {
+            index: r.index,
+            label: r.label,
+            predicted: r.predicted,
+            margin: r.margin,
+        });
+        fields.extend([
+            Field::number("worst_margin", |r: &Self| Some(r.worst_margin)).listed("worst margin found"),
+            Field::class("runner_up", |r: &Self| Some(r.runner_up)).listed("runner-up"),
+            Field::text("verdict", |r: &Self| Some(verdict_name(r.verdict))),
+            Field::text("reason", |r: &Self| r.reason.map(Reason::name)).listed("reason"),
+            Field::number("deviation", |r: &Self| r.deviation),
+            Field::text("witness", |r: &Self| r.witness.clone()),
+        ]);
+        fields
     }
 
-    fn list_row(&self) -> Vec<String> {
+    fn totals() -> Vec<Total<AttackSummary>> {
         vec![
-            self.index.to_string(),
-            label(self.label),
-            self.predicted.to_string(),
-            value(self.margin),
-            value(self.worst_margin),
-            self.runner_up.to_string(),
-            reason(self.reason).into(),
-        ]
-    }
-
-    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("samples", ""),
-            ("accuracy", "measured"),
-            ("accuracy under attack", guarantee),
-            ("mean worst margin found", guarantee),
-        ]
-    }
-
-    fn summary_row(s: &AttackSummary) -> Vec<String> {
-        vec![
-            s.samples.to_string(),
-            percent_or_dash(s.accuracy),
-            percent(s.accuracy_under_attack),
-            value(s.mean_worst_margin),
+            Total::new("samples", "", |s: &AttackSummary| s.samples.to_string()),
+            Total::new("accuracy", "measured", |s: &AttackSummary| percent_or_dash(s.accuracy)),
+            Total::by_method("accuracy under attack", |s: &AttackSummary| percent(s.accuracy_under_attack)),
+            Total::by_method("mean worst margin found", |s: &AttackSummary| value(s.mean_worst_margin)),
         ]
     }
 }

@@ -1,11 +1,11 @@
 //! Results of `certify`: proved margins for every sample.
 
-use crate::column::{Cell, Column};
 use crate::count::{Counter, Mean, Predicted, counted};
-use crate::report::{ListSide, Record};
+use crate::field::{Field, Total};
+use crate::report::Record;
 use serde::{Deserialize, Deserializer, Serialize};
 use weightproof::verdict::{Clean, Reason, SampleCertificate, Verdict};
-use weightproof_figure::number::{percent, percent_or_dash, upper, value, value_or_dash};
+use weightproof_figure::number::{percent, percent_or_dash, upper, value_or_dash};
 
 /// What was proved about one sample; small, because a run keeps one for each.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -142,16 +142,6 @@ pub(crate) fn fraction(part: usize, whole: usize) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
-/// A label for people.
-pub(crate) fn label(label: Option<u32>) -> String {
-    label.map_or_else(|| "-".into(), |label| label.to_string())
-}
-
-/// Cells of the unperturbed network: index, label, prediction, margin.
-pub(crate) fn clean_cells(index: usize, label: Option<u32>, predicted: u32, margin: f64) -> Vec<Cell> {
-    vec![Cell::integer(index), Cell::Class(label), Cell::Class(Some(predicted)), Cell::number(margin)]
-}
-
 /// What records keep of the unperturbed network.
 pub(crate) struct CleanParts {
     pub index: usize,
@@ -180,81 +170,54 @@ pub(crate) fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Name of a reason; empty without one.
-pub(crate) fn reason(reason: Option<Reason>) -> &'static str {
-    reason.map_or("", Reason::name)
+/// Fields of the unperturbed network: index, label, prediction, margin.
+pub(crate) fn clean_fields<R: 'static>(of: fn(&R) -> CleanParts) -> Vec<Field<R>> {
+    vec![
+        Field::integer("index", move |r| Some(of(r).index as u64)).listed("index"),
+        Field::class("label", move |r| of(r).label).listed("label"),
+        Field::class("predicted", move |r| Some(of(r).predicted)).listed("predicted"),
+        Field::number("margin", move |r| Some(of(r).margin)).listed("margin"),
+    ]
 }
 
 impl Record for CertifyRecord {
     type Summary = CertifySummary;
     const COMMAND: &'static str = "certify";
     const FAILING: &'static str = "not certified";
-    const COLUMNS: &'static [Column] = &[
-        Column::integer("index"),
-        Column::class("label"),
-        Column::class("predicted"),
-        Column::number("margin"),
-        Column::number("margin_lower"),
-        Column::class("runner_up"),
-        Column::text("verdict"),
-        Column::text("reason"),
-        Column::number("deviation_upper"),
-    ];
-    const LIST: &'static [(&'static str, ListSide)] = &[
-        ("index", ListSide::Right),
-        ("label", ListSide::Right),
-        ("predicted", ListSide::Right),
-        ("margin", ListSide::Right),
-        ("margin bound", ListSide::Right),
-        ("runner-up", ListSide::Right),
-        ("verdict", ListSide::Left),
-        ("reason", ListSide::Left),
-    ];
 
     fn holds(&self) -> bool {
         self.verdict == Verdict::Verified
     }
 
-    fn cells(&self) -> Vec<Cell> {
-        let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
-        row.extend([Cell::number(self.margin_lower), Cell::Class(Some(self.runner_up))]);
-        row.extend([Cell::text(verdict(self.verdict)), Cell::text(reason(self.reason))]);
-        row.push(Cell::number(self.deviation_upper));
-        row
+    fn fields(_: Option<&CertifySummary>) -> Vec<Field<Self>> {
+        let mut fields = clean_fields(|r: &Self| CleanParts {
+            index: r.index,
+            label: r.label,
+            predicted: r.predicted,
+            margin: r.margin,
+        });
+        fields.extend([
+            Field::number("margin_lower", |r: &Self| Some(r.margin_lower)).listed("margin bound"),
+            Field::class("runner_up", |r: &Self| Some(r.runner_up)).listed("runner-up"),
+            Field::text("verdict", |r: &Self| Some(verdict(r.verdict))).listed("verdict"),
+            Field::text("reason", |r: &Self| r.reason.map(Reason::name)).listed("reason"),
+            Field::number("deviation_upper", |r: &Self| r.deviation_upper),
+        ]);
+        fields
     }
 
-    fn list_row(&self) -> Vec<String> {
+    fn totals() -> Vec<Total<CertifySummary>> {
         vec![
-            self.index.to_string(),
-            label(self.label),
-            self.predicted.to_string(),
-            value(self.margin),
-            value(self.margin_lower),
-            self.runner_up.to_string(),
-            verdict(self.verdict).into(),
-            reason(self.reason).into(),
-        ]
-    }
-
-    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("samples", ""),
-            ("accuracy", "measured"),
-            ("certified accuracy", guarantee),
-            ("mean margin bound", guarantee),
+            Total::new("samples", "", |s: &CertifySummary| s.samples.to_string()),
+            Total::new("accuracy", "measured", |s: &CertifySummary| percent_or_dash(s.accuracy)),
+            Total::by_method("certified accuracy", |s: &CertifySummary| percent(s.certified_accuracy)),
+            Total::by_method("mean margin bound", |s: &CertifySummary| {
+                value_or_dash(Some(s.mean_margin_lower))
+            }),
         ]
     }
 
     fn curves(s: &CertifySummary, guarantee: &'static str) -> Vec<(String, String)> {
         s.largest_change(guarantee).into_iter().collect()
-    }
-
-    fn summary_row(s: &CertifySummary) -> Vec<String> {
-        vec![
-            s.samples.to_string(),
-            percent_or_dash(s.accuracy),
-            percent(s.certified_accuracy),
-            value_or_dash(Some(s.mean_margin_lower)),
-        ]
     }
 }

@@ -1,6 +1,6 @@
 //! CSV: a header, then one row for each radius and sample. What is missing or not finite is empty.
 
-use crate::column::Cell;
+use crate::field::Field;
 use crate::report::{Record, Report, SampleSource};
 use std::io::{self, Write};
 
@@ -31,17 +31,15 @@ pub(crate) fn report<R: Record>(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let radii = report.results.iter().any(|r| r.radius.is_some());
-    let more = report.results.first().map_or_else(Vec::new, |result| R::more_columns(&result.summary));
-    let head = radii.then_some("radius").into_iter().chain(R::COLUMNS.iter().map(|column| column.name));
+    let fields = report.fields();
+    let head = radii.then_some("radius").into_iter().chain(fields.iter().map(Field::name));
     let mut writer = csv::Writer::from_writer(out);
-    writer.write_record(head.map(str::to_owned).chain(more)).map_err(io_error)?;
+    writer.write_record(head).map_err(io_error)?;
     for (k, result) in report.results.iter().enumerate() {
         let radius = radii.then(|| result.radius.map_or_else(String::new, weightproof_figure::number::exact));
-        let number = |v: Option<f64>| v.map_or_else(String::new, weightproof_figure::number::exact);
         source.each(k, &mut |sample| {
-            let cells = sample.cells().into_iter().map(Cell::csv);
-            let more = sample.more_cells().into_iter().map(number);
-            writer.write_record(radius.iter().cloned().chain(cells).chain(more)).map_err(io_error)
+            let cells = fields.iter().map(|field| field.cell(sample).csv());
+            writer.write_record(radius.iter().cloned().chain(cells)).map_err(io_error)
         })?;
     }
     writer.flush()

@@ -1,12 +1,12 @@
 //! Results of `attack --noise`: what drawn devices do, measured beside what `certify --noise` proves (theory.md §14).
 
 use crate::attack::AttackRecord;
-use crate::certify::{CleanParts, clean_cells, fraction, label, reason, verdict as verdict_name};
-use crate::column::{Cell, Column};
+use crate::certify::{CleanParts, clean_fields, fraction, verdict as verdict_name};
 use crate::count::{Mean, Predicted};
-use crate::report::{ListSide, Record};
+use crate::field::{Field, Total};
+use crate::report::Record;
 use crate::table::{Side, Table};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use weightproof::noise::{SampleDraws, clopper_pearson, mean_interval};
 use weightproof::property::Property;
 use weightproof::verdict::{Reason, Verdict};
@@ -70,7 +70,7 @@ impl DrawsRecord {
 }
 
 /// The share of samples for which the property holds, over drawn devices.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DevicesReport {
     /// Number of devices.
     pub draws: usize,
@@ -155,75 +155,45 @@ impl Record for DrawsRecord {
     type Summary = DrawsSummary;
     const COMMAND: &'static str = AttackRecord::COMMAND;
     const FAILING: &'static str = "broken by a drawn device";
-    const COLUMNS: &'static [Column] = &[
-        Column::integer("index"),
-        Column::class("label"),
-        Column::class("predicted"),
-        Column::number("margin"),
-        Column::number("worst_margin"),
-        Column::number("mean_margin"),
-        Column::text("verdict"),
-        Column::text("reason"),
-        Column::integer("failures"),
-        Column::number("failure_rate"),
-        Column::number("failure_lower"),
-        Column::number("failure_upper"),
-    ];
-    const LIST: &'static [(&'static str, ListSide)] = &[
-        ("index", ListSide::Right),
-        ("label", ListSide::Right),
-        ("predicted", ListSide::Right),
-        ("margin", ListSide::Right),
-        ("worst margin found", ListSide::Right),
-        ("failures", ListSide::Right),
-        ("95% interval", ListSide::Right),
-        ("reason", ListSide::Left),
-    ];
 
     fn holds(&self) -> bool {
         self.verdict != Verdict::Falsified
     }
 
-    fn cells(&self) -> Vec<Cell> {
-        let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
-        row.extend([Cell::number(self.worst_margin), Cell::number(self.mean_margin)]);
-        row.extend([Cell::text(verdict_name(self.verdict)), Cell::text(reason(self.reason))]);
-        row.extend([Cell::integer(self.failures), Cell::number(self.failure_rate)]);
-        row.extend(self.failure_interval.map(Cell::number));
-        row
+    fn fields(_: Option<&DrawsSummary>) -> Vec<Field<Self>> {
+        let mut fields = clean_fields(|r: &Self| CleanParts {
+            index: r.index,
+            label: r.label,
+            predicted: r.predicted,
+            margin: r.margin,
+        });
+        fields.extend([
+            Field::number("worst_margin", |r: &Self| Some(r.worst_margin)).listed("worst margin found"),
+            Field::number("mean_margin", |r: &Self| Some(r.mean_margin)),
+            Field::text("verdict", |r: &Self| Some(verdict_name(r.verdict))),
+            Field::text("reason", |r: &Self| r.reason.map(Reason::name)).listed("reason"),
+            Field::integer("failures", |r: &Self| Some(r.failures as u64)).listed("failures"),
+            Field::number("failure_rate", |r: &Self| Some(r.failure_rate)),
+            Field::number("failure_lower", |r: &Self| Some(r.failure_interval[0]))
+                .listed("95% interval")
+                .shown(|r| {
+                    let [low, high] = r.failure_interval;
+                    format!("{} to {}", value(low), upper(high))
+                }),
+            Field::number("failure_upper", |r: &Self| Some(r.failure_interval[1])),
+        ]);
+        fields
     }
 
-    fn list_row(&self) -> Vec<String> {
-        let [low, high] = self.failure_interval;
+    fn totals() -> Vec<Total<DrawsSummary>> {
         vec![
-            self.index.to_string(),
-            label(self.label),
-            self.predicted.to_string(),
-            value(self.margin),
-            value(self.worst_margin),
-            self.failures.to_string(),
-            format!("{} to {}", value(low), upper(high)),
-            reason(self.reason).into(),
-        ]
-    }
-
-    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("samples", ""),
-            ("accuracy", "measured"),
-            ("mean over devices", guarantee),
-            ("hold on all devices drawn", guarantee),
-            ("mean worst margin found", guarantee),
-        ]
-    }
-
-    fn summary_row(s: &DrawsSummary) -> Vec<String> {
-        vec![
-            s.samples.to_string(),
-            percent_or_dash(s.accuracy),
-            percent(s.devices.mean),
-            percent(s.accuracy_under_attack),
-            value(s.mean_worst_margin),
+            Total::new("samples", "", |s: &DrawsSummary| s.samples.to_string()),
+            Total::new("accuracy", "measured", |s: &DrawsSummary| percent_or_dash(s.accuracy)),
+            Total::by_method("mean over devices", |s: &DrawsSummary| percent(s.devices.mean)),
+            Total::by_method("hold on all devices drawn", |s: &DrawsSummary| {
+                percent(s.accuracy_under_attack)
+            }),
+            Total::by_method("mean worst margin found", |s: &DrawsSummary| value(s.mean_worst_margin)),
         ]
     }
 

@@ -1,14 +1,14 @@
 //! Results of `certify --method exact`: records of `certify` with what the search found and what it cost.
 
-use crate::certify::{CertifyCounter, CertifyRecord, CertifySummary, label, reason, verdict};
-use crate::column::{Cell, Column};
+use crate::certify::{CertifyCounter, CertifyRecord, CertifySummary, verdict};
 use crate::count::{Counter, counted};
-use crate::report::{ListSide, Record};
+use crate::field::{Field, Total};
+use crate::report::Record;
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
 use weightproof::exact::ExactCertificate;
 use weightproof::verdict::Verdict;
-use weightproof_figure::number::{exact, percent, percent_or_dash, value, value_or_dash};
+use weightproof_figure::number::exact;
 
 /// What is known about one sample.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -177,75 +177,42 @@ impl Record for ExactRecord {
     type Summary = ExactSummary;
     const COMMAND: &'static str = CertifyRecord::COMMAND;
     const FAILING: &'static str = CertifyRecord::FAILING;
-    const COLUMNS: &'static [Column] = &[
-        Column::integer("index"),
-        Column::class("label"),
-        Column::class("predicted"),
-        Column::number("margin"),
-        Column::number("margin_lower"),
-        Column::class("runner_up"),
-        Column::text("verdict"),
-        Column::text("reason"),
-        Column::number("deviation_upper"),
-        Column::number("worst_margin"),
-        Column::integer("nodes"),
-        Column::number("seconds"),
-        Column::text("witness"),
-        Column::text("oracle"),
-        Column::number("oracle_seconds"),
-    ];
-    const LIST: &'static [(&'static str, ListSide)] = &[
-        ("index", ListSide::Right),
-        ("label", ListSide::Right),
-        ("predicted", ListSide::Right),
-        ("margin", ListSide::Right),
-        ("margin bound", ListSide::Right),
-        ("worst margin found", ListSide::Right),
-        ("verdict", ListSide::Left),
-        ("reason", ListSide::Left),
-        ("nodes", ListSide::Right),
-        ("time", ListSide::Right),
-    ];
 
     fn holds(&self) -> bool {
         self.certify.holds()
     }
 
-    fn cells(&self) -> Vec<Cell> {
-        let mut row = self.certify.cells();
-        row.extend([Cell::number(self.worst_margin), Cell::integer(self.nodes), Cell::number(self.seconds)]);
-        row.push(Cell::text(self.witness.as_deref().unwrap_or_default()));
-        row.push(Cell::text(self.oracle.map_or("", |oracle| verdict(oracle.verdict))));
-        row.push(Cell::number(self.oracle.map(|oracle| oracle.seconds)));
-        row
+    fn fields(_: Option<&ExactSummary>) -> Vec<Field<Self>> {
+        let certify = CertifyRecord::fields(None).into_iter().map(|field| field.of(|r: &Self| &r.certify));
+        let more = [
+            Field::number("worst_margin", |r: &Self| Some(r.worst_margin)).listed("worst margin found"),
+            Field::integer("nodes", |r: &Self| Some(r.nodes as u64)).listed("nodes"),
+            Field::number("seconds", |r: &Self| Some(r.seconds))
+                .listed("time")
+                .shown(|r| format!("{:.3} s", r.seconds)),
+            Field::text("witness", |r: &Self| r.witness.clone()),
+            Field::text("oracle", |r: &Self| r.oracle.map(|oracle| verdict(oracle.verdict)))
+                .nested("oracle", "verdict"),
+            Field::number("oracle_seconds", |r: &Self| r.oracle.map(|oracle| oracle.seconds))
+                .nested("oracle", "seconds"),
+        ];
+        certify.chain(more).collect()
     }
 
-    fn list_row(&self) -> Vec<String> {
-        let c = &self.certify;
-        vec![
-            c.index.to_string(),
-            label(c.label),
-            c.predicted.to_string(),
-            value(c.margin),
-            value(c.margin_lower),
-            value(self.worst_margin),
-            verdict(c.verdict).into(),
-            reason(c.reason).into(),
-            self.nodes.to_string(),
-            format!("{:.3} s", self.seconds),
-        ]
-    }
-
-    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("samples", ""),
-            ("accuracy", "measured"),
-            ("certified accuracy", guarantee),
-            ("falsified", "witness"),
-            ("unknown", ""),
-            ("mean margin bound", guarantee),
-            ("nodes", ""),
-        ]
+    fn totals() -> Vec<Total<ExactSummary>> {
+        let mut totals: Vec<_> = CertifyRecord::totals()
+            .into_iter()
+            .map(|total| total.of(|s: &ExactSummary| &s.certify))
+            .collect();
+        let counts = [
+            Total::new("falsified", "witness", |s: &ExactSummary| s.falsified.to_string()),
+            Total::new("unknown", "", |s: &ExactSummary| s.unknown.to_string()),
+        ];
+        // Before the mean bound.
+        let mean = totals.len() - 1;
+        totals.splice(mean..mean, counts);
+        totals.push(Total::new("nodes", "", |s: &ExactSummary| s.nodes.to_string()));
+        totals
     }
 
     fn curves(summary: &ExactSummary, guarantee: &'static str) -> Vec<(String, String)> {
@@ -258,17 +225,5 @@ impl Record for ExactRecord {
         let seconds = format!("{:.1} s", oracle.seconds);
         table.push(counts.map(|count| count.to_string()).into_iter().chain([seconds]));
         change.chain([("oracle: HiGHS".into(), table.to_string())]).collect()
-    }
-
-    fn summary_row(s: &ExactSummary) -> Vec<String> {
-        vec![
-            s.certify.samples.to_string(),
-            percent_or_dash(s.certify.accuracy),
-            percent(s.certify.certified_accuracy),
-            s.falsified.to_string(),
-            s.unknown.to_string(),
-            value_or_dash(Some(s.certify.mean_margin_lower)),
-            s.nodes.to_string(),
-        ]
     }
 }

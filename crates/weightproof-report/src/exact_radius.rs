@@ -1,10 +1,9 @@
 //! Results of `radius --method exact`: records of `radius` with the reason why an interval is open.
 
-use crate::certify::reason;
-use crate::column::{Cell, Column};
 use crate::count::{Counter, counted};
+use crate::field::{Field, Total};
 use crate::radius::{RadiusCounter, RadiusRecord, RadiusSummary};
-use crate::report::{ListSide, Record};
+use crate::report::Record;
 use serde::{Deserialize, Serialize};
 use weightproof::radius::SampleRadius;
 use weightproof::verdict::Reason;
@@ -78,59 +77,26 @@ impl Record for ExactRadiusRecord {
     type Summary = ExactRadiusSummary;
     const COMMAND: &'static str = RadiusRecord::COMMAND;
     const FAILING: &'static str = "not closed";
-    const COLUMNS: &'static [Column] = &[
-        Column::integer("index"),
-        Column::class("label"),
-        Column::class("predicted"),
-        Column::number("margin"),
-        Column::number("certified_radius"),
-        Column::number("attacked_radius"),
-        Column::text("reason"),
-    ];
-    const LIST: &'static [(&'static str, ListSide)] = &[
-        ("index", ListSide::Right),
-        ("label", ListSide::Right),
-        ("predicted", ListSide::Right),
-        ("margin", ListSide::Right),
-        ("certified radius", ListSide::Right),
-        ("attacked radius", ListSide::Right),
-        ("reason", ListSide::Left),
-    ];
 
     fn holds(&self) -> bool {
         self.is_closed()
     }
 
-    fn more_columns(summary: &ExactRadiusSummary) -> Vec<String> {
-        RadiusRecord::more_columns(&summary.radius)
+    fn fields(summary: Option<&ExactRadiusSummary>) -> Vec<Field<Self>> {
+        let mut fields: Vec<_> = RadiusRecord::fields(summary.map(|s| &s.radius))
+            .into_iter()
+            .map(|field| field.of(|r: &Self| &r.radius))
+            .collect();
+        let reason = Field::text("reason", |r: &Self| r.reason.map(Reason::name)).listed("reason");
+        // Before the radii of single layers.
+        fields.insert(RadiusRecord::fields(None).len(), reason);
+        fields
     }
 
-    fn more_cells(&self) -> Vec<Option<f64>> {
-        self.radius.more_cells()
-    }
-
-    fn cells(&self) -> Vec<Cell> {
-        let mut row = self.radius.cells();
-        row.push(Cell::text(reason(self.reason)));
-        row
-    }
-
-    fn list_row(&self) -> Vec<String> {
-        let mut row = self.radius.list_row();
-        row.push(reason(self.reason).into());
-        row
-    }
-
-    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
-        let mut head = RadiusRecord::summary_head(guarantee);
-        head.push(("closed", ""));
-        head
-    }
-
-    fn summary_row(summary: &ExactRadiusSummary) -> Vec<String> {
-        let mut row = RadiusRecord::summary_row(&summary.radius);
-        row.push(summary.closed.to_string());
-        row
+    fn totals() -> Vec<Total<ExactRadiusSummary>> {
+        let radius =
+            RadiusRecord::totals().into_iter().map(|total| total.of(|s: &ExactRadiusSummary| &s.radius));
+        radius.chain([Total::new("closed", "", |s: &ExactRadiusSummary| s.closed.to_string())]).collect()
     }
 
     fn curves(summary: &ExactRadiusSummary, guarantee: &'static str) -> Vec<(String, String)> {
@@ -141,6 +107,7 @@ impl Record for ExactRadiusRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::Cell;
 
     #[test]
     fn only_neighbours_and_misclassified_samples_are_closed() {
@@ -166,8 +133,13 @@ mod tests {
         ];
         let summary = ExactRadiusSummary::new(&records, &[], &[], true);
         assert_eq!((summary.closed, summary.radius.samples), (2, 4));
-        assert_eq!(records[2].cells().last(), Some(&Cell::text("node-limit")));
-        assert_eq!(ExactRadiusRecord::COLUMNS[..6], *RadiusRecord::COLUMNS);
-        assert_eq!(ExactRadiusRecord::LIST[..6], *RadiusRecord::LIST);
+        let fields = ExactRadiusRecord::fields(None);
+        let reason = fields.last().unwrap();
+        assert_eq!(
+            (reason.name(), reason.cell(&records[2])),
+            ("reason", Cell::Text(Some("node-limit".into())))
+        );
+        let of_radius = RadiusRecord::fields(None);
+        assert!(fields.iter().zip(&of_radius).all(|(field, of)| field.name() == of.name()));
     }
 }

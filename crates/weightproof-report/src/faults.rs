@@ -1,10 +1,10 @@
 //! Results of `faults`: what every single hit on a stored word does to every sample, and how many hits it withstands.
 
-use crate::certify::{CleanParts, clean_cells, fraction, label, reason, verdict as verdict_name};
-use crate::column::{Cell, Column};
+use crate::certify::{CleanParts, clean_fields, fraction, verdict as verdict_name};
 use crate::count::{Counter, Predicted};
+use crate::field::{Field, Total};
 use crate::hit::HitReport;
-use crate::report::{ListSide, Record};
+use crate::report::Record;
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ impl FaultRecord {
 }
 
 /// Hits on one position of the words of a layer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BitReport {
     /// Name of the layer.
     pub layer: String,
@@ -110,7 +110,7 @@ pub struct BitReport {
 }
 
 /// A position to protect.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProtectionReport {
     /// Name of the layer.
     pub layer: String,
@@ -123,7 +123,7 @@ pub struct ProtectionReport {
 }
 
 /// A word whose hits break samples.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WordReport {
     /// The hit on it that breaks most samples.
     #[serde(flatten)]
@@ -152,7 +152,7 @@ pub struct WordsReport {
 }
 
 /// Numbers over all samples of `faults`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FaultSummary {
     /// Number of samples.
     pub samples: usize,
@@ -394,100 +394,71 @@ impl FaultSummary {
     }
 }
 
+/// Fields of the first hit that breaks a sample.
+fn hit_fields() -> Vec<Field<FaultRecord>> {
+    fn of<T>(r: &FaultRecord, get: impl Fn(&HitReport) -> T) -> Option<T> {
+        r.hit.as_ref().map(get)
+    }
+    vec![
+        Field::text("hit_layer", |r| of(r, |hit| hit.layer.clone())).nested("hit", "layer"),
+        Field::integer("hit_row", |r| of(r, |hit| hit.row as u64)).nested("hit", "row"),
+        Field::integer("hit_column", |r| of(r, |hit| hit.column).flatten().map(|column| column as u64))
+            .nested("hit", "column"),
+        Field::integer("hit_bit", |r| of(r, |hit| u64::from(hit.bit))).nested("hit", "bit"),
+        Field::text("hit_direction", |r| of(r, |hit| hit.direction.to_string())).nested("hit", "direction"),
+        Field::number("hit_before", |r| of(r, |hit| hit.before)).nested("hit", "before"),
+        Field::number("hit_after", |r| of(r, |hit| hit.after)).nested("hit", "after"),
+    ]
+}
+
 impl Record for FaultRecord {
     type Summary = FaultSummary;
     const COMMAND: &'static str = "faults";
     const FAILING: &'static str = "not certified";
-    const COLUMNS: &'static [Column] = &[
-        Column::integer("index"),
-        Column::class("label"),
-        Column::class("predicted"),
-        Column::number("margin"),
-        Column::text("verdict"),
-        Column::text("reason"),
-        Column::integer("breaking"),
-        Column::integer("repairing"),
-        Column::integer("undecided"),
-        Column::text("hit_layer"),
-        Column::integer("hit_row"),
-        Column::integer("hit_column"),
-        Column::integer("hit_bit"),
-        Column::text("hit_direction"),
-        Column::number("hit_before"),
-        Column::number("hit_after"),
-        Column::number("hit_margin"),
-        Column::integer("certified_words"),
-        Column::integer("broken_words"),
-        Column::integer("gradient_words"),
-        Column::text("broken_by"),
-        Column::number("broken_margin"),
-        Column::integer("nodes"),
-    ];
-    const LIST: &'static [(&'static str, ListSide)] = &[
-        ("index", ListSide::Right),
-        ("label", ListSide::Right),
-        ("predicted", ListSide::Right),
-        ("margin", ListSide::Right),
-        ("breaking hits", ListSide::Right),
-        ("broken by", ListSide::Left),
-        ("margin after it", ListSide::Right),
-        ("reason", ListSide::Left),
-    ];
 
     fn holds(&self) -> bool {
         self.verdict == Verdict::Verified
     }
 
-    fn cells(&self) -> Vec<Cell> {
-        let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
-        row.extend([Cell::text(verdict_name(self.verdict)), Cell::text(reason(self.reason))]);
-        row.extend([self.breaking, self.repairing, self.undecided].map(|n| Cell::Integer(Some(n))));
-        let hit = self.hit.as_ref();
-        let number = |n: Option<usize>| Cell::Integer(n.map(|n| n as u64));
-        row.push(Cell::Text(hit.map(|h| h.layer.clone())));
-        row.extend([number(hit.map(|h| h.row)), number(hit.and_then(|h| h.column))]);
-        row.push(number(hit.map(|h| h.bit as usize)));
-        row.push(Cell::Text(hit.map(|h| h.direction.to_string())));
-        row.extend([hit.map(|h| h.before), hit.map(|h| h.after), self.hit_margin].map(Cell::number));
-        let words = [Some(self.certified_words), self.broken_words, self.gradient_words];
-        row.extend(words.map(|n| Cell::Integer(n.map(u64::from))));
-        row.extend([Cell::Text(self.broken_by.clone()), Cell::number(self.broken_margin)]);
-        row.push(number(Some(self.nodes)));
-        row
+    fn fields(_: Option<&FaultSummary>) -> Vec<Field<Self>> {
+        let mut fields = clean_fields(|r: &Self| CleanParts {
+            index: r.index,
+            label: r.label,
+            predicted: r.predicted,
+            margin: r.margin,
+        });
+        fields.extend([
+            Field::text("verdict", |r: &Self| Some(verdict_name(r.verdict))),
+            Field::text("reason", |r: &Self| r.reason.map(Reason::name)).listed("reason"),
+            Field::integer("breaking", |r: &Self| Some(r.breaking))
+                .listed("breaking hits")
+                .shown(|r| grouped(r.breaking as usize)),
+            Field::integer("repairing", |r: &Self| Some(r.repairing)),
+            Field::integer("undecided", |r: &Self| Some(r.undecided)),
+        ]);
+        fields.extend(hit_fields());
+        fields.extend([
+            Field::number("hit_margin", |r: &Self| r.hit_margin),
+            Field::integer("certified_words", |r: &Self| Some(u64::from(r.certified_words))),
+            Field::integer("broken_words", |r: &Self| r.broken_words.map(u64::from)),
+            Field::integer("gradient_words", |r: &Self| r.gradient_words.map(u64::from)),
+            Field::text("broken_by", |r: &Self| r.broken_by.clone()).listed("broken by"),
+            Field::number("broken_margin", |r: &Self| r.broken_margin).listed("margin after it"),
+            Field::integer("nodes", |r: &Self| Some(r.nodes as u64)),
+        ]);
+        fields
     }
 
-    fn list_row(&self) -> Vec<String> {
+    fn totals() -> Vec<Total<FaultSummary>> {
         vec![
-            self.index.to_string(),
-            label(self.label),
-            self.predicted.to_string(),
-            value(self.margin),
-            grouped(self.breaking as usize),
-            self.broken_by.clone().unwrap_or_default(),
-            self.broken_margin.map_or_else(String::new, value),
-            reason(self.reason).into(),
-        ]
-    }
-
-    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("samples", ""),
-            ("accuracy", "measured"),
-            ("certified accuracy", guarantee),
-            ("worst hit leaves", guarantee),
-            ("mean over hits", guarantee),
-            ("1 of 1,000 hits leaves", guarantee),
-        ]
-    }
-
-    fn summary_row(s: &FaultSummary) -> Vec<String> {
-        vec![
-            grouped(s.samples),
-            percent_or_dash(s.accuracy),
-            percent(s.certified_accuracy),
-            percent_or_dash(s.least_accuracy),
-            percent_or_dash(s.mean_accuracy),
-            percent_or_dash(s.thousandth_accuracy),
+            Total::new("samples", "", |s: &FaultSummary| grouped(s.samples)),
+            Total::new("accuracy", "measured", |s: &FaultSummary| percent_or_dash(s.accuracy)),
+            Total::by_method("certified accuracy", |s: &FaultSummary| percent(s.certified_accuracy)),
+            Total::by_method("worst hit leaves", |s: &FaultSummary| percent_or_dash(s.least_accuracy)),
+            Total::by_method("mean over hits", |s: &FaultSummary| percent_or_dash(s.mean_accuracy)),
+            Total::by_method("1 of 1,000 hits leaves", |s: &FaultSummary| {
+                percent_or_dash(s.thousandth_accuracy)
+            }),
         ]
     }
 

@@ -75,6 +75,7 @@ pub struct ModelReport {
     /// Number of weights and biases.
     pub parameters: usize,
     /// Number of nonlinear neurons.
+    #[serde(default)]
     pub neurons: usize,
     /// Shape of one input sample.
     pub input_shape: Vec<usize>,
@@ -89,6 +90,7 @@ pub struct ModelReport {
     /// The layers with weights, in order.
     pub layers: Vec<LayerReport>,
     /// What the reader left out or changed.
+    #[serde(default)]
     pub notes: Vec<String>,
 }
 
@@ -183,8 +185,10 @@ pub struct ScaleReport {
     /// The factor: a number, or a ratio such as `1/255`.
     pub factor: String,
     /// Whether the data are unsigned bytes.
+    #[serde(default)]
     pub bytes: bool,
     /// Why it is this one.
+    #[serde(default)]
     pub reason: String,
 }
 
@@ -198,6 +202,7 @@ pub struct ThreatReport {
     /// The radius, when the report is about one.
     pub radius: Option<f64>,
     /// All radii.
+    #[serde(default)]
     pub radii: Vec<f64>,
     /// Radius of the biases; `null` when they move like the weights of their layer.
     pub bias_radius: Option<f64>,

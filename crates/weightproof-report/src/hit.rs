@@ -1,7 +1,7 @@
 //! Hits on stored words, as reports name them.
 
 use crate::csv;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use weightproof::faults::{CountedHit, FaultCounts, Hit, Memory, Tally};
@@ -22,8 +22,14 @@ pub struct HitReport {
     pub direction: Cow<'static, str>,
     /// The parameter before the hit.
     pub before: f64,
-    /// The parameter after it.
+    /// The parameter after it; `null` where that is no number.
+    #[serde(deserialize_with = "number")]
     pub after: f64,
+}
+
+/// Reads a number; `null` is none.
+fn number<'de, D: Deserializer<'de>>(source: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(source)?.unwrap_or(f64::NAN))
 }
 
 impl HitReport {

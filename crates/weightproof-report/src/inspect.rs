@@ -16,7 +16,6 @@ use weightproof::network::{
 };
 use weightproof::threat::{LayerSet, PerturbationSet};
 use weightproof_figure::number::{exact, grouped, shape, value, value_or_dash};
-use weightproof_measure::norms::{parts, spectral_norm, stable_rank};
 
 /// Norms of the weights of a layer.
 #[derive(Clone, Debug, Serialize)]
@@ -27,7 +26,7 @@ pub struct NormReport {
     pub column_l1: f64,
     /// `‖W‖_F`, of a convolution the norm of its kernels.
     pub frobenius: f64,
-    /// `‖W‖₂`, the largest singular value, measured; `null` where the iteration does not converge.
+    /// `‖W‖₂`, the largest singular value, measured; `null` where it is not known.
     pub spectral: Option<f64>,
     /// `‖W‖_F² / ‖W‖₂²`, of a convolution that of the matrix that it is.
     pub stable_rank: Option<f64>,
@@ -202,7 +201,7 @@ pub struct InspectReport {
 }
 
 impl NodeReport {
-    /// Describes every node of `network`, with radii where a set is given.
+    /// Describes every node of `network`, with radii where a set is given, and without spectral norms.
     pub fn all(network: &Network, set: Option<&PerturbationSet>) -> Vec<NodeReport> {
         let model = Model::new(network);
         (0..network.nodes().len()).map(|index| NodeReport::new(&model, index, set)).collect()
@@ -232,15 +231,12 @@ impl NodeReport {
 fn norms(affine: &Affine, layer: &model::Affine<f64>, node: &Node) -> NormReport {
     let largest = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     let induced = Norms::new(layer, node.width());
-    let map = parts(&node.layer);
-    let spectral = map.and_then(|(affine, window)| spectral_norm(&affine.weight, window).ok());
-    let rank = |spectral| map.map(|(affine, window)| stable_rank(&affine.weight, window, spectral));
     NormReport {
         row_l1: induced.row,
         column_l1: induced.column,
         frobenius: affine.weight.as_slice().iter().map(|w| w * w).sum::<f64>().sqrt(),
-        spectral,
-        stable_rank: spectral.and_then(rank),
+        spectral: None,
+        stable_rank: None,
         largest: largest(affine.weight.as_slice()),
         largest_bias: largest(&affine.bias),
     }

@@ -13,9 +13,7 @@ mod against;
 mod attack;
 pub mod bench;
 mod certify;
-mod column;
 pub mod compare;
-mod compression;
 mod count;
 mod csv;
 mod draws;
@@ -24,6 +22,7 @@ mod exact_radius;
 mod faithful;
 mod faults;
 pub mod features;
+mod field;
 mod header;
 mod hit;
 mod inspect;
@@ -44,8 +43,6 @@ mod written;
 pub use against::{ComparisonReport, Difference, NodeComparison};
 pub use attack::{AttackCounter, AttackRecord, AttackSummary};
 pub use certify::{CertifyCounter, CertifyRecord, CertifySummary};
-pub use column::{Cell, Column, Kind};
-pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
 pub use count::Counter;
 pub use draws::{DevicesReport, DrawsRecord, DrawsSummary};
 pub use exact::{BudgetReport, ExactCounter, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
@@ -54,6 +51,7 @@ pub use faithful::{FaithfulFile, FaithfulLayer, FaithfulReport, RoundingRule, Sm
 pub use faults::{
     BitReport, FaultCounter, FaultRecord, FaultSummary, ProtectionReport, WordReport, WordsReport,
 };
+pub use field::{Cell, Field, Kind, Total};
 pub use header::{
     CertificateReport, DataReport, Environment, Header, LayerReport, MethodReport, ModelReport, NoiseReport,
     OverrideReport, RandomWeights, ScaleReport, ShardReport, ThreatReport, reference_radius,
@@ -63,12 +61,13 @@ pub use inspect::{
     EstimateReport, InspectReport, NodeReport, NormReport, QuantizerReport, RadiusReport, StoredReport,
 };
 pub use measure::{
-    EnsembleAt, EnsembleReport, ErrorReport, LayerCapacityReport, MeasureRecord, MeasureReport, MeasuresAt,
-    RademacherReport,
+    CompressionReport, EnsembleAt, EnsembleReport, ErrorReport, LayerCapacityReport, LayerCompressionReport,
+    LayerUtilizationReport, MeasureRecord, MeasureReport, MeasuresAt, RademacherReport, ShareReport,
+    SplitReport, TruncationReport, UtilizationReport,
 };
 pub use noise::{JointReport, NoiseRecord, NoiseSummary, with_probability};
 pub use radius::{CurvePoint, LayerSummary, RadiusCounter, RadiusRecord, RadiusSummary};
-pub use report::{Format, ListSide, Record, Report, RunResult, SampleSource};
+pub use report::{Format, Record, Report, RunResult, SampleSource};
 pub use table::set_width;
 pub use text::deviation;
 

@@ -1,174 +1,20 @@
 //! Results of `measure`: what theory and measurement say about how a network generalizes.
 
-use crate::compression::CompressionReport;
 use crate::header::{DataReport, Environment, ModelReport, ThreatReport};
 use crate::table::{Side, Table};
 use crate::written::Written;
 use crate::{csv, json, text};
-use serde::Serialize;
 use std::io::{self, Write};
-use weightproof::network::Network;
 use weightproof_figure::number::{exact, grouped, percent, percent_or_dash, value, value_or_dash};
-use weightproof_measure::ensemble::{BiasVariance, Split};
-use weightproof_measure::rademacher::RademacherBound;
-use weightproof_measure::utilization::Utilization;
-use weightproof_measure::{Measure, Refusal};
 
-/// One number about a network.
-#[derive(Clone, Debug, Serialize)]
-pub struct MeasureRecord {
-    /// Name of the measure.
-    pub name: &'static str,
-    /// The number; `null` without one.
-    pub value: Option<f64>,
-    /// What it is worth.
-    pub guarantee: &'static str,
-    /// Which way it is meant to go.
-    pub direction: &'static str,
-    /// What it is, as a formula.
-    pub quantity: &'static str,
-    /// Where it comes from.
-    pub source: &'static str,
-    /// Why there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<String>,
-}
+mod blocks;
+mod compression;
 
-impl MeasureRecord {
-    /// What came out for a measure.
-    pub fn new(measure: &Measure, value: Result<f64, Refusal>) -> Self {
-        MeasureRecord {
-            name: measure.name,
-            value: value.as_ref().ok().copied(),
-            guarantee: measure.guarantee.name(),
-            direction: measure.direction.name(),
-            quantity: measure.quantity,
-            source: measure.source,
-            refusal: value.err().map(|refusal| refusal.to_string()),
-        }
-    }
-}
-
-/// What one layer adds to the capacity.
-#[derive(Clone, Debug, Serialize)]
-pub struct LayerCapacityReport {
-    /// Its name.
-    pub name: String,
-    /// Largest ℓ1 norm of a row of the weights.
-    pub row_norm: f64,
-    /// The same for the worst weights of the set.
-    pub row_norm_reached: f64,
-    /// Largest magnitude of a bias.
-    pub bias: f64,
-    /// The same over the set.
-    pub bias_reached: f64,
-    /// Row norm of the class: rounded up to the grid.
-    pub class_row_norm: f64,
-    /// Bias of the class.
-    pub class_bias: f64,
-    /// Rademacher complexity of what the layer may compute.
-    pub complexity: f64,
-}
-
-/// The Rademacher bound, term by term.
-#[derive(Clone, Debug, Serialize)]
-pub struct RademacherReport {
-    /// Margin.
-    pub gamma: Option<f64>,
-    /// Share of samples with a certified margin of at most γ.
-    pub empirical: f64,
-    /// `4 K R / γ`.
-    pub capacity: Option<f64>,
-    /// What the probability of failure and the choice of γ and norms cost.
-    pub confidence: Option<f64>,
-    /// The sum; `null` when nothing is certified.
-    pub bound: Option<f64>,
-    /// Whether it says nothing.
-    pub vacuous: bool,
-    /// Rademacher complexity of the class.
-    pub complexity: f64,
-    /// Number of samples.
-    pub samples: usize,
-    /// Largest root mean square of an input over the samples.
-    pub root_mean_square: f64,
-    /// Layer after layer.
-    pub layers: Vec<LayerCapacityReport>,
-}
-
-impl RademacherReport {
-    /// Describes a bound for `network`.
-    pub fn new(bound: &RademacherBound, network: &Network) -> Self {
-        let finite = |v: f64| Some(v).filter(|v| v.is_finite());
-        let layers = bound.layers.iter().map(|layer| LayerCapacityReport {
-            name: network.nodes()[layer.norms.node].name.clone(),
-            row_norm: layer.norms.row,
-            row_norm_reached: layer.norms.row_reached,
-            bias: layer.norms.bias,
-            bias_reached: layer.norms.bias_reached,
-            class_row_norm: layer.class[0],
-            class_bias: layer.class[1],
-            complexity: layer.complexity,
-        });
-        RademacherReport {
-            gamma: finite(bound.gamma),
-            empirical: bound.empirical,
-            capacity: finite(bound.capacity),
-            confidence: finite(bound.confidence),
-            bound: finite(bound.total()),
-            vacuous: bound.is_vacuous(),
-            complexity: bound.complexity,
-            samples: bound.samples,
-            root_mean_square: bound.root_mean_square,
-            layers: layers.collect(),
-        }
-    }
-}
-
-/// Numbers over one perturbation set.
-#[derive(Clone, Debug, Serialize)]
-pub struct MeasuresAt {
-    /// Its radius; 0 for the unperturbed network, `null` when every layer has a radius of its own.
-    pub radius: Option<f64>,
-    /// Measures of the set.
-    pub measures: Vec<MeasureRecord>,
-    /// The Rademacher bound.
-    pub rademacher: Option<RademacherReport>,
-    /// Why there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<String>,
-}
-
-/// Errors of the unperturbed network.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ErrorReport {
-    /// Share of the training samples that it is wrong about.
-    pub training: Option<f64>,
-    /// Share of the held-out samples that it is wrong about.
-    pub held_out: Option<f64>,
-    /// The difference, held out minus training.
-    pub gap: Option<f64>,
-}
-
-/// Bias and variance of several networks.
-#[derive(Clone, Debug, Serialize)]
-pub struct EnsembleReport {
-    /// Number of networks.
-    pub members: usize,
-    /// Number of samples.
-    pub samples: usize,
-    /// One for each set, the unperturbed networks first.
-    pub results: Vec<EnsembleAt>,
-}
-
-/// Bias and variance over one set.
-#[derive(Clone, Debug, Serialize)]
-pub struct EnsembleAt {
-    /// Its radius.
-    pub radius: Option<f64>,
-    /// Both losses in two parts, at the worst parameters and inputs that were found for each network.
-    #[serde(flatten)]
-    pub split: BiasVariance,
-}
+pub use blocks::{
+    EnsembleAt, EnsembleReport, ErrorReport, LayerCapacityReport, LayerUtilizationReport, MeasureRecord,
+    MeasuresAt, RademacherReport, SplitReport, UtilizationReport,
+};
+pub use compression::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
 
 /// All that `measure` says.
 #[derive(Clone, Debug)]
@@ -192,7 +38,7 @@ pub struct MeasureReport {
     /// One for each set, the unperturbed network first.
     pub results: Vec<MeasuresAt>,
     /// What each layer contributes, when the network before training is given.
-    pub utilization: Option<Utilization>,
+    pub utilization: Option<UtilizationReport>,
     /// Bias and variance, when there are more networks.
     pub ensemble: Option<EnsembleReport>,
     /// Compression by tensor methods.
@@ -246,8 +92,9 @@ impl Written for MeasureReport {
     fn csv(&self, out: &mut impl Write) -> io::Result<()> {
         let number = |v: Option<f64>| v.map_or_else(String::new, exact);
         let rows = self.numbers().map(|(radius, m)| {
-            let words = [m.guarantee, m.direction, m.quantity, m.source].map(str::to_owned);
-            let first = [number(radius), m.name.into(), number(m.value)];
+            let words =
+                [&m.guarantee, &m.direction, &m.quantity, &m.source].map(|word| word.clone().into_owned());
+            let first = [number(radius), m.name.to_string(), number(m.value)];
             first.into_iter().chain(words).chain([m.refusal.clone().unwrap_or_default()]).collect()
         });
         let head = ["radius", "measure", "value", "guarantee", "direction", "quantity", "source", "refusal"];
@@ -354,8 +201,8 @@ impl MeasureReport {
         for (k, measure) in first.measures.iter().enumerate() {
             let numbers =
                 self.results.iter().map(|at| value_or_dash(at.measures.get(k).and_then(|m| m.value)));
-            let cells = [measure.name.to_owned()].into_iter().chain(numbers);
-            table.push(cells.chain([measure.guarantee.to_owned()]));
+            let cells = [measure.name.to_string()].into_iter().chain(numbers);
+            table.push(cells.chain([measure.guarantee.to_string()]));
         }
         write!(out, "\n{table}")
     }
@@ -369,8 +216,8 @@ impl EnsembleReport {
         let names = [["cross-entropy"; 3], ["squared"; 3]].concat();
         table.push([""].into_iter().chain(names));
         for at in &self.results {
-            let of = |s: Split| [s.loss, s.bias, s.variance].map(value);
-            let cells = [of(at.split.cross_entropy), of(at.split.squared)].concat();
+            let of = |s: SplitReport| [s.loss, s.bias, s.variance].map(value_or_dash);
+            let cells = [of(at.cross_entropy), of(at.squared)].concat();
             table.push([name(at.radius)].into_iter().chain(cells));
         }
         writeln!(
@@ -384,7 +231,7 @@ impl EnsembleReport {
 }
 
 /// What each layer contributes.
-fn layers(utilization: &Utilization, out: &mut impl Write) -> io::Result<()> {
+fn layers(utilization: &UtilizationReport, out: &mut impl Write) -> io::Result<()> {
     let mut table = Table::new([vec![Side::Left], vec![Side::Right; 5]].concat());
     let probes = ["probe, training", "probe, held out", "error when set back from here"];
     table.push(["layer", "distance", "relative"].into_iter().chain(probes));
@@ -411,7 +258,8 @@ fn layers(utilization: &Utilization, out: &mut impl Write) -> io::Result<()> {
 fn cells(m: &MeasureRecord) -> [String; 4] {
     // Counts have no digits after the point.
     let whole = m.value.filter(|v| v.fract() == 0.0 && (1.0..1e15).contains(v)).map(|v| grouped(v as usize));
-    [m.name.into(), whole.unwrap_or_else(|| value_or_dash(m.value)), m.guarantee.into(), m.direction.into()]
+    let number = whole.unwrap_or_else(|| value_or_dash(m.value));
+    [m.name.to_string(), number, m.guarantee.to_string(), m.direction.to_string()]
 }
 
 fn refusal(m: &MeasureRecord) -> Option<String> {

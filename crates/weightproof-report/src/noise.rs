@@ -1,14 +1,14 @@
 //! Results of `certify --noise`: records of `certify` with the probability that a proof leaves (theory.md §14).
 
-use crate::certify::{CertifyCounter, CertifyRecord, CertifySummary, label, reason, verdict};
-use crate::column::{Cell, Column};
+use crate::certify::{CertifyCounter, CertifyRecord, CertifySummary};
 use crate::count::counted;
-use crate::report::{ListSide, Record};
+use crate::field::{Field, Total};
+use crate::report::Record;
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
 use weightproof::noise::NoiseCertificate;
 use weightproof::verdict::Guarantee;
-use weightproof_figure::number::{percent, percent_or_dash, upper, value, value_or_dash};
+use weightproof_figure::number::upper;
 
 /// What was proved about one sample of a network with random weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,69 +93,21 @@ impl Record for NoiseRecord {
     type Summary = NoiseSummary;
     const COMMAND: &'static str = CertifyRecord::COMMAND;
     const FAILING: &'static str = CertifyRecord::FAILING;
-    const COLUMNS: &'static [Column] = &[
-        Column::integer("index"),
-        Column::class("label"),
-        Column::class("predicted"),
-        Column::number("margin"),
-        Column::number("margin_lower"),
-        Column::class("runner_up"),
-        Column::text("verdict"),
-        Column::text("reason"),
-        Column::number("deviation_upper"),
-        Column::number("failure_probability"),
-    ];
-    const LIST: &'static [(&'static str, ListSide)] = &[
-        ("index", ListSide::Right),
-        ("label", ListSide::Right),
-        ("predicted", ListSide::Right),
-        ("margin", ListSide::Right),
-        ("margin bound", ListSide::Right),
-        ("fails at most with", ListSide::Right),
-        ("verdict", ListSide::Left),
-        ("reason", ListSide::Left),
-    ];
 
     fn holds(&self) -> bool {
         self.certify.holds()
     }
 
-    fn cells(&self) -> Vec<Cell> {
-        let mut row = self.certify.cells();
-        row.push(Cell::number(self.failure_probability));
-        row
+    fn fields(_: Option<&NoiseSummary>) -> Vec<Field<Self>> {
+        let certify = CertifyRecord::fields(None).into_iter().map(|field| field.of(|r: &Self| &r.certify));
+        let fails = Field::number("failure_probability", |r: &Self| Some(r.failure_probability))
+            .listed("fails at most with")
+            .shown(|r| upper(r.failure_probability));
+        certify.chain([fails]).collect()
     }
 
-    fn list_row(&self) -> Vec<String> {
-        let c = &self.certify;
-        vec![
-            c.index.to_string(),
-            label(c.label),
-            c.predicted.to_string(),
-            value(c.margin),
-            value(c.margin_lower),
-            upper(self.failure_probability),
-            verdict(c.verdict).into(),
-            reason(c.reason).into(),
-        ]
-    }
-
-    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("samples", ""),
-            ("accuracy", "measured"),
-            ("certified accuracy", guarantee),
-            ("mean margin bound", guarantee),
-        ]
-    }
-
-    fn summary_row(s: &NoiseSummary) -> Vec<String> {
-        vec![
-            s.certify.samples.to_string(),
-            percent_or_dash(s.certify.accuracy),
-            percent(s.certify.certified_accuracy),
-            value_or_dash(Some(s.certify.mean_margin_lower)),
-        ]
+    fn totals() -> Vec<Total<NoiseSummary>> {
+        CertifyRecord::totals().into_iter().map(|total| total.of(|s: &NoiseSummary| &s.certify)).collect()
     }
 
     fn curves(s: &NoiseSummary, guarantee: &'static str) -> Vec<(String, String)> {

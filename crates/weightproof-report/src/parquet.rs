@@ -3,7 +3,7 @@
 //! Indices and counts are 64-bit integers, classes 32-bit integers, numbers doubles, words UTF-8. What is missing or not finite is
 //! null. The metadata has the header under the key `weightproof`, as JSON.
 
-use crate::column::{Cell, Kind};
+use crate::field::{Cell, Kind};
 use crate::report::{Record, Report, SampleSource};
 use ::parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
 use ::parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
@@ -26,18 +26,16 @@ pub(crate) fn report<R: Record>(
     source: &dyn SampleSource<R>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let more = report.results.first().map_or_else(Vec::new, |result| R::more_columns(&result.summary));
+    let fields = report.fields();
     let radii = report.results.iter().any(|r| r.radius.is_some());
     let columns: Vec<(String, Kind)> = radii
         .then(|| ("radius".to_owned(), Kind::Number))
         .into_iter()
-        .chain(R::COLUMNS.iter().map(|c| (c.name.to_owned(), c.kind)))
-        .chain(more.into_iter().map(|name| (name, Kind::Number)))
+        .chain(fields.iter().map(|field| (field.name().to_owned(), field.kind())))
         .collect();
     let row = |radius: Option<f64>, sample: &R| -> Vec<Cell> {
         let radius = radii.then(|| Cell::number(radius));
-        let more = sample.more_cells().into_iter().map(Cell::number);
-        radius.into_iter().chain(sample.cells()).chain(more).collect()
+        radius.into_iter().chain(fields.iter().map(|field| field.cell(sample))).collect()
     };
     // Compressed groups in memory, because the writer of the file may stay on its thread only.
     let mut bytes = Vec::new();

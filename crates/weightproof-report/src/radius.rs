@@ -1,9 +1,9 @@
 //! Results of `radius`: how far the weights of every sample may move, proved from below and attacked from above.
 
-use crate::certify::{CleanParts, clean_cells, fraction, label};
-use crate::column::{Cell, Column};
+use crate::certify::{CleanParts, clean_fields, fraction};
 use crate::count::{Counter, Mean, Predicted, counted};
-use crate::report::{ListSide, Record};
+use crate::field::{Field, Total};
+use crate::report::Record;
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ impl RadiusRecord {
 
 /// One point of the curve over radii, read off the radii of the samples: up to the width of the search below what
 /// `certify` proves at this radius, and above what `attack` breaks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CurvePoint {
     /// The radius.
     pub radius: f64,
@@ -111,12 +111,12 @@ pub struct RadiusSummary {
 }
 
 /// Radii with the parameters of one layer perturbed; all others stay, and so do input and activations.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LayerSummary {
     /// Name of the layer.
     pub layer: String,
-    /// Median of its certified radii, the lower one of two.
-    pub median_certified_radius: f64,
+    /// Median of its certified radii, the lower one of two; `null` without samples.
+    pub median_certified_radius: Option<f64>,
     /// Median of its attacked radii, where samples that were never broken count as infinite; `null` when it is.
     pub median_attacked_radius: Option<f64>,
     /// Samples with a margin above zero whose smallest certified radius is that of this layer.
@@ -252,7 +252,7 @@ impl Counter<RadiusRecord> for RadiusCounter {
         let median_broken = |of: &Occurrences| of.median().filter(|m| self.attacked && m.is_finite());
         let layer = |layer: &LayerCounter| LayerSummary {
             layer: layer.layer.clone(),
-            median_certified_radius: layer.certified.median().unwrap_or(f64::NAN),
+            median_certified_radius: layer.certified.median(),
             median_attacked_radius: median_broken(&layer.broken),
             limits: layer.limits,
         };
@@ -304,72 +304,45 @@ impl Record for RadiusRecord {
     type Summary = RadiusSummary;
     const COMMAND: &'static str = "radius";
     const FAILING: &'static str = "not certified at any radius";
-    const COLUMNS: &'static [Column] = &[
-        Column::integer("index"),
-        Column::class("label"),
-        Column::class("predicted"),
-        Column::number("margin"),
-        Column::number("certified_radius"),
-        Column::number("attacked_radius"),
-    ];
-    const LIST: &'static [(&'static str, ListSide)] = &[
-        ("index", ListSide::Right),
-        ("label", ListSide::Right),
-        ("predicted", ListSide::Right),
-        ("margin", ListSide::Right),
-        ("certified radius", ListSide::Right),
-        ("attacked radius", ListSide::Right),
-    ];
 
     fn holds(&self) -> bool {
         self.certified_radius > 0.0
     }
 
-    fn cells(&self) -> Vec<Cell> {
-        let mut row = clean_cells(self.index, self.label, self.predicted, self.margin);
-        row.extend([Cell::number(self.certified_radius), Cell::number(self.attacked_radius)]);
-        row
+    fn fields(summary: Option<&RadiusSummary>) -> Vec<Field<Self>> {
+        let mut fields = clean_fields(|r: &Self| CleanParts {
+            index: r.index,
+            label: r.label,
+            predicted: r.predicted,
+            margin: r.margin,
+        });
+        fields.extend([
+            Field::number("certified_radius", |r: &Self| Some(r.certified_radius)).listed("certified radius"),
+            Field::number("attacked_radius", |r: &Self| r.attacked_radius).listed("attacked radius"),
+        ]);
+        for (k, of) in summary.iter().flat_map(|summary| &summary.layers).enumerate() {
+            let name = |radius: &str| format!("{radius}:{}", of.layer);
+            fields.extend([
+                Field::number(name("certified_radius"), move |r: &Self| {
+                    r.layer_certified_radius.get(k).copied()
+                }),
+                Field::number(name("attacked_radius"), move |r: &Self| {
+                    r.layer_attacked_radius.get(k).copied().flatten()
+                }),
+            ]);
+        }
+        fields
     }
 
-    fn more_columns(summary: &RadiusSummary) -> Vec<String> {
-        let names =
-            |l: &LayerSummary| ["certified_radius", "attacked_radius"].map(|n| format!("{n}:{}", l.layer));
-        summary.layers.iter().flat_map(names).collect()
-    }
-
-    fn more_cells(&self) -> Vec<Option<f64>> {
-        let pairs = self.layer_certified_radius.iter().zip(&self.layer_attacked_radius);
-        pairs.flat_map(|(certified, attacked)| [Some(*certified), *attacked]).collect()
-    }
-
-    fn list_row(&self) -> Vec<String> {
+    fn totals() -> Vec<Total<RadiusSummary>> {
         vec![
-            self.index.to_string(),
-            label(self.label),
-            self.predicted.to_string(),
-            value(self.margin),
-            value(self.certified_radius),
-            value_or_dash(self.attacked_radius),
-        ]
-    }
-
-    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("samples", ""),
-            ("accuracy", "measured"),
-            ("median certified radius", guarantee),
-            ("mean certified radius", guarantee),
-            ("median attacked radius", "estimate"),
-        ]
-    }
-
-    fn summary_row(s: &RadiusSummary) -> Vec<String> {
-        vec![
-            s.samples.to_string(),
-            percent_or_dash(s.accuracy),
-            value(s.median_certified_radius),
-            value(s.mean_certified_radius),
-            value_or_dash(s.median_attacked_radius),
+            Total::new("samples", "", |s: &RadiusSummary| s.samples.to_string()),
+            Total::new("accuracy", "measured", |s: &RadiusSummary| percent_or_dash(s.accuracy)),
+            Total::by_method("median certified radius", |s: &RadiusSummary| value(s.median_certified_radius)),
+            Total::by_method("mean certified radius", |s: &RadiusSummary| value(s.mean_certified_radius)),
+            Total::new("median attacked radius", "estimate", |s: &RadiusSummary| {
+                value_or_dash(s.median_attacked_radius)
+            }),
         ]
     }
 
@@ -387,7 +360,8 @@ impl Record for RadiusRecord {
             table.push(["layer", "median certified radius", "median attacked radius", "limits samples"]);
             table.push(["", guarantee, "estimate", ""]);
             for l in &summary.layers {
-                let radii = [value(l.median_certified_radius), value_or_dash(l.median_attacked_radius)];
+                let radii =
+                    [value_or_dash(l.median_certified_radius), value_or_dash(l.median_attacked_radius)];
                 table.push(std::iter::once(l.layer.clone()).chain(radii).chain([l.limits.to_string()]));
             }
             curves.push(("radii with one layer perturbed".into(), table.to_string()));

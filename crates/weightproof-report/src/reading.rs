@@ -12,15 +12,12 @@ mod run;
 mod train;
 
 pub use experiment::{ExperimentColumn, ExperimentFile, ExperimentTable};
-pub use faults::{BitCounts, CriticalWord, FaultsFile, FaultsSummary, Protected};
-pub use measure::{
-    Compressed, CompressedLayer, Ensemble, EnsembleOver, ErrorAtShare, Errors, LayerCapacity, LayerUse,
-    MeasureFile, MeasureOf, MeasuredAt, Parts, Rademacher, Truncation, UtilizationOf,
-};
-pub use run::{Command, CurveAt, Data, LayerAt, ResultAt, RunFile, Sample, Summary, Threat};
-pub use train::{Epoch, TrainFile};
+pub use faults::FaultsFile;
+pub use measure::MeasureFile;
+pub use run::{Command, ResultAt, RunFile, Sample, Summary};
+pub use train::TrainFile;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use thiserror::Error;
 
@@ -130,37 +127,6 @@ impl Loaded {
     }
 }
 
-/// The network of a result.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Model {
-    /// Name of the file.
-    pub name: String,
-    /// SHA-256 of the file, in hexadecimal.
-    pub sha256: String,
-    /// `onnx` or `safetensors`.
-    pub format: String,
-    /// Number of weights and biases.
-    pub parameters: usize,
-    /// Shape of one input.
-    pub input_shape: Vec<usize>,
-    /// Number of outputs.
-    pub outputs: usize,
-    /// Layers with weights.
-    pub layers: Vec<ModelLayer>,
-    /// What its reader changed.
-    #[serde(default)]
-    pub notes: Vec<String>,
-}
-
-/// A layer with weights.
-#[derive(Clone, Debug, Deserialize)]
-pub struct ModelLayer {
-    /// Its name.
-    pub name: String,
-    /// Shape of the weights.
-    pub shape: Vec<usize>,
-}
-
 /// The first look at a file.
 #[derive(Deserialize)]
 struct Head {
@@ -210,6 +176,11 @@ fn parse<'a, T: Deserialize<'a>>(file: &str, bytes: &'a [u8]) -> Result<T, ReadE
     let shape =
         |error: serde_json::Error| ReadError::Shape { file: file.into(), detail: short(&error.to_string()) };
     serde_json::from_slice(bytes).map_err(shape)
+}
+
+/// Reads a number or `null`; that it is missing is an error.
+pub(crate) fn nullable<'de, D: Deserializer<'de>>(source: D) -> Result<Option<f64>, D::Error> {
+    Option::deserialize(source)
 }
 
 /// Text of a file in a message: without control characters, not long.

@@ -1,6 +1,6 @@
 //! A report: the shared blocks, and records under a summary for each radius.
 
-use crate::column::{Cell, Column};
+use crate::field::{Field, Total};
 use crate::header::{Environment, Header};
 #[cfg(feature = "parquet")]
 use crate::parquet;
@@ -32,36 +32,20 @@ pub enum Format {
 /// What a command says about one sample.
 ///
 /// A new command implements this trait once, and has all formats.
-pub trait Record: Clone + Debug + Serialize {
+pub trait Record: Clone + Debug + Serialize + 'static {
     /// Numbers over all samples.
-    type Summary: Clone + Debug + Serialize;
+    type Summary: Clone + Debug + Serialize + 'static;
     /// Name of the command: `schema` is `weightproof/COMMAND/1`.
     const COMMAND: &'static str;
     /// How samples for which [`Record::holds`] is false are called.
     const FAILING: &'static str;
-    /// Columns of the forms that are tables, after the radius.
-    const COLUMNS: &'static [Column];
-    /// Columns of the table of samples, and their sides.
-    const LIST: &'static [(&'static str, ListSide)];
-
     /// Whether the sample needs no attention.
     fn holds(&self) -> bool;
-    /// Cells below [`Record::COLUMNS`].
-    fn cells(&self) -> Vec<Cell>;
-    /// Columns of numbers that only some runs have, after [`Record::COLUMNS`].
-    fn more_columns(_summary: &Self::Summary) -> Vec<String> {
-        Vec::new()
-    }
-    /// Cells below [`Record::more_columns`].
-    fn more_cells(&self) -> Vec<Option<f64>> {
-        Vec::new()
-    }
-    /// Cells below [`Record::LIST`].
-    fn list_row(&self) -> Vec<String>;
-    /// Columns of the summary, each with the guarantee of its numbers; `guarantee` is that of the method.
-    fn summary_head(guarantee: &'static str) -> Vec<(&'static str, &'static str)>;
-    /// Cells below [`Record::summary_head`].
-    fn summary_row(summary: &Self::Summary) -> Vec<String>;
+    /// The fields of the forms that are tables, after the radius, those of the list of samples among them. Some runs have more of them,
+    /// which their summary tells.
+    fn fields(summary: Option<&Self::Summary>) -> Vec<Field<Self>>;
+    /// Columns of the table of summaries.
+    fn totals() -> Vec<Total<Self::Summary>>;
     /// More fields of the JSON form, beside the summary.
     fn more_fields(_summary: &Self::Summary) -> Vec<(&'static str, Value)> {
         Vec::new()
@@ -88,24 +72,6 @@ pub trait SampleSource<R> {
 impl<R: Record> SampleSource<R> for Report<R> {
     fn each(&self, k: usize, sample: &mut dyn FnMut(&R) -> io::Result<()>) -> io::Result<()> {
         self.results[k].samples.iter().try_for_each(sample)
-    }
-}
-
-/// Where the cells of a list stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListSide {
-    /// Words.
-    Left,
-    /// Numbers.
-    Right,
-}
-
-impl From<ListSide> for Side {
-    fn from(side: ListSide) -> Side {
-        match side {
-            ListSide::Left => Side::Left,
-            ListSide::Right => Side::Right,
-        }
     }
 }
 
@@ -186,25 +152,32 @@ impl<R: Record> Report<R> {
             head["shard"] = json!(shard);
             head["radii"] = self.results.iter().map(|result| result.radius).collect();
             head["counts"] = R::part_fields(&first.summary).unwrap_or_default();
-            let columns = R::more_columns(&first.summary);
-            head["layers"] = columns.iter().filter_map(|name| name.strip_prefix(LAYER_COLUMN)).collect();
+            let fields = R::fields(Some(&first.summary));
+            head["layers"] =
+                fields.iter().filter_map(|field| field.name().strip_prefix(LAYER_COLUMN)).collect();
         }
         head
     }
 
+    /// The fields of its records.
+    pub fn fields(&self) -> Vec<Field<R>> {
+        R::fields(self.results.first().map(|result| &result.summary))
+    }
+
     /// The table of summaries: names, guarantees, then one row for each radius.
     pub(crate) fn summary_table(&self) -> Table {
-        let head = R::summary_head(self.header.guarantee);
+        let totals = R::totals();
         let radius = self.results.iter().any(|r| r.radius.is_some());
         let first = |cell: &str| radius.then(|| cell.to_owned());
-        let mut table = Table::new(vec![Side::Right; head.len() + usize::from(radius)]);
+        let mut table = Table::new(vec![Side::Right; totals.len() + usize::from(radius)]);
         let row = |name: &str, cells: Vec<String>| first(name).into_iter().chain(cells);
         let threat = &self.header.threat;
-        table.push(row(threat.radius_name(), head.iter().map(|(name, _)| (*name).to_owned()).collect()));
-        table.push(row("", head.iter().map(|(_, guarantee)| (*guarantee).to_owned()).collect()));
+        let worth = |total: &Total<R::Summary>| total.guarantee.unwrap_or(self.header.guarantee).to_owned();
+        table.push(row(threat.radius_name(), totals.iter().map(|total| total.name.to_owned()).collect()));
+        table.push(row("", totals.iter().map(worth).collect()));
         for result in &self.results {
             let name = result.radius.map_or_else(String::new, |radius| threat.written(radius));
-            table.push(row(&name, R::summary_row(&result.summary)));
+            table.push(row(&name, totals.iter().map(|total| (total.shown)(&result.summary)).collect()));
         }
         table
     }

@@ -1,6 +1,7 @@
 //! Text for people: what was asked, a table with the guarantee of every number, the first samples that fail.
 
 use crate::exact::BudgetReport;
+use crate::field;
 use crate::header::{
     DataReport, Environment, Header, MethodReport, ModelReport, NoiseReport, ScaleReport, ThreatReport,
 };
@@ -291,10 +292,8 @@ fn failing<R: Record>(result: &RunResult<R>, threat: &ThreatReport, out: &mut im
     let word = if threat.is_time() { "" } else { "at " };
     let at = result.radius.map_or_else(String::new, |r| format!(" {word}{}", threat.named(r)));
     let listed = if count > LISTED { format!(", the first {LISTED}") } else { String::new() };
-    let mut table = Table::new(R::LIST.iter().map(|(_, side)| Side::from(*side)).collect::<Vec<_>>());
-    table.push(R::LIST.iter().map(|(name, _)| *name));
-    failing().take(LISTED).for_each(|r| table.push(r.list_row()));
     writeln!(out, "\n{}{at}: {count} of {}{listed}", R::FAILING, result.samples.len())?;
+    let table = field::list(&R::fields(Some(&result.summary)), failing().take(LISTED));
     write!(out, "{table}")
 }
 

@@ -3,13 +3,13 @@
 use crate::header::{DataReport, Environment, ModelReport};
 use crate::table::{Side, Table};
 use crate::{csv, json, text};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use weightproof_figure::number::{exact, grouped, percent, percent_or_dash, value};
+use weightproof_figure::number::{exact, grouped, percent, percent_or_dash, value_or_dash};
 
 /// One epoch.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EpochReport {
     /// Number, from 1.
     pub epoch: usize,
@@ -17,10 +17,11 @@ pub struct EpochReport {
     pub learning_rate: f64,
     /// Radius of the weights at its end.
     pub radius: f64,
-    /// Mean loss over its samples.
-    pub loss: f64,
+    /// Mean loss over its samples; `null` when it was not a number.
+    pub loss: Option<f64>,
     /// Means of the terms of the loss, without their weights.
-    pub terms: BTreeMap<String, f64>,
+    #[serde(default)]
+    pub terms: BTreeMap<String, Option<f64>>,
     /// Accuracy over its samples, each before its step.
     pub train_accuracy: f64,
     /// Accuracy on the held-out samples.
@@ -28,7 +29,7 @@ pub struct EpochReport {
     /// Certified accuracy on the held-out samples over the full threat.
     pub validation_certified: Option<f64>,
     /// Largest magnitude of a weight.
-    pub largest_weight: f64,
+    pub largest_weight: Option<f64>,
 }
 
 /// A training that ended no better than guessing.
@@ -87,13 +88,13 @@ pub fn history_csv(history: &[EpochReport], out: impl Write) -> io::Result<()> {
             e.epoch.to_string(),
             exact(e.learning_rate),
             exact(e.radius),
-            exact(e.loss),
+            optional(e.loss),
             exact(e.train_accuracy),
             optional(e.validation_accuracy),
             optional(e.validation_certified),
-            exact(e.largest_weight),
+            optional(e.largest_weight),
         ];
-        fixed.into_iter().chain(e.terms.values().map(|&v| exact(v))).collect()
+        fixed.into_iter().chain(e.terms.values().map(|&v| optional(v))).collect()
     });
     csv::table(out, head, rows)
 }
@@ -152,11 +153,11 @@ impl TrainReport {
             ),
         ]);
         if let Some(last) = self.history.last() {
-            let terms = last.terms.iter().map(|(name, term)| format!("{name} {}", value(*term)));
+            let terms = last.terms.iter().map(|(name, term)| format!("{name} {}", value_or_dash(*term)));
             table.push(["epochs".to_owned(), last.epoch.to_string()]);
             table.push([
                 "loss".into(),
-                format!("{} ({})", value(last.loss), terms.collect::<Vec<_>>().join(", ")),
+                format!("{} ({})", value_or_dash(last.loss), terms.collect::<Vec<_>>().join(", ")),
             ]);
             table.push(["training accuracy".into(), format!("{} (measured)", percent(last.train_accuracy))]);
             let held_out = percent_or_dash(last.validation_accuracy);
@@ -166,7 +167,7 @@ impl TrainReport {
                 self.validation_noise.clone().unwrap_or_else(|| format!("radius {}", exact(last.radius)));
             let (method, guarantee) = (&self.validation_method, self.guarantee);
             table.push(["held-out certified".into(), format!("{certified} ({guarantee}, {method}, {over})")]);
-            table.push(["largest weight".into(), value(last.largest_weight)]);
+            table.push(["largest weight".into(), value_or_dash(last.largest_weight)]);
         }
         table.push(["seconds".into(), format!("{:.1}", self.environment.seconds)]);
         write!(out, "{table}")?;

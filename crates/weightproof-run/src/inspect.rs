@@ -8,8 +8,9 @@ use crate::threat::ThreatConfig;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
-use weightproof::network::Network;
+use weightproof::network::{Network, Node};
 use weightproof::verdict::Precision;
+use weightproof_measure::norms::{parts, spectral_norm, stable_rank};
 use weightproof_report::{EstimateReport, InspectReport, ModelReport, NodeReport, ThreatReport};
 
 /// Settings, as the report echoes them.
@@ -49,6 +50,7 @@ pub fn run(network: &Network, model: ModelReport, config: &InspectConfig) -> Res
     };
     let radii: Vec<f64> = radius.into_iter().collect();
     let mut nodes = NodeReport::all(network, Some(&set));
+    nodes.iter_mut().zip(network.nodes()).for_each(|(report, node)| spectral(report, node));
     if !known {
         nodes.iter_mut().for_each(|node| node.radius = None);
     }
@@ -61,4 +63,11 @@ pub fn run(network: &Network, model: ModelReport, config: &InspectConfig) -> Res
         config: serde_json::to_value(config).map_err(|e| RunError::misfit(format!("settings: {e}")))?,
         environment: environment(start.elapsed(), 1, 0, Precision::F64),
     })
+}
+
+/// Adds the largest singular value and the stable rank of the matrix that a layer is, where the iteration converges.
+fn spectral(report: &mut NodeReport, node: &Node) {
+    let (Some(norms), Some((affine, window))) = (&mut report.norms, parts(&node.layer)) else { return };
+    norms.spectral = spectral_norm(&affine.weight, window).ok();
+    norms.stable_rank = norms.spectral.map(|norm| stable_rank(&affine.weight, window, norm));
 }

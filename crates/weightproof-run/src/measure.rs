@@ -1,6 +1,7 @@
 //! `measure`: what theory and measurement say about how a network generalizes.
 
 mod compress;
+mod records;
 
 pub use compress::CompressionConfig;
 
@@ -22,8 +23,8 @@ use weightproof_measure::pac_bayes::error;
 use weightproof_measure::utilization::Utilization;
 use weightproof_measure::{Context, Effort, MEASURES, Measure, RademacherBound, Refusal, take};
 use weightproof_report::{
-    CompressionReport, DataReport, EnsembleAt, EnsembleReport, ErrorReport, MeasureRecord, MeasureReport,
-    MeasuresAt, ModelReport, RademacherReport, ThreatReport,
+    CompressionReport, DataReport, EnsembleReport, ErrorReport, MeasureRecord, MeasureReport, MeasuresAt,
+    ModelReport, ThreatReport, UtilizationReport,
 };
 
 /// Samples that are read at once.
@@ -199,7 +200,7 @@ struct Measured {
     errors: ErrorReport,
     measures: Vec<MeasureRecord>,
     results: Vec<MeasuresAt>,
-    utilization: Option<Utilization>,
+    utilization: Option<UtilizationReport>,
     ensemble: Option<EnsembleReport>,
     compression: Option<CompressionReport>,
     compression_refusal: Option<String>,
@@ -233,12 +234,12 @@ fn measure(
         context.effort = config.search.unwrap_or_default();
         let mut record = |m: &&Measure| {
             measured.partial |= stop();
-            (!measured.partial).then(|| MeasureRecord::new(m, take(m, &context)))
+            (!measured.partial).then(|| records::measure(m, take(m, &context)))
         };
         if k == 0 {
             (measured.compression, measured.compression_refusal) =
                 compress::compress(&context, &config.compression)?;
-            measured.utilization = Utilization::of(&context).ok();
+            measured.utilization = Utilization::of(&context).ok().as_ref().map(records::utilization);
             measured.measures = chosen.iter().filter(|m| !m.needs.set).filter_map(&mut record).collect();
         }
         let measures = chosen.iter().filter(|m| m.needs.set).filter_map(record).collect();
@@ -246,7 +247,7 @@ fn measure(
             break;
         }
         let (rademacher, refusal) =
-            split(RademacherBound::of(&context).map(|b| RademacherReport::new(&b, network)));
+            split(RademacherBound::of(&context).map(|bound| records::rademacher(&bound, network)));
         measured.results.push(MeasuresAt { radius: at.radius, measures, rademacher, refusal });
     }
     Ok(measured)
@@ -271,7 +272,7 @@ fn ensemble(subject: &Subject, config: &MeasureConfig) -> Result<EnsembleReport,
             .zip(&sets)
             .map(|(member, sets)| perturbed(member, &sets[k].set, samples, effort))
             .collect();
-        EnsembleAt { radius: sets[0][k].radius, split: BiasVariance::new(&outputs, &labels[..count]) }
+        records::ensemble(sets[0][k].radius, BiasVariance::new(&outputs, &labels[..count]))
     };
     let attacked = config.search.is_some();
     let results = (0..if attacked { sets[0].len() } else { 1 }).map(at).collect();

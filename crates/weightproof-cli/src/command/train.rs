@@ -137,7 +137,7 @@ impl train::Watch for Terminal {
         let line = format!(
             "epoch {}/{epochs}: loss {:.4}, accuracy {} (training) {} (held out), certified {}, {seconds:.1} s",
             record.epoch,
-            record.loss,
+            record.loss.unwrap_or(f64::NAN),
             percent(Some(record.train_accuracy)),
             percent(record.validation_accuracy),
             percent(record.validation_certified),

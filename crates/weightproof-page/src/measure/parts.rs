@@ -5,15 +5,16 @@ use crate::grid::{Grid, GridCell, GridColumn};
 use crate::section::Block;
 use maud::html;
 use weightproof_figure::number::{grouped, percent, value};
-use weightproof_report::reading::{
-    Compressed, Ensemble, EnsembleOver, LayerCapacity, LayerUse, MeasuredAt, Rademacher, UtilizationOf,
+use weightproof_report::{
+    CompressionReport, EnsembleAt, EnsembleReport, LayerCapacityReport, LayerUtilizationReport, MeasuresAt,
+    RademacherReport, UtilizationReport,
 };
 
 /// What the numbers of truncation are worth.
 const TRUNCATED: &str = "real-arithmetic";
 
 /// What the terms of the Rademacher bound are worth: what the file says of their sum.
-fn worth<'r>(bounds: &[(&'r MeasuredAt, &Rademacher)]) -> &'r str {
+fn worth<'r>(bounds: &[(&'r MeasuresAt, &RademacherReport)]) -> &'r str {
     let bound = bounds.first().and_then(|(at, _)| at.measure("rademacher-bound"));
     bound.map_or("real-arithmetic", |bound| &bound.guarantee)
 }
@@ -26,7 +27,7 @@ fn table(title: &str, words: &str, columns: Vec<GridColumn>, rows: Vec<Vec<GridC
 }
 
 /// The terms of the bound, a row for each set.
-pub(super) fn terms(bounds: &[(&MeasuredAt, &Rademacher)], delta: f64) -> Block {
+pub(super) fn terms(bounds: &[(&MeasuresAt, &RademacherReport)], delta: f64) -> Block {
     let proved = worth(bounds);
     let columns = vec![
         GridColumn::words("perturbation"),
@@ -37,7 +38,7 @@ pub(super) fn terms(bounds: &[(&MeasuredAt, &Rademacher)], delta: f64) -> Block 
         GridColumn::number("bound", proved, "rademacher.bound"),
         GridColumn::words("says"),
     ];
-    let row = |&(at, r): &(&MeasuredAt, &Rademacher)| {
+    let row = |&(at, r): &(&MeasuresAt, &RademacherReport)| {
         vec![
             GridCell::words(radius(at.radius)),
             GridCell::value(r.gamma),
@@ -59,7 +60,7 @@ pub(super) fn terms(bounds: &[(&MeasuredAt, &Rademacher)], delta: f64) -> Block 
 }
 
 /// What each layer adds to the capacity, and how far the radius enlarges it.
-pub(super) fn capacities(bounds: &[(&MeasuredAt, &Rademacher)]) -> Block {
+pub(super) fn capacities(bounds: &[(&MeasuresAt, &RademacherReport)]) -> Block {
     let proved = worth(bounds);
     let columns = vec![
         GridColumn::words("layer"),
@@ -73,7 +74,7 @@ pub(super) fn capacities(bounds: &[(&MeasuredAt, &Rademacher)]) -> Block {
         GridColumn::number("bias of the class", proved, "layer.class_bias"),
         GridColumn::number("complexity up to here", proved, "layer.complexity"),
     ];
-    let row = |at: &MeasuredAt, layer: &LayerCapacity| {
+    let row = |at: &MeasuresAt, layer: &LayerCapacityReport| {
         let enlarged = (layer.row_norm > 0.0).then(|| layer.row_norm_reached / layer.row_norm - 1.0);
         vec![
             GridCell::words(&*layer.name),
@@ -96,7 +97,7 @@ pub(super) fn capacities(bounds: &[(&MeasuredAt, &Rademacher)]) -> Block {
 }
 
 /// Layers as sums of components, errors with fewer of them, and the truncated network.
-pub(super) fn compression(c: &Compressed) -> Vec<Block> {
+pub(super) fn compression(c: &CompressionReport) -> Vec<Block> {
     let columns = vec![
         GridColumn::words("layer"),
         GridColumn::number("components", "", "compression.components"),
@@ -156,7 +157,7 @@ pub(super) fn compression(c: &Compressed) -> Vec<Block> {
 }
 
 /// What each layer contributes, and errors on the way from the start.
-pub(super) fn utilization(u: &UtilizationOf) -> Vec<Block> {
+pub(super) fn utilization(u: &UtilizationReport) -> Vec<Block> {
     let columns = vec![
         GridColumn::words("layer"),
         GridColumn::number("distance", "computed", "utilization.distance"),
@@ -165,7 +166,7 @@ pub(super) fn utilization(u: &UtilizationOf) -> Vec<Block> {
         GridColumn::number("probe, held out", "measured", "utilization.probe_held_out"),
         GridColumn::number("error when set back from here", "measured", "utilization.reset_error"),
     ];
-    let row = |layer: &LayerUse| {
+    let row = |layer: &LayerUtilizationReport| {
         vec![
             GridCell::words(&*layer.name),
             GridCell::value(Some(layer.distance)),
@@ -196,7 +197,7 @@ pub(super) fn utilization(u: &UtilizationOf) -> Vec<Block> {
 }
 
 /// Losses in two parts, a row for each set.
-pub(super) fn ensemble(e: &Ensemble) -> Vec<Block> {
+pub(super) fn ensemble(e: &EnsembleReport) -> Vec<Block> {
     let number = |name, field| GridColumn::number(name, "estimate", field);
     let columns = vec![
         GridColumn::words("perturbation"),
@@ -207,7 +208,7 @@ pub(super) fn ensemble(e: &Ensemble) -> Vec<Block> {
         number("its bias", "ensemble.squared.bias"),
         number("its variance", "ensemble.squared.variance"),
     ];
-    let row = |at: &EnsembleOver| {
+    let row = |at: &EnsembleAt| {
         let parts = [at.cross_entropy, at.squared].into_iter().flat_map(|p| [p.loss, p.bias, p.variance]);
         std::iter::once(GridCell::words(radius(at.radius))).chain(parts.map(GridCell::value)).collect()
     };

@@ -1,8 +1,7 @@
 //! Results of `faults`.
 
-use super::run::Data;
-use super::{Model, ReadError, parse};
-use crate::faults::WordsReport;
+use super::{ReadError, parse};
+use crate::{BitReport, DataReport, FaultSummary, ModelReport, ProtectionReport, WordReport, WordsReport};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use weightproof::verdict::Verdict;
@@ -18,9 +17,9 @@ pub struct FaultsFile {
     /// Whether the run was interrupted.
     pub partial: bool,
     /// The network.
-    pub model: Model,
+    pub model: ModelReport,
     /// The data.
-    pub data: Data,
+    pub data: DataReport,
     /// The fault model, as it was written.
     pub faults: Map<String, Value>,
     /// What the numbers are worth.
@@ -28,97 +27,17 @@ pub struct FaultsFile {
     /// Settings, as they were written.
     pub config: Value,
     /// Numbers over all samples.
-    pub summary: FaultsSummary,
+    pub summary: FaultSummary,
     /// What up to so many hits do, from one on.
     pub by_words: Vec<WordsReport>,
     /// Counts for each layer and bit.
-    pub by_bit: Vec<BitCounts>,
+    pub by_bit: Vec<BitReport>,
     /// What to protect, one position after the other.
-    pub protection: Vec<Protected>,
+    pub protection: Vec<ProtectionReport>,
     /// The words whose hits break most.
-    pub critical_words: Vec<CriticalWord>,
+    pub critical_words: Vec<WordReport>,
     /// Time, memory and host, as they were written.
     pub environment: Map<String, Value>,
-}
-
-/// Numbers over all samples.
-#[derive(Clone, Debug, Deserialize)]
-pub struct FaultsSummary {
-    /// Number of samples.
-    pub samples: usize,
-    /// Accuracy without faults.
-    pub accuracy: Option<f64>,
-    /// Samples that no single hit breaks.
-    pub certified: usize,
-    /// Their share.
-    pub certified_accuracy: f64,
-    /// Hits on the network.
-    pub hits_per_sample: u64,
-    /// Pairs of hit and sample.
-    pub hits: u64,
-    /// Pairs in which the hit breaks the sample.
-    pub breaking: u64,
-    /// Pairs that are too close to call.
-    pub undecided: u64,
-    /// Hits that leave no finite number.
-    pub not_finite: u64,
-    /// Hits that break a sample.
-    pub critical: u64,
-    /// Accuracy after the worst hit.
-    pub least_accuracy: Option<f64>,
-    /// Mean over all hits.
-    pub mean_accuracy: Option<f64>,
-}
-
-/// Hits on one position of the words of a layer.
-#[derive(Clone, Debug, Deserialize)]
-pub struct BitCounts {
-    /// Name of the layer.
-    pub layer: String,
-    /// The position.
-    pub bit: u32,
-    /// Hits on it.
-    pub hits: u64,
-    /// Those that break a sample.
-    pub critical: u64,
-    /// Pairs in which the hit breaks the sample.
-    pub breaking: u64,
-    /// Hits that leave no finite number.
-    pub not_finite: u64,
-    /// Samples that one of the hits breaks.
-    pub samples: usize,
-}
-
-/// A position to protect.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Protected {
-    /// Name of the layer.
-    pub layer: String,
-    /// The position.
-    pub bit: u32,
-    /// Bits that this protects.
-    pub bits: u64,
-    /// Samples certified with it and those before it.
-    pub certified: usize,
-}
-
-/// A word whose hits break samples.
-#[derive(Clone, Debug, Deserialize)]
-pub struct CriticalWord {
-    /// Name of the layer.
-    pub layer: String,
-    /// Row of the weight, or number of the bias.
-    pub row: usize,
-    /// Column of the weight; none for a bias.
-    pub column: Option<usize>,
-    /// The bit of its worst hit.
-    pub bit: u32,
-    /// The parameter before that hit.
-    pub before: f64,
-    /// The parameter after it.
-    pub after: Option<f64>,
-    /// Samples that it breaks.
-    pub samples: usize,
 }
 
 pub(super) fn read(file: &str, bytes: &[u8]) -> Result<FaultsFile, ReadError> {
@@ -136,17 +55,17 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<FaultsFile, ReadError> {
     #[derive(Deserialize)]
     struct Raw {
         partial: bool,
-        model: Model,
-        data: Data,
+        model: ModelReport,
+        data: DataReport,
         threat: Threat,
         guarantee: String,
         #[serde(default)]
         config: Value,
-        summary: FaultsSummary,
+        summary: FaultSummary,
         by_words: Vec<WordsReport>,
-        by_bit: Vec<BitCounts>,
-        protection: Vec<Protected>,
-        critical_words: Vec<CriticalWord>,
+        by_bit: Vec<BitReport>,
+        protection: Vec<ProtectionReport>,
+        critical_words: Vec<WordReport>,
         samples: Vec<Sample>,
         #[serde(default)]
         environment: Map<String, Value>,

@@ -1,9 +1,9 @@
 //! Results of `certify`, `attack` and `radius`.
 
-use super::{Loaded, Model, ReadError, check, parse};
+use super::{Loaded, ReadError, check, parse};
+use crate::{CurvePoint, DataReport, DevicesReport, LayerSummary, ModelReport, ThreatReport};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use std::path::Path;
 use weightproof::verdict::Verdict;
 
@@ -43,11 +43,11 @@ pub struct RunFile {
     /// Whether the run was interrupted.
     pub partial: bool,
     /// The network.
-    pub model: Model,
+    pub model: ModelReport,
     /// The data.
-    pub data: Data,
+    pub data: DataReport,
     /// The perturbation set.
-    pub threat: Threat,
+    pub threat: ThreatReport,
     /// How the question was answered, as it was written.
     pub method: Map<String, Value>,
     /// What the numbers of the method are worth.
@@ -58,68 +58,6 @@ pub struct RunFile {
     pub results: Vec<ResultAt>,
     /// Time, memory and host, as they were written.
     pub environment: Map<String, Value>,
-}
-
-/// The data of a result.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Data {
-    /// Where they come from.
-    pub description: String,
-    /// `idx`, `npz`, …
-    pub format: String,
-    /// Number of samples in the result.
-    pub samples: usize,
-    /// Index of the first one.
-    pub offset: usize,
-    /// Shape of a sample.
-    pub shape: Vec<usize>,
-    /// Whether the samples have labels.
-    pub labelled: bool,
-    /// What the numbers of the file were multiplied by.
-    #[serde(default)]
-    pub scale: Option<DataScale>,
-    /// SHA-256 of the samples' file, in hexadecimal.
-    pub sha256: String,
-    /// SHA-256 of the labels.
-    #[serde(default)]
-    pub labels_sha256: Option<String>,
-}
-
-/// What the numbers of the data were multiplied by.
-#[derive(Clone, Debug, Deserialize)]
-pub struct DataScale {
-    /// The factor, as it is written.
-    pub factor: String,
-}
-
-/// The threat model of a result.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Threat {
-    /// `absolute`, `int8`, …
-    pub kind: String,
-    /// What one unit of radius means.
-    pub unit: String,
-    /// The radius of the result, when it is about one.
-    pub radius: Option<f64>,
-    /// Radius of the biases; `None` when they move like the weights.
-    pub bias_radius: Option<f64>,
-    /// Radius of the joint input perturbation.
-    pub input_radius: f64,
-    /// Range that inputs are clipped to.
-    pub input_range: Option<(f64, f64)>,
-    /// Radius of the error of every activation.
-    pub activation_radius: f64,
-    /// Layers whose parameters move.
-    pub perturbed_layers: Vec<String>,
-    /// Radii of single layers.
-    #[serde(default)]
-    pub overrides: BTreeMap<String, Value>,
-    /// What is taken for granted about the hardware.
-    #[serde(default)]
-    pub assumptions: Vec<String>,
-    /// What is random about the weights, as it was written.
-    #[serde(default)]
-    pub noise: Option<Map<String, Value>>,
 }
 
 /// Numbers over all samples. Which are there depends on the command.
@@ -150,7 +88,7 @@ pub struct Summary {
     /// `certify --noise`: the share of samples that hold, in the mean over devices, is at least this.
     pub expected_accuracy_at_least: Option<f64>,
     /// `attack --noise`: shares of samples on drawn devices.
-    pub devices: Option<DevicesAt>,
+    pub devices: Option<DevicesReport>,
     /// Mean of the worst margins found.
     pub mean_worst_margin: Option<f64>,
     /// `radius`: lower median.
@@ -163,28 +101,10 @@ pub struct Summary {
     pub closed: Option<usize>,
     /// Accuracies over radii.
     #[serde(default)]
-    pub curve: Vec<CurveAt>,
+    pub curve: Vec<CurvePoint>,
     /// Radii with one layer perturbed.
     #[serde(default)]
-    pub layers: Vec<LayerAt>,
-}
-
-/// Shares of samples that hold on drawn devices.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct DevicesAt {
-    /// Mean over the devices.
-    pub mean: f64,
-}
-
-/// A point of the curve of `radius`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct CurveAt {
-    /// The radius.
-    pub radius: f64,
-    /// Proved.
-    pub certified_accuracy: f64,
-    /// Measured, where an attack ran.
-    pub accuracy_under_attack: Option<f64>,
+    pub layers: Vec<LayerSummary>,
 }
 
 /// What is said about one sample. Which fields are there depends on the command.
@@ -245,26 +165,13 @@ pub struct ResultAt {
     pub samples: Vec<Sample>,
 }
 
-/// Radii with the parameters of one layer perturbed.
-#[derive(Clone, Debug, Deserialize)]
-pub struct LayerAt {
-    /// Name of the layer.
-    pub layer: String,
-    /// Lower median.
-    pub median_certified_radius: Option<f64>,
-    /// Lower median.
-    pub median_attacked_radius: Option<f64>,
-    /// Samples whose smallest certified radius is that of this layer.
-    pub limits: usize,
-}
-
 #[derive(Deserialize)]
 struct Raw {
     #[serde(default)]
     partial: bool,
-    model: Model,
-    data: Data,
-    threat: Threat,
+    model: ModelReport,
+    data: DataReport,
+    threat: ThreatReport,
     method: Map<String, Value>,
     guarantee: String,
     #[serde(default)]

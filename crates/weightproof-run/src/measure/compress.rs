@@ -1,5 +1,6 @@
 //! Networks whose layers are truncated, and what that is worth.
 
+use super::records::{self, finite};
 use super::split;
 use crate::RunError;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use weightproof_measure::context::outputs;
 use weightproof_measure::margins::quantile;
 use weightproof_measure::pac_bayes::error;
 use weightproof_measure::{Context, Refusal};
-use weightproof_report::{CompressionReport, LayerCompressionReport, ShareReport, TruncationReport};
+use weightproof_report::{CompressionReport, ShareReport, TruncationReport};
 
 /// Shares of the components that errors are reported for.
 const SHARES: [f64; 4] = [1.0, 0.5, 0.25, 0.1];
@@ -67,8 +68,8 @@ fn compressed(
     };
     let report = |truncation| CompressionReport {
         gamma,
-        capacity: compression.capacity(&layers),
-        layers: LayerCompressionReport::all(&layers, network),
+        capacity: finite(compression.capacity(&layers)),
+        layers: records::compression(&layers, network),
         shares: SHARES.map(at).into(),
         truncation,
     };
@@ -87,12 +88,11 @@ fn compressed(
     let samples = Samples { labels: None, ..context.train };
     let found = certifier.expect("a known method").certify(samples).swap_remove(0);
     let most: Vec<f64> = found.iter().map(|c| c.deviation_upper.unwrap_or(f64::INFINITY)).collect();
-    let finite = |v: f64| Some(v).filter(|v| v.is_finite());
     Ok(Ok(report(Some(TruncationReport {
         path: path.clone(),
         error: error_of(&cut.network),
-        moved_most: cut.moved_most,
-        moved_seen: (0..before.rows()).map(moved).fold(0.0, f64::max),
+        moved_most: finite(cut.moved_most),
+        moved_seen: finite((0..before.rows()).map(moved).fold(0.0, f64::max)),
         certified_deviation: finite(quantile(most.clone(), 1.0)),
         certified_deviation_median: finite(quantile(most, 0.5)),
     }))))

@@ -166,16 +166,17 @@ fn advice(chance: &AtChance, trainer: &Trainer) -> AtChanceReport {
 
 /// A record as reports have it.
 fn epoch(record: &EpochRecord) -> EpochReport {
+    let finite = |v: f64| Some(v).filter(|v| v.is_finite());
     EpochReport {
         epoch: record.epoch,
         learning_rate: record.learning_rate,
         radius: record.radius,
-        loss: record.loss,
-        terms: record.terms.iter().map(|term| (term.objective.clone(), term.value)).collect(),
+        loss: finite(record.loss),
+        terms: record.terms.iter().map(|term| (term.objective.clone(), finite(term.value))).collect(),
         train_accuracy: record.train_accuracy,
         validation_accuracy: record.validation_accuracy,
         validation_certified: record.validation_certified,
-        largest_weight: record.largest_weight,
+        largest_weight: finite(record.largest_weight),
     }
 }
 

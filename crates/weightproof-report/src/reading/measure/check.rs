@@ -1,6 +1,7 @@
 //! Whether the numbers of `measure` agree with each other.
 
-use super::{Errors, MeasureFile, MeasureOf, MeasuredAt, Parts, Rademacher};
+use super::MeasureFile;
+use crate::measure::{ErrorReport, MeasureRecord, MeasuresAt, RademacherReport, SplitReport};
 use crate::reading::{ReadError, short};
 
 /// How far a sum may be from its parts, relative to their magnitude: the parts were added in another order.
@@ -64,7 +65,7 @@ fn all(m: &MeasureFile) -> Found {
     share("compression.truncation.error", compression.truncation.as_ref().and_then(|t| t.error))
 }
 
-fn errors(errors: &Errors, has_training: bool) -> Found {
+fn errors(errors: &ErrorReport, has_training: bool) -> Found {
     share("errors.training", errors.training)?;
     share("errors.held_out", errors.held_out)?;
     let gap = errors.held_out.zip(errors.training).map(|(held_out, training)| held_out - training);
@@ -78,15 +79,15 @@ fn errors(errors: &Errors, has_training: bool) -> Found {
     ensure(known, "errors.held_out", "null without train_data", text(errors.held_out))
 }
 
-fn measure_of(one: &MeasureOf, at: &str) -> Found {
+fn measure_of(one: &MeasureRecord, at: &str) -> Found {
     let place = format!("{}{at}", short(&one.name));
     one_of(&place, one.value.is_some(), one.refusal.is_some(), false)?;
-    let known = ["rigorous", "real-arithmetic", "estimate", "measured"].contains(&one.guarantee.as_str());
+    let known = ["rigorous", "real-arithmetic", "estimate", "measured"].contains(&&*one.guarantee);
     let place = format!("guarantee of {place}");
     ensure(known, &place, "rigorous, real-arithmetic, estimate or measured", short(&one.guarantee))
 }
 
-fn over(result: &MeasuredAt, m: &MeasureFile) -> Found {
+fn over(result: &MeasuresAt, m: &MeasureFile) -> Found {
     let at = format!(" at radius {}", text(result.radius));
     ensure(result.radius.is_none_or(|r| r >= 0.0), "radius", "a number of at least 0", text(result.radius))?;
     result.measures.iter().try_for_each(|one| measure_of(one, &at))?;
@@ -98,7 +99,7 @@ fn over(result: &MeasuredAt, m: &MeasureFile) -> Found {
     result.rademacher.as_ref().map_or(Ok(()), |r| rademacher(r, m, &at))
 }
 
-fn rademacher(r: &Rademacher, m: &MeasureFile, at: &str) -> Found {
+fn rademacher(r: &RademacherReport, m: &MeasureFile, at: &str) -> Found {
     let place = |field: &str| format!("rademacher.{field}{at}");
     share(&place("empirical"), Some(r.empirical))?;
     let samples = m.train_data.as_ref().unwrap_or(&m.data).samples;
@@ -115,7 +116,7 @@ fn rademacher(r: &Rademacher, m: &MeasureFile, at: &str) -> Found {
     let expected = format!("{vacuous}, for the bound {}", text(r.bound));
     ensure(r.vacuous == vacuous, &place("vacuous"), &expected, r.vacuous)?;
     let first = m.results.iter().find_map(|result| result.rademacher.as_ref()).unwrap_or(r);
-    let names = |r: &Rademacher| r.layers.iter().map(|layer| layer.name.clone()).collect::<Vec<_>>();
+    let names = |r: &RademacherReport| r.layers.iter().map(|layer| layer.name.clone()).collect::<Vec<_>>();
     let expected = format!("the {} layers of the first bound", first.layers.len());
     ensure(names(r) == names(first), &place("layers"), &expected, format!("{} others", r.layers.len()))?;
     for layer in &r.layers {
@@ -127,8 +128,10 @@ fn rademacher(r: &Rademacher, m: &MeasureFile, at: &str) -> Found {
 }
 
 /// The loss is the sum of bias and variance.
-fn split(place: &str, parts: Parts) -> Found {
-    let Parts { loss: Some(loss), bias: Some(bias), variance: Some(variance) } = parts else { return Ok(()) };
+fn split(place: &str, parts: SplitReport) -> Found {
+    let SplitReport { loss: Some(loss), bias: Some(bias), variance: Some(variance) } = parts else {
+        return Ok(());
+    };
     let sum = bias + variance;
     ensure(close(loss, sum, bias.abs() + variance.abs()), place, &format!("{sum}, bias and variance"), loss)
 }

@@ -6,7 +6,7 @@ mod json;
 mod parquet;
 
 use super::{ReadError, short};
-use crate::{DataReport, Header, MethodReport, ModelReport, ShardReport, ThreatReport};
+use crate::{DataReport, Header, MethodReport, ModelReport, Record, ShardReport, ThreatReport};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -209,7 +209,7 @@ impl PartFile {
     ///
     /// # Errors
     /// The first of `sample`; a file that is damaged.
-    pub fn each<R: DeserializeOwned, E>(
+    pub fn each<R: Record + DeserializeOwned, E>(
         &self,
         k: usize,
         sample: &mut dyn FnMut(R) -> Result<(), E>,

@@ -3,7 +3,7 @@
 use super::{Blocks, PartError, PartHead};
 use crate::parquet::HEADER;
 use crate::reading::{ReadError, short};
-use crate::report::LAYER_COLUMN;
+use crate::report::{LAYER_COLUMN, Record};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::{Field, Row};
@@ -41,17 +41,18 @@ pub(super) fn head<E>(path: &Path) -> Result<PartHead, PartError<E>> {
     Ok(blocks.head(&path.display().to_string())?)
 }
 
-pub(super) fn each<R: DeserializeOwned, E>(
+pub(super) fn each<R: Record + DeserializeOwned, E>(
     path: &Path,
     (k, samples): (usize, usize),
     sample: &mut dyn FnMut(R) -> Result<(), E>,
 ) -> Result<(), PartError<E>> {
     let reader = open(path)?;
     let rows = reader.get_row_iter(None).map_err(|error| damaged(path, &error))?;
+    let nested = nested::<R>();
     for row in rows.skip(k.saturating_mul(samples)).take(samples) {
         let row = row.map_err(|error| damaged(path, &error))?;
-        let record =
-            object(&row).and_then(|object| R::deserialize(object).map_err(|error| error.to_string()));
+        let record = object(&row, &nested)
+            .and_then(|object| R::deserialize(object).map_err(|error| error.to_string()));
         sample(record.map_err(|detail| shape(path, &detail))?).map_err(PartError::Told)?;
     }
     Ok(())
@@ -72,38 +73,48 @@ fn cell(field: &Field) -> Option<Value> {
     }
 }
 
-/// The object that JSON has for a row.
-fn object(row: &Row) -> Result<Value, String> {
+/// The object that JSON has for a row, given the objects that the record has as parts.
+fn object(row: &Row, nested: &[Nested]) -> Result<Value, String> {
     let mut object = Map::new();
-    let (mut hit, mut oracle) = (Map::new(), Map::new());
+    for part in nested {
+        object.insert(part.place[0].into(), Value::Null);
+    }
     for (name, field) in row.get_column_iter() {
         let value =
             cell(field).ok_or_else(|| format!("{name}: expected a number or words, found {field}"))?;
         if let Some((_, list)) = LAYERS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
             let list = object.entry(*list).or_insert_with(|| json!([]));
             list.as_array_mut().into_iter().for_each(|list| list.push(value.clone()));
-            continue;
-        }
-        match name.as_str() {
-            "radius" => {}
-            "oracle" => drop(oracle.insert("verdict".into(), value)),
-            "oracle_seconds" => drop(oracle.insert("seconds".into(), value)),
-            "hit_margin" => drop(object.insert(name.clone(), value)),
-            "witness" if !value.is_null() => {
-                return Err(
-                    "witness: expected samples without witnesses, found one: their SHA-256 is in JSON only"
-                        .into(),
-                );
+        } else if name == "witness" && !value.is_null() {
+            return Err(
+                "witness: expected samples without witnesses, found one: their SHA-256 is in JSON only"
+                    .into(),
+            );
+        } else if let Some(Nested { place: [part, key], .. }) =
+            nested.iter().find(|part| part.column == *name)
+        {
+            let part = &mut object[*part];
+            if part.is_null() && !value.is_null() {
+                *part = json!({});
             }
-            _ => match name.strip_prefix("hit_") {
-                Some(field) => drop(hit.insert(field.into(), value)),
-                None => drop(object.insert(name.clone(), value)),
-            },
+            part.as_object_mut().into_iter().for_each(|part| drop(part.insert((*key).into(), value.clone())));
+        } else if name != "radius" {
+            object.insert(name.clone(), value);
         }
-    }
-    for (name, nested, filled) in [("hit", hit, "layer"), ("oracle", oracle, "verdict")] {
-        let is_filled = nested.get(filled).is_some_and(|value| !value.is_null());
-        object.insert(name.into(), if is_filled { Value::Object(nested) } else { Value::Null });
     }
     Ok(Value::Object(object))
+}
+
+/// A column whose value JSON has in an object of its own.
+struct Nested {
+    column: String,
+    /// The object, and the key in it.
+    place: [&'static str; 2],
+}
+
+fn nested<R: Record>() -> Vec<Nested> {
+    let of = |field: &crate::field::Field<R>| {
+        Some(Nested { column: field.name().into(), place: field.nested_at()? })
+    };
+    R::fields(None).iter().filter_map(of).collect()
 }
