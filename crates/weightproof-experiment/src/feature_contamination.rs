@@ -47,13 +47,24 @@ const EFFORT: Effort = Effort { passes: 1, steps: 1, draws: 1 };
 /// Networks: name, activation.
 const NETWORKS: [(&str, Option<Activation>); 2] = [("relu", Some(Activation::Relu)), ("linear", None)];
 
-/// Samples, hidden neurons, and the numbers of steps of the models.
-fn size(options: &Options) -> (usize, usize, &'static [usize]) {
-    options.pick((200, 32, &[50, 200]), (1000, 256, &[50, 100, 200, 500, 1000, 2000]))
+/// How large the experiment is.
+struct Size {
+    samples: usize,
+    /// Hidden neurons.
+    hidden: usize,
+    /// Of the models.
+    steps: &'static [usize],
+}
+
+fn size(options: &Options) -> Size {
+    options.pick(
+        Size { samples: 200, hidden: 32, steps: &[50, 200] },
+        Size { samples: 1000, hidden: 256, steps: &[50, 100, 200, 500, 1000, 2000] },
+    )
 }
 
 fn settings(options: &Options) -> Value {
-    let (samples, hidden, steps) = size(options);
+    let Size { samples, hidden, steps } = size(options);
     json!({ "samples": samples, "hidden": hidden, "steps": steps, "learning-rate": RULE.0, "weight-decay": RULE.1 })
 }
 
@@ -129,7 +140,7 @@ fn network(hidden: usize, activation: Option<Activation>) -> Result<Network, Net
 }
 
 fn config(options: &Options, steps: usize, seed: u64) -> TrainConfig {
-    let (samples, hidden, _) = size(options);
+    let Size { samples, hidden, .. } = size(options);
     let mut config = descent(&[INPUT, hidden, 1], (steps, samples), seed, RULE);
     config.network.initialization = Initialization::Uniform;
     config.terms[0].objective = "hinge".into();
@@ -138,7 +149,7 @@ fn config(options: &Options, steps: usize, seed: u64) -> TrainConfig {
 
 fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
     let options = lab.options.clone();
-    let (samples, hidden, steps) = size(&options);
+    let Size { samples, hidden, steps } = size(&options);
     for seed in (options.seed..).take(options.seeds) {
         let world = world(samples, seed);
         for (name, activation) in NETWORKS {
@@ -279,7 +290,7 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
             [("radius", "as in training"), ("radius-moved", "turned")],
         ),
     ];
-    let steps = size(options).2.last().copied().unwrap_or(0) as f64;
+    let steps = size(options).steps.last().copied().unwrap_or(0) as f64;
     let find =
         |group: &str| kinds.iter().find(|kind| kind[0].group == group && kind[0].knob("steps") == steps);
     let findings = match (find("relu"), find("linear")) {

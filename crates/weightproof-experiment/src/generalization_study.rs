@@ -95,24 +95,36 @@ pub(crate) fn with_wrong_labels(mut train: Labelled, share: f64, classes: u32, s
     train
 }
 
-/// Hidden layers, way to train, share of wrong labels.
-fn family(options: &Options) -> Vec<(Vec<usize>, &'static str, Train, f64)> {
-    let mut all: Vec<(Vec<usize>, &'static str, Train, f64)> = Vec::new();
+/// One network of the family.
+struct Member {
+    /// Widths of the hidden layers.
+    hidden: Vec<usize>,
+    /// Name of the way to train.
+    name: &'static str,
+    way: Train,
+    /// Share of wrong labels.
+    noise: f64,
+}
+
+fn family(options: &Options) -> Vec<Member> {
+    let member = |hidden: &[usize], name, way, noise| Member { hidden: hidden.to_vec(), name, way, noise };
+    let plain = |hidden: &[usize], noise| member(hidden, "plain", |c| c, noise);
+    let mut all: Vec<Member> = Vec::new();
     if options.quick {
-        for (width, noise) in [(16, 0.0), (16, 0.2), (48, 0.0), (48, 0.2)] {
-            all.push((vec![width; 2], "plain", |c| c, noise));
-        }
-        all.extend(WAYS[..2].iter().map(|&(name, way)| (vec![16; 2], name, way, 0.1)));
+        all.extend(
+            [(16, 0.0), (16, 0.2), (48, 0.0), (48, 0.2)].map(|(width, noise)| plain(&[width; 2], noise)),
+        );
+        all.extend(WAYS[..2].iter().map(|&(name, way)| member(&[16; 2], name, way, 0.1)));
         return all;
     }
     for depth in DEPTHS {
         for width in WIDTHS {
-            all.extend(FEW_NOISE.map(|noise| (vec![width; depth], "plain", (|c| c) as Train, noise)));
+            all.extend(FEW_NOISE.map(|noise| plain(&vec![width; depth], noise)));
         }
     }
-    all.push((HIDDEN.to_vec(), "plain", |c| c, 0.1));
+    all.push(plain(&HIDDEN, 0.1));
     for (name, way) in WAYS {
-        all.extend(NOISE.map(|noise| (HIDDEN.to_vec(), name, way, noise)));
+        all.extend(NOISE.map(|noise| member(&HIDDEN, name, way, noise)));
     }
     all
 }
@@ -122,7 +134,7 @@ fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
     let classes = SIZES[SIZES.len() - 1];
     for seed in 0..options.pick(1, options.seeds as u64) {
         let seed = options.seed + seed;
-        for (hidden, name, way, noise) in family(&options) {
+        for Member { hidden, name, way, noise } in family(&options) {
             let train =
                 with_wrong_labels(lab.training_samples(samples(&options)), noise, classes as u32, seed);
             let mut config = plain(options.pick(25, 60), 50, seed, 0);
@@ -362,7 +374,7 @@ mod tests {
         let all = family(&options);
         assert_eq!(all.len(), 27 + 1 + 28);
         for noise in NOISE {
-            assert!(all.iter().filter(|(.., n)| *n == noise).count() >= 8);
+            assert!(all.iter().filter(|member| member.noise == noise).count() >= 8);
         }
     }
 }

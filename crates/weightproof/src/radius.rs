@@ -7,7 +7,7 @@
 use crate::attack::{AttackOptions, Attacker};
 use crate::bounds::{Prepared, method};
 use crate::certify::{CertifyOptions, UnknownMethod};
-use crate::exact::{Descent, ExactOptions, Paused};
+use crate::exact::{Descent, Settled, ExactOptions, Paused};
 use crate::gathered::Gathered;
 use crate::kernels::Scalar;
 use crate::model::{Model, Radii};
@@ -218,7 +218,8 @@ impl<'n> RadiusSearch<'n> {
             let set = self.unit.scaled(self.lattice[point]);
             // A tree of a much larger set has more domains than this one needs.
             let near = |_: &&Paused<T>| self.lattice[ceiling] <= NEAR * self.lattice[point];
-            let (verdict, why, more) = descent.settle(&set, left.as_ref().filter(near).cloned());
+            let Settled { verdict, reason: why, left: more } =
+                descent.settle(&set, left.as_ref().filter(near).cloned());
             match (verdict, why) {
                 (Verdict::Verified, _) => {
                     *certified = point + 1;

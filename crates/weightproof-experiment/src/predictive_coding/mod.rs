@@ -60,30 +60,41 @@ fn neurons(options: &Options) -> [usize; 3] {
     options.pick([200, 100, 6], [1400, 1400, 16])
 }
 
-/// Length of a step of the simulation; time that is not measured and time that is, in units of the decay.
-fn times(options: &Options) -> (f64, f64, f64) {
-    options.pick((0.05, 10.0, 30.0), (0.02, 20.0, 200.0))
+/// Spans of a simulation, in units of the decay.
+struct Times {
+    step: f64,
+    /// What passes before anything is measured.
+    settle: f64,
+    /// What is measured.
+    measured: f64,
+}
+
+fn times(options: &Options) -> Times {
+    options.pick(
+        Times { step: 0.05, settle: 10.0, measured: 30.0 },
+        Times { step: 0.02, settle: 20.0, measured: 200.0 },
+    )
 }
 
 fn settings(options: &Options) -> Value {
     let [noisy, disordered, certified] = neurons(options);
-    let (step, settle, time) = times(options);
+    let Times { step, settle, measured } = times(options);
     json!({
         "input": INPUT, "noise": NOISE, "chaotic-gain": CHAOTIC, "delay": DELAY, "neurons": noisy, "disordered-neurons": disordered,
-        "certified-neurons": certified, "step": step, "settle": settle, "time": time, "radius": RADIUS,
+        "certified-neurons": certified, "step": step, "settle": settle, "time": measured, "radius": RADIUS,
     })
 }
 
 fn run(options: &Options, neurons: usize, (step, delay): (f64, usize), circuits: Vec<Circuit>) -> Run {
-    let (_, settle, time) = times(options);
+    let Times { settle, measured, .. } = times(options);
     let count = |time: f64| (time / step).round() as usize;
-    Run { neurons, step, steps: (count(settle), count(time)), delay, input: INPUT, circuits }
+    Run { neurons, step, steps: (count(settle), count(measured)), delay, input: INPUT, circuits }
 }
 
 fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
     let options = lab.options.clone();
     let [noisy, disordered, certified] = neurons(&options);
-    let step = times(&options).0;
+    let step = times(&options).step;
     let critical = mean_field::critical_feedback(INPUT, NOISE, DELAY).expect("a delay");
     for seed in (options.seed..).take(options.seeds) {
         let with_noise = |feedback| Circuit { gain: 0.0, feedback, noise: NOISE };

@@ -59,8 +59,7 @@ impl<R: Source> ArrayReader<R> {
             return Err(cut());
         }
         let text = std::str::from_utf8(&text).map_err(|_| bad_header("text", "bytes that are no UTF-8"))?;
-        let (element, big_endian, shape) = parse(text)?;
-        let header = Header { element, big_endian, shape, bytes: (8 + size_bytes + size) as u64 };
+        let header = parse(text, (8 + size_bytes + size) as u64)?;
         ArrayReader::new(source, header, len)
     }
 }
@@ -79,8 +78,8 @@ fn bad_header(expected: &str, found: &str) -> DataError {
     DataError::new("NPY header", expected, format!("{found:?}"))
 }
 
-/// Element, whether big endian, and shape that a header's dictionary describes.
-fn parse(text: &str) -> Result<(Element, bool, Vec<usize>), DataError> {
+/// The header of so many bytes that has this dictionary.
+fn parse(text: &str, bytes: u64) -> Result<Header, DataError> {
     let mut literal = Literal(text);
     let (mut descr, mut fortran, mut shape) = (None, None, None);
     literal.expect("{")?;
@@ -110,7 +109,7 @@ fn parse(text: &str) -> Result<(Element, bool, Vec<usize>), DataError> {
             .with_hint("convert the array before saving it: np.save(file, np.ascontiguousarray(x))"));
     }
     let (element, big_endian) = element(descr)?;
-    Ok((element, big_endian, shape))
+    Ok(Header { element, big_endian, shape, bytes })
 }
 
 /// The number type that a descriptor such as `<f4` stands for, and whether it is big endian.

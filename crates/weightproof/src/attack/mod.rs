@@ -47,7 +47,7 @@ mod universal;
 mod weight_space;
 mod witness;
 
-pub(crate) use suggest::{BoundProblem, Suggestions};
+pub(crate) use suggest::{BoundProblem, Pointer, Suggestions};
 pub use universal::UniversalAttack;
 pub use witness::CompactWitness;
 

@@ -46,6 +46,16 @@ pub(crate) struct Tried<T> {
     pub units: Vec<Vec<f32>>,
 }
 
+/// A row of coefficients.
+pub struct Pointer {
+    /// Of this sample.
+    pub sample: usize,
+    /// Its place in the matrices.
+    pub row: usize,
+    /// What it bounds.
+    pub goal: SpecRow,
+}
+
 impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
     /// Runs the unperturbed network on `samples`.
     pub fn new(attacker: &'a Attacker<'n>, problem: &'a BoundProblem<'n, T>, samples: Samples<'a>) -> Self
@@ -59,11 +69,10 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
         Suggestions { attacker, problem, fixed: exact.cast(), exact, objective: block.objective(), block }
     }
 
-    /// Margins at the vertices that rows of coefficients point to: `tape` has the coefficients by node, and for sample
-    /// `of[k].0` the row `of[k].1`, which bounds `of[k].2`.
-    pub fn follow(&self, tape: &[Option<Matrix<T>>], of: &[(usize, usize, SpecRow)]) -> Vec<Tried<T>> {
+    /// Margins at the vertices that rows of coefficients point to; `tape` has the coefficients by node.
+    pub fn follow(&self, tape: &[Option<Matrix<T>>], of: &[Pointer]) -> Vec<Tried<T>> {
         let space = &self.problem.0.space;
-        let samples: Vec<usize> = of.iter().map(|(s, _, _)| *s).collect();
+        let samples: Vec<usize> = of.iter().map(|pointer| pointer.sample).collect();
         let mut point = Point::zeros(space, of.len());
         for (slot, units) in space.slots.iter().zip(&mut point.0) {
             let a = tape.get(slot.node).and_then(Option::as_ref);
@@ -74,7 +83,7 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
             {
                 continue;
             }
-            for (to, (_, row, goal)) in of.iter().enumerate() {
+            for (to, Pointer { row, goal, .. }) in of.iter().enumerate() {
                 let units = units.row_mut(to);
                 match a {
                     Some(a) => units.iter_mut().zip(a.row(*row)).for_each(|(t, &a)| *t = against(a)),

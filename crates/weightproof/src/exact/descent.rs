@@ -26,6 +26,15 @@ pub(crate) struct Descent<'a, 'n, T> {
     clean: CleanBlock<T>,
 }
 
+/// How one set is settled.
+pub struct Settled<T: Scalar> {
+    pub verdict: Verdict,
+    /// Why it is not verified.
+    pub reason: Option<Reason>,
+    /// What is left for smaller sets.
+    pub left: Option<Paused<T>>,
+}
+
 impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
     /// For the one sample of `gathered`; nothing but its property is settled, so `options` have no gap.
     pub fn new(
@@ -41,18 +50,14 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
 
     /// Settles the sample for `set`, which no attack has broken, and tells what that leaves for smaller sets. `left` is what a
     /// larger set left.
-    pub fn settle(
-        &self,
-        set: &PerturbationSet,
-        left: Option<Paused<T>>,
-    ) -> (Verdict, Option<Reason>, Option<Paused<T>>) {
+    pub fn settle(&self, set: &PerturbationSet, left: Option<Paused<T>>) -> Settled<T> {
         let radii = Radii::new(set, self.network.nodes().len());
         let prepared = Prepared::new(self.model, &radii, self.options.certify.guarantee);
         let first = method::<T>(FIRST).expect("the first method exists");
         let mut bounds = self.clean.bounds(&prepared, first);
         let SampleCertificate { verdict, reason, .. } = self.clean.verdict(&bounds, 0, &self.options.certify);
         if verdict != Verdict::Unknown || bounds.void[0].is_some() {
-            return (verdict, reason, None);
+            return Settled { verdict, reason, left: None };
         }
         let attacker = Attacker::new(self.network, set, self.attack.clone());
         let problem = BoundProblem::new(self.network, set);
@@ -62,8 +67,10 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
         let (certificate, Answer { found, left, .. }) =
             searched(of, &mut bounds, suggestions, self.options, (starts, Purpose::Descend)).swap_remove(0);
         match found.verdict {
-            Verdict::Falsified => (Verdict::Falsified, found.reason, left),
-            Verdict::Verified | Verdict::Unknown => (certificate.verdict, certificate.reason, left),
+            Verdict::Falsified => Settled { verdict: Verdict::Falsified, reason: found.reason, left },
+            Verdict::Verified | Verdict::Unknown => {
+                Settled { verdict: certificate.verdict, reason: certificate.reason, left }
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::model::{Model, Radii};
 use crate::network::Network;
 use crate::threat::{Perturbation, PerturbationSet};
 use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
-pub(crate) use descent::Descent;
+pub(crate) use descent::{Descent, Settled};
 use rayon::prelude::*;
 pub(crate) use search::Paused;
 use search::{Answer, Purpose, Question, Search};

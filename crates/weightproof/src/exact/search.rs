@@ -9,7 +9,7 @@
 use super::leaf::{self, Solution};
 use super::program::Program;
 use super::{Budget, ExactOptions};
-use crate::attack::{SampleAttack, Suggestions};
+use crate::attack::{SampleAttack, Pointer, Suggestions};
 use crate::bounds::{Bounded, Branch, Domain, Domains, OpenRow, Prepared, Root, SubDomain};
 use crate::certify::CleanBlock;
 use crate::evidence::{DomainEvidence, SplitEvidence};
@@ -445,12 +445,15 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
 
     /// Tries the worst cases of the relaxations.
     fn attack(&mut self, bounded: &Bounded<T>) {
-        let of: Vec<(usize, usize, SpecRow)> =
-            bounded.open.iter().zip(&bounded.worst).map(|(d, &r)| (d.sample, r, d.worst().row)).collect();
+        let pointer =
+            |(d, &row): (&Domain<T>, &usize)| Pointer { sample: d.sample, row, goal: d.worst().row };
+        let of: Vec<Pointer> = bounded.open.iter().zip(&bounded.worst).map(pointer).collect();
         if of.is_empty() {
             return;
         }
-        for (tried, (s, _, _)) in self.suggestions.follow(&bounded.tape, &of).into_iter().zip(of) {
+        for (tried, Pointer { sample: s, .. }) in
+            self.suggestions.follow(&bounded.tape, &of).into_iter().zip(of)
+        {
             let tree = &mut self.trees[s];
             let (margin, best) = (tried.margin.to_f64(), tree.answer.found.worst_margin);
             let better = self.options.gap.is_some() && margin < best - WORTH_A_CHECK * best.abs();

@@ -57,6 +57,15 @@ pub(super) struct Found {
     pub margin: f64,
 }
 
+/// What the furthest hit on a word takes from a margin, to first order.
+struct Damage {
+    word: usize,
+    /// Which end of the values that hits give is the worse.
+    end: usize,
+    /// How much the margin loses.
+    lost: f64,
+}
+
 impl<'m> Injection<'m> {
     pub fn new(memory: &'m Memory, clean: &'m [Vec<f64>], target: usize) -> Self {
         Injection { memory, clean, target }
@@ -171,14 +180,8 @@ impl<'m> Injection<'m> {
         }
     }
 
-    /// What the furthest hits on each word take from a margin with this gradient, to first order, with the end that does; words of
-    /// weights, then of biases.
-    fn damages(
-        &self,
-        layer: &StoredLayer,
-        values: &[Cow<'_, [f64]>],
-        gradient: &[Vec<f64>],
-    ) -> Vec<(usize, usize, f64)> {
+    /// What the furthest hits on each word take from a margin with this gradient; words of weights, then of biases.
+    fn damages(&self, layer: &StoredLayer, values: &[Cow<'_, [f64]>], gradient: &[Vec<f64>]) -> Vec<Damage> {
         let node = &self.memory.network().nodes()[layer.node];
         let (z, g) = (&values[node.inputs[0]], &gradient[layer.node]);
         let window = node.layer.kernel_window();
@@ -195,29 +198,23 @@ impl<'m> Injection<'m> {
                 Some(column) => [0, 1].map(|k| layer.weight_ends[k][(row, column)]),
                 None => [0, 1].map(|k| layer.bias_ends[k][row]),
             };
-            let damage = ends.map(|d| -d * sum);
-            let end = usize::from(damage[1] > damage[0]);
-            (word, end, damage[end])
+            let lost = ends.map(|d| -d * sum);
+            let end = usize::from(lost[1] > lost[0]);
+            Damage { word, end, lost: lost[end] }
         };
         (0..layer.words()).map(of_word).collect()
     }
 
     /// The hits with the largest of these damages, on words that are not hit yet.
-    fn worst(
-        &self,
-        number: usize,
-        damages: &[(usize, usize, f64)],
-        most: usize,
-        taken: &[WordHit],
-    ) -> Vec<WordHit> {
+    fn worst(&self, number: usize, damages: &[Damage], most: usize, taken: &[WordHit]) -> Vec<WordHit> {
         let is_free = |word: usize| !taken.iter().any(|hit| hit.is_on(number, word));
-        let mut sorted: Vec<_> = damages.iter().filter(|(word, _, d)| *d > 0.0 && is_free(*word)).collect();
-        sorted.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
+        let mut sorted: Vec<_> = damages.iter().filter(|d| d.lost > 0.0 && is_free(d.word)).collect();
+        sorted.sort_by(|a, b| b.lost.total_cmp(&a.lost).then(a.word.cmp(&b.word)));
         let layer = &self.memory.layers()[number];
         sorted
             .into_iter()
             .take(most)
-            .filter_map(|&(word, end, _)| furthest_hit(layer, number, word, end))
+            .filter_map(|damage| furthest_hit(layer, number, damage.word, damage.end))
             .collect()
     }
 

@@ -87,7 +87,7 @@ pub fn read(
     let mut plan = Plan::new(graph, options)?;
     let samples: Vec<Sample> =
         plan.inputs.iter().map(|input| Sample::new(input, &options.dims)).collect::<Result<_, _>>()?;
-    let (sketch, inputs, batch) = laid_out(&samples, &plan.inputs, &mut plan.notes)?;
+    let LaidOut { sketch, values: inputs, batch } = laid_out(&samples, &plan.inputs, &mut plan.notes)?;
     let element = samples[0].element;
     let mut values: HashMap<&str, Value> = plan.inputs.iter().map(|i| i.name.as_str()).zip(inputs).collect();
     for constant_input in &options.inputs {
@@ -125,19 +125,28 @@ pub fn read(
     reader.finish(options)
 }
 
-/// The input layer, the value of each input and the batch dimension that the file fixes. Several inputs are laid end to end as one sample.
+/// The inputs of a network as layers.
+struct LaidOut {
+    sketch: Sketch,
+    /// The value of each input.
+    values: Vec<Value>,
+    /// The batch dimension that the file fixes.
+    batch: Option<usize>,
+}
+
+/// The input layer. Several inputs are laid end to end as one sample.
 fn laid_out(
     samples: &[Sample],
     inputs: &[&ValueInfoProto],
     notes: &mut Vec<String>,
-) -> Result<(Sketch, Vec<Value>, Option<usize>), OnnxError> {
+) -> Result<LaidOut, OnnxError> {
     let computed = |layer, sample: &Sample| {
         let (dims, element) = (sample.dims.clone(), sample.element);
         Value::Computed(Computed { layer, dims, element, head: None, grid: None })
     };
     if let [sample] = samples {
         let sketch = Sketch::new(shape::without_batch(&sample.dims));
-        return Ok((sketch, vec![computed(0, sample)], sample.batch));
+        return Ok(LaidOut { sketch, values: vec![computed(0, sample)], batch: sample.batch });
     }
     let widths: Vec<usize> = samples.iter().map(|sample| width(&sample.dims)).collect();
     let total = widths.iter().fold(0_usize, |sum, &w| sum.saturating_add(w));
@@ -163,7 +172,7 @@ fn laid_out(
         inputs.len(),
         listed.join(", ")
     ));
-    Ok((sketch, values, samples.iter().find_map(|sample| sample.batch)))
+    Ok(LaidOut { sketch, values, batch: samples.iter().find_map(|sample| sample.batch) })
 }
 
 impl<'a> Reader<'a> {

@@ -12,6 +12,7 @@ use super::op::Op;
 use super::operators::Arithmetic;
 use super::reader::{Computed, Reader, Value, computed, value};
 use super::tensor::{Element, Tensor};
+use crate::network::sketch::UniformScale;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use weightproof::network::Activation;
 
@@ -59,6 +60,14 @@ pub fn lone_part(op: &Op, part: &Part) -> OnnxError {
         }
     };
     op.fail(format!("{whole} (node {})", part.name), op.kind())
+}
+
+/// `factor · f(z)` for the layer z.
+struct Gated {
+    /// z.
+    of: usize,
+    f: Activation,
+    factor: f64,
 }
 
 impl Reader<'_> {
@@ -182,7 +191,7 @@ impl Reader<'_> {
         match (part.form, kind) {
             // `k x · factor (1 + bend) = 2 k factor · gelu(x)`.
             (Form::Bend { gelu, factor, shift }, Arithmetic::Mul) if is_close(factor, shift, x.element) => {
-                self.multiplied(op, &part.name, x, (gelu, part.of), 2.0 * k * factor)
+                self.multiplied(op, &part.name, x, &Gated { of: part.of, f: gelu, factor: 2.0 * k * factor })
             }
             (Form::Polynomial([c0, c1, c2, 0.0]), Arithmetic::Mul) => Ok(Value::Part(Part {
                 form: Form::Polynomial([0.0, k * c0, k * c1, k * c2]),
@@ -205,8 +214,8 @@ impl Reader<'_> {
                 return Ok(Value::Part(part(op, x.layer, x, Form::Polynomial([0.0, 0.0, 1.0, 0.0]))));
             }
             for (x, gate) in [(x, y), (y, x)] {
-                if let Some((of, f, factor)) = self.gated(x, gate.layer) {
-                    return self.multiplied(op, &op.name, x, (f, of), factor);
+                if let Some(gated) = self.gated(x, gate.layer) {
+                    return self.multiplied(op, &op.name, x, &gated);
                 }
             }
         }
@@ -216,43 +225,40 @@ impl Reader<'_> {
     /// The quotient of two layers: `x / (1 + |x|)`.
     pub fn quotient(&mut self, op: &Op, x: &Computed, y: &Computed) -> Result<Value, OnnxError> {
         let branches = || OnnxError::Branches { node: op.name.clone(), op: op.kind() };
-        let (inner, scale, shift) = self.sketch.uniform(y.layer).ok_or_else(branches)?;
-        let is_absolute = self.sketch.function(inner) == Some((Activation::ABSOLUTE, x.layer));
-        if !is_absolute || (scale, shift) != (1.0, 1.0) || x.dims != y.dims {
+        let UniformScale { of, factor, summand } = self.sketch.uniform(y.layer).ok_or_else(branches)?;
+        let is_absolute = self.sketch.function(of) == Some((Activation::ABSOLUTE, x.layer));
+        if !is_absolute || (factor, summand) != (1.0, 1.0) || x.dims != y.dims {
             return Err(branches());
         }
-        self.multiplied(op, &op.name, x, (Activation::Softsign, x.layer), 1.0)
+        self.multiplied(op, &op.name, x, &Gated { of: x.layer, f: Activation::Softsign, factor: 1.0 })
     }
 
-    /// `(z, f, factor)` such that `x · gate = factor · f(z)`.
-    fn gated(&self, x: &Computed, gate: usize) -> Option<(usize, Activation, f64)> {
+    /// What `x · gate` is.
+    fn gated(&self, x: &Computed, gate: usize) -> Option<Gated> {
         let close = |a, b| is_close(a, b, x.element);
         // The gate may be divided by six.
-        let (gate, part) = match self.sketch.uniform(gate) {
-            Some((inner, scale, 0.0)) => (inner, scale),
-            _ => (gate, 1.0),
-        };
+        let (gate, part) = self.sketch.multiple_of(gate).unwrap_or((gate, 1.0));
         let (f, z) = self.sketch.function(gate)?;
         match f {
             Activation::Sigmoid => {
                 // x σ(β x) = silu(β x) / β
                 if let Some(k) = self.multiple(x.layer, z) {
-                    return Some((z, Activation::Silu, part * k));
+                    return Some(Gated { of: z, f: Activation::Silu, factor: part * k });
                 }
                 let (of, beta) = self.sketch.multiple_of(z)?;
                 let k = self.multiple(x.layer, of).filter(|_| beta != 0.0)?;
-                Some((z, Activation::Silu, part * k / beta))
+                Some(Gated { of: z, f: Activation::Silu, factor: part * k / beta })
             }
             Activation::Tanh => {
                 let (Activation::Softplus, of) = self.sketch.function(z)? else { return None };
-                Some((of, Activation::Mish, part * self.multiple(x.layer, of)?))
+                Some(Gated { of, f: Activation::Mish, factor: part * self.multiple(x.layer, of)? })
             }
             Activation::Clip { low: 0.0, high } => {
                 // clip(s x + t, 0, h) = h · clip(x / 6 + 1/2, 0, 1)
-                let (of, scale, shift) = self.sketch.uniform(z)?;
-                let is_hard = close(6.0 * scale, high) && close(2.0 * shift, high);
+                let UniformScale { of, factor, summand } = self.sketch.uniform(z)?;
+                let is_hard = close(6.0 * factor, high) && close(2.0 * summand, high);
                 let k = self.multiple(x.layer, of).filter(|_| is_hard)?;
-                Some((of, Activation::HardSwish, part * k * high))
+                Some(Gated { of, f: Activation::HardSwish, factor: part * k * high })
             }
             Activation::Relu
             | Activation::LeakyRelu { .. }
@@ -279,17 +285,16 @@ impl Reader<'_> {
         self.sketch.multiple_of(layer).filter(|(inner, _)| *inner == of).map(|(_, k)| k)
     }
 
-    /// `factor · f(z)` as layers of the shape of `x`.
+    /// It as layers of the shape of `x`.
     fn multiplied(
         &mut self,
         op: &Op,
         name: &str,
         x: &Computed,
-        (f, z): (Activation, usize),
-        factor: f64,
+        &Gated { of, f, factor }: &Gated,
     ) -> Result<Value, OnnxError> {
         let factor = if is_close(factor, 1.0, x.element) { 1.0 } else { factor };
-        let mut layer = self.sketch.activation(name, z, f);
+        let mut layer = self.sketch.activation(name, of, f);
         if factor != 1.0 {
             let count = self.budget.tensor(&op.label(), &x.dims)?;
             layer =

@@ -64,6 +64,15 @@ pub struct Sketch {
     layers: Vec<Sketched>,
 }
 
+/// `factor · x + summand` for every element of a layer.
+#[derive(Clone, Copy)]
+pub struct UniformScale {
+    /// The layer.
+    pub of: usize,
+    pub factor: f64,
+    pub summand: f64,
+}
+
 impl Sketch {
     /// Starts with the input of the given shape, without batch dimension.
     pub fn new(shape: Vec<usize>) -> Self {
@@ -207,15 +216,15 @@ impl Sketch {
 
     /// When `layer` multiplies all elements by one number: what it multiplies, and the number.
     pub fn multiple_of(&self, layer: usize) -> Option<(usize, f64)> {
-        self.uniform(layer).filter(|(_, _, summand)| *summand == 0.0).map(|(of, factor, _)| (of, factor))
+        self.uniform(layer).filter(|scale| scale.summand == 0.0).map(|scale| (scale.of, scale.factor))
     }
 
-    /// When `layer` multiplies all elements by one number and adds another: what it reads, and the two numbers.
-    pub fn uniform(&self, layer: usize) -> Option<(usize, f64, f64)> {
+    /// When `layer` multiplies all elements by one number and adds another.
+    pub fn uniform(&self, layer: usize) -> Option<UniformScale> {
         let Layer::Scale(Scale { scale, shift, .. }) = &self.layers[layer].layer else { return None };
         let (factor, summand) = (*scale.first()?, *shift.first()?);
         let uniform = scale.iter().all(|&s| s == factor) && shift.iter().all(|&t| t == summand);
-        uniform.then_some((self.layers[layer].inputs[0], factor, summand))
+        uniform.then_some(UniformScale { of: self.layers[layer].inputs[0], factor, summand })
     }
 
     /// When `layer` is an activation: which one, and of what.

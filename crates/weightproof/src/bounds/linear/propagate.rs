@@ -105,6 +105,16 @@ impl<T: Scalar> Coefficients<T> {
     }
 }
 
+/// What a plain pass says of its rows.
+struct Passed<T> {
+    /// Lower bounds.
+    lower: Vec<T>,
+    /// What was charged for rounding.
+    charge: Vec<T>,
+    /// With noise, variances, rounded up.
+    variance: Vec<f64>,
+}
+
 impl<'a, T: Scalar> Backward<'a, T> {
     /// Prepares passes over `block`, whose nodes have `states`.
     pub fn new(
@@ -128,10 +138,10 @@ impl<'a, T: Scalar> Backward<'a, T> {
         }
         let void = self.states.void.clone();
         let none = LowerBounds { lower: Vec::new(), charge: Vec::new(), variance: Vec::new(), void };
-        self.passes(output, &rows).into_iter().fold(none, |mut all, (lower, charge, variance)| {
-            all.lower.extend(lower);
-            all.charge.extend(charge);
-            all.variance.extend(variance);
+        self.passes(output, &rows).into_iter().fold(none, |mut all, part| {
+            all.lower.extend(part.lower);
+            all.charge.extend(part.charge);
+            all.variance.extend(part.variance);
             all
         })
     }
@@ -161,9 +171,9 @@ impl<'a, T: Scalar> Backward<'a, T> {
     pub fn rows(&self, start: usize, rows: &[Row]) -> Vec<T> {
         let found = self.passes(start, rows).into_iter();
         match self.block.quantiles {
-            None => found.flat_map(|(lower, ..)| lower).collect(),
+            None => found.flat_map(|part| part.lower).collect(),
             Some(quantiles) => {
-                let all = found.flat_map(|(lower, _, variance)| lower.into_iter().zip(variance));
+                let all = found.flat_map(|part| part.lower.into_iter().zip(part.variance));
                 let at =
                     |((lower, variance), (s, _)): ((T, f64), &Row)| lowered(lower, quantiles[*s], variance);
                 all.zip(rows).map(at).collect()
@@ -171,9 +181,8 @@ impl<'a, T: Scalar> Backward<'a, T> {
         }
     }
 
-    /// Plain passes over some rows together, then over the next ones: their bounds, what was charged for rounding, and with noise
-    /// their variances, rounded up.
-    fn passes(&self, start: usize, rows: &[Row]) -> Vec<(Vec<T>, Vec<T>, Vec<f64>)> {
+    /// Plain passes over some rows together, then over the next ones.
+    fn passes(&self, start: usize, rows: &[Row]) -> Vec<Passed<T>> {
         let terms: usize = self.block.values.iter().map(Matrix::cols).sum();
         let chunk = |rows: &[Row]| {
             let mut offset = self.pass(start, rows, None, None);
@@ -185,7 +194,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 Some(_) => offset.variances(),
             };
             let (lower, charge) = offset.finish();
-            (lower, charge, variance)
+            Passed { lower, charge, variance }
         };
         let together = self.rows_together(start);
         if self.block.divided {

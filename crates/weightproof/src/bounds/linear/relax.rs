@@ -89,7 +89,7 @@ impl<T: Scalar> Relaxation<T> {
         let slack = Slack::new(arithmetic);
         for k in 0..l.as_slice().len() {
             let (lower, upper) = (l.as_slice()[k], u.as_slice()[k]);
-            let (ls, lo, us, uo) = match f {
+            let of_both = match f {
                 Activation::Relu => relu(lower, upper, slack),
                 Activation::LeakyRelu { .. }
                 | Activation::Clip { .. }
@@ -110,15 +110,15 @@ impl<T: Scalar> Relaxation<T> {
                     let (low, high) = lines(f, l, u);
                     let (ls, us) = (T::from_f64(low.slope), T::from_f64(high.slope));
                     if arithmetic.is_exact() {
-                        (ls, T::from_f64(low.offset), us, T::from_f64(high.offset))
+                        [ls, T::from_f64(low.offset), us, T::from_f64(high.offset)]
                     } else {
                         let below = enclosed_extrema(f, ls.to_f64(), l, u).0;
                         let above = enclosed_extrema(f, us.to_f64(), l, u).1;
-                        (ls, T::from_f64_down(below), us, T::from_f64_up(above))
+                        [ls, T::from_f64_down(below), us, T::from_f64_up(above)]
                     }
                 }
             };
-            r.set(k, (lower, upper), [ls, lo, us, uo], radius);
+            r.set(k, (lower, upper), of_both, radius);
         }
         r
     }
@@ -192,18 +192,18 @@ impl<T: Scalar> Slack<T> {
     }
 }
 
-/// (lower slope, lower offset, upper slope, upper offset) of ReLU; the lower slope is the adaptive 0 or 1. The chord is above
+/// Slope and offset of the lower line of ReLU, then of the upper one; the lower slope is the adaptive 0 or 1. The chord is above
 /// the function where it is at both ends of the interval.
-fn relu<T: Scalar>(l: T, u: T, slack: Slack<T>) -> (T, T, T, T) {
+fn relu<T: Scalar>(l: T, u: T, slack: Slack<T>) -> [T; 4] {
     let (zero, one) = (T::zero(), T::one());
     if l >= zero {
-        (one, zero, one, zero)
+        [one, zero, one, zero]
     } else if u <= zero {
-        (zero, zero, zero, zero)
+        [zero; 4]
     } else {
         let slope = u / (u - l);
         let chord = larger(-slope * l, u - slope * u) + slack.of(l, u);
-        (if u > -l { one } else { zero }, zero, slope, chord)
+        [if u > -l { one } else { zero }, zero, slope, chord]
     }
 }
 
@@ -548,9 +548,9 @@ mod tests {
     #[test]
     fn relu_lines_by_hand() {
         let exact = Slack::new(Arithmetic::new(Guarantee::RealArithmetic));
-        assert_eq!(relu(1.0, 2.0, exact), (1.0, 0.0, 1.0, 0.0));
-        assert_eq!(relu(-2.0, -1.0, exact), (0.0, 0.0, 0.0, 0.0));
-        assert_eq!(relu(-1.0, 3.0, exact), (1.0, 0.0, 0.75, 0.75));
-        assert_eq!(relu(-3.0, 1.0, exact), (0.0, 0.0, 0.25, 0.75));
+        assert_eq!(relu(1.0, 2.0, exact), [1.0, 0.0, 1.0, 0.0]);
+        assert_eq!(relu(-2.0, -1.0, exact), [0.0; 4]);
+        assert_eq!(relu(-1.0, 3.0, exact), [1.0, 0.0, 0.75, 0.75]);
+        assert_eq!(relu(-3.0, 1.0, exact), [0.0, 0.0, 0.25, 0.75]);
     }
 }

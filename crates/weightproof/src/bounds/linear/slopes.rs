@@ -73,6 +73,16 @@ impl<T: Scalar> Ending<T> {
     }
 }
 
+/// Rows that an ascent leaves open.
+struct Climbed<T: Scalar> {
+    /// Their places.
+    at: Vec<usize>,
+    /// What is free in their bounds.
+    free: FreeVariables<T>,
+    /// The coefficients of the last pass.
+    tape: Tape<T>,
+}
+
 impl<T: Scalar> Backward<'_, T> {
     /// Raises lower bounds of rows of node `start` by `steps` steps of ascent each; a row rests once it is above `enough`.
     pub fn ascend(&self, start: usize, rows: &[Row], best: &mut [T], steps: usize, enough: T) {
@@ -110,21 +120,20 @@ impl<T: Scalar> Backward<'_, T> {
         goal: Goal<'_, T>,
         first: impl Fn(&[usize]) -> FreeVariables<T>,
     ) -> Option<Ending<T>> {
-        let (at, free, tape) = self.climb((start, rows), best, goal, first)?;
+        let Climbed { at, free, tape } = self.climb((start, rows), best, goal, first)?;
         let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
         let points = self.points(&tape, &own, &free.slopes);
         Some(Ending { at, free, tape, points })
     }
 
-    /// [`Self::ascend_from`] without the worst points: the rows that are still open, what is free in their bounds and the
-    /// coefficients of the last pass.
+    /// [`Self::ascend_from`] without the worst points.
     fn climb(
         &self,
         (start, rows): (usize, &[Row]),
         best: &mut [T],
         goal: Goal<'_, T>,
         first: impl Fn(&[usize]) -> FreeVariables<T>,
-    ) -> Option<(Vec<usize>, FreeVariables<T>, Tape<T>)> {
+    ) -> Option<Climbed<T>> {
         let Goal { steps, is_open, done } = goal;
         // Rows at work, by their place in `best`.
         let mut at: Vec<usize> = (0..rows.len()).filter(|&k| is_open(k, best[k])).collect();
@@ -154,7 +163,7 @@ impl<T: Scalar> Backward<'_, T> {
                 }
             }
             if step + 1 == steps {
-                return Some((at, ascent.free, tape));
+                return Some(Climbed { at, free: ascent.free, tape });
             }
             let points = self.points(&tape, &own, &ascent.free.slopes);
             ascent.step(&self.gradients(&tape, &points, &own, &ascent.free), &tape, (step, steps));
