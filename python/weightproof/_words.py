@@ -34,6 +34,8 @@ SampleAttack: TypeAlias = Literal["neuron-space", "weight-space"]
 Attack: TypeAlias = SampleAttack | Literal["universal", "random-uniform", "random-gaussian", "random-vertex"]
 #: Number formats that weights are rounded to.
 FloatFormat: TypeAlias = Literal["bf16", "fp16", "tf32", "fp32", "fp8e4m3", "fp8e5m2"]
+#: How hardware rounds: to the nearest number of a format, or to either neighbour.
+Rounding: TypeAlias = Literal["nearest", "any"]
 #: Kinds of threat models.
 Kind: TypeAlias = Literal[
     "absolute", "relative", "per-channel", "frobenius", "row-ball",
@@ -42,6 +44,7 @@ Kind: TypeAlias = Literal[
     "int8:per-channel", "int9:per-channel", "int10:per-channel", "int11:per-channel", "int12:per-channel", "int13:per-channel",
     "int14:per-channel", "int15:per-channel", "int16:per-channel",
     "format:bf16", "format:fp16", "format:tf32", "format:fp32", "format:fp8e4m3", "format:fp8e5m2",
+    "format:bf16:any", "format:fp16:any", "format:tf32:any", "format:fp32:any", "format:fp8e4m3:any", "format:fp8e5m2:any",
 ]  # fmt: skip
 #: Update rules of training.
 Optimizer: TypeAlias = Literal["sgd", "adam", "adamw"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _check
 from ._weightproof import ThreatError, parse_threat, read_threat, write_threat
-from ._words import FloatFormat
+from ._words import FloatFormat, Rounding
 
 __all__ = ["LayerRadii", "Threat"]
 
@@ -41,7 +41,8 @@ class Threat:
 
     Attributes:
         kind: ``absolute``, ``relative``, ``per-channel``, ``frobenius``, ``row-ball``, ``int2`` … ``int16`` (also
-            ``int8:per-channel``), or ``format:bf16``, ``fp16``, ``tf32``, ``fp32``, ``fp8e4m3``, ``fp8e5m2``.
+            ``int8:per-channel``), or ``format:bf16``, ``fp16``, ``tf32``, ``fp32``, ``fp8e4m3``, ``fp8e5m2``
+            (with ``:any`` behind it for hardware that does not round to nearest).
         radius: Radius of the weights. Its unit is that of the kind: the weights' own for ``absolute`` and
             ``frobenius`` and ``row-ball``, a fraction of each weight for ``relative``, of the largest weight of each output channel for
             ``per-channel``, an optional multiple (1 by default) of half a quantization step or of the error of the
@@ -118,10 +119,13 @@ class Threat:
         return cls(":".join(words), radius, **rest)
 
     @classmethod
-    def number_format(cls, name: FloatFormat, *, radius: float | None = None, **rest: Any) -> Threat:
+    def number_format(
+        cls, name: FloatFormat, *, radius: float | None = None, rounding: Rounding = "nearest", **rest: Any
+    ) -> Threat:
         """Inference in a number format (``bf16``, ``fp16``, ``tf32``, ``fp32``, ``fp8e4m3``, ``fp8e5m2``) with fp32
-        accumulation in any order. ``radius`` is an optional multiple of the error of the format."""
-        return cls(f"format:{name}", radius, **rest)
+        accumulation in any order. ``radius`` is an optional multiple of the error of the format; ``rounding="any"`` covers
+        hardware that truncates or rounds at random."""
+        return cls(f"format:{name}" + (":any" if rounding == "any" else ""), radius, **rest)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as the TOML file has them, in kebab-case; what is not set is left out."""

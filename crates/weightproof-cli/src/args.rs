@@ -484,7 +484,7 @@ pub struct ThreatArgs {
     /// absolute, relative, int8, format:bf16, …, or a .toml file [default: absolute]
     ///
     /// All kinds: absolute, relative, per-channel, frobenius, row-ball, int2 to int16, int8:per-channel, format:bf16, format:fp16,
-    /// format:tf32, format:fp32, format:fp8e4m3, format:fp8e5m2.
+    /// format:tf32, format:fp32, format:fp8e4m3, format:fp8e5m2, each also with :any for hardware that does not round to nearest.
     #[arg(long, short, value_name = "KIND")]
     pub threat: Option<String>,
     /// Perturb only these layers [default: all with weights]

@@ -12,6 +12,8 @@
 //! ẑ_i = Σ_j f ẑ_j (1+θ_ij)      relative (1+u)(1+γ_m) − 1, absolute (1+γ_m) η' Σ_j f + m η_acc
 //! ```
 //! with `f` = 1 and `m` = n for an addition of n values; pooling over n values multiplies by a rounded factor `f`: `m` = n + 2.
+//! Hardware that rounds to either neighbour ([`Rounding::Any`]) has twice the `u`, the `η` and the accumulator's `u` of rounding to nearest.
+//!
 //! Every rounding of a convolution happens anew at each position, so its uses of a weight are charged independently.
 //!
 //! Assumptions, also printed with results: products are accumulated in fp32; activation functions return the correctly
@@ -52,6 +54,16 @@ const SLACK: f64 = 64.0 * f64::EPSILON;
 /// Smallest positive fp32 number.
 const ACCUMULATOR_SUBNORMAL: f64 = 1.401_298_464_324_817e-45;
 
+/// The numbers of a format.
+struct Numbers {
+    /// Bits of the fraction.
+    fraction: i32,
+    /// Exponent of the smallest normal number.
+    least: i32,
+    /// The largest finite number.
+    largest: f64,
+}
+
 impl NumberFormat {
     /// All formats.
     pub const ALL: [NumberFormat; 6] = [
@@ -80,28 +92,28 @@ impl NumberFormat {
         NumberFormat::ALL.into_iter().find(|f| f.name() == name)
     }
 
-    /// (fraction bits, exponent of the smallest normal number, largest finite number).
-    fn parameters(self) -> (i32, i32, f64) {
+    fn parameters(self) -> Numbers {
+        let of = |fraction, least, largest| Numbers { fraction, least, largest };
         match self {
-            NumberFormat::Fp32 => (23, -126, f64::from(f32::MAX)),
+            NumberFormat::Fp32 => of(23, -126, f64::from(f32::MAX)),
             // Of the largest numbers all bits of the fraction are set.
-            NumberFormat::Tf32 => (10, -126, f64::from(f32::from_bits(0x7F7F_E000))),
-            NumberFormat::Bf16 => (7, -126, f64::from(f32::from_bits(0x7F7F_0000))),
-            NumberFormat::Fp16 => (10, -14, 65504.0),
-            NumberFormat::Fp8E4M3 => (3, -6, 448.0),
-            NumberFormat::Fp8E5M2 => (2, -14, 57344.0),
+            NumberFormat::Tf32 => of(10, -126, f64::from(f32::from_bits(0x7F7F_E000))),
+            NumberFormat::Bf16 => of(7, -126, f64::from(f32::from_bits(0x7F7F_0000))),
+            NumberFormat::Fp16 => of(10, -14, 65504.0),
+            NumberFormat::Fp8E4M3 => of(3, -6, 448.0),
+            NumberFormat::Fp8E5M2 => of(2, -14, 57344.0),
         }
     }
 
     /// Bits of the fraction and of the exponent; a sign is before them.
     pub(crate) fn fields(self) -> (u32, u32) {
-        let (fraction, least, _) = self.parameters();
+        let Numbers { fraction, least, .. } = self.parameters();
         (fraction as u32, (2 - least).ilog2() + 1)
     }
 
     /// Unit roundoff `u`: `|fl(v) − v| ≤ u |v|` for normal numbers.
     pub fn unit_roundoff(self) -> f64 {
-        2.0_f64.powi(-self.parameters().0 - 1)
+        2.0_f64.powi(-self.parameters().fraction - 1)
     }
 
     /// Smallest positive number.
@@ -111,7 +123,7 @@ impl NumberFormat {
 
     /// What the lowest bit of a fraction stands for, given the bits of the exponent.
     pub(crate) fn lowest_bit(self, exponent: u32) -> f64 {
-        let (fraction, least, _) = self.parameters();
+        let Numbers { fraction, least, .. } = self.parameters();
         let power = least - fraction + (exponent.max(1) - 1) as i32;
         // A power of two is its exponent alone; `powi` multiplies.
         f64::from_bits(((1023 + power) as u64) << 52)
@@ -119,7 +131,7 @@ impl NumberFormat {
 
     /// Largest finite number.
     pub fn largest(self) -> f64 {
-        self.parameters().2
+        self.parameters().largest
     }
 
     /// The nearest number of the format (ties to even); values beyond the range stay as they are, see
@@ -132,9 +144,20 @@ impl NumberFormat {
         (value / quantum).round_ties_even() * quantum
     }
 
+    /// The number of the format on the other side of `value` than `nearest`, which is [`NumberFormat::round`] of it; the same where the
+    /// format has `value`.
+    pub fn neighbour(self, value: f64, nearest: f64) -> f64 {
+        if nearest == value || !value.is_finite() {
+            return nearest;
+        }
+        let steps = value / self.quantum(value);
+        let other = if nearest < value { steps.ceil() } else { steps.floor() };
+        other * self.quantum(value)
+    }
+
     /// The distance of neighbouring numbers of the format around `value`.
     pub(crate) fn quantum(self, value: f64) -> f64 {
-        let (fraction, least, _) = self.parameters();
+        let Numbers { fraction, least, .. } = self.parameters();
         let exponent = (value.abs().log2().floor() as i32).clamp(least, 1023);
         // log2 may round up to the next integer just below a power of two; a finer quantum would then be wrong.
         let exponent =
@@ -143,17 +166,92 @@ impl NumberFormat {
     }
 }
 
-impl Family for NumberFormat {
+/// How hardware rounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rounding {
+    /// To the nearest number of a format, as IEEE 754 does.
+    #[default]
+    Nearest,
+    /// To either neighbour, another one each time: truncation, rounding up or down, stochastic rounding. Numbers of the format
+    /// stay as they are.
+    Any,
+}
+
+/// Inference in a number format. Written `format:bf16`, `format:bf16:any`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inference {
+    /// Of weights and of the values that products and sums read.
+    pub format: NumberFormat,
+    /// Of every operation, those of the fp32 accumulators included.
+    pub rounding: Rounding,
+}
+
+/// The word behind a format for [`Rounding::Any`].
+const ANY: &str = "any";
+
+impl Inference {
+    /// Rounded to nearest.
+    pub fn new(format: NumberFormat) -> Self {
+        Inference { format, rounding: Rounding::Nearest }
+    }
+
+    /// How much further a result may be from the exact one than if it were rounded to nearest.
+    fn further(self) -> f64 {
+        match self.rounding {
+            Rounding::Nearest => 1.0,
+            Rounding::Any => 2.0,
+        }
+    }
+
+    /// `u`: a rounded normal number is off by at most this part of it.
+    fn unit_roundoff(self) -> f64 {
+        self.further() * self.format.unit_roundoff()
+    }
+
+    /// A rounded subnormal number is off by at most this.
+    fn underflow(self) -> f64 {
+        0.5 * self.further() * self.format.smallest_subnormal()
+    }
+
+    /// `γ_n = nu / (1 − nu)` of the fp32 accumulator.
+    fn accumulated(self, layer: &str, terms: usize) -> Result<f64, ThreatError> {
+        let spent = terms as f64 * self.further() * ACCUMULATOR_ROUNDOFF;
+        if spent >= 0.5 {
+            return Err(ThreatError::TooManyTerms { layer: layer.into(), terms });
+        }
+        Ok(spent / (1.0 - spent))
+    }
+
+    /// Whether `value` may be rounded to an infinity.
+    fn overflows(self, value: f64) -> bool {
+        let stored = match self.rounding {
+            Rounding::Nearest => self.format.round(value),
+            Rounding::Any => value,
+        };
+        !(stored.abs() <= self.format.largest())
+    }
+}
+
+impl Family for Inference {
     fn parse(text: &str) -> Option<Result<Kind, ThreatError>> {
-        NumberFormat::from_name(text.strip_prefix("format:")?).map(|format| Ok(Kind::Format(format)))
+        let name = text.strip_prefix("format:")?;
+        let (name, rounding) = match name.strip_suffix(ANY).and_then(|name| name.strip_suffix(':')) {
+            Some(name) => (name, Rounding::Any),
+            None => (name, Rounding::Nearest),
+        };
+        NumberFormat::from_name(name).map(|format| Ok(Kind::Format(Inference { format, rounding })))
     }
 
     fn forms() -> &'static str {
-        "format:fp32, format:tf32, format:bf16, format:fp16, format:fp8e4m3, format:fp8e5m2"
+        "format:fp32, format:tf32, format:bf16, format:fp16, format:fp8e4m3, format:fp8e5m2 (also format:bf16:any)"
     }
 
     fn written(&self) -> String {
-        format!("format:{}", self.name())
+        let name = self.format.name();
+        match self.rounding {
+            Rounding::Nearest => format!("format:{name}"),
+            Rounding::Any => format!("format:{name}:{ANY}"),
+        }
     }
 
     fn unit(&self) -> &'static str {
@@ -173,40 +271,50 @@ impl Family for NumberFormat {
     }
 
     fn assumptions(&self) -> &'static [&'static str] {
-        &[
-            "products are accumulated in fp32, in any order",
-            "the class is read off the fp32 accumulators of the last layer",
-            "inputs, weights and accumulators are rounded to nearest; hardware that truncates leaves the set",
-            "activations act on fp32 values and return the correctly rounded value of the format (exact for ReLU)",
-            "subnormal numbers are kept, and constants such as an input normalization are rounded once",
-            "every value stays within the range of the format (certified along with the margins)",
-        ]
+        match self.rounding {
+            Rounding::Nearest => &[
+                "products are accumulated in fp32, in any order",
+                "the class is read off the fp32 accumulators of the last layer",
+                "inputs, weights and accumulators are rounded to nearest; hardware that truncates leaves the set",
+                "activations act on fp32 values and return the correctly rounded value of the format (exact for ReLU)",
+                "subnormal numbers are kept, and constants such as an input normalization are rounded once",
+                "every value stays within the range of the format (certified along with the margins)",
+            ],
+            Rounding::Any => &[
+                "products are accumulated in fp32, in any order",
+                "the class is read off the fp32 accumulators of the last layer",
+                "inputs, weights and accumulators become either neighbour when they are rounded",
+                "activations act on fp32 values and return either neighbour of the exact value (exact for ReLU)",
+                "subnormal numbers are kept, and constants such as an input normalization are rounded once",
+                "every value stays within the range of the format (certified along with the margins)",
+            ],
+        }
     }
 
-    fn format(&self) -> Option<NumberFormat> {
+    fn format(&self) -> Option<Inference> {
         Some(*self)
     }
 }
 
-/// Where the parameters of a layer move in inference in `format`, radii times `multiplier`.
+/// Where the parameters of a layer move in inference, radii times `multiplier`.
 fn parameters(
     layer: &str,
     dense: &Affine,
-    format: NumberFormat,
+    inference: Inference,
     multiplier: f64,
 ) -> Result<Parameters, ThreatError> {
+    let format = inference.format;
     let (rows, cols) = (dense.weight.rows(), dense.weight.cols());
-    let too_large = |v: &&f64| format.round(**v).abs() > format.largest();
+    let too_large = |v: &&f64| inference.overflows(**v);
     if let Some(&found) = dense.weight.as_slice().iter().chain(&dense.bias).find(too_large) {
         let (format, limit) = (format.name(), format.largest());
         return Err(ThreatError::OutOfRange { layer: layer.into(), format, limit, found });
     }
     let terms = cols + 1;
-    let gamma = accumulated(layer, terms)?;
-    let u = format.unit_roundoff();
-    let half_subnormal = 0.5 * format.smallest_subnormal();
+    let gamma = inference.accumulated(layer, terms)?;
+    let (u, underflow) = (inference.unit_roundoff(), inference.underflow());
     // Parameters that the format represents are stored without error.
-    let stored = |v: f64| if format.round(v) == v { (0.0, 0.0) } else { (u, half_subnormal) };
+    let stored = |v: f64| if format.round(v) == v { (0.0, 0.0) } else { (u, underflow) };
     let weight = Matrix::from_fn(rows, cols, |i, j| {
         let w = dense.weight[(i, j)];
         let (u_w, eta) = stored(w);
@@ -219,29 +327,20 @@ fn parameters(
         let (u_b, eta) = stored(dense.bias[i]);
         let own = ((1.0 + u_b) * (1.0 + gamma) - 1.0 + SLACK) * dense.bias[i].abs() + (1.0 + gamma) * eta;
         let l1: f64 = dense.weight.row(i).iter().zip(weight.row(i)).map(|(w, e)| w.abs() + e).sum();
-        let sum = own + half_subnormal * (1.0 + gamma) * l1 + terms as f64 * ACCUMULATOR_SUBNORMAL;
+        let sum = own + underflow * (1.0 + gamma) * l1 + terms as f64 * ACCUMULATOR_SUBNORMAL;
         multiplier * sum * (1.0 + terms as f64 * SLACK)
     });
     let bias = bias.collect();
     Ok(Parameters { weight: WeightSet::entries(weight), bias })
 }
 
-/// `γ_n = nu / (1 − nu)` of the fp32 accumulator.
-fn accumulated(layer: &str, terms: usize) -> Result<f64, ThreatError> {
-    let spent = terms as f64 * ACCUMULATOR_ROUNDOFF;
-    if spent >= 0.5 {
-        return Err(ThreatError::TooManyTerms { layer: layer.into(), terms });
-    }
-    Ok(spent / (1.0 - spent))
-}
-
 /// Rounding of all sums without parameters, times `multiplier`.
 pub(super) fn sum_roundings(
     network: &Network,
-    format: NumberFormat,
+    inference: Inference,
     multiplier: f64,
 ) -> Result<Vec<SumRounding>, ThreatError> {
-    let (u, half_subnormal) = (format.unit_roundoff(), 0.5 * format.smallest_subnormal());
+    let (u, underflow) = (inference.unit_roundoff(), inference.underflow());
     let mut roundings = Vec::new();
     for (node, n) in network.nodes().iter().enumerate() {
         // (m, Σ_j f)
@@ -261,13 +360,13 @@ pub(super) fn sum_roundings(
             | Layer::Gather(_)
             | Layer::Reshape => continue,
         };
-        let gamma = accumulated(&n.name, terms)?;
+        let gamma = inference.accumulated(&n.name, terms)?;
         roundings.push(SumRounding {
             node,
             relative: multiplier * ((1.0 + u) * (1.0 + gamma) - 1.0 + SLACK) * (1.0 + SLACK),
             absolute: multiplier
                 * (1.0 + SLACK)
-                * ((1.0 + gamma) * half_subnormal * factors + terms as f64 * ACCUMULATOR_SUBNORMAL),
+                * ((1.0 + gamma) * underflow * factors + terms as f64 * ACCUMULATOR_SUBNORMAL),
         });
     }
     Ok(roundings)
@@ -316,10 +415,22 @@ mod tests {
             has_bias: true,
             stored: None,
         };
-        let Parameters { weight, .. } = parameters("d", &dense, NumberFormat::Bf16, 1.0).unwrap();
-        let rho = weight.at(0, 0) / 0.5;
-        let u = NumberFormat::Bf16.unit_roundoff();
-        assert!(rho > u && rho < u * 1.001, "{rho}");
+        for (rounding, factor) in [(Rounding::Nearest, 1.0), (Rounding::Any, 2.0)] {
+            let inference = Inference { format: NumberFormat::Bf16, rounding };
+            let Parameters { weight, .. } = parameters("d", &dense, inference, 1.0).unwrap();
+            let rho = weight.at(0, 0) / 0.5;
+            let u = factor * NumberFormat::Bf16.unit_roundoff();
+            assert!(rho > u && rho < u * 1.001, "{rho}");
+        }
+    }
+
+    /// What hardware may make of `v`.
+    fn rounded(Inference { format, rounding }: Inference, v: f64) -> Vec<f64> {
+        let nearest = format.round(v);
+        match rounding {
+            Rounding::Nearest => vec![nearest],
+            Rounding::Any => vec![nearest, format.neighbour(v, nearest)],
+        }
     }
 
     /// Whatever a format makes of a weight and of the activation beside it lies in the set.
@@ -333,19 +444,34 @@ mod tests {
             has_bias: true,
             stored: None,
         };
-        for format in NumberFormat::ALL {
-            let Parameters { weight, bias } = parameters("d", &dense, format, 1.0).unwrap();
-            let u = format.unit_roundoff();
+        let roundings = [Rounding::Nearest, Rounding::Any];
+        let all = NumberFormat::ALL.map(|format| roundings.map(|rounding| Inference { format, rounding }));
+        for inference in all.into_iter().flatten() {
+            let Parameters { weight, bias } = parameters("d", &dense, inference, 1.0).unwrap();
+            let u = inference.unit_roundoff();
             for i in 0..20 {
-                assert!((format.round(dense.bias[i]) - dense.bias[i]).abs() <= bias[i], "{format:?}");
+                for stored in rounded(inference, dense.bias[i]) {
+                    assert!((stored - dense.bias[i]).abs() <= bias[i], "{inference:?}");
+                }
                 for j in 0..20 {
                     let w = dense.weight[(i, j)];
-                    for error in [-u, u] {
-                        let effective = format.round(w) * (1.0 + error);
-                        assert!((effective - w).abs() <= weight.at(i, j), "{format:?} {w}");
+                    for (stored, error) in rounded(inference, w).into_iter().flat_map(|w| [(w, -u), (w, u)]) {
+                        let effective = stored * (1.0 + error);
+                        assert!((effective - w).abs() <= weight.at(i, j), "{inference:?} {w}");
                     }
                 }
             }
+        }
+    }
+
+    /// A number above the largest one is rounded to nearest downward, and by other hardware perhaps to an infinity.
+    #[test]
+    fn what_may_overflow_is_refused() {
+        let slightly_above = NumberFormat::Fp8E4M3.largest() + 1.0;
+        for (rounding, overflows) in [(Rounding::Nearest, false), (Rounding::Any, true)] {
+            let inference = Inference { format: NumberFormat::Fp8E4M3, rounding };
+            assert_eq!(inference.overflows(slightly_above), overflows);
+            assert!(!inference.overflows(NumberFormat::Fp8E4M3.largest()) && inference.overflows(f64::NAN));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Families of sets of weights. A family is one file with a type that implements [`Family`], and one line of the table below.
 
 use super::integer::Quantizer;
-use super::{NumberFormat, ThreatError, WeightSet};
+use super::{Inference, ThreatError, WeightSet};
 use super::{absolute, frobenius, lsb, per_channel, relative, row_ball};
 use crate::network::Affine;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -60,8 +60,8 @@ pub(super) trait Family {
         &[]
     }
 
-    /// The number format that everything is rounded in: every use of a parameter moves on its own then, and sums err.
-    fn format(&self) -> Option<NumberFormat> {
+    /// The inference in which everything is rounded: every use of a parameter moves on its own then, and sums err.
+    fn format(&self) -> Option<Inference> {
         None
     }
 }
@@ -127,7 +127,7 @@ kinds! {
         /// Integer quantization.
         Integer(Quantizer),
         /// Inference in a number format with fp32 accumulation in any order.
-        Format(NumberFormat),
+        Format(Inference),
     }
 }
 
@@ -147,8 +147,8 @@ impl Kind {
         self.family().assumptions().to_vec()
     }
 
-    /// The number format that everything is rounded in, if any.
-    pub fn format(self) -> Option<NumberFormat> {
+    /// The inference in which everything is rounded, if any.
+    pub fn format(self) -> Option<Inference> {
         self.family().format()
     }
 
@@ -209,10 +209,12 @@ mod tests {
             "int8",
             "int4:per-channel",
             "format:bf16",
+            "format:fp8e4m3:any",
         ] {
             assert_eq!(text.parse::<Kind>().unwrap().to_string(), text);
         }
         assert!("format:fp7".parse::<Kind>().is_err());
+        assert!("format:bf16any".parse::<Kind>().is_err());
         assert!("int".parse::<Kind>().is_err());
         let error = "".parse::<Kind>().unwrap_err().to_string();
         assert!(error.contains("absolute, relative") && error.contains("format:bf16"), "{error}");

@@ -21,7 +21,7 @@ mod set;
 mod weights;
 
 pub use contains::Violation;
-pub use format::NumberFormat;
+pub use format::{Inference, NumberFormat, Rounding};
 pub use integer::{BiasGrid, Divisor, Granularity, Quantizer, Rule};
 pub(crate) use integer::{Integers, extremes};
 pub use kind::Kind;

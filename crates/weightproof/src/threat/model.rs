@@ -3,7 +3,7 @@
 use super::format;
 use super::kind::Parameters;
 use super::outward::{product_up, quotient_up};
-use super::{Kind, LayerSet, NumberFormat, PerturbationSet};
+use super::{Kind, LayerSet, PerturbationSet};
 use crate::network::{Affine, Network};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -209,7 +209,7 @@ impl ThreatModel {
             });
         }
         let roundings = match (self.kind.format(), &self.layers) {
-            (Some(format), None) => format::sum_roundings(network, format, self.radius.unwrap_or(1.0))?,
+            (Some(inference), None) => format::sum_roundings(network, inference, self.radius.unwrap_or(1.0))?,
             (_, _) => Vec::new(),
         };
         Ok(PerturbationSet {
@@ -218,7 +218,7 @@ impl ThreatModel {
             input_radius: self.input_radius,
             input_range: None,
             activation_radius: self.activation_radius,
-            value_limit: self.kind.format().map(NumberFormat::largest),
+            value_limit: self.kind.format().map(|inference| inference.format.largest()),
         })
     }
 
@@ -314,6 +314,7 @@ mod tests {
 
     #[test]
     fn a_layer_without_bias_has_none_that_moves_but_formats_still_round() {
+        use super::super::{Inference, NumberFormat};
         use crate::kernels::Matrix;
         use crate::network::{Activation, NetworkBuilder};
         let mut builder = NetworkBuilder::new(vec![1]);
@@ -329,7 +330,7 @@ mod tests {
             assert_eq!(bias(kind, None), 0.0);
             assert_eq!(bias(kind, Some(0.5)), 0.0);
         }
-        let format = Kind::Format(NumberFormat::Fp8E4M3);
+        let format = Kind::Format(Inference::new(NumberFormat::Fp8E4M3));
         assert!(bias(format, None) > 0.0);
         assert_eq!(bias(format, Some(0.5)), bias(format, None) + 0.5);
     }
