@@ -133,7 +133,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     pub fn specification(&self, spec: &Specification) -> LowerBounds<T> {
         let rows: Vec<Row> = spec.rows.iter().enumerate().map(|(r, row)| (r / spec.count, *row)).collect();
         let output = self.block.values.len() - 1;
-        if has_wide_output(self.block.prepared.model) {
+        if has_wide_output(self.block.prepared.model) || self.is_box(output, spec) {
             return self.boxes(output, &rows);
         }
         let void = self.states.void.clone();
@@ -144,6 +144,14 @@ impl<'a, T: Scalar> Backward<'a, T> {
             all.variance.extend(part.variance);
             all
         })
+    }
+
+    /// Whether a pass would give no more than the box of the output: one layer back from rows of single elements of an affine layer,
+    /// which is how their interval was made.
+    fn is_box(&self, output: usize, spec: &Specification) -> bool {
+        let single = || spec.rows.iter().all(|row| row.plus.is_none() || row.minus.is_none());
+        let is_affine = matches!(self.block.prepared.model.steps[output], Step::Affine(_));
+        is_affine && self.block.quantiles.is_none() && matches!(self.reach, Reach::OneLayer) && single()
     }
 
     /// Lower bounds of rows of node `start` by the boxes of its elements.
