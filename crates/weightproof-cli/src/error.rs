@@ -244,6 +244,7 @@ impl From<ThreatError> for Failure {
                 Some("--threat absolute, or another kind in the unit of the weights".into())
             }
             ThreatError::OutOfRange { .. } => Some("choose a format with a larger range".into()),
+            ThreatError::ClippedAway { .. } => Some("a higher percentile, or one step for each layer".into()),
             ThreatError::UnknownKind { found, .. } => {
                 crate::threat::suggestion(found).map(|kind| format!("--threat {kind}"))
             }

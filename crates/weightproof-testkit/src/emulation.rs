@@ -7,8 +7,8 @@
 use crate::networks::{Design, input, rng};
 use crate::oracle::margin;
 use crate::suite::{FORWARD_ROUNDING, certificates};
-use rand::{Rng, RngExt};
 use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
 use weightproof::bounds::METHODS;
 use weightproof::certify::CertifyOptions;
 use weightproof::kernels::Window;

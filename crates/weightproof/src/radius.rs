@@ -7,7 +7,7 @@
 use crate::attack::{AttackOptions, Attacker};
 use crate::bounds::{Prepared, method};
 use crate::certify::{CertifyOptions, UnknownMethod};
-use crate::exact::{Descent, Settled, ExactOptions, Paused};
+use crate::exact::{Descent, ExactOptions, Paused, Settled};
 use crate::gathered::Gathered;
 use crate::kernels::Scalar;
 use crate::model::{Model, Radii};

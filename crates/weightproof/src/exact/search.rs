@@ -9,7 +9,7 @@
 use super::leaf::{self, Solution};
 use super::program::Program;
 use super::{Budget, ExactOptions};
-use crate::attack::{SampleAttack, Pointer, Suggestions};
+use crate::attack::{Pointer, SampleAttack, Suggestions};
 use crate::bounds::{Bounded, Branch, Domain, Domains, OpenRow, Prepared, Root, SubDomain};
 use crate::certify::CleanBlock;
 use crate::evidence::{DomainEvidence, SplitEvidence};

@@ -4,7 +4,7 @@ use super::{Code, FaultError};
 use crate::kernels::Matrix;
 use crate::network::Affine;
 use crate::threat::{
-    BiasGrid, Divisor, Granularity, Integers, Kind, NumberFormat, Quantizer, Rule, extremes,
+    BiasGrid, Clip, Divisor, Granularity, Integers, Kind, NumberFormat, Quantizer, Rule, extremes,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -34,7 +34,9 @@ impl FromStr for Storage {
             return Ok(Storage::Float(format));
         }
         match text.parse::<Kind>() {
-            Ok(Kind::Integer(q)) if q.rule == Rule::Nearest => Ok(Storage::Integer(q)),
+            Ok(Kind::Integer(q)) if q.rule == Rule::Nearest && q.clip == Clip::default() => {
+                Ok(Storage::Integer(q))
+            }
             Err(error) if text.starts_with("int") => Err(error.into()),
             Ok(_) | Err(_) => Err(unknown()),
         }

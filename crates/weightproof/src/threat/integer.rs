@@ -4,7 +4,8 @@
 //! q = clip(round(w / s), q_min, q_max)        ŵ = s q
 //! ```
 //! The step `s` is that of the tensor or of the output channel: its largest magnitude over the [divisor](Divisor), or its whole
-//! range over all steps (`asymmetric`, with a zero point). Quantizers compute `s`, `w / s` and `s q` in fp32; the radii have room for
+//! range over all steps (`asymmetric`, with a zero point); where weights are clipped, a percentile of the magnitudes stands for the largest.
+//! Quantizers compute `s`, `w / s` and `s q` in fp32; the radii have room for
 //! that.
 //!
 //! # Guarantee
@@ -67,6 +68,44 @@ pub enum BiasGrid {
     Float,
 }
 
+/// Which magnitude of a group of weights takes the place of the largest; larger ones are clipped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clip {
+    /// The percentile, above 50 and at most 100, which is the largest.
+    pub percent: f64,
+}
+
+impl Default for Clip {
+    fn default() -> Self {
+        Clip { percent: 100.0 }
+    }
+}
+
+impl Clip {
+    /// What settings begin with that say so: `clip-99.9`.
+    const WORD: &str = "clip-";
+
+    fn parse(word: &str) -> Option<Clip> {
+        let percent: f64 = word.strip_prefix(Clip::WORD)?.parse().ok()?;
+        (percent > 50.0 && percent <= 100.0).then_some(Clip { percent })
+    }
+
+    fn is_off(self) -> bool {
+        self.percent == 100.0
+    }
+
+    /// Between which two magnitudes the percentile lies. Programs define percentiles differently: the place in the sorted list
+    /// varies by less than one around `(n − 1) p / 100`, and is rounded or interpolated.
+    fn magnitudes(self, values: &[f64]) -> [f64; 2] {
+        let mut sorted: Vec<f64> = values.iter().map(|v| v.abs()).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let Some(last) = sorted.len().checked_sub(1) else { return [0.0; 2] };
+        let place = last as f64 * self.percent / 100.0;
+        let (below, above) = ((place - 1.0).floor().max(0.0), (place + 1.0).ceil());
+        [below, above].map(|place| sorted[(place as usize).min(last)])
+    }
+}
+
 /// An integer quantizer of weights, rounding to a uniform grid.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Quantizer {
@@ -80,6 +119,8 @@ pub struct Quantizer {
     pub rule: Rule,
     /// Which biases.
     pub bias: BiasGrid,
+    /// Whether large weights are clipped.
+    pub clip: Clip,
 }
 
 /// Relative error of a few operations in fp32.
@@ -121,6 +162,20 @@ impl Quantizer {
         Quantizer { bits, ..Quantizer::default() }
     }
 
+    /// The grid of a group of weights of `layer`; `None` when all are zero.
+    fn grid_of(&self, layer: &str, values: &[f64]) -> Result<Option<Grid>, ThreatError> {
+        let (least, most) = extremes(values.iter());
+        if self.clip.is_off() || (least, most) == (0.0, 0.0) {
+            return Ok(self.grid(least, most));
+        }
+        // The largest step, and of the ends the nearest.
+        match self.clip.magnitudes(values).map(|magnitude| self.grid(-magnitude, magnitude)) {
+            [Some(Grid { low, high, .. }), Some(grid)] => Ok(Some(Grid { low, high, ..grid })),
+            // A quantizer may take any step then.
+            _ => Err(ThreatError::ClippedAway { layer: layer.into(), percent: self.clip.percent }),
+        }
+    }
+
     /// The step of a group of weights whose extremes with zero are `least` ≤ 0 ≤ `most`, and the largest numbers of the grid on
     /// either side; `None` when all are zero.
     fn grid(&self, least: f64, most: f64) -> Option<Grid> {
@@ -130,7 +185,9 @@ impl Quantizer {
         }
         let half = 2.0_f64.powi(self.bits as i32 - 1);
         let symmetric = magnitude / (half - 1.0);
-        let of = |step: f64, low: f64, high: f64| Some(Grid { step, low: step * low, high: step * high });
+        let of = |step: f64, low: f64, high: f64| {
+            Some(Grid { step, low: step * low, high: step * high, largest: step * (low.max(high) + 1.0) })
+        };
         match self.divisor {
             Divisor::Symmetric => of(symmetric, half - 1.0, half - 1.0),
             Divisor::HalfRange => of(magnitude / (half - 0.5), half, half - 1.0),
@@ -144,7 +201,8 @@ impl Quantizer {
             // The zero point is rounded, so that the grid may end half a step early.
             Divisor::Asymmetric => {
                 let step = (most - least) / (2.0 * half - 1.0);
-                Some(Grid { step, low: -least - 0.5 * step, high: most - 0.5 * step })
+                let (low, high) = (-least - 0.5 * step, most - 0.5 * step);
+                Some(Grid { step, low, high, largest: low.max(high) + step })
             }
         }
     }
@@ -153,7 +211,7 @@ impl Quantizer {
     pub(crate) fn integers(&self, least: f64, most: f64) -> Integers {
         let half = 1_i64 << (self.bits - 1);
         let all = Integers { step: 1.0, zero: 0, lowest: -half, highest: half - 1 };
-        let Some(Grid { step, low, high }) = self.grid(least, most) else { return all };
+        let Some(Grid { step, low, high, .. }) = self.grid(least, most) else { return all };
         // Where fp32 has no such number the step stays as it is.
         let single = f64::from(step as f32);
         let stored = if single > 0.0 && single.is_finite() { single } else { step };
@@ -175,23 +233,24 @@ impl Quantizer {
 
     /// How far the weight or bias `value` may move on `grid`.
     fn radius(&self, grid: Option<Grid>, value: f64) -> f64 {
-        let Some(Grid { step, low, high }) = grid else { return 0.0 };
+        let Some(Grid { step, low, high, largest }) = grid else { return 0.0 };
         let rounded = match self.rule {
             Rule::Nearest => 0.5 * step,
             Rule::Either => step,
         };
         let clipped = (value - high).max(-value - low);
-        let largest = low.max(high) + step;
         (rounded.max(clipped) + SINGLE * largest).next_up()
     }
 }
 
-/// Numbers from `−low` to `high`, a step apart.
+/// Numbers from `−low` to `high`, a step apart; where the step is not known, the largest possible one, and the least possible ends.
 #[derive(Clone, Copy)]
 struct Grid {
     step: f64,
     low: f64,
     high: f64,
+    /// No number on it is larger.
+    largest: f64,
 }
 
 /// Stored integers q, which mean `step (q − zero)`.
@@ -220,6 +279,10 @@ impl Family for Quantizer {
         }
         let mut q = Quantizer::new(bits);
         for word in words {
+            if let Some(clip) = Clip::parse(word) {
+                q.clip = clip;
+                continue;
+            }
             let known = take(&GRANULARITIES, word, &mut q.granularity)
                 || take(&DIVISORS, word, &mut q.divisor)
                 || take(&RULES, word, &mut q.rule)
@@ -231,10 +294,15 @@ impl Family for Quantizer {
                     names(&DIVISORS.map(|w| w.0)),
                     names(&RULES.map(|w| w.0)),
                     names(&BIASES.map(|w| w.0)),
+                    "clip-99.9 (a percentile above 50)".into(),
                 ];
                 let found = word.chars().take(60).collect();
                 return Some(Err(ThreatError::UnknownSetting { found, known: known.join(", ") }));
             }
+        }
+        if q.divisor == Divisor::Asymmetric && !q.clip.is_off() {
+            let (found, known) = (text.chars().take(60).collect(), "clip or asymmetric, not both".into());
+            return Some(Err(ThreatError::UnknownSetting { found, known }));
         }
         Some(Ok(Kind::Integer(q)))
     }
@@ -250,7 +318,9 @@ impl Family for Quantizer {
             word_of(&RULES, self.rule),
             word_of(&BIASES, self.bias),
         ];
-        words.into_iter().flatten().fold(format!("int{}", self.bits), |name, word| format!("{name}:{word}"))
+        let clip = (!self.clip.is_off()).then(|| format!("{}{}", Clip::WORD, self.clip.percent));
+        let words = words.into_iter().flatten().map(str::to_owned).chain(clip);
+        words.fold(format!("int{}", self.bits), |name, word| format!("{name}:{word}"))
     }
 
     fn unit(&self) -> &'static str {
@@ -260,19 +330,13 @@ impl Family for Quantizer {
         }
     }
 
-    fn parameters(&self, _: &str, affine: &Affine, radii: &[f64]) -> Result<Parameters, ThreatError> {
+    fn parameters(&self, layer: &str, affine: &Affine, radii: &[f64]) -> Result<Parameters, ThreatError> {
         let (rows, multiplier) = (affine.bias.len(), radii[0]);
         let grids: Vec<Option<Grid>> = match self.granularity {
-            Granularity::Tensor => {
-                let (least, most) = extremes(affine.weight.as_slice().iter());
-                vec![self.grid(least, most); rows]
+            Granularity::Tensor => vec![self.grid_of(layer, affine.weight.as_slice())?; rows],
+            Granularity::Channel => {
+                (0..rows).map(|i| self.grid_of(layer, affine.weight.row(i))).collect::<Result<_, _>>()?
             }
-            Granularity::Channel => (0..rows)
-                .map(|i| {
-                    let (least, most) = extremes(affine.weight.row(i).iter());
-                    self.grid(least, most)
-                })
-                .collect(),
         };
         let of = |grid: Option<Grid>, value: f64| product_up(multiplier, self.radius(grid, value));
         // Inside of the grid all weights of a row move alike.
@@ -291,8 +355,7 @@ impl Family for Quantizer {
             BiasGrid::Weights => inner,
             BiasGrid::Float => vec![0.0; rows],
             BiasGrid::Own => {
-                let (least, most) = extremes(affine.bias.iter());
-                let grid = self.grid(least, most);
+                let grid = self.grid_of(layer, &affine.bias)?;
                 affine.bias.iter().map(|&b| of(grid, b)).collect()
             }
         };
@@ -330,11 +393,28 @@ mod tests {
         Affine { weight, bias, has_bias: true, stored: None }
     }
 
-    /// A quantizer as toolkits write them, in fp32.
-    fn quantize(q: &Quantizer, weights: &[f64], up: bool) -> Vec<f64> {
+    /// Percentiles of magnitudes as programs define them: interpolated, rounded down and up, and of a longer list.
+    fn percentiles(q: &Quantizer, weights: &[f64]) -> Vec<f64> {
+        let mut sorted: Vec<f64> = weights.iter().map(|w| w.abs()).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let (last, p) = (sorted.len() - 1, q.clip.percent / 100.0);
+        let at = |place: f64| {
+            let place = place.clamp(0.0, last as f64);
+            let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+            below + (above - below) * place.fract()
+        };
+        let place = last as f64 * p;
+        let longer = (last + 2) as f64 * p - 1.0;
+        let mut all = vec![at(place), at(place.floor()), at(place.ceil()), at(longer), at(longer.ceil())];
+        all.dedup();
+        all
+    }
+
+    /// A quantizer as toolkits write them, in fp32, of weights whose largest magnitude is taken to be this.
+    fn quantize(q: &Quantizer, weights: &[f64], up: bool, magnitude: f64) -> Vec<f64> {
         let (least, most) = extremes(weights.iter());
         let half = 2.0_f32.powi(q.bits as i32 - 1);
-        let magnitude = most.max(-least) as f32;
+        let magnitude = magnitude as f32;
         let (step, low, high) = match q.divisor {
             Divisor::Symmetric => (magnitude / (half - 1.0), -(half - 1.0), half - 1.0),
             Divisor::HalfRange => (magnitude / ((2.0 * half - 1.0) / 2.0), -half, half - 1.0),
@@ -371,9 +451,19 @@ mod tests {
             for (_, granularity) in GRANULARITIES {
                 for (_, divisor) in DIVISORS {
                     for (_, rule) in RULES {
-                        for shift in [-1.0, 0.0, 0.4, 2.0] {
-                            let q = Quantizer { bits, granularity, divisor, rule, bias: BiasGrid::Own };
-                            contains(&q, &affine(shift));
+                        for (shift, percent) in [
+                            (-1.0, 100.0),
+                            (0.0, 100.0),
+                            (0.4, 100.0),
+                            (2.0, 100.0),
+                            (0.4, 90.0),
+                            (-1.0, 60.0),
+                        ] {
+                            let clip = Clip { percent };
+                            let q = Quantizer { bits, granularity, divisor, rule, bias: BiasGrid::Own, clip };
+                            if clip.is_off() || divisor != Divisor::Asymmetric {
+                                contains(&q, &affine(shift));
+                            }
                         }
                     }
                 }
@@ -383,20 +473,34 @@ mod tests {
 
     fn contains(q: &Quantizer, affine: &Affine) {
         let Parameters { weight, bias } = q.parameters("d", affine, &[1.0]).unwrap();
-        for up in [false, true] {
-            let written: Vec<f64> = match q.granularity {
-                Granularity::Tensor => quantize(q, affine.weight.as_slice(), up),
-                Granularity::Channel => (0..4).flat_map(|i| quantize(q, affine.weight.row(i), up)).collect(),
-            };
-            let cols = affine.weight.cols();
-            for (k, (after, before)) in written.iter().zip(affine.weight.as_slice()).enumerate() {
-                let radius = weight.at(k / cols, k % cols);
-                assert!((after - before).abs() <= radius, "{q:?} {before} {after} {radius}");
+        let inside = |group: &[f64], radius: &dyn Fn(usize) -> f64| {
+            for (magnitude, up) in percentiles(q, group).into_iter().flat_map(|m| [(m, false), (m, true)]) {
+                for (k, after) in quantize(q, group, up, magnitude).iter().enumerate() {
+                    let (before, radius) = (group[k], radius(k));
+                    assert!((after - before).abs() <= radius, "{q:?} {before} {after} {radius}");
+                }
             }
-            for (i, after) in quantize(q, &affine.bias, up).iter().enumerate() {
-                assert!((after - affine.bias[i]).abs() <= bias[i], "{q:?} bias {i}");
+        };
+        let cols = affine.weight.cols();
+        match q.granularity {
+            Granularity::Tensor => inside(affine.weight.as_slice(), &|k| weight.at(k / cols, k % cols)),
+            Granularity::Channel => {
+                (0..4).for_each(|i| inside(affine.weight.row(i), &|j| weight.at(i, j)));
             }
         }
+        inside(&affine.bias, &|i| bias[i]);
+    }
+
+    /// Where most weights are zero a percentile gives no step.
+    #[test]
+    fn weights_that_are_clipped_away_are_refused() {
+        let mut affine = affine(0.0);
+        affine.weight = Matrix::from_fn(4, 7, |i, j| if i == 0 && j < 2 { 1.0 } else { 0.0 });
+        let q = Quantizer { clip: Clip { percent: 90.0 }, ..Quantizer::new(8) };
+        let error = q.parameters("d", &affine, &[1.0]).err().unwrap();
+        assert_eq!(error, ThreatError::ClippedAway { layer: "d".into(), percent: 90.0 });
+        affine.weight = Matrix::zeros(4, 7);
+        assert!(q.parameters("d", &affine, &[1.0]).unwrap().weight.is_zero());
     }
 
     /// The default: half a step of the symmetric grid, and nearly nothing more.
@@ -418,11 +522,16 @@ mod tests {
             "int8:per-channel:half-range:either:bias-own-step",
             "int5:asymmetric",
             "int8:power-of-two:bias-float",
+            "int8:per-channel:clip-99.9",
         ] {
             assert_eq!(text.parse::<Kind>().unwrap().to_string(), text);
         }
         assert_eq!("int8:per-tensor:nearest".parse::<Kind>().unwrap().to_string(), "int8");
         assert_eq!("int8:either:per-channel".parse::<Kind>().unwrap().to_string(), "int8:per-channel:either");
+        assert_eq!("int8:clip-100".parse::<Kind>().unwrap().to_string(), "int8");
+        for text in ["int8:clip-50", "int8:clip-nan", "int8:clip-101", "int8:asymmetric:clip-99"] {
+            assert!(text.parse::<Kind>().is_err(), "{text}");
+        }
         assert_eq!("int1".parse::<Kind>(), Err(ThreatError::Bits { found: 1 }));
         let error = "int8:perchannel".parse::<Kind>().unwrap_err().to_string();
         assert!(error.contains("per-channel") && error.contains("perchannel"), "{error}");

@@ -22,7 +22,7 @@ mod weights;
 
 pub use contains::Violation;
 pub use format::{Inference, NumberFormat, Rounding};
-pub use integer::{BiasGrid, Divisor, Granularity, Quantizer, Rule};
+pub use integer::{BiasGrid, Clip, Divisor, Granularity, Quantizer, Rule};
 pub(crate) use integer::{Integers, extremes};
 pub use kind::Kind;
 pub use model::{LayerOverride, RadiusValue, ThreatError, ThreatModel};

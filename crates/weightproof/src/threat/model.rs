@@ -135,6 +135,16 @@ pub enum ThreatError {
         /// The kind.
         kind: Kind,
     },
+    /// A percentile of the magnitudes, from which a quantizer takes its step, is zero.
+    #[error(
+        "layer {layer}: a quantizer that clips at {percent}% takes no step from weights most of which are zero"
+    )]
+    ClippedAway {
+        /// Name of the layer.
+        layer: String,
+        /// The percentile.
+        percent: f64,
+    },
     /// A weight does not fit into the number format.
     #[error("layer {layer}: a weight of {found} exceeds the largest number of {format}, {limit}")]
     OutOfRange {
