@@ -141,14 +141,14 @@ impl Memory {
 
     /// The weights and biases of a layer after a hit on one of its words.
     pub fn parameters_after(&self, layer: usize, word: usize, hit: &Hit) -> LayerPerturbation {
-        let layer = &self.layers[layer];
-        let affine = self.network.nodes()[layer.node].layer.affine().expect("a layer with words");
-        let (mut weight, mut bias) = (affine.weight.clone(), affine.bias.clone());
-        match layer.place(word) {
-            (i, Some(j)) => weight[(i, j)] = hit.after,
-            (i, None) => bias[i] = hit.after,
-        }
-        LayerPerturbation { node: layer.node, weight, bias }
+        self.layers[layer].with_word(&self.network, word, hit.after)
+    }
+
+    /// The network after hits on different words.
+    pub(super) fn network_after(&self, hits: &[WordHit]) -> Network {
+        hits.iter().fold(self.network.clone(), |network, WordHit { layer, word, hit }| {
+            network.with_parameters(&[self.layers[*layer].with_word(&network, *word, hit.after)])
+        })
     }
 
     /// The memory after a hit on one of its words, which is not hit again. Numbers of hits stay.
@@ -175,6 +175,17 @@ impl Memory {
 }
 
 impl StoredLayer {
+    /// Its weights and biases in `network`, where a word stands for `value`.
+    fn with_word(&self, network: &Network, word: usize, value: f64) -> LayerPerturbation {
+        let affine = network.nodes()[self.node].layer.affine().expect("a layer with words");
+        let (mut weight, mut bias) = (affine.weight.clone(), affine.bias.clone());
+        match self.place(word) {
+            (i, Some(j)) => weight[(i, j)] = value,
+            (i, None) => bias[i] = value,
+        }
+        LayerPerturbation { node: self.node, weight, bias }
+    }
+
     fn new(
         (node, name): (usize, &str),
         affine: &Affine,

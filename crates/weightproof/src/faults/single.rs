@@ -236,17 +236,7 @@ impl<'m> SingleHits<'m> {
     /// The margin of `target` after hits on different words, by the plain forward pass of the network that is stored then, when it is
     /// proved not to be above zero.
     pub(super) fn broken_by(&self, hits: &[WordHit], x: &[f64], target: usize) -> Option<f64> {
-        let mut network = self.memory.network().clone();
-        for WordHit { layer, word, hit } in hits {
-            let stored = &self.memory.layers()[*layer];
-            let affine = network.nodes()[stored.node].layer.affine().expect("a layer with words");
-            let (mut weight, mut bias) = (affine.weight.clone(), affine.bias.clone());
-            match stored.place(*word) {
-                (i, Some(j)) => weight[(i, j)] = hit.after,
-                (i, None) => bias[i] = hit.after,
-            }
-            network = network.with_parameters(&[LayerPerturbation { node: stored.node, weight, bias }]);
-        }
+        let network = self.memory.network_after(hits);
         let after = clean_pass(&network, x);
         let (_, upper) = self.lines.margin(&after, network.output(), target, &mut self.lines.scratch());
         (upper <= 0.0).then(|| margin(&after.values[network.output()], target))
