@@ -3,6 +3,7 @@
 use crate::certificate::{Header, Kind, Lines, Outputs, Property, Record, Rounding, hexadecimal};
 use crate::check::{Accepted, check};
 use crate::faults::Hits;
+use crate::format::Format;
 use crate::layer::Model;
 use crate::network::Network;
 use crate::number::Number;
@@ -39,6 +40,24 @@ pub struct Opened<R> {
     hits: Option<Hits>,
     lines: Lines<R>,
     last: Option<usize>,
+}
+
+/// Network and set of a header, and the hits that it names, for the network `own` that was read from the model. A program that writes
+/// certificates may ask this before it looks for proofs.
+///
+/// # Errors
+/// Where the header contradicts the model or itself.
+pub fn prepared(header: &Header, own: Network) -> Result<(Model, Option<Hits>), String> {
+    let at = |error| format!("network: {error}");
+    if own.head.is_some() && matches!(header.property, Property::Deviation { .. }) {
+        return Err("property: nothing is known of how far outputs of a last Sigmoid or Softmax move".into());
+    }
+    let own = own.with_classes(header.outputs).map_err(at)?;
+    let claimed = Network::new(&header.network).map_err(at)?;
+    claimed.difference(&own).map_or(Ok(()), |difference| Err(at(difference)))?;
+    let set = Set::new(header, &claimed)?;
+    let hits = header.faults.as_ref().map(|faults| Hits::new(faults, &claimed, &set)).transpose()?;
+    Ok((Model::new(claimed, set), hits))
 }
 
 /// What was found about one record.
@@ -94,17 +113,8 @@ impl<R: BufRead> Opened<R> {
                 "SHA-256 of the model: expected {expected}, found {sha256}"
             )));
         }
-        let own = crate::onnx::read(model).and_then(|own| own.with_classes(header.outputs));
-        let own = own.map_err(|error| Problem::Input(format!("model: {error}")))?;
-        let rejected = |error| Problem::Rejected(format!("network: {error}"));
-        let claimed = Network::new(&header.network).map_err(rejected)?;
-        if let Some(difference) = claimed.difference(&own) {
-            return Err(Problem::Rejected(format!("network: {difference}")));
-        }
-        let set = Set::new(&header, &claimed).map_err(Problem::Rejected)?;
-        let hits = header.faults.as_ref().map(|faults| Hits::new(faults, &claimed, &set));
-        let hits = hits.transpose().map_err(Problem::Rejected)?;
-        let model = Model::new(claimed, set);
+        let own = crate::onnx::read(model).map_err(|error| Problem::Input(format!("model: {error}")))?;
+        let (model, hits) = prepared(&header, own).map_err(Problem::Rejected)?;
         Ok(Opened { header, model, hits, lines, last: None })
     }
 
@@ -228,6 +238,10 @@ pub fn claim(header: &Header) -> String {
             format!("the radii that the header lists (called {name}; that they mean it is not checked)")
         }
         (Kind::Lsb, Some(radius)) => format!("radius {radius} in steps of the stored integers"),
+        (kind, Some(radius)) if Format::new(kind, radius).is_some() => format!(
+            "inference in the number format {kind:?}, {radius} times its rounding (inputs, weights and what layers and sums read are \
+             rounded to nearest, sums are of single precision, in any order)"
+        ),
         (kind, Some(radius)) => format!("{kind:?}, radius {radius}"),
     };
     if let Some(bias) = &threat.bias_radius {
