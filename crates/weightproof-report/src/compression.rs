@@ -60,10 +60,12 @@ pub struct TruncationReport {
     /// How far a margin was seen to move (measured).
     pub moved_seen: f64,
     /// No output of any sample moves by more, for this and every other network within `|W_j − W|` of the original
-    /// (real-arithmetic, by the bound method); `null` when the bound is not finite.
+    /// (by the bound method, with its guarantee); `null` when the bound is not finite.
     pub certified_deviation: Option<f64>,
     /// The same for the median sample.
     pub certified_deviation_median: Option<f64>,
+    /// What these two are worth: the guarantee of the bound method.
+    pub certified_guarantee: &'static str,
 }
 
 /// Compression of a network.
@@ -116,10 +118,11 @@ impl CompressionReport {
             "margins of the samples".into(),
             format!("moved by at most {most} (real-arithmetic), seen {seen} (measured)"),
         ]);
+        let guarantee = t.certified_guarantee;
         let [most, median] = [t.certified_deviation, t.certified_deviation_median].map(value_or_dash);
         table.push([
             "outputs of the samples".into(),
-            format!("certified to move by at most {most}, in the median {median} (real-arithmetic)"),
+            format!("certified to move by at most {most}, in the median {median} ({guarantee})"),
         ]);
         write!(out, "\n{table}")
     }

@@ -139,8 +139,8 @@ fn what_has_no_certificate_is_named() {
     let tanh = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weightproof-formats/tests/onnx/tanh.onnx");
     let tanh = tanh.to_str().unwrap();
     let data = folder.path().join("data.csv");
-    fs::write(&data, "0,0,0,0,0,0").unwrap();
-    let unread = "error: certificate: the checker does not read this network: node tanh6 (Tanh): this operator is not supported\n  hint: what certificates hold";
+    fs::write(&data, "0,0,0,0,0,0,0").unwrap();
+    let unread = "error: certificate: the checker does not read this network: node tanh6 (Tanh): this operator is not supported\nhint: what certificates hold";
     for (args, said) in [
         (&["--radius", "0.001,0.002"][..], "error: certificate: expected one radius, found 2\n"),
         (&[tanh, data.to_str().unwrap(), "--radius", "0.001", "--property", "prediction"], unread),

@@ -286,6 +286,13 @@ pub struct Truncation {
     /// The same for the median sample.
     #[serde(deserialize_with = "nullable")]
     pub certified_deviation_median: Option<f64>,
+    /// What these two are worth; files of former versions do not say it.
+    #[serde(default = "uncharged")]
+    pub certified_guarantee: String,
+}
+
+fn uncharged() -> String {
+    "real-arithmetic".into()
 }
 
 /// A number or `null`; that it is missing is an error.
