@@ -243,16 +243,8 @@ impl Proof<'_> {
         // Less than the largest number of single precision, with room for what rounding does.
         let most = Number::new(1, 127);
         for (index, node) in self.model.network.nodes.iter().enumerate() {
-            let is_sum = match node.op {
-                Op::Affine(_) | Op::AveragePool { .. } => true,
-                Op::Sum => node.inputs.len() > 1,
-                Op::Input(_)
-                | Op::Scale { .. }
-                | Op::Divide(_)
-                | Op::Activation(_)
-                | Op::MaxPool(_)
-                | Op::Gather { .. } => false,
-            };
+            let adds = node.op == Op::Sum && node.inputs.len() > 1;
+            let is_sum = adds || matches!(node.op, Op::Affine(_) | Op::AveragePool { .. });
             let read: Vec<&Bounds> =
                 node.inputs.iter().map(|&i| &*state.boxes[i]).filter(|_| is_sum).collect();
             let out_of_range = |z: &&Interval| z.size() > largest;

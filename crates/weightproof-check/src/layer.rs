@@ -39,17 +39,12 @@ impl Model {
         for ((node, layer), &sum) in network.nodes.iter().zip(&set.layers).zip(&set.sums) {
             let own = match &node.op {
                 Op::Input(_) => set.input_radius,
-                Op::Activation(Activation::Quantize(q)) => {
-                    set.activation_radius.max(Number::new(q.freedom, 0))
-                }
+                Op::Activation(Activation::Quantize(q)) if q.freedom > 0 => Number::ONE,
                 Op::Activation(_) => set.activation_radius,
-                Op::Affine(_)
-                | Op::Scale { .. }
-                | Op::Divide(_)
-                | Op::MaxPool(_)
-                | Op::AveragePool { .. }
-                | Op::Gather { .. }
-                | Op::Sum => sum[0].max(sum[1]),
+                Op::Sum | Op::AveragePool { .. } => sum[0].max(sum[1]),
+                Op::Affine(_) | Op::Scale { .. } | Op::Divide(_) | Op::MaxPool(_) | Op::Gather { .. } => {
+                    Number::ZERO
+                }
             };
             moves.push(own.is_positive() || layer.is_some() || node.inputs.iter().any(|&i| moves[i]));
             let is_conv = matches!(&node.op, Op::Affine(affine) if affine.window.is_some());

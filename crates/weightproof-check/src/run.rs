@@ -31,6 +31,10 @@ pub enum Problem {
     Rejected(String),
 }
 
+fn rejected(what: String) -> Problem {
+    Problem::Rejected(what)
+}
+
 /// A certificate whose header was checked.
 pub struct Opened<R> {
     /// The header.
@@ -108,9 +112,9 @@ impl<R: BufRead> Opened<R> {
         let header = lines.header().map_err(|error| Problem::Input(format!("certificate: {error}")))?;
         let sha256 = sha256(model);
         if header.model_sha256 != sha256 {
-            let expected = &header.model_sha256;
-            return Err(Problem::Rejected(format!(
-                "SHA-256 of the model: expected {expected}, found {sha256}"
+            return Err(rejected(format!(
+                "SHA-256 of the model: expected {}, found {sha256}",
+                header.model_sha256
             )));
         }
         let own = crate::onnx::read(model).map_err(|error| Problem::Input(format!("model: {error}")))?;
@@ -126,16 +130,13 @@ impl<R: BufRead> Opened<R> {
         let record = self.lines.record().map_err(Problem::Rejected)?;
         if let Some(record) = &record {
             if matches!(self.header.outputs, Some(Outputs::Within { .. })) && record.class != Some(0) {
-                let sample = record.sample;
-                return Err(Problem::Rejected(format!(
-                    "sample {sample}: expected class 0, outputs between the ends"
+                return Err(rejected(format!(
+                    "sample {}: expected class 0, outputs between the ends",
+                    record.sample
                 )));
             }
             if self.last.is_some_and(|last| record.sample <= last) {
-                return Err(Problem::Rejected(format!(
-                    "sample {}: numbers of samples do not rise",
-                    record.sample
-                )));
+                return Err(rejected(format!("sample {}: numbers of samples do not rise", record.sample)));
             }
             self.last = Some(record.sample);
         }

@@ -128,9 +128,8 @@ impl Set {
     fn covers(&mut self, threat: &Threat, network: &Network) -> Result<(), String> {
         let radius = threat.radius.filter(|radius| !radius.is_negative());
         let radius = radius.ok_or("threat: expected a radius of at least 0, found none")?;
-        if let Some(format) = Format::new(threat.kind, radius) {
-            self.rounds(format, threat, network)?;
-        }
+        let format = Format::new(threat.kind, radius);
+        let is_format = format.map(|format| self.rounds(format, threat, network)).transpose()?.is_some();
         let is_layer =
             |name: &String| network.nodes.iter().any(|n| n.name == *name && matches!(n.op, Op::Affine(_)));
         if let Some(unknown) = threat.layers.iter().flatten().find(|name| !is_layer(name)) {
@@ -149,19 +148,17 @@ impl Set {
                 (_, WeightSet::Ball(_) | WeightSet::RowBalls(_)) => return Err(at("expected a box")),
                 _ => {}
             }
+            if is_format {
+                continue;
+            }
             let enough =
                 |what: &dyn Fn() -> String, own: Number, (r, x, largest): (Number, Number, Number)| {
-                    let needed = match threat.kind {
-                        Kind::Relative | Kind::Lsb => r * x.magnitude(),
-                        Kind::PerChannel => r * largest,
-                        Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => r,
-                        // Those are compared in `rounds`.
-                        Kind::Fp32
-                        | Kind::TensorFloat
-                        | Kind::Bf16
-                        | Kind::Fp16
-                        | Kind::Fp8E4M3
-                        | Kind::Fp8E5M2 => Number::ZERO,
+                    let needed = if matches!(threat.kind, Kind::Relative | Kind::Lsb) {
+                        r * x.magnitude()
+                    } else if threat.kind == Kind::PerChannel {
+                        r * largest
+                    } else {
+                        r
                     };
                     let less = || at(&format!("radius of {}: expected {needed}, found {own}", what()));
                     if own < needed { Err(less()) } else { Ok(()) }
