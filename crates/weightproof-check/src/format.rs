@@ -156,3 +156,55 @@ impl Sums {
         [self.radius(self.relative(1)), self.radius(absolute)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Terms of a weight and a bias: `1 + γ` is `ONE / REST`.
+    const ONE: i128 = 1 << 24;
+    const REST: i128 = ONE - 2;
+
+    /// Whether a number is at least `p / q`, and by less than a part of 2⁻²⁸ more.
+    fn is(found: Number, p: i128, q: i128) -> bool {
+        let (over, p) = (found * Number::new(q, 0), Number::new(p, 0));
+        p <= over && over <= p + p * Number::new(1, -28)
+    }
+
+    fn sums(kind: Kind) -> Sums {
+        Format::new(kind, Number::ONE).unwrap().sums(2).unwrap()
+    }
+
+    #[test]
+    fn radii_of_weights_by_hand() {
+        // 1 is a number of eight bits: (1 + 2⁻⁸)(1 + γ) − 1. With nine bits its own rounding comes on top.
+        assert!(is(sums(Kind::Bf16).weight(Number::ONE), 257 * ONE - 256 * REST, 256 * REST));
+        let w = Number::new(-257, -8);
+        assert!(is(
+            sums(Kind::Bf16).weight(w),
+            (257 * 257 * ONE - 256 * 256 * REST) * 257,
+            (256 * 256 * REST) << 8
+        ));
+        // Half of 2⁻¹⁶, the smallest number of the format, which rounds by η = 2⁻¹⁷: ((9/8)² (1 + γ) − 1 + 9/8 (1 + γ)) 2⁻¹⁷.
+        let half = Number::new(1, -17);
+        assert!(is(sums(Kind::Fp8E5M2).weight(half), (81 + 72) * ONE - 64 * REST, (64 * REST) << 17));
+        // The smallest one is stored exactly: (9/8 (1 + γ) − 1) 2⁻¹⁶.
+        assert!(is(sums(Kind::Fp8E5M2).weight(Number::new(1, -16)), 9 * ONE - 8 * REST, (8 * REST) << 16));
+    }
+
+    #[test]
+    fn radii_of_biases_and_sums_by_hand() {
+        // 1 is held: γ, and η (1 + γ) for each unit of the weights, and two terms of 2⁻¹⁴⁹, which are lost in the room.
+        let bias = sums(Kind::Fp8E5M2).bias(Number::ONE, Number::new(3, 0));
+        assert!(is(bias, ((ONE - REST) << 17) + 3 * ONE, REST << 17));
+        // Neither bias nor weights: underflow of the sum alone.
+        assert!(is(sums(Kind::Fp32).bias(Number::ZERO, Number::ZERO) * Number::new(1, 149), 2, 1));
+        let [relative, absolute] = sums(Kind::Fp8E5M2).sum(Number::new(2, 0));
+        assert!(is(relative, 9 * ONE - 8 * REST, 8 * REST) && is(absolute, 2 * ONE, REST << 17));
+        assert!(Format::new(Kind::Bf16, Number::ONE).unwrap().sums(1 << 23).is_err());
+        assert!(Format::new(Kind::Absolute, Number::ONE).is_none());
+        // Twice the rounding.
+        let twice = Format::new(Kind::Bf16, Number::new(2, 0)).unwrap().sums(2).unwrap();
+        assert!(is(twice.weight(Number::ONE), 257 * ONE - 256 * REST, 128 * REST));
+    }
+}
