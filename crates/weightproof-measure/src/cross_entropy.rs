@@ -9,7 +9,8 @@
 //! units of the last place (4 u), is at least about 1 and off by (K + 4) u of itself at most, which is the error of its logarithm;
 //! evaluating that loses 4 u ln K, and adding m another u (D + ln K). What underflows is less than u. All together is below 8 u (D + K + 1). ∎
 //!
-//! The second line rises with its argument by at most as much; its parts are positive, and hand relative errors on.
+//! Softplus grows by no larger part of itself than its argument grows, since `σ(z) ≤ ln(1 + exp z)`; its own parts are positive, and hand
+//! relative errors on.
 
 /// Unit roundoff.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -33,7 +34,7 @@ pub fn above(margin: f64, classes: usize) -> f64 {
         return 0.0;
     }
     let value = if z > 0.0 { z + (-z).exp().ln_1p() } else { z.exp().ln_1p() };
-    let charged = value * (1.0 + 32.0 * UNIT) + 8.0 * UNIT * (rivals + z.abs()) + f64::MIN_POSITIVE;
+    let charged = value * (1.0 + UNIT * (32.0 + 8.0 * (rivals + z.abs()))) + f64::MIN_POSITIVE;
     if charged.is_nan() { f64::INFINITY } else { charged }
 }
 
@@ -62,6 +63,21 @@ mod tests {
         assert!(1e16 - 1.0 > 1e16 - 2.0 && exact(1e16 - 1.0) >= 0, "the difference is rounded");
         assert!(exact(below(&[1e16, 1.0], 1, 0.0)) <= 0);
         assert!(exact(above(1.0 - 1e16, 2)) >= 0);
+    }
+
+    /// `ln(1 + n exp(−m))` is `n exp(−m)` where that is small; the difference of ln n and m is rounded.
+    #[test]
+    fn rounding_of_small_cross_entropies_is_charged() {
+        let mut below = 0;
+        for rivals in (1..12).map(|k| 1_u32 << k) {
+            for m in [300.3_f64, 400.7, 500.1, 600.9] {
+                let rivals = f64::from(rivals);
+                let least = rivals * (-m).exp() * (1.0 - 8.0 * UNIT);
+                assert!(above(m, rivals as usize + 1) >= least, "{rivals} {m}");
+                below += usize::from((rivals.ln() - m).exp() < least);
+            }
+        }
+        assert!(below > 3, "{below} would be below without a charge");
     }
 
     #[test]

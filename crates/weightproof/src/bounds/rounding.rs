@@ -381,7 +381,7 @@ pub(crate) fn widen<T: Scalar>(
 #[cfg(test)]
 mod tests {
     use super::super::step::propagate;
-    use super::super::{Prepared, method};
+    use super::super::{LowerBounds, Prepared, method};
     use super::*;
     use crate::model::{Model, Radii};
     use crate::network::{Activation, Network, NetworkBuilder};
@@ -475,20 +475,22 @@ mod tests {
         }
     }
 
-    /// A weight of one tap meets a sum over all positions that f32 does not hold: 2²⁵ and so many ones, which is lost in one order.
+    /// A weight of one tap meets `2²⁵ − 2²⁵ + 1 + 1 + …` over all positions, of which f32 loses some ones, whatever the order.
     #[test]
     fn what_weights_meet_at_all_positions_is_charged() {
-        let (positions, radius) = (TERMS + 1, 0.5);
-        let lower = |guarantee: Guarantee| {
+        let (positions, radius) = (TERMS + 2, 0.5);
+        let large = |i: usize| i < 2;
+        let lowest = |guarantee: Guarantee, of: fn(LowerBounds<f32>) -> f32| {
             let mut builder = NetworkBuilder::new(vec![1]);
-            let first = Matrix::from_fn(positions, 1, |i, _| if i == 0 { LARGE } else { 1.0 });
+            let first = Matrix::from_fn(positions, 1, |i, _| if large(i) { LARGE } else { 1.0 });
             let start = builder.dense("start", 0, first, Vec::new()).unwrap();
             let relu = builder.activation("relu", start, Activation::Relu).unwrap();
             let image = builder.reshape("image", relu, vec![1, 1, positions]).unwrap();
             let window = Window::new([1, 1, positions], 1, [1, 1]);
             let conv = builder.conv("conv", image, Matrix::zeros(1, 1), Vec::new(), window).unwrap();
             let flat = builder.reshape("flat", conv, vec![positions]).unwrap();
-            builder.dense("sum", flat, Matrix::from_fn(1, positions, |_, _| 1.0), Vec::new()).unwrap();
+            let sum = Matrix::from_fn(1, positions, |_, i| if i == 1 { -1.0 } else { 1.0 });
+            builder.dense("sum", flat, sum, Vec::new()).unwrap();
             let network = builder.finish().unwrap();
             // The input moves a little, so that nothing is fixed.
             let layers = Some(vec!["conv".into()]);
@@ -496,13 +498,19 @@ mod tests {
                 ThreatModel { layers, input_radius: 1e-18, ..ThreatModel::new(Kind::Absolute, radius) };
             blocked(&network, &threat, guarantee, |block| {
                 let spec = Specification::outputs(1, 1);
-                f64::from(method::<f32>("linear").unwrap().lower_bounds(block, &spec).lower[0])
+                f64::from(of(method::<f32>("linear").unwrap().lower_bounds(block, &spec)))
             })
         };
-        // Σ_p Δ z_p is at least −radius · (2²⁵ + 4000).
-        let exact = -radius * (LARGE + TERMS as f64);
-        assert!(lower(Guarantee::Rigorous) <= exact);
-        assert!(lower(Guarantee::RealArithmetic) > exact, "the case loses something");
+        // Σ_p Δ a_p z_p is at least −radius · 4000.
+        let exact = -radius * TERMS as f64;
+        assert!(lowest(Guarantee::Rigorous, |bounds| bounds.lower[0]) <= exact);
+        assert!(
+            lowest(Guarantee::RealArithmetic, |bounds| bounds.lower[0]) > exact,
+            "the case loses something"
+        );
+        // Twice the roundings of a sum over all positions, of the radius times all that is summed up.
+        let charge = 2.0 * positions as f64 * f64::from(f32::EPSILON) / 2.0 * radius * 2.0 * LARGE;
+        assert!(lowest(Guarantee::Rigorous, |bounds| bounds.charge[0]) >= charge);
     }
 
     #[test]
