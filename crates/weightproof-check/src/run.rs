@@ -241,7 +241,7 @@ pub fn claim(header: &Header) -> String {
         (Kind::Lsb, Some(radius)) => format!("radius {radius} in steps of the stored integers"),
         (kind, Some(radius)) if Format::new(kind, radius).is_some() => format!(
             "inference in the number format {kind:?}, {radius} times its rounding (inputs, weights and what layers and sums read are \
-             rounded to nearest, sums are of single precision, in any order)"
+             rounded to nearest; sums, in any order, and activations are of single precision)"
         ),
         (kind, Some(radius)) => format!("{kind:?}, radius {radius}"),
     };
