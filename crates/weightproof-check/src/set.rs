@@ -192,6 +192,9 @@ impl Set {
     /// Whether every radius is at least what rounding in a number format does; takes in what it does to sums, and its range.
     fn rounds(&mut self, format: Format, threat: &Threat, network: &Network) -> Result<(), String> {
         self.largest = Some(format.largest);
+        if threat.bias_radius.is_some() {
+            return Err("threat: biases round as their layers do".into());
+        }
         for (index, node) in network.nodes.iter().enumerate() {
             let at = |what: String| format!("set of node {}: {what}", node.name);
             let is_named = threat.layers.as_ref().is_none_or(|names| names.contains(&node.name));

@@ -523,6 +523,7 @@ const OF_FORMATS: &[Change] = &[
     ("a coarser format", |c| c.header.threat.kind = "format:fp8e4m3".into()),
     ("twice the rounding", |c| c.header.threat.radius = Some(double(&[2.0]))),
     ("a multiple that is negative", |c| c.header.threat.radius = Some(double(&[-1.0]))),
+    ("a radius of biases of its own", |c| c.header.threat.bias_radius = Some(double(&[0.0]))),
     ("a format that is not known", |c| c.header.threat.kind = "format:fp12".into()),
     ("a layer that does not round", |c| drop(c.header.set.remove(0))),
     ("no radii of biases", |c| c.header.set[0].bias = None),
@@ -621,7 +622,7 @@ fn tampering_is_rejected() {
             }),
         ],
     );
-    assert!(kinds >= 144, "{kinds} kinds");
+    assert!(kinds >= 145, "{kinds} kinds");
 }
 
 /// Not only because proofs fail: the network of the certificate is compared with the model.
