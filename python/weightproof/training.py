@@ -98,7 +98,7 @@ def train(
         progress: ``True`` for a bar, or a function of (hundredths done, 100).
 
     Returns:
-        The trained network and its history. Accuracies are measured; the certified one is proved in real arithmetic.
+        The trained network and its history. Accuracies are measured; the certified one is proved, rounding included.
 
     Raises:
         Error: One of its kinds: settings or data that do not fit, a checkpoint of another run, a training that diverges.
@@ -177,7 +177,7 @@ class Training(Document):
 
     @property
     def certified_accuracy(self) -> float | None:
-        """Certified accuracy on them over the full threat, proved in real arithmetic; ``None`` without them."""
+        """Certified accuracy on them over the full threat, proved, rounding included; ``None`` without them."""
         found: float | None = self._found["summary"]["validation_certified"]
         return found
 
@@ -200,7 +200,7 @@ class Training(Document):
         shares = (
             ("training accuracy (measured)", last["train_accuracy"]),
             ("held-out accuracy (measured)", last["validation_accuracy"]),
-            ("held-out certified accuracy (real-arithmetic)", last["validation_certified"]),
+            ("held-out certified accuracy (rigorous)", last["validation_certified"]),
         )
         rows = [(name, "–" if share is None else f"{share:.2%}") for name, share in shares]
         if self.at_chance:

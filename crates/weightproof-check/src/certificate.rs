@@ -103,6 +103,18 @@ pub enum Kind {
     Frobenius,
     RowBall,
     Lsb,
+    #[serde(rename = "format:fp32")]
+    Fp32,
+    #[serde(rename = "format:tf32")]
+    TensorFloat,
+    #[serde(rename = "format:bf16")]
+    Bf16,
+    #[serde(rename = "format:fp16")]
+    Fp16,
+    #[serde(rename = "format:fp8e4m3")]
+    Fp8E4M3,
+    #[serde(rename = "format:fp8e5m2")]
+    Fp8E5M2,
     Explicit,
 }
 

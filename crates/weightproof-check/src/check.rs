@@ -207,6 +207,9 @@ impl Proof<'_> {
             let parts = domain.split.iter().flat_map(|split| [split.above, split.below]);
             return Ok(parts.filter(|&number| number > task.domain).map(part).collect());
         };
+        if task.before.is_none() {
+            self.in_range(&state)?;
+        }
         let mut open = task.rows;
         for claim in &domain.rows {
             let at = |what: String| format!("row {}: {what}", claim.row);
@@ -232,6 +235,35 @@ impl Proof<'_> {
         };
         let below = part(split.below, Interval { high: cut.high.min(value), ..cut })?;
         Ok(vec![part(split.above, Interval { low: cut.low.max(value), ..cut })?, below])
+    }
+
+    /// Whether what layers and sums read is in the range of the number format, and all partial sums in that of single precision.
+    fn in_range(&self, state: &State) -> Result<(), String> {
+        let Some(largest) = self.model.set.largest else { return Ok(()) };
+        // Less than the largest number of single precision, with room for what rounding does.
+        let most = Number::new(1, 127);
+        for (index, node) in self.model.network.nodes.iter().enumerate() {
+            let adds = node.op == Op::Sum && node.inputs.len() > 1;
+            let is_sum = adds || matches!(node.op, Op::Affine(_) | Op::AveragePool { .. });
+            let read: Vec<&Bounds> =
+                node.inputs.iter().map(|&i| &*state.boxes[i]).filter(|_| is_sum).collect();
+            let out_of_range = |z: &&Interval| z.size() > largest;
+            if let Some(z) = read.iter().flat_map(|bounds| bounds.iter()).find(out_of_range) {
+                let size = z.size();
+                return Err(format!(
+                    "node {index} ({}) may read {size}, out of the range of the format",
+                    node.name
+                ));
+            }
+            let size = |k: usize| match &self.model.maps[index] {
+                Some(map) => map.size(k, read[0]),
+                None => -read.iter().fold(Number::ZERO, |sum, z| sum - z[k].size() - z[k].size()),
+            };
+            if let Some(size) = (0..node.width).filter(|_| is_sum).map(size).find(|size| *size > most) {
+                return Err(format!("node {index} ({}): a sum may have terms of {size}", node.name));
+            }
+        }
+        Ok(())
     }
 
     /// The boxes of all nodes; `None` when the domain is empty.

@@ -114,15 +114,16 @@ impl Hits {
     ) -> Result<(), String> {
         let node = &model.network.nodes[hit.node];
         let Op::Affine(affine) = &node.op else { unreachable!("only layers are hit") };
-        let Some(stored @ Stored { bits, signed, zeros, .. }) = &affine.stored else {
+        let Some(stored @ Stored { bits, signed, .. }) = &affine.stored else {
             unreachable!("only integers are hit")
         };
         let (z, flips) = (&clean.boxes[node.inputs[0]], self.faults.bits);
         let one = Interval::point(Number::ONE);
         for row in 0..affine.rows {
             let of_weight = |column: usize| {
-                let (weight, step) = (affine.weight.0[row * affine.columns() + column], stored.steps.0[row]);
-                let word = integer(weight, step)? + zeros[row];
+                let place = row * affine.columns() + column;
+                let (step, zero) = stored.grid(place, affine.weight.0.len());
+                let word = integer(affine.weight.0[place], step)? + zero;
                 Ok::<_, String>(
                     changes(word, (*bits, *signed), &hit.weights, flips)?.into_iter().map(move |d| step * d),
                 )

@@ -36,26 +36,21 @@ impl Model {
             }
         }
         let (mut maps, mut moves, mut shares): (Vec<_>, Vec<bool>, Vec<_>) = Default::default();
-        for (node, layer) in network.nodes.iter().zip(&set.layers) {
+        for ((node, layer), &sum) in network.nodes.iter().zip(&set.layers).zip(&set.sums) {
             let own = match &node.op {
                 Op::Input(_) => set.input_radius,
-                Op::Activation(Activation::Quantize(q)) => {
-                    set.activation_radius.max(Number::new(q.freedom, 0))
-                }
+                Op::Activation(Activation::Quantize(q)) if q.freedom > 0 => Number::ONE,
                 Op::Activation(_) => set.activation_radius,
-                Op::Affine(_)
-                | Op::Scale { .. }
-                | Op::Divide(_)
-                | Op::MaxPool(_)
-                | Op::AveragePool { .. }
-                | Op::Gather { .. }
-                | Op::Sum => Number::ZERO,
+                Op::Sum | Op::AveragePool { .. } => sum[0].max(sum[1]),
+                Op::Affine(_) | Op::Scale { .. } | Op::Divide(_) | Op::MaxPool(_) | Op::Gather { .. } => {
+                    Number::ZERO
+                }
             };
             moves.push(own.is_positive() || layer.is_some() || node.inputs.iter().any(|&i| moves[i]));
             let is_conv = matches!(&node.op, Op::Affine(affine) if affine.window.is_some());
             shares.push(is_conv && layer.as_ref().is_some_and(|layer| !layer.per_use));
             let inputs = node.inputs.first().map_or(0, |&input| network.nodes[input].width);
-            maps.push(Map::new(&node.op, inputs, layer.as_ref()));
+            maps.push(Map::new(&node.op, inputs, layer.as_ref(), sum));
         }
         Model { network, set, maps, moves, shares }
     }
@@ -81,7 +76,8 @@ pub struct Map {
 }
 
 impl Map {
-    fn new(op: &Op, inputs: usize, set: Option<&LayerSet>) -> Option<Map> {
+    /// `sum` is what a mean may be off by, of each summand as a part of itself and in all.
+    fn new(op: &Op, inputs: usize, set: Option<&LayerSet>, sum: [Number; 2]) -> Option<Map> {
         let mut map = Map { inputs, columns: 1, ..Map::default() };
         // Lower bounds of a number that moves by `r`, and of its opposite.
         let ends = |x: Number, r: Number| [x - r, -x - r];
@@ -117,8 +113,12 @@ impl Map {
             }
             Op::AveragePool { window, counts } => {
                 map.slide(window, true);
-                let mean =
-                    |&n: &usize| [FRACTION, -FRACTION].map(|one| Number::new(one.div_euclid(n as i64), -60));
+                map.bias = vec![Interval::point(Number::ZERO).widened(sum[1]); counts.len()];
+                let mean = |&n: &usize| {
+                    let part = |one: i64| Number::new(one.div_euclid(n as i64), -60);
+                    let off = (part(-FRACTION) * sum[0]).down();
+                    [part(FRACTION) + off, part(-FRACTION) + off]
+                };
                 counts.iter().map(mean).collect()
             }
         };
@@ -159,6 +159,18 @@ impl Map {
     /// Power of two of the coefficients of an output.
     pub fn exponent(&self, output: usize) -> i32 {
         self.exponent[self.outputs[output].0]
+    }
+
+    /// At least the sum of the magnitudes of all terms that an output is the sum of.
+    pub fn size(&self, output: usize, bounds: &[Interval]) -> Number {
+        let (row, list) = self.outputs[output];
+        let term = |sum: Number, &(column, input): &(usize, usize)| {
+            let k = row * self.columns + column;
+            let most = self.low[k].abs().max(self.high[k].abs());
+            sum - Number::new(most, self.exponent[row]) * bounds[input].size()
+        };
+        let bias = self.bias.get(row).map_or(Number::ZERO, |bias| bias.size());
+        -self.lists[list].iter().fold(-bias, term)
     }
 
     /// Coefficients of the inputs of `a` times the outputs, for inputs in `bounds`: where they are not negative, and where they are

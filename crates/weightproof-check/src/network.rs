@@ -81,7 +81,8 @@ pub struct Affine {
     pub stored: Option<Stored>,
 }
 
-/// How integers in the file stand for the weights of a layer, `step · (integer − zero)`, one step and zero point for each row.
+/// How integers in the file stand for the weights of a layer, `step · (integer − zero)`, one step and zero point for each row, or for
+/// each weight.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Stored {
@@ -89,9 +90,9 @@ pub struct Stored {
     pub bits: u32,
     /// Whether integers have a sign.
     pub signed: bool,
-    /// By row.
+    /// By row, or by weight.
     pub steps: Numbers,
-    /// By row.
+    /// As many.
     pub zeros: Vec<i64>,
     /// By row; `None` when biases are no integers. Those have 32 bits, a sign, and the zero point 0.
     pub bias_steps: Option<Numbers>,
@@ -195,13 +196,23 @@ pub struct Node {
     pub width: usize,
 }
 
+/// A last operator that is left out, because it changes no order: a sigmoid that of outputs and thresholds, a Softmax, or its logarithm, that
+/// of outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Of one output.
+    Sigmoid,
+    /// Over all outputs.
+    Softmax,
+}
+
 /// A network: the first node is its input, the last one its output.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     /// In topological order.
     pub nodes: Vec<Node>,
-    /// Whether the file has a sigmoid behind the last node.
-    pub is_probability: bool,
+    /// What the file has behind the last node.
+    pub head: Option<Head>,
 }
 
 impl Network {
@@ -271,9 +282,10 @@ impl Network {
                     }
                 };
                 let fit = |stored: &Stored| {
-                    let counts = [Some(stored.steps.0.len()), Some(stored.zeros.len())];
-                    let biases = stored.bias_steps.as_ref().map(|steps| steps.0.len());
-                    counts.into_iter().chain([biases]).flatten().all(|count| count == affine.rows)
+                    let (count, biases) = (stored.steps.0.len(), stored.bias_steps.as_ref());
+                    [affine.rows, affine.weight.0.len()].contains(&count)
+                        && stored.zeros.len() == count
+                        && biases.is_none_or(|steps| steps.0.len() == affine.rows)
                 };
                 if affine.rows.checked_mul(columns) != Some(affine.weight.0.len()) {
                     Err("weights that do not fit the input")
@@ -329,13 +341,19 @@ impl Network {
     pub fn with_classes(mut self, outputs: Option<Outputs>) -> Result<Network, String> {
         let (last, count) = (self.output(), self.nodes[self.output()].width);
         let rows: Vec<(usize, Number, Number)> = match outputs {
-            Some(Outputs::Positive { threshold }) if count == 1 => vec![(0, Number::ONE, -threshold)],
-            Some(Outputs::Within { lower, upper }) if !self.is_probability => {
+            Some(Outputs::Positive { threshold }) if count == 1 && self.head != Some(Head::Softmax) => {
+                vec![(0, Number::ONE, -threshold)]
+            }
+            Some(Outputs::Within { lower, upper }) if self.head.is_none() => {
                 let row = |j| [lower.map(|l| (j, -Number::ONE, l)), upper.map(|u| (j, Number::ONE, -u))];
                 (0..count).flat_map(row).flatten().collect()
             }
-            None if !self.is_probability => return Ok(self),
-            _ => return Err("several outputs for one threshold, or a sigmoid behind the last node".into()),
+            None if self.head != Some(Head::Sigmoid) => return Ok(self),
+            _ => {
+                return Err(
+                    "several outputs for one threshold, or another operator behind the last node".into()
+                );
+            }
         };
         let source = [None].into_iter().chain(rows.iter().map(|row| Some(row.0))).collect();
         let chosen = self.push("outputs", Op::Gather { source, constant: Number::ZERO }, vec![last])?;
@@ -425,6 +443,14 @@ impl Network {
             node = inputs[place];
         }
         Ok((node, element))
+    }
+}
+
+impl Stored {
+    /// Step and zero point of a weight, by its place among `count`.
+    pub fn grid(&self, place: usize, count: usize) -> (Number, i64) {
+        let listed = place / (count / self.zeros.len());
+        (self.steps.0[listed], self.zeros[listed])
     }
 }
 

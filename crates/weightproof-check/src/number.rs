@@ -247,6 +247,11 @@ impl Interval {
         Interval::around(self.low - radius, -self.high - radius)
     }
 
+    /// The largest magnitude of the numbers.
+    pub fn size(self) -> Number {
+        self.low.magnitude().max(self.high.magnitude())
+    }
+
     /// Where a multiple of the numbers is least, by the sign of the factor.
     pub fn worst(self, is_positive: bool) -> Number {
         if is_positive { self.low } else { self.high }

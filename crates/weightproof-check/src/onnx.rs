@@ -1,40 +1,17 @@
 //! A minimal reader of ONNX: piecewise linear networks whose parameters are stored in the file, and quantized ones. Everything else is
 //! refused.
 
-use crate::network::{Activation, Affine, Network, Op, Stored, Window};
+use crate::network::{Activation, Affine, Head, Network, Op, Stored, Window};
 use crate::number::{Number, Numbers};
 use crate::protobuf::Message;
-use crate::quantized::{operators, steps_of_biases};
+use crate::quantized::{is_of_integers, operators, steps_of_biases};
 use crate::staircase::Staircase;
 use crate::tensor::{Tensor, product, reshaped, sizes_of, spread};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Attributes that are looked at; another one must be zero.
-const ATTRIBUTES: [&str; 23] = [
-    "alpha",
-    "auto_pad",
-    "axes",
-    "axis",
-    "beta",
-    "bias",
-    "ceil_mode",
-    "count_include_pad",
-    "dilations",
-    "group",
-    "kernel_shape",
-    "lambd",
-    "max",
-    "min",
-    "mode",
-    "pads",
-    "perm",
-    "saturate",
-    "storage_order",
-    "strides",
-    "transA",
-    "transB",
-    "value",
-];
+const ATTRIBUTES: &str = "alpha auto_pad axes axis beta bias block_size ceil_mode count_include_pad dilations group kernel_shape lambd \
+    max min mode pads perm saturate storage_order strides transA transB value";
 
 /// What a name stands for.
 #[derive(Clone, Debug)]
@@ -52,7 +29,7 @@ pub(crate) struct Operation<'a> {
     pub(crate) inputs: Vec<String>,
     pub(crate) name: String,
     pub(crate) kind: String,
-    pub(crate) attributes: HashMap<String, Message<'a>>,
+    pub(crate) attributes: BTreeMap<String, Message<'a>>,
     /// In place of the attribute of this name.
     pub(crate) axis: Option<i64>,
 }
@@ -80,14 +57,9 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
         ));
     }
     let mut reader = Reader { network: Network::default(), values: HashMap::new(), uses: HashMap::new() };
-    for message in graph.messages(5)? {
-        let name = message.text(8);
-        let tensor = Tensor::new(&message).map_err(|what| format!("tensor {name}: {what}"))?;
-        reader.define(name, Value::Constant(tensor))?;
-    }
-    let nodes = graph.messages(1)?;
+    let (nodes, tensors) = (graph.messages(1)?, graph.messages(5)?);
     let (mut inputs, outputs) = (graph.messages(11)?, graph.messages(12)?);
-    inputs.retain(|input| !reader.values.contains_key(&input.text(1)));
+    inputs.retain(|input| tensors.iter().all(|tensor| tensor.text(8) != input.text(1)));
     let ([input], [output]) = (&inputs[..], &outputs[..]) else {
         let (inputs, outputs) = (inputs.len(), outputs.len());
         return Err(format!("expected one input and one output, found {inputs} and {outputs}"));
@@ -96,25 +68,32 @@ pub fn read(bytes: &[u8]) -> Result<Network, String> {
     for name in nodes.iter().flat_map(|node| node.texts(1)).chain([output.clone()]) {
         *reader.uses.entry(name).or_default() += 1;
     }
+    // The input first: one that is too large is refused before all weights are read.
     let dims = input_dims(input)?;
-    reader.network.push(&input.text(1), Op::Input(dims.iter().product()), vec![])?;
+    reader.network.push(&input.text(1), Op::Input(product(&dims)?), vec![])?;
     reader.define(input.text(1), Value::Computed(0, dims))?;
+    for message in tensors {
+        let name = message.text(8);
+        let tensor = Tensor::new(&message).map_err(|what| format!("tensor {name}: {what}"))?;
+        reader.define(name, Value::Constant(tensor))?;
+    }
     for node in &nodes {
         let attributes =
             node.messages(5)?.into_iter().map(|attribute| (attribute.text(1), attribute)).collect();
         let (inputs, name, kind) = (node.texts(1), node.text(3), node.text(4));
         let at = |what: String| format!("node {} ({}): {what}", node.text(3), node.text(4));
-        let is_of_runtime = node.text(7) == "com.microsoft" && matches!(&*kind, "QGemm" | "QLinearAdd");
+        let is_of_runtime = node.text(7) == "com.microsoft" && is_of_integers(&kind);
         if !is_onnx(&node.text(7)) && !is_of_runtime {
             return Err(at("not an operator of ONNX".into()));
         }
         let result = node.texts(2).into_iter().next().unwrap_or_default();
         for (op, name) in operators(Operation { inputs, name, kind, attributes, axis: None }, &result) {
-            let value = if op.kind == "Sigmoid" && name == output {
-                reader.network.is_probability = true;
-                reader.computed(&op, 0).map(|(node, dims)| Value::Computed(node, dims))
-            } else {
-                reader.value(&op)
+            let value = match reader.head(&op).filter(|_| name == output) {
+                Some((head, node, dims)) => {
+                    reader.network.head = Some(head);
+                    Ok(Value::Computed(node, dims))
+                }
+                None => reader.value(&op),
             };
             let value = match (value.map_err(at)?, reader.integers_of(&op)) {
                 (Value::Computed(node, dims), Some(q)) => Value::Quantized(node, dims, q),
@@ -153,10 +132,21 @@ impl Reader {
         }
     }
 
+    /// What a last operator reads that changes no order.
+    fn head(&self, op: &Operation<'_>) -> Option<(Head, usize, Vec<usize>)> {
+        let (node, dims) = self.computed(op, 0).ok()?;
+        let is_of_all = dims.len() == 2 && matches!(op.integer("axis", 1), Ok(1 | -1));
+        match &*op.kind {
+            "Sigmoid" => Some((Head::Sigmoid, node, dims)),
+            "Softmax" | "LogSoftmax" if is_of_all => Some((Head::Softmax, node, dims)),
+            _ => None,
+        }
+    }
+
     fn value(&mut self, op: &Operation<'_>) -> Result<Value, String> {
         for (name, attribute) in &op.attributes {
             let is_zero = attribute.has(3) && op.integer(name, 0)? == 0;
-            if !is_zero && !ATTRIBUTES.contains(&&**name) {
+            if !is_zero && ATTRIBUTES.split(' ').all(|known| known != name) {
                 return Err(format!("attribute {name} is not supported"));
             }
         }
@@ -186,6 +176,11 @@ impl Reader {
             "Identity" => return same(dims),
             "Flatten" if op.integer("axis", 1)? == 1 => return same(vec![1, product(&dims)?]),
             "Reshape" => return same(reshaped(&dims, &self.constant(op, 1)?.integers)?),
+            "Neg" => {
+                let all = |x: Number| Numbers(vec![x; self.network.nodes[node].width]);
+                let scale = Op::Scale { scale: all(-Number::ONE), shift: all(Number::ZERO) };
+                return self.push(op, scale, vec![node], dims);
+            }
             "Relu" => Activation::Relu,
             "LeakyRelu" => Activation::LeakyRelu(op.single("alpha")?.ok_or("expected the attribute alpha")?),
             "Clip" => {

@@ -154,6 +154,17 @@ impl Pass<'_> {
             let wide = map.transposed(&scaled.a, scaled.exponent, bounds, shared, sum);
             return self.settled(wide, input, sum);
         }
+        if let (Op::Sum, [relative, absolute]) = (op, self.model.set.sums[node])
+            && absolute.is_positive()
+        {
+            let number = |a: &i64| Number::new(*a, row.exponent);
+            if place == 0 {
+                row.a.iter().for_each(|a| *sum += -number(a).magnitude() * absolute);
+            }
+            let off = |a: &i64| (-number(a).magnitude() * relative).down();
+            let wide = row.a.iter().map(|a| [number(a) + off(a), -number(a) + off(a)]);
+            return self.settled(wide.collect(), input, sum);
+        }
         let Some(Some(relaxation)) = self.state.relaxed.get(node) else { return row.clone() };
         if let Op::Activation(_) = op {
             let radius = self.model.set.activation_radius;
@@ -171,20 +182,19 @@ impl Pass<'_> {
             Some(WeightSet::RowBalls(r)) => &r.0[..],
             _ => return,
         };
-        let largest = |z: &Interval| z.low.magnitude().max(z.high.magnitude());
         let length = |terms: &[Number]| (-terms.iter().fold(Number::ZERO, |sum, &x| sum - x * x)).root_up();
         let kernels = self.model.maps[node].as_ref().filter(|_| self.model.shares[node]);
         let (terms, of_all): (Vec<Number>, _) = match kernels {
             Some(map) => {
                 let met = map.met(&row.a, |_| row.exponent, bounds).into_iter();
-                (
-                    met.map(|[least, opposite]| largest(&Interval::around(least, opposite))).collect(),
-                    Number::ONE,
-                )
+                (met.map(|[least, opposite]| Interval::around(least, opposite).size()).collect(), Number::ONE)
             }
             None => {
                 let size = |&a: &i64| Number::new(a.abs(), row.exponent);
-                (row.a.iter().map(size).collect(), length(&bounds.iter().map(largest).collect::<Vec<_>>()))
+                (
+                    row.a.iter().map(size).collect(),
+                    length(&bounds.iter().map(|z| z.size()).collect::<Vec<_>>()),
+                )
             }
         };
         let of_rows = terms.chunks(terms.len() / radii.len()).zip(radii);

@@ -4,44 +4,53 @@ use crate::network::{Activation, Node, Op, Stored};
 use crate::number::{Number, Numbers};
 use crate::onnx::{Operation, Reader, Value};
 use crate::staircase::Staircase;
-use crate::tensor::{Tensor, ends, product};
+use crate::tensor::{Tensor, ends, product, sizes_of};
 
 /// Operators that change no numbers, so that they may have the integers of a quantizer.
 const OF_INTEGERS: [&str; 9] =
     ["Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"];
 
+/// Whether the name is one of an operator that reads or writes integers, as ONNX Runtime has more of them than ONNX.
+pub fn is_of_integers(kind: &str) -> bool {
+    kind.starts_with("QLinear") || matches!(kind, "QGemm" | "QuantizeLinear" | "DequantizeLinear")
+}
+
 /// An operator on integers as operators on the numbers that they stand for, with the name of what each gives; any other as it is.
 pub fn operators<'a>(op: Operation<'a>, output: &str) -> Vec<(Operation<'a>, String)> {
-    let (kind, bias, result) = match &*op.kind {
-        "QLinearConv" => ("Conv", 8, 6),
-        "QLinearMatMul" => ("MatMul", usize::MAX, 6),
-        "QLinearAdd" => ("Add", usize::MAX, 6),
-        "QGemm" => ("Gemm", 6, 7),
+    // Places of its operands, each with a step and a zero point behind it, of a bias, and of the step of the result.
+    let of_numbers = op.kind.trim_start_matches("QLinear").to_owned();
+    let (kind, operands, bias, result) = match &*op.kind {
+        "QLinearConv" => (of_numbers, vec![0, 3], Some(8), 6),
+        "QLinearMatMul" | "QLinearAdd" => (of_numbers, vec![0, 3], None, 6),
+        "QGemm" => ("Gemm".into(), vec![0, 3], Some(6), 7),
+        "QLinearAveragePool" | "QLinearGlobalAveragePool" | "QLinearLeakyRelu" => {
+            (of_numbers, vec![0], None, 3)
+        }
+        "QLinearConcat" => (of_numbers, (2..op.inputs.len()).step_by(3).collect(), None, 0),
         _ => return vec![(op, output.into())],
     };
-    let name = |what: &str| format!("{output}/{what}");
     let given = |k: usize| op.inputs.get(k).cloned().unwrap_or_default();
     let part = |kind: &str, inputs: Vec<String>, axis: i64| {
         let (name, kind, attributes) = (op.name.clone(), kind.into(), Default::default());
         Operation { inputs, name, kind, attributes, axis: Some(axis) }
     };
     let of_rows = kind == "Conv" || (kind == "Gemm" && op.integer("transB", 0) != Ok(0));
-    let mut parts = vec![
-        (part("DequantizeLinear", vec![given(0), given(1), given(2)], 0), name("x")),
-        (
-            part("DequantizeLinear", vec![given(3), given(4), given(5)], if of_rows { 0 } else { -1 }),
-            name("w"),
-        ),
-    ];
-    let mut inputs = vec![name("x"), name("w")];
-    if op.has(bias) {
-        parts.push((part("Bias", vec![given(bias), given(1), given(4)], 0), name("b")));
-        inputs.push(name("b"));
+    let (mut parts, mut inputs) = (vec![], vec![]);
+    for at in operands {
+        let (triple, axis) = ([at, at + 1, at + 2].map(given), if of_rows { 0 } else { -1 });
+        inputs.push(format!("{output}/{at}"));
+        parts.push((part("DequantizeLinear", triple.into(), axis), format!("{output}/{at}")));
     }
-    let quantize =
-        op.has(result).then(|| part("QuantizeLinear", vec![name("y"), given(result), given(result + 1)], 0));
-    let own = Operation { inputs, kind: kind.into(), ..op };
-    parts.push((own, if quantize.is_some() { name("y") } else { output.into() }));
+    if let Some(bias) = bias.filter(|&bias| op.has(bias)) {
+        inputs.push(format!("{output}/bias"));
+        parts.push((part("Bias", vec![given(bias), given(1), given(4)], 0), format!("{output}/bias")));
+    }
+    let sums = format!("{output}/sums");
+    let quantize = op
+        .has(result)
+        .then(|| part("QuantizeLinear", vec![sums.clone(), given(result), given(result + 1)], 0));
+    let own = Operation { inputs, kind, ..op };
+    parts.push((own, if quantize.is_some() { sums } else { output.into() }));
     parts.extend(quantize.map(|op| (op, output.into())));
     parts
 }
@@ -155,25 +164,33 @@ impl Reader {
     }
 }
 
-/// For each element of a constant the place of its step: one for all, or one for each place along an axis.
+/// For each element of a constant the place of its step: one for all, one for each place along an axis, or one for each block along it.
 fn groups(op: &Operation<'_>, dims: &[usize], steps: &Tensor) -> Result<impl Fn(usize) -> usize, String> {
     let axis =
         usize::try_from(op.axis.map_or(op.integer("axis", 1), Ok)?.rem_euclid(dims.len().max(1) as i64))
             .unwrap_or(0);
     let along = dims.get(axis).copied().unwrap_or(1);
     let inner = product(dims.get(axis + 1..).unwrap_or_default())?.max(1);
-    let is_one = steps.numbers.len() == 1;
-    if !is_one && steps.dims != [along] {
-        return Err("expected one step, or one for each place along an axis".into());
+    let block = sizes_of(&[op.integer("block_size", 0)?])?[0];
+    let blocks = along.div_ceil(block.max(1));
+    let of_blocks = || dims.iter().enumerate().map(|(k, &size)| if k == axis { blocks } else { size });
+    let is_one = block == 0 && steps.numbers.len() == 1;
+    if !is_one && steps.dims != if block == 0 { vec![along] } else { of_blocks().collect() } {
+        return Err("expected one step, or one for each place or block along an axis".into());
     }
-    Ok(move |k: usize| if is_one { 0 } else { k / inner % along })
+    Ok(move |k: usize| match (is_one, k / inner % along) {
+        (true, _) => 0,
+        (false, place) if block == 0 => place,
+        (false, place) => (k / (inner * along) * blocks + place / block) * inner + k % inner,
+    })
 }
 
 impl Stored {
-    /// Of weights whose step and zero point are the same within a row; `None` of weights that are no integers.
+    /// Of weights with these steps and zero points, which are listed once for each row where they are the same within rows; `None` of
+    /// weights that are no integers.
     ///
     /// # Errors
-    /// When they differ within a row.
+    /// When the type is not supported.
     pub fn new(
         kind: i64,
         weight: &[(Number, i64)],
@@ -184,16 +201,14 @@ impl Stored {
             return Ok(None);
         }
         let columns = weight.len() / rows;
-        if !weight.chunks(columns).all(|row| row.iter().all(|grid| *grid == row[0])) {
-            return Err("steps or zero points that differ within a row of weights are not supported".into());
-        }
+        let of_rows = weight.chunks(columns).all(|row| row.iter().all(|grid| *grid == row[0]));
+        let listed = || weight.iter().step_by(if of_rows { columns } else { 1 });
         let (low, high) = ends(kind)?;
-        let of_rows = || weight.iter().step_by(columns);
         Ok(Some(Stored {
             bits: 64 - (high - low).leading_zeros(),
             signed: low < 0,
-            steps: Numbers(of_rows().map(|grid| grid.0).collect()),
-            zeros: of_rows().map(|grid| grid.1).collect(),
+            steps: Numbers(listed().map(|grid| grid.0).collect()),
+            zeros: listed().map(|grid| grid.1).collect(),
             bias_steps,
         }))
     }

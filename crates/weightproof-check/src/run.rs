@@ -3,6 +3,7 @@
 use crate::certificate::{Header, Kind, Lines, Outputs, Property, Record, Rounding, hexadecimal};
 use crate::check::{Accepted, check};
 use crate::faults::Hits;
+use crate::format::Format;
 use crate::layer::Model;
 use crate::network::Network;
 use crate::number::Number;
@@ -30,6 +31,10 @@ pub enum Problem {
     Rejected(String),
 }
 
+fn rejected(what: String) -> Problem {
+    Problem::Rejected(what)
+}
+
 /// A certificate whose header was checked.
 pub struct Opened<R> {
     /// The header.
@@ -39,6 +44,24 @@ pub struct Opened<R> {
     hits: Option<Hits>,
     lines: Lines<R>,
     last: Option<usize>,
+}
+
+/// Network and set of a header, and the hits that it names, for the network `own` that was read from the model. A program that writes
+/// certificates may ask this before it looks for proofs.
+///
+/// # Errors
+/// Where the header contradicts the model or itself.
+pub fn prepared(header: &Header, own: Network) -> Result<(Model, Option<Hits>), String> {
+    let at = |error| format!("network: {error}");
+    if own.head.is_some() && matches!(header.property, Property::Deviation { .. }) {
+        return Err("property: nothing is known of how far outputs of a last Sigmoid or Softmax move".into());
+    }
+    let own = own.with_classes(header.outputs).map_err(at)?;
+    let claimed = Network::new(&header.network).map_err(at)?;
+    claimed.difference(&own).map_or(Ok(()), |difference| Err(at(difference)))?;
+    let set = Set::new(header, &claimed)?;
+    let hits = header.faults.as_ref().map(|faults| Hits::new(faults, &claimed, &set)).transpose()?;
+    Ok((Model::new(claimed, set), hits))
 }
 
 /// What was found about one record.
@@ -89,22 +112,13 @@ impl<R: BufRead> Opened<R> {
         let header = lines.header().map_err(|error| Problem::Input(format!("certificate: {error}")))?;
         let sha256 = sha256(model);
         if header.model_sha256 != sha256 {
-            let expected = &header.model_sha256;
-            return Err(Problem::Rejected(format!(
-                "SHA-256 of the model: expected {expected}, found {sha256}"
+            return Err(rejected(format!(
+                "SHA-256 of the model: expected {}, found {sha256}",
+                header.model_sha256
             )));
         }
-        let own = crate::onnx::read(model).and_then(|own| own.with_classes(header.outputs));
-        let own = own.map_err(|error| Problem::Input(format!("model: {error}")))?;
-        let rejected = |error| Problem::Rejected(format!("network: {error}"));
-        let claimed = Network::new(&header.network).map_err(rejected)?;
-        if let Some(difference) = claimed.difference(&own) {
-            return Err(Problem::Rejected(format!("network: {difference}")));
-        }
-        let set = Set::new(&header, &claimed).map_err(Problem::Rejected)?;
-        let hits = header.faults.as_ref().map(|faults| Hits::new(faults, &claimed, &set));
-        let hits = hits.transpose().map_err(Problem::Rejected)?;
-        let model = Model::new(claimed, set);
+        let own = crate::onnx::read(model).map_err(|error| Problem::Input(format!("model: {error}")))?;
+        let (model, hits) = prepared(&header, own).map_err(Problem::Rejected)?;
         Ok(Opened { header, model, hits, lines, last: None })
     }
 
@@ -116,16 +130,13 @@ impl<R: BufRead> Opened<R> {
         let record = self.lines.record().map_err(Problem::Rejected)?;
         if let Some(record) = &record {
             if matches!(self.header.outputs, Some(Outputs::Within { .. })) && record.class != Some(0) {
-                let sample = record.sample;
-                return Err(Problem::Rejected(format!(
-                    "sample {sample}: expected class 0, outputs between the ends"
+                return Err(rejected(format!(
+                    "sample {}: expected class 0, outputs between the ends",
+                    record.sample
                 )));
             }
             if self.last.is_some_and(|last| record.sample <= last) {
-                return Err(Problem::Rejected(format!(
-                    "sample {}: numbers of samples do not rise",
-                    record.sample
-                )));
+                return Err(rejected(format!("sample {}: numbers of samples do not rise", record.sample)));
             }
             self.last = Some(record.sample);
         }
@@ -228,6 +239,10 @@ pub fn claim(header: &Header) -> String {
             format!("the radii that the header lists (called {name}; that they mean it is not checked)")
         }
         (Kind::Lsb, Some(radius)) => format!("radius {radius} in steps of the stored integers"),
+        (kind, Some(radius)) if Format::new(kind, radius).is_some() => format!(
+            "inference in the number format {kind:?}, {radius} times its rounding (inputs, weights and what layers and sums read are \
+             rounded to nearest; sums, in any order, and activations are of single precision)"
+        ),
         (kind, Some(radius)) => format!("{kind:?}, radius {radius}"),
     };
     if let Some(bias) = &threat.bias_radius {

@@ -2,6 +2,7 @@
 
 pub use crate::certificate::LayerSet;
 use crate::certificate::{Header, Kind, Rounding, Threat, WeightSet};
+use crate::format::Format;
 use crate::network::{Affine, Network, Op, Stored};
 use crate::number::Number;
 
@@ -18,6 +19,10 @@ pub struct Set {
     pub activation_radius: Number,
     /// How many steps another value may come out of a quantizer than the operator's text says.
     pub freedom: i64,
+    /// By node, of sums without parameters: what each summand may be off by, as a part of itself, and their sum in all.
+    pub sums: Vec<[Number; 2]>,
+    /// What no value that a layer or a sum reads may be above, nor its opposite.
+    pub largest: Option<Number>,
 }
 
 impl LayerSet {
@@ -64,7 +69,15 @@ impl Set {
     /// The set in which nothing moves.
     pub fn of_one_point(network: &Network) -> Set {
         let (layers, zero) = (vec![None; network.nodes.len()], Number::ZERO);
-        Set { layers, input_radius: zero, input_range: None, activation_radius: zero, freedom: 0 }
+        Set {
+            layers,
+            input_radius: zero,
+            input_range: None,
+            activation_radius: zero,
+            freedom: 0,
+            sums: vec![[zero; 2]; network.nodes.len()],
+            largest: None,
+        }
     }
 
     /// The set that a header describes.
@@ -112,8 +125,11 @@ impl Set {
     }
 
     /// Whether every radius is at least what the threat model says.
-    fn covers(&self, threat: &Threat, network: &Network) -> Result<(), String> {
-        let radius = threat.radius.ok_or("threat: expected a radius, found none")?;
+    fn covers(&mut self, threat: &Threat, network: &Network) -> Result<(), String> {
+        let radius = threat.radius.filter(|radius| !radius.is_negative());
+        let radius = radius.ok_or("threat: expected a radius of at least 0, found none")?;
+        let format = Format::new(threat.kind, radius);
+        let is_format = format.map(|format| self.rounds(format, threat, network)).transpose()?.is_some();
         let is_layer =
             |name: &String| network.nodes.iter().any(|n| n.name == *name && matches!(n.op, Op::Affine(_)));
         if let Some(unknown) = threat.layers.iter().flatten().find(|name| !is_layer(name)) {
@@ -132,12 +148,17 @@ impl Set {
                 (_, WeightSet::Ball(_) | WeightSet::RowBalls(_)) => return Err(at("expected a box")),
                 _ => {}
             }
+            if is_format {
+                continue;
+            }
             let enough =
                 |what: &dyn Fn() -> String, own: Number, (r, x, largest): (Number, Number, Number)| {
-                    let needed = match threat.kind {
-                        Kind::Relative | Kind::Lsb => r * x.magnitude(),
-                        Kind::PerChannel => r * largest,
-                        Kind::Absolute | Kind::Frobenius | Kind::RowBall | Kind::Explicit => r,
+                    let needed = if matches!(threat.kind, Kind::Relative | Kind::Lsb) {
+                        r * x.magnitude()
+                    } else if threat.kind == Kind::PerChannel {
+                        r * largest
+                    } else {
+                        r
                     };
                     let less = || at(&format!("radius of {}: expected {needed}, found {own}", what()));
                     if own < needed { Err(less()) } else { Ok(()) }
@@ -150,8 +171,9 @@ impl Set {
             for (i, row) in affine.weight.0.chunks(columns).enumerate() {
                 let largest = row.iter().map(|w| w.magnitude()).max().unwrap_or(Number::ZERO);
                 for (j, &w) in row.iter().enumerate() {
-                    let own = layer.radius(affine, i * columns + j);
-                    let x = stored.map_or(w, |stored| stored.steps.0[i]);
+                    let (place, count) = (i * columns + j, affine.weight.0.len());
+                    let own = layer.radius(affine, place);
+                    let x = stored.map_or(w, |stored| stored.grid(place, count).0);
                     enough(&|| format!("weight ({i}, {j})"), own, (radius, x, largest))?;
                 }
                 if affine.bias.is_some() {
@@ -162,6 +184,38 @@ impl Set {
                     let x = stored.map_or(affine.bias(i), step);
                     enough(&|| format!("bias {i}"), own, (r, x, largest))?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every radius is at least what rounding in a number format does; takes in what it does to sums, and its range.
+    fn rounds(&mut self, format: Format, threat: &Threat, network: &Network) -> Result<(), String> {
+        self.largest = Some(format.largest);
+        if threat.bias_radius.is_some() {
+            return Err("threat: biases round as their layers do".into());
+        }
+        for (index, node) in network.nodes.iter().enumerate() {
+            let at = |what: String| format!("set of node {}: {what}", node.name);
+            let is_named = threat.layers.as_ref().is_none_or(|names| names.contains(&node.name));
+            let (terms, factors) = match (&node.op, &self.layers[index]) {
+                (Op::Affine(affine), Some(layer)) if is_named => {
+                    format.holds_all(layer, affine).map_err(at)?;
+                    continue;
+                }
+                (Op::Sum, _) if node.inputs.len() > 1 => {
+                    (node.inputs.len(), Number::new(node.inputs.len() as i64, 0))
+                }
+                (Op::AveragePool { window, counts }, _) => {
+                    let taps = window.kernel[0] * window.kernel[1];
+                    let least = counts.iter().min().copied().unwrap_or(1) as i64;
+                    let most = -Number::new(-least, 0).inverse_down().down();
+                    (taps + 2, Number::new(taps as i64, 0) * most)
+                }
+                _ => continue,
+            };
+            if threat.layers.is_none() {
+                self.sums[index] = format.sums(terms).map_err(at)?.sum(factors);
             }
         }
         Ok(())

@@ -18,13 +18,14 @@ pub struct Tensor {
     pub grid: Vec<(Number, i64)>,
 }
 
-/// Size in bytes of a type of numbers, and whether it has a sign.
+/// Bits of a type of numbers, and whether it has a sign.
 fn format(kind: i64) -> Result<(usize, bool), String> {
     match kind {
-        2 | 4 => Ok((kind as usize / 2, false)),
-        3 | 5 => Ok((kind as usize / 2, true)),
-        1 | 6 => Ok((4, true)),
-        7 | 11 => Ok((8, true)),
+        2 | 4 => Ok((4 * kind as usize, false)),
+        3 | 5 => Ok((4 * kind as usize - 4, true)),
+        1 | 6 => Ok((32, true)),
+        7 | 11 => Ok((64, true)),
+        21 | 22 => Ok((4, kind == 22)),
         _ => Err(format!("type {kind} is not supported")),
     }
 }
@@ -34,8 +35,8 @@ fn format(kind: i64) -> Result<(usize, bool), String> {
 /// # Errors
 /// When the type is not supported.
 pub fn ends(kind: i64) -> Result<(i64, i64), String> {
-    let (size, signed) = format(kind)?;
-    let half = 1_i64 << (8 * size.min(4) - 1);
+    let (bits, signed) = format(kind)?;
+    let half = 1_i64 << (bits.min(32) - 1);
     Ok(if signed { (-half, half - 1) } else { (0, 2 * half - 1) })
 }
 
@@ -47,22 +48,32 @@ impl Tensor {
     pub fn new(message: &Message<'_>) -> Result<Tensor, String> {
         let kind = message.integers(2)?.pop().unwrap_or(0);
         let mut tensor = Tensor { dims: sizes_of(&message.integers(1)?)?, kind, ..Tensor::default() };
-        let (size, signed) = format(kind)?;
+        let (bits, signed) = format(kind)?;
         // Numbers of single precision, raw bytes, numbers of double precision; or integers of their own.
-        let data: Vec<u8> =
+        let mut data: Vec<u8> =
             [4, 9, 10].into_iter().flat_map(|field| message.bytes(field)).flatten().copied().collect();
-        tensor.integers = [message.integers(5)?, message.integers(7)?].concat();
+        let own = [message.integers(5)?, message.integers(7)?].concat();
         let count = product(&tensor.dims)?;
-        let length =
-            if tensor.integers.is_empty() { data.len() } else { tensor.integers.len().saturating_mul(size) };
-        if count.checked_mul(size) != Some(length) || message.has(13) {
-            return Err(format!(
-                "expected {count} numbers of {size} bytes in the file, found {length} bytes"
-            ));
+        // Integers of 4 bits are two in a byte, those of their own field, too.
+        let is_packed = bits == 4;
+        if is_packed {
+            data.extend(own.iter().map(|&pair| pair as u8));
+        } else {
+            tensor.integers = own;
         }
-        for word in data.chunks(size) {
+        let length = match tensor.integers.len() {
+            0 => data.len(),
+            integers => integers.saturating_mul(bits / 8),
+        };
+        if count.checked_mul(bits).map(|all| all.div_ceil(8)) != Some(length) || message.has(13) {
+            return Err(format!("expected {count} numbers of {bits} bits in the file, found {length} bytes"));
+        }
+        let words = data.chunks(bits.div_ceil(8)).flat_map(|word| {
             let word = word.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-            let unused = 64 - 8 * size;
+            if is_packed { vec![word & 15, word >> 4] } else { vec![word] }
+        });
+        for word in words.take(count) {
+            let unused = 64 - bits;
             match kind {
                 1 => tensor.numbers.push(Number::from_single(word as u32).ok_or("NaN or infinite")?),
                 11 => tensor.numbers.push(Number::from_double(word).ok_or("NaN or infinite")?),

@@ -178,7 +178,7 @@ fn measure(options: &Options, subject: &Subject<'_>, record: &mut Record) -> Res
         (bench.median_certified_radius(options.pick(100, 300)), largest_weight(&subject.network));
     record.set("median-certified-radius", radius);
     record.set("largest-weight", weight);
-    record.set("radius-by-weight", radius / weight);
+    record.set("radius-by-weight", (radius / weight).next_down());
     Ok(())
 }
 
@@ -192,7 +192,7 @@ fn columns() -> Vec<Column> {
         Column::found("random", format!("random at {ATTACKED}")),
         weight("median-certified-radius", "median certified radius", Worth::RIGOROUS),
         weight("largest-weight", "largest weight", Worth::Measured),
-        weight("radius-by-weight", "radius / largest weight", Worth::REAL_ARITHMETIC),
+        weight("radius-by-weight", "radius / largest weight", Worth::RIGOROUS),
         Column::proved("relative-certified", format!("certified, relative {RELATIVE}")),
     ]
 }

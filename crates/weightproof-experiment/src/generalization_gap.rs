@@ -126,12 +126,12 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
         Column::measured("test-error", "test error"),
         Column::measured("gap", "gap"),
         Column::proved("certified", format!("certified at {RADIUS} (test)")),
-        number("gamma", "bound: γ", Worth::REAL_ARITHMETIC),
+        number("gamma", "bound: γ", Worth::RIGOROUS),
         Column::proved("empirical", "bound: margin ≤ γ"),
-        number("capacity", "bound: capacity", Worth::REAL_ARITHMETIC),
-        number("confidence", "bound: confidence", Worth::REAL_ARITHMETIC),
-        number("bound", "bound: sum", Worth::REAL_ARITHMETIC),
-        Column::new("says", "says", Unit::Plain, Worth::REAL_ARITHMETIC),
+        number("capacity", "bound: capacity", Worth::RIGOROUS),
+        number("confidence", "bound: confidence", Worth::RIGOROUS),
+        number("bound", "bound: sum", Worth::RIGOROUS),
+        Column::new("says", "says", Unit::Plain, Worth::RIGOROUS),
     ];
     let caption = format!(
         "{} training images, networks without biases. The bound is about the error of every Ŵ within {RADIUS} of W, holds with probability {} over \

@@ -4,7 +4,7 @@
 //! Options, Data → train and measure one model after the other → Report → JSON, CSV, SVG, Markdown
 //! ```
 //! One file for each experiment; [`EXPERIMENTS`] lists them. [`measure`] says what is measured on one network and what each
-//! number is worth: certified accuracies are proofs in real arithmetic, everything found by training or search is an
+//! number is worth: certified accuracies are proofs whose rounding is charged, everything found by training or search is an
 //! estimate. A run is deterministic for its options and data, times apart.
 
 mod baselines;

@@ -14,6 +14,7 @@ use weightproof::property::Property;
 use weightproof::radius::{RadiusOptions, RadiusSearch};
 use weightproof::threat::{Distribution, Kind, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Samples, Verdict};
+use weightproof_measure::rounding::{above, sum_above};
 use weightproof_train::Labelled;
 use weightproof_train::data::right;
 
@@ -203,7 +204,10 @@ pub fn deviation(
         AttackOptions { steps, seed, ..AttackOptions::new(AttackKind::NeuronSpace, Property::Deviation) };
     let found = Attacker::new(network, set, attack).attack(samples);
     Deviation {
-        proved: proved.iter().map(|c| c.deviation_upper.unwrap_or(f64::INFINITY)).sum::<f64>() / count,
+        proved: above(
+            sum_above(proved.iter().map(|c| c.deviation_upper.unwrap_or(f64::INFINITY))) / count,
+            1,
+        ),
         found: found.iter().map(|a| a.deviation.unwrap_or(0.0)).sum::<f64>() / count,
     }
 }

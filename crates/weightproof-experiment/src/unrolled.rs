@@ -276,7 +276,7 @@ fn largest_row(network: &Network) -> f64 {
 fn present(options: &Options, records: &[Record]) -> Presentation {
     let kinds = replicas(records);
     let number = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Measured);
-    let proved = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::REAL_ARITHMETIC);
+    let proved = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::RIGOROUS);
     let found = |name: &str, head: &str| Column::new(name, head, Unit::Number, Worth::Estimate);
     let columns = vec![
         Column::words("network"),

@@ -5,7 +5,7 @@
 //! ```
 //! One file for each measure, with its formula and source; [`MEASURES`] lists them with what they need and what they are worth.
 //! Proofs (`rigorous`): [`rademacher`], the bound over a whole perturbation set; [`held_out`], the bound that samples give
-//! which training has not seen; the certified side of [`sharpness`], of which the loss is `real-arithmetic`. Everything else is measured (`estimate`) and is meant for
+//! which training has not seen; the certified side of [`sharpness`]. Everything else is measured (`estimate`) and is meant for
 //! comparing networks.
 //!
 //! ```
@@ -31,6 +31,7 @@
 pub mod capacity;
 pub mod compression;
 pub mod context;
+pub mod cross_entropy;
 pub mod distance;
 pub mod ensemble;
 pub mod error;
@@ -45,7 +46,7 @@ pub mod parameters;
 pub mod path_norm;
 pub mod rademacher;
 pub mod rademacher_measures;
-mod rounding;
+pub mod rounding;
 pub mod sharpness;
 pub mod spectral;
 pub mod spectral_margin;

@@ -23,7 +23,7 @@ pub struct EpochRecord {
     pub train_accuracy: f64,
     /// Accuracy on the held-out samples.
     pub validation_accuracy: Option<f64>,
-    /// Certified accuracy on the held-out samples over the full threat (a proof in real arithmetic).
+    /// Certified accuracy on the held-out samples over the full threat (a rigorous proof).
     pub validation_certified: Option<f64>,
     /// Largest magnitude of a weight: what an absolute radius has to be seen against.
     pub largest_weight: f64,

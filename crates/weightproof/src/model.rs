@@ -99,6 +99,21 @@ impl<'n, T: Scalar> Model<'n, T> {
         values
     }
 
+    /// Outputs of the unperturbed network in f64, (samples, outputs), and for each sample how far any of them may be from real arithmetic
+    /// (theory.md §12); not finite where nothing is known.
+    ///
+    /// # Shapes
+    /// `inputs`: rows of the input width.
+    pub fn outputs_in_f64(&self, inputs: &[f64]) -> (Matrix<f64>, Vec<f64>) {
+        let mut values = self.values_in_f64(inputs);
+        let of_sample = |s: usize| {
+            let own: Vec<&[f64]> = values.iter().map(|value| value.row(s)).collect();
+            self.output_error(&own, f64::INFINITY)
+        };
+        let errors = (0..values[0].rows()).map(of_sample).collect();
+        (values.pop().expect("a network has nodes"), errors)
+    }
+
     /// ℓ2 norms of the rows of the affine node `index`, in f64.
     pub(crate) fn lengths(&self, index: usize) -> &[f64] {
         self.lengths[index].get_or_init(|| {

@@ -61,8 +61,6 @@ pub enum Worth {
 impl Worth {
     /// Proved, although it was computed in floating point.
     pub const RIGOROUS: Worth = Worth::Proved(Guarantee::Rigorous);
-    /// Proved, for bounds evaluated without rounding.
-    pub const REAL_ARITHMETIC: Worth = Worth::Proved(Guarantee::RealArithmetic);
 
     /// Name in reports.
     pub const fn name(self) -> &'static str {

@@ -5,6 +5,7 @@
 
 mod accepts;
 mod embedded;
+mod formats;
 mod integers;
 mod models;
 mod program;

@@ -97,6 +97,20 @@ fn linear(kind: Kind) -> Case {
     Case::new(&net, &threat, Property::Prediction, records)
 }
 
+/// A number format.
+fn format() -> Case {
+    let mut case = linear(Kind::Absolute);
+    let net = Net::layers(&[5, 10, 8, 3], &mut Stream(17));
+    let threat = crate::writer::Threat::new(crate::writer::BF16, 1.0);
+    let mut stream = Stream(19);
+    let records =
+        (0..12).map(|sample| Bounder::new(&net, &threat).linear_record(sample, &stream.many(5, 1.0)));
+    case.records = records.filter(|r| matches!(r.verdict, Verdict::Verified(_))).take(3).collect();
+    assert_eq!(case.records.len(), 3);
+    case.header = header(&net, &threat, Property::Prediction);
+    case
+}
+
 fn deviation() -> Case {
     let mut case = linear(Kind::Absolute);
     case.header.property = Property::Deviation { tolerance: double(&[1.0]) };
@@ -496,6 +510,26 @@ const OF_HITS: &[Change] = &[
     ("another class", |c| c.records[0].class = c.records[0].class.map(|class| (class + 1) % 3)),
 ];
 
+fn entries(case: &mut Case) -> &mut String {
+    let WeightSet::Entries(text) = &mut case.header.set[1].weights else { panic!() };
+    text
+}
+
+const OF_FORMATS: &[Change] = &[
+    ("a radius less than what rounding does", |c| bump(entries(c), 7, |e| e * (1.0 - 1e-11))),
+    ("a radius of biases less than what rounding does", |c| {
+        bump(c.header.set[1].bias.as_mut().unwrap(), 2, |e| e * (1.0 - 1e-11))
+    }),
+    ("a coarser format", |c| c.header.threat.kind = "format:fp8e4m3".into()),
+    ("twice the rounding", |c| c.header.threat.radius = Some(double(&[2.0]))),
+    ("a multiple that is negative", |c| c.header.threat.radius = Some(double(&[-1.0]))),
+    ("a radius of biases of its own", |c| c.header.threat.bias_radius = Some(double(&[0.0]))),
+    ("a format that is not known", |c| c.header.threat.kind = "format:fp12".into()),
+    ("a layer that does not round", |c| drop(c.header.set.remove(0))),
+    ("no radii of biases", |c| c.header.set[0].bias = None),
+    ("an input out of the range of the format", |c| put(&mut c.records[0].input, 0, 1e39)),
+];
+
 fn chooser(case: &mut Case) -> (&mut Vec<Option<usize>>, &mut String) {
     let OpText::Gather { source, constant } = &mut case.header.network[3].op else { panic!() };
     (source, constant)
@@ -552,6 +586,7 @@ fn tampering_is_rejected() {
     kinds += all_rejected(&stored(Kind::Lsb), OF_INTEGERS);
     kinds += all_rejected(&hit(), OF_HITS);
     kinds += all_rejected(&chosen(), OF_CHOICES);
+    kinds += all_rejected(&format(), OF_FORMATS);
     kinds += all_rejected(
         &linear(Kind::Absolute),
         &[("steps of integers that are not stored", |c| c.header.threat.kind = "lsb".into())],
@@ -587,7 +622,7 @@ fn tampering_is_rejected() {
             }),
         ],
     );
-    assert!(kinds >= 135, "{kinds} kinds");
+    assert!(kinds >= 145, "{kinds} kinds");
 }
 
 /// Not only because proofs fail: the network of the certificate is compared with the model.
@@ -708,9 +743,17 @@ fn write_fuzz_files() {
 fn damaged_records_have_an_answer() {
     let mut stream = Stream(37);
     let mut answers = [0, 0];
-    for case in
-        [exact(), tree(), falsified(true), falsified(false), images(), stored(Kind::Lsb), hit(), chosen()]
-    {
+    for case in [
+        exact(),
+        tree(),
+        falsified(true),
+        falsified(false),
+        images(),
+        stored(Kind::Lsb),
+        hit(),
+        chosen(),
+        format(),
+    ] {
         let lines = case.lines();
         for _ in 0..300 {
             let mut changed = lines[..lines.len() - 1].to_vec();

@@ -80,6 +80,16 @@ fn the_checker_accepts_a_quantized_network() {
     }
 }
 
+/// Whether inference in bf16 keeps the class.
+#[test]
+fn the_checker_accepts_a_number_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["certify", "--threat", "format:bf16", "--samples", "6", "--certificate", "file"];
+    let output = Run::new(args).within(folder.path()).output();
+    assert!(output.code.is_some_and(|code| code < 2), "{output:?}");
+    assert_eq!(counts(&folder.path().join("file")), ([6, 0, 0, 0], Ok(())));
+}
+
 #[test]
 fn a_journal_and_a_certificate_go_together() {
     let folder = tempfile::tempdir().unwrap();
@@ -126,11 +136,17 @@ fn a_run_that_is_stopped_leaves_its_records() {
 #[test]
 fn what_has_no_certificate_is_named() {
     let folder = tempfile::tempdir().unwrap();
+    let tanh = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weightproof-formats/tests/onnx/tanh.onnx");
+    let tanh = tanh.to_str().unwrap();
+    let data = folder.path().join("data.csv");
+    fs::write(&data, "0,0,0,0,0,0,0").unwrap();
+    let unread = "error: certificate: the checker does not read this network: node tanh6 (Tanh): this operator is not supported\nhint: what certificates hold";
     for (args, said) in [
-        (["--radius", "0.001,0.002"], "error: certificate: expected one radius, found 2\n"),
-        (["--threat", "format:bf16"], "error: certificate: sums of format:bf16 are rounded\n"),
+        (&["--radius", "0.001,0.002"][..], "error: certificate: expected one radius, found 2\n"),
+        (&[tanh, data.to_str().unwrap(), "--radius", "0.001", "--property", "prediction"], unread),
     ] {
-        let all = ["certify", "--samples", "1", "--certificate", "file"].into_iter().chain(args);
+        let all =
+            ["certify", "--samples", "1", "--certificate", "file"].into_iter().chain(args.iter().copied());
         let output = Run::new(all).within(folder.path()).output();
         assert!(output.code == Some(2) && output.stderr.starts_with(said), "{output:?}");
         assert!(!folder.path().join("file").exists());

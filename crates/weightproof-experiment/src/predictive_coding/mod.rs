@@ -297,7 +297,7 @@ fn certified_table(kinds: &[Vec<&Record>]) -> Table {
         Column::setting("steps", "steps"),
         number("readout", "readout"),
         Column::new("found", "change found by attack", Unit::Number, Worth::Estimate),
-        Column::new("proved", "change proved", Unit::Number, Worth::REAL_ARITHMETIC),
+        Column::new("proved", "change proved", Unit::Number, Worth::RIGOROUS),
     ];
     let caption = format!(
         "Change of the readout after some steps of {} when every weight J_ij moves by at most {RADIUS} (g = 1), in each step on its own: linear \

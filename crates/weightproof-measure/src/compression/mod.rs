@@ -18,8 +18,9 @@
 //! Dense layers are decomposed by singular values ([`dense`]), convolutions by rank-one tensors ([`cp`]).
 //!
 //! # Guarantee
-//! Real-arithmetic, for the samples that cushions were measured on; other samples may move more. What a truncation does to any sample
-//! is bounded by certifying the box `|Ŵ − W| ≤ |W_j − W|` ([`Truncation::set`]).
+//! Real-arithmetic, for the samples that cushions were measured on; other samples may move more: norms and cushions rest on singular values
+//! and norms in f64, of whose errors nothing is proved. What a truncation does to any sample is bounded rigorously by certifying the box
+//! `|Ŵ − W| ≤ |W_j − W|`, rounded up ([`Truncation::set`]).
 //!
 //! # Source
 //! Li, Sun, Liu, Taiji, Huang et al., Understanding generalization in deep learning via tensor methods, arXiv 2001.05070, reconstructed:
@@ -34,6 +35,7 @@ pub use measure::{CAPACITY, gamma};
 use crate::context::Context;
 use crate::error::Refusal;
 use crate::norms::{euclidean, parts};
+use crate::rounding::sum_above;
 use crate::spectral_margin::{check_chain, lipschitz};
 use weightproof::kernels::Matrix;
 use weightproof::model::Model;
@@ -122,7 +124,7 @@ pub struct Truncation {
     pub network: Network,
     /// Upper bound of how far a margin of the samples moves.
     pub moved_most: f64,
-    /// `|W_j − W|` as a perturbation set of the original network.
+    /// `|W_j − W|`, rounded up, as a perturbation set of the original network.
     pub set: PerturbationSet,
 }
 
@@ -225,7 +227,7 @@ impl<'n> Compression<'n> {
             });
             moved += (layer.noise + rounding) * layer.largest_input * (layer.behind * (1.0 + ROUNDING));
             let unit =
-                Matrix::from_fn(before.rows(), before.cols(), |i, j| (after[(i, j)] - before[(i, j)]).abs());
+                Matrix::from_fn(before.rows(), before.cols(), |i, j| distance(after[(i, j)], before[(i, j)]));
             sets.push(LayerSet {
                 weight: WeightSet::entries(unit),
                 ..LayerSet::unperturbed(layer.node, affine.bias.len())
@@ -247,6 +249,12 @@ impl<'n> Compression<'n> {
     fn affine(&self, node: usize) -> &'n Affine {
         self.network.nodes()[node].layer.affine().expect("a layer with parameters")
     }
+}
+
+/// `|a − b|`, rounded up.
+fn distance(a: f64, b: f64) -> f64 {
+    let most = a.max(b);
+    sum_above([most, -a.min(b)].into_iter())
 }
 
 /// What rounding a weight to f32 may add to the norm of the layers behind, relative to them: generous.
@@ -295,6 +303,12 @@ mod tests {
     use weightproof::verdict::Samples;
     use weightproof_testkit::images::{ImageBlueprint, Piece};
     use weightproof_testkit::networks::{Blueprint, Design, input, rng};
+
+    #[test]
+    fn distances_are_rounded_up() {
+        assert_eq!((distance(1.0, 0.25), distance(-0.25, 1.0)), (0.75, 1.25));
+        assert_eq!((distance(1.0, -1e-17), distance(1e-17, -1.0)), (1.0_f64.next_up(), 1.0_f64.next_up()));
+    }
 
     fn check(network: &Network, seed: u64) -> usize {
         let x = input(12 * network.input_width(), true, &mut rng(seed));

@@ -10,8 +10,8 @@ use weightproof_report::{
     RademacherReport, UtilizationReport,
 };
 
-/// What the numbers of truncation are worth.
-const TRUNCATED: &str = "real-arithmetic";
+/// What the sum of norms of truncation is worth.
+const NORMS: &str = "real-arithmetic";
 
 /// What the terms of the Rademacher bound are worth: what the file says of their sum.
 fn worth<'r>(bounds: &[(&'r MeasuresAt, &RademacherReport)]) -> &'r str {
@@ -134,12 +134,13 @@ pub(super) fn compression(c: &CompressionReport) -> Vec<Block> {
         table("Errors with fewer components", "On the training samples.", errors, shares.collect()),
     ];
     let Some(t) = &c.truncation else { return blocks };
+    let proved = &*t.certified_guarantee;
     let columns = vec![
         GridColumn::number("error", "measured", "truncation.error"),
-        GridColumn::number("margins move by at most", TRUNCATED, "truncation.moved_most"),
+        GridColumn::number("margins move by at most", NORMS, "truncation.moved_most"),
         GridColumn::number("seen to move by", "measured", "truncation.moved_seen"),
-        GridColumn::number("outputs move by at most", TRUNCATED, "truncation.certified_deviation"),
-        GridColumn::number("in the median", TRUNCATED, "truncation.certified_deviation_median"),
+        GridColumn::number("outputs move by at most", proved, "truncation.certified_deviation"),
+        GridColumn::number("in the median", proved, "truncation.certified_deviation_median"),
     ];
     let row = vec![
         GridCell::percent(t.error),

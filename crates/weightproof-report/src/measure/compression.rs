@@ -3,6 +3,7 @@
 use crate::reading::nullable;
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::io::{self, Write};
 use weightproof_figure::number::{percent, percent_or_dash, value_or_dash};
 
@@ -51,12 +52,19 @@ pub struct TruncationReport {
     #[serde(deserialize_with = "nullable")]
     pub moved_seen: Option<f64>,
     /// No output of any sample moves by more, for this and every other network within `|W_j − W|` of the original
-    /// (real-arithmetic, by the bound method); `null` when the bound is not finite.
+    /// (by the bound method, with its guarantee); `null` when the bound is not finite.
     #[serde(deserialize_with = "nullable")]
     pub certified_deviation: Option<f64>,
     /// The same for the median sample.
     #[serde(deserialize_with = "nullable")]
     pub certified_deviation_median: Option<f64>,
+    /// What these two are worth: the guarantee of the bound method; files of former versions do not say it.
+    #[serde(default = "uncharged")]
+    pub certified_guarantee: Cow<'static, str>,
+}
+
+fn uncharged() -> Cow<'static, str> {
+    "real-arithmetic".into()
 }
 
 /// Compression of a network.
@@ -111,10 +119,11 @@ impl CompressionReport {
             "margins of the samples".into(),
             format!("moved by at most {most} (real-arithmetic), seen {seen} (measured)"),
         ]);
+        let guarantee = &t.certified_guarantee;
         let [most, median] = [t.certified_deviation, t.certified_deviation_median].map(value_or_dash);
         table.push([
             "outputs of the samples".into(),
-            format!("certified to move by at most {most}, in the median {median} (real-arithmetic)"),
+            format!("certified to move by at most {most}, in the median {median} ({guarantee})"),
         ]);
         write!(out, "\n{table}")
     }

@@ -33,7 +33,7 @@ pub struct MeasureFile {
     /// Settings, as they were written.
     #[serde(default)]
     pub config: Value,
-    /// ErrorReport of the unperturbed network.
+    /// Errors of the unperturbed network.
     pub errors: ErrorReport,
     /// Measures that have to do with no set.
     pub measures: Vec<MeasureRecord>,

@@ -1,6 +1,7 @@
 //! The first line: the network, the set and the question.
 
 use crate::RunError;
+use crate::certificate::checker;
 use crate::certificate::text::{
     Activation, Affine, Faults, Header, HitLayer, LayerSet, Node, Numbers, Op, Outputs, Property, SCHEMA,
     Stored, Threat, WeightSet, Window,
@@ -8,13 +9,12 @@ use crate::certificate::text::{
 use crate::config::{self, MethodConfig};
 use crate::feed::Feed;
 use crate::session::Session;
+use crate::source::model_bytes;
 use crate::threat::SetAt;
-use std::fs;
 use weightproof::faults::{Encoding, Fault, FaultModel, Protection, Storage};
 use weightproof::network::{self, Jumps, Layer, Network, Scale, StepRounding};
 use weightproof::threat::{self, Kind, ThreatModel};
 use weightproof::verdict::Guarantee;
-use weightproof_formats::FormatError;
 use weightproof_formats::fingerprint::sha256;
 
 /// Which nodes of a network a certificate has. The network of the file has no normalization: with `--mean` and `--std` its input
@@ -33,11 +33,11 @@ impl Places {
 }
 
 /// An error about what a certificate cannot hold.
-fn unsupported(what: String) -> RunError {
+pub(super) fn unsupported(what: String) -> RunError {
     RunError::Misfit {
         message: format!("certificate: {what}"),
         hint: Some(
-            "certificates hold dense and convolutional networks with ReLU, leaky ReLU, clips, quantizers and pooling, see docs/reference/certificate.md",
+            "what certificates hold is listed in docs/reference/certificate.md; without --certificate the run needs none of it",
         ),
     }
 }
@@ -45,7 +45,7 @@ fn unsupported(what: String) -> RunError {
 /// The header of a certificate, and which nodes it has.
 ///
 /// # Errors
-/// What certificates do not hold, by name.
+/// What certificates do not hold or the checker does not read, by name.
 pub(super) fn header<F: Feed>(
     session: &Session<F>,
     sets: &[SetAt],
@@ -63,20 +63,22 @@ pub(super) fn header<F: Feed>(
         return Err(unsupported(format!("expected a network from an ONNX file, found one from {found}")));
     }
     let config = &session.config;
+    let path = config.model.path.as_deref();
+    if path.is_some_and(|path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz"))) {
+        return Err(unsupported("expected a file of the network that is not compressed".into()));
+    }
+    let file = model_bytes(path)?;
     // The checker reads one file.
-    let file = config.model.path.as_deref().map(|path| fs::read(path).map_err(FormatError::io(path)));
-    if file.transpose()?.is_some_and(|bytes| sha256(&bytes) != session.model_sha256()) {
+    if sha256(&file) != session.model_sha256() {
         return Err(unsupported("expected all parameters in one file, found some beside the model".into()));
     }
+    let own = checker::read(&file)?;
     let is_normalized = config.data.mean.is_some() || config.data.std.is_some();
     let places = Places { input: usize::from(is_normalized) };
     if is_normalized && at.set.input_radius > 0.0 {
         return Err(unsupported(
             "expected normalized data, found inputs that move before --mean and --std".into(),
         ));
-    }
-    if !at.set.roundings.is_empty() || at.set.value_limit.is_some() {
-        return Err(unsupported(format!("sums of {} are rounded", config.threat.model.kind)));
     }
     let threat = threat_of(&session.network, &config.threat.model, at);
     let moves = at.set.input_radius > 0.0 || at.set.activation_radius > 0.0 || threat.rounding.is_some();
@@ -102,7 +104,7 @@ pub(super) fn header<F: Feed>(
         outputs: config.outputs.map(|outputs| outputs_of(&session.network, outputs)),
         threat: match &faults {
             Some(_) => Threat {
-                kind: "explicit",
+                kind: "explicit".into(),
                 name: Some("hits".into()),
                 radius: None,
                 bias_radius: None,
@@ -117,6 +119,7 @@ pub(super) fn header<F: Feed>(
         faults,
         network: nodes(&session.network, places)?,
     };
+    checker::accept(&header, own)?;
     Ok((header, places))
 }
 
@@ -173,18 +176,19 @@ fn outputs_of(network: &Network, outputs: config::Outputs) -> Outputs {
 }
 
 /// The name that the checker knows the set by; `None` where the radii of the layers say all there is.
-fn kind(model: &ThreatModel) -> Option<&'static str> {
+fn kind(model: &ThreatModel) -> Option<String> {
     if !model.layer.is_empty() {
         return None;
     }
     match model.kind {
-        Kind::Absolute => Some("absolute"),
-        Kind::Relative => Some("relative"),
-        Kind::PerChannel => Some("per-channel"),
-        Kind::Frobenius => Some("frobenius"),
-        Kind::RowBall => Some("row-ball"),
-        Kind::Lsb => Some("lsb"),
-        Kind::Integer(_) | Kind::Format(_) => None,
+        Kind::Integer(_) => None,
+        Kind::Absolute
+        | Kind::Relative
+        | Kind::PerChannel
+        | Kind::Frobenius
+        | Kind::RowBall
+        | Kind::Lsb
+        | Kind::Format(_) => Some(model.kind.to_string()),
     }
 }
 
@@ -192,10 +196,10 @@ fn threat_of(network: &Network, model: &ThreatModel, at: &SetAt) -> Threat {
     let named = kind(model);
     let is_any = |node: &network::Node| matches!(node.layer, Layer::Activation(network::Activation::Quantize(q)) if q.rounding == StepRounding::Any);
     Threat {
-        kind: named.unwrap_or("explicit"),
         name: named.is_none().then(|| model.kind.to_string()),
         radius: at.radius.filter(|_| named.is_some()).map(Numbers::one),
         bias_radius: model.bias_radius.filter(|_| named.is_some()).map(Numbers::one),
+        kind: named.unwrap_or_else(|| "explicit".into()),
         layers: model.layers.clone(),
         input_radius: Numbers::one(at.set.input_radius),
         input_range: at
@@ -226,7 +230,7 @@ fn layers(
         let is_conv = matches!(node.layer, Layer::Conv(_));
         let rows = affine.bias.len();
         let weights = match (&layer.weight, at.radius) {
-            (threat::WeightSet::Fixed, _) => match named {
+            (threat::WeightSet::Fixed, _) => match named.as_deref() {
                 Some("frobenius") => WeightSet::Ball(Numbers::one(0.0)),
                 Some("row-ball") => WeightSet::RowBalls(Numbers::new(&vec![0.0; rows])),
                 Some(_) | None => WeightSet::Uniform(Numbers::one(0.0)),
@@ -236,14 +240,18 @@ fn layers(
             }
             (threat::WeightSet::Rows(all), _) => WeightSet::Rows(Numbers::new(all)),
             // Kernels of witnesses are rounded, and must be in the set.
-            (threat::WeightSet::Entries(_), Some(radius)) if named == Some("relative") && !is_conv => {
+            (threat::WeightSet::Entries(_), Some(radius))
+                if named.as_deref() == Some("relative") && !is_conv =>
+            {
                 WeightSet::Relative(Numbers::one(radius))
             }
             (threat::WeightSet::Entries(all), _) => WeightSet::Entries(Numbers::new(all.as_slice())),
             (threat::WeightSet::Ball(radius), _) => WeightSet::Ball(Numbers::one(*radius)),
             (threat::WeightSet::RowBalls(all), _) => WeightSet::RowBalls(Numbers::new(all)),
         };
-        let bias = affine.has_bias.then(|| Numbers::new(&layer.bias));
+        // Sums may round where there is no bias, too.
+        let moves = affine.has_bias || layer.bias.iter().any(|r| *r > 0.0);
+        let bias = moves.then(|| Numbers::new(&layer.bias));
         layers.push(LayerSet { node: places.of(layer.node), weights, bias, per_use: layer.per_use });
     }
     Ok(layers)
@@ -263,8 +271,8 @@ fn nodes(network: &Network, places: Places) -> Result<Vec<Node>, RunError> {
 fn op(node: &network::Node) -> Result<Op, RunError> {
     Ok(match &node.layer {
         Layer::Input => Op::Input(node.width()),
-        Layer::Dense(dense) => Op::Dense(affine(node, dense, None)?),
-        Layer::Conv(conv) => Op::Conv(affine(node, &conv.affine, Some((&conv.window).into()))?),
+        Layer::Dense(dense) => Op::Dense(affine(dense, None)),
+        Layer::Conv(conv) => Op::Conv(affine(&conv.affine, Some((&conv.window).into()))),
         Layer::Scale(Scale { divisor: Some(divisor), .. }) => Op::Divide(Numbers::new(divisor)),
         Layer::Scale(scale) => {
             Op::Scale { scale: Numbers::new(&scale.scale), shift: Numbers::new(&scale.shift) }
@@ -289,36 +297,30 @@ fn op(node: &network::Node) -> Result<Op, RunError> {
     })
 }
 
-fn affine(
-    node: &network::Node,
-    affine: &network::Affine,
-    window: Option<Window>,
-) -> Result<Affine, RunError> {
+fn affine(affine: &network::Affine, window: Option<Window>) -> Affine {
     let (rows, columns) = (affine.bias.len(), affine.weight.cols());
     let stored = |stored: &network::StoredIntegers| {
         let grid = |k: usize| (stored.step(k), stored.zeros[stored.group(k)]);
         let is_one = |i: usize| (i * columns..(i + 1) * columns).all(|k| grid(k) == grid(i * columns));
-        if !(0..rows).all(is_one) {
-            let what = format!("node {}: integers whose steps differ within a row", node.name);
-            return Err(unsupported(what));
-        }
-        let (steps, zeros): (Vec<f64>, Vec<i64>) = (0..rows).map(|i| grid(i * columns)).unzip();
+        // One for each row, or for each weight where they differ within one.
+        let each = if (0..rows).all(is_one) { columns } else { 1 };
+        let (steps, zeros): (Vec<f64>, Vec<i64>) = (0..rows * columns).step_by(each).map(grid).unzip();
         let biases = (affine.has_bias && !stored.bias_steps.is_empty()).then_some(&stored.bias_steps);
-        Ok(Stored {
+        Stored {
             bits: stored.bits,
             signed: stored.signed,
             steps: Numbers::new(&steps),
             zeros,
             bias_steps: biases.map(Numbers::new),
-        })
+        }
     };
-    Ok(Affine {
+    Affine {
         rows,
         window,
         weight: Numbers::new(affine.weight.as_slice()),
         bias: affine.has_bias.then(|| Numbers::new(&affine.bias)),
-        stored: affine.stored.as_ref().map(stored).transpose()?,
-    })
+        stored: affine.stored.as_ref().map(stored),
+    }
 }
 
 fn activation(node: &network::Node, f: network::Activation) -> Result<Activation, RunError> {

@@ -5,6 +5,7 @@
 //! ```
 //! Whatever method gave the verdict, the proof is made anew, of boxes, slopes, multipliers and splits alone.
 
+mod checker;
 mod file;
 mod header;
 mod text;
@@ -60,7 +61,8 @@ impl Plan {
     /// The plan for a path, if one is given.
     ///
     /// # Errors
-    /// More than one radius, another guarantee than rigorous, and networks and sets that certificates do not hold.
+    /// More than one radius, another guarantee than rigorous, and networks and sets that certificates do not hold, or the checker does
+    /// not know.
     pub fn new<F: Feed>(
         path: Option<&Path>,
         session: &Session<F>,

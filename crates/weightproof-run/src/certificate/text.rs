@@ -74,7 +74,7 @@ pub(super) enum Outputs {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Threat {
-    pub kind: &'static str,
+    pub kind: String,
     pub name: Option<String>,
     pub radius: Option<Numbers>,
     pub bias_radius: Option<Numbers>,

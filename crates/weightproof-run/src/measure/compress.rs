@@ -84,6 +84,7 @@ fn compressed(
         change().fold(f64::NEG_INFINITY, f64::max) - change().fold(f64::INFINITY, f64::min)
     };
     let options = CertifyOptions { property: Property::Deviation, ..context.certify.clone() };
+    let guarantee = options.guarantee.name();
     let certifier = Certifier::new(network, std::slice::from_ref(&cut.set), options);
     let samples = Samples { labels: None, ..context.train };
     let found = certifier.expect("a known method").certify(samples).swap_remove(0);
@@ -95,5 +96,6 @@ fn compressed(
         moved_seen: finite((0..before.rows()).map(moved).fold(0.0, f64::max)),
         certified_deviation: finite(quantile(most.clone(), 1.0)),
         certified_deviation_median: finite(quantile(most, 0.5)),
+        certified_guarantee: guarantee.into(),
     }))))
 }

@@ -7,6 +7,7 @@
 //! a sum of n products, in any order, fused or not      |fl(Σ a_i b_i) − Σ a_i b_i| ≤ γ_n Σ |a_i b_i| + n η       γ_n = n u / (1 − n u)
 //! a stored coefficient that is off by δ_j              costs at most δ_j ζ_j,   ζ_j ≥ |z_j| on the box of the node
 //! a step through p = W z + b                           costs γ_n Σ_i |A_i| v_i,   v = (|W| + E) ζ + |b| + e
+//! weights whose uses move together                     cost γ_m Σ_i |A_i| (E ζ)_i more, m roundings of what each weight meets
 //! ```
 //! `v` is one product for each sample and layer, shared by all rows. Slopes are data: any slope is sound when its intercept is
 //! rounded outward.
@@ -18,9 +19,10 @@
 
 use super::deviation::weight_deviation;
 use super::hits::{self, Largest};
+use super::linear::is_shared;
 use super::{Block, State, States};
-use crate::kernels::{Matrix, Scalar, add_by_row, average_pool, linear};
-use crate::model::{Step, gathered};
+use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear};
+use crate::model::{Affine, Step, gathered};
 use crate::network::Gather;
 use crate::verdict::Guarantee;
 
@@ -184,15 +186,16 @@ pub(crate) struct Roundings {
     pub forward: usize,
     /// Of a coefficient of what it reads, and of the constants.
     pub backward: usize,
-    /// The same for convolutions whose uses of weights move together.
-    pub shared: usize,
+    /// Beside these, of what weights of a convolution are multiplied with where their uses move together, and of the sum of what that
+    /// takes. It is charged by [`Sums::uses`] alone.
+    pub uses: usize,
 }
 
 impl Roundings {
     /// Those of node `index`. Sums of node values are charged as parts of [`sums`].
     pub fn of<T: Scalar>(block: &Block<'_, T>, index: usize) -> Self {
         let model = block.prepared.model;
-        let both = |n: usize| Roundings { forward: n, backward: n, shared: n };
+        let both = |n: usize| Roundings { forward: n, backward: n, uses: 0 };
         match &model.steps[index] {
             Step::Affine(layer) => {
                 let (rows, cols) = (layer.weight.rows(), layer.weight.cols());
@@ -203,9 +206,10 @@ impl Roundings {
                         let patches =
                             if block.prepared.radii.layer(index).weight.is_ball() { cols } else { 0 };
                         let biases = rows + positions / LANES;
-                        let uses = window.group_outputs() * window.taps() + patches + biases + FEW;
-                        let shared = uses + Roundings::of_uses(positions, rows * cols);
-                        Roundings { forward: cols + FEW, backward: uses, shared }
+                        let readers = window.group_outputs() * most_readers(window);
+                        let backward = readers + patches + biases + FEW;
+                        let uses = Roundings::of_uses(positions, rows * cols);
+                        Roundings { forward: cols + FEW, backward, uses }
                     }
                 }
             }
@@ -235,6 +239,22 @@ impl Roundings {
     }
 }
 
+/// How many taps of `window` read one element, each from another position, at most: along an axis those whose distances are multiples
+/// of the stride.
+fn most_readers(window: &Window) -> usize {
+    let divisor = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let along = |axis: usize| {
+        let stride = window.stride[axis];
+        window.kernel[axis].div_ceil(stride / divisor(stride, window.dilation[axis]))
+    };
+    along(0) * along(1)
+}
+
 /// How often `gather` copies one element of `width`, at most.
 fn most_uses(gather: &Gather, width: usize) -> usize {
     let mut uses = vec![0_usize; width];
@@ -247,6 +267,8 @@ fn most_uses(gather: &Gather, width: usize) -> usize {
 pub(crate) struct Sums<T> {
     /// For each element the sum of the magnitudes of all terms that make it, (samples, width).
     pub terms: Matrix<T>,
+    /// The same of what weights may add whose uses move together, where they move: of a convolution only.
+    pub uses: Option<Matrix<T>>,
     /// For each sample what underflow of the coefficients of what the node reads may take from a bound.
     pub underflow: Vec<T>,
 }
@@ -308,13 +330,20 @@ pub(crate) fn sums<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
     // Underflow in a term is charged as a part of it.
     let least = arithmetic.tiny / arithmetic.unit;
     terms.as_mut_slice().iter_mut().for_each(|v| *v += least);
-    let n = Roundings::of(block, index).shared + model.width(index);
+    let moves_alike =
+        |layer: &&Affine<T>| layer.window.is_some() && is_shared(block.prepared.radii.layer(index));
+    let uses = model.affine_of(index).filter(moves_alike).map(|layer| {
+        let set = &block.prepared.radii.layer(index).weight;
+        weight_deviation(set, &states.magnitude(inputs[0]), layer).map(|v| v + least)
+    });
+    let roundings = Roundings::of(block, index);
+    let n = roundings.backward + roundings.uses + model.width(index);
     let of_sample = |s: usize| {
         let size: T = inputs.iter().map(|&i| states.size(i, s)).sum();
         arithmetic.underflow(n) * (T::one() + size)
     };
     let underflow = (0..states.samples()).map(of_sample).collect();
-    Some(Sums { terms, underflow })
+    Some(Sums { terms, uses, underflow })
 }
 
 /// Widens the box of node `index` by what rounding of its elements may hide.
@@ -352,10 +381,10 @@ pub(crate) fn widen<T: Scalar>(
 #[cfg(test)]
 mod tests {
     use super::super::step::propagate;
-    use super::super::{Prepared, method};
+    use super::super::{LowerBounds, Prepared, method};
     use super::*;
     use crate::model::{Model, Radii};
-    use crate::network::{Activation, NetworkBuilder};
+    use crate::network::{Activation, Network, NetworkBuilder};
     use crate::property::Specification;
     use crate::threat::{Kind, ThreatModel};
 
@@ -377,9 +406,18 @@ mod tests {
         let relu = builder.activation("relu", start, Activation::Relu).unwrap();
         let hidden = builder.dense("first", relu, first, Vec::new()).unwrap();
         builder.dense("second", hidden, second, Vec::new()).unwrap();
-        let network = builder.finish().unwrap();
-        let set = ThreatModel::new(Kind::Relative, 1e-18).resolve(&network).unwrap();
-        let (model, radii) = (Model::<f32>::new(&network), Radii::new(&set, network.nodes().len()));
+        blocked(&builder.finish().unwrap(), &ThreatModel::new(Kind::Relative, 1e-18), guarantee, f)
+    }
+
+    /// Runs `f` on the block of the input 1.
+    fn blocked(
+        network: &Network,
+        threat: &ThreatModel,
+        guarantee: Guarantee,
+        f: impl FnOnce(&Block<'_, f32>) -> f64,
+    ) -> f64 {
+        let set = threat.resolve(network).unwrap();
+        let (model, radii) = (Model::<f32>::new(network), Radii::new(&set, network.nodes().len()));
         let prepared = Prepared::new(&model, &radii, guarantee);
         let in_f64 = model.values_in_f64(&[1.0]);
         let values: Vec<Matrix<f32>> = in_f64.iter().map(Matrix::cast).collect();
@@ -409,6 +447,70 @@ mod tests {
             assert!(end(sign, Guarantee::Rigorous) >= exact);
             assert!(end(sign, Guarantee::RealArithmetic) < exact, "the case loses something");
         }
+    }
+
+    /// Output positions that the taps of a window read an element from, counted.
+    #[test]
+    fn no_element_is_read_more_often_than_charged() {
+        for (kernel, stride, dilation) in [
+            ([3, 3], [1, 1], [1, 1]),
+            ([3, 3], [2, 2], [1, 1]),
+            ([3, 2], [2, 3], [2, 1]),
+            ([4, 3], [4, 2], [2, 3]),
+            ([5, 1], [3, 2], [3, 4]),
+        ] {
+            let window =
+                Window { stride, dilation, padding: [[4, 4]; 2], ..Window::new([1, 31, 32], 1, kernel) };
+            let mut reads = vec![0; window.plane()];
+            for y in 0..window.extent(0) {
+                for x in 0..window.extent(1) {
+                    for (ky, kx) in (0..kernel[0]).flat_map(|ky| (0..kernel[1]).map(move |kx| (ky, kx))) {
+                        if let (Some(y), Some(x)) = (window.source_on(0, y, ky), window.source_on(1, x, kx)) {
+                            reads[y * 32 + x] += 1;
+                        }
+                    }
+                }
+            }
+            assert_eq!(reads.into_iter().max(), Some(most_readers(&window)), "{window:?}");
+        }
+    }
+
+    /// A weight of one tap meets `2²⁵ − 2²⁵ + 1 + 1 + …` over all positions, of which f32 loses some ones, whatever the order.
+    #[test]
+    fn what_weights_meet_at_all_positions_is_charged() {
+        let (positions, radius) = (TERMS + 2, 0.5);
+        let large = |i: usize| i < 2;
+        let lowest = |guarantee: Guarantee, of: fn(LowerBounds<f32>) -> f32| {
+            let mut builder = NetworkBuilder::new(vec![1]);
+            let first = Matrix::from_fn(positions, 1, |i, _| if large(i) { LARGE } else { 1.0 });
+            let start = builder.dense("start", 0, first, Vec::new()).unwrap();
+            let relu = builder.activation("relu", start, Activation::Relu).unwrap();
+            let image = builder.reshape("image", relu, vec![1, 1, positions]).unwrap();
+            let window = Window::new([1, 1, positions], 1, [1, 1]);
+            let conv = builder.conv("conv", image, Matrix::zeros(1, 1), Vec::new(), window).unwrap();
+            let flat = builder.reshape("flat", conv, vec![positions]).unwrap();
+            let sum = Matrix::from_fn(1, positions, |_, i| if i == 1 { -1.0 } else { 1.0 });
+            builder.dense("sum", flat, sum, Vec::new()).unwrap();
+            let network = builder.finish().unwrap();
+            // The input moves a little, so that nothing is fixed.
+            let layers = Some(vec!["conv".into()]);
+            let threat =
+                ThreatModel { layers, input_radius: 1e-18, ..ThreatModel::new(Kind::Absolute, radius) };
+            blocked(&network, &threat, guarantee, |block| {
+                let spec = Specification::outputs(1, 1);
+                f64::from(of(method::<f32>("linear").unwrap().lower_bounds(block, &spec)))
+            })
+        };
+        // Σ_p Δ a_p z_p is at least −radius · 4000.
+        let exact = -radius * TERMS as f64;
+        assert!(lowest(Guarantee::Rigorous, |bounds| bounds.lower[0]) <= exact);
+        assert!(
+            lowest(Guarantee::RealArithmetic, |bounds| bounds.lower[0]) > exact,
+            "the case loses something"
+        );
+        // Twice the roundings of a sum over all positions, of the radius times all that is summed up.
+        let charge = 2.0 * positions as f64 * f64::from(f32::EPSILON) / 2.0 * radius * 2.0 * LARGE;
+        assert!(lowest(Guarantee::Rigorous, |bounds| bounds.charge[0]) >= charge);
     }
 
     #[test]

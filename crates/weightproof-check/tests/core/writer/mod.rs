@@ -105,6 +105,18 @@ pub enum Kind {
     Lsb,
     Frobenius,
     RowBall,
+    /// A number format: its name, the bits of a number and the power of two of the smallest one.
+    Format(&'static str, i32, i32),
+}
+
+/// bfloat16, and the format of 8 bits with the shorter fraction.
+pub const BF16: Kind = Kind::Format("format:bf16", 8, -133);
+pub const FP8: Kind = Kind::Format("format:fp8e5m2", 3, -16);
+
+/// `u`, `η` and `1 + γ` of a format, for sums of `terms`, and what underflow takes from them.
+pub fn rounding(bits: i32, least: i32, terms: usize) -> (f64, f64, f64, f64) {
+    let (n, all) = (terms as f64, 2_f64.powi(24));
+    (2_f64.powi(-bits), 2_f64.powi(least - 1), all / (all - n), n * 2_f64.powi(-149))
 }
 
 #[derive(Clone, Debug)]
@@ -233,7 +245,13 @@ impl Net {
         let largest: Vec<f64> =
             weight.chunks(columns).map(|row| row.iter().fold(0.0, |m: f64, w| m.max(w.abs()))).collect();
         let r = threat.radius;
+        // More than what is asked, by the rounding of these lines.
+        const ROOM: f64 = 1.0 + 1e-12;
         let e = |k: usize| match threat.kind {
+            Kind::Format(_, bits, least) => {
+                let (u, eta, gamma, _) = rounding(bits, least, columns + 1);
+                r * ROOM * (((1.0 + u).powi(2) * gamma - 1.0) * weight[k].abs() + (1.0 + u) * gamma * eta)
+            }
             Kind::Absolute => r,
             Kind::Relative => r * weight[k].abs(),
             Kind::PerChannel => r * largest[k / columns] * (1.0 + 1e-15),
@@ -242,6 +260,12 @@ impl Net {
             Kind::Frobenius | Kind::RowBall => 0.0,
         };
         let of_bias = |i: usize| match (threat.kind, bias) {
+            (Kind::Format(_, bits, least), _) => {
+                let (u, eta, gamma, underflow) = rounding(bits, least, columns + 1);
+                let b = bias.map_or(0.0, |bias| bias[i].abs());
+                let size: f64 = (i * columns..(i + 1) * columns).map(|k| weight[k].abs() + e(k)).sum();
+                r * ROOM * (((1.0 + u) * gamma - 1.0) * b + gamma * eta * (1.0 + size) + underflow)
+            }
             (_, None) => 0.0,
             (Kind::Relative, Some(bias)) => r * bias[i].abs() * (1.0 + 1e-15),
             (Kind::PerChannel, Some(_)) => r * largest[i] * (1.0 + 1e-15),
@@ -262,11 +286,13 @@ impl Net {
                 Kind::PerChannel | Kind::Lsb => {
                     WeightSet::Rows(double(&radii.chunks(columns).map(|row| row[0]).collect::<Vec<_>>()))
                 }
-                Kind::Entries => WeightSet::Entries(double(&radii)),
+                Kind::Entries | Kind::Format(..) => WeightSet::Entries(double(&radii)),
                 Kind::Frobenius => WeightSet::Ball(double(&[threat.radius])),
                 Kind::RowBall => WeightSet::RowBalls(double(&vec![threat.radius; rows])),
             };
-            Some(LayerSet { node, weights, bias: bias.map(|_| double(&bias_radii)), per_use: false })
+            let per_use = matches!(threat.kind, Kind::Format(..));
+            let bias = (per_use || bias.is_some()).then(|| double(&bias_radii));
+            Some(LayerSet { node, weights, bias, per_use })
         };
         (0..self.nodes.len()).filter_map(layer).collect()
     }
@@ -817,7 +843,12 @@ impl<'a> Bounder<'a> {
         match self.threat.kind {
             Kind::Frobenius => length(&rows.concat()),
             Kind::RowBall => rows.iter().map(|row| length(row)).sum(),
-            Kind::Absolute | Kind::Relative | Kind::PerChannel | Kind::Entries | Kind::Lsb => 0.0,
+            Kind::Absolute
+            | Kind::Relative
+            | Kind::PerChannel
+            | Kind::Entries
+            | Kind::Lsb
+            | Kind::Format(..) => 0.0,
         }
     }
 
@@ -1110,6 +1141,7 @@ pub fn header(net: &Net, threat: &Threat, property: Property) -> Header {
         Kind::Lsb => "lsb",
         Kind::Frobenius => "frobenius",
         Kind::RowBall => "row-ball",
+        Kind::Format(name, ..) => name,
     };
     Header {
         schema: SCHEMA,

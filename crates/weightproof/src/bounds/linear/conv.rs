@@ -253,7 +253,7 @@ fn runs(rows: &[Row]) -> impl Iterator<Item = (usize, Range<usize>)> {
 }
 
 /// Whether all uses of a weight move alike, and weights move at all.
-pub(super) fn is_shared<T: Scalar>(radii: &LayerSet<T>) -> bool {
+pub(in super::super) fn is_shared<T: Scalar>(radii: &LayerSet<T>) -> bool {
     !radii.per_use && !radii.weight.is_zero()
 }
 

@@ -38,7 +38,7 @@ use crate::memory::work;
 use crate::model::Step;
 use crate::network::Activation;
 use crate::property::{SpecRow, Specification};
-use conv::is_shared;
+pub(super) use conv::is_shared;
 use propagate::Row;
 
 /// Where the bounds of hidden neurons come from.

@@ -360,9 +360,15 @@ impl<'a, T: Scalar> Backward<'a, T> {
         }
         let part = self.charged_part(node);
         if let Some(sums) = self.states.sums(node) {
+            let of_uses = prepared.arithmetic.gamma(Roundings::of(self.block, node).uses);
+            let uses = sums.uses.as_ref().filter(|_| self.sharing == Sharing::Shared);
             vectorized!(|| {
                 for (r, (s, _)) in rows.iter().enumerate() {
-                    offset.charge(r, part * weighted_l1(c.a.row(r), sums.terms.row(*s)) + sums.underflow[*s]);
+                    let a = c.a.row(r);
+                    offset.charge(r, part * weighted_l1(a, sums.terms.row(*s)) + sums.underflow[*s]);
+                    if let Some(uses) = uses {
+                        offset.charge(r, of_uses * weighted_l1(a, uses.row(*s)));
+                    }
                 }
             });
         }
@@ -378,9 +384,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
 
     /// What part of the magnitudes of its terms a step through `node` is charged.
     pub(super) fn charged_part(&self, node: usize) -> T {
-        let roundings = Roundings::of(self.block, node);
-        let shared = self.sharing == Sharing::Shared;
-        self.block.prepared.arithmetic.gamma(if shared { roundings.shared } else { roundings.backward })
+        self.block.prepared.arithmetic.gamma(Roundings::of(self.block, node).backward)
     }
 
     /// Charges underflow in products with coefficients of `node` and with those of what it reads.
