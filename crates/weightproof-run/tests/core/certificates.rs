@@ -314,6 +314,10 @@ fn the_checker_accepts_certificates_of_quantized_networks() {
     for (k, name) in names.into_iter().enumerate() {
         let folder = quantized(name);
         for (j, (kind, radius)) in sets.into_iter().enumerate() {
+            // Its last layer is stored in floats.
+            if name == "int4-blocks" && kind == Kind::Lsb {
+                continue;
+            }
             let input_radius = if j == 1 { 0.004 } else { 0.0 };
             let threat = ThreatModel { input_radius, ..ThreatModel::new(kind, radius) };
             // The search for proofs of large sets takes long where values meet.
