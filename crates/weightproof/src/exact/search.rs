@@ -180,6 +180,8 @@ pub(super) struct Search<'a, 'n, T> {
     suggestions: Suggestions<'a, 'n, T>,
     options: &'a ExactOptions,
     purpose: Purpose,
+    /// Whether the linear program of a domain is solved before it is split.
+    programs_first: bool,
     trees: Vec<Tree<T>>,
 }
 
@@ -195,7 +197,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         let records = purpose == Purpose::Prove;
         let fixed = clean.enclosed(prepared);
         let domains = Domains::new(prepared, &clean.values, fixed, options.branching, records);
-        let mut search = Search { domains, suggestions, options, purpose, trees: Vec::new() };
+        let programs_first = !records && leaf::pays(prepared.model.network);
+        let mut search = Search { domains, suggestions, options, purpose, programs_first, trees: Vec::new() };
         let mut open = Vec::new();
         for (s, Question { rows, offsets, lower, found, left }) in questions.into_iter().enumerate() {
             let unknown = vec![T::infinity(); rows.len()];
@@ -341,7 +344,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                     continue;
                 }
                 taken += 1;
-                if domain.branch.is_none() && domain.converged {
+                let is_leaf = domain.branch.is_none() && domain.converged;
+                if !domain.solved && (is_leaf || (self.programs_first && domain.branch.is_some())) {
                     leaves.push(domain);
                 } else {
                     picked.push(domain);
@@ -359,6 +363,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             .into_par_iter()
             .map(|mut domain| {
                 let (units, time) = timed(|| self.solve_one(&mut domain));
+                domain.solved = true;
                 (domain, units, time)
             })
             .collect();
@@ -366,6 +371,10 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             let s = domain.sample;
             self.trees[s].answer.time += time;
             let Some(units) = units else {
+                if domain.branch.is_some() {
+                    self.trees[s].push(domain);
+                    continue;
+                }
                 self.trees[s].give_up(&domain);
                 self.trees[s].answer.reason = Some(Reason::Incomplete);
                 continue;
@@ -396,22 +405,22 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         let boxes = self.domains.boxes_of(domain);
         let ends = |node: usize, k: usize| (boxes[node].0[k].to_f64(), boxes[node].1[k].to_f64());
         let x = self.suggestions.input(domain.sample);
-        let mut least: Option<(f64, Vec<Vec<f64>>)> = None;
+        let mut least: Option<Solution> = None;
         for open in &mut domain.open {
             let program =
                 Program::new(prepared.model.network, &prepared.radii.set, x, ends, open.row).ok()?;
-            let Solution { lower, values } = leaf::solve(&program)?;
-            let proved = T::from_f64_down(lower);
+            let solution = leaf::solve(&program)?;
+            let proved = T::from_f64_down(solution.lower);
             // The multipliers of a program are no evidence: the domain is split.
             if proved > open.lower && self.purpose != Purpose::Prove {
                 open.lower = proved;
             }
-            if least.as_ref().is_none_or(|(least, _)| lower < *least) {
-                least = Some((lower, values));
+            if least.as_ref().is_none_or(|least| solution.lower < least.lower) {
+                least = Some(solution);
             }
         }
-        let (_, values) = least?;
-        domain.branch = self.domains.violated(&boxes, &values);
+        let Solution { values, worth, .. } = least?;
+        domain.branch = self.domains.violated(&boxes, &values, &worth).or(domain.branch);
         Some(self.suggestions.towards(domain.sample, &values))
     }
 
