@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Most domains that a round splits, over all samples of a group.
 const ROUND: usize = 64;
+/// The same where the programs of all of them are solved: each takes as long as many bounds, and limits are looked at between rounds.
+const PROGRAMS: usize = 16;
 /// Domains that a split makes.
 const SIDES: usize = 2;
 /// A found margin that is better by less than this part is not worth a check.
@@ -323,7 +325,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     /// ascent improves.
     fn pick(&mut self) -> (Vec<Domain<T>>, Vec<Domain<T>>) {
         let open = self.trees.iter().filter(|tree| !tree.open.is_empty()).count();
-        let each = (ROUND / open.max(1)).max(1);
+        let round = if self.programs_first { PROGRAMS } else { ROUND };
+        let each = (round / open.max(1)).max(1);
         let most = self.options.budget.nodes.unwrap_or(usize::MAX);
         let (mut picked, mut leaves) = (Vec::new(), Vec::new());
         for tree in &mut self.trees {

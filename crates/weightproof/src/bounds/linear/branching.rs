@@ -188,13 +188,12 @@ pub(super) fn violated<T: Scalar>(
         let radius = prepared.radii.activation().to_f64();
         for (element, (&p, &z)) in values[node].iter().zip(&values[index]).enumerate() {
             let (l, u) = (boxes[node].0[element], boxes[node].1[element]);
-            let (value, range) = match f {
-                Activation::Quantize(q) => {
-                    let above = z > f.apply(p);
-                    let Some((p, value)) = next_jump(q, (l, u), T::from_f64(p), above) else { continue };
-                    (Some(value), q.range(p, p))
-                }
-                _ => (kink(*f, l, u), (f.apply(p), f.apply(p))),
+            let (value, range) = if let Activation::Quantize(q) = f {
+                let above = z > f.apply(p);
+                let Some((p, value)) = next_jump(q, (l, u), T::from_f64(p), above) else { continue };
+                (Some(value), q.range(p, p))
+            } else {
+                (kink(*f, l, u), (f.apply(p), f.apply(p)))
             };
             let distance = (z - range.1).max(range.0 - z) - radius;
             let worth = worth.get(&(index, element));
