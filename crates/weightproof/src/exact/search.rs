@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 const ROUND: usize = 64;
 /// The same where the programs of all of them are solved: each takes as long as many bounds, and limits are looked at between rounds.
 const PROGRAMS: usize = 16;
+/// How far below its goal a bound may be, as a part of the unperturbed margin, for the program of its domain to be solved before it is
+/// split. Farther away many splits are needed anyway, and bounds are cheaper.
+const NEAR: f64 = 0.25;
 /// Domains that a split makes.
 const SIDES: usize = 2;
 /// A found margin that is better by less than this part is not worth a check.
@@ -348,7 +351,9 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 }
                 taken += 1;
                 let is_leaf = domain.branch.is_none() && domain.converged;
-                if !domain.solved && (is_leaf || (self.programs_first && domain.branch.is_some())) {
+                let is_near = (level - value).to_f64() <= NEAR * tree.answer.found.clean.margin;
+                if !domain.solved && (is_leaf || (self.programs_first && is_near && domain.branch.is_some()))
+                {
                     leaves.push(domain);
                 } else {
                     picked.push(domain);
