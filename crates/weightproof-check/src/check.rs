@@ -452,10 +452,10 @@ impl Proof<'_> {
         let at = |own: &NodeNumbers, what: String| format!("node {}: {what}", own.node);
         for own in &claim.slopes {
             let slopes = all(own).map_err(|what| at(own, what))?;
-            if nodes[own.node].op != Op::Activation(Activation::Relu)
-                || !slopes.iter().flatten().all(|s| is_share(*s))
-            {
-                return Err(at(own, "expected slopes from 0 to 1 of a ReLU".into()));
+            let is_free =
+                matches!(nodes[own.node].op, Op::Activation(Activation::Relu | Activation::Quantize(_)));
+            if !is_free || !slopes.iter().flatten().all(|s| is_share(*s)) {
+                return Err(at(own, "expected slopes from 0 to 1 of a ReLU or a quantizer".into()));
             }
             chosen.slopes[own.node] = Some(slopes);
         }

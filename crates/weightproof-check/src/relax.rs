@@ -63,18 +63,24 @@ struct Lines {
     slopes: [Number; 2],
     /// Where they must be below and above; nowhere when the function is zero or its argument.
     corners: [Vec<Corner>; 2],
+    /// Whether a row may choose the slope of the line above, too: of a quantizer.
+    both: bool,
 }
 
 impl Lines {
     /// Any slopes are sound; those that are tightest in the middle are taken.
     fn new(f: Activation, x: Interval) -> Lines {
         let corners = f.corners(x);
-        let is_line = |value: fn(Number) -> Number| corners.iter().flatten().all(|&(x, y)| y == value(x));
+        let is_staircase = matches!(f, Activation::Quantize(_));
+        // Of a quantizer corners stay: a row may choose another slope.
+        let is_line = |value: fn(Number) -> Number| {
+            !is_staircase && corners.iter().flatten().all(|&(x, y)| y == value(x))
+        };
         if let Some(slope) = [(Number::ONE, is_line(|x| x)), (Number::ZERO, is_line(|_| Number::ZERO))]
             .into_iter()
             .find_map(|(slope, is_line)| is_line.then_some(slope))
         {
-            return Lines { slopes: [slope; 2], corners: [vec![], vec![]] };
+            return Lines { slopes: [slope; 2], corners: [vec![], vec![]], both: false };
         }
         // Twice the height of a line of this slope in the middle of the box, or of its opposite.
         let middle = |slope: Number, sign: Number, corners: &[Corner]| {
@@ -82,7 +88,6 @@ impl Lines {
             let offset = corners.iter().map(|&(x, y)| sign * y - line(x)).min().expect("there are corners");
             offset + offset + line(x.low) + line(x.high)
         };
-        let is_staircase = matches!(f, Activation::Quantize(_));
         let best = |sign: Number, corners: &[Corner]| {
             let between = |k: usize| corners[k + 1..].iter().map(move |&b| slope(corners[k], b));
             // Of a quantizer flat, along the jumps, and from the end to the jump that it sees: the edges of the hull.
@@ -94,14 +99,14 @@ impl Lines {
             *slopes.iter().rev().max_by_key(|slope| middle(**slope, sign, corners)).expect("there are slopes")
         };
         let slopes = [best(Number::ONE, &corners[0]), best(-Number::ONE, &corners[1])];
-        Lines { slopes, corners }
+        Lines { slopes, corners, both: is_staircase }
     }
 
     /// The slope of a line below `a f`, whose offset is added to the sum. A lower slope of one's own is a fraction of ReLU:
-    /// where it is the line z, `own z` is below for z ≥ 0, and where it is 0, for z ≤ 0.
+    /// where it is the line z, `own z` is below for z ≥ 0, and where it is 0, for z ≤ 0. One of a quantizer counts on both sides.
     fn relax(&self, a: Number, own: Option<Number>, sum: &mut Number) -> Number {
         let side = usize::from(a.is_negative());
-        let own = own.filter(|_| side == 0).unwrap_or(self.slopes[side]);
+        let own = own.filter(|_| side == 0 || self.both).unwrap_or(self.slopes[side]);
         // Towards the line above and the line below it has the sign of a, or is zero.
         let c = (a * own).with_bits(SLOPE_BITS);
         let gap = |&(x, y): &Corner| a * y - c * x;
@@ -307,7 +312,9 @@ mod tests {
         for freedom in [0, 1] {
             let q = Staircase { step: THIRD, zero: 3, low: 0, high: 255, freedom };
             let boxes = [(-5, 3), (-2, 2), (0, 4), (1, 2), (100, 107), (250, 300), (-9, -4)];
-            for (low, high) in boxes.map(|(low, high)| (low * step + 7, high * step + 9)) {
+            let boxes = boxes.map(|(low, high)| (low * step + 7, high * step + 9));
+            // The last one is on the step of zero.
+            for (low, high) in boxes.into_iter().chain([(-step / 4, step / 3)]) {
                 let lines =
                     Lines::new(Activation::Quantize(q), Interval { low: number(low), high: number(high) });
                 // Around all jumps, and between them.
@@ -323,10 +330,15 @@ mod tests {
                     let ends =
                         [-freedom, freedom].map(|d| THIRD * Number::new((by_text + d).clamp(-3, 252), 0));
                     assert_eq!([values.low, values.high], ends);
-                    for (sign, value) in [(1_i64, values.low), (-1, -values.high)] {
-                        let mut sum = Number::ZERO;
-                        let slope = lines.relax(Number::new(sign << BITS, -BITS), None, &mut sum);
-                        assert!(slope * number(x) + sum <= value, "[{low}, {high}], {sign}, at {x}");
+                    let own = [None, Some(0), Some(1), Some(3), Some(4)];
+                    let rows = [(1_i64, values.low), (-1, -values.high)];
+                    for ((sign, value), own) in rows.iter().flat_map(|row| own.map(|own| (*row, own))) {
+                        let (mut sum, own) = (Number::ZERO, own.map(|quarters| Number::new(quarters, -2)));
+                        let slope = lines.relax(Number::new(sign << BITS, -BITS), own, &mut sum);
+                        if let Some(own) = own {
+                            assert_eq!(slope, Number::new(sign, 0) * own, "of both lines");
+                        }
+                        assert!(slope * number(x) + sum <= value, "[{low}, {high}], {sign}, {own:?}, at {x}");
                     }
                 }
             }

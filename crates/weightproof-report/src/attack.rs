@@ -39,6 +39,9 @@ pub struct AttackRecord {
     /// SHA-256 of that file, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness_sha256: Option<Box<str>>,
+    /// Of a quantized network, whether that file holds whole counts of its integers, which break the class in integer arithmetic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integers: Option<bool>,
     /// Where words are hit: the hits after which the margin is that, on different words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hits: Vec<HitReport>,
@@ -68,6 +71,7 @@ impl From<&SampleAttack> for AttackRecord {
             deviation: a.deviation,
             witness: None,
             witness_sha256: None,
+            integers: None,
             hits: Vec::new(),
         }
     }

@@ -27,12 +27,15 @@ pub struct ExactRecord {
     /// SHA-256 of that file, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness_sha256: Option<Box<str>>,
+    /// Of a quantized network, whether that file holds whole counts of its integers, which break the class in integer arithmetic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integers: Option<bool>,
     /// What an independent solver says, if it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oracle: Option<OracleRecord>,
 }
 
-const _: () = assert!(size_of::<ExactRecord>() <= 136);
+const _: () = assert!(size_of::<ExactRecord>() <= 144);
 
 /// What a mixed-integer solver says about one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +56,7 @@ impl ExactRecord {
             seconds: certificate.time.as_secs_f64(),
             witness: None,
             witness_sha256: None,
+            integers: None,
             oracle,
         }
     }

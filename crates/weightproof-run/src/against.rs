@@ -2,8 +2,9 @@
 
 use crate::RunError;
 use std::path::Path;
+use weightproof::kernels::Matrix;
 use weightproof::model::Model;
-use weightproof::network::{Activation, Layer, Network, Node, Staircase};
+use weightproof::network::{Activation, DynamicQuantizer, Layer, Network, Node, Staircase};
 use weightproof_formats::data::{NamedArray, read_arrays};
 use weightproof_report::{ComparisonReport, Difference, NodeComparison};
 
@@ -51,13 +52,14 @@ pub fn compare(network: &Network, path: &Path) -> Result<ComparisonReport, RunEr
     for (block, inputs) in input.values.chunks(TOGETHER * network.input_width()).enumerate() {
         let values = model.values_in_f64(inputs);
         for c in &mut compared {
-            let found = &values[c.index];
-            (0..found.rows()).for_each(|row| c.sample(block * TOGETHER + row, found.row(row)));
+            (0..values[c.index].rows()).for_each(|row| c.sample(block * TOGETHER + row, &values, row));
         }
         if let (Some(same), Some(c)) = (&mut same_class, compared.last()) {
             let outputs = &values[c.index];
-            let agrees =
-                |row: &usize| largest(outputs.row(*row)) == largest(&c.expected(block * TOGETHER + row));
+            let agrees = |row: &usize| {
+                let expected = c.expected(block * TOGETHER + row, c.grid(&values, *row));
+                largest(outputs.row(*row)) == largest(&expected)
+            };
             *same += (0..outputs.rows()).filter(agrees).count();
         }
     }
@@ -73,9 +75,28 @@ pub fn compare(network: &Network, path: &Path) -> Result<ComparisonReport, RunEr
     })
 }
 
+/// The quantizer that a node is.
+#[derive(Clone, Copy)]
+enum Quantizer<'a> {
+    /// Its step and zero point are numbers of the file.
+    Constant(&'a Staircase),
+    /// They follow from what it reads.
+    Dynamic(DynamicQuantizer),
+}
+
 /// The quantizer that a node is, if it is one.
-fn quantizer(node: &Node) -> Option<&Staircase> {
-    if let Layer::Activation(Activation::Quantize(q)) = &node.layer { Some(q) } else { None }
+fn quantizer(node: &Node) -> Option<Quantizer<'_>> {
+    if let Layer::Activation(Activation::Quantize(q)) = &node.layer {
+        return Some(Quantizer::Constant(q));
+    }
+    if let Layer::DynamicQuantize(q) = &node.layer { Some(Quantizer::Dynamic(*q)) } else { None }
+}
+
+/// What the integers of a quantizer stand for in one sample: a number `step · (q − zero)`.
+#[derive(Clone, Copy)]
+struct Grid {
+    step: f64,
+    zero: f64,
 }
 
 /// Whether an array has the values of a node. Integers that an operator gives are those of the quantizer behind its sums.
@@ -107,20 +128,33 @@ impl<'a> Compared<'a> {
         Compared { index, node, array, report, first: None }
     }
 
-    /// The values of a sample.
-    fn expected(&self, sample: usize) -> Vec<f64> {
+    /// The grid of the quantizer in row `row` of `values`, those of all nodes.
+    fn grid(&self, values: &[Matrix<f64>], row: usize) -> Option<Grid> {
+        Some(match quantizer(self.node)? {
+            Quantizer::Constant(q) => Grid { step: q.step, zero: f64::from(q.zero) },
+            Quantizer::Dynamic(q) => {
+                let (step, zero) = q.grid(values[self.node.inputs[0]].row(row));
+                Grid { step, zero }
+            }
+        })
+    }
+
+    /// The values of a sample, whose integers are on `grid`.
+    fn expected(&self, sample: usize, grid: Option<Grid>) -> Vec<f64> {
         let width = self.node.width();
         let given = &self.array.values[sample * width..(sample + 1) * width];
-        match quantizer(self.node).filter(|_| self.array.whole) {
-            Some(q) => given.iter().map(|v| (v - f64::from(q.zero)) * q.step).collect(),
+        match grid.filter(|_| self.array.whole) {
+            Some(Grid { step, zero }) => given.iter().map(|v| (v - zero) * step).collect(),
             None => given.to_vec(),
         }
     }
 
-    fn sample(&mut self, sample: usize, found: &[f64]) {
-        let expected = self.expected(sample);
-        let allowed = match quantizer(self.node) {
-            Some(q) => 0.5 * q.step,
+    /// Compares sample `sample`, which is row `row` of `values`.
+    fn sample(&mut self, sample: usize, values: &[Matrix<f64>], row: usize) {
+        let (grid, found) = (self.grid(values, row), values[self.index].row(row));
+        let expected = self.expected(sample, grid);
+        let allowed = match grid {
+            Some(Grid { step, .. }) => 0.5 * step,
             None => TOLERANCE * expected.iter().fold(1.0_f64, |most, v| most.max(v.abs())),
         };
         for (k, (&found, &expected)) in found.iter().zip(&expected).enumerate() {

@@ -125,8 +125,9 @@ fn by_sample<F: Feed, W: Watch>(
             Some(folder) => write_witnesses(folder, (sets, k), (network, &attackers[k]), batch, found)?,
         };
         let record = |(found, file): (&SampleAttack, Option<WitnessFile>)| {
+            let integers = file.as_ref().and_then(|file| file.integers);
             let (witness, witness_sha256) = file.map(|file| (file.name, file.sha256)).unzip();
-            AttackRecord { witness, witness_sha256, ..AttackRecord::from(found) }
+            AttackRecord { witness, witness_sha256, integers, ..AttackRecord::from(found) }
         };
         Ok(found.iter().zip(files).map(record).collect())
     };
@@ -205,7 +206,8 @@ fn write_witnesses(
         let attacked = found.verdict == Verdict::Falsified && found.reason == Some(Reason::Attacked);
         let Some(witness) = found.witness.as_ref().filter(|_| attacked) else { return Ok(None) };
         let (runner_up, worst_margin) = (Some(found.runner_up), found.worst_margin);
-        let broken = Broken { clean: &found.clean, runner_up, worst_margin };
+        let classes = found.deviation.is_none().then_some(x);
+        let broken = Broken { clean: &found.clean, runner_up, worst_margin, classes };
         folder.write_sample(at, network, &broken, &attacker.witness(x, witness)).map(Some)
     };
     inputs.zip(found).map(write).collect()

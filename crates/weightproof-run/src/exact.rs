@@ -238,8 +238,10 @@ impl Solver<'_> {
         let x = self.input(batch, s);
         let label = batch.labels.map(|labels| labels[s]);
         let oracle = self.oracle.as_ref().map(|oracle| oracle(k, x, label)).transpose()?;
-        let (witness, witness_sha256) = self.write(k, x, &found)?.map(|f| (f.name, f.sha256)).unzip();
-        let record = ExactRecord { witness, witness_sha256, ..ExactRecord::new(&found, oracle) };
+        let file = self.write(k, x, &found)?;
+        let integers = file.as_ref().and_then(|file| file.integers);
+        let (witness, witness_sha256) = file.map(|f| (f.name, f.sha256)).unzip();
+        let record = ExactRecord { witness, witness_sha256, integers, ..ExactRecord::new(&found, oracle) };
         if let Some(certificate) = &self.certificate {
             let broken = |_| found.witness.as_ref().map(|witness| (&self.certifiers[k], witness));
             certificate.add(batch, &[s], &[&record.certify], broken)?;
@@ -260,7 +262,12 @@ impl Solver<'_> {
         };
         let perturbation = self.certifiers[k].witness(0, x, witness);
         // The class of the bound need not be the class that the witness reaches.
-        let broken = Broken { clean: &certificate.clean, runner_up: None, worst_margin: found.worst_margin };
+        let broken = Broken {
+            clean: &certificate.clean,
+            runner_up: None,
+            worst_margin: found.worst_margin,
+            classes: certificate.deviation_upper.is_none().then_some(x),
+        };
         folder.write_sample((self.sets, k), self.network, &broken, &perturbation).map(Some)
     }
 }

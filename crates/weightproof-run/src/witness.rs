@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use weightproof::attack::in_counts;
 use weightproof::network::Network;
 use weightproof::threat::Perturbation;
 use weightproof::verdict::Clean;
@@ -88,7 +89,8 @@ impl WitnessFolder {
         self.folder.join(name).is_file()
     }
 
-    /// Writes what breaks one sample at the radius of set `k`.
+    /// Writes what breaks one sample at the radius of set `k`: of a quantized network whole counts of its integers, if some that break it are
+    /// found near the perturbation.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -100,19 +102,30 @@ impl WitnessFolder {
         perturbation: &Perturbation,
     ) -> Result<WitnessFile, RunError> {
         let clean = broken.clean;
+        let counted = broken
+            .classes
+            .filter(|_| network.is_quantized())
+            .map(|x| in_counts(network, &sets[k].set, x, clean.target, perturbation));
+        let (perturbation, worst_margin) = match &counted {
+            Some(Some(counted)) => (&counted.perturbation, counted.margin),
+            Some(None) | None => (perturbation, broken.worst_margin),
+        };
+        let integers = counted.as_ref().map(Option::is_some);
         let runner_up = broken.runner_up.map(|class| ("runner_up", class.to_string()));
         let metadata: Vec<(&str, String)> = [
             Some(("sample", clean.index.to_string())),
             Some(("target", clean.target.to_string())),
             runner_up,
             Some(("margin", clean.margin.to_string())),
-            Some(("worst_margin", broken.worst_margin.to_string())),
+            Some(("worst_margin", worst_margin.to_string())),
+            integers.map(|integers| ("integers", integers.to_string())),
         ]
         .into_iter()
         .flatten()
         .collect();
         let name = format!("{}sample-{}", prefix(sets, k), clean.index);
-        self.write(&name, network, perturbation, &metadata)
+        let file = self.write(&name, network, perturbation, &metadata)?;
+        Ok(WitnessFile { integers, ..file })
     }
 
     /// Writes `perturbation` as `NAME.safetensors`: tensors `LAYER.weight` and `LAYER.bias`, `input` where the input moves
@@ -151,7 +164,11 @@ impl WitnessFolder {
         let path = self.folder.join(&file);
         write_safetensors(&path, &tensors, &metadata)?;
         let bytes = fs::read(&path).map_err(FormatError::io(&path))?;
-        Ok(WitnessFile { name: file.into_boxed_str(), sha256: sha256(&bytes).into_boxed_str() })
+        Ok(WitnessFile {
+            name: file.into_boxed_str(),
+            sha256: sha256(&bytes).into_boxed_str(),
+            integers: None,
+        })
     }
 }
 
@@ -162,6 +179,9 @@ pub struct WitnessFile {
     pub name: Box<str>,
     /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: Box<str>,
+    /// Of a quantized network, whether its parameters are integers that the file of the network can store, and break the class when the
+    /// network is run in integers.
+    pub integers: Option<bool>,
 }
 
 /// The name of a witness in the folder, if it has one.
@@ -184,6 +204,8 @@ pub struct Broken<'a> {
     pub runner_up: Option<usize>,
     /// The margin under the perturbation.
     pub worst_margin: f64,
+    /// Where the property is a class, the input of the sample.
+    pub classes: Option<&'a [f64]>,
 }
 
 /// What tells the files of several radii apart.

@@ -41,7 +41,8 @@ pub struct BoxEvidence {
 pub struct RowEvidence {
     /// Its place among the rows of its sample.
     pub row: usize,
-    /// Lower slopes of ReLU nodes in `[0, 1]`. Elements that are not listed have the plain rule: 1 where u > −l, else 0.
+    /// In `[0, 1]`: lower slopes of ReLU nodes, and slopes of both lines of quantizers. Elements that are not listed have the plain rule: of ReLU 1
+    /// where u > −l, else 0, of a quantizer the edges of the hull that are tightest in the middle.
     pub slopes: Vec<NodeNumbers>,
     /// Multipliers `m` of boxes: `m z ≤ max(m l, m u)` is added to the row; 0 where nothing is listed.
     pub multipliers: Vec<NodeNumbers>,

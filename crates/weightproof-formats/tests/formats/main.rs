@@ -4,6 +4,7 @@ mod batch_norm;
 mod data;
 mod data_mutations;
 mod exact;
+mod half;
 mod onnx_networks;
 mod onnxruntime;
 #[cfg(feature = "parquet")]

@@ -27,6 +27,7 @@
 mod ascent;
 mod check;
 mod conv;
+mod counts;
 mod descent;
 #[cfg(test)]
 mod examples;
@@ -47,6 +48,7 @@ mod universal;
 mod weight_space;
 mod witness;
 
+pub use counts::{CountedWitness, in_counts};
 pub(crate) use suggest::{BoundProblem, Pointer, Suggestions};
 pub use universal::UniversalAttack;
 pub use witness::CompactWitness;

@@ -19,7 +19,9 @@ mod step;
 pub(crate) use difference::Chain;
 pub use intersect::intersect;
 pub use interval::Interval;
-pub(crate) use linear::{Bounded, Branch, Domain, Domains, HitTerms, OpenRow, Root, SubDomain};
+pub(crate) use linear::{
+    Bounded, Branch, Domain, Domains, HitTerms, Hull, Line, OpenRow, Root, SubDomain, is_quantizer,
+};
 pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized, ROWS};
 pub(crate) use noise::{BoxEnds, lowered, noisy_bounds};
 pub use norm_product::NormProduct;

@@ -224,8 +224,8 @@ impl Encoder {
             | Activation::Mish
             | Activation::HardSwish
             | Activation::Softsign
-            | Activation::Atan
-            | Activation::Quantize(_) => return Err(place.unsupported(f.name())),
+            | Activation::Atan => return Err(place.unsupported(f.name())),
+            Activation::Quantize(q) => self.quantized(&q, p, (l, u), range),
         };
         Ok(if radius == 0.0 { clean } else { self.sum(vec![still(clean, 1.0)], 0.0, radius, bounds) })
     }

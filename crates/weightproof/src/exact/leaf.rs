@@ -1,9 +1,13 @@
 //! The linear program of a domain that no split improves (theory.md §6): its minimum is what ascent only comes near to.
 
-use super::program::Program;
+use super::program::{Element, Program};
+use crate::bounds::is_quantizer;
+use crate::memory::work;
+use crate::network::{Layer, Network, Node};
 use clarabel::algebra::CscMatrix;
 use clarabel::solver::SupportedConeT::{NonnegativeConeT, ZeroConeT};
 use clarabel::solver::{DefaultSettingsBuilder, DefaultSolver, IPSolver};
+use std::collections::HashMap;
 
 /// An end of a relaxed program that a solver stopped at.
 pub(super) struct Solution {
@@ -11,6 +15,8 @@ pub(super) struct Solution {
     pub lower: f64,
     /// Values of all nodes near the minimum.
     pub values: Vec<Vec<f64>>,
+    /// By element of a quantizer, what a unit of its hull is worth at the minimum; zero of all others.
+    pub worth: HashMap<(usize, usize), f64>,
 }
 
 /// `a·v + s = b`, `s = 0` or `s ≥ 0`.
@@ -19,6 +25,24 @@ struct Inequality {
     b: f64,
     /// Row of the program that it is an end of, and the sign of its multiplier there.
     row: Option<(usize, f64)>,
+}
+
+/// Most multiply-adds of the layers behind the first quantizer in networks whose programs are solved before domains are split.
+const MOST_WORK: u64 = 1 << 17;
+
+/// Whether it pays to solve the program of every domain before it is split: with quantizers, whose hulls have more edges than ascent finds at once,
+/// in small networks without convolutions, whose program does not know that their weights are shared.
+pub(super) fn pays(network: &Network) -> bool {
+    let nodes = network.nodes();
+    let Some(first) = nodes.iter().position(is_quantizer) else { return false };
+    let is_convolution = |node: &Node| matches!(node.layer, Layer::Conv(_));
+    let behind: u64 = nodes[first..]
+        .iter()
+        .skip_while(|node| node.layer.affine().is_none())
+        .skip(1)
+        .map(|node| work(&node.layer, node.width()))
+        .sum();
+    !nodes.iter().any(is_convolution) && behind <= MOST_WORK
 }
 
 /// Minimises `program` without integrality. `None` when the solver refuses it.
@@ -66,8 +90,24 @@ pub(super) fn solve(program: &Program) -> Option<Solution> {
     }
     let lower = program.dual_bound(&multipliers);
     let v: Vec<f64> = solver.solution.x.clone();
-    (lower.is_finite() && v.iter().all(|v| v.is_finite()))
-        .then(|| Solution { lower, values: program.values(&v) })
+    (lower.is_finite() && v.iter().all(|v| v.is_finite())).then(|| Solution {
+        lower,
+        values: program.values(&v),
+        worth: worth(program, &multipliers),
+    })
+}
+
+/// The sum of the magnitudes of the multipliers of each hull, by node and element.
+fn worth(program: &Program, multipliers: &[f64]) -> HashMap<(usize, usize), f64> {
+    let of = |(node, elements): (usize, &Vec<Element>)| {
+        let hull = |(k, element): (usize, &Element)| match element {
+            Element::Variable(v) => program.hulls.get(v).map(|rows| ((node, k), rows.clone())),
+            Element::Constant(_) => None,
+        };
+        elements.iter().enumerate().filter_map(hull).collect::<Vec<_>>()
+    };
+    let hulls = program.elements.iter().enumerate().flat_map(of);
+    hulls.map(|(at, rows)| (at, multipliers[rows].iter().map(|m| m.abs()).sum())).collect()
 }
 
 #[cfg(test)]
@@ -88,6 +128,7 @@ mod tests {
                 Row { terms: vec![(0, 1.0), (1, -1.0)], lower: 1.0, upper: 1.0, slack: 0.0 },
             ],
             elements: Vec::new(),
+            hulls: HashMap::new(),
         };
         let solution = solve(&program).unwrap();
         assert!((solution.lower - 6.0).abs() < 1e-6, "{}", solution.lower);

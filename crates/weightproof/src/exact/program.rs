@@ -20,6 +20,8 @@ use crate::network::Network;
 use crate::property::SpecRow;
 use crate::threat::PerturbationSet;
 use crate::verdict::Guarantee;
+use std::collections::HashMap;
+use std::ops::Range;
 use thiserror::Error;
 
 /// `minimise objective·v + constant` over the variables `v` within `bounds` and `rows`.
@@ -37,6 +39,8 @@ pub struct Program {
     pub rows: Vec<Row>,
     /// What the elements of each node are, by node index.
     pub elements: Vec<Vec<Element>>,
+    /// Rows of the hulls of quantizers, by the variable of what comes out.
+    pub hulls: HashMap<usize, Range<usize>>,
 }
 
 /// `lower ≤ Σ coefficient · v ≤ upper`.
@@ -219,7 +223,7 @@ impl ProgramError {
 mod tests {
     use super::*;
     use crate::kernels::{Matrix, Window};
-    use crate::network::{Activation, NetworkBuilder};
+    use crate::network::{Activation, Jumps, NetworkBuilder, Staircase, StepRounding};
     use crate::threat::{Kind, ThreatModel};
 
     const WIDE: (f64, f64) = (-10.0, 10.0);
@@ -275,6 +279,27 @@ mod tests {
         assert_eq!(program.integer.iter().filter(|i| **i).count(), 1);
         assert_eq!(program.rows.len(), 3 + 2 * 2);
         assert!(!program.relaxed().integer.contains(&true));
+    }
+
+    /// `p ∈ 2.5 ± 0.2`, steps of 0.1: levels 23 to 27, along the jumps `z ≤ p + 0.05` and `z ≥ p − 0.05`.
+    #[test]
+    fn a_quantizer_is_its_hull() {
+        let (step, zero, jumps) = (f64::from(0.1_f32), 0, Jumps::HalfWay);
+        let q = Staircase { step, zero, low: 0, high: 255, rounding: StepRounding::NearestEven, jumps };
+        let program = program(Activation::Quantize(q), Kind::Absolute, 0.1, 1.0).unwrap();
+        let [Element::Variable(p), Element::Variable(z)] = [1, 2].map(|node| program.elements[node][0])
+        else {
+            panic!("they move")
+        };
+        assert_eq!(program.bounds[z], (23.0 * step, 27.0 * step));
+        let rows = &program.rows[program.hulls[&z].clone()];
+        for p_at in [2.3, 2.35, 2.4, 2.451, 2.5, 2.6, 2.7] {
+            let of = |row: &Row| row.terms.iter().find(|(v, _)| *v == p).map_or(0.0, |(_, a)| -a * p_at);
+            let least = rows.iter().map(|row| row.lower + of(row)).fold(program.bounds[z].0, f64::max);
+            let most = rows.iter().map(|row| row.upper + of(row)).fold(program.bounds[z].1, f64::min);
+            assert!(least <= q.apply(p_at) && q.apply(p_at) <= most, "{p_at}: [{least}, {most}]");
+            assert!(most - least < 1.01 * step, "{p_at}: [{least}, {most}]");
+        }
     }
 
     #[test]

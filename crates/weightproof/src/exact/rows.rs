@@ -1,7 +1,8 @@
 //! The sums and rectifiers of which programs are made, see [`super::program`] for the formulas.
 
 use super::program::{Element, Program, Row};
-use crate::bounds::Arithmetic;
+use crate::bounds::{Arithmetic, Hull, Line};
+use crate::network::Staircase;
 use crate::verdict::Guarantee;
 use std::collections::HashMap;
 
@@ -103,6 +104,31 @@ impl Encoder {
         self.row(vec![(r, 1.0), (d, -u)], (f64::NEG_INFINITY, 0.0), 0.0);
         self.positive.insert(p, r);
         Element::Variable(r)
+    }
+
+    /// The hull of what may come out of `q` for `p ∈ [l, u]`, which lies within `bounds`.
+    pub fn quantized(
+        &mut self,
+        q: &Staircase,
+        p: Element,
+        (l, u): (f64, f64),
+        bounds: (f64, f64),
+    ) -> Element {
+        if bounds.0 == bounds.1 {
+            return Element::Constant(bounds.0);
+        }
+        let z = self.variable(bounds.0, bounds.1);
+        let Element::Variable(p) = p else { return Element::Variable(z) };
+        let first = self.program.rows.len();
+        let [below, above] = Hull::new(q, l, u).edges();
+        for Line { slope, offset } in below {
+            self.row(vec![(z, 1.0), (p, -slope)], (offset, f64::INFINITY), 0.0);
+        }
+        for Line { slope, offset } in above {
+            self.row(vec![(z, 1.0), (p, -slope)], (f64::NEG_INFINITY, offset), 0.0);
+        }
+        self.program.hulls.insert(z, first..self.program.rows.len());
+        Element::Variable(z)
     }
 
     pub fn range(&self, element: Element) -> (f64, f64) {

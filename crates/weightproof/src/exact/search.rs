@@ -21,6 +21,11 @@ use std::time::{Duration, Instant};
 
 /// Most domains that a round splits, over all samples of a group.
 const ROUND: usize = 64;
+/// The same where the programs of all of them are solved: each takes as long as many bounds, and limits are looked at between rounds.
+const PROGRAMS: usize = 16;
+/// How far below its goal a bound may be, as a part of the unperturbed margin, for the program of its domain to be solved before it is
+/// split. Farther away many splits are needed anyway, and bounds are cheaper.
+const NEAR: f64 = 0.25;
 /// Domains that a split makes.
 const SIDES: usize = 2;
 /// A found margin that is better by less than this part is not worth a check.
@@ -180,6 +185,8 @@ pub(super) struct Search<'a, 'n, T> {
     suggestions: Suggestions<'a, 'n, T>,
     options: &'a ExactOptions,
     purpose: Purpose,
+    /// Whether the linear program of a domain is solved before it is split.
+    programs_first: bool,
     trees: Vec<Tree<T>>,
 }
 
@@ -195,7 +202,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         let records = purpose == Purpose::Prove;
         let fixed = clean.enclosed(prepared);
         let domains = Domains::new(prepared, &clean.values, fixed, options.branching, records);
-        let mut search = Search { domains, suggestions, options, purpose, trees: Vec::new() };
+        let programs_first = !records && leaf::pays(prepared.model.network);
+        let mut search = Search { domains, suggestions, options, purpose, programs_first, trees: Vec::new() };
         let mut open = Vec::new();
         for (s, Question { rows, offsets, lower, found, left }) in questions.into_iter().enumerate() {
             let unknown = vec![T::infinity(); rows.len()];
@@ -320,7 +328,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     /// ascent improves.
     fn pick(&mut self) -> (Vec<Domain<T>>, Vec<Domain<T>>) {
         let open = self.trees.iter().filter(|tree| !tree.open.is_empty()).count();
-        let each = (ROUND / open.max(1)).max(1);
+        let round = if self.programs_first { PROGRAMS } else { ROUND };
+        let each = (round / open.max(1)).max(1);
         let most = self.options.budget.nodes.unwrap_or(usize::MAX);
         let (mut picked, mut leaves) = (Vec::new(), Vec::new());
         for tree in &mut self.trees {
@@ -341,7 +350,10 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                     continue;
                 }
                 taken += 1;
-                if domain.branch.is_none() && domain.converged {
+                let is_leaf = domain.branch.is_none() && domain.converged;
+                let is_near = (level - value).to_f64() <= NEAR * tree.answer.found.clean.margin;
+                if !domain.solved && (is_leaf || (self.programs_first && is_near && domain.branch.is_some()))
+                {
                     leaves.push(domain);
                 } else {
                     picked.push(domain);
@@ -359,6 +371,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             .into_par_iter()
             .map(|mut domain| {
                 let (units, time) = timed(|| self.solve_one(&mut domain));
+                domain.solved = true;
                 (domain, units, time)
             })
             .collect();
@@ -366,6 +379,10 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             let s = domain.sample;
             self.trees[s].answer.time += time;
             let Some(units) = units else {
+                if domain.branch.is_some() {
+                    self.trees[s].push(domain);
+                    continue;
+                }
                 self.trees[s].give_up(&domain);
                 self.trees[s].answer.reason = Some(Reason::Incomplete);
                 continue;
@@ -396,22 +413,22 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         let boxes = self.domains.boxes_of(domain);
         let ends = |node: usize, k: usize| (boxes[node].0[k].to_f64(), boxes[node].1[k].to_f64());
         let x = self.suggestions.input(domain.sample);
-        let mut least: Option<(f64, Vec<Vec<f64>>)> = None;
+        let mut least: Option<Solution> = None;
         for open in &mut domain.open {
             let program =
                 Program::new(prepared.model.network, &prepared.radii.set, x, ends, open.row).ok()?;
-            let Solution { lower, values } = leaf::solve(&program)?;
-            let proved = T::from_f64_down(lower);
+            let solution = leaf::solve(&program)?;
+            let proved = T::from_f64_down(solution.lower);
             // The multipliers of a program are no evidence: the domain is split.
             if proved > open.lower && self.purpose != Purpose::Prove {
                 open.lower = proved;
             }
-            if least.as_ref().is_none_or(|(least, _)| lower < *least) {
-                least = Some((lower, values));
+            if least.as_ref().is_none_or(|least| solution.lower < least.lower) {
+                least = Some(solution);
             }
         }
-        let (_, values) = least?;
-        domain.branch = self.domains.violated(&boxes, &values);
+        let Solution { values, worth, .. } = least?;
+        domain.branch = self.domains.violated(&boxes, &values, &worth).or(domain.branch);
         Some(self.suggestions.towards(domain.sample, &values))
     }
 

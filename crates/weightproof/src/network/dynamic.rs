@@ -76,6 +76,12 @@ impl DynamicQuantizer {
         p.iter().map(|&p| value(quotient(p as f32, step).round_ties_even(), zero, step)).collect()
     }
 
+    /// The step of one sample and the integer that stands for zero, by the operator's text; NaN as in [`DynamicQuantizer::apply`].
+    pub fn grid(self, p: &[f64]) -> (f64, f64) {
+        let Grids { step: [step, _], zero: [zero, _] } = Grids::new(p, p);
+        (f64::from(step), f64::from(zero))
+    }
+
     /// [`DynamicQuantizer::apply`] in the precision of the engine.
     pub fn apply_all<T: Scalar>(self, out: &mut [T], p: &[T]) {
         let values = self.apply(&p.iter().map(|v| Scalar::to_f64(*v)).collect::<Vec<f64>>());
@@ -142,9 +148,8 @@ mod tests {
 
     /// Integers, step and zero point, as ONNX Runtime has them.
     fn integers(p: &[f64]) -> (Vec<f64>, f32, f32) {
-        let grids = Grids::new(p, p);
-        let (step, zero) = (grids.step[0], grids.zero[0]);
-        (TEXT.apply(p).iter().map(|v| v / f64::from(step) + f64::from(zero)).collect(), step, zero)
+        let (step, zero) = TEXT.grid(p);
+        (TEXT.apply(p).iter().map(|v| v / step + zero).collect(), step as f32, zero as f32)
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod check;
 mod dynamic;
 pub(crate) mod forward;
 mod graph;
+mod integers;
 mod layer;
 mod outputs;
 mod rounding;

@@ -78,7 +78,7 @@ impl Network {
         (values.pop().expect("a network has nodes"), error)
     }
 
-    fn values_perturbed(&self, x: &[f64], perturbation: &Perturbation) -> Vec<Vec<f64>> {
+    pub(crate) fn values_perturbed(&self, x: &[f64], perturbation: &Perturbation) -> Vec<Vec<f64>> {
         let x = perturbation.input.as_deref().unwrap_or(x);
         self.evaluate(
             x,

@@ -4,6 +4,7 @@ mod attack;
 mod differences;
 mod exact;
 mod exact_milp;
+mod exact_steps;
 mod faults;
 mod milp;
 mod noise;

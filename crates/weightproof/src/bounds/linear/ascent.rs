@@ -30,9 +30,9 @@ impl<T: Scalar> Ascent<T> {
     }
 
     /// Moves slopes along their gradients and back into `[0, 1]`, and multipliers along theirs, in units of the mean
-    /// coefficient; a multiplier that changes its end stops at zero.
-    pub fn step(&mut self, gradients: &FreeVariables<T>, tape: &Tape<T>, step: (usize, usize)) {
-        let adam = Adam::at(step);
+    /// coefficient; a multiplier that changes its end stops at zero. `size` is what the steps of this ascent are multiplied by.
+    pub fn step(&mut self, gradients: &FreeVariables<T>, tape: &Tape<T>, step: (usize, usize), size: f64) {
+        let adam = Adam::at(step, size);
         let Ascent { free, mean, square } = self;
         let means = mean.slopes.iter_mut().zip(&mut square.slopes);
         for ((x, g), (m, v)) in free.slopes.iter_mut().zip(&gradients.slopes).zip(means) {
@@ -78,7 +78,7 @@ struct Adam<T> {
 }
 
 impl<T: Scalar> Adam<T> {
-    fn at((step, steps): (usize, usize)) -> Self {
+    fn at((step, steps): (usize, usize), size: f64) -> Self {
         let shrink = if steps > Optimized::DEFAULT.steps { LAST.powf(1.0 / steps as f64) } else { SHRINK };
         let cast = T::from_f64;
         let seen = |decay: f64| cast(1.0 / (1.0 - decay.powi(step as i32 + 1)));
@@ -87,7 +87,7 @@ impl<T: Scalar> Adam<T> {
             keep_square: cast(SQUARE_DECAY),
             mean_scale: seen(MEAN_DECAY),
             square_scale: seen(SQUARE_DECAY),
-            size: cast(FIRST_STEP * shrink.powi(step as i32)),
+            size: cast(size * FIRST_STEP * shrink.powi(step as i32)),
         }
     }
 

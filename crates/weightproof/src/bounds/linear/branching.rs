@@ -7,9 +7,10 @@ use super::relax::{Relaxed, Slack, chord};
 use super::slopes::Ending;
 use crate::kernels::Scalar;
 use crate::model::Step;
-use crate::network::Activation;
+use crate::network::{Activation, Staircase};
 use crate::threat::WeightSet;
 use crate::verdict::Guarantee;
+use std::collections::HashMap;
 
 /// One side of a split says `v ≤ value` of an element, the other one `v ≥ value`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +39,8 @@ pub enum Branching {
 const NEAR: f64 = 1e-9;
 /// Scores of less than this part of the bound are noise.
 const NOISE: f64 = 1e-7;
+/// What scores of quantizers of outputs are multiplied by. A cut there only moves the worst case to the next jump: all others come first.
+const OF_OUTPUT: f64 = 1e-3;
 
 impl Branching {
     /// The best split of part `d`, whose row with the least bound is row `r` of an ascent's ending; `None` when no split
@@ -64,6 +67,28 @@ impl Branching {
             let (lines, lower, upper) =
                 (relaxation.lines(d), pass.states.lower(node), pass.states.upper(node));
             let Some(point) = ending.points[node].as_ref() else { continue };
+            if let Activation::Quantize(q) = f {
+                let Some(values) = ending.points[index].as_ref() else { continue };
+                for element in 0..a.cols() {
+                    let (l, u) = (lower[(d, element)], upper[(d, element)]);
+                    let c = a[(r, element)].to_f64();
+                    let Some((p, value)) = next_jump(q, (l, u), point[(r, element)], c < 0.0) else {
+                        continue;
+                    };
+                    let (least, most) = q.range(p, p);
+                    let real = if c < 0.0 { most } else { least };
+                    let score = match self {
+                        Branching::Intercept | Branching::Violation | Branching::Area => {
+                            c * (real - values[(r, element)].to_f64()) * rank(index, &ending.tape)
+                        }
+                        Branching::Width => (u - l).to_f64(),
+                    };
+                    if score > best.0 {
+                        best = (score, Some(Branch { node, element, value }));
+                    }
+                }
+                continue;
+            }
             for element in 0..a.cols() {
                 let (l, u) = (lower[(d, element)], upper[(d, element)]);
                 let Some(value) = kink(*f, l, u) else { continue };
@@ -136,12 +161,22 @@ fn charged<T: Scalar>(pass: &Backward<'_, T>, ending: &Ending<T>, node: usize, r
     sum
 }
 
+/// What a distance is worth at least: a hull that does not matter at one minimum of a program may at the next.
+const LEAST_WORTH: f64 = 1e-4;
+
+/// What the score of a quantizer is multiplied by: node `index` of these `nodes`.
+fn rank<N>(index: usize, nodes: &[N]) -> f64 {
+    if index + 1 == nodes.len() { OF_OUTPUT } else { 1.0 }
+}
+
 /// The split at the element whose value is farthest from what the network makes of the values before, or whose magnitude is
-/// farthest from its chord; `None` when all are near. Boxes are lower and upper ends of all nodes.
+/// farthest from its chord; `None` when all are near. Boxes are lower and upper ends of all nodes. Distances are multiplied by `worth`,
+/// by node and element, where it has a number.
 pub(super) fn violated<T: Scalar>(
     prepared: &Prepared<'_, T>,
     boxes: &[(Vec<T>, Vec<T>)],
     values: &[Vec<f64>],
+    worth: &HashMap<(usize, usize), f64>,
 ) -> Option<Branch<T>> {
     let mut farthest = (NEAR, None);
     for (index, step) in prepared.model.steps.iter().enumerate() {
@@ -152,8 +187,18 @@ pub(super) fn violated<T: Scalar>(
         }
         let radius = prepared.radii.activation().to_f64();
         for (element, (&p, &z)) in values[node].iter().zip(&values[index]).enumerate() {
-            let distance = (z - f.apply(p)).abs() - radius;
-            let Some(value) = kink(*f, boxes[node].0[element], boxes[node].1[element]) else { continue };
+            let (l, u) = (boxes[node].0[element], boxes[node].1[element]);
+            let (value, range) = if let Activation::Quantize(q) = f {
+                let above = z > f.apply(p);
+                let Some((p, value)) = next_jump(q, (l, u), T::from_f64(p), above) else { continue };
+                (Some(value), q.range(p, p))
+            } else {
+                (kink(*f, l, u), (f.apply(p), f.apply(p)))
+            };
+            let distance = (z - range.1).max(range.0 - z) - radius;
+            let worth = worth.get(&(index, element));
+            let distance = distance * worth.map_or(1.0, |worth| worth.max(LEAST_WORTH) * rank(index, values));
+            let Some(value) = value else { continue };
             if distance > farthest.0 {
                 farthest = (distance, Some(Branch { node, element, value }));
             }
@@ -192,11 +237,22 @@ fn kink<T: Scalar>(f: Activation, l: T, u: T) -> Option<T> {
         | Activation::Mish
         | Activation::Softsign
         | Activation::Atan => inside(0.5 * (l.to_f64() + u.to_f64())),
-        Activation::Quantize(q) => {
-            // Before or behind the jump in the middle; nowhere when only the place of a jump is left.
-            let (first, last) = (q.level(l.to_f64()) + 1.0, q.level(u.to_f64()));
-            let (before, behind) = q.jump((0.5 * (first + last)).floor());
-            if first <= last { inside(before).or_else(|| inside(behind)) } else { None }
-        }
+        Activation::Quantize(_) => None,
     }
+}
+
+/// The point of a box `[l, u]` that is nearest to `point`, and where the box is cut so that what comes out there is known on one side: before
+/// the next jump of `q` where lines lie too high (`above`), else behind the last one. `None` when no jump is left, or only its place.
+fn next_jump<T: Scalar>(q: &Staircase, (l, u): (T, T), point: T, above: bool) -> Option<(f64, T)> {
+    let (first, last) = (q.level(l.to_f64()) + 1.0, q.level(u.to_f64()));
+    if !(first <= last) {
+        return None;
+    }
+    let p = if point > l { if point < u { point } else { u } } else { l };
+    let p = p.to_f64();
+    let next = if above { q.level(p) + 1.0 } else { q.level(p) };
+    let (before, behind) = q.jump(next.clamp(first, last));
+    let inside = |v: f64| Some(T::from_f64(v)).filter(|v| l < *v && *v < u);
+    let (first, second) = if p < behind { (before, behind) } else { (behind, before) };
+    Some((p, inside(first).or_else(|| inside(second))?))
 }

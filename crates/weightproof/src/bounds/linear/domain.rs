@@ -26,10 +26,14 @@ use crate::memory::Estimate;
 use crate::model::Step;
 use crate::network::{Activation, Layer, Node};
 use crate::property::SpecRow;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Passes for every row of a domain.
 const STEPS: usize = 4;
+/// Size of the steps of an ascent that goes on in a part of a domain with quantizers, as a part of those of a first one: slopes of hulls are near
+/// their best there, which larger steps would leave.
+const ON_HULLS: f64 = 0.25;
 /// Passes for every row of a domain that no split improves.
 const CONVERGING_STEPS: usize = 100;
 /// Most domains bounded together.
@@ -55,6 +59,8 @@ pub(crate) struct Domain<T> {
     pub sample: usize,
     /// Whether its bounds were driven to their limit.
     pub converged: bool,
+    /// Whether its linear program was solved.
+    pub solved: bool,
     /// Whether it is of a larger set: its boxes and bounds hold, but are to be improved before it is split.
     reopened: bool,
     /// Its number in the evidence of its tree, where that is recorded.
@@ -229,8 +235,8 @@ impl<'a, T: Scalar> Domains<'a, T> {
         });
         let root = |(d, (sample, open)): (usize, Root<T>)| {
             let boxes = self.boxes(&states, d);
-            let [converged, reopened] = [false; 2];
-            Domain { sample, converged, reopened, record: 0, open, branch: None, boxes, free: None }
+            let [converged, solved, reopened] = [false; 3];
+            Domain { sample, converged, solved, reopened, record: 0, open, branch: None, boxes, free: None }
         };
         samples.into_iter().enumerate().map(root).collect()
     }
@@ -252,7 +258,14 @@ impl<'a, T: Scalar> Domains<'a, T> {
                     .for_each(|(u, &k)| *u = if k < *u { k } else { *u });
                 from += 2 * width;
             }
-            Domain { sample: root.sample, converged: false, reopened: true, branch: None, ..domain }
+            Domain {
+                sample: root.sample,
+                converged: false,
+                solved: false,
+                reopened: true,
+                branch: None,
+                ..domain
+            }
         };
         domains.into_iter().map(again).collect()
     }
@@ -303,14 +316,15 @@ impl<'a, T: Scalar> Domains<'a, T> {
                 let pass = Backward::new(&block, &states, Reach::Input(&relaxed), *sharing);
                 let start = |at: &[usize]| warm(&pass, output, parts, at.iter().map(|r| places[first + r]));
                 let open = |r: usize, lower: T| is_open(first + r, lower);
-                let steps = parts[places[first].part].steps();
+                let (steps, size) =
+                    (parts[places[first].part].steps(), self.size(&parts[places[first].part]));
                 let mut done = |r: usize, free: &FreeVariables<T>, own: usize| {
                     let place = places[first + r];
                     if let Some(evidence) = bounded.evidence.get_mut(place.part) {
                         evidence.rows.push(free.evidence(&pass, place.part, place.open.k, own));
                     }
                 };
-                let goal = Goal { steps, is_open: &open, done: &mut done };
+                let goal = Goal { steps, size, is_open: &open, done: &mut done };
                 ending =
                     pass.ascend_from((output, &rows[range.clone()]), &mut best[range.clone()], goal, start);
             }
@@ -353,9 +367,21 @@ impl<'a, T: Scalar> Domains<'a, T> {
     }
 
     /// Where a domain is to be split so that `values` of all nodes, which its relaxation allows and the network does not, are
-    /// in neither part: at the activation that is farthest from its value.
-    pub fn violated(&self, boxes: &[(Vec<T>, Vec<T>)], values: &[Vec<f64>]) -> Option<Branch<T>> {
-        branching::violated(self.prepared, boxes, values)
+    /// in neither part: at the activation that is farthest from its value. Distances of quantizers count by what they are `worth`, by
+    /// node and element.
+    pub fn violated(
+        &self,
+        boxes: &[(Vec<T>, Vec<T>)],
+        values: &[Vec<f64>],
+        worth: &HashMap<(usize, usize), f64>,
+    ) -> Option<Branch<T>> {
+        branching::violated(self.prepared, boxes, values, worth)
+    }
+
+    /// What the steps of an ascent in this part are multiplied by.
+    fn size(&self, part: &SubDomain<'_, T>) -> f64 {
+        let has_quantizers = self.prepared.model.network.nodes().iter().any(is_quantizer);
+        if part.side.is_some() && has_quantizers { ON_HULLS } else { 1.0 }
     }
 
     /// The open domains that an ascent over the rows at `places` left.
@@ -386,6 +412,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
                 sample: part.of.sample,
                 open,
                 converged: part.converges(),
+                solved: false,
                 reopened: false,
                 record: part.of.record,
                 branch: branching.choose(pass, &ending, least, d),
@@ -471,12 +498,16 @@ impl<'a, T: Scalar> Domains<'a, T> {
 pub(super) fn has_own_box<T: Scalar>(prepared: &Prepared<'_, T>, n: usize) -> bool {
     let nodes = prepared.model.network.nodes();
     let mut readers = nodes.iter().filter(|node| node.layer.is_nonlinear() && node.inputs.contains(&n));
-    let quantizes = |node: &Node| matches!(node.layer, Layer::Activation(Activation::Quantize(_)));
     let is_read = match nodes[n].layer.is_nonlinear() {
         false => readers.next().is_some(),
-        true => readers.any(quantizes),
+        true => readers.any(is_quantizer),
     };
     (n != 0 && is_read) || has_chord(prepared, n)
+}
+
+/// Whether a node is a quantizer with a constant step.
+pub(crate) fn is_quantizer(node: &Node) -> bool {
+    matches!(node.layer, Layer::Activation(Activation::Quantize(_)))
 }
 
 /// Whether the effect of moving weights on node `n` is relaxed by the chord of `|z|`, when the sign of an element is open.

@@ -23,12 +23,14 @@ mod staircase;
 
 pub(crate) use branching::Branch;
 pub use branching::Branching;
-pub(crate) use domain::{Bounded, Domain, Domains, OpenRow, Root, SubDomain};
+pub(crate) use domain::{Bounded, Domain, Domains, OpenRow, Root, SubDomain, is_quantizer};
 pub(crate) use hits::HitTerms;
 pub use optimized::Optimized;
 pub(crate) use propagate::has_wide_output;
 pub use propagate::{Backward, COEFFICIENTS, ROWS, Reach, Sharing};
+pub(crate) use relax::Line;
 pub use relax::Relaxed;
+pub(crate) use staircase::Hull;
 
 use super::noise::better;
 use super::step::{check_format_range, step};

@@ -12,7 +12,7 @@ use super::super::deviation::largest_magnitude;
 use super::concretize::End;
 use super::conv::is_shared;
 use super::propagate::{Backward, Row, Sharing};
-use super::relax::Relaxed;
+use super::relax::{Relaxation, Relaxed};
 use super::slopes::{ByNode, Tape};
 use crate::kernels::rows::{dot, fill, squares, sum, vectorized};
 use crate::kernels::{Matrix, Scalar, average_pool, linear, max_pool};
@@ -120,13 +120,20 @@ impl<T: Scalar> Backward<'_, T> {
         };
         let radius = self.radius_after(node);
         let mut out = Matrix::zeros(a.rows(), a.cols());
+        let mut own = Relaxation::zeros(1, a.cols());
         vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
-                let lines = relaxation.lines(*s);
-                let lower_slope = slopes.map_or(lines.lower_slope, |own| own.row(r));
-                let (lower_offset, upper_slope, upper_offset) =
-                    (lines.lower_offset, lines.upper_slope, lines.upper_offset);
-                let of = [a.row(r), v.row(r), lower_slope, lower_offset, upper_slope, upper_offset];
+                let slopes = slopes.map(|slopes| slopes.row(r));
+                let lines =
+                    relaxation.own_lines(*s, slopes, slopes.and_then(|_| self.hulls(node, *s)), &mut own);
+                let of = [
+                    a.row(r),
+                    v.row(r),
+                    lines.lower_slope,
+                    lines.lower_offset,
+                    lines.upper_slope,
+                    lines.upper_offset,
+                ];
                 fill(out.row_mut(r), of, |[a, v, ls, lo, us, uo]| {
                     if a > T::zero() { ls * v + lo - radius } else { us * v + uo + radius }
                 });

@@ -8,14 +8,15 @@ use super::super::noise::{inflated, lowered};
 use super::super::rounding::{FEW, Offsets, Roundings};
 use super::super::{Block, Bounds, LowerBounds, States};
 use super::concretize::concretize;
-use super::relax::{AbsoluteLines, Relaxed};
+use super::relax::{AbsoluteLines, Relaxation, Relaxed};
 use super::slopes::{FreeVariables, Tape};
+use super::staircase::Hull;
 use crate::kernels::rows::{
     concretized, dot, l1, magnitudes, relax, subtract_products, subtract_scaled, vectorized, weighted_l1,
 };
 use crate::kernels::{Matrix, Scalar, Window, add_average_pool_transposed};
 use crate::model::{Model, Step};
-use crate::network::Gather;
+use crate::network::{Activation, Gather};
 use crate::property::{SpecRow, Specification};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -74,6 +75,8 @@ pub struct Backward<'a, T> {
     middle: Vec<OnceLock<(Matrix<T>, Matrix<T>)>>,
     /// By node: the box of a layer without its noise and the hits on it, made on first use.
     around: Vec<OnceLock<Bounds<T>>>,
+    /// By node: hulls of a quantizer on the boxes of all elements of all samples, made on first use.
+    hulls: Vec<OnceLock<Vec<Option<Hull>>>>,
 }
 
 /// Coefficients of a node's elements, one row for each bound, with the loss through a uniform radius still to be
@@ -126,7 +129,8 @@ impl<'a, T: Scalar> Backward<'a, T> {
         let absolute = (0..block.values.len()).map(|_| OnceLock::new()).collect();
         let middle = (0..block.values.len()).map(|_| OnceLock::new()).collect();
         let around = (0..block.values.len()).map(|_| OnceLock::new()).collect();
-        Backward { block, states, reach, sharing, absolute, middle, around }
+        let hulls = (0..block.values.len()).map(|_| OnceLock::new()).collect();
+        Backward { block, states, reach, sharing, absolute, middle, around, hulls }
     }
 
     /// Lower bounds of every row of a specification of the output.
@@ -481,13 +485,13 @@ impl<'a, T: Scalar> Backward<'a, T> {
             c.pending = None;
         }
         self.resolve(&mut c, rows, offset);
+        let mut own = Relaxation::zeros(1, c.a.cols());
         vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 let shift = shifts.as_ref().map_or(T::zero(), |g| g[r]);
-                let mut lines = relaxation.lines(*s);
-                if let Some(slopes) = slopes {
-                    lines.lower_slope = slopes.row(r);
-                }
+                let slopes = slopes.map(|slopes| slopes.row(r));
+                let lines =
+                    relaxation.own_lines(*s, slopes, slopes.and_then(|_| self.hulls(node, *s)), &mut own);
                 let (constant, size) = relax(c.a.row_mut(r), shift, lines, radius);
                 offset.add(r, constant);
                 offset.charge(r, part * size);
@@ -593,6 +597,21 @@ impl<'a, T: Scalar> Backward<'a, T> {
             (input, Coefficients::new(a))
         };
         inputs.iter().zip(&widths).map(part).collect()
+    }
+
+    /// The hulls of quantizer `node` in sample `s`, by element: of those with slopes that rows may choose. `None` of other nodes.
+    pub(super) fn hulls(&self, node: usize, s: usize) -> Option<&[Option<Hull>]> {
+        let Step::Activation(Activation::Quantize(q)) = &self.block.prepared.model.steps[node] else {
+            return None;
+        };
+        let input = self.block.prepared.model.input_of(node);
+        let hulls = self.hulls[node].get_or_init(|| {
+            let (lower, upper) = (self.states.lower(input), self.states.upper(input));
+            let boxes = lower.as_slice().iter().zip(upper.as_slice());
+            boxes.map(|(l, u)| Hull::of_many_steps(q, Scalar::to_f64(*l), Scalar::to_f64(*u))).collect()
+        });
+        let width = self.states.lower(input).cols();
+        Some(&hulls[s * width..(s + 1) * width])
     }
 
     pub(super) fn relaxed(&self, node: usize) -> Option<&Relaxed<T>> {

@@ -4,6 +4,7 @@ use super::super::rounding::Arithmetic;
 use super::super::step::numbers;
 use super::super::{Block, States};
 use super::maximum::MaxRelaxation;
+use super::staircase::Hull;
 use super::{dynamic, staircase};
 use crate::kernels::rows::{Lines, larger};
 use crate::kernels::{Matrix, Scalar};
@@ -138,7 +139,7 @@ impl<T: Scalar> Relaxation<T> {
         r
     }
 
-    fn zeros(rows: usize, cols: usize) -> Self {
+    pub(super) fn zeros(rows: usize, cols: usize) -> Self {
         let zeros = || Matrix::zeros(rows, cols);
         Relaxation {
             lower_slope: zeros(),
@@ -152,12 +153,48 @@ impl<T: Scalar> Relaxation<T> {
     /// Sets the lines of element `k` on `[lower, upper]`: slope and offset of the lower one, then of the upper one.
     fn set(&mut self, k: usize, (lower, upper): (T, T), [ls, lo, us, uo]: [T; 4], radius: T) {
         let slope = larger(T::one(), larger(ls.abs(), us.abs()));
-        self.magnitude.as_mut_slice()[k] =
-            slope * larger(lower.abs(), upper.abs()) + larger(lo.abs(), uo.abs()) + radius;
+        let magnitude = slope * larger(lower.abs(), upper.abs()) + larger(lo.abs(), uo.abs()) + radius;
+        self.put(k, [ls, lo, us, uo], magnitude);
+    }
+
+    fn put(&mut self, k: usize, [ls, lo, us, uo]: [T; 4], magnitude: T) {
+        self.magnitude.as_mut_slice()[k] = magnitude;
         self.lower_slope.as_mut_slice()[k] = ls;
         self.lower_offset.as_mut_slice()[k] = lo;
         self.upper_slope.as_mut_slice()[k] = us;
         self.upper_offset.as_mut_slice()[k] = uo;
+    }
+
+    /// The lines of sample `s` with slopes of a row's own: of ReLU the lower ones, of a quantizer both where `hulls` has one. `own` is
+    /// where they are put.
+    pub(super) fn own_lines<'l>(
+        &'l self,
+        s: usize,
+        slopes: Option<&'l [T]>,
+        hulls: Option<&[Option<Hull>]>,
+        own: &'l mut Relaxation<T>,
+    ) -> Lines<'l, T> {
+        let plain = self.lines(s);
+        let Some(slopes) = slopes else { return plain };
+        let Some(hulls) = hulls else { return Lines { lower_slope: slopes, ..plain } };
+        for (k, hull) in hulls.iter().enumerate() {
+            let (lines, magnitude) = match hull {
+                None => (
+                    [plain.lower_slope, plain.lower_offset, plain.upper_slope, plain.upper_offset]
+                        .map(|of| of[k]),
+                    plain.magnitude[k],
+                ),
+                Some(hull) => {
+                    let (least, most) = hull.offsets(slopes[k].to_f64());
+                    let (least, most) = (T::from_f64_down(least), T::from_f64_up(most));
+                    // The slope is at most 1, for which the plain magnitude has room.
+                    let magnitude = plain.magnitude[k] + larger(least.abs(), most.abs());
+                    ([slopes[k], least, slopes[k], most], magnitude)
+                }
+            };
+            own.put(k, lines, magnitude);
+        }
+        own.lines(0)
     }
 
     /// The lines of sample `s`.

@@ -1,11 +1,12 @@
-//! Ascent on the free lower slopes of ReLUs and on the multipliers of boxes (theory.md §4.4, §6).
+//! Ascent on the free slopes of ReLUs and quantizers and on the multipliers of boxes (theory.md §4.4, §6, §16).
 //!
 //! Every slope in `[0, 1]` gives a sound bound, so slopes may be moved by any rule; the best value that was seen is kept. The
 //! gradient is the adjoint of the backward pass: the bound is linear in the coefficients of a node, and its derivative is a
 //! point, the *worst point* ([`super::points`]).
 //!
 //! ```text
-//! ∂bound/∂α = c v_p where c > 0             α the slope and p the input of a ReLU, c its coefficient, v the worst point
+//! ∂bound/∂α = c v_p where c > 0             α the lower slope and p the input of a ReLU, c its coefficient, v the worst point
+//! ∂bound/∂α = c (v_p − t)                   α the slope of both lines of a quantizer, t where the one of the sign of c touches it
 //! ```
 //!
 //! # Guarantee
@@ -18,6 +19,7 @@ use super::ascent::Ascent;
 use super::domain::has_chord;
 use super::propagate::{Backward, COEFFICIENTS, Row, divided};
 use super::relax::Relaxed;
+use super::staircase::Hull;
 use crate::kernels::rows::{fill, vectorized};
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::MATRICES;
@@ -35,7 +37,7 @@ pub(super) type ByNode<T> = Vec<Option<Matrix<T>>>;
 /// What is free in the bounds of some rows, by node.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct FreeVariables<T> {
-    /// Lower slopes of ReLUs, in `[0, 1]`.
+    /// In `[0, 1]`: lower slopes of ReLUs, and slopes of both lines of quantizers, which count on boxes with at least two jumps.
     pub slopes: ByNode<T>,
     /// Multipliers of the boxes that activations read: of the lower end where negative, of the upper end where positive.
     pub multipliers: ByNode<T>,
@@ -48,6 +50,8 @@ pub(super) type Tape<T> = ByNode<T>;
 pub(super) struct Goal<'g, T> {
     /// Passes for every row.
     pub steps: usize,
+    /// What the steps of the ascent are multiplied by.
+    pub size: f64,
     /// Whether a row, by its place among the rows, goes on with this bound.
     pub is_open: &'g dyn Fn(usize, T) -> bool,
     /// Told of every row that is done: its place among the rows, what is free in the bounds of the rows at work, and its row there.
@@ -92,7 +96,8 @@ impl<T: Scalar> Backward<'_, T> {
                 let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
                 FreeVariables { multipliers: vec![None; start + 1], ..self.first_free(start, &own) }
             };
-            let goal = Goal { steps, is_open: &|_, best| !(best > enough), done: &mut |_, _, _| {} };
+            let goal =
+                Goal { steps, size: 1.0, is_open: &|_, best| !(best > enough), done: &mut |_, _, _| {} };
             self.climb((start, rows), best, goal, first);
         };
         if self.block.divided {
@@ -134,7 +139,7 @@ impl<T: Scalar> Backward<'_, T> {
         goal: Goal<'_, T>,
         first: impl Fn(&[usize]) -> FreeVariables<T>,
     ) -> Option<Climbed<T>> {
-        let Goal { steps, is_open, done } = goal;
+        let Goal { steps, size, is_open, done } = goal;
         // Rows at work, by their place in `best`.
         let mut at: Vec<usize> = (0..rows.len()).filter(|&k| is_open(k, best[k])).collect();
         let mut own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
@@ -166,7 +171,7 @@ impl<T: Scalar> Backward<'_, T> {
                 return Some(Climbed { at, free: ascent.free, tape });
             }
             let points = self.points(&tape, &own, &ascent.free.slopes);
-            ascent.step(&self.gradients(&tape, &points, &own, &ascent.free), &tape, (step, steps));
+            ascent.step(&self.gradients(&tape, &points, &own, &ascent.free), &tape, (step, steps), size);
         }
         None
     }
@@ -182,6 +187,17 @@ impl<T: Scalar> Backward<'_, T> {
                     slopes.row_mut(r).copy_from_slice(relaxation.lines(*s).lower_slope);
                 }
                 Some(slopes)
+            }
+            (Step::Activation(Activation::Quantize(_)), Some(Relaxed::Activation(relaxation))) => {
+                // What a layer with a fixed input gives is a box, on which flat lines lose nothing.
+                let flat = self.ends_at(model.input_of(node), true);
+                let mean = |s: usize, k: usize| {
+                    let lines = relaxation.lines(s);
+                    let mean = T::from_f64(0.5) * (lines.lower_slope[k] + lines.upper_slope[k]);
+                    if mean < T::one() { mean } else { T::one() }
+                };
+                let slope = |r: usize, k: usize| if flat { T::zero() } else { mean(rows[r].0, k) };
+                Some(Matrix::from_fn(rows.len(), model.width(node), slope))
             }
             _ => None,
         };
@@ -206,11 +222,14 @@ impl<T: Scalar> Backward<'_, T> {
         free: &FreeVariables<T>,
     ) -> FreeVariables<T> {
         let by_slope = |node: usize| {
-            let (a, _) = (tape[node].as_ref()?, free.slopes[node].as_ref()?);
+            let (a, own) = (tape[node].as_ref()?, free.slopes[node].as_ref()?);
             let input = self.block.prepared.model.input_of(node);
             (!self.ends_at(node, true)).then(|| {
                 let v = points[input].as_ref().expect("coefficients moved to the input");
-                self.by_slope(input, a, v, rows)
+                match self.hulls(node, 0) {
+                    None => self.by_slope(input, a, v, rows),
+                    Some(_) => self.by_slope_of_hull(node, a, (v, own), rows),
+                }
             })
         };
         let by_multiplier = |node: usize| {
@@ -236,6 +255,22 @@ impl<T: Scalar> Backward<'_, T> {
             }
         });
         out
+    }
+
+    /// `a (v − t)` where the line of a hull touches it at t, else zero.
+    fn by_slope_of_hull(
+        &self,
+        node: usize,
+        a: &Matrix<T>,
+        (v, slopes): (&Matrix<T>, &Matrix<T>),
+        rows: &[Row],
+    ) -> Matrix<T> {
+        let of = |r: usize, k: usize| {
+            let hull = self.hulls(node, rows[r].0).and_then(|hulls| hulls[k]);
+            let touches = |hull: Hull| T::from_f64(hull.touches(slopes[(r, k)].to_f64(), a[(r, k)].to_f64()));
+            hull.map_or(T::zero(), |hull| a[(r, k)] * (v[(r, k)] - touches(hull)))
+        };
+        Matrix::from_fn(a.rows(), a.cols(), of)
     }
 
     /// `v − u` where the multiplier of the upper end is or should be used, `v − l` for the lower end, else zero.
@@ -297,7 +332,7 @@ mod tests {
     use crate::bounds::{Block, Prepared};
     use crate::kernels::Window;
     use crate::model::{Model, Radii};
-    use crate::network::{Network, NetworkBuilder};
+    use crate::network::{Jumps, Network, NetworkBuilder, Staircase, StepRounding};
     use crate::property::SpecRow;
     use crate::threat::{Kind, ThreatModel};
     use crate::verdict::Guarantee;
@@ -339,12 +374,36 @@ mod tests {
         builder.finish().unwrap()
     }
 
+    /// Quantizers on boxes of many steps, the first one behind a layer with a fixed input.
+    fn quantized() -> Network {
+        let quantize = |step: f64| {
+            Activation::Quantize(Staircase {
+                step,
+                zero: 0,
+                low: -128,
+                high: 127,
+                rounding: StepRounding::NearestEven,
+                jumps: Jumps::HalfWay,
+            })
+        };
+        let mut builder = NetworkBuilder::new(vec![4]);
+        let mut last = 0;
+        for (layer, width) in [10, 8, 3].into_iter().enumerate() {
+            let inputs = builder.shape(last)[0];
+            let weight = Matrix::from_fn(width, inputs, |i, j| wave(i * inputs + j, layer as f64));
+            last = builder.dense(&format!("dense{layer}"), last, weight, vec![0.1; width]).unwrap();
+            last = builder.activation(&format!("quantize{layer}"), last, quantize(0.0625)).unwrap();
+        }
+        builder.finish().unwrap()
+    }
+
     /// Runs `f` on the passes over one sample and the rows of its two margins, for every structure of boxes.
     fn each_pass(f: impl Fn(&Backward<'_, f64>, usize, &[Row])) {
         let kinds = [Kind::Absolute, Kind::Relative, Kind::PerChannel, Kind::Frobenius, Kind::RowBall];
         let kinds = || kinds.into_iter().zip([0.05, 0.1, 0.05, 0.05]);
         let cases =
             kinds().map(|kind| (dense(), kind)).chain(kinds().take(3).map(|kind| (convolutional(), kind)));
+        let cases = cases.chain(kinds().take(3).map(|kind| (quantized(), kind)));
         for (network, (kind, radius)) in cases {
             for input_radius in [0.0, 0.3] {
                 let threat = ThreatModel { input_radius, ..ThreatModel::new(kind, radius) };
@@ -422,9 +481,12 @@ mod tests {
     fn gradients_by_slopes_are_finite_differences() {
         let checked = std::cell::Cell::new(0);
         each_pass(|pass, start, rows| {
-            let is_free = |node, i| {
+            let is_free = |node: usize, i: usize| {
                 let p = pass.block.prepared.model.input_of(node);
-                contains_zero(pass.states.lower(p)[(0, i)], pass.states.upper(p)[(0, i)])
+                match pass.hulls(node, 0) {
+                    Some(hulls) => hulls[i].is_some(),
+                    None => contains_zero(pass.states.lower(p)[(0, i)], pass.states.upper(p)[(0, i)]),
+                }
             };
             let matter = check_gradient(pass, (start, rows), |free| &mut free.slopes, is_free);
             checked.set(checked.get() + matter);

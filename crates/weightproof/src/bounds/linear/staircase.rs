@@ -32,14 +32,60 @@ pub(super) fn lines(q: &Staircase, l: f64, u: f64) -> (Line, Line) {
 
 /// Minimum and maximum of what may come out less `slope · p`, for `slope ≥ 0`, rounded outward.
 pub(super) fn extrema(q: &Staircase, slope: f64, l: f64, u: f64) -> (f64, f64) {
-    let (below, above) = Corners::both(q, l, u);
-    let size = slope * (l.abs() + u.abs() + q.step) + below.size() + above.size();
-    let slack = ROUNDING * size + f64::MIN_POSITIVE;
-    (-below.offset(slope, -1.0) - slack, above.offset(slope, 1.0) + slack)
+    Hull::new(q, l, u).offsets(slope)
+}
+
+/// The convex hull of a staircase on an interval: lines of every slope that touch it from below and from above.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hull {
+    below: Corners,
+    above: Corners,
+    /// At least the sum of the magnitudes of p, and of the values, at its corners.
+    reach: f64,
+    height: f64,
+}
+
+impl Hull {
+    /// Of what may come out of `q` for `p ∈ [l, u]`.
+    pub fn new(q: &Staircase, l: f64, u: f64) -> Self {
+        let (below, above) = Corners::both(q, l, u);
+        Hull { below, above, reach: l.abs() + u.abs() + q.step, height: below.size() + above.size() }
+    }
+
+    /// The hull where slopes between 0 and 1 matter: on at least two jumps. On fewer [`lines`] has its edges.
+    pub fn of_many_steps(q: &Staircase, l: f64, u: f64) -> Option<Self> {
+        (q.level(u) - q.level(l) >= 2.0).then(|| Hull::new(q, l, u))
+    }
+
+    /// Offsets of the lines below and above that have a slope of at least zero, rounded outward.
+    pub fn offsets(&self, slope: f64) -> (f64, f64) {
+        let slack = ROUNDING * (slope * self.reach + self.height) + f64::MIN_POSITIVE;
+        (-self.below.offset(slope, -1.0) - slack, self.above.offset(slope, 1.0) + slack)
+    }
+
+    /// Where the line of this slope touches: above for a negative coefficient, below for others.
+    pub fn touches(&self, slope: f64, coefficient: f64) -> f64 {
+        let (corners, sign) = if coefficient < 0.0 { (&self.above, 1.0) } else { (&self.below, -1.0) };
+        let of = |(p, value): (f64, f64)| sign * (value - slope * p);
+        let farther = |a: (f64, f64), b: (f64, f64)| if of(b) > of(a) { b } else { a };
+        corners.all().into_iter().reduce(farther).map_or(f64::NAN, |(p, _)| p)
+    }
+
+    /// All edges but flat ones: lines below, and lines above, rounded outward.
+    pub fn edges(&self) -> [Vec<Line>; 2] {
+        let sides = [(&self.below, false), (&self.above, true)];
+        sides.map(|(corners, above)| {
+            let line = |slope: f64| {
+                let (least, most) = self.offsets(slope);
+                Line { slope, offset: if above { most } else { least } }
+            };
+            corners.slopes().into_iter().filter(|slope| *slope > 0.0).map(line).collect()
+        })
+    }
 }
 
 /// Corners `(p, value)` of one side: the end of the interval where the side is not flat, the jump next to it, and the last jump.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Corners {
     end: (f64, f64),
     near: (f64, f64),
@@ -170,6 +216,45 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Lines of every slope, and all edges, are on their side of what may come out, and touch it.
+    #[test]
+    fn hulls_enclose_all_that_may_come_out() {
+        for q in QUANTIZERS {
+            for a in -20..20 {
+                for width in [0.3, 0.9, 3.0, 90.0] {
+                    let (l, u) = (f64::from(a) * 0.11, f64::from(a) * 0.11 + width);
+                    let hull = Hull::new(&q, l, u);
+                    let [below, above] = hull.edges();
+                    let slopes = [0.0, 0.3, 0.5, 1.0, 2.5].map(|slope| (slope, hull.offsets(slope)));
+                    let line = |(slope, (least, most)): (f64, (f64, f64))| {
+                        [Line { slope, offset: least }, Line { slope, offset: most }]
+                    };
+                    let (mut lower, mut upper): (Vec<Line>, Vec<Line>) = (below, above);
+                    for [low, high] in slopes.map(line) {
+                        lower.push(low);
+                        upper.push(high);
+                    }
+                    for p in points(&q, l, u) {
+                        let (least, most) = q.range(p, p);
+                        assert!(lower.iter().all(|line| line.at(p) <= least), "{q:?} below at {p}");
+                        assert!(upper.iter().all(|line| line.at(p) >= most), "{q:?} above at {p}");
+                    }
+                    for (slope, (least, most)) in slopes {
+                        let (below, above) = (hull.touches(slope, 1.0), hull.touches(slope, -1.0));
+                        let near =
+                            |p: f64, value: f64| (slope * p + value, 1e-4 + q.range(p, p).1.abs() * 1e-9);
+                        let (at_least, slack) = near(below, least);
+                        assert!(q.range(below - 1e-4, below + 1e-4).0 - at_least <= slack + slope * 1e-4);
+                        let (at_most, slack) = near(above, most);
+                        assert!(at_most - q.range(above - 1e-4, above + 1e-4).1 <= slack + slope * 1e-4);
+                    }
+                }
+            }
+        }
+        assert!(Hull::of_many_steps(&QUANTIZERS[0], 0.3, 0.5).is_none(), "one jump");
+        assert!(Hull::of_many_steps(&QUANTIZERS[0], 0.1, 0.5).is_some(), "two jumps");
     }
 
     #[test]

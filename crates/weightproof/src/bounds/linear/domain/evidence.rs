@@ -47,8 +47,9 @@ impl<T: Scalar> FreeVariables<T> {
             else {
                 return None;
             };
-            let plain = relaxation.lines(d).lower_slope;
-            let numbers = own.iter().zip(plain).map(|(own, plain)| (Scalar::to_f64(*own), own != plain));
+            let (plain, hulls) = (relaxation.lines(d).lower_slope, pass.hulls(node, d));
+            let is_own = |k: usize| hulls.map_or(own[k] != plain[k], |hulls| hulls[k].is_some());
+            let numbers = own.iter().enumerate().map(|(k, own)| (Scalar::to_f64(*own), is_own(k)));
             NodeNumbers::chosen(node, numbers)
         };
         let multipliers = |(node, multipliers): (usize, &Option<Matrix<T>>)| {
