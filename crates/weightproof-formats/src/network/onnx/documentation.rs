@@ -71,6 +71,9 @@ normalization (operator sets 17 and 13), PyTorch dynamo at 18, tf2onnx and Keras
 Quantized networks, in both forms, are those of [Networks that are quantized already](how-to/quantized-networks.md): tested on what ONNX Runtime's static and dynamic
 quantization writes (`crates/weightproof-formats/tests/onnx-quantized`, made by `assets/make_quantized_onnx.py`).
 
+Weights in fp16 and bf16, with a Cast behind them or in networks that compute in the format, are tested on `crates/weightproof-formats/tests/onnx-half`
+(`assets/make_half_onnx.py`): outputs are those of ONNX Runtime, of bf16 networks, for which its CPU provider has no products, those of onnx's reference evaluator up to the format's rounding.
+
 Rules that hold for all operators:
 
 - The batch dimension is 1, dynamic, or fixed at any number: samples are taken one by one. Every other dimension of the input must be a
