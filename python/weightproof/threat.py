@@ -122,9 +122,13 @@ class Threat:
     def number_format(
         cls, name: FloatFormat, *, radius: float | None = None, rounding: Rounding = "nearest", **rest: Any
     ) -> Threat:
-        """Inference in a number format (``bf16``, ``fp16``, ``tf32``, ``fp32``, ``fp8e4m3``, ``fp8e5m2``) with fp32
-        accumulation in any order. ``radius`` is an optional multiple of the error of the format; ``rounding="any"`` covers
-        hardware that truncates or rounds at random."""
+        """Inference in a number format with fp32 accumulation in any order.
+
+        Args:
+            name: ``bf16``, ``fp16``, ``tf32``, ``fp32``, ``fp8e4m3`` or ``fp8e5m2``.
+            radius: A multiple of the error of the format; 1 by default.
+            rounding: ``"any"`` covers hardware that truncates or rounds at random.
+        """
         return cls(f"format:{name}" + (":any" if rounding == "any" else ""), radius, **rest)
 
     def to_dict(self) -> dict[str, Any]:

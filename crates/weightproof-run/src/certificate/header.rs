@@ -13,7 +13,7 @@ use crate::source::model_bytes;
 use crate::threat::SetAt;
 use weightproof::faults::{Encoding, Fault, FaultModel, Protection, Storage};
 use weightproof::network::{self, Jumps, Layer, Network, Scale, StepRounding};
-use weightproof::threat::{self, Kind, ThreatModel};
+use weightproof::threat::{self, Kind, Rounding, ThreatModel};
 use weightproof::verdict::Guarantee;
 use weightproof_formats::fingerprint::sha256;
 
@@ -71,6 +71,10 @@ pub(super) fn header<F: Feed>(
     // The checker reads one file.
     if sha256(&file) != session.model_sha256() {
         return Err(unsupported("expected all parameters in one file, found some beside the model".into()));
+    }
+    if config.threat.model.kind.format().is_some_and(|inference| inference.rounding == Rounding::Any) {
+        let found = config.threat.model.kind;
+        return Err(unsupported(format!("expected numbers that are rounded to nearest, found {found}")));
     }
     let own = checker::read(&file)?;
     let is_normalized = config.data.mean.is_some() || config.data.std.is_some();

@@ -464,6 +464,25 @@ mod tests {
         }
     }
 
+    /// Terms of half a unit of the last place of the sum so far are lost one after the other.
+    #[test]
+    fn what_a_sum_in_single_precision_loses_is_covered() {
+        const TERMS: usize = 1000;
+        let small = 2.0_f64.powi(-25);
+        let weight = Matrix::from_fn(1, TERMS, |_, j| if j == 0 { 1.0 } else { small });
+        let exact: f64 = weight.as_slice().iter().sum();
+        let computed = weight.as_slice().iter().fold(0.0_f32, |sum, w| sum + *w as f32);
+        let dense = Affine { weight, bias: vec![0.0], has_bias: true, stored: None };
+        for rounding in [Rounding::Nearest, Rounding::Any] {
+            let inference = Inference { format: NumberFormat::Fp32, rounding };
+            let Parameters { weight, bias } = parameters("d", &dense, inference, 1.0).unwrap();
+            // Every value that the layer reads is 1.
+            let covered: f64 = (0..TERMS).map(|j| weight.at(0, j)).sum::<f64>() + bias[0];
+            let lost = exact - f64::from(computed);
+            assert!(lost > 400.0 * small && lost <= covered, "{lost} {covered}");
+        }
+    }
+
     /// A number above the largest one is rounded to nearest downward, and by other hardware perhaps to an infinity.
     #[test]
     fn what_may_overflow_is_refused() {
