@@ -17,7 +17,6 @@
 
 use crate::context::{Effort, log_sum_exp, outputs};
 use crate::sharpness::attack;
-use serde::Serialize;
 use weightproof::attack::{AttackKind, AttackOptions, Attacker};
 use weightproof::kernels::Matrix;
 use weightproof::network::Network;
@@ -29,7 +28,7 @@ use weightproof::verdict::Samples;
 const RESTARTS: usize = 1;
 
 /// A loss in two parts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Split {
     /// Mean loss of a network.
     pub loss: f64,
@@ -40,7 +39,7 @@ pub struct Split {
 }
 
 /// Both losses, means over samples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BiasVariance {
     /// Cross-entropy.
     pub cross_entropy: Split,

@@ -16,7 +16,6 @@ use crate::distance::changes;
 use crate::error::Refusal;
 use crate::norms::euclidean;
 use crate::pac_bayes::error;
-use serde::Serialize;
 use weightproof::kernels::Matrix;
 use weightproof::model::Model;
 use weightproof::network::Network;
@@ -29,7 +28,7 @@ pub const REWIND: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 const BLOCK: usize = 128;
 
 /// What one layer contributes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerUtilization {
     /// Its name.
     pub name: String,
@@ -46,7 +45,7 @@ pub struct LayerUtilization {
 }
 
 /// What all layers contribute.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Utilization {
     /// Layer after layer.
     pub layers: Vec<LayerUtilization>,

@@ -139,12 +139,7 @@ impl Record for AttackRecord {
     }
 
     fn fields(_: Option<&AttackSummary>) -> Vec<Field<Self>> {
-        let mut fields = clean_fields(|r: &Self| CleanParts {
-            index: r.index,
-            label: r.label,
-            predicted: r.predicted,
-            margin: r.margin,
-        });
+        let mut fields = clean_fields!(Self);
         fields.extend([
             Field::number("worst_margin", |r: &Self| Some(r.worst_margin)).listed("worst margin found"),
             Field::class("runner_up", |r: &Self| Some(r.runner_up)).listed("runner-up"),

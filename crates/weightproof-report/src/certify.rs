@@ -170,15 +170,18 @@ pub(crate) fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Fields of the unperturbed network: index, label, prediction, margin.
-pub(crate) fn clean_fields<R: 'static>(of: fn(&R) -> CleanParts) -> Vec<Field<R>> {
-    vec![
-        Field::integer("index", move |r| Some(of(r).index as u64)).listed("index"),
-        Field::class("label", move |r| of(r).label).listed("label"),
-        Field::class("predicted", move |r| Some(of(r).predicted)).listed("predicted"),
-        Field::number("margin", move |r| Some(of(r).margin)).listed("margin"),
-    ]
+/// Fields of the unperturbed network: index, label, prediction and margin, of a record that has them under these names.
+macro_rules! clean_fields {
+    ($record:ty) => {
+        vec![
+            $crate::field::Field::integer("index", |r: &$record| Some(r.index as u64)).listed("index"),
+            $crate::field::Field::class("label", |r: &$record| r.label).listed("label"),
+            $crate::field::Field::class("predicted", |r: &$record| Some(r.predicted)).listed("predicted"),
+            $crate::field::Field::number("margin", |r: &$record| Some(r.margin)).listed("margin"),
+        ]
+    };
 }
+pub(crate) use clean_fields;
 
 impl Record for CertifyRecord {
     type Summary = CertifySummary;
@@ -190,12 +193,7 @@ impl Record for CertifyRecord {
     }
 
     fn fields(_: Option<&CertifySummary>) -> Vec<Field<Self>> {
-        let mut fields = clean_fields(|r: &Self| CleanParts {
-            index: r.index,
-            label: r.label,
-            predicted: r.predicted,
-            margin: r.margin,
-        });
+        let mut fields = clean_fields!(Self);
         fields.extend([
             Field::number("margin_lower", |r: &Self| Some(r.margin_lower)).listed("margin bound"),
             Field::class("runner_up", |r: &Self| Some(r.runner_up)).listed("runner-up"),

@@ -161,12 +161,7 @@ impl Record for DrawsRecord {
     }
 
     fn fields(_: Option<&DrawsSummary>) -> Vec<Field<Self>> {
-        let mut fields = clean_fields(|r: &Self| CleanParts {
-            index: r.index,
-            label: r.label,
-            predicted: r.predicted,
-            margin: r.margin,
-        });
+        let mut fields = clean_fields!(Self);
         fields.extend([
             Field::number("worst_margin", |r: &Self| Some(r.worst_margin)).listed("worst margin found"),
             Field::number("mean_margin", |r: &Self| Some(r.mean_margin)),

@@ -421,12 +421,7 @@ impl Record for FaultRecord {
     }
 
     fn fields(_: Option<&FaultSummary>) -> Vec<Field<Self>> {
-        let mut fields = clean_fields(|r: &Self| CleanParts {
-            index: r.index,
-            label: r.label,
-            predicted: r.predicted,
-            margin: r.margin,
-        });
+        let mut fields = clean_fields!(Self);
         fields.extend([
             Field::text("verdict", |r: &Self| Some(verdict_name(r.verdict))),
             Field::text("reason", |r: &Self| r.reason.map(Reason::name)).listed("reason"),

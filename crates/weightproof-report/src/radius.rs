@@ -310,12 +310,7 @@ impl Record for RadiusRecord {
     }
 
     fn fields(summary: Option<&RadiusSummary>) -> Vec<Field<Self>> {
-        let mut fields = clean_fields(|r: &Self| CleanParts {
-            index: r.index,
-            label: r.label,
-            predicted: r.predicted,
-            margin: r.margin,
-        });
+        let mut fields = clean_fields!(Self);
         fields.extend([
             Field::number("certified_radius", |r: &Self| Some(r.certified_radius)).listed("certified radius"),
             Field::number("attacked_radius", |r: &Self| r.attacked_radius).listed("attacked radius"),
