@@ -3,6 +3,7 @@
 //! They guide training and prove nothing: tests compare them with the core on the same network and samples, and certified
 //! accuracies are always the core's.
 
+mod boxes;
 pub mod interval;
 pub mod linear;
 pub mod noise;

@@ -146,7 +146,7 @@ impl<'p, T: Scalar> Var<'p, T> {
     /// `factor · x + shift`.
     fn affine(self, factor: f64, shift: f64) -> Self {
         let [factor, shift] = [factor, shift].map(T::from_f64);
-        self.record(Op::Map(Map::Affine { factor, shift }), self.shape())
+        self.record(Map::Affine { factor, shift }, self.shape())
     }
 
     /// `factor · x`.
@@ -161,59 +161,55 @@ impl<'p, T: Scalar> Var<'p, T> {
 
     /// `|x|`; the slope at zero is that from the right.
     pub fn abs(self) -> Self {
-        self.record(Op::Map(Map::Abs), self.shape())
+        self.record(Map::Abs, self.shape())
     }
 
     /// `max(x, 0)`; the slope at zero is 0.
     pub fn relu(self) -> Self {
-        self.record(Op::Map(Map::Relu), self.shape())
+        self.record(Map::Relu, self.shape())
     }
 
     /// `x` kept in `[low, high]`, ends that may be infinite.
     pub fn clamp(self, low: f64, high: f64) -> Self {
         let [low, high] = [low, high].map(T::from_f64);
-        self.record(Op::Map(Map::Clamp { low, high }), self.shape())
+        self.record(Map::Clamp { low, high }, self.shape())
     }
 
     /// 1 where `x > 0`, else 0: a constant for gradients.
     pub fn step(self) -> Self {
-        let step = self.record(Op::Map(Map::Step), self.shape());
+        let step = self.record(Map::Step, self.shape());
         self.tape.nodes.borrow_mut()[step.index].tracked = false;
         step
     }
 
     /// `1 / x`.
     pub fn recip(self) -> Self {
-        self.record(Op::Map(Map::Recip), self.shape())
+        self.record(Map::Recip, self.shape())
     }
 
     /// `x²`.
     pub fn square(self) -> Self {
-        self.record(Op::Map(Map::Square), self.shape())
+        self.record(Map::Square, self.shape())
     }
 
     /// `√x` for `x > 0`.
     pub fn sqrt(self) -> Self {
-        self.record(Op::Map(Map::Sqrt), self.shape())
+        self.record(Map::Sqrt, self.shape())
     }
 
     /// A function of the core.
     pub fn activation(self, f: Activation) -> Self {
-        if f == Activation::Relu {
-            self.relu()
-        } else {
-            self.record(Op::Map(Map::Activation(f)), self.shape())
-        }
+        if f == Activation::Relu { self.relu() } else { self.record(Map::Activation(f), self.shape()) }
     }
 
     /// `a · x + b · y` for `y` = `other`. Rows and columns as for `+`.
     pub fn blend(self, other: Self, [a, b]: [f64; 2]) -> Self {
-        self.join(other, Op::Blend(Blend([a, b].map(T::from_f64))))
+        self.join(other, Blend([a, b].map(T::from_f64)))
     }
 
-    fn join(self, other: Self, op: Op<'p, T>) -> Self {
+    fn join(self, other: Self, op: impl Operation<T> + 'static) -> Self {
         let shape = [self.rows.max(other.rows), self.cols.max(other.cols)];
-        self.tape.record(op, [Some(self), Some(other)], shape)
+        self.tape.record(Op::own(op), [Some(self), Some(other)], shape)
     }
 }
 
@@ -246,6 +242,6 @@ impl<T: Scalar> Sub for Var<'_, T> {
 impl<T: Scalar> Mul for Var<'_, T> {
     type Output = Self;
     fn mul(self, other: Self) -> Self {
-        self.join(other, Op::Product(Product))
+        self.join(other, Product)
     }
 }

@@ -71,7 +71,7 @@ impl<T: Scalar> Operation<T> for Repeat {
 
 /// Elements of every row in another order.
 #[derive(Clone, Copy)]
-pub(super) struct Pick<'p> {
+pub(crate) struct Pick<'p> {
     gather: &'p Gather,
 }
 
@@ -102,7 +102,7 @@ impl<T: Scalar> Operation<T> for Pick<'_> {
 
 /// The largest element of every window; the gradient goes to the first of them.
 #[derive(Clone, Copy)]
-pub(super) struct MaxPool<'p> {
+pub(crate) struct MaxPool<'p> {
     window: &'p Window,
 }
 
@@ -128,7 +128,7 @@ impl<T: Scalar> Operation<T> for MaxPool<'_> {
 
 /// The sum of every window.
 #[derive(Clone, Copy)]
-pub(super) struct WindowSums<'p> {
+pub(crate) struct WindowSums<'p> {
     window: &'p Window,
 }
 
@@ -155,33 +155,37 @@ impl<'p, T: Scalar> Var<'p, T> {
     pub fn below(self, other: Self) -> Self {
         assert_eq!(self.cols, other.cols, "columns of both");
         let shape = [self.rows + other.rows, self.cols];
-        self.tape.record(Op::Join(Join::Below), [Some(self), Some(other)], shape)
+        self.tape.record(Op::own(Join::Below), [Some(self), Some(other)], shape)
     }
 
     /// The columns of `other` beside these.
     pub fn beside(self, other: Self) -> Self {
         assert_eq!(self.rows, other.rows, "rows of both");
         let shape = [self.rows, self.cols + other.cols];
-        self.tape.record(Op::Join(Join::Beside), [Some(self), Some(other)], shape)
+        self.tape.record(Op::own(Join::Beside), [Some(self), Some(other)], shape)
     }
 
     /// Every number `count` times, one after the other.
     pub fn repeat(self, count: usize) -> Self {
-        self.record(Op::Repeat(Repeat { count }), [self.rows, self.cols * count])
+        self.record(Repeat { count }, [self.rows, self.cols * count])
     }
 
     /// The elements of every row that a layer picks.
     pub fn pick(self, gather: &'p Gather) -> Self {
-        self.record(Op::Pick(Pick { gather }), [self.rows, gather.source.len()])
+        self.tape.record(Op::Pick(Pick { gather }), [Some(self)], [self.rows, gather.source.len()])
     }
 
     /// The largest element of every window, of rows of images.
     pub fn max_pool(self, window: &'p Window) -> Self {
-        self.record(Op::MaxPool(MaxPool { window }), [self.rows, window.output_width()])
+        self.tape.record(Op::MaxPool(MaxPool { window }), [Some(self)], [self.rows, window.output_width()])
     }
 
     /// The sum of every window, of rows of images.
     pub fn window_sums(self, window: &'p Window) -> Self {
-        self.record(Op::WindowSums(WindowSums { window }), [self.rows, window.output_width()])
+        self.tape.record(
+            Op::WindowSums(WindowSums { window }),
+            [Some(self)],
+            [self.rows, window.output_width()],
+        )
     }
 }

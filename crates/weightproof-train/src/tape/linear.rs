@@ -12,7 +12,7 @@ use weightproof::kernels::{
 /// # Shapes
 /// inputs `x`: (rows, n_in) or (rows, n_out), `W`: (n_out, n_in) of the layer's parameters, `start`: spread over the result.
 #[derive(Clone, Copy)]
-pub(super) struct Linear<'p> {
+pub(crate) struct Linear<'p> {
     window: Option<&'p Window>,
     transposed: bool,
 }

@@ -16,12 +16,12 @@ macro_rules! vectorized {
 pub(crate) use vectorized;
 
 /// `out_i = f(of_i)`.
-pub(super) fn fill<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn([T; N]) -> T) {
+pub(crate) fn fill<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn([T; N]) -> T) {
     update(out, of, move |_, of| f(of));
 }
 
 /// `out_i = f(out_i, of_i)`.
-pub(super) fn update<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn(T, [T; N]) -> T) {
+pub(crate) fn update<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn(T, [T; N]) -> T) {
     vectorized!(|| {
         let (f, count) = (f, out.len());
         let (out, of) = (&mut out[..count], of.map(|of| &of[..count]));
@@ -32,7 +32,7 @@ pub(super) fn update<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f:
 }
 
 /// `slot_i += f(of_i)`.
-pub(super) fn accumulate<T: Scalar, const N: usize>(
+pub(crate) fn accumulate<T: Scalar, const N: usize>(
     slot: Slot<'_, T>,
     of: [&[T]; N],
     f: impl Fn([T; N]) -> T,
@@ -41,7 +41,7 @@ pub(super) fn accumulate<T: Scalar, const N: usize>(
 }
 
 /// `Σ f(of_i)`, in an order that does not depend on the machine.
-pub(super) fn total<T: Scalar, const N: usize>(of: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
+pub(crate) fn total<T: Scalar, const N: usize>(of: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
     const LANES: usize = 16;
     vectorized!(|| {
         let (f, count) = (f, of[0].len());
@@ -62,7 +62,7 @@ pub(super) fn total<T: Scalar, const N: usize>(of: [&[T]; N], f: impl Fn([T; N])
 
 /// One row of an operand: a number for each column, or one for all.
 #[derive(Clone, Copy)]
-pub(super) enum Row<'a, T> {
+pub(crate) enum Row<'a, T> {
     Each(&'a [T]),
     One(T),
 }
@@ -70,7 +70,7 @@ pub(super) enum Row<'a, T> {
 /// An operand of a result with more rows or columns: a row serves as many rows of the result that follow each other as there
 /// are more of them, a single column serves all columns.
 #[derive(Clone, Copy)]
-pub(super) struct Spread<'a, T> {
+pub(crate) struct Spread<'a, T> {
     of: Numbers<'a, T>,
     /// Rows of the result for each row.
     repeat: usize,
@@ -79,7 +79,7 @@ pub(super) struct Spread<'a, T> {
 }
 
 impl<'a, T: Scalar> Spread<'a, T> {
-    pub(super) fn new(of: Numbers<'a, T>, [rows, cols]: [usize; 2]) -> Self {
+    pub(crate) fn new(of: Numbers<'a, T>, [rows, cols]: [usize; 2]) -> Self {
         assert!(
             rows.is_multiple_of(of.rows.max(1)) && (of.cols == cols || of.cols == 1),
             "a {}x{} matrix for a {rows}x{cols} one",
@@ -95,7 +95,7 @@ impl<'a, T: Scalar> Spread<'a, T> {
     }
 
     /// What serves row `i` of the result.
-    pub(super) fn row(&self, i: usize) -> Row<'a, T> {
+    pub(crate) fn row(&self, i: usize) -> Row<'a, T> {
         let start = i / self.repeat * self.of.cols;
         if self.of.cols == self.cols {
             Row::Each(&self.of.data[start..start + self.cols])
@@ -115,7 +115,7 @@ impl<'a, T: Scalar> Spread<'a, T> {
     }
 
     /// The adjoint of [`Spread::copy`]: adds `factor · g ∘ times` to the gradient of the operand.
-    pub(super) fn reduce(&self, slot: Slot<'_, T>, factor: T, g: &[T], times: Option<Spread<'_, T>>) {
+    pub(crate) fn reduce(&self, slot: Slot<'_, T>, factor: T, g: &[T], times: Option<Spread<'_, T>>) {
         let slot = slot.cleared();
         for (i, g) in g.chunks_exact(self.cols.max(1)).enumerate() {
             let start = i / self.repeat * self.of.cols;

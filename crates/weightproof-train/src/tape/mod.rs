@@ -3,12 +3,11 @@
 //! ```text
 //! v_k = op_k(v_i, v_j, …)          g_i += (∂op_k/∂v_i)ᵀ g_k   for k from the last to the first,   g_k = ∂loss/∂v_k
 //! ```
-//! Every value is a matrix (rows, cols), row-major. An operation is a type with a forward pass and its adjoint beside it; products
-//! and convolutions are the core's. Gradients are computed only for what depends on a parameter. Parameters and batches are
-//! borrowed; all other values and gradients come from a [`Pool`] and return to it with the tape, so that operations of a step
-//! like the one before allocate none. A tape works on one thread, and all sums are in a fixed order.
+//! Every value is a matrix (rows, cols), row-major. An operation is a type with a forward pass and its adjoint beside it, here or
+//! where it belongs (`bound/boxes.rs`); products and convolutions are the core's. Gradients are computed only for what depends on
+//! a parameter. Parameters and batches are borrowed; all other values and gradients come from a [`Pool`] and return to it with the
+//! tape, so that a step like the one before allocates no matrix. A tape works on one thread, and all sums are in a fixed order.
 
-mod boxes;
 mod elementwise;
 mod images;
 mod linear;
@@ -18,7 +17,7 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use loops::vectorized;
+pub(crate) use loops::{Row, Spread, accumulate, fill, total, update, vectorized};
 pub use pool::Pool;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -78,85 +77,63 @@ enum Place<'p, T> {
 }
 
 /// An operation: what it computes and its adjoint.
-trait Operation<T: Scalar> {
+pub(crate) trait Operation<T: Scalar> {
     /// Computes `out`, whose numbers are unspecified before.
     fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]);
     /// Adds to the gradients of the inputs in `sink` what `g`, the gradient of the value, makes of them.
     fn backward(&self, at: &At<'_, '_, T>, g: Vec<T>, sink: &mut Sink<'_, '_, T>);
 }
 
-/// All operations.
-enum Op<'p, T> {
-    Map(elementwise::Map<T>),
-    Blend(elementwise::Blend<T>),
-    Product(elementwise::Product),
+/// An operation on a tape. Those that borrow from the network are named, because what a tape owns must be free to go after it.
+pub(crate) enum Op<'p, T> {
     Linear(linear::Linear<'p>),
-    Sum(reduce::Sum),
-    Max(reduce::Max),
-    Block(reduce::Block<'p>),
-    CrossEntropy(reduce::CrossEntropy<'p>),
-    Halves(boxes::Halves),
-    Ends(boxes::Ends),
-    Split(boxes::Split),
-    SplitSum(boxes::SplitSum),
-    Pairs(boxes::Pairs<T>),
-    Join(images::Join),
-    Repeat(images::Repeat),
     Pick(images::Pick<'p>),
     MaxPool(images::MaxPool<'p>),
     WindowSums(images::WindowSums<'p>),
+    Own(Box<dyn Operation<T>>),
 }
 
 impl<T: Scalar> Op<'_, T> {
+    pub(crate) fn own(op: impl Operation<T> + 'static) -> Self {
+        Op::Own(Box::new(op))
+    }
+
     fn operation(&self) -> &dyn Operation<T> {
         match self {
-            Op::Map(op) => op,
-            Op::Blend(op) => op,
-            Op::Product(op) => op,
             Op::Linear(op) => op,
-            Op::Sum(op) => op,
-            Op::Max(op) => op,
-            Op::Block(op) => op,
-            Op::CrossEntropy(op) => op,
-            Op::Halves(op) => op,
-            Op::Ends(op) => op,
-            Op::Split(op) => op,
-            Op::SplitSum(op) => op,
-            Op::Pairs(op) => op,
-            Op::Join(op) => op,
-            Op::Repeat(op) => op,
             Op::Pick(op) => op,
             Op::MaxPool(op) => op,
             Op::WindowSums(op) => op,
+            Op::Own(op) => &**op,
         }
     }
 }
 
 /// The numbers of a matrix, row-major.
 #[derive(Clone, Copy)]
-struct Numbers<'a, T> {
-    data: &'a [T],
-    rows: usize,
-    cols: usize,
+pub(crate) struct Numbers<'a, T> {
+    pub(crate) data: &'a [T],
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
 }
 
 /// Inputs and shape of the operation that runs.
-struct At<'a, 'p, T> {
+pub(crate) struct At<'a, 'p, T> {
     nodes: &'a [Node<'p, T>],
     values: &'a [Vec<T>],
     inputs: Inputs,
-    rows: usize,
-    cols: usize,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
     /// What the forward pass gave; empty during it.
     output: &'a [T],
 }
 
 impl<'a, T> At<'a, '_, T> {
-    fn input(&self, k: usize) -> Numbers<'a, T> {
+    pub(crate) fn input(&self, k: usize) -> Numbers<'a, T> {
         self.optional(k).expect("an input of the operation")
     }
 
-    fn optional(&self, k: usize) -> Option<Numbers<'a, T>> {
+    pub(crate) fn optional(&self, k: usize) -> Option<Numbers<'a, T>> {
         let index = self.inputs[k]?;
         let (rows, cols) = (self.nodes[index].rows, self.nodes[index].cols);
         Some(Numbers { data: numbers(self.nodes, self.values, index), rows, cols })
@@ -173,23 +150,23 @@ fn numbers<'a, T>(nodes: &'a [Node<'_, T>], values: &'a [Vec<T>], index: usize) 
 }
 
 /// The gradients of the inputs of the operation that runs.
-struct Sink<'a, 'p, T> {
+pub(crate) struct Sink<'a, 'p, T> {
     nodes: &'a [Node<'p, T>],
     gradients: &'a mut [Vec<T>],
     inputs: Inputs,
-    pool: &'a Pool<T>,
+    pub(crate) pool: &'a Pool<T>,
 }
 
 /// A gradient to be added to.
-struct Slot<'a, T> {
-    data: &'a mut [T],
+pub(crate) struct Slot<'a, T> {
+    pub(crate) data: &'a mut [T],
     /// The numbers are unspecified and must be replaced.
     fresh: bool,
 }
 
 impl<T: Scalar> Slot<'_, T> {
     /// Zeros where nothing was added yet.
-    fn cleared(self) -> Self {
+    pub(crate) fn cleared(self) -> Self {
         if self.fresh {
             self.data.fill(T::zero());
         }
@@ -199,7 +176,7 @@ impl<T: Scalar> Slot<'_, T> {
 
 impl<T: Scalar> Sink<'_, '_, T> {
     /// The gradient of an input; `None` when nobody needs it.
-    fn slot(&mut self, k: usize) -> Option<Slot<'_, T>> {
+    pub(crate) fn slot(&mut self, k: usize) -> Option<Slot<'_, T>> {
         let index = self.inputs[k].filter(|&index| self.nodes[index].tracked)?;
         let length = self.nodes[index].rows * self.nodes[index].cols;
         let (base, offset) = self.base(index);
@@ -217,7 +194,7 @@ impl<T: Scalar> Sink<'_, '_, T> {
     }
 
     /// Adds `g` to the gradient of an input, which keeps the vector when it is the first.
-    fn give(&mut self, k: usize, g: Vec<T>) {
+    pub(crate) fn give(&mut self, k: usize, g: Vec<T>) {
         let Some(index) = self.inputs[k].filter(|&index| self.nodes[index].tracked) else {
             return self.pool.give(g);
         };
@@ -284,7 +261,7 @@ impl<'p, T: Scalar> Tape<'p, T> {
         Var { tape: self, index, rows, cols }
     }
 
-    fn record<const N: usize>(
+    pub(crate) fn record<const N: usize>(
         &'p self,
         op: Op<'p, T>,
         of: [Option<Var<'p, T>>; N],
@@ -386,7 +363,7 @@ impl<'p, T: Scalar> Var<'p, T> {
         self.tape.push(Node { op: None, inputs: [None; 4], rows, cols, place, tracked }, Vec::new())
     }
 
-    fn record(self, op: Op<'p, T>, shape: [usize; 2]) -> Self {
-        self.tape.record(op, [Some(self)], shape)
+    pub(crate) fn record(self, op: impl Operation<T> + 'static, shape: [usize; 2]) -> Self {
+        self.tape.record(Op::own(op), [Some(self)], shape)
     }
 }

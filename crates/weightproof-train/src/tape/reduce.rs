@@ -1,7 +1,7 @@
-//! Operations with fewer numbers than they read: sums, maxima, choices by label, and the cross-entropy.
+//! Operations with fewer numbers than they read: sums, maxima and choices by label.
 
-use super::loops::{Spread, total, update, vectorized};
-use super::{At, Op, Operation, Sink, Var};
+use super::loops::{Spread, total, update};
+use super::{At, Operation, Sink, Var};
 use weightproof::kernels::Scalar;
 
 /// The sum over the rows, (1, cols), or over the columns, (rows, 1).
@@ -68,12 +68,11 @@ impl<T: Scalar> Operation<T> for Max {
 }
 
 /// Of every sample the block of `cols` numbers that belongs to its label.
-#[derive(Clone, Copy)]
-pub(super) struct Block<'p> {
-    labels: &'p [u32],
+pub(super) struct Block {
+    labels: Box<[u32]>,
 }
 
-impl Block<'_> {
+impl Block {
     /// For every sample the place of its block.
     fn places(&self, rows: usize, width: usize, cols: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
         let row = move |s: usize| if rows == 1 { 0 } else { s * width };
@@ -84,7 +83,7 @@ impl Block<'_> {
     }
 }
 
-impl<T: Scalar> Operation<T> for Block<'_> {
+impl<T: Scalar> Operation<T> for Block {
     fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]) {
         let x = at.input(0);
         let places = self.places(x.rows, x.cols, at.cols);
@@ -105,71 +104,20 @@ impl<T: Scalar> Operation<T> for Block<'_> {
     }
 }
 
-/// `mean over s of log Σ_j exp(v_sj) − v_sy`.
-#[derive(Clone, Copy)]
-pub(super) struct CrossEntropy<'p> {
-    labels: &'p [u32],
-}
-
-/// The largest number, and `Σ exp(v − largest)`.
-#[inline(always)]
-fn exponentials<T: Scalar>(v: &[T], mut each: impl FnMut(usize, T)) -> (T, T) {
-    let most = v.iter().fold(-T::infinity(), |most, &v| if most >= v || most.is_nan() { most } else { v });
-    let mut sum = T::zero();
-    for (j, &v) in v.iter().enumerate() {
-        let exponential = num_traits::Float::exp(v - most);
-        each(j, exponential);
-        sum += exponential;
-    }
-    (most, sum)
-}
-
-impl<T: Scalar> Operation<T> for CrossEntropy<'_> {
-    fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]) {
-        let (v, labels) = (at.input(0), self.labels);
-        let sum: T = vectorized!(|| {
-            let rows = v.data.chunks_exact(v.cols).zip(labels);
-            rows.map(|(row, &label)| {
-                let (most, sum) = exponentials(row, |_, _| {});
-                most + num_traits::Float::ln(sum) - row[label as usize]
-            })
-            .sum()
-        });
-        out[0] = sum / T::from_f64(labels.len() as f64);
-    }
-
-    fn backward(&self, at: &At<'_, '_, T>, g: Vec<T>, sink: &mut Sink<'_, '_, T>) {
-        let (v, labels) = (at.input(0), self.labels);
-        let share = g[0] / T::from_f64(labels.len() as f64);
-        sink.pool.give(g);
-        let mut back = sink.pool.take(v.data.len());
-        let softmax = &mut back[..];
-        vectorized!(|| {
-            let rows = v.data.chunks_exact(v.cols).zip(labels);
-            for (back, (row, &label)) in softmax.chunks_exact_mut(v.cols).zip(rows) {
-                let (_, sum) = exponentials(row, |j, exponential| back[j] = exponential);
-                back.iter_mut().for_each(|back| *back *= share / sum);
-                back[label as usize] -= share;
-            }
-        });
-        sink.give(0, back);
-    }
-}
-
 impl<'p, T: Scalar> Var<'p, T> {
     /// The sum over the rows, (1, cols).
     pub fn sum_rows(self) -> Self {
-        self.record(Op::Sum(Sum::Rows), [1, self.cols])
+        self.record(Sum::Rows, [1, self.cols])
     }
 
     /// The sum over the columns, (rows, 1).
     pub fn sum_columns(self) -> Self {
-        self.record(Op::Sum(Sum::Columns), [self.rows, 1])
+        self.record(Sum::Columns, [self.rows, 1])
     }
 
     /// The largest number of every row, (rows, 1); NaN where there is one.
     pub fn max_columns(self) -> Self {
-        self.record(Op::Max(Max), [self.rows, 1])
+        self.record(Max, [self.rows, 1])
     }
 
     /// The largest of all numbers, (1, 1).
@@ -185,20 +133,14 @@ impl<'p, T: Scalar> Var<'p, T> {
 
     /// Rows of blocks of `cols` numbers, one block for each class; a single row serves all samples. Of every sample the block of
     /// its label: (samples, cols).
-    pub fn block(self, labels: &'p [u32], cols: usize) -> Self {
+    pub fn block(self, labels: &[u32], cols: usize) -> Self {
         assert!(
             self.rows == 1 || self.rows == labels.len(),
             "{} rows for {} labels",
             self.rows,
             labels.len()
         );
-        self.record(Op::Block(Block { labels }), [labels.len(), cols])
-    }
-
-    /// Mean cross-entropy of the labels, (1, 1), for rows of logits.
-    pub fn cross_entropy(self, labels: &'p [u32]) -> Self {
-        assert_eq!(self.rows, labels.len(), "one label for each row");
-        self.record(Op::CrossEntropy(CrossEntropy { labels }), [1, 1])
+        self.record(Block { labels: labels.into() }, [labels.len(), cols])
     }
 
     /// The numbers as rows and columns of a larger matrix, as operands of `+` serve it.

@@ -1,12 +1,11 @@
-//! Operations that bounds are made of. A box of rows is one matrix: the lower ends, and below them the upper ends.
+//! Operations of a tape that bounds are made of. A box of rows is one matrix: the lower ends, and below them the upper ends.
 
-use super::loops::{Row, Spread, accumulate, fill, total, update};
-use super::{At, Op, Operation, Sink, Var};
+use crate::tape::{At, Op, Operation, Row, Sink, Spread, Var, accumulate, fill, total, update};
 use weightproof::kernels::Scalar;
 
 /// `[l; u] → [(l + u)/2; (u − l)/2]`.
 #[derive(Clone, Copy)]
-pub(super) struct Halves;
+struct Halves;
 
 impl<T: Scalar> Operation<T> for Halves {
     fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]) {
@@ -30,7 +29,7 @@ impl<T: Scalar> Operation<T> for Halves {
 
 /// `[m − p − d; m + p + u]` for a middle, a push spread over it, and what goes further down and up.
 #[derive(Clone, Copy)]
-pub(super) struct Ends;
+struct Ends;
 
 impl<T: Scalar> Operation<T> for Ends {
     fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]) {
@@ -80,11 +79,11 @@ impl<T: Scalar> Operation<T> for Ends {
 
 /// `a⁺ ∘ p + a⁻ ∘ q`, rows of `p` and `q` spread over those of `a`.
 #[derive(Clone, Copy)]
-pub(super) struct Split;
+struct Split;
 
 /// The sum of [`Split`] over the columns.
 #[derive(Clone, Copy)]
-pub(super) struct SplitSum;
+struct SplitSum;
 
 /// Rows of `a`, and for each those of `p` and `q`.
 fn split_rows<'a, T: Scalar>(at: &At<'a, '_, T>) -> impl Iterator<Item = (usize, [&'a [T]; 3])> + use<'a, T> {
@@ -162,7 +161,7 @@ impl<T: Scalar> Operation<T> for SplitSum {
 
 /// `x · row i + y · row j` for every pair of rows, in the order of `i`, then `j`.
 #[derive(Clone, Copy)]
-pub(super) struct Pairs<T>([T; 2]);
+struct Pairs<T>([T; 2]);
 
 impl<T: Scalar> Operation<T> for Pairs<T> {
     fn forward(&self, at: &At<'_, '_, T>, out: &mut [T]) {
@@ -191,37 +190,39 @@ impl<T: Scalar> Operation<T> for Pairs<T> {
 impl<'p, T: Scalar> Var<'p, T> {
     /// Midpoints and radii of a box: rows of lower and upper ends become rows of midpoints and radii.
     pub fn halves(self) -> Self {
-        assert!(self.rows.is_multiple_of(2), "a box has two rows for each sample");
-        self.record(Op::Halves(Halves), self.shape())
+        assert!(self.shape()[0].is_multiple_of(2), "a box has two rows for each sample");
+        self.tape().record(Op::own(Halves), [Some(self)], self.shape())
     }
 
     /// The box `[m − push − down; m + push + up]` around `m`. `push` serves rows and columns as an operand of `+` does, the
     /// others have the shape of `m`.
     pub fn ends(self, push: Self, further: Option<[Self; 2]>) -> Self {
         let [down, up] = further.map_or([None; 2], |further| further.map(Some));
-        let shape = [2 * self.rows, self.cols];
-        self.tape.record(Op::Ends(Ends), [Some(self), Some(push), down, up], shape)
+        let [rows, cols] = self.shape();
+        self.tape().record(Op::own(Ends), [Some(self), Some(push), down, up], [2 * rows, cols])
     }
 
     /// `a⁺ ∘ p + a⁻ ∘ q`; each row of `p` and `q` serves as many rows of `a` that follow each other.
     pub fn split(self, p: Self, q: Self) -> Self {
         self.check_split(p, q);
-        self.tape.record(Op::Split(Split), [Some(self), Some(p), Some(q)], self.shape())
+        self.tape().record(Op::own(Split), [Some(self), Some(p), Some(q)], self.shape())
     }
 
     /// The sum of [`Var::split`] over the columns, (rows, 1): the least `a·v` of a row for `v` in the box from `p` to `q`.
     pub fn split_sum(self, p: Self, q: Self) -> Self {
         self.check_split(p, q);
-        self.tape.record(Op::SplitSum(SplitSum), [Some(self), Some(p), Some(q)], [self.rows, 1])
+        self.tape().record(Op::own(SplitSum), [Some(self), Some(p), Some(q)], [self.shape()[0], 1])
     }
 
     fn check_split(self, p: Self, q: Self) {
-        let fits = self.rows.is_multiple_of(p.rows.max(1)) && p.cols == self.cols;
-        assert!(fits && p.shape() == q.shape(), "{:?} and {:?} for {:?}", p.shape(), q.shape(), self.shape());
+        let ([rows, cols], [lines, width]) = (self.shape(), p.shape());
+        let fits = rows.is_multiple_of(lines.max(1)) && width == cols && p.shape() == q.shape();
+        assert!(fits, "{:?} and {:?} for {:?}", p.shape(), q.shape(), self.shape());
     }
 
     /// `x · row i + y · row j` for every pair of rows, (rows², cols), in the order of `i`, then `j`.
     pub fn pairs(self, [x, y]: [f64; 2]) -> Self {
-        self.record(Op::Pairs(Pairs([x, y].map(T::from_f64))), [self.rows * self.rows, self.cols])
+        let [rows, cols] = self.shape();
+        self.tape().record(Op::own(Pairs([x, y].map(T::from_f64))), [Some(self)], [rows * rows, cols])
     }
 }
