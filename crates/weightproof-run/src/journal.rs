@@ -112,7 +112,7 @@ fn lock(file: &File, path: &Path) -> Result<(), RunError> {
 /// The line of a record; none where it would not read back as it is, because a number in it is not finite.
 fn line<R: Entry>(set: usize, record: &R) -> Option<String> {
     let line = serde_json::to_string(&Line { set, record }).ok()?;
-    let read: Line<R> = serde_json::from_str(&line).ok()?;
+    let read: Line<R> = serde_json::from_slice(line.as_bytes()).ok()?;
     (serde_json::to_string(&read).ok()? == line).then(|| line + "\n")
 }
 

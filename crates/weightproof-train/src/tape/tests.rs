@@ -19,13 +19,11 @@ fn wave<T: Scalar>(count: usize, phase: f64) -> Vec<T> {
     (0..count).map(number).collect()
 }
 
+/// What is checked; behind a pointer, because one copy of the check for each of them doubled the time that the tests compile.
+type Operator<'f, T> = &'f dyn for<'t> Fn(&[Var<'t, T>], &'t Fixed) -> Var<'t, T>;
+
 /// Checks the derivative of `Σ c ∘ f(operands)` along a direction, for each of the operands on its own and for all together.
-fn check<T: Scalar>(
-    what: &str,
-    shapes: &[[usize; 2]],
-    f: impl for<'t> Fn(&[Var<'t, T>], &'t Fixed) -> Var<'t, T>,
-    fixed: &Fixed,
-) {
+fn check<T: Scalar>(what: &str, shapes: &[[usize; 2]], f: Operator<'_, T>, fixed: &Fixed) {
     let pool = Arc::new(Pool::default());
     let (step, most) = tolerance::<T>();
     let operands: Vec<Vec<T>> =
@@ -100,16 +98,16 @@ impl Fixed {
 fn elementwise<T: Scalar>() {
     let fixed = &Fixed::new();
     for shape in [[1, 1], [3, 5], [4, 40]] {
-        check::<T>("neg", &[shape], |v, _| -v[0], fixed);
-        check::<T>("scale", &[shape], |v, _| v[0].scale(-1.5).shift(0.25), fixed);
-        check::<T>("abs", &[shape], |v, _| v[0].abs(), fixed);
-        check::<T>("relu", &[shape], |v, _| v[0].relu(), fixed);
-        check::<T>("clamp", &[shape], |v, _| v[0].scale(3.0).clamp(-0.3, f64::INFINITY), fixed);
-        check::<T>("step", &[shape], |v, _| v[0].step() * v[0], fixed);
-        check::<T>("recip", &[shape], |v, _| v[0].abs().shift(0.5).recip(), fixed);
-        check::<T>("sqrt", &[shape], |v, _| v[0].abs().shift(0.5).sqrt(), fixed);
-        check::<T>("square", &[shape], |v, _| v[0].square(), fixed);
-        check::<T>("used twice", &[shape], |v, _| v[0] * v[0].relu() + v[0], fixed);
+        check::<T>("neg", &[shape], &|v, _| -v[0], fixed);
+        check::<T>("scale", &[shape], &|v, _| v[0].scale(-1.5).shift(0.25), fixed);
+        check::<T>("abs", &[shape], &|v, _| v[0].abs(), fixed);
+        check::<T>("relu", &[shape], &|v, _| v[0].relu(), fixed);
+        check::<T>("clamp", &[shape], &|v, _| v[0].scale(3.0).clamp(-0.3, f64::INFINITY), fixed);
+        check::<T>("step", &[shape], &|v, _| v[0].step() * v[0], fixed);
+        check::<T>("recip", &[shape], &|v, _| v[0].abs().shift(0.5).recip(), fixed);
+        check::<T>("sqrt", &[shape], &|v, _| v[0].abs().shift(0.5).sqrt(), fixed);
+        check::<T>("square", &[shape], &|v, _| v[0].square(), fixed);
+        check::<T>("used twice", &[shape], &|v, _| v[0] * v[0].relu() + v[0], fixed);
         for activation in [
             Activation::LeakyRelu { slope: 0.1 },
             Activation::Sigmoid,
@@ -118,62 +116,62 @@ fn elementwise<T: Scalar>() {
             Activation::Gelu,
             Activation::GeluTanh,
         ] {
-            check::<T>("activation", &[shape], move |v, _| v[0].activation(activation), fixed);
+            check::<T>("activation", &[shape], &move |v, _| v[0].activation(activation), fixed);
         }
     }
     let shapes = [[6, 20], [6, 1], [1, 20], [1, 1], [2, 20], [3, 1]];
     for other in shapes {
         for pair in [[[6, 20], other], [other, [6, 20]]] {
-            check::<T>("+", &pair, |v, _| v[0] + v[1], fixed);
-            check::<T>("-", &pair, |v, _| v[0] - v[1], fixed);
-            check::<T>("*", &pair, |v, _| v[0] * v[1], fixed);
-            check::<T>("blend", &pair, |v, _| v[0].blend(v[1], [0.5, -2.0]), fixed);
+            check::<T>("+", &pair, &|v, _| v[0] + v[1], fixed);
+            check::<T>("-", &pair, &|v, _| v[0] - v[1], fixed);
+            check::<T>("*", &pair, &|v, _| v[0] * v[1], fixed);
+            check::<T>("blend", &pair, &|v, _| v[0].blend(v[1], [0.5, -2.0]), fixed);
         }
     }
-    check::<T>("column + row", &[[6, 1], [1, 20]], |v, _| v[0] + v[1], fixed);
-    check::<T>("column * row", &[[6, 1], [1, 20]], |v, _| v[0] * v[1], fixed);
+    check::<T>("column + row", &[[6, 1], [1, 20]], &|v, _| v[0] + v[1], fixed);
+    check::<T>("column * row", &[[6, 1], [1, 20]], &|v, _| v[0] * v[1], fixed);
 }
 
 fn reductions<T: Scalar>() {
     let fixed = &Fixed::new();
     for shape in [[4, 6], [4, 39]] {
-        check::<T>("sum of rows", &[shape], |v, _| v[0].sum_rows(), fixed);
-        check::<T>("sum of columns", &[shape], |v, _| v[0].sum_columns(), fixed);
-        check::<T>("max of columns", &[shape], |v, _| v[0].max_columns(), fixed);
-        check::<T>("max", &[shape], |v, _| v[0].max(), fixed);
-        check::<T>("mean", &[shape], |v, _| v[0].mean(), fixed);
-        check::<T>("block", &[shape], |v, f| v[0].block(&f.labels, v[0].shape()[1] / 3), fixed);
-        check::<T>("cross-entropy", &[shape], |v, f| v[0].scale(3.0).cross_entropy(&f.labels), fixed);
-        check::<T>("rows", &[shape], |v, _| v[0].rows(1, 2) * v[0].rows(2, 2), fixed);
-        check::<T>("reshape", &[shape], |v, _| v[0].reshape([2, v[0].shape()[1] * 2]).rows(1, 1), fixed);
+        check::<T>("sum of rows", &[shape], &|v, _| v[0].sum_rows(), fixed);
+        check::<T>("sum of columns", &[shape], &|v, _| v[0].sum_columns(), fixed);
+        check::<T>("max of columns", &[shape], &|v, _| v[0].max_columns(), fixed);
+        check::<T>("max", &[shape], &|v, _| v[0].max(), fixed);
+        check::<T>("mean", &[shape], &|v, _| v[0].mean(), fixed);
+        check::<T>("block", &[shape], &|v, f| v[0].block(&f.labels, v[0].shape()[1] / 3), fixed);
+        check::<T>("cross-entropy", &[shape], &|v, f| v[0].scale(3.0).cross_entropy(&f.labels), fixed);
+        check::<T>("rows", &[shape], &|v, _| v[0].rows(1, 2) * v[0].rows(2, 2), fixed);
+        check::<T>("reshape", &[shape], &|v, _| v[0].reshape([2, v[0].shape()[1] * 2]).rows(1, 1), fixed);
     }
-    check::<T>("block of one row", &[[1, 12]], |v, f| v[0].block(&f.labels, 4), fixed);
-    check::<T>("spread", &[[2, 1]], |v, _| v[0].spread([4, 3]), fixed);
+    check::<T>("block of one row", &[[1, 12]], &|v, f| v[0].block(&f.labels, 4), fixed);
+    check::<T>("spread", &[[2, 1]], &|v, _| v[0].spread([4, 3]), fixed);
 }
 
 fn products<T: Scalar>() {
     let fixed = &Fixed::new();
     for (rows, n, m) in [(1, 1, 1), (3, 4, 5), (20, 33, 18)] {
         let shapes = [[rows, n], [m, n], [1, m]];
-        check::<T>("W x", &shapes[..2], |v, _| v[0].linear(v[1], None, None), fixed);
-        check::<T>("W x + b", &shapes, |v, _| v[0].linear(v[1], None, Some(v[2])), fixed);
+        check::<T>("W x", &shapes[..2], &|v, _| v[0].linear(v[1], None, None), fixed);
+        check::<T>("W x + b", &shapes, &|v, _| v[0].linear(v[1], None, Some(v[2])), fixed);
         let shapes = [[rows, m], [m, n], [rows, n]];
-        check::<T>("Wᵀ a", &shapes[..2], |v, _| v[0].linear_transposed(v[1], None, None), fixed);
-        check::<T>("s + Wᵀ a", &shapes, |v, _| v[0].linear_transposed(v[1], None, Some(v[2])), fixed);
+        check::<T>("Wᵀ a", &shapes[..2], &|v, _| v[0].linear_transposed(v[1], None, None), fixed);
+        check::<T>("s + Wᵀ a", &shapes, &|v, _| v[0].linear_transposed(v[1], None, Some(v[2])), fixed);
     }
     for (index, window) in fixed.windows.iter().enumerate() {
         for rows in [1, 19] {
             let kernels = [window.channels, window.patch()];
             let shapes = [[rows, window.input_width()], kernels, [1, window.output_width()]];
             let name = format!("convolution {window:?}");
-            check::<T>(&name, &shapes[..2], |v, f| v[0].linear(v[1], Some(&f.windows[index]), None), fixed);
-            check::<T>(&name, &shapes, |v, f| v[0].linear(v[1], Some(&f.windows[index]), Some(v[2])), fixed);
+            check::<T>(&name, &shapes[..2], &|v, f| v[0].linear(v[1], Some(&f.windows[index]), None), fixed);
+            check::<T>(&name, &shapes, &|v, f| v[0].linear(v[1], Some(&f.windows[index]), Some(v[2])), fixed);
             let shapes = [[rows, window.output_width()], kernels, [rows, 1]];
             let name = format!("transposed {name}");
             check::<T>(
                 &name,
                 &shapes,
-                |v, f| v[0].linear_transposed(v[1], Some(&f.windows[index]), Some(v[2])),
+                &|v, f| v[0].linear_transposed(v[1], Some(&f.windows[index]), Some(v[2])),
                 fixed,
             );
         }
@@ -183,35 +181,35 @@ fn products<T: Scalar>() {
 fn boxes<T: Scalar>() {
     let fixed = &Fixed::new();
     for cols in [1, 5, 40] {
-        check::<T>("halves", &[[6, cols]], |v, _| v[0].halves(), fixed);
+        check::<T>("halves", &[[6, cols]], &|v, _| v[0].halves(), fixed);
         for push in [[3, cols], [3, 1], [1, cols], [1, 1]] {
-            check::<T>("ends", &[[3, cols], push], |v, _| v[0].ends(v[1], None), fixed);
+            check::<T>("ends", &[[3, cols], push], &|v, _| v[0].ends(v[1], None), fixed);
         }
         let shapes = [[3, cols], [3, 1], [3, cols], [3, cols]];
-        check::<T>("all ends", &shapes, |v, _| v[0].ends(v[1], Some([v[2], v[3]])), fixed);
+        check::<T>("all ends", &shapes, &|v, _| v[0].ends(v[1], Some([v[2], v[3]])), fixed);
         for rows in [1, 2, 6] {
             let shapes = [[6, cols], [rows, cols], [rows, cols]];
-            check::<T>("split", &shapes, |v, _| v[0].split(v[1], v[2]), fixed);
-            check::<T>("split sum", &shapes, |v, _| v[0].split_sum(v[1], v[2]), fixed);
+            check::<T>("split", &shapes, &|v, _| v[0].split(v[1], v[2]), fixed);
+            check::<T>("split sum", &shapes, &|v, _| v[0].split_sum(v[1], v[2]), fixed);
         }
-        check::<T>("pairs", &[[3, cols]], |v, _| v[0].pairs([1.0, -0.5]), fixed);
+        check::<T>("pairs", &[[3, cols]], &|v, _| v[0].pairs([1.0, -0.5]), fixed);
     }
 }
 
 fn images<T: Scalar>() {
     let fixed = &Fixed::new();
-    check::<T>("below", &[[2, 5], [3, 5]], |v, _| v[0].below(v[1]), fixed);
-    check::<T>("beside", &[[3, 5], [3, 2]], |v, _| v[0].beside(v[1]), fixed);
-    check::<T>("repeat", &[[2, 5]], |v, _| v[0].repeat(3), fixed);
-    check::<T>("pick", &[[3, 5]], |v, f| v[0].pick(&f.gather), fixed);
+    check::<T>("below", &[[2, 5], [3, 5]], &|v, _| v[0].below(v[1]), fixed);
+    check::<T>("beside", &[[3, 5], [3, 2]], &|v, _| v[0].beside(v[1]), fixed);
+    check::<T>("repeat", &[[2, 5]], &|v, _| v[0].repeat(3), fixed);
+    check::<T>("pick", &[[3, 5]], &|v, f| v[0].pick(&f.gather), fixed);
     for (index, window) in fixed.windows.iter().enumerate() {
         // Pooling reads every channel on its own.
         if [window.groups, window.channels] != [window.input[0]; 2] {
             continue;
         }
         let shapes = [[3, window.input_width()]];
-        check::<T>("max pool", &shapes, |v, f| v[0].max_pool(&f.windows[index]), fixed);
-        check::<T>("window sums", &shapes, |v, f| v[0].window_sums(&f.windows[index]), fixed);
+        check::<T>("max pool", &shapes, &|v, f| v[0].max_pool(&f.windows[index]), fixed);
+        check::<T>("window sums", &shapes, &|v, f| v[0].window_sums(&f.windows[index]), fixed);
     }
 }
 

@@ -52,8 +52,11 @@ pub enum Rule {
     /// The nearest: half a step.
     #[default]
     Nearest,
-    /// Either of them (stochastic rounding, learned rounding, truncation): a whole step.
+    /// Either of them (stochastic rounding, learned rounding): a whole step.
     Either,
+    /// The one below, or the one towards zero (integer casts, shifts): a whole step. The box is that of [`Rule::Either`], although
+    /// a weight moves to one side only, because boxes have the weights in the middle.
+    Truncate,
 }
 
 /// How biases are quantized.
@@ -137,7 +140,8 @@ const DIVISORS: [(&str, Divisor); 6] = [
     ("power-of-two", Divisor::PowerOfTwo),
     ("asymmetric", Divisor::Asymmetric),
 ];
-const RULES: [(&str, Rule); 2] = [("nearest", Rule::Nearest), ("either", Rule::Either)];
+const RULES: [(&str, Rule); 3] =
+    [("nearest", Rule::Nearest), ("either", Rule::Either), ("truncate", Rule::Truncate)];
 const BIASES: [(&str, BiasGrid); 3] = [
     ("bias-like-weights", BiasGrid::Weights),
     ("bias-own-step", BiasGrid::Own),
@@ -236,7 +240,7 @@ impl Quantizer {
         let Some(Grid { step, low, high, largest }) = grid else { return 0.0 };
         let rounded = match self.rule {
             Rule::Nearest => 0.5 * step,
-            Rule::Either => step,
+            Rule::Either | Rule::Truncate => step,
         };
         let clipped = (value - high).max(-value - low);
         (rounded.max(clipped) + SINGLE * largest).next_up()
@@ -326,7 +330,7 @@ impl Family for Quantizer {
     fn unit(&self) -> &'static str {
         match self.rule {
             Rule::Nearest => "multiple of half a quantization step",
-            Rule::Either => "multiple of a quantization step",
+            Rule::Either | Rule::Truncate => "multiple of a quantization step",
         }
     }
 
@@ -377,6 +381,10 @@ impl Family for Quantizer {
             }
             Rule::Either => &[
                 "weights become one of their two neighbours on the grid; activations stay in floating point",
+            ],
+            Rule::Truncate => &[
+                "weights are rounded down or towards zero to a number of the grid, a step at most (the set has both \
+                 directions); activations stay in floating point",
             ],
         }
     }
@@ -439,6 +447,9 @@ mod tests {
                 (Rule::Nearest, _) => scaled.round_ties_even(),
                 (Rule::Either, true) => scaled.ceil(),
                 (Rule::Either, false) => scaled.floor(),
+                // Down, and towards zero.
+                (Rule::Truncate, true) => scaled.trunc(),
+                (Rule::Truncate, false) => scaled.floor(),
             };
             f64::from(((rounded + zero).clamp(low, high) - zero) * step)
         };
@@ -523,6 +534,7 @@ mod tests {
             "int5:asymmetric",
             "int8:power-of-two:bias-float",
             "int8:per-channel:clip-99.9",
+            "int8:per-channel:truncate",
         ] {
             assert_eq!(text.parse::<Kind>().unwrap().to_string(), text);
         }

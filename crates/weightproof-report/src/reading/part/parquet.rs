@@ -37,7 +37,8 @@ pub(super) fn head<E>(path: &Path) -> Result<PartHead, PartError<E>> {
     let Some(header) = header else {
         return Err(shape(path, "expected a header of weightproof in the metadata, found none"));
     };
-    let blocks: Blocks = serde_json::from_str(header).map_err(|error| shape(path, &error.to_string()))?;
+    let blocks: Blocks =
+        serde_json::from_slice(header.as_bytes()).map_err(|error| shape(path, &error.to_string()))?;
     Ok(blocks.head(&path.display().to_string())?)
 }
 
