@@ -215,9 +215,9 @@ fn what_has_no_answer_is_refused_by_name() {
         (&["--noise", "gaussian:1", "--input-radius", "0.1"], "hint: leave out --input-radius"),
         (
             &["--noise", "gaussian:1", "--method", "exact"],
-            "expected the method interval or linear, found exact",
+            "expected the method interval, linear or optimized, found exact",
         ),
-        (&["--noise", "gaussian:1", "--method", "optimized"], "hint: --method linear"),
+        (&["--noise", "gaussian:1", "--method", "norm-product"], "hint: --method linear"),
         (&["--noise", "gaussian:1", "--certificate", "a.wpc"], "no certificate file with noise"),
         (&["--noise", "gaussian:1", "--failure-probability", "2"], "failure probability: expected a number"),
         (&["--noise", "gaussian:1", "--layers", "dense9"], "`weightproof inspect MODEL` lists the layers"),
