@@ -240,9 +240,9 @@ fn aged(
 const LEAST: f64 = 1e-280;
 /// Most passes over a block.
 const PASSES: usize = 8;
-/// Probabilities of boxes and rows that are this close (as logarithms) are balanced well enough, where they are small and where they
-/// count in a mean over samples.
-const BALANCED: (f64, f64) = (1.0, 0.1);
+/// Probabilities of boxes and rows that are this close (as logarithms) are balanced well enough: where they are small, where they
+/// count in a mean over samples, and as a part of the logarithm of a probability that is tiny.
+const BALANCED: (f64, f64, f64) = (1.0, 0.1, 0.06);
 /// What counts in a mean over samples.
 const COUNTS: f64 = 1e-3;
 /// Ends of boxes that a search begins with.
@@ -267,9 +267,13 @@ struct Progress {
     /// Ends of the interval that the best quantile is in, with the excess of rows over boxes there.
     low: Option<(f64, f64)>,
     high: Option<(f64, f64)>,
+    /// Where boxes were last, with the excess there.
+    last: Option<(f64, f64)>,
     probability: f64,
     /// The best bound of the margin at the probability that is asked for, and the class where it is smallest.
     margin: (f64, usize),
+    /// The quantile where it was found.
+    at_margin: f64,
     /// The smallest bound of a deviation.
     deviation: f64,
     void: Option<Reason>,
@@ -362,10 +366,19 @@ impl<T: Scalar> Search<'_, T> {
         let total = ((of_boxes + of_rows) * (1.0 + f64::EPSILON)).min(1.0);
         sample.probability = if total < sample.probability { total } else { sample.probability };
         let budget = (asked - of_boxes).next_down();
+        if !(budget > 0.0) && sample.margin.0 == f64::NEG_INFINITY {
+            // Boxes take all that was asked for: no margin is bounded here, and there are more ends than the search began with.
+            let enough = quantile(0.5 * asked, |q| self.tails.of_boxes(bounds.ends[at], q));
+            if let Some(enough) = enough.filter(|enough| *enough > sample.quantile) {
+                sample.quantile = enough;
+                return;
+            }
+        }
         if budget > 0.0 && !proved(sample.margin.0, property) {
             let (least, k) = self.largest(&found, budget);
             if least > sample.margin.0 {
                 sample.margin = (least, self.clean.rival(s, k, property));
+                sample.at_margin = sample.quantile;
             }
             if property == Property::Deviation {
                 let change = |k: usize, _: f64, lower: T| {
@@ -419,21 +432,29 @@ impl<T: Scalar> Search<'_, T> {
                 let margin = 0.05 * (b - a);
                 (a + (b - a) * at_a / (at_a - at_b)).clamp(a + margin, b - margin)
             }
-            (None, _) | (_, None) => q + excess / SLOPES,
+            (None, _) | (_, None) => {
+                let secant = sample.last.map(|(before, at_before)| (at_before - excess) / (q - before));
+                q + excess / secant.filter(|slope| slope.is_finite()).map_or(SLOPES, |s| s.clamp(1.0, 4.0))
+            }
         };
+        sample.last = Some((q, excess));
         sample.quantile = next.clamp(0.0, MOST);
         let nothing_to_gain = of_boxes == 0.0 || of_boxes >= 0.5 && of_rows >= 1.0;
-        let balanced = if sample.probability < COUNTS { BALANCED.0 } else { BALANCED.1 };
+        let balanced = match sample.probability {
+            // Far below what was asked for, as many digits of the exponent.
+            probability if probability < COUNTS => BALANCED.0.max(BALANCED.2 * -logarithm(probability)),
+            _ => BALANCED.1,
+        };
         sample.done = balance < balanced || (sample.quantile - q).abs() < 1e-3 || nothing_to_gain;
     }
 }
 
 impl Progress {
-    /// Lets a better method search on from the best quantile so far, where nothing is proved yet and nothing stands against it.
+    /// Lets a better method search again from where the margin is bounded, where nothing is proved yet and nothing stands against it.
     fn reopen(&mut self, clean: &Clean, property: Property) {
         let is_wrong = property != Property::Deviation && clean.margin <= 0.0;
         self.done = is_wrong || self.void.is_some() || proved(self.margin.0, property);
-        (self.low, self.high) = (None, None);
+        (self.quantile, self.low, self.high, self.last) = (self.at_margin, None, None, None);
     }
 
     fn new(quantile: f64) -> Self {
@@ -441,8 +462,10 @@ impl Progress {
             quantile,
             low: None,
             high: None,
+            last: None,
             probability: 1.0,
             margin: (f64::NEG_INFINITY, 0),
+            at_margin: quantile,
             deviation: f64::INFINITY,
             void: None,
             open_by_rounding: false,

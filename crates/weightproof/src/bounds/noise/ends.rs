@@ -83,10 +83,10 @@ pub(in super::super) fn held<T: Scalar>(
         .into_iter()
         .for_each(|(s, i)| is_narrow[s * width + i] = counts[s * width + i]);
     if let Some(own) = own {
-        let narrow = widened(mean, own, |s| quantiles[s]);
         let all = is_narrow.iter().enumerate().filter(|(_, is_narrow)| **is_narrow);
         for (s, i) in all.map(|(k, _)| (k / width, k % width)) {
-            let (l, u) = (narrow.lower[(s, i)], narrow.upper[(s, i)]);
+            let l = lowered(mean.lower[(s, i)], quantiles[s], own[(s, i)]);
+            let u = -lowered(-mean.upper[(s, i)], quantiles[s], own[(s, i)]);
             if l > bounds.lower[(s, i)] {
                 bounds.lower[(s, i)] = l;
             }
