@@ -95,6 +95,10 @@ def test_random_weights(command_line: str, noise: str) -> None:
     drawn = wp.attack(network, data, noise=noise, draws=4)
     same(drawn, command(command_line, "attack", *arguments, "--draws", "4"))
     assert (drawn.failures[verified] == 0).all() and drawn.summary["devices"]["draws"] == 4
+    for whole, ask in ((found, wp.certify), (drawn, wp.attack)):
+        own = {"failure_probability": 1e-6} if ask is wp.certify else {"draws": 4}
+        parts = [ask(network, data, noise=noise, batch=5, shard=(k, 2), **own) for k in (1, 2)]
+        assert wp.merge(parts).to_dict()["summary"] == whole.to_dict()["summary"]
     if noise.startswith("gaussian"):
         withstood = wp.radius(network, data, noise="gaussian-of-max", failure_probability=1e-6, width=0.1)
         arguments = ["--samples", "20", "--noise", "gaussian-of-max", "--width", "0.1"]

@@ -518,7 +518,9 @@ pub fn merge(py: Python<'_>, paths: Vec<PathBuf>, x: Option<Array<'_>>) -> PyRes
         Ok(match join(&paths)? {
             AnyMerged::Certify(merged) => Report::certify(merged.load()?),
             AnyMerged::Exact(merged) => Report::exact(merged.load()?),
+            AnyMerged::Noise(merged) => Report::noise(merged.load()?),
             AnyMerged::Attack(merged) => Report::attack(merged.load()?),
+            AnyMerged::Draws(merged) => Report::draws(merged.load()?),
             AnyMerged::Radius(merged) => Report::radius(merged.load()?),
             AnyMerged::ExactRadius(merged) => Report::exact_radius(merged.load()?),
             AnyMerged::Faults(merged) => Report::faults(merged.load()?),

@@ -2,11 +2,12 @@
 
 use crate::attack::AttackRecord;
 use crate::certify::{CleanParts, clean_fields, fraction, verdict as verdict_name};
-use crate::count::{Mean, Predicted};
+use crate::count::{Counter, Mean, Predicted, counted};
 use crate::field::{Field, Total};
 use crate::report::Record;
 use crate::table::{Side, Table};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use weightproof::noise::{SampleDraws, clopper_pearson, mean_interval};
 use weightproof::property::Property;
 use weightproof::verdict::{Reason, Verdict};
@@ -16,7 +17,7 @@ use weightproof_figure::number::{percent, percent_or_dash, upper, value};
 const ALPHA: f64 = 0.025;
 
 /// What drawn devices do to one sample.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DrawsRecord {
     /// Index in the data set.
     pub index: usize,
@@ -39,7 +40,41 @@ pub struct DrawsRecord {
     /// `failures / draws`.
     pub failure_rate: f64,
     /// The interval of Clopper and Pearson for the failure probability, 95%.
-    pub failure_interval: [f64; 2],
+    #[serde(flatten)]
+    pub failure_interval: FailureInterval,
+}
+
+/// Lower and upper end of an interval: a list in JSON, two columns in tables.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WrittenInterval")]
+pub struct FailureInterval {
+    failure_interval: [f64; 2],
+}
+
+/// The same as any of the two forms has it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenInterval {
+    List { failure_interval: [f64; 2] },
+    Columns { failure_lower: f64, failure_upper: f64 },
+}
+
+impl From<WrittenInterval> for FailureInterval {
+    fn from(written: WrittenInterval) -> Self {
+        match written {
+            WrittenInterval::List { failure_interval } => FailureInterval { failure_interval },
+            WrittenInterval::Columns { failure_lower, failure_upper } => {
+                FailureInterval { failure_interval: [failure_lower, failure_upper] }
+            }
+        }
+    }
+}
+
+impl FailureInterval {
+    /// Lower and upper end.
+    pub fn ends(self) -> [f64; 2] {
+        self.failure_interval
+    }
 }
 
 impl DrawsRecord {
@@ -64,7 +99,7 @@ impl DrawsRecord {
             reason: Some(reason),
             failures: found.failures,
             failure_rate: fraction(found.failures, draws),
-            failure_interval: [lower, upper],
+            failure_interval: FailureInterval { failure_interval: [lower, upper] },
         }
     }
 }
@@ -127,18 +162,45 @@ pub struct DrawsSummary {
     pub mean_worst_margin: f64,
     /// Shares of samples, device by device.
     pub devices: DevicesReport,
+    /// For how many samples the property holds on each device: what parts are merged by.
+    #[serde(skip)]
+    holds: Vec<usize>,
 }
 
-impl DrawsSummary {
-    /// Counts `records`; `holds` says for how many samples the property holds on each device.
-    pub fn new(records: &[DrawsRecord], holds: &[usize]) -> Self {
-        let (mut predicted, mut worst) = (Predicted::default(), Mean::default());
-        for record in records {
-            predicted.add(record.label, record.predicted);
-            worst.add(record.worst_margin);
-        }
+/// What a part of `attack --noise` counts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeviceCounts {
+    /// For how many of its samples the property holds on each device.
+    pub holds: Vec<usize>,
+}
+
+/// Counts records.
+#[derive(Clone, Debug)]
+pub struct DrawsCounter {
+    predicted: Predicted,
+    worst: Mean,
+    robust: usize,
+    /// For how many samples the property holds on each device.
+    holds: Vec<usize>,
+}
+
+impl DrawsCounter {
+    /// One that has counted no sample yet; `holds` says for how many the property holds on each device.
+    pub fn new(holds: Vec<usize>) -> Self {
+        DrawsCounter { predicted: Predicted::default(), worst: Mean::default(), robust: 0, holds }
+    }
+}
+
+impl Counter<DrawsRecord> for DrawsCounter {
+    fn add(&mut self, record: &DrawsRecord) {
+        self.predicted.add(record.label, record.predicted);
+        self.worst.add(record.worst_margin);
+        self.robust += usize::from(record.holds());
+    }
+
+    fn finish(self) -> DrawsSummary {
+        let DrawsCounter { predicted, worst, robust, holds } = self;
         let samples = predicted.samples;
-        let robust = records.iter().filter(|r| r.holds()).count();
         DrawsSummary {
             samples,
             correct: predicted.correct,
@@ -146,8 +208,16 @@ impl DrawsSummary {
             robust,
             accuracy_under_attack: fraction(robust, samples),
             mean_worst_margin: worst.value(),
-            devices: DevicesReport::new(holds, samples),
+            devices: DevicesReport::new(&holds, samples),
+            holds,
         }
+    }
+}
+
+impl DrawsSummary {
+    /// Counts `records`; `holds` says for how many samples the property holds on each device.
+    pub fn new(records: &[DrawsRecord], holds: Vec<usize>) -> Self {
+        counted(DrawsCounter::new(holds), records)
     }
 }
 
@@ -169,13 +239,13 @@ impl Record for DrawsRecord {
             Field::text("reason", |r: &Self| r.reason.map(Reason::name)).listed("reason"),
             Field::integer("failures", |r: &Self| Some(r.failures as u64)).listed("failures"),
             Field::number("failure_rate", |r: &Self| Some(r.failure_rate)),
-            Field::number("failure_lower", |r: &Self| Some(r.failure_interval[0]))
+            Field::number("failure_lower", |r: &Self| Some(r.failure_interval.ends()[0]))
                 .listed("95% interval")
                 .shown(|r| {
-                    let [low, high] = r.failure_interval;
+                    let [low, high] = r.failure_interval.ends();
                     format!("{} to {}", value(low), upper(high))
                 }),
-            Field::number("failure_upper", |r: &Self| Some(r.failure_interval[1])),
+            Field::number("failure_upper", |r: &Self| Some(r.failure_interval.ends()[1])),
         ]);
         fields
     }
@@ -190,6 +260,10 @@ impl Record for DrawsRecord {
             }),
             Total::by_method("mean worst margin found", |s: &DrawsSummary| value(s.mean_worst_margin)),
         ]
+    }
+
+    fn part_fields(s: &DrawsSummary) -> Option<Value> {
+        Some(json!(DeviceCounts { holds: s.holds.clone() }))
     }
 
     fn curves(s: &DrawsSummary, guarantee: &'static str) -> Vec<(String, String)> {

@@ -44,7 +44,7 @@ pub use against::{ComparisonReport, Difference, NodeComparison};
 pub use attack::{AttackCounter, AttackRecord, AttackSummary};
 pub use certify::{CertifyCounter, CertifyRecord, CertifySummary};
 pub use count::Counter;
-pub use draws::{DevicesReport, DrawsRecord, DrawsSummary};
+pub use draws::{DeviceCounts, DevicesReport, DrawsCounter, DrawsRecord, DrawsSummary, FailureInterval};
 pub use exact::{BudgetReport, ExactCounter, ExactRecord, ExactSummary, OracleRecord, OracleSummary};
 pub use exact_radius::{ExactRadiusCounter, ExactRadiusRecord, ExactRadiusSummary};
 pub use faithful::{FaithfulFile, FaithfulLayer, FaithfulReport, RoundingRule, SmallestSet, TensorsReport};
@@ -65,7 +65,7 @@ pub use measure::{
     LayerUtilizationReport, MeasureRecord, MeasureReport, MeasuresAt, RademacherReport, ShareReport,
     SplitReport, TruncationReport, UtilizationReport,
 };
-pub use noise::{JointReport, NoiseRecord, NoiseSummary, with_probability};
+pub use noise::{JointReport, NoiseCounter, NoiseRecord, NoiseSummary, with_probability};
 pub use radius::{CurvePoint, LayerSummary, RadiusCounter, RadiusRecord, RadiusSummary};
 pub use report::{Format, Record, Report, RunResult, SampleSource};
 pub use table::set_width;

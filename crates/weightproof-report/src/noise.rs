@@ -1,7 +1,7 @@
 //! Results of `certify --noise`: records of `certify` with the probability that a proof leaves (theory.md §14).
 
 use crate::certify::{CertifyCounter, CertifyRecord, CertifySummary};
-use crate::count::counted;
+use crate::count::{Counter, counted};
 use crate::field::{Field, Total};
 use crate::report::Record;
 use crate::table::{Side, Table};
@@ -62,22 +62,57 @@ pub struct NoiseSummary {
     pub jointly: JointReport,
 }
 
+/// Counts records.
+#[derive(Clone, Debug)]
+pub struct NoiseCounter {
+    certify: CertifyCounter,
+    /// The probability that verdicts are meant at.
+    asked: f64,
+    samples: usize,
+    /// How many are certified.
+    certified: usize,
+    /// Sums of failure probabilities, to the nearest number: of all samples, and of those that are certified.
+    lost: f64,
+    joint: f64,
+}
+
+impl NoiseCounter {
+    /// One that has counted nothing yet, for this failure probability.
+    pub fn new(failure_probability: f64) -> Self {
+        let certify = CertifyCounter::default();
+        NoiseCounter { certify, asked: failure_probability, samples: 0, certified: 0, lost: 0.0, joint: 0.0 }
+    }
+}
+
+impl Counter<NoiseRecord> for NoiseCounter {
+    fn add(&mut self, record: &NoiseRecord) {
+        self.certify.add(&record.certify);
+        self.samples += 1;
+        self.lost += record.failure_probability;
+        if record.holds() {
+            self.certified += 1;
+            self.joint += record.failure_probability;
+        }
+    }
+
+    fn finish(self) -> NoiseSummary {
+        let NoiseCounter { certify, asked, samples, certified, lost, joint } = self;
+        // Sums of at most so many numbers ≥ 0, rounded up.
+        let up = |sum: f64| sum * (1.0 + (samples + 2) as f64 * f64::EPSILON);
+        let mean = up(lost) / samples.max(1) as f64;
+        NoiseSummary {
+            certify: certify.finish(),
+            failure_probability: asked,
+            expected_accuracy_at_least: if samples == 0 { 0.0 } else { (1.0 - up(mean)).max(0.0) },
+            jointly: JointReport { samples: certified, failure_probability: up(joint).min(1.0) },
+        }
+    }
+}
+
 impl NoiseSummary {
     /// Counts `records`, for this failure probability.
     pub fn new(records: &[NoiseRecord], failure_probability: f64) -> Self {
-        let certify = counted(CertifyCounter::default(), records.iter().map(|r| &r.certify));
-        let certified = || records.iter().filter(|r| r.holds());
-        // Sums of at most so many numbers ≥ 0, rounded up.
-        let up = |sum: f64| sum * (1.0 + (records.len() + 2) as f64 * f64::EPSILON);
-        let lost =
-            up(records.iter().map(|r| r.failure_probability).sum::<f64>()) / records.len().max(1) as f64;
-        let joint = up(certified().map(|r| r.failure_probability).sum());
-        NoiseSummary {
-            certify,
-            failure_probability,
-            expected_accuracy_at_least: if records.is_empty() { 0.0 } else { (1.0 - up(lost)).max(0.0) },
-            jointly: JointReport { samples: certified().count(), failure_probability: joint.min(1.0) },
-        }
+        counted(NoiseCounter::new(failure_probability), records)
     }
 }
 

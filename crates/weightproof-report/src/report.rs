@@ -151,7 +151,8 @@ impl<R: Record> Report<R> {
         if let (Some(shard), Some(first)) = (&h.shard, self.results.first()) {
             head["shard"] = json!(shard);
             head["radii"] = self.results.iter().map(|result| result.radius).collect();
-            head["counts"] = R::part_fields(&first.summary).unwrap_or_default();
+            let counts = self.results.iter().filter_map(|result| R::part_fields(&result.summary));
+            head["counts"] = counts.collect();
             let fields = R::fields(Some(&first.summary));
             head["layers"] =
                 fields.iter().filter_map(|field| field.name().strip_prefix(LAYER_COLUMN)).collect();

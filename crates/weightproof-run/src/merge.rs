@@ -22,9 +22,10 @@ use weightproof_formats::fingerprint::Fingerprint;
 use weightproof_report::provenance::Provenance;
 use weightproof_report::reading::part::{PartEnvironment, PartError, PartFile, PartHead};
 use weightproof_report::{
-    AttackCounter, AttackRecord, CertifyCounter, CertifyRecord, Counter, DataReport, Environment,
-    ExactCounter, ExactRadiusCounter, ExactRadiusRecord, ExactRecord, FaultCounter, FaultRecord, Header,
-    RadiusCounter, RadiusRecord, Record, Report, RunResult, SampleSource,
+    AttackCounter, AttackRecord, CertifyCounter, CertifyRecord, Counter, DataReport, DeviceCounts,
+    DrawsCounter, DrawsRecord, Environment, ExactCounter, ExactRadiusCounter, ExactRadiusRecord, ExactRecord,
+    FaultCounter, FaultRecord, Header, NoiseCounter, NoiseRecord, RadiusCounter, RadiusRecord, Record,
+    Report, RunResult, SampleSource,
 };
 
 /// How many parts that are missing a message names.
@@ -33,13 +34,13 @@ const NAMED: usize = 8;
 /// A record whose summary can be counted again from parts.
 pub trait Mergeable: Record + DeserializeOwned {
     /// Counts them.
-    type Counter: Counter<Self> + Clone;
+    type Counter: Counter<Self>;
 
-    /// One that has counted nothing yet.
+    /// One that has counted no sample of result `k` yet.
     ///
     /// # Errors
     /// Parts that lack what it needs.
-    fn counter(parts: &[PartFile]) -> Result<Self::Counter, RunError>;
+    fn counter(parts: &[PartFile], k: usize) -> Result<Self::Counter, RunError>;
 
     /// Which sample this is.
     fn sample(&self) -> Sample;
@@ -67,8 +68,12 @@ pub enum AnyMerged {
     Certify(Merged<CertifyRecord>),
     /// `certify` by branch and bound.
     Exact(Merged<ExactRecord>),
+    /// `certify --noise`.
+    Noise(Merged<NoiseRecord>),
     /// `attack`.
     Attack(Merged<AttackRecord>),
+    /// `attack --noise`.
+    Draws(Merged<DrawsRecord>),
     /// `radius` by a bound method.
     Radius(Merged<RadiusRecord>),
     /// `radius`, closed by branch and bound.
@@ -109,9 +114,12 @@ pub fn merge(paths: &[PathBuf]) -> Result<AnyMerged, RunError> {
         return Err(RunError::misfit("expected at least one part, found none"));
     };
     let is_exact = head.header.method.name == EXACT.name;
+    let is_random = head.header.threat.noise.is_some();
     match (head.schema.as_str(), is_exact) {
+        ("weightproof/certify/1", _) if is_random => merged(parts).map(AnyMerged::Noise),
         ("weightproof/certify/1", false) => merged(parts).map(AnyMerged::Certify),
         ("weightproof/certify/1", true) => merged(parts).map(AnyMerged::Exact),
+        ("weightproof/attack/1", _) if is_random => merged(parts).map(AnyMerged::Draws),
         ("weightproof/attack/1", _) => merged(parts).map(AnyMerged::Attack),
         ("weightproof/radius/1", false) => merged(parts).map(AnyMerged::Radius),
         ("weightproof/radius/1", true) => merged(parts).map(AnyMerged::ExactRadius),
@@ -230,12 +238,11 @@ fn identity(head: &PartHead) -> Value {
 
 /// Counts the samples of all parts.
 fn merged<R: Mergeable>(parts: Vec<PartFile>) -> Result<Merged<R>, RunError> {
-    let counter = R::counter(&parts)?;
     let head = &parts[0].head;
     let (mut results, mut labels, mut holds, mut correct) =
         (Vec::new(), Fingerprint::default(), true, Some(0));
     for (k, radius) in head.radii.iter().enumerate() {
-        let mut counter = counter.clone();
+        let mut counter = R::counter(&parts, k)?;
         for part in &parts {
             let mut of_part = Fingerprint::default();
             each(part, k, &mut |record: R| {
@@ -381,7 +388,7 @@ impl From<PartError<RunError>> for RunError {
 impl Mergeable for CertifyRecord {
     type Counter = CertifyCounter;
 
-    fn counter(_: &[PartFile]) -> Result<CertifyCounter, RunError> {
+    fn counter(_: &[PartFile], _: usize) -> Result<CertifyCounter, RunError> {
         Ok(CertifyCounter::default())
     }
 
@@ -393,7 +400,7 @@ impl Mergeable for CertifyRecord {
 impl Mergeable for ExactRecord {
     type Counter = ExactCounter;
 
-    fn counter(_: &[PartFile]) -> Result<ExactCounter, RunError> {
+    fn counter(_: &[PartFile], _: usize) -> Result<ExactCounter, RunError> {
         Ok(ExactCounter::default())
     }
 
@@ -405,7 +412,7 @@ impl Mergeable for ExactRecord {
 impl Mergeable for AttackRecord {
     type Counter = AttackCounter;
 
-    fn counter(_: &[PartFile]) -> Result<AttackCounter, RunError> {
+    fn counter(_: &[PartFile], _: usize) -> Result<AttackCounter, RunError> {
         Ok(AttackCounter::default())
     }
 
@@ -417,7 +424,7 @@ impl Mergeable for AttackRecord {
 impl Mergeable for RadiusRecord {
     type Counter = RadiusCounter;
 
-    fn counter(parts: &[PartFile]) -> Result<RadiusCounter, RunError> {
+    fn counter(parts: &[PartFile], _: usize) -> Result<RadiusCounter, RunError> {
         let head = &parts[0].head;
         let given = head.header.config["threat"]["radii"].as_array();
         let given: Vec<f64> = given.into_iter().flatten().filter_map(Value::as_f64).collect();
@@ -434,8 +441,8 @@ impl Mergeable for RadiusRecord {
 impl Mergeable for ExactRadiusRecord {
     type Counter = ExactRadiusCounter;
 
-    fn counter(parts: &[PartFile]) -> Result<ExactRadiusCounter, RunError> {
-        Ok(ExactRadiusCounter::new(RadiusRecord::counter(parts)?))
+    fn counter(parts: &[PartFile], k: usize) -> Result<ExactRadiusCounter, RunError> {
+        Ok(ExactRadiusCounter::new(RadiusRecord::counter(parts, k)?))
     }
 
     fn sample(&self) -> Sample {
@@ -443,25 +450,71 @@ impl Mergeable for ExactRadiusRecord {
     }
 }
 
+/// What all parts counted beside the samples of result `k`.
+fn added<C: DeserializeOwned>(
+    parts: &[PartFile],
+    k: usize,
+    expected: &str,
+    add: impl Fn(C, &C) -> Option<C>,
+) -> Result<Option<C>, RunError> {
+    let mut all: Option<C> = None;
+    for part in parts {
+        let wrong = || {
+            RunError::misfit(format!("{}: counts: expected {expected}, found others", part.path.display()))
+        };
+        let counts = part.head.counts.get(k).ok_or_else(wrong)?;
+        let counts = C::deserialize(counts).map_err(|_| wrong())?;
+        all = Some(match all {
+            None => counts,
+            Some(all) => add(all, &counts).ok_or_else(wrong)?,
+        });
+    }
+    Ok(all)
+}
+
+impl Mergeable for NoiseRecord {
+    type Counter = NoiseCounter;
+
+    fn counter(parts: &[PartFile], _: usize) -> Result<NoiseCounter, RunError> {
+        let PartFile { path, head, .. } = &parts[0];
+        let asked = head.header.method.failure_probability.ok_or_else(|| {
+            let expected = "method: failure_probability: expected a number, found none";
+            RunError::misfit(format!("{}: {expected}", path.display()))
+        })?;
+        Ok(NoiseCounter::new(asked))
+    }
+
+    fn sample(&self) -> Sample {
+        self.certify.sample()
+    }
+}
+
+impl Mergeable for DrawsRecord {
+    type Counter = DrawsCounter;
+
+    fn counter(parts: &[PartFile], k: usize) -> Result<DrawsCounter, RunError> {
+        let add = |mut all: DeviceCounts, part: &DeviceCounts| {
+            let fits = all.holds.len() == part.holds.len();
+            for (all, part) in all.holds.iter_mut().zip(&part.holds) {
+                *all = all.checked_add(*part)?;
+            }
+            fits.then_some(all)
+        };
+        let all = added(parts, k, "counts of as many devices as in the other parts", add)?;
+        Ok(DrawsCounter::new(all.map_or_else(Vec::new, |all| all.holds)))
+    }
+
+    fn sample(&self) -> Sample {
+        Sample { index: self.index, label: self.label, predicted: self.predicted }
+    }
+}
+
 impl Mergeable for FaultRecord {
     type Counter = FaultCounter;
 
-    fn counter(parts: &[PartFile]) -> Result<FaultCounter, RunError> {
-        let mut all = None;
-        for part in parts {
-            let wrong = || {
-                let expected = "counts of the same hits as in the other parts";
-                RunError::misfit(format!(
-                    "{}: counts: expected {expected}, found others",
-                    part.path.display()
-                ))
-            };
-            let counts = part.head.counts.clone().ok_or_else(wrong)?;
-            all = Some(match all {
-                None => counts,
-                Some(all) => counts.with(&all).ok_or_else(wrong)?,
-            });
-        }
+    fn counter(parts: &[PartFile], k: usize) -> Result<FaultCounter, RunError> {
+        let add = |all: FaultCounts, counts: &FaultCounts| all.with(counts);
+        let all = added(parts, k, "counts of the same hits as in the other parts", add)?;
         let header = &parts[0].head.header;
         let recommends = header.config["faults"]["recommend"].as_bool().unwrap_or(false);
         let words = header.threat.faults.as_ref().map_or(1, |model| model.words);

@@ -41,7 +41,9 @@ pub fn run(args: &MergeArgs) -> Result<Status, Failure> {
     match merged {
         AnyMerged::Certify(merged) => write(args, format, merged).map(Status::of),
         AnyMerged::Exact(merged) => write(args, format, merged).map(Status::of),
+        AnyMerged::Noise(merged) => write(args, format, merged).map(Status::of),
         AnyMerged::Attack(merged) => write(args, format, merged).map(Status::of),
+        AnyMerged::Draws(merged) => write(args, format, merged).map(Status::of),
         AnyMerged::Faults(merged) => write(args, format, merged).map(Status::of),
         // Radii are an answer, whatever they are.
         AnyMerged::Radius(merged) => write(args, format, merged).map(|_| Status::Holds),

@@ -1,6 +1,6 @@
 //! `certify --noise`: verdicts that hold but for a probability.
 
-use super::{NoiseConfig, at_times, is_still, require_all_samples, require_one_set};
+use super::{NoiseConfig, at_times, is_still, require_one_set};
 use crate::RunError;
 use crate::certify::{describe, options};
 use crate::config::{Config, MethodConfig};
@@ -42,7 +42,6 @@ pub fn run<F: Feed, W: Watch>(
     if certificate.is_some() {
         return Err(RunError::setting("certificate", "no certificate file with noise", "one"));
     }
-    require_all_samples(session)?;
     let asked = noise.failure_probability;
     let options = NoiseOptions { certify: options(session, method), failure_probability: asked };
     require_one_set(sets, &noise.times)?;

@@ -1,6 +1,6 @@
 //! `attack --noise`: what drawn devices do, which is measured.
 
-use super::{at_times, is_still, require_all_samples};
+use super::{at_times, is_still};
 use crate::RunError;
 use crate::config::Config;
 use crate::feed::Feed;
@@ -50,7 +50,6 @@ pub fn draw<F: Feed, W: Watch>(
     mut run: Run<W>,
 ) -> Result<Report<DrawsRecord>, RunError> {
     session.require_tolerance("attack")?;
-    require_all_samples(session)?;
     let set = threat::moving(sets);
     if !is_still(set) || set.input_radius != 0.0 {
         return Err(RunError::setting("noise", "no other perturbation beside drawn weights", "one"));
@@ -92,7 +91,7 @@ pub fn draw<F: Feed, W: Watch>(
     header.threat = header.threat.with_noise(of, &session.network, true);
     let result = |(time, (samples, holds)): (Option<f64>, (Vec<DrawsRecord>, Vec<usize>))| RunResult {
         radius: time,
-        summary: DrawsSummary::new(&samples, &holds),
+        summary: DrawsSummary::new(&samples, holds),
         samples,
     };
     let results = random.iter().map(|(time, _)| *time).zip(found).map(result).collect();

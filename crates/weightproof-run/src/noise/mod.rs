@@ -10,7 +10,6 @@ pub use draws::{DRAWS, DRAWS_BATCH, DrawsConfig, draw};
 pub use radius::{NoiseRadiusConfig, radius};
 
 use crate::RunError;
-use crate::feed::Feed;
 use crate::file;
 use crate::session::Session;
 use crate::threat::{self, SetAt};
@@ -36,17 +35,6 @@ pub struct NoiseConfig {
     /// Times that they are meant at, in seconds after the first reading, where weights change with time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub times: Vec<f64>,
-}
-
-/// Refuses a part of the samples: what holds of all on one device is not merged from parts.
-fn require_all_samples<F: Feed>(session: &Session<F>) -> Result<(), RunError> {
-    match session.shard() {
-        None => Ok(()),
-        Some(part) => {
-            let found = format!("{}/{}", part.number, part.of);
-            Err(RunError::setting("shard", "all samples with noise, whose parts are not merged", found))
-        }
-    }
 }
 
 /// Whether a set leaves everything but the input as it is.

@@ -1,6 +1,6 @@
 //! `radius --noise`: how much noise samples withstand.
 
-use super::{NoiseConfig, is_still, require_all_samples};
+use super::{NoiseConfig, is_still};
 use crate::RunError;
 use crate::certify::{describe, options};
 use crate::config::{Config, MethodConfig};
@@ -48,7 +48,6 @@ pub fn radius<F: Feed, W: Watch>(
     mut run: Run<W>,
 ) -> Result<Report<RadiusRecord>, RunError> {
     session.require_tolerance("radius")?;
-    require_all_samples(session)?;
     check_width(config.width)?;
     let [at] = sets else {
         return Err(RunError::setting("radius", "at most one beside noise", sets.len().to_string()));

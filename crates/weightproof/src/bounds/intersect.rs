@@ -10,7 +10,7 @@ pub fn intersect<T: Scalar>(a: LowerBounds<T>, b: &LowerBounds<T>) -> LowerBound
     let larger = |(a, b): ((T, T), (T, T))| if b.0 > a.0 || a.0.is_nan() { b } else { a };
     let (lower, charge) = of_a.zip(of_b).map(larger).unzip();
     let void = a.void.into_iter().zip(&b.void).map(|(a, b)| a.and(*b)).collect();
-    LowerBounds { lower, charge, variance: Vec::new(), void }
+    LowerBounds { lower, charge, variance: Vec::new(), ends: Vec::new(), void }
 }
 
 #[cfg(test)]
@@ -25,10 +25,11 @@ mod tests {
             lower: vec![1.0, f64::NAN, -3.0],
             charge: charge.clone(),
             variance: Vec::new(),
+            ends: Vec::new(),
             void: vec![Some(Reason::Overflow)],
         };
         let lower = vec![0.0, 2.0, f64::NAN];
-        let b = LowerBounds { lower, charge, variance: Vec::new(), void: vec![None] };
+        let b = LowerBounds { lower, charge, variance: Vec::new(), ends: Vec::new(), void: vec![None] };
         let both = intersect(a, &b);
         assert_eq!(both.lower, vec![1.0, 2.0, -3.0]);
         assert_eq!(both.void, vec![None]);

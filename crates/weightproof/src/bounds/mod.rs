@@ -19,11 +19,12 @@ mod step;
 pub(crate) use difference::Chain;
 pub use intersect::intersect;
 pub use interval::Interval;
+pub(crate) use linear::RowBound;
 pub(crate) use linear::{
     Bounded, Branch, Domain, Domains, HitTerms, Hull, Line, OpenRow, Root, SubDomain, is_quantizer,
 };
 pub use linear::{Branching, COEFFICIENTS, Intermediate, Linear, Optimized, ROWS};
-pub(crate) use noise::{BoxEnds, lowered, noisy_bounds};
+pub(crate) use noise::{BoxEnds, Ends, NoisyMethod, lowered, noisy_bounds, wide};
 pub use norm_product::NormProduct;
 pub use rounding::Arithmetic;
 pub use state::{Bounds, Norms, Prepared, Split, State, States};
@@ -58,8 +59,23 @@ pub struct LowerBounds<T> {
     /// Where weights are random, the variance proxy of each row: it is below its bound by `q` roots of this with a probability of the
     /// tail at `q` (theory.md §14). Empty without noise.
     pub variance: Vec<f64>,
+    /// Where weights are random, for each sample the ends of boxes that its bounds rely on. Empty without noise.
+    pub(crate) ends: Vec<BoxEnds>,
     /// One for each sample: why its bounds are void, if they are.
     pub void: Vec<Option<Reason>>,
+}
+
+impl<T: Scalar> LowerBounds<T> {
+    /// What `found` says of rows on the boxes of `states`; whether weights are random.
+    pub(crate) fn of_rows(states: &States<'_, T>, found: Vec<RowBound<T>>, random: bool) -> Self {
+        LowerBounds {
+            lower: found.iter().map(|bound| bound.lower).collect(),
+            charge: found.iter().map(|bound| bound.charge).collect(),
+            variance: if random { found.iter().map(|bound| bound.variance).collect() } else { Vec::new() },
+            ends: if random { states.ends.clone() } else { Vec::new() },
+            void: states.void.clone(),
+        }
+    }
 }
 
 /// A way to bound.

@@ -49,7 +49,7 @@ impl<T: Scalar> BoundMethod<T> for NormProduct {
             deviations.push(next);
         }
         let (lower, charge) = margins(block, &states, &deviations, &errors, spec).into_iter().unzip();
-        LowerBounds { lower, charge, variance: Vec::new(), void: states.void.clone() }
+        LowerBounds { lower, charge, variance: Vec::new(), ends: Vec::new(), void: states.void.clone() }
     }
 }
 

@@ -4,7 +4,7 @@ use super::Block;
 use super::deviation::largest_magnitude;
 use super::difference::Chain;
 use super::hits::{Damages, damages};
-use super::noise::variances;
+use super::noise::{BoxEnds, Ends, variances};
 use super::rounding::{Arithmetic, Sums, sums};
 use super::step::moving;
 use crate::faults::HitSet;
@@ -238,6 +238,10 @@ pub struct States<'a, T> {
     damages: Vec<Option<Damages>>,
     /// By node and sample `Σ (|l| + |u|)`, where rounding is charged.
     sizes: Vec<Vec<T>>,
+    /// By node: where weights are random, bounds of the sums of squares of all elements, one for each sample.
+    lengths: Vec<Option<Vec<f64>>>,
+    /// Where weights are random, for each sample the ends of boxes that must hold.
+    pub(super) ends: Vec<BoxEnds>,
     /// One for each sample: why its bounds are void.
     pub void: Vec<Option<Reason>>,
 }
@@ -253,12 +257,20 @@ impl<'a, T: Scalar> States<'a, T> {
             variances: Vec::with_capacity(nodes),
             damages: Vec::with_capacity(nodes),
             sizes: Vec::with_capacity(nodes),
+            lengths: (0..nodes).map(|_| None).collect(),
+            ends: vec![BoxEnds::default(); block.values[0].rows()],
             void: vec![None; block.values[0].rows()],
         };
         states.sums.push(sums(block, &states, 0));
         states.variances.push(None);
         states.damages.push(None);
         states
+    }
+
+    /// The block.
+    #[cfg(test)]
+    pub(super) fn block(&self) -> &Block<'a, T> {
+        &self.block
     }
 
     /// Number of samples.
@@ -325,6 +337,28 @@ impl<'a, T: Scalar> States<'a, T> {
     /// Variance proxies of the elements of node `index`, where its weights are random, (samples, width).
     pub(super) fn variances(&self, index: usize) -> Option<&Matrix<f64>> {
         self.variances[index].as_ref()
+    }
+
+    /// Bounds of the sums of squares of the elements of node `index`, one for each sample, where there are some.
+    pub(super) fn length(&self, index: usize) -> Option<&[f64]> {
+        self.lengths[index].as_deref()
+    }
+
+    /// Takes in bounds of the sums of squares of the elements of the last node, each of which is one more end that must hold.
+    pub(super) fn bound_lengths(&mut self, lengths: Vec<f64>) {
+        let last = self.states.len() - 1;
+        self.lengths[last] = Some(lengths);
+        let one = BoxEnds { later: Ends { narrow: 1, wide: 0 }, ..BoxEnds::default() };
+        self.ends.iter_mut().for_each(|ends| ends.add(one));
+        // The variances of the next node are there already.
+        if last + 1 < self.block.values.len() {
+            self.variances[last + 1] = variances(&self.block, self, last + 1);
+        }
+    }
+
+    /// Adds ends that must hold, for each sample.
+    pub(super) fn rely_on(&mut self, ends: &[BoxEnds]) {
+        self.ends.iter_mut().zip(ends).for_each(|(all, ends)| all.add(*ends));
     }
 
     /// What single hits on the rows of node `index` may add to its elements and take from them, where its words may be hit.

@@ -22,7 +22,9 @@ use crate::network::{Activation, DynamicQuantizer};
 pub fn propagate<'a, T: Scalar>(block: &Block<'a, T>) -> States<'a, T> {
     let mut states = States::new(block);
     for index in 0..block.values.len() {
-        let state = step(block, &states, index);
+        let mean = step(block, &states, index);
+        let (state, ends) = noise::held(block, &states, index, mean, |_| Vec::new());
+        states.rely_on(&ends);
         states.push(state);
         check_format_range(block, &mut states, index);
     }
@@ -53,7 +55,7 @@ pub(super) fn check_format_range<T: Scalar>(block: &Block<'_, T>, states: &mut S
     }
 }
 
-/// The state of node `index` from the states before it.
+/// The state of node `index` from the states before it, but for what its own noise adds ([`noise::held`]).
 pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usize) -> State<T> {
     let prepared = block.prepared;
     let inputs = prepared.model.inputs_of(index);
@@ -79,7 +81,6 @@ pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
         Step::Reshape => ends(states, inputs[0], Matrix::clone),
     };
     rounding::widen(block, states, index, &mut state);
-    noise::widen(block, states, index, &mut state);
     hits::widen(block, states, index, &mut state);
     state
 }

@@ -58,6 +58,7 @@ impl ExactCertifier<'_> {
                 lower: vec![T::neg_infinity(); rows],
                 charge: vec![T::zero(); rows],
                 variance: Vec::new(),
+                ends: Vec::new(),
                 void: vec![None; chosen.len()],
             };
             let starts = suggestions.unperturbed().into_iter().map(|found| Start { found, left: None });

@@ -1,7 +1,7 @@
 //! Certification against random weights: for each sample the smallest failure probability that is proved (theory.md §14).
 //!
 //! ```text
-//! δ(q) = Σ_boxes tail(q) + Σ_rows tail(o_r / √V_r)         o, V of the pass over boxes that hold at q
+//! δ(q) = Σ_ends tail(q_e) + Σ_rows tail(o_r / √V_r)         o, V of the pass over boxes that hold at q
 //! ```
 //! Wider boxes hold more often and make worse rows, so δ has a minimum in `q`; it is searched for each sample. The rows of a specification
 //! share no quantile: each fails as rarely as its own bound says, and what is far away costs nothing.
@@ -10,7 +10,7 @@ use super::NoiseError;
 use super::budget::{NoisyRow, Tails};
 use super::set::NoiseSet;
 use super::tail::{MOST, quantile};
-use crate::bounds::{Block, Bounds, Intermediate, LowerBounds, Prepared, lowered, noisy_bounds};
+use crate::bounds::{Block, Bounds, Intermediate, LowerBounds, NoisyMethod, Prepared, lowered, noisy_bounds};
 use crate::certify::{CHARGES, CertifyOptions, CleanBlock, proved};
 use crate::gathered::Gathered;
 use crate::kernels::{Matrix, Scalar};
@@ -19,14 +19,14 @@ use crate::model::{Model, Radii};
 use crate::network::Network;
 use crate::property::{Property, Specification};
 use crate::threat::PerturbationSet;
-use crate::verdict::{Guarantee, Precision, Reason, SampleCertificate, Samples, Verdict};
+use crate::verdict::{Clean, Guarantee, Precision, Reason, SampleCertificate, Samples, Verdict};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
 /// How samples are certified against random weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoiseOptions {
-    /// Method, property, precision; the method is `interval`, `linear` or `linear-interval`.
+    /// Method, property, precision; the method is `interval`, `linear-interval`, `linear` or `optimized`.
     pub certify: CertifyOptions,
     /// The failure probability at which verdicts and margins are meant.
     pub failure_probability: f64,
@@ -47,8 +47,8 @@ pub struct NoiseCertifier<'n> {
     set: PerturbationSet,
     noise: NoiseSet,
     options: NoiseOptions,
-    /// Where boxes of hidden neurons come from; `None` for intervals alone.
-    hidden: Option<Intermediate>,
+    /// How samples are bounded: all by the first, and those that it leaves open by the next.
+    methods: &'static [NoisyMethod],
     engines: Arc<Engines<'n>>,
     /// Whether the search ends where the verdict is known.
     verdicts_only: bool,
@@ -93,10 +93,11 @@ impl<'n> NoiseCertifier<'n> {
         if !(LEAST..1.0).contains(&asked) {
             return Err(NoiseError::Probability { found: asked });
         }
-        let hidden = match options.certify.method.as_str() {
-            "interval" => None,
-            "linear-interval" => Some(Intermediate::Interval),
-            "linear" => Some(Intermediate::Linear),
+        let methods: &[NoisyMethod] = match options.certify.method.as_str() {
+            "interval" => &[NoisyMethod::Interval],
+            "linear-interval" => &[NoisyMethod::Linear(Intermediate::Interval)],
+            "linear" => &[NoisyMethod::Linear(Intermediate::Linear)],
+            "optimized" => &[NoisyMethod::Linear(Intermediate::Linear), NoisyMethod::Optimized],
             found => return Err(NoiseError::Method { found: found.into() }),
         };
         let set = match noise.is_aged() {
@@ -104,7 +105,7 @@ impl<'n> NoiseCertifier<'n> {
             false => set,
         };
         let (engines, verdicts_only) = (Arc::default(), false);
-        Ok(NoiseCertifier { network, set, noise, options, hidden, engines, verdicts_only })
+        Ok(NoiseCertifier { network, set, noise, options, methods, engines, verdicts_only })
     }
 
     /// The network.
@@ -124,11 +125,12 @@ impl<'n> NoiseCertifier<'n> {
     }
 
     /// For each sample a lower bound of every row of the specification that fails with a probability of at most a tail at `quantile`,
-    /// given boxes that do: what the search looks at, at one place, in f64. Classes other than the target in ascending order.
+    /// given boxes that do: what the search of the last method looks at, at one place, in f64. Classes other than the target in ascending
+    /// order; with how likely one of the boxes fails.
     ///
     /// # Panics
     /// As [`NoiseCertifier::certify`].
-    pub fn rows_at(&self, samples: Samples<'_>, quantile: f64) -> Vec<Vec<f64>> {
+    pub fn rows_at(&self, samples: Samples<'_>, quantile: f64) -> Vec<(Vec<f64>, f64)> {
         let engine = self.double();
         let prepared = Prepared::new(&engine.model, &engine.radii, self.options.certify.guarantee)
             .with_noise(&self.noise);
@@ -139,9 +141,12 @@ impl<'n> NoiseCertifier<'n> {
         let quantiles = vec![quantile; count];
         let (values, fixed) = (&clean.values[..], &fixed[..]);
         let block = Block { prepared: &prepared, values, fixed, divided: false, quantiles: Some(&quantiles) };
-        let bounds = noisy_bounds(&block, &clean.spec, self.hidden);
+        let method = *self.methods.last().expect("a method");
+        let bounds = noisy_bounds(&block, &clean.spec, method);
         let row = |r: usize| lowered(bounds.lower[r], quantile, bounds.variance[r]);
-        (0..count).map(|s| (s * clean.spec.count..(s + 1) * clean.spec.count).map(row).collect()).collect()
+        let rows = |s: usize| (s * clean.spec.count..(s + 1) * clean.spec.count).map(row).collect();
+        let tails = Tails::new(&self.noise);
+        (0..count).map(|s| (rows(s), tails.of_boxes(bounds.ends[s], quantile))).collect()
     }
 
     /// The same with `t` times the noise.
@@ -151,7 +156,7 @@ impl<'n> NoiseCertifier<'n> {
             set: self.set.clone(),
             noise: self.noise.scaled(self.network, t)?,
             options: self.options.clone(),
-            hidden: self.hidden,
+            methods: self.methods,
             engines: self.engines.clone(),
             verdicts_only: self.verdicts_only,
         })
@@ -191,7 +196,7 @@ impl<'n> NoiseCertifier<'n> {
     fn run<T: Scalar>(&self, engine: &Engine<'_, T>, samples: Samples<'_>) -> Vec<(NoiseCertificate, bool)> {
         let options = &self.options.certify;
         let prepared = Prepared::new(&engine.model, &engine.radii, options.guarantee).with_noise(&self.noise);
-        let tails = Tails::new(&prepared, &self.noise);
+        let tails = Tails::new(&self.noise);
         let block = Estimate::new::<T>(self.network).block(options.block);
         let chunks = samples.inputs.par_chunks(self.network.input_width() * block).enumerate();
         let blocks: Vec<Vec<(NoiseCertificate, bool)>> = chunks
@@ -203,8 +208,8 @@ impl<'n> NoiseCertifier<'n> {
                 let clean = CleanBlock::new(&engine.model, inputs, options, |s| {
                     (samples.first + first + s, samples.labels.map(|l| l[first + s]))
                 });
-                let (options, hidden, verdicts_only) = (&self.options, self.hidden, self.verdicts_only);
-                Search { options, hidden, verdicts_only, prepared: &prepared, clean: &clean, tails: &tails }
+                let (options, methods, verdicts_only) = (&self.options, self.methods, self.verdicts_only);
+                Search { options, methods, verdicts_only, prepared: &prepared, clean: &clean, tails: &tails }
                     .run()
             })
             .collect();
@@ -235,18 +240,20 @@ fn aged(
 const LEAST: f64 = 1e-280;
 /// Most passes over a block.
 const PASSES: usize = 8;
-/// Probabilities of boxes and rows that are this close (as logarithms) are balanced well enough, where they are small and where they
-/// count in a mean over samples.
-const BALANCED: (f64, f64) = (1.0, 0.1);
+/// Probabilities of boxes and rows that are this close (as logarithms) are balanced well enough: where they are small, where they
+/// count in a mean over samples, and as a part of the logarithm of a probability that is tiny.
+const BALANCED: (f64, f64, f64) = (1.0, 0.1, 0.06);
 /// What counts in a mean over samples.
 const COUNTS: f64 = 1e-3;
+/// Ends of boxes that a search begins with.
+const FIRST_ENDS: f64 = 100.0;
 /// How much faster boxes change with their quantile than rows do, who knows: the first step.
 const SLOPES: f64 = 1.6;
 
 /// The search for the quantiles of a block.
 struct Search<'a, T> {
     options: &'a NoiseOptions,
-    hidden: Option<Intermediate>,
+    methods: &'a [NoisyMethod],
     verdicts_only: bool,
     prepared: &'a Prepared<'a, T>,
     clean: &'a CleanBlock<T>,
@@ -260,9 +267,13 @@ struct Progress {
     /// Ends of the interval that the best quantile is in, with the excess of rows over boxes there.
     low: Option<(f64, f64)>,
     high: Option<(f64, f64)>,
+    /// Where boxes were last, with the excess there.
+    last: Option<(f64, f64)>,
     probability: f64,
     /// The best bound of the margin at the probability that is asked for, and the class where it is smallest.
     margin: (f64, usize),
+    /// The quantile where it was found.
+    at_margin: f64,
     /// The smallest bound of a deviation.
     deviation: f64,
     void: Option<Reason>,
@@ -275,15 +286,21 @@ impl<T: Scalar> Search<'_, T> {
         let options = &self.options.certify;
         let asked = self.options.failure_probability;
         let fixed = self.clean.enclosed(self.prepared);
-        let start = quantile(0.5 * asked, |q| self.tails.of_boxes(q)).unwrap_or(MOST);
+        let start = quantile(0.5 * asked, |q| FIRST_ENDS * self.tails.later.at(q)).unwrap_or(MOST);
         let mut all: Vec<Progress> = (0..self.clean.clean.len()).map(|_| Progress::new(start)).collect();
-        for _ in 0..PASSES {
-            let open: Vec<usize> = (0..all.len()).filter(|&s| !all[s].done).collect();
-            if open.is_empty() {
-                break;
+        for (k, method) in self.methods.iter().enumerate() {
+            if k > 0 {
+                let clean = self.clean.clean.iter();
+                all.iter_mut().zip(clean).for_each(|(sample, clean)| sample.reopen(clean, options.property));
             }
-            let bounds = self.bounds(&fixed, &all, &open);
-            open.iter().enumerate().for_each(|(k, &s)| self.advance((s, k), &mut all[s], &bounds));
+            for _ in 0..PASSES {
+                let open: Vec<usize> = (0..all.len()).filter(|&s| !all[s].done).collect();
+                if open.is_empty() {
+                    break;
+                }
+                let bounds = self.bounds((&fixed, *method), &all, &open);
+                open.iter().enumerate().for_each(|(k, &s)| self.advance((s, k), &mut all[s], &bounds));
+            }
         }
         let of_sample = |(s, sample): (usize, &Progress)| {
             let certificate = self.clean.judged(s, sample.margin, sample.void, || sample.deviation, options);
@@ -302,7 +319,12 @@ impl<T: Scalar> Search<'_, T> {
     }
 
     /// Bounds of the samples `open`, each at its quantile.
-    fn bounds(&self, fixed: &[Option<Bounds<T>>], all: &[Progress], open: &[usize]) -> LowerBounds<T> {
+    fn bounds(
+        &self,
+        (fixed, method): (&[Option<Bounds<T>>], NoisyMethod),
+        all: &[Progress],
+        open: &[usize],
+    ) -> LowerBounds<T> {
         let quantiles: Vec<f64> = open.iter().map(|&s| all[s].quantile).collect();
         let rows = |m: &Matrix<T>| {
             Matrix::from_vec(open.len(), m.cols(), open.iter().flat_map(|&s| m.row(s)).copied().collect())
@@ -314,7 +336,7 @@ impl<T: Scalar> Search<'_, T> {
         let rows = open.iter().flat_map(|&s| &rows[s * count..(s + 1) * count]).copied().collect();
         let (prepared, values, fixed) = (self.prepared, &values[..], &fixed[..]);
         let block = Block { prepared, values, fixed, divided: true, quantiles: Some(&quantiles) };
-        noisy_bounds(&block, &Specification { rows, count: *count }, self.hidden)
+        noisy_bounds(&block, &Specification { rows, count: *count }, method)
     }
 
     /// Takes in the bounds of sample `s`, which is number `at` of those that were bounded, and chooses its next quantile.
@@ -338,16 +360,25 @@ impl<T: Scalar> Search<'_, T> {
             sample.done = true;
             return;
         }
-        let of_boxes = self.tails.of_boxes(sample.quantile);
+        let of_boxes = self.tails.of_boxes(bounds.ends[at], sample.quantile);
         // Proved means above zero; a deviation may be as large as its tolerance.
         let of_rows = self.tails.of_rows(&found, 0.0);
         let total = ((of_boxes + of_rows) * (1.0 + f64::EPSILON)).min(1.0);
         sample.probability = if total < sample.probability { total } else { sample.probability };
         let budget = (asked - of_boxes).next_down();
+        if !(budget > 0.0) && sample.margin.0 == f64::NEG_INFINITY {
+            // Boxes take all that was asked for: no margin is bounded here, and there are more ends than the search began with.
+            let enough = quantile(0.5 * asked, |q| self.tails.of_boxes(bounds.ends[at], q));
+            if let Some(enough) = enough.filter(|enough| *enough > sample.quantile) {
+                sample.quantile = enough;
+                return;
+            }
+        }
         if budget > 0.0 && !proved(sample.margin.0, property) {
             let (least, k) = self.largest(&found, budget);
             if least > sample.margin.0 {
                 sample.margin = (least, self.clean.rival(s, k, property));
+                sample.at_margin = sample.quantile;
             }
             if property == Property::Deviation {
                 let change = |k: usize, _: f64, lower: T| {
@@ -401,23 +432,40 @@ impl<T: Scalar> Search<'_, T> {
                 let margin = 0.05 * (b - a);
                 (a + (b - a) * at_a / (at_a - at_b)).clamp(a + margin, b - margin)
             }
-            (None, _) | (_, None) => q + excess / SLOPES,
+            (None, _) | (_, None) => {
+                let secant = sample.last.map(|(before, at_before)| (at_before - excess) / (q - before));
+                q + excess / secant.filter(|slope| slope.is_finite()).map_or(SLOPES, |s| s.clamp(1.0, 4.0))
+            }
         };
+        sample.last = Some((q, excess));
         sample.quantile = next.clamp(0.0, MOST);
         let nothing_to_gain = of_boxes == 0.0 || of_boxes >= 0.5 && of_rows >= 1.0;
-        let balanced = if sample.probability < COUNTS { BALANCED.0 } else { BALANCED.1 };
+        let balanced = match sample.probability {
+            // Far below what was asked for, as many digits of the exponent.
+            probability if probability < COUNTS => BALANCED.0.max(BALANCED.2 * -logarithm(probability)),
+            _ => BALANCED.1,
+        };
         sample.done = balance < balanced || (sample.quantile - q).abs() < 1e-3 || nothing_to_gain;
     }
 }
 
 impl Progress {
+    /// Lets a better method search again from where the margin is bounded, where nothing is proved yet and nothing stands against it.
+    fn reopen(&mut self, clean: &Clean, property: Property) {
+        let is_wrong = property != Property::Deviation && clean.margin <= 0.0;
+        self.done = is_wrong || self.void.is_some() || proved(self.margin.0, property);
+        (self.quantile, self.low, self.high, self.last) = (self.at_margin, None, None, None);
+    }
+
     fn new(quantile: f64) -> Self {
         Progress {
             quantile,
             low: None,
             high: None,
+            last: None,
             probability: 1.0,
             margin: (f64::NEG_INFINITY, 0),
+            at_margin: quantile,
             deviation: f64::INFINITY,
             void: None,
             open_by_rounding: false,

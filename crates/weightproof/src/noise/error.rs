@@ -133,7 +133,7 @@ pub enum NoiseError {
         found: f64,
     },
     /// A method has no form for random weights.
-    #[error("noise: expected the method interval or linear, found {found}")]
+    #[error("noise: expected the method interval, linear or optimized, found {found}")]
     Method {
         /// The method.
         found: String,

@@ -6,14 +6,15 @@ mod json;
 mod parquet;
 
 use super::{ReadError, short};
-use crate::{DataReport, Header, MethodReport, ModelReport, Record, ShardReport, ThreatReport};
+use crate::{
+    DataReport, Header, MethodReport, ModelReport, Record, ShardReport, ThreatReport, with_probability,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use weightproof::faults::FaultCounts;
 use weightproof::verdict::Guarantee;
 
 /// What is in front of the samples of a part.
@@ -31,8 +32,8 @@ pub struct PartHead {
     pub radii: Vec<Option<f64>>,
     /// Layers that samples have radii of their own for.
     pub layers: Vec<String>,
-    /// What `faults` counted.
-    pub counts: Option<FaultCounts>,
+    /// What was counted beside the samples, one for each result, where something was.
+    pub counts: Vec<Value>,
     /// Time, memory and settings of the process.
     pub environment: PartEnvironment,
 }
@@ -107,7 +108,8 @@ struct Blocks {
     guarantee: String,
     config: Value,
     environment: PartEnvironment,
-    counts: Option<FaultCounts>,
+    /// Of the only result in JSON, a list of all in Parquet and journals.
+    counts: Option<Value>,
     /// In JSON.
     summary: Option<Summary>,
     /// In JSON, where there are several radii.
@@ -121,6 +123,7 @@ struct Blocks {
 #[derive(Deserialize)]
 struct RadiusOf {
     radius: Option<f64>,
+    counts: Option<Value>,
 }
 
 /// What a summary says about the columns of the samples.
@@ -146,9 +149,17 @@ impl Blocks {
         let Some(shard) = self.shard else {
             return Err(field("shard", "a part of a result, of a run with --shard I/N", "none"));
         };
-        let known = [Guarantee::Rigorous.name(), Guarantee::RealArithmetic.name(), "estimate"];
+        let [rigorous, real] = [Guarantee::Rigorous, Guarantee::RealArithmetic];
+        let known =
+            [rigorous.name(), real.name(), with_probability(rigorous), with_probability(real), "estimate"];
         let Some(guarantee) = known.into_iter().find(|name| *name == self.guarantee) else {
             return Err(field("guarantee", &known.join(", "), &self.guarantee));
+        };
+        let of_results = self.results.iter().flatten().filter_map(|result| result.counts.clone()).collect();
+        let counts = match self.counts {
+            None => of_results,
+            Some(Value::Array(all)) => all,
+            Some(one) => vec![one],
         };
         let results = self.results.map(|all| all.iter().map(|result| result.radius).collect());
         let radii = results.or(self.radii).unwrap_or_else(|| vec![self.threat.radius]);
@@ -171,7 +182,7 @@ impl Blocks {
             shard,
             radii,
             layers,
-            counts: self.counts,
+            counts,
             environment: self.environment,
         })
     }

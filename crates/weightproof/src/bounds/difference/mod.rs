@@ -49,7 +49,13 @@ impl<T: Scalar> Prepared<'_, T> {
         let void =
             lower.iter().map(|l| l.iter().any(|l| !l.is_finite()).then_some(Reason::Overflow)).collect();
         let lower: Vec<T> = lower.into_iter().flatten().map(T::from_f64_down).collect();
-        Some(LowerBounds { charge: vec![T::zero(); lower.len()], lower, variance: Vec::new(), void })
+        Some(LowerBounds {
+            charge: vec![T::zero(); lower.len()],
+            lower,
+            variance: Vec::new(),
+            ends: Vec::new(),
+            void,
+        })
     }
 }
 

@@ -324,7 +324,14 @@ impl<'a, T: Scalar> Domains<'a, T> {
                         evidence.rows.push(free.evidence(&pass, place.part, place.open.k, own));
                     }
                 };
-                let goal = Goal { steps, size, is_open: &open, done: &mut done };
+                let goal = Goal {
+                    steps,
+                    size,
+                    is_open: &open,
+                    done: &mut done,
+                    quantiles: None,
+                    raised: &mut |_, _| {},
+                };
                 ending =
                     pass.ascend_from((output, &rows[range.clone()]), &mut best[range.clone()], goal, start);
             }

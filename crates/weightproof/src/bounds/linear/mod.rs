@@ -13,6 +13,7 @@ mod dense;
 mod domain;
 mod dynamic;
 mod hits;
+mod length;
 mod maximum;
 mod optimized;
 mod points;
@@ -26,13 +27,14 @@ pub use branching::Branching;
 pub(crate) use domain::{Bounded, Domain, Domains, OpenRow, Root, SubDomain, is_quantizer};
 pub(crate) use hits::HitTerms;
 pub use optimized::Optimized;
-pub(crate) use propagate::has_wide_output;
+pub(super) use propagate::Row;
 pub use propagate::{Backward, COEFFICIENTS, ROWS, Reach, Sharing};
+pub(crate) use propagate::{RowBound, has_wide_output};
 pub(crate) use relax::Line;
 pub use relax::Relaxed;
 pub(crate) use staircase::Hull;
 
-use super::noise::better;
+use super::noise::{BoxEnds, better, held};
 use super::step::{check_format_range, step};
 use super::{Block, BoundMethod, Bounds, LowerBounds, State, States, intersect};
 use crate::kernels::{Matrix, Scalar, Window, max_pool};
@@ -41,7 +43,6 @@ use crate::model::Step;
 use crate::network::Activation;
 use crate::property::{SpecRow, Specification};
 pub(super) use conv::is_shared;
-use propagate::Row;
 
 /// Where the bounds of hidden neurons come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,11 @@ impl Linear {
 
     /// The states of all nodes, and the lines of the nonlinear ones.
     pub(super) fn analysis<'a, T: Scalar>(&self, block: &Block<'a, T>) -> Analysis<'a, T> {
+        if block.quantiles.is_some() {
+            let bound = |pass: &Backward<'_, T>, index: usize, rows: &[Row]| pass.passes(index, rows, None);
+            let is_linear = self.intermediate == Intermediate::Linear;
+            return analysed_randomly(block, is_linear.then_some(&bound));
+        }
         analysed(block, |states, relaxed, index, state| {
             if self.intermediate == Intermediate::Linear {
                 tighten(block, states, relaxed, index, state);
@@ -100,6 +106,36 @@ fn analysed<'a, T: Scalar>(
     })
 }
 
+/// The states of all nodes where weights are random. `bound` gives bounds of rows of a node from a pass; without it boxes are intervals.
+fn analysed_randomly<'a, T: Scalar>(
+    block: &Block<'a, T>,
+    bound: Option<&impl Fn(&Backward<'_, T>, usize, &[Row]) -> Vec<RowBound<T>>>,
+) -> Analysis<'a, T> {
+    let mut all = vec![BoxEnds::default(); block.values[0].rows()];
+    let (mut states, relaxed) = analysed_by(block, |states, relaxed, index| {
+        let mean = step(block, states, index);
+        let is_relaxed = block.prepared.model.network.nodes()[index].layer.is_nonlinear();
+        let bound = bound.filter(|_| !is_relaxed && !is_exact(block, states, index));
+        let (state, ends) = held(block, states, index, mean, |bounds| {
+            let Some(bound) = bound else { return Vec::new() };
+            let mut found = Vec::new();
+            for sharing in sharings(block, index + 1) {
+                let mut elements = undecided(block, index, &bounds.lower, &bounds.upper);
+                keep_affordable(block, index, *sharing, &mut elements);
+                let rows = both_sides(&elements);
+                let pass = Backward::new(block, states, Reach::Input(relaxed), *sharing);
+                let of_rows = bound(&pass, index, &rows);
+                found.extend(rows.into_iter().zip(of_rows));
+            }
+            found
+        });
+        all.iter_mut().zip(ends).for_each(|(all, ends)| all.add(ends));
+        state
+    });
+    states.rely_on(&all);
+    (states, relaxed)
+}
+
 /// The states of all nodes, each as `state` finds it from those before.
 fn analysed_by<'a, T: Scalar>(
     block: &Block<'a, T>,
@@ -112,6 +148,9 @@ fn analysed_by<'a, T: Scalar>(
         states.push(found);
         check_format_range(block, &mut states, index);
         relaxed.push(Relaxed::new(block, &states, index));
+        if let Some(lengths) = length::lengths(block, &states, &relaxed, index) {
+            states.bound_lengths(lengths);
+        }
     }
     (states, relaxed)
 }
@@ -203,7 +242,7 @@ fn tighten_by<T: Scalar>(
 }
 
 /// Takes the better of a box and bounds that were found for some of its sides.
-fn raise<T: Scalar>(bounds: &mut Bounds<T>, rows: &[Row], found: &[T]) {
+pub(super) fn raise<T: Scalar>(bounds: &mut Bounds<T>, rows: &[Row], found: &[T]) {
     for (&(s, row), &lower) in rows.iter().zip(found) {
         match row {
             SpecRow { plus: Some(i), .. } if lower > bounds.lower[(s, i)] => bounds.lower[(s, i)] = lower,
@@ -233,7 +272,7 @@ fn meet<T: Scalar>(state: &mut State<T>, known: &State<T>) {
 }
 
 /// Two sound bounds of one neuron may cross by rounding; the box must stay non-empty.
-fn uncross<T: Scalar>(bounds: &mut Bounds<T>) {
+pub(super) fn uncross<T: Scalar>(bounds: &mut Bounds<T>) {
     for (l, u) in bounds.lower.as_mut_slice().iter_mut().zip(bounds.upper.as_mut_slice()) {
         if *u < *l {
             std::mem::swap(l, u);
@@ -265,7 +304,7 @@ fn keep_affordable<T: Scalar>(
 /// The elements `(sample, i)` of node `index` whose box matters to a reader: all for a smooth activation, those of unknown
 /// sign for a piecewise-linear one, for a quantizer those whose lines depend on it or that may decide its step, those that may be the
 /// largest of a window.
-fn undecided<T: Scalar>(
+pub(super) fn undecided<T: Scalar>(
     block: &Block<'_, T>,
     index: usize,
     lower: &Matrix<T>,

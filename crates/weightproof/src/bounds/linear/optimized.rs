@@ -1,9 +1,10 @@
 //! The linear method with optimised slopes (theory.md §4.4).
 
+use super::super::noise::wide;
 use super::super::{Block, BoundMethod, Bounds, LowerBounds, State, States};
-use super::propagate::{Backward, Reach, Row, has_wide_output};
+use super::propagate::{Backward, Reach, Row, RowBound, has_wide_output};
 use super::relax::Relaxed;
-use super::{analysed, meet, of_output, sharings, tighten, tighten_by};
+use super::{analysed, analysed_randomly, meet, of_output, sharings, tighten, tighten_by};
 use crate::kernels::Scalar;
 use crate::property::{SpecRow, Specification};
 
@@ -46,18 +47,56 @@ impl<T: Scalar> BoundMethod<T> for Optimized {
                 best.lower[k] = again.lower[k];
             }
         }
-        let mut found: Vec<T> = places.iter().map(|&k| best.lower[k]).collect();
+        let bound = |&k: &usize| RowBound { lower: best.lower[k], ..RowBound::nothing() };
+        let mut found: Vec<RowBound<T>> = places.iter().map(bound).collect();
         let output = block.values.len() - 1;
         for sharing in sharings(block, output + 1) {
             let pass = Backward::new(block, &states, Reach::Input(&relaxed), *sharing);
-            pass.ascend(output, &rows, &mut found, self.steps, enough(spec));
+            pass.ascend(output, (&rows, None), &mut found, self.steps, enough(spec));
         }
-        places.iter().zip(found).for_each(|(&k, lower)| best.lower[k] = lower);
+        places.iter().zip(found).for_each(|(&k, bound)| best.lower[k] = bound.lower);
         best
     }
 }
 
 impl Optimized {
+    /// Bounds where weights are random: slopes ascend in `o − q √V`, those of a hidden element's sides at the quantile at which it would be
+    /// decided, those of a row of the specification at the quantile of its sample. Slopes follow from the sample, the set and the noise, not
+    /// from the draw.
+    pub(in super::super) fn random_bounds<T: Scalar>(
+        &self,
+        block: &Block<'_, T>,
+        spec: &Specification,
+    ) -> LowerBounds<T> {
+        let quantiles = block.quantiles.expect("a block with noise has quantiles");
+        let hidden = |pass: &Backward<'_, T>, index: usize, rows: &[Row]| {
+            let at: Vec<f64> = rows.iter().map(|(s, _)| wide(quantiles[*s])).collect();
+            let mut found = vec![RowBound::nothing(); rows.len()];
+            // A side beyond zero decides the neuron.
+            pass.ascend(index, (rows, Some(&at)), &mut found, self.hidden_steps, T::zero());
+            found
+        };
+        let (states, relaxed) = analysed_randomly(block, Some(&hidden));
+        let mut best = of_output(block, &states, &relaxed, spec);
+        if has_wide_output(block.prepared.model) {
+            return best;
+        }
+        let rows: Vec<Row> = spec.rows.iter().enumerate().map(|(r, row)| (r / spec.count, *row)).collect();
+        let at: Vec<f64> = rows.iter().map(|(s, _)| quantiles[*s]).collect();
+        let bound =
+            |r: usize| RowBound { lower: best.lower[r], charge: best.charge[r], variance: best.variance[r] };
+        let mut found: Vec<RowBound<T>> = (0..rows.len()).map(bound).collect();
+        let output = block.values.len() - 1;
+        for sharing in sharings(block, output + 1) {
+            let pass = Backward::new(block, &states, Reach::Input(&relaxed), *sharing);
+            pass.ascend(output, (&rows, Some(&at)), &mut found, self.steps, enough(spec));
+        }
+        for (r, bound) in found.into_iter().enumerate() {
+            (best.lower[r], best.charge[r], best.variance[r]) = (bound.lower, bound.charge, bound.variance);
+        }
+        best
+    }
+
     /// Replaces the box of node `index` by the better of it and bounds with optimised slopes, in open samples.
     pub(super) fn tighten<T: Scalar>(
         &self,
@@ -73,10 +112,11 @@ impl Optimized {
                 SpecRow { minus: Some(i), .. } => -bounds.upper[(s, i)],
                 SpecRow { .. } => unreachable!("both sides of a box have an element"),
             };
-            let mut found: Vec<T> = rows.iter().map(side).collect();
+            let bound = |row: &Row| RowBound { lower: side(row), ..RowBound::nothing() };
+            let mut found: Vec<RowBound<T>> = rows.iter().map(bound).collect();
             // A side beyond zero decides the neuron.
-            pass.ascend(index, rows, &mut found, self.hidden_steps, T::zero());
-            found
+            pass.ascend(index, (rows, None), &mut found, self.hidden_steps, T::zero());
+            found.into_iter().map(|bound| bound.lower).collect()
         };
         tighten_by(block, (states, relaxed), index, state, |s| open[s], bound);
     }

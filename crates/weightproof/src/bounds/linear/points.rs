@@ -4,6 +4,7 @@
 //! end        v_j = l_j where a_j > 0, else u_j
 //! affine     v_p = W v + b − sign(a) (E |v| + e)
 //! ReLU       v_z = α v_p where c > 0, else β v_p + b₀
+//! noise      v_p − q a_i v_i / √V         the ball that √V is a norm of
 //! ```
 //! # Source
 //! theory.md §4.4: the adjoint of the backward pass.
@@ -20,16 +21,26 @@ use crate::model::{Affine, Step, gathered};
 use crate::threat::WeightSet;
 
 impl<T: Scalar> Backward<'_, T> {
-    /// Worst points of the bounds of all rows, by node; (rows, width) each.
-    pub(super) fn points(&self, tape: &Tape<T>, rows: &[Row], slopes: &ByNode<T>) -> ByNode<T> {
+    /// Worst points of the bounds of all rows, by node; (rows, width) each. Where weights are random, `pulls` are the `q / √V` of rows.
+    pub(super) fn points(
+        &self,
+        tape: &Tape<T>,
+        rows: &[Row],
+        slopes: &ByNode<T>,
+        pulls: Option<&[f64]>,
+    ) -> ByNode<T> {
         let mut points: ByNode<T> = Vec::with_capacity(tape.len());
         for (node, a) in tape.iter().enumerate() {
             let point = a.as_ref().map(|a| {
-                if self.ends_at(node, true) {
+                let mut point = if self.ends_at(node, true) {
                     self.end_point(node, a, rows)
                 } else {
                     self.moved_point(node, a, &points, rows, slopes)
+                };
+                if let Some(pulls) = pulls {
+                    self.pull(node, a, (rows, pulls), &mut point);
                 }
+                point
             });
             points.push(point);
         }
@@ -52,7 +63,12 @@ impl<T: Scalar> Backward<'_, T> {
             });
             return out;
         }
-        let (lower, upper) = (self.states.lower(node), self.states.upper(node));
+        let (mut lower, mut upper) = (self.states.lower(node), self.states.upper(node));
+        let of_fixed = !self.states.is_fixed(node) && self.states.variances(node).is_some();
+        if of_fixed && self.states.is_fixed(self.block.prepared.model.input_of(node)) {
+            let without = self.without_own(node);
+            (lower, upper) = (&without.lower, &without.upper);
+        }
         vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 let of = [a.row(r), lower.row(*s), upper.row(*s)];
@@ -60,6 +76,19 @@ impl<T: Scalar> Backward<'_, T> {
             }
         });
         out
+    }
+
+    /// Where the noise of node `node` pulls its point: the derivative of `−q √V` by the coefficients, `−q a_i v_i / √V`. Elements of
+    /// convolutions are taken as if each had a draw of its own.
+    fn pull(&self, node: usize, a: &Matrix<T>, (rows, pulls): (&[Row], &[f64]), point: &mut Matrix<T>) {
+        let Some(variances) = self.states.variances(node) else { return };
+        for (r, ((s, _), &pull)) in rows.iter().zip(pulls).enumerate() {
+            if !pull.is_finite() {
+                continue;
+            }
+            let of_elements = point.row_mut(r).iter_mut().zip(a.row(r)).zip(variances.row(*s));
+            of_elements.for_each(|((v, &a), &variance)| *v -= T::from_f64(pull * variance) * a);
+        }
     }
 
     /// The worst point of `node` from those of what it reads.

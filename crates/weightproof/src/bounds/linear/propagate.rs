@@ -61,7 +61,7 @@ pub enum Sharing {
 }
 
 /// A row of a pass: the sample, and the linear function that is bounded.
-pub(super) type Row = (usize, SpecRow);
+pub(in super::super) type Row = (usize, SpecRow);
 
 /// A backward pass over a block: lower bounds of linear functions of a node.
 pub struct Backward<'a, T> {
@@ -108,14 +108,32 @@ impl<T: Scalar> Coefficients<T> {
     }
 }
 
-/// What a plain pass says of its rows.
-struct Passed<T> {
-    /// Lower bounds.
-    lower: Vec<T>,
-    /// What was charged for rounding.
-    charge: Vec<T>,
-    /// With noise, variances, rounded up.
-    variance: Vec<f64>,
+/// What a pass says of one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RowBound<T> {
+    /// A lower bound, but for random weights.
+    pub lower: T,
+    /// What of it was charged for rounding.
+    pub charge: T,
+    /// The variance proxy of what random weights add, rounded up; 0 without noise.
+    pub variance: f64,
+}
+
+impl<T: Scalar> RowBound<T> {
+    /// A bound that proves nothing.
+    pub fn nothing() -> Self {
+        RowBound { lower: -T::infinity(), charge: T::zero(), variance: 0.0 }
+    }
+
+    /// By how much noise pulls the row for each unit of variance at `quantile`: twice the derivative of `q √V`. Infinite without noise.
+    pub fn pull(&self, quantile: f64) -> f64 {
+        quantile / self.variance.sqrt()
+    }
+
+    /// The lower bound which fails as rarely as noise exceeds `quantile` roots of its variance; without a quantile nothing is random.
+    pub fn at(&self, quantile: Option<f64>) -> T {
+        quantile.map_or(self.lower, |quantile| lowered(self.lower, quantile, self.variance))
+    }
 }
 
 impl<'a, T: Scalar> Backward<'a, T> {
@@ -140,14 +158,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         if has_wide_output(self.block.prepared.model) || self.is_box(output, spec) {
             return self.boxes(output, &rows);
         }
-        let void = self.states.void.clone();
-        let none = LowerBounds { lower: Vec::new(), charge: Vec::new(), variance: Vec::new(), void };
-        self.passes(output, &rows).into_iter().fold(none, |mut all, part| {
-            all.lower.extend(part.lower);
-            all.charge.extend(part.charge);
-            all.variance.extend(part.variance);
-            all
-        })
+        LowerBounds::of_rows(self.states, self.passes(output, &rows, None), self.block.quantiles.is_some())
     }
 
     /// Whether a pass would give no more than the box of the output: one layer back from rows of single elements of an affine layer,
@@ -173,47 +184,55 @@ impl<'a, T: Scalar> Backward<'a, T> {
             };
             (bound, part * (plus.abs() + minus.abs()))
         };
-        let (lower, charge) = rows.iter().map(of_row).unzip();
         // The boxes hold, whatever is random.
-        let variance = self.block.quantiles.map_or_else(Vec::new, |_| vec![0.0; rows.len()]);
-        LowerBounds { lower, charge, variance, void: self.states.void.clone() }
+        let bound = |(lower, charge)| RowBound { lower, charge, variance: 0.0 };
+        let found = rows.iter().map(|row| bound(of_row(row))).collect();
+        LowerBounds::of_rows(self.states, found, self.block.quantiles.is_some())
     }
 
-    /// Lower bounds of rows `(sample, linear function)` of node `start`; with noise those at the quantile of the sample.
+    /// Lower bounds of rows `(sample, linear function)` of node `start`, where nothing is random.
     pub fn rows(&self, start: usize, rows: &[Row]) -> Vec<T> {
-        let found = self.passes(start, rows).into_iter();
-        match self.block.quantiles {
-            None => found.flat_map(|part| part.lower).collect(),
-            Some(quantiles) => {
-                let all = found.flat_map(|part| part.lower.into_iter().zip(part.variance));
-                let at =
-                    |((lower, variance), (s, _)): ((T, f64), &Row)| lowered(lower, quantiles[*s], variance);
-                all.zip(rows).map(at).collect()
-            }
-        }
+        self.passes(start, rows, None).into_iter().map(|bound| bound.lower).collect()
     }
 
-    /// Plain passes over some rows together, then over the next ones.
-    fn passes(&self, start: usize, rows: &[Row]) -> Vec<Passed<T>> {
-        let terms: usize = self.block.values.iter().map(Matrix::cols).sum();
-        let chunk = |rows: &[Row]| {
-            let mut offset = self.pass(start, rows, None, None);
-            let variance = match self.block.quantiles {
-                None => Vec::new(),
-                Some(_) if self.block.prepared.is_random() => {
-                    offset.variances().into_iter().map(|v| inflated(v, terms)).collect()
-                }
-                Some(_) => offset.variances(),
-            };
-            let (lower, charge) = offset.finish();
-            Passed { lower, charge, variance }
-        };
+    /// Plain passes over some rows together, then over the next ones. `coefficients` of the elements of `start` stand in place of what
+    /// rows say, (rows, width).
+    pub(super) fn passes(
+        &self,
+        start: usize,
+        rows: &[Row],
+        coefficients: Option<&Matrix<T>>,
+    ) -> Vec<RowBound<T>> {
         let together = self.rows_together(start);
-        if self.block.divided {
-            rows.par_chunks(divided(rows.len(), together)).map(chunk).collect()
+        let divided = if self.block.divided { divided(rows.len(), together) } else { together };
+        let chunk = |(k, rows): (usize, &[Row])| {
+            let offset = match coefficients {
+                None => self.pass(start, rows, None, None),
+                Some(all) => {
+                    let places: Vec<usize> = (k * divided..k * divided + rows.len()).collect();
+                    self.pass_from(start, rows, all.rows_at(&places))
+                }
+            };
+            self.bounds_of(offset)
+        };
+        let found: Vec<Vec<RowBound<T>>> = if self.block.divided {
+            rows.par_chunks(divided).enumerate().map(chunk).collect()
         } else {
-            rows.chunks(together).map(chunk).collect()
+            rows.chunks(divided).enumerate().map(chunk).collect()
+        };
+        found.concat()
+    }
+
+    /// Bounds of rows from their constants at the end of a pass.
+    pub(super) fn bounds_of(&self, mut offset: Offsets<T>) -> Vec<RowBound<T>> {
+        let terms: usize = self.block.values.iter().map(Matrix::cols).sum();
+        let mut variances = offset.variances();
+        if self.block.prepared.is_random() {
+            variances.iter_mut().for_each(|v| *v = inflated(*v, terms));
         }
+        let (lower, charge) = offset.finish();
+        let bounds = lower.into_iter().zip(charge).zip(variances);
+        bounds.map(|((lower, charge), variance)| RowBound { lower, charge, variance }).collect()
     }
 
     /// How many rows of node `start` are moved together.
@@ -230,10 +249,9 @@ impl<'a, T: Scalar> Backward<'a, T> {
         start: usize,
         rows: &[Row],
         free: Option<&FreeVariables<T>>,
-        mut tape: Option<&mut Tape<T>>,
+        tape: Option<&mut Tape<T>>,
     ) -> Offsets<T> {
-        let mut offset = Offsets::new(rows.len(), self.block.prepared.arithmetic)
-            .with_hits(self.block.prepared.hit_words());
+        let mut offset = self.no_offset(rows.len());
         let mut work: Vec<Option<Coefficients<T>>> = (0..=start).map(|_| None).collect();
         let model = self.block.prepared.model;
         match &model.steps[start] {
@@ -252,7 +270,31 @@ impl<'a, T: Scalar> Backward<'a, T> {
             | Step::Gather(_)
             | Step::Reshape => work[start] = Some(one_hot(rows, model.width(start))),
         }
-        for node in (0..=start).rev() {
+        self.descend(work, (rows, free), tape, offset)
+    }
+
+    /// Moves rows with any coefficients of the elements of node `start`, (rows, width).
+    fn pass_from(&self, start: usize, rows: &[Row], coefficients: Matrix<T>) -> Offsets<T> {
+        let mut work: Vec<Option<Coefficients<T>>> = (0..=start).map(|_| None).collect();
+        work[start] = Some(Coefficients::new(coefficients));
+        self.descend(work, (rows, None), None, self.no_offset(rows.len()))
+    }
+
+    /// Constants of rows that nothing was added to.
+    fn no_offset(&self, rows: usize) -> Offsets<T> {
+        Offsets::new(rows, self.block.prepared.arithmetic).with_hits(self.block.prepared.hit_words())
+    }
+
+    /// Moves coefficients of nodes, `work`, to where passes end.
+    fn descend(
+        &self,
+        mut work: Vec<Option<Coefficients<T>>>,
+        (rows, free): (&[Row], Option<&FreeVariables<T>>),
+        mut tape: Option<&mut Tape<T>>,
+        mut offset: Offsets<T>,
+    ) -> Offsets<T> {
+        let model = self.block.prepared.model;
+        for node in (0..work.len()).rev() {
             let Some(mut c) = work[node].take() else { continue };
             if let Some(multipliers) = free.and_then(|free| free.multipliers[node].as_ref()) {
                 self.resolve(&mut c, rows, &mut offset);

@@ -17,7 +17,7 @@
 
 use super::ascent::Ascent;
 use super::domain::has_chord;
-use super::propagate::{Backward, COEFFICIENTS, Row, divided};
+use super::propagate::{Backward, COEFFICIENTS, Row, RowBound, divided};
 use super::relax::Relaxed;
 use super::staircase::Hull;
 use crate::kernels::rows::{fill, vectorized};
@@ -56,6 +56,10 @@ pub(super) struct Goal<'g, T> {
     pub is_open: &'g dyn Fn(usize, T) -> bool,
     /// Told of every row that is done: its place among the rows, what is free in the bounds of the rows at work, and its row there.
     pub done: &'g mut dyn FnMut(usize, &FreeVariables<T>, usize),
+    /// Where weights are random, the quantile of each row at which its bound is to rise.
+    pub quantiles: Option<&'g [f64]>,
+    /// Told of every row whose bound rises: its place among the rows, and the bound.
+    pub raised: &'g mut dyn FnMut(usize, RowBound<T>),
 }
 
 /// What an ascent ends with, for the rows that are still open.
@@ -88,23 +92,40 @@ struct Climbed<T: Scalar> {
 }
 
 impl<T: Scalar> Backward<'_, T> {
-    /// Raises lower bounds of rows of node `start` by `steps` steps of ascent each; a row rests once it is above `enough`.
-    pub fn ascend(&self, start: usize, rows: &[Row], best: &mut [T], steps: usize, enough: T) {
-        let together = self.ascending_together(start);
-        let raise = |(rows, best): (&[Row], &mut [T])| {
+    /// Raises bounds of rows of node `start` by `steps` steps of ascent each; a row rests once it is above `enough`. Where weights are
+    /// random, bounds rise at the quantile of each row: `o − q √V`.
+    pub fn ascend(
+        &self,
+        start: usize,
+        (rows, quantiles): (&[Row], Option<&[f64]>),
+        best: &mut [RowBound<T>],
+        steps: usize,
+        enough: T,
+    ) {
+        let most = self.ascending_together(start);
+        let together = if self.block.divided { divided(rows.len(), most) } else { most };
+        let raise = |(k, (rows, best)): (usize, (&[Row], &mut [RowBound<T>]))| {
             let first = |at: &[usize]| {
                 let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
                 FreeVariables { multipliers: vec![None; start + 1], ..self.first_free(start, &own) }
             };
-            let goal =
-                Goal { steps, size: 1.0, is_open: &|_, best| !(best > enough), done: &mut |_, _, _| {} };
-            self.climb((start, rows), best, goal, first);
+            let quantiles = quantiles.map(|all| &all[k * together..k * together + rows.len()]);
+            let at = |(k, bound): (usize, &RowBound<T>)| bound.at(quantiles.map(|of_rows| of_rows[k]));
+            let mut values: Vec<T> = best.iter().enumerate().map(at).collect();
+            let goal = Goal {
+                steps,
+                size: 1.0,
+                is_open: &|_, best| !(best > enough),
+                done: &mut |_, _, _| {},
+                quantiles,
+                raised: &mut |k, bound| best[k] = bound,
+            };
+            self.climb((start, rows), &mut values, goal, first);
         };
         if self.block.divided {
-            let together = divided(rows.len(), together);
-            rows.par_chunks(together).zip(best.par_chunks_mut(together)).for_each(raise);
+            rows.par_chunks(together).zip(best.par_chunks_mut(together)).enumerate().for_each(raise);
         } else {
-            rows.chunks(together).zip(best.chunks_mut(together)).for_each(raise);
+            rows.chunks(together).zip(best.chunks_mut(together)).enumerate().for_each(raise);
         }
     }
 
@@ -127,7 +148,7 @@ impl<T: Scalar> Backward<'_, T> {
     ) -> Option<Ending<T>> {
         let Climbed { at, free, tape } = self.climb((start, rows), best, goal, first)?;
         let own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
-        let points = self.points(&tape, &own, &free.slopes);
+        let points = self.points(&tape, &own, &free.slopes, None);
         Some(Ending { at, free, tape, points })
     }
 
@@ -139,7 +160,7 @@ impl<T: Scalar> Backward<'_, T> {
         goal: Goal<'_, T>,
         first: impl Fn(&[usize]) -> FreeVariables<T>,
     ) -> Option<Climbed<T>> {
-        let Goal { steps, size, is_open, done } = goal;
+        let Goal { steps, size, is_open, done, quantiles, raised } = goal;
         // Rows at work, by their place in `best`.
         let mut at: Vec<usize> = (0..rows.len()).filter(|&k| is_open(k, best[k])).collect();
         let mut own: Vec<Row> = at.iter().map(|&k| rows[k]).collect();
@@ -149,12 +170,17 @@ impl<T: Scalar> Backward<'_, T> {
                 return None;
             }
             let mut tape: Tape<T> = vec![None; start + 1];
-            let (found, _) = self.pass(start, &own, Some(&ascent.free), Some(&mut tape)).finish();
-            for (&k, &lower) in at.iter().zip(&found) {
-                if lower > best[k] {
-                    best[k] = lower;
+            let found = self.bounds_of(self.pass(start, &own, Some(&ascent.free), Some(&mut tape)));
+            let of_row = |k: usize| quantiles.map(|of_rows| of_rows[k]);
+            for (&k, bound) in at.iter().zip(&found) {
+                let value = bound.at(of_row(k));
+                if value > best[k] {
+                    best[k] = value;
+                    raised(k, *bound);
                 }
             }
+            let pull = |(&k, bound): (&usize, &RowBound<T>)| of_row(k).map(|q| bound.pull(q));
+            let mut pulls: Option<Vec<f64>> = at.iter().zip(&found).map(pull).collect();
             let (left, ended): (Vec<usize>, Vec<usize>) =
                 (0..at.len()).partition(|&r| is_open(at[r], best[at[r]]));
             if !ended.is_empty() {
@@ -162,6 +188,7 @@ impl<T: Scalar> Backward<'_, T> {
                 ascent.retain(&left);
                 tape.iter_mut().flatten().for_each(|m| *m = m.rows_at(&left));
                 own = left.iter().map(|&r| own[r]).collect();
+                pulls = pulls.map(|of_rows| left.iter().map(|&r| of_rows[r]).collect());
                 at = left.iter().map(|&r| at[r]).collect();
                 if own.is_empty() {
                     return None;
@@ -170,7 +197,7 @@ impl<T: Scalar> Backward<'_, T> {
             if step + 1 == steps {
                 return Some(Climbed { at, free: ascent.free, tape });
             }
-            let points = self.points(&tape, &own, &ascent.free.slopes);
+            let points = self.points(&tape, &own, &ascent.free.slopes, pulls.as_deref());
             ascent.step(&self.gradients(&tape, &points, &own, &ascent.free), &tape, (step, steps), size);
         }
         None
@@ -327,12 +354,13 @@ fn contains_zero<T: Scalar>(l: T, u: T) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Reach, Sharing, analysed, tighten};
+    use super::super::{Intermediate, Linear, Reach, Sharing, analysed, tighten};
     use super::*;
     use crate::bounds::{Block, Prepared};
     use crate::kernels::Window;
     use crate::model::{Model, Radii};
     use crate::network::{Jumps, Network, NetworkBuilder, Staircase, StepRounding};
+    use crate::noise::NoiseModel;
     use crate::property::SpecRow;
     use crate::threat::{Kind, ThreatModel};
     use crate::verdict::Guarantee;
@@ -454,8 +482,14 @@ mod tests {
     ) -> usize {
         let free = somewhere(pass, start, rows);
         let mut tape: Tape<f64> = vec![None; start + 1];
-        pass.pass(start, rows, Some(&free), Some(&mut tape));
-        let points = pass.points(&tape, rows, &free.slopes);
+        let quantile = |r: usize| pass.block.quantiles.map(|of_samples: &[f64]| of_samples[rows[r].0]);
+        let bounds = |free: &FreeVariables<f64>, tape: Option<&mut Tape<f64>>| {
+            pass.bounds_of(pass.pass(start, rows, Some(free), tape))
+        };
+        let found = bounds(&free, Some(&mut tape));
+        let pulls = (0..rows.len()).map(|r| quantile(r).map(|q| found[r].pull(q)));
+        let pulls: Option<Vec<f64>> = pulls.collect();
+        let points = pass.points(&tape, rows, &free.slopes, pulls.as_deref());
         let mut gradients = pass.gradients(&tape, &points, rows, &free);
         let mut matter = 0;
         for (node, gradient) in part(&mut gradients).iter().enumerate() {
@@ -467,7 +501,7 @@ mod tests {
                 let at = |h: f64| {
                     let mut moved = free.clone();
                     part(&mut moved)[node].as_mut().unwrap()[(r, i)] += h;
-                    pass.pass(start, rows, Some(&moved), None).finish().0[r]
+                    bounds(&moved, None)[r].at(quantile(r))
                 };
                 let (difference, found) = ((at(1e-5) - at(-1e-5)) / 2e-5, gradient[(r, i)]);
                 assert!((difference - found).abs() < TOLERANCE, "node {node}: {difference} {found}");
@@ -494,6 +528,43 @@ mod tests {
         assert!(checked.get() > 30, "{} slopes matter", checked.get());
     }
 
+    /// The same where weights are random: bounds are those at a quantile, and the slopes move their variances.
+    #[test]
+    fn gradients_against_the_noise_are_finite_differences() {
+        let network = dense();
+        let mut checked = 0;
+        for (noise, radius, input_radius) in
+            [("gaussian:0.05", 0.0, 0.0), ("gaussian-relative:0.2", 0.02, 0.0), ("gaussian:0.1", 0.01, 0.2)]
+        {
+            let threat = ThreatModel { input_radius, ..ThreatModel::new(Kind::Absolute, radius) };
+            let set = threat.resolve(&network).unwrap();
+            let noise = noise.parse::<NoiseModel>().unwrap().resolve(&network).unwrap();
+            let model = Model::<f64>::new(&network);
+            let radii = Radii::new(&set, network.nodes().len());
+            let prepared = Prepared::new(&model, &radii, Guarantee::RealArithmetic).with_noise(&noise);
+            let values = model.forward(Matrix::from_fn(1, 4, |_, j| 0.5 + 0.4 * wave(j, 0.4)));
+            let (fixed, quantiles) = (prepared.enclosed(&values), [3.0]);
+            let (prepared, values, fixed) = (&prepared, &values[..], &fixed[..]);
+            let block = Block { prepared, values, fixed, divided: true, quantiles: Some(&quantiles) };
+            let (states, relaxed) = Linear { intermediate: Intermediate::Linear }.analysis(&block);
+            let pass = Backward::new(&block, &states, Reach::Input(&relaxed), Sharing::PerUse);
+            let rows = [(0, SpecRow::difference(0, 1)), (0, SpecRow::difference(2, 0))];
+            let is_free = |node: usize, i: usize| {
+                let p = model.input_of(node);
+                contains_zero(states.lower(p)[(0, i)], states.upper(p)[(0, i)])
+            };
+            checked += check_gradient(&pass, (network.output(), &rows), |free| &mut free.slopes, is_free);
+            // Ascent at the quantile never loses.
+            let plain = pass.passes(network.output(), &rows, None);
+            let mut best = plain.clone();
+            pass.ascend(network.output(), (&rows, Some(&[3.0; 2])), &mut best, 20, f64::INFINITY);
+            for (best, plain) in best.iter().zip(&plain) {
+                assert!(best.at(Some(3.0)) >= plain.at(Some(3.0)));
+            }
+        }
+        assert!(checked > 8, "{checked} slopes matter");
+    }
+
     #[test]
     fn gradients_by_multipliers_are_finite_differences() {
         let checked = std::cell::Cell::new(0);
@@ -508,12 +579,12 @@ mod tests {
     fn ascent_never_loses_and_sometimes_gains() {
         let gained = std::cell::Cell::new(0);
         each_pass(|pass, start, rows| {
-            let plain = pass.rows(start, rows);
+            let plain = pass.passes(start, rows, None);
             let mut best = plain.clone();
-            pass.ascend(start, rows, &mut best, 20, f64::INFINITY);
+            pass.ascend(start, (rows, None), &mut best, 20, f64::INFINITY);
             for (best, plain) in best.iter().zip(&plain) {
-                assert!(best >= plain);
-                gained.set(gained.get() + usize::from(*best > plain + 1e-3));
+                assert!(best.lower >= plain.lower);
+                gained.set(gained.get() + usize::from(best.lower > plain.lower + 1e-3));
             }
         });
         assert!(gained.get() >= 3, "gained {} times", gained.get());
@@ -539,9 +610,9 @@ mod tests {
         let (states, relaxed) = analysed(&block, |_, _, _, _| {});
         let pass = Backward::new(&block, &states, Reach::Input(&relaxed), Sharing::PerUse);
         let rows = [(0, SpecRow::difference(0, 1))];
-        let mut best = pass.rows(network.output(), &rows);
-        assert_eq!(best, [-1.0]);
-        pass.ascend(network.output(), &rows, &mut best, 20, f64::INFINITY);
-        assert_eq!(best, [0.0]);
+        let mut best = pass.passes(network.output(), &rows, None);
+        assert_eq!(best[0].lower, -1.0);
+        pass.ascend(network.output(), (&rows, None), &mut best, 20, f64::INFINITY);
+        assert_eq!(best[0].lower, 0.0);
     }
 }
