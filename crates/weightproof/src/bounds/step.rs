@@ -20,9 +20,20 @@ use crate::network::{Activation, DynamicQuantizer};
 
 /// States of all nodes by interval rules alone.
 pub fn propagate<'a, T: Scalar>(block: &Block<'a, T>) -> States<'a, T> {
+    propagate_cut(block, |_, _| {})
+}
+
+/// States of all nodes by interval rules; `cut` makes the box of a node smaller by what else is known of it.
+pub(crate) fn propagate_cut<'a, T: Scalar>(
+    block: &Block<'a, T>,
+    mut cut: impl FnMut(usize, &mut Bounds<T>),
+) -> States<'a, T> {
     let mut states = States::new(block);
     for index in 0..block.values.len() {
-        let state = step(block, &states, index);
+        let mut state = step(block, &states, index);
+        if let State::Box(bounds) = &mut state {
+            cut(index, bounds);
+        }
         states.push(state);
         check_format_range(block, &mut states, index);
     }

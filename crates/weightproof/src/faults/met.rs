@@ -1,0 +1,151 @@
+//! The hits on a layer with the values that its words meet: how far they move it.
+
+use super::StoredLayer;
+use super::line::UNIT;
+use crate::kernels::Window;
+use crate::kernels::lines::extent_of_products;
+
+/// Of each word of a kernel so many of the furthest hits, at most, are left out when all others are bounded together.
+pub(super) const SET_APART: usize = 4;
+
+/// Bounds of the hits on a layer that hold for all samples.
+#[derive(Clone, Debug)]
+pub(super) struct LayerBounds {
+    /// Largest magnitude of a word before a hit.
+    pub before: f64,
+    /// Of kernels, least and largest change of each word by all hits but the furthest one, two, …, with zero; (words, `SET_APART`).
+    nearer: Vec<[[f64; 2]; SET_APART]>,
+}
+
+impl LayerBounds {
+    pub fn new(layer: &StoredLayer, is_kernel: bool) -> Self {
+        let nearer = |word: usize| {
+            let mut nearer = [[0.0_f64; 2]; SET_APART];
+            for (k, (_, hit)) in layer.furthest_first(word).enumerate() {
+                for [low, high] in &mut nearer[..k.min(SET_APART)] {
+                    (*low, *high) = (low.min(hit.moved()), high.max(hit.moved()));
+                }
+            }
+            nearer
+        };
+        let words = 0..layer.words();
+        let value = |word: usize| {
+            let (bits, code) = layer.word(word);
+            code.decode(bits).abs()
+        };
+        LayerBounds {
+            before: words.clone().map(value).fold(0.0, f64::max),
+            nearer: words.filter(|_| is_kernel).map(nearer).collect(),
+        }
+    }
+
+    /// Least and largest change of a word of a kernel by all hits but so many of the furthest ones, with zero.
+    fn ends(&self, layer: &StoredLayer, word: usize, apart: usize) -> [f64; 2] {
+        apart.checked_sub(1).map_or_else(|| layer.ends(word), |k| self.nearer[word][k])
+    }
+}
+
+/// The hits on a layer, with the values that its words meet.
+pub(super) struct Met<'s> {
+    /// Number of the layer in [`super::Memory::layers`].
+    pub number: usize,
+    pub layer: &'s StoredLayer,
+    /// The input, and how far it may be off.
+    pub x: &'s [f64],
+    pub errors: &'s [f64],
+    /// Largest input, and largest error of one.
+    pub most: (f64, f64),
+    /// The inputs less and plus their errors.
+    ends: [Vec<f64>; 2],
+    pub bounds: &'s LayerBounds,
+}
+
+impl<'s> Met<'s> {
+    pub fn new(
+        number: usize,
+        layer: &'s StoredLayer,
+        (x, errors): (&'s [f64], &'s [f64]),
+        bounds: &'s LayerBounds,
+    ) -> Self {
+        let largest = |values: &[f64]| values.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+        let most = (largest(x), largest(errors));
+        let ends = [-1.0, 1.0].map(|sign| x.iter().zip(errors).map(|(x, e)| x + sign * e).collect());
+        Met { number, layer, x, errors, most, ends, bounds }
+    }
+
+    /// How far a change `d` moves what its word is multiplied into, by an input `x` known up to `error`; and how far that may be off:
+    /// the change is the difference of two values of at most `before + |d|`. It grows with `|d|`.
+    pub fn moved(&self, d: f64, (x, error): (f64, f64)) -> (f64, f64) {
+        if x == 0.0 && error == 0.0 {
+            return (0.0, 0.0);
+        }
+        let value = self.bounds.before + d.abs();
+        let off = d.abs() * error * (1.0 + 8.0 * UNIT)
+            + 4.0 * UNIT * (value * (x.abs() + error) + (d * x).abs())
+            + f64::MIN_POSITIVE;
+        (d * x, off)
+    }
+
+    /// The input that a word of a dense layer meets.
+    pub fn input(&self, word: usize) -> (f64, f64) {
+        match self.layer.place(word) {
+            (_, Some(j)) => (self.x[j], self.errors[j]),
+            (_, None) => (1.0, 0.0),
+        }
+    }
+
+    /// Words of a row or channel: its weights, then its bias where it is stored.
+    pub fn words(&self, row: usize) -> impl Iterator<Item = usize> + use<> {
+        let (cols, weights) = (self.layer.cols, self.layer.rows * self.layer.cols);
+        let bias = (self.layer.words() > weights).then_some(weights + row);
+        (row * cols..(row + 1) * cols).chain(bias)
+    }
+
+    /// How far hits on the words of a row of a dense layer move it, with zero and rounded outward; `None` when they do not.
+    pub fn extent(&self, row: usize) -> Option<(f64, f64)> {
+        let ends = |k: usize| self.layer.weight_ends[k].row(row);
+        let (mut least, mut furthest) = (0.0_f64, 0.0_f64);
+        let mut see = |x: &[f64]| {
+            let (below, above) = extent_of_products(x, ends(0), ends(1));
+            (least, furthest) = (least.min(below), furthest.max(above));
+        };
+        if self.most.1 == 0.0 {
+            see(self.x);
+        } else {
+            self.ends.iter().for_each(|x| see(x));
+        }
+        if let (Some(&low), Some(&high)) =
+            (self.layer.bias_ends[0].get(row), self.layer.bias_ends[1].get(row))
+        {
+            (least, furthest) = (least.min(low), furthest.max(high));
+        }
+        if least == 0.0 && furthest == 0.0 && self.most.1 == 0.0 {
+            return None;
+        }
+        // As `Met::moved` says; what the error of an input does is in the product already.
+        let sizes = self.bounds.before * (self.most.0 + self.most.1 + 1.0);
+        let off = |t: f64| 32.0 * UNIT * (t.abs() + sizes) + f64::MIN_POSITIVE;
+        Some((least - off(least), furthest + off(furthest)))
+    }
+
+    /// How far each element of a channel is moved, with zero, by any hit on one of its words but so many of the furthest ones.
+    pub fn hull(&self, window: &Window, channel: usize, apart: usize) -> Vec<(f64, f64)> {
+        let mut hull = vec![(0.0_f64, 0.0_f64); window.positions()];
+        for word in self.words(channel) {
+            let ends = self.bounds.ends(self.layer, word, apart);
+            for (position, own) in hull.iter_mut().enumerate() {
+                let input = match self.layer.place(word) {
+                    (_, None) => Some((1.0, 0.0)),
+                    (_, Some(column)) => {
+                        window.element(channel, column, position).map(|s| (self.x[s], self.errors[s]))
+                    }
+                };
+                for d in ends {
+                    let (t, off) = input.map_or((0.0, 0.0), |input| self.moved(d, input));
+                    *own = (own.0.min(t - off), own.1.max(t + off));
+                }
+            }
+        }
+        hull
+    }
+}
