@@ -15,13 +15,10 @@ pub fn add_lines(to: [&mut Matrix<f64>; 3], from: [&Matrix<f64>; 3], weight: &Ma
         assert_eq!(shapes, ((lines, inputs), (lines, width)), "shapes of lines");
     }
     let [mids, slopes, errors] = to;
-    for j in 0..inputs {
+    for j in moving(from) {
         let row = weight.row(j);
         for k in 0..lines {
-            let (m, s, e) = (from[0][(k, j)], from[1][(k, j)], from[2][(k, j)]);
-            if m == 0.0 && s == 0.0 && e == 0.0 {
-                continue;
-            }
+            let [m, s, e] = from.map(|part| part[(k, j)]);
             let lost = e + part * (m.abs() + s.abs());
             let (mid, slope, error) = (mids.row_mut(k), slopes.row_mut(k), errors.row_mut(k));
             vectorized!(|| {
@@ -34,6 +31,16 @@ pub fn add_lines(to: [&mut Matrix<f64>; 3], from: [&Matrix<f64>; 3], weight: &Ma
             });
         }
     }
+}
+
+/// The elements that are not zero on some line, rising.
+pub fn moving(parts: [&Matrix<f64>; 3]) -> Vec<usize> {
+    let mut moves = vec![0_u8; parts[0].cols()];
+    let rows = parts.iter().flat_map(|part| (0..part.rows()).map(move |k| part.row(k)));
+    for row in rows {
+        vectorized!(|| moves.iter_mut().zip(row).for_each(|(moves, v)| *moves |= u8::from(*v != 0.0)));
+    }
+    (0..moves.len()).filter(|&j| moves[j] != 0).collect()
 }
 
 /// Least and largest `x_j d` over the columns of a row, with zero: `d` anywhere between `low_j` ≤ 0 and `high_j` ≥ 0.

@@ -12,7 +12,7 @@
 //! Rigorous: rounding is charged, as in [`crate::network`] for forward passes.
 
 use crate::kernels::definition::pool;
-use crate::kernels::lines::add_lines;
+use crate::kernels::lines::{add_lines, moving};
 use crate::kernels::{Matrix, Window, convolution};
 use crate::network::{Activation, Layer, Network};
 use crate::verdict::nan_min;
@@ -48,6 +48,11 @@ impl Bundle {
 
     fn lines(&self) -> usize {
         self.mid.rows()
+    }
+
+    /// Midpoints, slopes and errors of a line.
+    fn line(&self, line: usize) -> [&[f64]; 3] {
+        self.parts().map(|part| part.row(line))
     }
 
     /// Midpoints, slopes and errors of a line.
@@ -210,13 +215,21 @@ impl<'n> Lines<'n> {
                 let error = (s.abs() * error + 4.0 * UNIT * (mid.abs() + slope.abs())) * OF_BOUNDS;
                 Moved { mid, slope, error }
             }),
-            Layer::Activation(f) => out.set_all(|line, j| {
-                let moved = bundle.at(line, j);
-                if moved == Moved::NOT {
-                    return moved;
+            Layer::Activation(f) => {
+                let moving = moving(bundle.parts());
+                for line in 0..bundle.lines() {
+                    let ([mid, slope, error], [mids, slopes, losses]) =
+                        (bundle.line(line), out.line_mut(line));
+                    for &j in &moving {
+                        let moved = Moved { mid: mid[j], slope: slope[j], error: error[j] };
+                        if moved != Moved::NOT {
+                            let read = Read { value: values[j], error: errors[j], moved };
+                            let moved = activate(*f, read, (own[j], own_errors[j]));
+                            (mids[j], slopes[j], losses[j]) = (moved.mid, moved.slope, moved.error);
+                        }
+                    }
                 }
-                activate(*f, Read { value: values[j], error: errors[j], moved }, (own[j], own_errors[j]))
-            }),
+            }
             Layer::DynamicQuantize(q) => {
                 for line in 0..bundle.lines() {
                     let range = |j: usize| bundle.at(line, j).range(values[j], errors[j]);

@@ -2,8 +2,8 @@
 
 use super::StoredLayer;
 use super::line::UNIT;
-use crate::kernels::Window;
 use crate::kernels::lines::extent_of_products;
+use crate::kernels::{Patches, Region, Window};
 
 /// Of each word of a kernel so many of the furthest hits, at most, are left out when all others are bounded together.
 pub(super) const SET_APART: usize = 4;
@@ -127,21 +127,41 @@ impl<'s> Met<'s> {
         let off = |t: f64| 32.0 * UNIT * (t.abs() + sizes) + f64::MIN_POSITIVE;
         Some((least - off(least), furthest + off(furthest)))
     }
+}
+
+/// A group of channels of a convolution, with what their weights meet at each position: (columns, positions), zero in the padding.
+pub(super) struct Kernels<'s> {
+    pub met: &'s Met<'s>,
+    pub positions: usize,
+    x: Patches<f64>,
+    errors: Patches<f64>,
+}
+
+impl<'s> Kernels<'s> {
+    pub fn new(met: &'s Met<'s>, window: &Window, group: usize) -> Self {
+        let [mut x, mut errors] = [Patches::default(), Patches::default()];
+        x.unfold(window, group, met.x, Region::all(window));
+        errors.unfold(window, group, met.errors, Region::all(window));
+        Kernels { met, positions: window.positions(), x, errors }
+    }
+
+    /// What a word meets at each position, and how far that may be off.
+    pub fn inputs(&self, word: usize) -> impl Iterator<Item = (f64, f64)> {
+        let (_, column) = self.met.layer.place(word);
+        let own = column.map_or(0..0, |j| j * self.positions..(j + 1) * self.positions);
+        let of_bias = self.positions - own.len();
+        let [x, errors] = [&self.x, &self.errors].map(|patches| &patches.as_slice()[own.clone()]);
+        let weights = x.iter().copied().zip(errors.iter().copied());
+        weights.chain(std::iter::repeat_n((1.0, 0.0), of_bias))
+    }
 
     /// How far each element of a channel is moved, with zero, by any hit on one of its words but so many of the furthest ones.
-    pub fn hull(&self, window: &Window, channel: usize, apart: usize) -> Vec<(f64, f64)> {
-        let mut hull = vec![(0.0_f64, 0.0_f64); window.positions()];
-        for word in self.words(channel) {
-            let ends = self.bounds.ends(self.layer, word, apart);
-            for (position, own) in hull.iter_mut().enumerate() {
-                let input = match self.layer.place(word) {
-                    (_, None) => Some((1.0, 0.0)),
-                    (_, Some(column)) => {
-                        window.element(channel, column, position).map(|s| (self.x[s], self.errors[s]))
-                    }
-                };
-                for d in ends {
-                    let (t, off) = input.map_or((0.0, 0.0), |input| self.moved(d, input));
+    pub fn hull(&self, channel: usize, apart: usize) -> Vec<(f64, f64)> {
+        let mut hull = vec![(0.0_f64, 0.0_f64); self.positions];
+        for word in self.met.words(channel) {
+            let ends = self.met.bounds.ends(self.met.layer, word, apart);
+            for (input, own) in self.inputs(word).zip(&mut hull) {
+                for (t, off) in ends.map(|d| self.met.moved(d, input)) {
                     *own = (own.0.min(t - off), own.1.max(t + off));
                 }
             }

@@ -13,10 +13,9 @@
 //! Rigorous: a hit is settled by bounds that hold for it.
 
 use super::line::{Bundle, CleanPass, UNIT};
-use super::met::{Met, SET_APART};
+use super::met::{Kernels, Met, SET_APART};
 use super::single::SingleHits;
 use super::{Effects, Hit};
-use crate::kernels::Window;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
@@ -133,7 +132,13 @@ impl<'s, 'm> Search<'s, 'm> {
         // Lines of layers before this one went through it.
         self.scratch[layer.node].reset(1, node.width());
         match node.layer.kernel_window() {
-            Some(window) => self.channels(&met, window),
+            Some(window) => {
+                for group in 0..window.groups {
+                    let own = group * window.group_outputs()..(group + 1) * window.group_outputs();
+                    self.channels(&Kernels::new(&met, window, group), own.collect());
+                    self.settle(&met, 1);
+                }
+            }
             None => {
                 for row in 0..layer.rows {
                     self.row(&met, row);
@@ -152,7 +157,7 @@ impl<'s, 'm> Search<'s, 'm> {
         // Where a ReLU behind it starts to act, and where flips of exponents, which are far apart from all others, begin.
         let kink = -self.clean.values[node][row];
         let usual = 4.0 * met.bounds.before * met.most.0.max(1.0);
-        let pieces = self.pieces(node, &ray, (least, largest), &[kink, -usual, usual]);
+        let pieces = self.pieces(node, &ray, (least, largest), kink, usual);
         if pieces.iter().all(|piece| piece.holds == Some(self.holds)) {
             return;
         }
@@ -188,32 +193,31 @@ impl<'s, 'm> Search<'s, 'm> {
     }
 
     /// Settles all hits on kernels: of each channel together, then all but the furthest hits of each word, then those one by one.
-    fn channels(&mut self, met: &Met<'_>, window: &Window) {
-        let mut left: Vec<usize> = (0..met.layer.rows).collect();
+    fn channels(&mut self, kernels: &Kernels<'_>, channels: Vec<usize>) {
+        let mut left = channels;
         for apart in 0..=SET_APART {
-            let hulls: Vec<_> = left.iter().map(|&c| met.hull(window, c, apart)).collect();
-            let held = self.judge_hulls(met, &left, &hulls);
+            let hulls: Vec<_> = left.iter().map(|&c| kernels.hull(c, apart)).collect();
+            let held = self.judge_hulls(kernels.met.layer.node, &left, &hulls);
             let mut still = Vec::new();
             for (channel, held) in left.into_iter().zip(held) {
                 match held == Some(self.holds) {
                     true if apart == 0 => {}
-                    true => self.channel(met, window, channel, apart),
+                    true => self.channel(kernels, channel, apart),
                     false => still.push(channel),
                 }
             }
             left = still;
         }
-        left.into_iter().for_each(|channel| self.channel(met, window, channel, usize::MAX));
+        left.into_iter().for_each(|channel| self.channel(kernels, channel, usize::MAX));
     }
 
     /// Whether the property holds while all elements of a channel move in a box; for each channel.
     fn judge_hulls(
         &mut self,
-        met: &Met<'_>,
+        node: usize,
         channels: &[usize],
         hulls: &[Vec<(f64, f64)>],
     ) -> Vec<Option<bool>> {
-        let node = met.layer.node;
         let mut found = Vec::with_capacity(channels.len());
         for (channels, hulls) in channels.chunks(LINES).zip(hulls.chunks(LINES)) {
             let bundle = &mut self.scratch[node];
@@ -237,20 +241,14 @@ impl<'s, 'm> Search<'s, 'm> {
     }
 
     /// Settles hits on the kernel of one channel, of each word so many of the furthest ones.
-    fn channel(&mut self, met: &Met<'_>, window: &Window, channel: usize, furthest: usize) {
-        let positions = window.positions();
+    fn channel(&mut self, kernels: &Kernels<'_>, channel: usize, furthest: usize) {
+        let met = kernels.met;
         for word in met.words(channel) {
-            let entry = |position: usize| {
-                let k = channel * positions + position;
-                match met.layer.place(word) {
-                    (_, None) => Some((k, 1.0, 0.0)),
-                    (_, Some(column)) => {
-                        window.element(channel, column, position).map(|s| (k, met.x[s], met.errors[s]))
-                    }
-                }
+            let entry = |(position, (x, error)): (usize, (f64, f64))| {
+                let moves = x != 0.0 || error != 0.0;
+                moves.then_some((channel * kernels.positions + position, x, error))
             };
-            let moves = |entry: &(usize, f64, f64)| entry.1 != 0.0 || entry.2 != 0.0;
-            let ray: Ray = (0..positions).filter_map(entry).filter(moves).collect();
+            let ray: Ray = kernels.inputs(word).enumerate().filter_map(entry).collect();
             if ray.is_empty() {
                 continue;
             }
@@ -264,10 +262,18 @@ impl<'s, 'm> Search<'s, 'm> {
         }
     }
 
-    /// Pieces of a ray between two numbers, in order, each with what is known of it. A piece is cut at zero and at `cuts`.
-    fn pieces(&mut self, node: usize, ray: &Ray, (from, to): (f64, f64), cuts: &[f64]) -> Vec<Piece> {
-        let mut cuts: Vec<f64> = cuts.iter().map(|cut| cut.clamp(from, to)).collect();
-        cuts.extend([from, 0.0, to]);
+    /// Pieces of a ray between two numbers, in order, each with what is known of it. A piece is cut at zero, at `kink`, and `usual` away
+    /// from zero: hits that move it further than that are far apart from all others, so that of what is beyond, and not decided at once,
+    /// only the further half is bounded.
+    fn pieces(
+        &mut self,
+        node: usize,
+        ray: &Ray,
+        (from, to): (f64, f64),
+        kink: f64,
+        usual: f64,
+    ) -> Vec<Piece> {
+        let mut cuts = [from, kink, -usual, 0.0, usual, to].map(|cut| cut.clamp(from, to)).to_vec();
         cuts.sort_by(f64::total_cmp);
         cuts.dedup();
         let mut open: Vec<(f64, f64)> = cuts.windows(2).map(|pair| (pair[0], pair[1])).collect();
@@ -279,9 +285,15 @@ impl<'s, 'm> Search<'s, 'm> {
             for ((from, to), holds) in open.into_iter().zip(judged) {
                 if holds.is_some() || halvings == HALVINGS {
                     pieces.push(Piece { from, to, holds });
-                } else {
-                    let middle = middle(from, to);
-                    halves.extend([(from, middle), (middle, to)]);
+                    continue;
+                }
+                let middle = middle(from, to);
+                for (from, to) in [(from, middle), (middle, to)] {
+                    if middle.abs() > usual && from.abs().max(to.abs()) <= middle.abs() {
+                        pieces.push(Piece { from, to, holds: None });
+                    } else {
+                        halves.push((from, to));
+                    }
                 }
             }
             open = halves;
