@@ -15,22 +15,22 @@ pub fn add_lines(to: [&mut Matrix<f64>; 3], from: [&Matrix<f64>; 3], weight: &Ma
         assert_eq!(shapes, ((lines, inputs), (lines, width)), "shapes of lines");
     }
     let [mids, slopes, errors] = to;
-    for j in moving(from) {
-        let row = weight.row(j);
-        for k in 0..lines {
-            let [m, s, e] = from.map(|part| part[(k, j)]);
-            let lost = e + part * (m.abs() + s.abs());
-            let (mid, slope, error) = (mids.row_mut(k), slopes.row_mut(k), errors.row_mut(k));
-            vectorized!(|| {
-                for (((w, mid), slope), error) in row.iter().zip(&mut *mid).zip(&mut *slope).zip(&mut *error)
-                {
+    let (moving, [m, s, e]) = (moving(from), from);
+    vectorized!(|| {
+        for j in moving {
+            let row = weight.row(j);
+            for k in 0..lines {
+                let (m, s, e) = (m[(k, j)], s[(k, j)], e[(k, j)]);
+                let lost = e + part * (m.abs() + s.abs());
+                let (mid, slope, error) = (mids.row_mut(k), slopes.row_mut(k), errors.row_mut(k));
+                for (((w, mid), slope), error) in row.iter().zip(mid).zip(slope).zip(error) {
                     *mid += w * m;
                     *slope += w * s;
                     *error += w.abs() * lost;
                 }
-            });
+            }
         }
-    }
+    });
 }
 
 /// The elements that are not zero on some line, rising.

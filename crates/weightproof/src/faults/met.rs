@@ -57,6 +57,8 @@ pub(super) struct Met<'s> {
     pub most: (f64, f64),
     /// The inputs less and plus their errors.
     ends: [Vec<f64>; 2],
+    /// Inputs that are not known to be zero.
+    moving: Vec<usize>,
     pub bounds: &'s LayerBounds,
 }
 
@@ -70,7 +72,8 @@ impl<'s> Met<'s> {
         let largest = |values: &[f64]| values.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
         let most = (largest(x), largest(errors));
         let ends = [-1.0, 1.0].map(|sign| x.iter().zip(errors).map(|(x, e)| x + sign * e).collect());
-        Met { number, layer, x, errors, most, ends, bounds }
+        let moving = (0..x.len()).filter(|&j| x[j] != 0.0 || errors[j] != 0.0).collect();
+        Met { number, layer, x, errors, most, ends, moving, bounds }
     }
 
     /// How far a change `d` moves what its word is multiplied into, by an input `x` known up to `error`; and how far that may be off:
@@ -86,12 +89,13 @@ impl<'s> Met<'s> {
         (d * x, off)
     }
 
-    /// The input that a word of a dense layer meets.
-    pub fn input(&self, word: usize) -> (f64, f64) {
-        match self.layer.place(word) {
-            (_, Some(j)) => (self.x[j], self.errors[j]),
-            (_, None) => (1.0, 0.0),
-        }
+    /// The words of a row of a dense layer that may move it: each with its least and largest change, and the input that it meets.
+    pub fn of_row(&self, row: usize) -> impl Iterator<Item = (usize, [f64; 2], (f64, f64))> {
+        let (layer, first) = (self.layer, row * self.layer.cols);
+        let ends = [0, 1].map(|k| layer.weight_ends[k].row(row));
+        let weight = move |&j: &usize| (first + j, ends.map(|ends| ends[j]), (self.x[j], self.errors[j]));
+        let bias = self.words(row).nth(layer.cols).map(|word| (word, layer.ends(word), (1.0, 0.0)));
+        self.moving.iter().map(weight).chain(bias)
     }
 
     /// Words of a row or channel: its weights, then its bias where it is stored.

@@ -166,9 +166,7 @@ impl<'s, 'm> Search<'s, 'm> {
         // Nothing that moves less than this changes anything.
         let near = unmoved.1.min(-unmoved.0);
         let mut open = Vec::new();
-        for word in met.words(row) {
-            let input = met.input(word);
-            let [low, high] = layer.ends(word);
+        for (word, [low, high], input) in met.of_row(row) {
             if inside(met.moved(low, input)) && inside(met.moved(high, input)) {
                 continue;
             }
