@@ -205,6 +205,22 @@ fn hits_on_images_that_are_harmless_for_a_box_of_inputs_are_so_for_its_points() 
     assert!(harmless > 1000 && open > 10 && broken > 10, "{harmless} {open} {broken}");
 }
 
+/// An input of zero meets words that do nothing until it moves.
+#[test]
+fn hits_on_words_that_meet_zero_count_where_the_input_moves() {
+    let mut builder = NetworkBuilder::new(vec![1]);
+    builder.dense("only", 0, Matrix::from_vec(2, 1, vec![0.2, 0.0]), vec![0.2, 0.0]).unwrap();
+    let memory =
+        Memory::new(&builder.finish().unwrap(), &FaultModel { biases: false, ..model("int8") }).unwrap();
+    let samples = Samples { first: 0, inputs: &[0.0], labels: None };
+    // The margin is 0.2 + 0.2 x, and 0.2 + 0.4 x after the highest bit of the second weight.
+    for (radius, verdict) in [(0.1, Verdict::Verified), (0.6, Verdict::Unknown)] {
+        let hits = SingleHits::new(&memory, Property::Prediction).with_inputs(radius, None).unwrap();
+        let found = hits.settle(samples, &Tally::new(&memory)).pop().unwrap();
+        assert_eq!(found.verdict, verdict, "{radius}: {found:?}");
+    }
+}
+
 /// Integers and quantizers as a file has them.
 #[test]
 fn every_flip_of_stored_integers_is_as_by_brute_force() {
