@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
@@ -28,8 +29,14 @@ from onnx import numpy_helper  # noqa: E402
 CLOSE = 1e-9
 
 
-def layers(path: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, int8 codes of the weights times their step, and biases on the same grid, of the dense layers of a file of Gemm nodes."""
+def on_grid(weight: np.ndarray):
+    """The step of int8 words of a layer with these weights, and what rounds numbers to its multiples."""
+    step = float(np.float32(np.abs(weight).max() / 127))  # scales are stored in float32
+    return step, lambda v: np.clip(np.floor(np.abs(v) / step + 0.5) * np.sign(v), -127, 127) * step
+
+
+def layers(path: str) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """The step of the int8 words, weights and biases on its grid, of the dense layers of a file of Gemm nodes."""
     graph = onnx.load(path).graph
     values = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in graph.initializer}
     found = []
@@ -39,9 +46,8 @@ def layers(path: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
             transposed = any(a.name == "transB" and a.i == 1 for a in node.attribute)
             weight = weight if transposed else weight.T
             bias = values[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight))
-            step = float(np.float32(np.abs(weight).max() / 127))  # scales are stored in float32
-            on_grid = lambda v: np.clip(np.floor(np.abs(v) / step + 0.5) * np.sign(v), -127, 127) * step  # noqa: E731
-            found.append((step, on_grid(weight), on_grid(bias)))
+            step, grid = on_grid(weight)
+            found.append((step, grid(weight), grid(bias)))
     return found
 
 
@@ -76,6 +82,39 @@ def rate(network: list, images: np.ndarray, seconds: float, rng: np.random.Gener
     return done / (time.perf_counter() - begin), changed
 
 
+class Settled(NamedTuple):
+    """What `weightproof faults` says of every flip of one bit of a weight in int8."""
+
+    pairs: int
+    """Pairs of a flip and an image."""
+    seconds: float
+    """With start and reading, on one thread."""
+    critical: dict[tuple[int, int, int, int], tuple[float, float, int]]
+    """Values before and after, and how many images it breaks; by layer, row, column and bit."""
+    margins: np.ndarray
+    """Of the images, without flips."""
+
+
+def settle(weightproof: str, model: str, data: str, samples: int) -> Settled:
+    """Runs `weightproof faults`."""
+    with tempfile.TemporaryDirectory() as folder:
+        result, table = Path(folder) / "result.json", Path(folder) / "hits.csv"
+        command = [weightproof, "faults", model, data, "--samples", str(samples), "--storage", "int8"]
+        command += ["--no-biases", "--property", "prediction", "--threads", "1", "--critical", table, "--format", "json", "--output", result]
+        begin = time.perf_counter()
+        code = subprocess.run(command, stderr=subprocess.DEVNULL).returncode
+        seconds = time.perf_counter() - begin
+        if code not in (0, 1):
+            raise SystemExit(f"{' '.join(map(str, command))}: exit code {code}")
+        found = json.loads(result.read_text())
+        names, critical = found["threat"]["perturbed_layers"], {}
+        for row in csv.DictReader(table.open()):
+            place = (names.index(row["layer"]), int(row["row"]), int(row["column"]), int(row["bit"]))
+            critical[place] = (float(row["before"]), float(row["after"]), int(row["broken"]))
+    margins = np.array([sample["margin"] for sample in found["samples"]])
+    return Settled(found["summary"]["hits"], seconds, critical, margins)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("weightproof", "model", "data"):
@@ -85,31 +124,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
     network, rng = layers(options.model), np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        result, table = Path(folder) / "result.json", Path(folder) / "hits.csv"
-        command = [options.weightproof, "faults", options.model, options.data, "--samples", str(options.samples), "--storage", "int8"]
-        command += ["--no-biases", "--property", "prediction", "--threads", "1", "--critical", table, "--format", "json", "--output", result]
-        begin = time.perf_counter()
-        code = subprocess.run(command, stderr=subprocess.DEVNULL).returncode
-        spent = time.perf_counter() - begin
-        if code not in (0, 1):
-            raise SystemExit(f"{' '.join(map(str, command))}: exit code {code}")
-        found = json.loads(result.read_text())
-        critical = {}
-        names = found["threat"]["perturbed_layers"]
-        for row in csv.DictReader(table.open()):
-            place = (names.index(row["layer"]), int(row["row"]), int(row["column"]), int(row["bit"]))
-            critical[place] = (float(row["before"]), float(row["after"]), int(row["broken"]))
-    images = read_images(options.data, options.samples)
+    settled = settle(options.weightproof, options.model, options.data, options.samples)
+    images = images_of_mnist(options.data, options.samples)
     margins = np.sort(forward(network, images), axis=1)
-    told = np.array([sample["margin"] for sample in found["samples"]])
-    assert np.abs(margins[:, -1] - margins[:, -2] - told).max() < 1e-6, "the two programs run different networks"
+    assert np.abs(margins[:, -1] - margins[:, -2] - settled.margins).max() < 1e-6, "the two programs run different networks"
     print("| | injections per second |\n|---|---:|")
     for name, part in (("NumPy, one image for each flip", images[:1]), (f"NumPy, {len(images)} images for each flip", images)):
         print(f"| {name} | {rate(network, part, options.seconds, rng)[0]:,.0f} |")
-    pairs = found["summary"]["hits"]
-    print(f"| `weightproof faults`, every flip, proved | {pairs / spent:,.0f} |")
-    compare(network, images, critical, options.injections, rng)
+    print(f"| `weightproof faults`, every flip, proved | {settled.pairs / settled.seconds:,.0f} |")
+    compare(network, images, settled.critical, options.injections, rng)
 
 
 def compare(network: list, images: np.ndarray, critical: dict, injections: int, rng: np.random.Generator) -> None:
@@ -139,7 +162,7 @@ def compare(network: list, images: np.ndarray, critical: dict, injections: int, 
     print(f"\n{injections:,} flips on {len(images)} images, {pairs:,} injections: {wrong} contradict the table, {close} too close to compare")
 
 
-def read_images(folder: str, count: int) -> np.ndarray:
+def images_of_mnist(folder: str, count: int) -> np.ndarray:
     """The first images of the test set of MNIST."""
     import gzip
 

@@ -441,7 +441,7 @@ def faults(
         biases: Whether words of biases are hit, too.
         protect: Protected bits as the command line writes them: ``"6,7"``, ``"fc1:7"``, ``"fc1:all"``, ``"secded"``, ``"parity-zero"``.
         recommend: Whether the text says what to protect; JSON always does.
-        input_radius: How far inputs move beside the hits, in the unit of the data; dense networks only.
+        input_radius: How far inputs move beside the hits, in the unit of the data.
         max_nodes: Most first hits of pairs that are looked at for one sample, 0 for no search.
         time_limit: Most seconds of that search for one sample.
         journal: A file that keeps each sample as soon as it is settled; a call that was ended goes on from it.

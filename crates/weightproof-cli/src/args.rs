@@ -320,7 +320,7 @@ pub struct FaultModelArgs {
     /// zero; parity-zero makes a word with an odd number of errors zero.
     #[arg(long, value_name = "WHAT")]
     pub protect: Vec<String>,
-    /// Radius of a joint perturbation of the input, in the unit of the data; dense networks only
+    /// Radius of a joint perturbation of the input, in the unit of the data
     #[arg(long, value_name = "R", allow_hyphen_values = true, hide_short_help = true)]
     pub input_radius: Option<String>,
     /// Most first hits of pairs that are looked at for one sample, 0 for no search

@@ -165,7 +165,6 @@ impl From<FaultError> for Failure {
             | FaultError::EncodedBits
             | FaultError::Undetected
             | FaultError::Wide { .. }
-            | FaultError::InputRadius { .. }
             | FaultError::Hits { .. }
             | FaultError::NotOfFile { .. } => failure,
         }

@@ -220,7 +220,7 @@ fn noise_margins_are_the_core_s() {
             let certifier = NoiseCertifier::new(&problem.network, set, noise, options).unwrap();
             let samples = Samples { first: 0, inputs: &problem.inputs, labels: Some(&problem.labels) };
             let core = certifier.rows_at(samples, quantile);
-            for ((found, core), &label) in found.chunks_exact(3).zip(&core).zip(&problem.labels) {
+            for ((found, (core, _)), &label) in found.chunks_exact(3).zip(&core).zip(&problem.labels) {
                 let rivals = (0..3).filter(|j| *j != label as usize).map(|j| found[j]);
                 for (found, core) in rivals.zip(core) {
                     let size = 1.0 + core.abs();

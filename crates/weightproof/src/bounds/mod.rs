@@ -28,6 +28,7 @@ pub(crate) use noise::{BoxEnds, Ends, NoisyMethod, lowered, noisy_bounds, wide};
 pub use norm_product::NormProduct;
 pub use rounding::Arithmetic;
 pub use state::{Bounds, Norms, Prepared, Split, State, States};
+pub(crate) use step::propagate_cut;
 
 use crate::kernels::{Matrix, Scalar};
 use crate::property::Specification;

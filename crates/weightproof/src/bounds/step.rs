@@ -20,11 +20,22 @@ use crate::network::{Activation, DynamicQuantizer};
 
 /// States of all nodes by interval rules alone.
 pub fn propagate<'a, T: Scalar>(block: &Block<'a, T>) -> States<'a, T> {
+    propagate_cut(block, |_, _| {})
+}
+
+/// States of all nodes by interval rules; `cut` makes the box of a node smaller by what else is known of it.
+pub(crate) fn propagate_cut<'a, T: Scalar>(
+    block: &Block<'a, T>,
+    mut cut: impl FnMut(usize, &mut Bounds<T>),
+) -> States<'a, T> {
     let mut states = States::new(block);
     for index in 0..block.values.len() {
         let mean = step(block, &states, index);
-        let (state, ends) = noise::held(block, &states, index, mean, |_| Vec::new());
+        let (mut state, ends) = noise::held(block, &states, index, mean, |_| Vec::new());
         states.rely_on(&ends);
+        if let State::Box(bounds) = &mut state {
+            cut(index, bounds);
+        }
         states.push(state);
         check_format_range(block, &mut states, index);
     }

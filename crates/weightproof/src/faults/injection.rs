@@ -194,11 +194,7 @@ impl<'m> Injection<'m> {
                 None => own.iter().sum(),
                 Some(_) => own.iter().enumerate().filter_map(read).sum(),
             };
-            let ends = match column {
-                Some(column) => [0, 1].map(|k| layer.weight_ends[k][(row, column)]),
-                None => [0, 1].map(|k| layer.bias_ends[k][row]),
-            };
-            let lost = ends.map(|d| -d * sum);
+            let lost = layer.ends(word).map(|d| -d * sum);
             let end = usize::from(lost[1] > lost[0]);
             Damage { word, end, lost: lost[end] }
         };

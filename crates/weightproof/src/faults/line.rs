@@ -12,8 +12,8 @@
 //! Rigorous: rounding is charged, as in [`crate::network`] for forward passes.
 
 use crate::kernels::definition::pool;
-use crate::kernels::lines::add_lines;
-use crate::kernels::{Matrix, convolution};
+use crate::kernels::lines::{add_lines, moving};
+use crate::kernels::{Matrix, Window, convolution};
 use crate::network::{Activation, Layer, Network};
 use crate::verdict::nan_min;
 
@@ -22,29 +22,70 @@ pub(super) const UNIT: f64 = f64::EPSILON / 2.0;
 /// Room for the rounding of the bounds themselves.
 const OF_BOUNDS: f64 = 1.0 + 1.0 / 64.0;
 
-/// What the elements of a node are moved by.
+/// What the elements of a node are moved by on some lines; each part has shape (lines, elements).
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line {
-    pub mid: Vec<f64>,
-    pub slope: Vec<f64>,
-    pub error: Vec<f64>,
+pub(super) struct Bundle {
+    pub mid: Matrix<f64>,
+    pub slope: Matrix<f64>,
+    pub error: Matrix<f64>,
 }
 
-impl Line {
-    /// Nothing moves.
-    pub fn reset(&mut self, width: usize) {
-        for part in [&mut self.mid, &mut self.slope, &mut self.error] {
-            part.clear();
-            part.resize(width, 0.0);
+impl Bundle {
+    /// Lines on which nothing moves.
+    pub fn reset(&mut self, lines: usize, width: usize) {
+        for part in self.parts_mut() {
+            part.reshape_scratch(lines, width);
+            part.as_mut_slice().fill(0.0);
         }
     }
 
-    fn at(&self, k: usize) -> Moved {
-        Moved { mid: self.mid[k], slope: self.slope[k], error: self.error[k] }
+    /// So many lines, of a bundle in which nothing moves.
+    pub fn resize(&mut self, lines: usize) {
+        for part in self.parts_mut() {
+            part.reshape_scratch(lines, part.cols());
+        }
     }
 
-    fn set(&mut self, k: usize, moved: Moved) {
-        (self.mid[k], self.slope[k], self.error[k]) = (moved.mid, moved.slope, moved.error);
+    fn lines(&self) -> usize {
+        self.mid.rows()
+    }
+
+    /// Midpoints, slopes and errors of a line.
+    fn line(&self, line: usize) -> [&[f64]; 3] {
+        self.parts().map(|part| part.row(line))
+    }
+
+    /// Midpoints, slopes and errors of a line.
+    pub fn line_mut(&mut self, line: usize) -> [&mut [f64]; 3] {
+        self.parts_mut().map(|part| part.row_mut(line))
+    }
+
+    fn parts(&self) -> [&Matrix<f64>; 3] {
+        [&self.mid, &self.slope, &self.error]
+    }
+
+    fn parts_mut(&mut self) -> [&mut Matrix<f64>; 3] {
+        [&mut self.mid, &mut self.slope, &mut self.error]
+    }
+
+    fn at(&self, line: usize, k: usize) -> Moved {
+        let [mid, slope, error] = self.parts().map(|part| part[(line, k)]);
+        Moved { mid, slope, error }
+    }
+
+    fn set(&mut self, line: usize, k: usize, moved: Moved) {
+        let [mid, slope, error] = self.line_mut(line);
+        (mid[k], slope[k], error[k]) = (moved.mid, moved.slope, moved.error);
+    }
+
+    /// Sets each element of each line.
+    fn set_all(&mut self, f: impl Fn(usize, usize) -> Moved) {
+        for line in 0..self.lines() {
+            let [mid, slope, error] = self.line_mut(line);
+            for (k, ((mid, slope), error)) in mid.iter_mut().zip(slope).zip(error).enumerate() {
+                Moved { mid: *mid, slope: *slope, error: *error } = f(line, k);
+            }
+        }
     }
 }
 
@@ -117,169 +158,227 @@ impl<'n> Lines<'n> {
         Lines { network, weights: weights.collect(), behind: (0..nodes.len()).map(behind).collect() }
     }
 
-    /// Scratch memory, one line for each node.
-    pub fn scratch(&self) -> Vec<Line> {
-        let mut lines = vec![Line::default(); self.network.nodes().len()];
-        lines.iter_mut().zip(self.network.nodes()).for_each(|(line, node)| line.reset(node.width()));
-        lines
+    /// Scratch memory: of each node one line on which nothing moves.
+    pub fn scratch(&self) -> Vec<Bundle> {
+        let mut bundles = vec![Bundle::default(); self.network.nodes().len()];
+        let nodes = bundles.iter_mut().zip(self.network.nodes());
+        nodes.for_each(|(bundle, node)| bundle.reset(1, node.width()));
+        bundles
     }
 
-    /// Bounds of the smallest margin of `target`, below and above, while `node` moves along `lines[node]`. NaN proves nothing.
-    pub fn margin(&self, clean: &CleanPass, node: usize, target: usize, lines: &mut [Line]) -> (f64, f64) {
+    /// Bounds of the smallest margin of `target`, below and above, while `node` moves along each line of `bundles[node]`. NaN proves
+    /// nothing.
+    pub fn margins(
+        &self,
+        clean: &CleanPass,
+        node: usize,
+        target: usize,
+        bundles: &mut [Bundle],
+    ) -> Vec<(f64, f64)> {
+        let lines = bundles[node].lines();
         for &k in &self.behind[node] {
-            let (before, rest) = lines.split_at_mut(k);
+            let (before, rest) = bundles.split_at_mut(k);
+            rest[0].reset(lines, self.network.nodes()[k].width());
             self.step(clean, node, k, before, &mut rest[0]);
         }
         let last = self.network.output();
-        let (values, errors) = (&clean.values[last], &clean.errors[last]);
-        let still = Line::default();
-        let line = if last == node || self.behind[node].contains(&last) { &lines[last] } else { &still };
-        let at = |k: usize| if line.mid.is_empty() { Moved::NOT } else { line.at(k) };
-        let (mut lower, mut upper) = (f64::INFINITY, f64::INFINITY);
-        let own = at(target);
-        for rival in (0..values.len()).filter(|&k| k != target) {
-            let other = at(rival);
-            if let Some(margin) = clean.margin {
-                let reach = (own.slope - other.slope).abs() + (own.error + other.error) * OF_BOUNDS;
-                let sizes = margin.abs() + own.mid.abs() + other.mid.abs() + reach;
-                lower = nan_min(lower, margin + (own.mid - other.mid) - reach - 8.0 * UNIT * sizes);
-                continue;
-            }
-            let mid = (values[target] - values[rival]) + (own.mid - other.mid);
-            let sizes = values[target].abs() + values[rival].abs() + own.mid.abs() + other.mid.abs();
-            let slope = (own.slope - other.slope).abs();
-            let error = own.error + other.error + errors[target] + errors[rival];
-            let reach =
-                slope + error * OF_BOUNDS + 8.0 * UNIT * (sizes + own.slope.abs() + other.slope.abs());
-            lower = nan_min(lower, mid - reach);
-            upper = nan_min(upper, mid + reach);
-        }
-        (lower, upper)
+        let moves = last == node || self.behind[node].contains(&last);
+        let at = |line: usize, k: usize| if moves { bundles[last].at(line, k) } else { Moved::NOT };
+        (0..lines).map(|line| margin(clean, last, target, |k| at(line, k))).collect()
     }
 
-    /// The line of node `k`. Nodes that do not read `from` do not move.
-    fn step(&self, clean: &CleanPass, from: usize, k: usize, lines: &[Line], out: &mut Line) {
+    /// What node `k` is moved by, into a bundle in which nothing moves. Nodes that do not read `from` do not move.
+    fn step(&self, clean: &CleanPass, from: usize, k: usize, bundles: &[Bundle], out: &mut Bundle) {
         let node = &self.network.nodes()[k];
         let moves = |i: usize| i == from || self.behind[from].binary_search(&i).is_ok();
         let first = node.inputs[0];
-        let line = &lines[first];
+        let bundle = &bundles[first];
+        let (values, errors) = (&clean.values[first], &clean.errors[first]);
+        let (own, own_errors) = (&clean.values[k], &clean.errors[k]);
         match &node.layer {
             Layer::Input => unreachable!("nothing is read by the input"),
             Layer::Dense(affine) => {
-                out.reset(node.width());
                 let weight = self.weights[k].as_ref().expect("weights of a dense layer");
                 let terms = affine.weight.cols() as f64 + 2.0;
-                let to = [&mut out.mid[..], &mut out.slope[..], &mut out.error[..]];
-                add_lines(to, [&line.mid, &line.slope, &line.error], weight, gamma(terms));
+                add_lines(out.parts_mut(), bundle.parts(), weight, gamma(terms));
                 widen(out, terms);
             }
             Layer::Conv(conv) => {
-                out.reset(node.width());
-                let (weight, window) = (conv.affine.weight.as_slice(), &conv.window);
                 let magnitudes = self.weights[k].as_ref().expect("weights of a convolution");
                 let terms = conv.affine.weight.cols() as f64 + 2.0;
-                let part = gamma(terms);
-                let parts = line.mid.iter().zip(&line.slope).zip(&line.error);
-                let lost: Vec<f64> = parts.map(|((m, s), e)| e + part * (m.abs() + s.abs())).collect();
-                convolution(&mut out.mid, false, &line.mid, weight, window);
-                if line.slope.iter().any(|s| *s != 0.0) {
-                    convolution(&mut out.slope, false, &line.slope, weight, window);
-                }
-                convolution(&mut out.error, false, &lost, magnitudes.as_slice(), window);
+                convolve(out, bundle, [&conv.affine.weight, magnitudes], &conv.window, gamma(terms));
                 widen(out, terms);
             }
-            Layer::Scale(scale) => {
-                for (j, s) in scale.scale.iter().enumerate() {
-                    let Moved { mid, slope, error } = line.at(j);
-                    let (mid, slope) = (s * mid, s * slope);
-                    let error = (s.abs() * error + 4.0 * UNIT * (mid.abs() + slope.abs())) * OF_BOUNDS;
-                    out.set(j, Moved { mid, slope, error });
-                }
-            }
+            Layer::Scale(scale) => out.set_all(|line, j| {
+                let (s, Moved { mid, slope, error }) = (scale.scale[j], bundle.at(line, j));
+                let (mid, slope) = (s * mid, s * slope);
+                let error = (s.abs() * error + 4.0 * UNIT * (mid.abs() + slope.abs())) * OF_BOUNDS;
+                Moved { mid, slope, error }
+            }),
             Layer::Activation(f) => {
-                let (values, errors) = (&clean.values[first], &clean.errors[first]);
-                let (own, own_errors) = (&clean.values[k], &clean.errors[k]);
-                for j in 0..values.len() {
-                    let moved = line.at(j);
-                    let read = Read { value: values[j], error: errors[j], moved };
-                    out.set(
-                        j,
-                        if moved == Moved::NOT { moved } else { activate(*f, read, (own[j], own_errors[j])) },
-                    );
+                let moving = moving(bundle.parts());
+                for line in 0..bundle.lines() {
+                    let ([mid, slope, error], [mids, slopes, losses]) =
+                        (bundle.line(line), out.line_mut(line));
+                    for &j in &moving {
+                        let moved = Moved { mid: mid[j], slope: slope[j], error: error[j] };
+                        if moved != Moved::NOT {
+                            let read = Read { value: values[j], error: errors[j], moved };
+                            let moved = activate(*f, read, (own[j], own_errors[j]));
+                            (mids[j], slopes[j], losses[j]) = (moved.mid, moved.slope, moved.error);
+                        }
+                    }
                 }
             }
             Layer::DynamicQuantize(q) => {
-                let (values, errors) = (&clean.values[first], &clean.errors[first]);
-                let (low, high): (Vec<f64>, Vec<f64>) =
-                    (0..values.len()).map(|j| line.at(j).range(values[j], errors[j])).unzip();
-                let (low, high) = q.enclose(&low, &high);
-                for j in 0..low.len() {
+                for line in 0..bundle.lines() {
+                    let range = |j: usize| bundle.at(line, j).range(values[j], errors[j]);
+                    let (low, high): (Vec<f64>, Vec<f64>) = (0..values.len()).map(range).unzip();
                     // The step of all elements may change.
-                    let (value, error) = (clean.values[k][j], clean.errors[k][j]);
-                    out.set(j, Moved::between(low[j] - value - error, high[j] - value + error));
+                    let (low, high) = q.enclose(&low, &high);
+                    for j in 0..low.len() {
+                        let (value, error) = (own[j], own_errors[j]);
+                        out.set(line, j, Moved::between(low[j] - value - error, high[j] - value + error));
+                    }
                 }
             }
             Layer::MaxPool(window) => {
-                let (values, errors) = (&clean.values[first], &clean.errors[first]);
-                let ranges: Vec<(f64, f64)> =
-                    (0..values.len()).map(|j| line.at(j).range(values[j], errors[j])).collect();
-                let ends = |end: fn(&(f64, f64)) -> f64| {
-                    let all: Vec<f64> = ranges.iter().map(end).collect();
-                    pool(window, &all, |_, elements| elements.fold(f64::NEG_INFINITY, f64::max))
-                };
-                let moved: Vec<f64> =
-                    (0..values.len()).map(|j| f64::from(u8::from(line.at(j) != Moved::NOT))).collect();
-                let moved = pool(window, &moved, |_, elements| elements.sum());
-                for (j, (low, high)) in ends(|r| r.0).into_iter().zip(ends(|r| r.1)).enumerate() {
-                    let (value, error) = (clean.values[k][j], clean.errors[k][j]);
-                    let free = Moved::between(low - value - error, high - value + error);
-                    out.set(j, if moved[j] == 0.0 { Moved::NOT } else { free });
+                for line in 0..bundle.lines() {
+                    let range = |j: usize| bundle.at(line, j).range(values[j], errors[j]);
+                    let (low, high): (Vec<f64>, Vec<f64>) = (0..values.len()).map(range).unzip();
+                    let largest = |all: &[f64]| {
+                        pool(window, all, |_, elements| elements.fold(f64::NEG_INFINITY, f64::max))
+                    };
+                    let moved = |j: usize| f64::from(u8::from(bundle.at(line, j) != Moved::NOT));
+                    let moved: Vec<f64> = (0..values.len()).map(moved).collect();
+                    let moved = pool(window, &moved, |_, elements| elements.sum());
+                    for (j, (low, high)) in largest(&low).into_iter().zip(largest(&high)).enumerate() {
+                        let (value, error) = (own[j], own_errors[j]);
+                        let free = Moved::between(low - value - error, high - value + error);
+                        out.set(line, j, if moved[j] == 0.0 { Moved::NOT } else { free });
+                    }
                 }
             }
             Layer::AveragePool(average) => {
                 let terms = average.window.taps() as f64 + 2.0;
-                let part = gamma(terms);
                 let sum = |values: &[f64], magnitude: bool| {
                     pool(&average.window, values, |position, elements| {
                         let factor = average.factor[position];
                         elements.sum::<f64>() * if magnitude { factor.abs() } else { factor }
                     })
                 };
-                let parts = line.mid.iter().zip(&line.slope).zip(&line.error);
-                let lost: Vec<f64> = parts.map(|((m, s), e)| e + part * (m.abs() + s.abs())).collect();
-                (out.mid, out.slope) = (sum(&line.mid, false), sum(&line.slope, false));
-                out.error = sum(&lost, true);
+                let lost = lost(bundle, gamma(terms));
+                for line in 0..bundle.lines() {
+                    out.mid.row_mut(line).copy_from_slice(&sum(bundle.mid.row(line), false));
+                    out.slope.row_mut(line).copy_from_slice(&sum(bundle.slope.row(line), false));
+                    out.error.row_mut(line).copy_from_slice(&sum(lost.row(line), true));
+                }
                 widen(out, terms);
             }
             Layer::Add => {
-                out.reset(node.width());
-                for line in node.inputs.iter().filter(|&&i| moves(i)).map(|&i| &lines[i]) {
-                    for j in 0..out.mid.len() {
-                        let (a, b) = (out.at(j), line.at(j));
-                        let (mid, slope) = (a.mid + b.mid, a.slope + b.slope);
-                        let sizes = a.mid.abs() + b.mid.abs() + a.slope.abs() + b.slope.abs();
-                        let error = (a.error + b.error) * (1.0 + 4.0 * UNIT) + 4.0 * UNIT * sizes;
-                        out.set(j, Moved { mid, slope, error });
+                for bundle in node.inputs.iter().filter(|&&i| moves(i)).map(|&i| &bundles[i]) {
+                    for line in 0..bundle.lines() {
+                        for j in 0..node.width() {
+                            let (a, b) = (out.at(line, j), bundle.at(line, j));
+                            let (mid, slope) = (a.mid + b.mid, a.slope + b.slope);
+                            let sizes = a.mid.abs() + b.mid.abs() + a.slope.abs() + b.slope.abs();
+                            let error = (a.error + b.error) * (1.0 + 4.0 * UNIT) + 4.0 * UNIT * sizes;
+                            out.set(line, j, Moved { mid, slope, error });
+                        }
                     }
                 }
             }
             Layer::Gather(gather) => {
-                let mut all = Vec::new();
-                for &i in &node.inputs {
-                    let width = self.network.nodes()[i].width();
-                    all.extend((0..width).map(|j| if moves(i) { lines[i].at(j) } else { Moved::NOT }));
-                }
-                let picked = gather.source.iter().map(|source| source.map_or(Moved::NOT, |j| all[j]));
-                picked.enumerate().for_each(|(j, moved)| out.set(j, moved));
+                // The input that each element is of, and its place there.
+                let widths = node.inputs.iter().map(|&i| (i, self.network.nodes()[i].width()));
+                let all: Vec<(usize, usize)> =
+                    widths.flat_map(|(i, width)| (0..width).map(move |j| (i, j))).collect();
+                out.set_all(|line, j| match gather.source[j].map(|source| all[source]) {
+                    Some((i, j)) if moves(i) => bundles[i].at(line, j),
+                    Some(_) | None => Moved::NOT,
+                });
             }
-            Layer::Reshape => out.clone_from(line),
+            Layer::Reshape => out.clone_from(bundle),
         }
     }
 }
 
+/// Bounds of the smallest margin of `target`, below and above, while the output `last` moves.
+fn margin(clean: &CleanPass, last: usize, target: usize, at: impl Fn(usize) -> Moved) -> (f64, f64) {
+    let (values, errors) = (&clean.values[last], &clean.errors[last]);
+    let (mut lower, mut upper) = (f64::INFINITY, f64::INFINITY);
+    let own = at(target);
+    for rival in (0..values.len()).filter(|&k| k != target) {
+        let other = at(rival);
+        if let Some(margin) = clean.margin {
+            let reach = (own.slope - other.slope).abs() + (own.error + other.error) * OF_BOUNDS;
+            let sizes = margin.abs() + own.mid.abs() + other.mid.abs() + reach;
+            lower = nan_min(lower, margin + (own.mid - other.mid) - reach - 8.0 * UNIT * sizes);
+            continue;
+        }
+        let mid = (values[target] - values[rival]) + (own.mid - other.mid);
+        let sizes = values[target].abs() + values[rival].abs() + own.mid.abs() + other.mid.abs();
+        let slope = (own.slope - other.slope).abs();
+        let error = own.error + other.error + errors[target] + errors[rival];
+        let reach = slope + error * OF_BOUNDS + 8.0 * UNIT * (sizes + own.slope.abs() + other.slope.abs());
+        lower = nan_min(lower, mid - reach);
+        upper = nan_min(upper, mid + reach);
+    }
+    (lower, upper)
+}
+
+/// Errors of what a sum reads, and what the sum loses by rounding, `part` of the magnitudes.
+fn lost(bundle: &Bundle, part: f64) -> Matrix<f64> {
+    let [mid, slope, error] = bundle.parts().map(Matrix::as_slice);
+    let lost = mid.iter().zip(slope).zip(error).map(|((m, s), e)| e + part * (m.abs() + s.abs()));
+    Matrix::from_vec(bundle.lines(), bundle.mid.cols(), lost.collect())
+}
+
+/// A convolution of lines, with the weights and their magnitudes. Of a window without groups only the channels that move on some line are
+/// read, where these are few: behind a hit on a kernel it is one.
+fn convolve(out: &mut Bundle, from: &Bundle, weights: [&Matrix<f64>; 2], window: &Window, part: f64) {
+    let lost = lost(from, part);
+    let parts = [&from.mid, &from.slope, &lost];
+    let plane = window.plane();
+    let moves = |c: &usize| {
+        let of_channel = |k: usize| from.parts().map(|part| &part.row(k)[c * plane..(c + 1) * plane]);
+        (0..from.lines()).flat_map(of_channel).flatten().any(|v| *v != 0.0)
+    };
+    let channels: Vec<usize> = (0..window.input[0]).filter(moves).collect();
+    let cropped = window.groups == 1 && 2 * channels.len() <= window.input[0];
+    if !cropped {
+        let weights = weights.map(Matrix::as_slice);
+        return convolve_parts(out, parts, weights, window);
+    }
+    if channels.is_empty() {
+        return;
+    }
+    let window = Window { input: [channels.len(), window.input[1], window.input[2]], ..window.clone() };
+    let parts = parts.map(|part| chosen(part, &channels, plane));
+    let weights = weights.map(|weight| chosen(weight, &channels, window.taps()));
+    convolve_parts(out, parts.each_ref(), weights.each_ref().map(Matrix::as_slice), &window);
+}
+
+fn convolve_parts(out: &mut Bundle, parts: [&Matrix<f64>; 3], weights: [&[f64]; 2], window: &Window) {
+    let [mid, slope, lost] = parts.map(Matrix::as_slice);
+    convolution(out.mid.as_mut_slice(), false, mid, weights[0], window);
+    if slope.iter().any(|s| *s != 0.0) {
+        convolution(out.slope.as_mut_slice(), false, slope, weights[0], window);
+    }
+    convolution(out.error.as_mut_slice(), false, lost, weights[1], window);
+}
+
+/// Of each row some of its pieces of `size` columns, one after the other.
+fn chosen(rows: &Matrix<f64>, pieces: &[usize], size: usize) -> Matrix<f64> {
+    let of_row = |k: usize| pieces.iter().flat_map(move |p| &rows.row(k)[p * size..(p + 1) * size]);
+    let data = (0..rows.rows()).flat_map(of_row).copied().collect();
+    Matrix::from_vec(rows.rows(), pieces.len() * size, data)
+}
+
 /// What the errors of sums of `terms` products lose by being sums themselves, and by underflow.
-fn widen(line: &mut Line, terms: f64) {
-    for (error, (m, s)) in line.error.iter_mut().zip(line.mid.iter().zip(&line.slope)) {
+fn widen(bundle: &mut Bundle, terms: f64) {
+    let [mid, slope, error] = bundle.parts_mut().map(Matrix::as_mut_slice);
+    for (error, (m, s)) in error.iter_mut().zip(mid.iter().zip(slope)) {
         if !(*error == 0.0 && *m == 0.0 && *s == 0.0) {
             *error = *error * OF_BOUNDS + terms * f64::MIN_POSITIVE;
         }

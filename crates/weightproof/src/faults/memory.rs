@@ -7,6 +7,7 @@ use super::{Change, Code, FaultError, FaultModel, Protection};
 use crate::kernels::Matrix;
 use crate::network::{Affine, Network};
 use crate::threat::LayerPerturbation;
+use std::sync::Arc;
 
 /// The most hits on one network: each has counts.
 const MOST_HITS: u64 = 1 << 27;
@@ -41,6 +42,8 @@ pub struct StoredLayer {
     pub(super) weight_ends: [Matrix<f64>; 2],
     /// The same of the biases, empty when they are not hit.
     pub(super) bias_ends: [Vec<f64>; 2],
+    /// Changes of each word, those whose hit moves it furthest first, those that leave no finite number last.
+    furthest: Arc<[u16]>,
 }
 
 /// A hit on a word.
@@ -227,12 +230,20 @@ impl StoredLayer {
             first_hit,
             weight_ends: nothing(),
             bias_ends: [none.clone(), none],
+            furthest: [].into(),
         };
+        let mut furthest = Vec::with_capacity(layer.hits());
         for word in 0..layer.words() {
             let (mut least, mut most) = (0.0_f64, 0.0_f64);
-            for (_, hit) in layer.hits_on(word).filter(|(_, hit)| hit.is_finite()) {
+            let (first, count) = layer.numbers_of(word);
+            let mut reach = vec![-1.0; count];
+            for (number, hit) in layer.hits_on(word).filter(|(_, hit)| hit.is_finite()) {
                 (least, most) = (least.min(hit.moved()), most.max(hit.moved()));
+                reach[number - first] = hit.moved().abs();
             }
+            let begin = furthest.len();
+            furthest.extend(0..count as u16);
+            furthest[begin..].sort_by(|&a, &b| reach[usize::from(b)].total_cmp(&reach[usize::from(a)]));
             match layer.place(word) {
                 (i, Some(j)) => {
                     [least, most].into_iter().zip(&mut layer.weight_ends).for_each(|(d, e)| e[(i, j)] = d)
@@ -240,7 +251,7 @@ impl StoredLayer {
                 (i, None) => [least, most].into_iter().zip(&mut layer.bias_ends).for_each(|(d, e)| e[i] = d),
             }
         }
-        Ok(layer)
+        Ok(StoredLayer { furthest: furthest.into(), ..layer })
     }
 
     /// Number of words.
@@ -269,7 +280,7 @@ impl StoredLayer {
     }
 
     /// The hits on a word by some of its changes, with the numbers of these.
-    pub(super) fn hits_by<'a>(
+    fn hits_by<'a>(
         &'a self,
         word: usize,
         changes: impl Iterator<Item = usize> + 'a,
@@ -285,6 +296,28 @@ impl StoredLayer {
             let read = self.read(bits, after, code)?;
             Some((c, Hit { bit, up, before, after: read }))
         })
+    }
+
+    /// The hits that leave a word finite, with their numbers in the network, those that move it furthest first.
+    pub(super) fn furthest_first(&self, word: usize) -> impl Iterator<Item = (usize, Hit)> + '_ {
+        let (first, count) = self.numbers_of(word);
+        let begin = first - self.first_hit;
+        let changes = self.furthest[begin..begin + count].iter().map(|&c| usize::from(c));
+        self.hits_by(word, changes).filter(|(_, hit)| hit.is_finite()).map(move |(c, hit)| (first + c, hit))
+    }
+
+    /// Least and largest change of a word by a hit that leaves it finite, with zero.
+    pub(super) fn ends(&self, word: usize) -> [f64; 2] {
+        match self.place(word) {
+            (i, Some(j)) => [0, 1].map(|k| self.weight_ends[k][(i, j)]),
+            (i, None) => [0, 1].map(|k| self.bias_ends[k][i]),
+        }
+    }
+
+    /// Hits that leave an infinity or NaN.
+    pub(super) fn not_finite(&self) -> u64 {
+        let of_word = |word| self.hits_on(word).filter(|(_, hit)| !hit.is_finite()).count() as u64;
+        (0..self.words()).map(of_word).sum()
     }
 
     /// Whether a word is of a bias.

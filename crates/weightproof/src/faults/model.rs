@@ -210,14 +210,6 @@ pub enum FaultError {
         /// Most of them.
         limit: u64,
     },
-    /// Inputs move in dense networks only.
-    #[error("input-radius: expected a dense network for faults, found the node {node} ({kind})")]
-    InputRadius {
-        /// Name of the node.
-        node: String,
-        /// Its kind.
-        kind: &'static str,
-    },
     /// A layer name does not exist.
     #[error("layer {found}: expected one of {}", known.join(", "))]
     UnknownLayer {

@@ -135,54 +135,90 @@ fn every_flip_of_images_is_as_by_brute_force() {
     assert!(broken > 100, "{broken}");
 }
 
-/// What is certified while inputs move holds for sampled inputs, and hits that break the sample where it is are never certified.
-#[test]
-fn hits_that_are_harmless_for_a_box_of_inputs_are_so_for_its_points() {
-    let (mut harmless, mut open, mut broken) = (0, 0, 0);
-    for seed in 0..5 {
-        let activation = if seed == 4 { Activation::Sigmoid } else { Activation::Relu };
-        let network = Blueprint::new(&[6, 7, 6, 3], activation, 40 + seed).build();
-        let memory = Memory::new(&network, &model("int6")).unwrap();
-        let hits =
-            SingleHits::new(&memory, Property::Prediction).with_inputs(0.03, Some((0.0, 1.0))).unwrap();
-        let plain = SingleHits::new(&memory, Property::Prediction);
-        let mut rng = rng(seed);
-        for draw in 0..4 {
-            let x = input(6, true, &mut rng);
-            let (tally, there) = (Tally::new(&memory), Tally::new(&memory));
-            let samples = Samples { first: draw, inputs: &x, labels: None };
-            let found = hits.settle(samples, &tally).pop().unwrap();
-            plain.settle(samples, &there);
-            if found.reason == Some(Reason::BoundTooLoose) && found.undecided == 0 {
+/// Settles all hits on `network` while inputs move by `radius`: what is certified holds for sampled inputs and corners, and hits that break the
+/// sample where it is are never certified. Returns how many are harmless, open and breaking.
+fn compare_with_boxes(network: &Network, radius: f64, seed: u64) -> [u32; 3] {
+    let memory = Memory::new(network, &model("int6")).unwrap();
+    let hits = SingleHits::new(&memory, Property::Prediction).with_inputs(radius, Some((0.0, 1.0))).unwrap();
+    let plain = SingleHits::new(&memory, Property::Prediction);
+    let (mut rng, [mut harmless, mut open, mut broken]) = (rng(seed), [0; 3]);
+    for draw in 0..4 {
+        let x = input(network.input_width(), true, &mut rng);
+        let (tally, there) = (Tally::new(&memory), Tally::new(&memory));
+        let samples = Samples { first: draw, inputs: &x, labels: None };
+        let found = hits.settle(samples, &tally).pop().unwrap();
+        plain.settle(samples, &there);
+        if found.reason == Some(Reason::BoundTooLoose) && found.undecided == 0 {
+            continue;
+        }
+        for (count, there) in tally.hits(&memory).zip(there.hits(&memory)) {
+            assert_eq!(count.broken, there.broken, "{:?}", count.hit);
+            broken += count.broken;
+            open += count.undecided;
+            if count.broken + count.undecided > 0 {
                 continue;
             }
-            for (count, there) in tally.hits(&memory).zip(there.hits(&memory)) {
-                assert_eq!(count.broken, there.broken, "{:?}", count.hit);
-                broken += count.broken;
-                open += count.undecided;
-                if count.broken + count.undecided > 0 {
-                    continue;
-                }
-                harmless += 1;
-                let moved = memory.parameters_after(count.layer, count.word, &count.hit);
-                let after = memory.network().with_parameters(&[moved]);
-                for corner in [-0.03, 0.03, 0.0] {
-                    let moved = |(j, x): (usize, &f64)| {
-                        let step = if corner == 0.0 {
-                            0.03 * ((j as f64) * 2.7 + f64::from(harmless % 97)).sin()
-                        } else {
-                            corner
-                        };
-                        (x + step).clamp(0.0, 1.0)
+            harmless += 1;
+            let moved = memory.parameters_after(count.layer, count.word, &count.hit);
+            let after = memory.network().with_parameters(&[moved]);
+            for corner in [-radius, radius, 0.0] {
+                let moved = |(j, x): (usize, &f64)| {
+                    let step = match corner == 0.0 {
+                        true => radius * ((j as f64) * 2.7 + f64::from(harmless % 97)).sin(),
+                        false => corner,
                     };
-                    let moved: Vec<f64> = x.iter().enumerate().map(moved).collect();
-                    let margin = margin(&after.forward(&moved), found.clean.target);
-                    assert!(margin > 0.0, "{:?}: {margin}", count.hit);
-                }
+                    (x + step).clamp(0.0, 1.0)
+                };
+                let moved: Vec<f64> = x.iter().enumerate().map(moved).collect();
+                let margin = margin(&after.forward(&moved), found.clean.target);
+                assert!(margin > 0.0, "{:?}: {margin}", count.hit);
             }
         }
     }
+    [harmless, open, broken]
+}
+
+#[test]
+fn hits_that_are_harmless_for_a_box_of_inputs_are_so_for_its_points() {
+    let mut sums = [0; 3];
+    for seed in 0..5 {
+        let activation = if seed == 4 { Activation::Sigmoid } else { Activation::Relu };
+        let network = Blueprint::new(&[6, 7, 6, 3], activation, 40 + seed).build();
+        let found = compare_with_boxes(&network, 0.03, seed);
+        sums.iter_mut().zip(found).for_each(|(sum, n)| *sum += n);
+    }
+    let [harmless, open, broken] = sums;
     assert!(harmless > 3000 && open > 20 && broken > 20, "{harmless} {open} {broken}");
+}
+
+/// Convolutions, pooling and residual connections beside a box of inputs.
+#[test]
+fn hits_on_images_that_are_harmless_for_a_box_of_inputs_are_so_for_its_points() {
+    let mut runner = TestRunner::deterministic();
+    let mut sums = [0; 3];
+    for seed in 0..12 {
+        let network = arbitrary_images().new_tree(&mut runner).unwrap().current().build();
+        let found = compare_with_boxes(&network, 0.01, seed);
+        sums.iter_mut().zip(found).for_each(|(sum, n)| *sum += n);
+    }
+    let [harmless, open, broken] = sums;
+    assert!(harmless > 1000 && open > 10 && broken > 10, "{harmless} {open} {broken}");
+}
+
+/// An input of zero meets words that do nothing until it moves.
+#[test]
+fn hits_on_words_that_meet_zero_count_where_the_input_moves() {
+    let mut builder = NetworkBuilder::new(vec![1]);
+    builder.dense("only", 0, Matrix::from_vec(2, 1, vec![0.2, 0.0]), vec![0.2, 0.0]).unwrap();
+    let memory =
+        Memory::new(&builder.finish().unwrap(), &FaultModel { biases: false, ..model("int8") }).unwrap();
+    let samples = Samples { first: 0, inputs: &[0.0], labels: None };
+    // The margin is 0.2 + 0.2 x, and 0.2 + 0.4 x after the highest bit of the second weight.
+    for (radius, verdict) in [(0.1, Verdict::Verified), (0.6, Verdict::Unknown)] {
+        let hits = SingleHits::new(&memory, Property::Prediction).with_inputs(radius, None).unwrap();
+        let found = hits.settle(samples, &Tally::new(&memory)).pop().unwrap();
+        assert_eq!(found.verdict, verdict, "{radius}: {found:?}");
+    }
 }
 
 /// Integers and quantizers as a file has them.
