@@ -272,11 +272,11 @@ fn two_hits_on_the_kernels_of_a_convolution_are_bounded_exactly() {
     assert!(holds > 3 && breaks > 3, "{holds} {breaks}");
 }
 
-/// With bits that can only be set, the weight of the rival's channel takes most; with bits that can only be cleared, that of the class's own.
+/// With bits that can only be set, the weight of the rival's channel takes most; with bits that can only be cleared, that of the class's own: of a
+/// convolution, and of a dense layer.
 #[test]
-fn hits_on_kernels_keep_their_sign() {
+fn hits_keep_their_sign() {
     const STEP: f64 = 1.0 / 31.0;
-    let x = [1.5, 2.0];
     let cases = [
         (Fault::StuckAt1, [12.0, 8.0], [3.0 * STEP, 1.0]),
         (Fault::StuckAt0, [15.0, 11.0], [1.0, 3.0 * STEP]),
@@ -285,22 +285,30 @@ fn hits_on_kernels_keep_their_sign() {
         // Both channels see 3.5; a third one, which nobody reads, has the largest weight. The worst hit moves a weight by two steps.
         let sums = [0, 1].map(|k: usize| 3.5 * codes[k] * STEP * heads[k]);
         let worst = 3.5 * 2.0 * STEP;
-        for margin in [0.65 * worst, 1.35 * worst] {
-            let mut builder = NetworkBuilder::new(vec![1, 1, 2]);
-            let kernels = Matrix::from_vec(3, 1, vec![codes[0] * STEP, codes[1] * STEP, 1.0]);
-            let window = Window::new([1, 1, 2], 3, [1, 1]);
-            let conv = builder.conv("conv", 0, kernels, vec![0.0; 3], window).unwrap();
-            let flat = builder.reshape("flat", conv, vec![6]).unwrap();
-            let head = Matrix::from_fn(2, 6, |i, j| if j / 2 == i { heads[i] } else { 0.0 });
+        let both = [&[1.5, 2.0][..], &[3.5]].map(|x| [0.65, 1.35].map(|part| (x, part * worst)));
+        for (x, margin) in both.into_iter().flatten() {
+            let weights = Matrix::from_vec(3, 1, vec![codes[0] * STEP, codes[1] * STEP, 1.0]);
+            let positions = x.len();
+            let mut builder = NetworkBuilder::new(vec![1, 1, positions]);
+            let read = if positions > 1 {
+                let window = Window::new([1, 1, positions], 3, [1, 1]);
+                let conv = builder.conv("hit", 0, weights, vec![0.0; 3], window).unwrap();
+                builder.reshape("flat", conv, vec![3 * positions]).unwrap()
+            } else {
+                let flat = builder.reshape("flat", 0, vec![1]).unwrap();
+                builder.dense("hit", flat, weights, vec![0.0; 3]).unwrap()
+            };
+            let head =
+                Matrix::from_fn(2, 3 * positions, |i, j| if j / positions == i { heads[i] } else { 0.0 });
             let half = 0.5 * (margin - sums[0] + sums[1]);
-            builder.dense("head", flat, head, vec![half, -half]).unwrap();
+            builder.dense("head", read, head, vec![half, -half]).unwrap();
             let network = builder.finish().unwrap();
-            let layers = Some(vec!["conv".to_owned()]);
+            let layers = Some(vec!["hit".to_owned()]);
             let model = FaultModel { fault, layers, biases: false, ..low("int6", 2) };
             let memory = Memory::new(&network, &model).unwrap();
             // Biases are stored in steps, too.
-            let clean = margins(&memory.network().forward(&x), 0)[0];
-            let (one, _) = smallest(&memory, &x, 0);
+            let clean = margins(&memory.network().forward(x), 0)[0];
+            let (one, _) = smallest(&memory, x, 0);
             assert!(clean > 0.0 && (one - (clean - worst)).abs() < 1e-6, "{clean} {one}");
             assert_eq!(one > 0.0, margin > worst, "{fault:?}");
             let set = ThreatModel::new(Kind::Absolute, 0.0).resolve(memory.network()).unwrap();
@@ -309,7 +317,7 @@ fn hits_on_kernels_keep_their_sign() {
                 let certifier =
                     Certifier::new(memory.network(), std::slice::from_ref(&set), options).unwrap();
                 let certifier = certifier.with_hits(HitSet::new(&memory, 1)).unwrap();
-                let found = certifier.certify(Samples { first: 0, inputs: &x, labels: None })[0][0].verdict;
+                let found = certifier.certify(Samples { first: 0, inputs: x, labels: None })[0][0].verdict;
                 let expected = if one > 0.0 { Verdict::Verified } else { Verdict::Unknown };
                 assert_eq!(found, expected, "{method}, {fault:?}, margin {margin}");
             }
