@@ -140,7 +140,7 @@ def test_journals_are_the_same(command_line: str, tmp_path: pathlib.Path) -> Non
         assert [s["witness"] for s in samples] == [s["witness"] for s in expected["samples"]]
 
 
-@pytest.mark.parametrize("kind", ["neuron-space", "weight-space", "universal", "random-vertex"])
+@pytest.mark.parametrize("kind", ["neuron-space", "weight-space", "pgd", "universal", "random-vertex"])
 def test_attacks(command_line: str, kind: str) -> None:
     network, data = wp.examples.mnist(samples=40)
     found = wp.attack(network, data, radius=0.002, attack=kind, steps=10, restarts=2, seed=7)

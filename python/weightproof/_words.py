@@ -31,7 +31,11 @@ Oracle: TypeAlias = Literal["milp"]
 #: Searches for one sample at a time.
 SampleAttack: TypeAlias = Literal["neuron-space", "weight-space"]
 #: All searches.
-Attack: TypeAlias = SampleAttack | Literal["universal", "random-uniform", "random-gaussian", "random-vertex"]
+Attack: TypeAlias = (
+    SampleAttack
+    | Literal["one-gradient", "fgsm", "pgd"]
+    | Literal["universal", "random-uniform", "random-gaussian", "random-vertex"]
+)
 #: Number formats that weights are rounded to.
 FloatFormat: TypeAlias = Literal["bf16", "fp16", "tf32", "fp32", "fp8e4m3", "fp8e5m2"]
 #: How hardware rounds: to the nearest number of a format, or to either neighbour.

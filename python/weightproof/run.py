@@ -210,8 +210,9 @@ def attack(
         faults: Hits on stored words, as :func:`certify` has them: sets of hits are searched instead, first every single one, then greedy with
             exchanges.
         time: Times at which drawn devices that drift are read, as :func:`certify` has them.
-        attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples), or a random one:
-            ``random-uniform``, ``random-gaussian`` (standard deviation r/√3, clipped at the radius r), ``random-vertex``.
+        attack: ``neuron-space``, ``weight-space``, ``universal`` (one change for all samples); by the gradients of each sample, which the
+            column ``gradients`` counts: ``one-gradient``, ``fgsm``, ``pgd``; or a random one: ``random-uniform``, ``random-gaussian``
+            (standard deviation r/√3, clipped at the radius r), ``random-vertex``.
         steps: Steps of the search.
         restarts: Starts of the search, or draws of a random attack.
         step_size: Length of a step of the universal attack, a fraction of the radius.

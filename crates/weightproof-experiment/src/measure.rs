@@ -12,7 +12,9 @@ use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::radius::{RadiusOptions, RadiusSearch};
-use weightproof::threat::{Distribution, Kind, PerturbationSet, ThreatModel};
+use weightproof::threat::{
+    Distribution, Kind, LayerPerturbation, Perturbation, PerturbationSet, ThreatModel,
+};
 use weightproof::verdict::{Samples, Verdict};
 use weightproof_measure::rounding::{above, sum_above};
 use weightproof_train::Labelled;
@@ -210,6 +212,18 @@ pub fn deviation(
         ),
         found: found.iter().map(|a| a.deviation.unwrap_or(0.0)).sum::<f64>() / count,
     }
+}
+
+/// By how much a perturbation moves a weight, a bias or an element of the input `x` at most.
+pub(crate) fn largest_change(network: &Network, x: &[f64], perturbation: &Perturbation) -> f64 {
+    let far = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let of_layer = |moved: &LayerPerturbation| {
+        let layers = network.affine_layers().find(|(node, ..)| *node == moved.node);
+        let (_, _, affine) = layers.expect("a layer of the network");
+        far(moved.weight.as_slice(), affine.weight.as_slice()).max(far(&moved.bias, &affine.bias))
+    };
+    let input = perturbation.input.as_ref().map_or(0.0, |moved| far(moved, x));
+    perturbation.layers.iter().map(of_layer).fold(input, f64::max)
 }
 
 /// Largest magnitude of a weight.

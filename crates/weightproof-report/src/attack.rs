@@ -42,6 +42,9 @@ pub struct AttackRecord {
     /// Of a quantized network, whether that file holds whole counts of its integers, which break the class in integer arithmetic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integers: Option<bool>,
+    /// Gradients that were computed, by attacks that count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradients: Option<usize>,
     /// Where words are hit: the hits after which the margin is that, on different words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hits: Vec<HitReport>,
@@ -72,6 +75,7 @@ impl From<&SampleAttack> for AttackRecord {
             witness: None,
             witness_sha256: None,
             integers: None,
+            gradients: a.gradients,
             hits: Vec::new(),
         }
     }
@@ -92,6 +96,9 @@ pub struct AttackSummary {
     pub accuracy_under_attack: f64,
     /// Mean of `worst_margin`.
     pub mean_worst_margin: f64,
+    /// Mean of the gradients of a sample that the unperturbed network is right about, by attacks that count them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_gradients: Option<f64>,
 }
 
 /// Counts what was found.
@@ -100,6 +107,7 @@ pub struct AttackCounter {
     predicted: Predicted,
     robust: usize,
     worst_margin: Mean,
+    gradients: Mean,
 }
 
 impl Counter<AttackRecord> for AttackCounter {
@@ -107,10 +115,15 @@ impl Counter<AttackRecord> for AttackCounter {
         self.predicted.add(record.label, record.predicted);
         self.robust += usize::from(record.holds());
         self.worst_margin.add(record.worst_margin);
+        record
+            .gradients
+            .filter(|&count| count > 0)
+            .into_iter()
+            .for_each(|count| self.gradients.add(count as f64));
     }
 
     fn finish(self) -> AttackSummary {
-        let AttackCounter { predicted, robust, worst_margin } = self;
+        let AttackCounter { predicted, robust, worst_margin, gradients } = self;
         AttackSummary {
             samples: predicted.samples,
             correct: predicted.correct,
@@ -118,6 +131,7 @@ impl Counter<AttackRecord> for AttackCounter {
             robust,
             accuracy_under_attack: fraction(robust, predicted.samples),
             mean_worst_margin: worst_margin.value(),
+            mean_gradients: gradients.of_some(),
         }
     }
 }
@@ -138,7 +152,7 @@ impl Record for AttackRecord {
         self.verdict != Verdict::Falsified
     }
 
-    fn fields(_: Option<&AttackSummary>) -> Vec<Field<Self>> {
+    fn fields(summary: Option<&AttackSummary>) -> Vec<Field<Self>> {
         let mut fields = clean_fields!(Self);
         fields.extend([
             Field::number("worst_margin", |r: &Self| Some(r.worst_margin)).listed("worst margin found"),
@@ -148,6 +162,12 @@ impl Record for AttackRecord {
             Field::number("deviation", |r: &Self| r.deviation),
             Field::text("witness", |r: &Self| r.witness.clone()),
         ]);
+        if summary.is_none_or(|summary| summary.mean_gradients.is_some()) {
+            fields.push(
+                Field::integer("gradients", |r: &Self| r.gradients.map(|count| count as u64))
+                    .listed("gradients"),
+            );
+        }
         fields
     }
 
@@ -158,5 +178,10 @@ impl Record for AttackRecord {
             Total::by_method("accuracy under attack", |s: &AttackSummary| percent(s.accuracy_under_attack)),
             Total::by_method("mean worst margin found", |s: &AttackSummary| value(s.mean_worst_margin)),
         ]
+    }
+
+    fn curves(summary: &AttackSummary, _: &'static str) -> Vec<(String, String)> {
+        let title = "gradients for a sample that the unperturbed network is right about, mean, measured";
+        summary.mean_gradients.map(|mean| (title.into(), value(mean))).into_iter().collect()
     }
 }

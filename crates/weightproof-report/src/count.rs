@@ -71,4 +71,9 @@ impl Mean {
     pub(crate) fn value(self) -> f64 {
         self.sum / self.count as f64
     }
+
+    /// `None` of no numbers.
+    pub(crate) fn of_some(self) -> Option<f64> {
+        (self.count > 0).then(|| self.value())
+    }
 }

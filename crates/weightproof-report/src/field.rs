@@ -276,8 +276,7 @@ mod tests {
             "oracle": { "verdict": "verified", "seconds": 0.25 },
         });
         agree::<ExactRecord>(&with(certify, exact), &["witness_sha256"]);
-        let attack =
-            json!({ "worst_margin": -0.25, "deviation": 2.0, "witness": "a.npz", "witness_sha256": "00" });
+        let attack = json!({ "worst_margin": -0.25, "deviation": 2.0, "witness": "a.npz", "witness_sha256": "00", "gradients": 3 });
         agree::<AttackRecord>(&with(with(clean.clone(), settled), attack), &["witness_sha256"]);
         let radius = json!({ "certified_radius": 0.125, "attacked_radius": 0.25, "reason": null });
         agree::<ExactRadiusRecord>(&with(clean.clone(), radius), &[]);

@@ -30,6 +30,9 @@ pub fn description(kind: AttackKind) -> &'static str {
     match kind {
         AttackKind::NeuronSpace => "ascent on one number for each neuron, for each sample",
         AttackKind::WeightSpace => "ascent on every weight, for each sample",
+        AttackKind::OneGradient => "one gradient for each sample, a step as far as a linear margin needs",
+        AttackKind::Fgsm => "one gradient for each sample, a step of the full radius",
+        AttackKind::Pgd => "signed steps from the unperturbed network, for each sample until it is broken",
         AttackKind::Universal => "ascent on one change of the weights for all samples",
         AttackKind::Random(Distribution::Uniform) => "draws that are uniform in the set",
         AttackKind::Random(Distribution::Gaussian) => {
@@ -44,9 +47,12 @@ pub fn batch(attack: &AttackConfig) -> BatchSize {
     match attack.kind {
         // Whole mini-batches, so that steps do not depend on how the data are read.
         AttackKind::Universal => BatchSize::Fixed(8 * AttackOptions::BATCH),
-        AttackKind::NeuronSpace | AttackKind::WeightSpace | AttackKind::Random(_) => {
-            BatchSize::Adaptive(AttackOptions::BLOCK)
-        }
+        AttackKind::NeuronSpace
+        | AttackKind::WeightSpace
+        | AttackKind::OneGradient
+        | AttackKind::Fgsm
+        | AttackKind::Pgd
+        | AttackKind::Random(_) => BatchSize::Adaptive(AttackOptions::BLOCK),
     }
 }
 
@@ -87,9 +93,12 @@ pub fn run<F: Feed, W: Watch>(
     store.require(folder.as_ref(), |record: &AttackRecord| record.witness.as_deref());
     let (records, done) = match attack.kind {
         AttackKind::Universal => universal(session, &mut run, sets, &options, folder.as_ref())?,
-        AttackKind::NeuronSpace | AttackKind::WeightSpace | AttackKind::Random(_) => {
-            by_sample(session, &mut run, sets, &options, (&store, folder.as_ref()))?
-        }
+        AttackKind::NeuronSpace
+        | AttackKind::WeightSpace
+        | AttackKind::OneGradient
+        | AttackKind::Fgsm
+        | AttackKind::Pgd
+        | AttackKind::Random(_) => by_sample(session, &mut run, sets, &options, (&store, folder.as_ref()))?,
     };
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, attack };
@@ -236,7 +245,8 @@ fn describe<F: Feed>(session: &Session<F>, attack: &AttackConfig) -> MethodRepor
         AttackKind::NeuronSpace | AttackKind::WeightSpace => {
             (Some(attack.steps), Some(attack.restarts), None)
         }
-        AttackKind::Universal => (Some(attack.steps), None, None),
+        AttackKind::OneGradient | AttackKind::Fgsm => (Some(1), None, None),
+        AttackKind::Pgd | AttackKind::Universal => (Some(attack.steps), None, None),
         AttackKind::Random(_) => (None, None, Some(attack.restarts)),
     };
     let universal = Some(attack.kind == AttackKind::Universal);

@@ -85,7 +85,7 @@ fn certify_goes_on() {
 
 #[test]
 fn attack_goes_on() {
-    for kind in ["neuron-space", "weight-space", "random-vertex"] {
+    for kind in ["neuron-space", "weight-space", "one-gradient", "random-vertex"] {
         assert_eq!(goes_on(&ATTACK, &["--attack", kind]), 1 + 2 * 12);
     }
     assert_eq!(goes_on(&ATTACK, &["--witness", "w", "--batch", "7"]), 1 + 2 * 12);

@@ -4,8 +4,9 @@ use super::descent::Landscape;
 use super::objective::{MOST_GOALS, Objective};
 use super::pass::Pass;
 use super::problem::{FixedValues, SearchProblem};
+use super::space::Parameters;
 use super::witness::{CompactWitness, Source, materialize, unpack};
-use super::{AttackKind, AttackOptions, SampleAttack};
+use super::{AttackOptions, SampleAttack};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Model;
 use crate::network::{Layer, Network, Node};
@@ -215,7 +216,7 @@ impl<'a> Block<'a> {
             (Verdict::Unknown, Some(Reason::NotBroken))
         };
         let deviation = (property == Property::Deviation).then_some(self.options.tolerance - worst_margin);
-        SampleAttack { clean, worst_margin, runner_up, verdict, reason, deviation, witness }
+        SampleAttack { clean, worst_margin, runner_up, verdict, reason, deviation, witness, gradients: None }
     }
 }
 
@@ -225,7 +226,7 @@ const MOST_VALUES: usize = 1 << 21;
 /// Samples of a block: what the options say, but fewer where the network is wide. Results do not depend on it.
 fn block_samples(network: &Network, options: &AttackOptions) -> usize {
     // Rows of weight space share nothing, so a block only costs memory.
-    if options.kind == AttackKind::WeightSpace {
+    if options.kind.parameters() == Parameters::Weights {
         return 1;
     }
     let kernel = |node: &Node| match &node.layer {

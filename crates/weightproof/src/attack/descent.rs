@@ -206,8 +206,13 @@ pub(super) fn descend<T: Scalar>(
 
 /// Moves every row to the vertex that its gradient points away from.
 pub(super) fn to_vertex<T: Scalar>(landscape: &impl Landscape<T>, point: &mut Point<T>) {
+    step_once(landscape, point, VERTEX);
+}
+
+/// One signed step of every row.
+pub(super) fn step_once<T: Scalar>(landscape: &impl Landscape<T>, point: &mut Point<T>, length: f64) {
     let mut previous = point.clone();
-    advance(landscape, point, &mut previous, T::from_f64(VERTEX), T::zero());
+    advance(landscape, point, &mut previous, T::from_f64(length), T::zero());
 }
 
 /// One projected step, with `m` the momentum:

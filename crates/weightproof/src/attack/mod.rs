@@ -8,6 +8,7 @@
 //! weight space   min over |Δ| ≤ E of the margin, p = (W + Δ) z + b + δ                           one Δ for each sample
 //! universal      max over |Δ| ≤ E of the mean loss                                               one Δ for all samples
 //! random         the worst of some draws                                                         no gradient
+//! one gradient, FGSM, PGD        signed steps from the unperturbed network, in weight space      few gradients
 //! ```
 //!
 //! Neuron space reaches what weight space reaches (Lemma 1) with a thousandth of the variables, so it affords a better
@@ -31,6 +32,7 @@ mod counts;
 mod descent;
 #[cfg(test)]
 mod examples;
+mod gradient;
 mod joins;
 mod kernels;
 mod neuron_space;
@@ -60,10 +62,11 @@ use crate::threat::{Distribution, Perturbation, PerturbationSet};
 use crate::verdict::{Clean, Precision, Reason, Samples, Verdict};
 use check::Block;
 use descent::{Landscape, Schedule};
+use gradient::{Followed, Stride, follow};
 use pass::Pass;
 use problem::{FixedValues, SearchProblem};
 use search::{Search, search};
-use space::{NodeSlots, Parameters, Space};
+use space::{NodeSlots, Parameters, Point, Space};
 use std::str::FromStr;
 use thiserror::Error;
 use witness::Source;
@@ -75,6 +78,12 @@ pub enum AttackKind {
     NeuronSpace,
     /// Gradient descent on every weight, for every sample.
     WeightSpace,
+    /// One gradient of every sample, and a step as far as a linear margin needs.
+    OneGradient,
+    /// One gradient of every sample, and a step of the full radius: the fast gradient sign method.
+    Fgsm,
+    /// Projected gradient descent on every weight from the unperturbed network, until the sample is broken.
+    Pgd,
     /// Gradient ascent on the mean loss over one perturbation for all samples.
     Universal,
     /// Random draws of the parameters, each used for all samples.
@@ -82,9 +91,12 @@ pub enum AttackKind {
 }
 
 /// Every kind, in the order of documentation.
-pub const KINDS: [AttackKind; 6] = [
+pub const KINDS: [AttackKind; 9] = [
     AttackKind::NeuronSpace,
     AttackKind::WeightSpace,
+    AttackKind::OneGradient,
+    AttackKind::Fgsm,
+    AttackKind::Pgd,
     AttackKind::Universal,
     AttackKind::Random(Distribution::Uniform),
     AttackKind::Random(Distribution::Gaussian),
@@ -105,6 +117,9 @@ impl AttackKind {
         match self {
             AttackKind::NeuronSpace => "neuron-space",
             AttackKind::WeightSpace => "weight-space",
+            AttackKind::OneGradient => "one-gradient",
+            AttackKind::Fgsm => "fgsm",
+            AttackKind::Pgd => "pgd",
             AttackKind::Universal => "universal",
             AttackKind::Random(Distribution::Uniform) => "random-uniform",
             AttackKind::Random(Distribution::Gaussian) => "random-gaussian",
@@ -116,7 +131,28 @@ impl AttackKind {
     pub fn is_universal(self) -> bool {
         match self {
             AttackKind::NeuronSpace | AttackKind::WeightSpace => false,
+            AttackKind::OneGradient | AttackKind::Fgsm | AttackKind::Pgd => false,
             AttackKind::Universal | AttackKind::Random(_) => true,
+        }
+    }
+
+    /// Whether it goes from the unperturbed network away from the runner-up, and counts its gradients. Deviations have no runner-up.
+    pub fn counts_gradients(self) -> bool {
+        match self {
+            AttackKind::OneGradient | AttackKind::Fgsm | AttackKind::Pgd => true,
+            AttackKind::NeuronSpace | AttackKind::WeightSpace => false,
+            AttackKind::Universal | AttackKind::Random(_) => false,
+        }
+    }
+
+    /// The variables of the search.
+    fn parameters(self) -> Parameters {
+        match self {
+            AttackKind::NeuronSpace => Parameters::Neurons,
+            AttackKind::WeightSpace | AttackKind::OneGradient | AttackKind::Fgsm | AttackKind::Pgd => {
+                Parameters::Weights
+            }
+            AttackKind::Universal | AttackKind::Random(_) => Parameters::Fixed,
         }
     }
 }
@@ -198,6 +234,8 @@ pub struct SampleAttack {
     pub deviation: Option<f64>,
     /// What reaches `worst_margin`; `None` when nothing is worse than the unperturbed network.
     pub witness: Option<CompactWitness>,
+    /// Gradients that were computed, by attacks that count them ([`AttackKind::counts_gradients`]).
+    pub gradients: Option<usize>,
 }
 
 /// Attacks batches of samples of one network with the perturbations of one set.
@@ -219,12 +257,7 @@ enum Engine<'n> {
 impl<'n> Attacker<'n> {
     /// Casts the network and the set once.
     pub fn new(network: &'n Network, set: &PerturbationSet, options: AttackOptions) -> Self {
-        let parameters = match options.kind {
-            AttackKind::NeuronSpace => Parameters::Neurons,
-            AttackKind::WeightSpace => Parameters::Weights,
-            AttackKind::Universal | AttackKind::Random(_) => Parameters::Fixed,
-        };
-        let space = Space::new(network, set, parameters);
+        let space = Space::new(network, set, options.kind.parameters());
         let engine = match options.precision {
             Precision::F32 => Engine::F32(SearchProblem::new(network, set, space)),
             Precision::F64 => Engine::F64(SearchProblem::new(network, set, space)),
@@ -243,7 +276,11 @@ impl<'n> Attacker<'n> {
     /// When the inputs are not whole samples, or [`Property::Label`] comes without labels: callers check their data.
     pub fn attack(&self, samples: Samples<'_>) -> Vec<SampleAttack> {
         match self.options.kind {
-            AttackKind::NeuronSpace | AttackKind::WeightSpace => {
+            AttackKind::NeuronSpace
+            | AttackKind::WeightSpace
+            | AttackKind::OneGradient
+            | AttackKind::Fgsm
+            | AttackKind::Pgd => {
                 let blocks =
                     Block::all(&self.exact.model, &self.set, &self.options, samples, |block, values| {
                         match &self.engine {
@@ -313,24 +350,58 @@ impl<'n> Attacker<'n> {
         }
         let fixed = exact.cast();
         let mut pass = Pass::new(problem, &fixed);
+        let steps = self.options.steps;
+        let stride = match self.options.kind {
+            AttackKind::OneGradient => Stride::AsNeeded,
+            AttackKind::Fgsm => Stride::Vertex,
+            AttackKind::Pgd => Stride::Steps(steps),
+            AttackKind::NeuronSpace | AttackKind::WeightSpace => {
+                let found = self.descend(block, &mut pass);
+                return block.check_variables(&self.exact, &exact, found);
+            }
+            AttackKind::Universal | AttackKind::Random(_) => unreachable!("one perturbation for all samples"),
+        };
+        let Followed { samples, point, gradients } =
+            follow(&mut pass, &block.objective(), &values[0], stride);
+        let mut found =
+            block.check_variables(&self.exact, &exact, self.fold(block, &mut pass, (&samples, &point)));
+        found.iter_mut().for_each(|found| found.gradients = Some(0));
+        samples.iter().zip(gradients).for_each(|(&s, count)| found[s].gradients = Some(count));
+        found
+    }
+
+    /// The best points of a search from several starts, in neuron space.
+    fn descend<T: Scalar>(
+        &self,
+        block: &Block<'_>,
+        pass: &mut Pass<'_, '_, T>,
+    ) -> Vec<Option<Vec<Vec<f32>>>> {
         let (steps, stop) = (self.options.steps, self.options.stop_when_broken);
-        let weights = problem.space.parameters == Parameters::Weights;
+        let weights = pass.problem.space.parameters == Parameters::Weights;
         let schedule = if weights { Schedule::plain(steps, stop) } else { Schedule::graduated(steps, stop) };
         let settings = Search { schedule, restarts: self.options.restarts, seed: self.options.seed };
-        let best = search(&mut pass, &block.objective(), &block.streams(), settings);
-        let found = if weights {
-            let (samples, point) = best.gather(&pass);
-            let mut found = vec![None; block.clean.len()];
-            if !samples.is_empty() {
-                pass.outputs(&point, &samples);
-                for (row, &s) in samples.iter().enumerate() {
-                    found[s] = Some(weight_space::fold(&pass, &self.exact.space, &point, &samples, row));
-                }
+        let best = search(pass, &block.objective(), &block.streams(), settings);
+        if !weights {
+            return best.compact();
+        }
+        let (samples, point) = best.gather(pass);
+        self.fold(block, pass, (&samples, &point))
+    }
+
+    /// Points of weight space, one for each of `samples`, in neuron space.
+    fn fold<T: Scalar>(
+        &self,
+        block: &Block<'_>,
+        pass: &mut Pass<'_, '_, T>,
+        (samples, point): (&[usize], &Point<T>),
+    ) -> Vec<Option<Vec<Vec<f32>>>> {
+        let mut found = vec![None; block.clean.len()];
+        if !samples.is_empty() {
+            pass.outputs(point, samples);
+            for (row, &s) in samples.iter().enumerate() {
+                found[s] = Some(weight_space::fold(pass, &self.exact.space, point, samples, row));
             }
-            found
-        } else {
-            best.compact()
-        };
-        block.check_variables(&self.exact, &exact, found)
+        }
+        found
     }
 }

@@ -54,6 +54,22 @@ impl<T: Scalar> Objective<T> {
         worst
     }
 
+    /// The margin of sample `s` at the outputs `f`, and what lowers it: the row of the runner-up, or of the output that deviates most.
+    pub fn steepest(&self, s: usize, f: &[T]) -> (T, SpecRow) {
+        let (margin, j) = self.worst(s, f);
+        let row = match self.property {
+            Property::Label | Property::Prediction => SpecRow::difference(self.targets[s], j),
+            Property::Deviation if f[j] < self.outputs[(s, j)] => SpecRow::lower(j),
+            Property::Deviation => SpecRow::upper(j),
+        };
+        (margin, row)
+    }
+
+    /// Whether the unperturbed network has a margin above zero.
+    pub fn is_right(&self, s: usize) -> bool {
+        self.worst(s, self.outputs.row(s)).0 > T::zero()
+    }
+
     /// Whether a margin at the outputs `f` breaks the property by more than the rounding of a search, so that the check in
     /// f64 will agree.
     pub fn clearly_broken(&self, margin: T, f: &[T]) -> bool {

@@ -12,9 +12,12 @@ const REPRODUCED: f64 = 1e-9;
 /// Two ways to compute one minimum.
 const EXACT: f64 = 1e-6;
 
-const KINDS: [AttackKind; 5] = [
+const KINDS: [AttackKind; 8] = [
     AttackKind::NeuronSpace,
     AttackKind::WeightSpace,
+    AttackKind::OneGradient,
+    AttackKind::Fgsm,
+    AttackKind::Pgd,
     AttackKind::Universal,
     AttackKind::Random(Distribution::Uniform),
     AttackKind::Random(Distribution::Vertex),

@@ -36,8 +36,16 @@ impl SingleHits<'_> {
                 let rivals = injection.rivals(&injection.after(&hits));
                 let runner_up = rivals.first().copied().unwrap_or(clean.target);
                 let (reason, deviation, witness) = (Some(reason), None, None);
-                let attack =
-                    SampleAttack { clean, worst_margin, runner_up, verdict, reason, deviation, witness };
+                let attack = SampleAttack {
+                    clean,
+                    worst_margin,
+                    runner_up,
+                    verdict,
+                    reason,
+                    deviation,
+                    witness,
+                    gradients: None,
+                };
                 HitAttack { attack, hits }
             };
             match (single.reason, &single.first) {
