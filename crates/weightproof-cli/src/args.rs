@@ -11,7 +11,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
-use weightproof::attack::KINDS;
+use weightproof::attack::{AttackKind, KINDS};
 use weightproof::bounds::{EXACT, METHODS};
 use weightproof::faults::{Fault, PairLimits};
 use weightproof_report::Format;
@@ -168,6 +168,15 @@ pub struct AttackArgs {
     pub hits: HitArgs,
     #[command(flatten)]
     pub property: PropertyArgs,
+    /// What is searched
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "neuron-space",
+        value_parser = attack_names(|_| true),
+        help_heading = "Attack"
+    )]
+    pub attack: String,
     #[command(flatten)]
     pub search: SearchArgs,
     /// Folder for witnesses: one .safetensors file for each broken sample, or one for an attack on all samples at once
@@ -224,6 +233,15 @@ pub struct RadiusArgs {
     pub by_layer: bool,
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// What is searched
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "neuron-space",
+        value_parser = attack_names(AttackKind::is_search),
+        help_heading = "Attack"
+    )]
+    pub attack: String,
     #[command(flatten)]
     pub search: SearchArgs,
     /// Only certified radii
@@ -338,9 +356,6 @@ pub struct FaultModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Attack")]
 pub struct SearchArgs {
-    /// What is searched
-    #[arg(long, value_name = "KIND", default_value = "neuron-space", value_parser = attack_names())]
-    pub attack: String,
     /// Steps of the search
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = positive, hide_short_help = true)]
     pub steps: usize,
@@ -798,9 +813,10 @@ pub enum FormatArg {
     Parquet,
 }
 
-/// The names of all attacks.
-fn attack_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(KINDS.map(|kind| PossibleValue::new(kind.name()).help(description(kind))))
+/// The names of some attacks.
+fn attack_names(named: fn(AttackKind) -> bool) -> PossibleValuesParser {
+    let kinds = KINDS.into_iter().filter(|kind| named(*kind));
+    PossibleValuesParser::new(kinds.map(|kind| PossibleValue::new(kind.name()).help(description(kind))))
 }
 
 /// The names of all faults.

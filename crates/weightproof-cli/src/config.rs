@@ -105,9 +105,12 @@ pub fn method(args: &MethodArgs) -> Result<MethodConfig, Failure> {
 }
 
 /// An error when a search has settings, or one of these others was given, beside hits on words.
-pub fn none_with_faults(search: &SearchArgs, given: &[(&'static str, bool)]) -> Result<(), Failure> {
+pub fn none_with_faults(
+    (attack, search): (&str, &SearchArgs),
+    given: &[(&'static str, bool)],
+) -> Result<(), Failure> {
     let defaults = [
-        ("attack", search.attack != "neuron-space"),
+        ("attack", attack != "neuron-space"),
         ("steps", search.steps != 100),
         ("restarts", search.restarts != 4),
     ];
@@ -179,10 +182,10 @@ fn failure_probability(asked: Option<&String>) -> Result<f64, Failure> {
     Ok(asked.unwrap_or(noise::FAILURE_PROBABILITY))
 }
 
-/// The search that the arguments ask for.
-pub fn attack(args: &SearchArgs, step_size: Option<&String>) -> Result<AttackConfig, Failure> {
+/// The search `name`, with the settings of the arguments.
+pub fn attack(name: &str, args: &SearchArgs, step_size: Option<&String>) -> Result<AttackConfig, Failure> {
     let step_size = step_size.map(|text| number::one("step-size", text, Range::Positive)).transpose()?;
-    Ok(AttackConfig::new(&args.attack, args.steps, args.restarts, step_size)?)
+    Ok(AttackConfig::new(name, args.steps, args.restarts, step_size)?)
 }
 
 /// The property and its tolerance.

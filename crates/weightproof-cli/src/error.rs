@@ -122,7 +122,7 @@ fn hint(name: &str, error: &RunError) -> Option<String> {
         ("no-attack", _) => {
             Some("exact closes the interval below the attacked radius: leave out --no-attack".into())
         }
-        ("attack", _) => Some("radii are searched for each sample on its own".into()),
+        ("attack", _) => Some("radii are searched for each sample on its own, from several starts".into()),
         ("scale", _) => {
             Some("--scale 1 takes the bytes as they are, --scale 1/255 divides them by 255".into())
         }

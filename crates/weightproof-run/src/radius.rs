@@ -89,7 +89,7 @@ impl RadiusConfig {
         check_width(width)?;
         match &attack {
             None if method.is_exact() => Err(RunError::setting("no-attack", "a bound method", "exact")),
-            Some(attack) if attack.kind.is_universal() || attack.kind.counts_gradients() => {
+            Some(attack) if !attack.kind.is_search() => {
                 Err(RunError::setting("attack", "neuron-space or weight-space", attack.name))
             }
             Some(_) | None => Ok(RadiusConfig { method, budget, width, by_layer: false, attack }),

@@ -12,7 +12,7 @@ use weightproof_run::noise::{self, DRAWS, DRAWS_BATCH, DrawsConfig};
 
 /// Runs the command.
 pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
-    let attack = config::attack(&args.search, args.step_size.as_ref())?;
+    let attack = config::attack(&args.attack, &args.search, args.step_size.as_ref())?;
     let arguments = Arguments {
         model: &args.model,
         data: &args.data,
@@ -27,7 +27,7 @@ pub fn run(args: &AttackArgs) -> Result<Status, Failure> {
     }
     if let Some(path) = &args.hits.faults {
         config::none_with_faults(
-            &args.search,
+            (&args.attack, &args.search),
             &[("witness", args.witness.is_some()), ("step-size", args.step_size.is_some())],
         )?;
         let faults = Beside::new(&mut session, faults::read(path)?)?;

@@ -25,7 +25,7 @@ pub fn run(args: &RadiusArgs) -> Result<Status, Failure> {
     if let Some(noise) = config::noise_radius(&args.noise)? {
         return withstood(args, method, NoiseRadiusConfig { noise, width });
     }
-    let attack = (!args.no_attack).then(|| config::attack(&args.search, None)).transpose()?;
+    let attack = (!args.no_attack).then(|| config::attack(&args.attack, &args.search, None)).transpose()?;
     let radius = RadiusConfig::new(method, budget, width, attack)?.by_layer(args.by_layer);
     let arguments = arguments(args);
     let mut session = arguments.open()?;
@@ -64,7 +64,7 @@ fn withstood(
 fn of_hits(args: &RadiusArgs, path: &Path) -> Result<Status, Failure> {
     let LimitArgs { time_limit, time_limit_total, max_nodes, max_memory } = &args.limits;
     config::none_with_faults(
-        &args.search,
+        (&args.attack, &args.search),
         &[
             ("method", args.method.method != "linear" || args.method.intermediate.is_some()),
             ("guarantee", !matches!(args.method.guarantee, GuaranteeArg::Rigorous)),

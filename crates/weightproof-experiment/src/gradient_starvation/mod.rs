@@ -8,6 +8,7 @@
 //! Pezeshki et al., arXiv 2011.09468, and the code that goes with it.
 
 mod coloured;
+mod invariant;
 mod moons;
 mod two_features;
 

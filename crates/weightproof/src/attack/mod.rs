@@ -127,20 +127,11 @@ impl AttackKind {
         }
     }
 
-    /// Whether one perturbation of the parameters is used for all samples; else each sample has its own.
-    pub fn is_universal(self) -> bool {
+    /// Whether it is a search for each sample from several starts.
+    pub fn is_search(self) -> bool {
         match self {
-            AttackKind::NeuronSpace | AttackKind::WeightSpace => false,
+            AttackKind::NeuronSpace | AttackKind::WeightSpace => true,
             AttackKind::OneGradient | AttackKind::Fgsm | AttackKind::Pgd => false,
-            AttackKind::Universal | AttackKind::Random(_) => true,
-        }
-    }
-
-    /// Whether it goes from the unperturbed network away from the runner-up, and counts its gradients. Deviations have no runner-up.
-    pub fn counts_gradients(self) -> bool {
-        match self {
-            AttackKind::OneGradient | AttackKind::Fgsm | AttackKind::Pgd => true,
-            AttackKind::NeuronSpace | AttackKind::WeightSpace => false,
             AttackKind::Universal | AttackKind::Random(_) => false,
         }
     }
@@ -234,7 +225,7 @@ pub struct SampleAttack {
     pub deviation: Option<f64>,
     /// What reaches `worst_margin`; `None` when nothing is worse than the unperturbed network.
     pub witness: Option<CompactWitness>,
-    /// Gradients that were computed, by attacks that count them ([`AttackKind::counts_gradients`]).
+    /// Gradients that were computed, by attacks that count them (one gradient, FGSM and PGD).
     pub gradients: Option<usize>,
 }
 
