@@ -142,7 +142,7 @@ fn gradient_starvation() {
     }
     let coloured = rows(&report, "coloured");
     assert_eq!(coloured.len(), 3);
-    for row in coloured {
+    for row in &coloured {
         assert!(
             number(row, "train-accuracy") > 0.5 && number(row, "median-certified-radius") > 0.0,
             "{row:?}"
