@@ -188,6 +188,93 @@ def test_inputs_that_move() -> None:
                 assert (outputs.gather(1, y[:, None]) - outputs >= bound - TOLERANCE).all(), (kind, span)
 
 
+def test_a_row_of_noise_is_the_deviation_of_its_margin() -> None:
+    """One layer: margins are Gaussian, and the bound is the mean less q deviations."""
+    module = dense(6, 3)
+    x, y = samples(5, 6)
+    found = losses.NoiseLoss(module, (6,), 0.05, quantile=4.0).margins(x, y)
+    outputs = module(x)
+    deviation = 0.05 * module[0].weight.abs().max() * (2 * (x.square().sum(1, keepdim=True) + 1)).sqrt()
+    expected = (outputs.gather(1, y[:, None]) - outputs - 4.0 * deviation) * (1 - nn.functional.one_hot(y, 3))
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.01, 0.05])
+def test_bounds_against_noise_hold_on_devices(sigma: float) -> None:
+    """No more devices are below the bounds than tails allow, and the bounds are not much below the worst device."""
+    module = dense(6, 8, 7, 3)
+    x, y = samples(4, 6)
+    bounds = losses.NoiseLoss(module, (6,), sigma, quantile=3.0).margins(x, y).detach()
+    outputs = module(x).detach()
+    clean = outputs.gather(1, y[:, None]) - outputs
+    below, least = 0, clean.clone()
+    for _ in range(2000):
+        outputs = noisy(module, sigma)(x)
+        margins = outputs.gather(1, y[:, None]) - outputs
+        below += int((margins < bounds - TOLERANCE).any(1).sum())
+        least = torch.minimum(least, margins)
+    # 15 neurons with two ends and two rivals of each of four samples, 0.00135 beyond three deviations each.
+    assert below <= 2000 * 4 * (2 * 15 + 2) * 0.00135
+    rival = clean != 0
+    if sigma == 0:
+        torch.testing.assert_close(bounds, clean, atol=1e-4, rtol=1e-4)
+    else:
+        assert ((clean - bounds)[rival] <= 6 * (clean - least)[rival]).all()
+
+
+def test_bounds_against_noise_are_below_the_core_s() -> None:
+    """The core has tighter boxes; at so many more deviations the loss is below it, and without noise both are the linear bounds."""
+    module = dense(6, 8, 7, 3)
+    x, y = samples(6, 6)
+    network = wp.Network.from_torch(module, (6,))
+    options: dict[str, Any] = {"method": "linear", "failure_probability": 1e-3, "precision": "f64", "property": "label"}
+    proved = wp.certify(network, x.numpy(), y.numpy(), noise="gaussian-of-max:0.02", **options).margin_lower
+    found = worst(losses.NoiseLoss(module, (6,), 0.02, quantile=8.0).margins(x, y), y)
+    assert (found <= proved + TOLERANCE).all()
+
+
+def test_settings_of_noise_are_checked() -> None:
+    module = dense(4, 5, 3)
+    for options, message in [
+        ({"sigma": -1.0}, "sigma: expected"),
+        ({"sigma": float("nan")}, "sigma: expected"),
+        ({"sigma": 0.1, "failure_probability": 0.0}, "failure_probability: expected"),
+        ({"sigma": 0.1, "failure_probability": 1.5}, "failure_probability: expected a number below 1, found 1.5"),
+        ({"sigma": 0.1, "quantile": -1.0}, "quantile: expected"),
+        ({"sigma": 0.1, "of": "loss"}, "of: expected cross-entropy or hinge, found 'loss'"),
+    ]:
+        with pytest.raises(wp.SettingError, match=message):
+            losses.NoiseLoss(module, (4,), **options)
+    for module, message in [
+        (dense(4, 5, 3, activation=nn.Sigmoid), "1: expected a chain of dense layers with relu between them, found monotone"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)), "1: expected a chain of dense layers with relu between them, found affine"),
+    ]:
+        with pytest.raises(wp.NetworkError, match=message):
+            losses.NoiseLoss(module, (4,), 0.1)
+
+
+def noisy(module: Any, sigma: float) -> Any:
+    """The module on a device: Gaussian noise of a fraction of the largest weight of each layer."""
+    import copy
+
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        for layer in other:
+            if isinstance(layer, nn.Linear):
+                deviation = sigma * layer.weight.abs().max()
+                layer.weight.add_(deviation * torch.randn_like(layer.weight))
+                layer.bias.add_(deviation * torch.randn_like(layer.bias))
+    return other
+
+
+@pytest.mark.parametrize("of", ["cross-entropy", "hinge"])
+def test_gradients_against_noise_are_finite_differences(of: Any) -> None:
+    module = dense(4, 5, 4, 3)
+    x, y = samples(3, 4)
+    loss = losses.NoiseLoss(module, (4,), 0.05, 1e-3, of=of)
+    differences(module, lambda: loss(x, y), of)
+
+
 @pytest.mark.parametrize("kind", ["IntervalLoss", "LinearLoss", "hinge", "softplus", "norms"])
 @pytest.mark.parametrize("threat", THREATS[1:4], ids=str)
 def test_gradients_are_finite_differences(kind: str, threat: wp.Threat) -> None:
@@ -198,6 +285,11 @@ def test_gradients_are_finite_differences(kind: str, threat: wp.Threat) -> None:
     else:
         loss = losses.RobustLoss(module, (4,), threat, of=kind) if kind.islower() else getattr(losses, kind)(module, (4,), threat)
         evaluate = lambda: loss(x, y)  # noqa: E731
+    differences(module, evaluate, kind)
+
+
+def differences(module: Any, evaluate: Any, what: str) -> None:
+    """Compares every third number of all gradients with a difference."""
     evaluate().backward()
     step, largest = 1e-6, 0.0
     for parameter in module.parameters():
@@ -211,17 +303,17 @@ def test_gradients_are_finite_differences(kind: str, threat: wp.Threat) -> None:
                 ends.append(float(evaluate().detach()))
             flat[k] = kept
             found = (ends[0] - ends[1]) / (2 * step)
-            assert abs(found - float(gradient.view(-1)[k])) <= 1e-5 * (1 + abs(found)), (kind, k)
+            assert abs(found - float(gradient.view(-1)[k])) <= 1e-5 * (1 + abs(found)), (what, k)
             largest = max(largest, abs(found))
     assert largest > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["IntervalLoss", "LinearLoss", "RobustLoss"])
+@pytest.mark.parametrize("kind", ["IntervalLoss", "LinearLoss", "RobustLoss", "NoiseLoss"])
 def test_compiled_whole(kind: str) -> None:
     """One graph without breaks, the same value, and no new graph for another radius."""
     module = dense(6, 8, 3)
     x, y = samples(5, 6)
-    loss = getattr(losses, kind)(module, (6,), wp.Threat.absolute(0.01))
+    loss = losses.NoiseLoss(module, (6,), 0.01) if kind == "NoiseLoss" else getattr(losses, kind)(module, (6,), wp.Threat.absolute(0.01))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)

@@ -210,7 +210,7 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
         vec![Column::words("method"), Column::words("strength"), Column::setting("seeds", "seeds")];
     heads.extend(measured.iter().cloned());
     let caption = format!(
-        "Mean (least–largest) over seeds; strengths are those of the grid that are closest to {}% on held-out training images.",
+        "Mean over seeds; strengths are those of the grid that are closest to {}% on held-out training images.",
         100.0 * TARGET
     );
     let mut table = Table::new("methods", caption, heads);

@@ -251,7 +251,7 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
         radius("radius", "median certified radius"),
         radius("radius-moved", "median certified radius, out of distribution"),
     ];
-    let caption = "Mean (least–largest) over seeds. Core and background: mean over the neurons of the norm of the weights on these features; \
+    let caption = "Mean over seeds. Core and background: mean over the neurons of the norm of the weights on these features; \
                    asymmetry: mean over the neurons of how much more often they are active for one class than for the other.";
     let names: Vec<String> = columns[3..].iter().map(|c| c.name.clone()).collect();
     let mut table = Table::new("features", caption, columns);

@@ -174,7 +174,7 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
     columns.extend(CURVES.iter().map(|(name, head)| {
         if name.contains("distance") { number(name, head) } else { Column::measured(*name, *head) }
     }));
-    let caption = "Of each layer, mean (least–largest) over seeds: Frobenius distance to initialization, accuracy of the nearest class mean behind \
+    let caption = "Of each layer, mean over seeds: Frobenius distance to initialization, accuracy of the nearest class mean behind \
                    it, and training error when it and all later layers are set back.";
     let mut layers = Table::new("layers", caption, columns);
     let kinds = replicas(records);

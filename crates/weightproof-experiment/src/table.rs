@@ -1,9 +1,11 @@
 //! Tables of results: every column says what its numbers are worth.
 
 use crate::error::ExperimentError;
+use rand::RngExt;
 use serde::Serialize;
 use std::fmt::Write;
 use weightproof::verdict::Worth;
+use weightproof_train::random::{Purpose, generator};
 
 /// How numbers are written for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,6 +76,30 @@ pub enum Cell {
     Number(Option<f64>),
     /// A mean, and the smallest and largest value behind it.
     Spread([Option<f64>; 3]),
+    /// A mean, and the ends of its interval at a level of 95%, by bootstrap.
+    Interval([Option<f64>; 3]),
+}
+
+/// What captions say of cells with more than one number.
+const SPREAD: &str = "In parentheses: least and largest.";
+const INTERVAL: &str = "In brackets: the interval of the mean at 95%, by bootstrap.";
+/// Values from which on a cell has an interval.
+const ENOUGH: usize = 5;
+/// Samples of a bootstrap.
+const RESAMPLES: usize = 10_000;
+/// What is left out at each end of an interval.
+const TAIL: f64 = 0.025;
+
+/// The ends of the percentile interval of the mean (Efron 1979): of means of as many values as there are, drawn with replacement. The random
+/// numbers are the same for all cells.
+fn bootstrap(values: &[f64]) -> [f64; 2] {
+    let mut random = generator(0, Purpose::Data, 0, 0);
+    let count = values.len();
+    let mut mean = || (0..count).map(|_| values[random.random_range(0..count)]).sum::<f64>() / count as f64;
+    let mut means: Vec<f64> = (0..RESAMPLES).map(|_| mean()).collect();
+    means.sort_by(f64::total_cmp);
+    let cut = (TAIL * RESAMPLES as f64) as usize;
+    [means[cut], means[RESAMPLES - 1 - cut]]
 }
 
 impl From<&str> for Cell {
@@ -95,17 +121,31 @@ impl From<Option<f64>> for Cell {
 }
 
 impl Cell {
-    /// Mean, smallest and largest of some values; the number alone when there is one.
+    /// Mean, smallest and largest of some values, or the interval of the mean where they are enough; the number alone when there is one.
     pub fn spread(values: &[f64]) -> Self {
         match values {
             [] => Cell::Number(None),
             [one] => Cell::from(*one),
             _ => {
                 let mean = values.iter().sum::<f64>() / values.len() as f64;
+                let finite = |numbers: [f64; 3]| numbers.map(|v| Some(v).filter(|v| v.is_finite()));
+                if values.len() >= ENOUGH {
+                    let [low, high] = bootstrap(values);
+                    return Cell::Interval(finite([mean, low, high]));
+                }
                 let least = values.iter().copied().fold(f64::INFINITY, f64::min);
                 let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                Cell::Spread([mean, least, most].map(|v| Some(v).filter(|v| v.is_finite())))
+                Cell::Spread(finite([mean, least, most]))
             }
+        }
+    }
+
+    /// What a caption says of it.
+    fn legend(&self) -> Option<&'static str> {
+        match self {
+            Cell::Text(_) | Cell::Number(_) => None,
+            Cell::Spread(_) => Some(SPREAD),
+            Cell::Interval(_) => Some(INTERVAL),
         }
     }
 
@@ -119,6 +159,12 @@ impl Cell {
                 }
                 _ => "–".into(),
             },
+            Cell::Interval([mean, low, high]) => match (mean, low, high) {
+                (Some(mean), Some(low), Some(high)) => {
+                    format!("{} [{}, {}]", unit.text(*mean), unit.text(*low), unit.text(*high))
+                }
+                _ => "–".into(),
+            },
         }
     }
 
@@ -127,7 +173,7 @@ impl Cell {
         match self {
             Cell::Text(text) => [text.clone(), String::new(), String::new()],
             Cell::Number(number) => [exact(number), exact(number), exact(number)],
-            Cell::Spread(numbers) => [exact(&numbers[0]), exact(&numbers[1]), exact(&numbers[2])],
+            Cell::Spread(numbers) | Cell::Interval(numbers) => numbers.each_ref().map(exact),
         }
     }
 }
@@ -175,6 +221,11 @@ impl Table {
     /// When it has another number of cells than there are columns.
     pub fn push(&mut self, row: Vec<Cell>) {
         assert_eq!(row.len(), self.columns.len(), "cells of table {}", self.name);
+        for legend in row.iter().filter_map(Cell::legend) {
+            if !self.caption.contains(legend) {
+                self.caption = format!("{} {legend}", self.caption);
+            }
+        }
         self.rows.push(row);
     }
 
@@ -195,26 +246,33 @@ impl Table {
         text
     }
 
-    /// The table as CSV. A column in which a cell has a spread is three: mean, smallest and largest value.
+    /// The table as CSV. A column in which a cell has a spread is three: mean, smallest and largest value, or mean and ends of its interval.
     ///
     /// # Errors
     /// Never for writers that do not fail.
     pub fn csv(&self) -> Result<Vec<u8>, ExperimentError> {
-        let wide: Vec<bool> = (0..self.columns.len())
-            .map(|c| self.rows.iter().any(|row| matches!(row[c], Cell::Spread(_))))
-            .collect();
+        let any = |c: usize, of: fn(&Cell) -> bool| self.rows.iter().any(|row| of(&row[c]));
+        let suffixes = |c: usize| -> &[&str] {
+            match (
+                any(c, |cell| matches!(cell, Cell::Spread(_))),
+                any(c, |cell| matches!(cell, Cell::Interval(_))),
+            ) {
+                (false, false) => &[""],
+                (true, false) => &["", "-min", "-max"],
+                (_, true) => &["", "-low", "-high"],
+            }
+        };
         let mut writer = csv::Writer::from_writer(Vec::new());
         let fail = |detail: String| ExperimentError::Table { name: self.name.clone(), detail };
-        let head = self.columns.iter().zip(&wide).flat_map(|(column, &wide)| {
-            let suffixes: &[&str] = if wide { &["", "-min", "-max"] } else { &[""] };
-            suffixes.iter().map(|suffix| format!("{}{suffix}", column.name)).collect::<Vec<_>>()
+        let head = self.columns.iter().enumerate().flat_map(|(c, column)| {
+            suffixes(c).iter().map(|suffix| format!("{}{suffix}", column.name)).collect::<Vec<_>>()
         });
         writer.write_record(head).map_err(|e| fail(e.to_string()))?;
         for row in &self.rows {
-            let cells = row.iter().zip(&wide).flat_map(|(cell, &wide)| {
-                let cells = cell.csv();
-                cells.into_iter().take(if wide { 3 } else { 1 }).collect::<Vec<_>>()
-            });
+            let cells = row
+                .iter()
+                .enumerate()
+                .flat_map(|(c, cell)| cell.csv().into_iter().take(suffixes(c).len()).collect::<Vec<_>>());
             writer.write_record(cells).map_err(|e| fail(e.to_string()))?;
         }
         writer.into_inner().map_err(|e| fail(e.to_string()))
@@ -233,7 +291,7 @@ mod tests {
         table.push(vec!["b|c".into(), Cell::spread(&[0.25, 0.75])]);
         table.push(vec!["d".into(), f64::NAN.into()]);
         let lines: Vec<String> = table.markdown().lines().map(Into::into).collect();
-        assert_eq!(lines[0], "Caption.");
+        assert_eq!(lines[0], "Caption. In parentheses: least and largest.");
         assert_eq!(lines[4], "| *setting* | *rigorous* |");
         assert_eq!(lines[5], "| plain | 50.00% |");
         assert_eq!(lines[6], "| b\\|c | 50.00% (25.00%–75.00%) |");
@@ -242,6 +300,20 @@ mod tests {
         let expected =
             "model,certified,certified-min,certified-max\nplain,0.5,0.5,0.5\nb|c,0.5,0.25,0.75\nd,,,\n";
         assert_eq!(csv, expected);
+    }
+
+    /// Of 0 and 1 the mean of eight is binomial: 95% of it is between 0.125 and 0.875.
+    #[test]
+    fn five_values_have_an_interval() {
+        let values = [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0];
+        assert_eq!(Cell::spread(&values), Cell::Interval([Some(0.5), Some(0.125), Some(0.875)]));
+        assert_eq!(Cell::spread(&values).text(Unit::Fraction), "50.00% [12.50%, 87.50%]");
+        assert!(matches!(Cell::spread(&values[..4]), Cell::Spread(_)));
+        assert_eq!(Cell::spread(&[f64::NAN; 5]).text(Unit::Fraction), "–");
+        let mut table = Table::new("t", "Caption.", vec![Column::measured("a", "a")]);
+        table.push(vec![Cell::spread(&values)]);
+        let csv = String::from_utf8(table.csv().unwrap()).unwrap();
+        assert_eq!(csv, "a,a-low,a-high\n0.5,0.125,0.875\n");
     }
 
     #[test]

@@ -292,7 +292,7 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
         found("found-relative", "found, relative"),
     ];
     let caption = format!(
-        "Mean of ‖x̂ − x‖², mean (least–largest) over seeds; x̂ = 0 has {SPARSE}. Deviation: largest change of an output, mean over test samples, \
+        "Mean of ‖x̂ − x‖², mean over seeds; x̂ = 0 has {SPARSE}. Deviation: largest change of an output, mean over test samples, \
          when every weight moves by {RADIUS}, absolute or as a part of itself."
     );
     let names: Vec<String> = columns[3..].iter().map(|c| c.name.clone()).collect();

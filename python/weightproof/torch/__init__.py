@@ -17,6 +17,7 @@ of the kinds ``absolute`` and ``relative``. Losses run where the module is, and 
 | `RobustLoss` | products of norms (theory.md §4.1), hinge or softplus of the worst | Tsai et al., arXiv 2103.02200 |
 | `IntervalLoss` | intervals (§4.2), cross-entropy of the worst case | Gowal et al., arXiv 1810.12715; for weights Dang et al., AISTATS 2025 |
 | `LinearLoss` | linear bounds over intervals (§4.3), cross-entropy of the worst case | CROWN-IBP, Zhang et al., arXiv 1906.06316 |
+| `NoiseLoss` | linear bounds that Gaussian noise of the weights leaves at a quantile (§14) | theory.md §14 |
 | `norms` | none: the norms that the generalization bound grows with (§8) | Tsai et al., arXiv 2103.02200 |
 
 `AdversarialWeights` (AWP) and `SharpnessAware` (SAM) wrap an optimizer.
@@ -31,8 +32,9 @@ except ImportError as error:
 
 from ._interval import IntervalLoss
 from ._linear import LinearLoss
+from ._noise import NoiseLoss
 from ._norm_product import RobustLoss, norms
 from ._optimizer import AdversarialWeights, SharpnessAware
 from ._schedule import ramp
 
-__all__ = ["AdversarialWeights", "IntervalLoss", "LinearLoss", "RobustLoss", "SharpnessAware", "norms", "ramp"]
+__all__ = ["AdversarialWeights", "IntervalLoss", "LinearLoss", "NoiseLoss", "RobustLoss", "SharpnessAware", "norms", "ramp"]

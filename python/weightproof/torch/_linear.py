@@ -75,7 +75,7 @@ class LinearLoss(BoundLoss):
                 offset = offset + charge
                 _add(coefficients, step.sources[0], a)
             elif step.kind == "relu":
-                a, charge = _relu(a, ranges[step.sources[0]])
+                a, charge = relax(a, ranges[step.sources[0]])
                 offset = offset + charge
                 _add(coefficients, step.sources[0], a)
             else:
@@ -125,7 +125,8 @@ def _least(a: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     return _total(F.relu(a) * lower[:, None] - F.relu(-a) * upper[:, None])
 
 
-def _relu(a: Tensor, of: Range) -> tuple[Tensor, Tensor]:
+def relax(a: Tensor, of: Range) -> tuple[Tensor, Tensor]:
+    """Coefficients of what a relu reads, from those of its values, (batch, classes, …), and what its lines add."""
     lower, upper = of
     low, high = lower.clamp(max=0.0), F.relu(upper)
     slope = high / (high - low + _TINY)

@@ -125,7 +125,7 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
         Column::found("share", "variance / loss"),
     ];
     let caption = "Cross-entropy of ensembles, split into bias and variance, when inputs (each on its own) or weights (one Ŵ for all images) are \
-                   attacked: mean (least–largest) over seeds.";
+                   attacked: mean over seeds.";
     let mut table = Table::new("splits", caption, columns);
     for kind in &kinds {
         for (moved, radii) in [("input", INPUT), ("weight", WEIGHT)] {

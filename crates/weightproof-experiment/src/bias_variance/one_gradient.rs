@@ -78,7 +78,7 @@ pub(super) fn table(kinds: &[Vec<&Record>]) -> Table {
         number("size", "largest change / radius"),
     ];
     let caption = "One network of each ensemble: share of the samples it is right about that an attack breaks, and the gradients that it takes. Mean \
-                   (least–largest) over seeds.";
+                   over seeds.";
     let mut table = Table::new("attacks", caption, columns);
     for kind in kinds {
         for (moved, radii) in [("input", INPUT), ("weight", WEIGHT)] {

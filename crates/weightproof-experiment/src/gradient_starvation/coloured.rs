@@ -165,7 +165,7 @@ pub(super) fn present(records: &[Record]) -> Presentation {
     columns.extend(radius_columns());
     let names: Vec<String> = columns[2..].iter().map(|c| c.name.clone()).collect();
     columns.insert(4, Column::setting("published", "published (training, test)"));
-    let caption = "Coloured digits: mean (least–largest) over seeds; the radius is that of training images. No more than 75% can be right by \
+    let caption = "Coloured digits: mean over seeds; the radius is that of training images. No more than 75% can be right by \
                    the shape alone. Published: means of ten runs.";
     let mut table = Table::new("coloured", caption, columns);
     for kind in &kinds {

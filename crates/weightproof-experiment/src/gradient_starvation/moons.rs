@@ -164,7 +164,7 @@ pub(super) fn present(records: &[Record]) -> Presentation {
     ];
     columns.extend(radius_columns());
     let caption = format!(
-        "Two moons that a straight line separates by {SHIFT}: mean (least–largest) over seeds. The distance is that of the training point \
+        "Two moons that a straight line separates by {SHIFT}: mean over seeds. The distance is that of the training point \
          nearest to the boundary."
     );
     let names: Vec<String> = columns[2..].iter().map(|c| c.name.clone()).collect();

@@ -241,7 +241,7 @@ fn feedback_table(noise: &[&Record], disorder: &[&Record]) -> Table {
     ];
     let caption = format!(
         "Bias x − ⟨x̂⟩ and variance of the readout for x = {INPUT} against the feedback: noise of σ = {NOISE} without disorder, and chaos (g = \
-         {CHAOTIC}) without noise. Mean (least–largest) over seeds."
+         {CHAOTIC}) without noise. Mean over seeds."
     );
     let mut table = Table::new("feedback", caption, columns);
     for (k, &b) in FEEDBACKS.iter().enumerate() {
