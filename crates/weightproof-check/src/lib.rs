@@ -11,6 +11,7 @@
 pub mod certificate;
 pub mod check;
 mod choice;
+pub mod damage;
 pub mod faults;
 mod format;
 pub mod layer;

@@ -447,6 +447,11 @@ impl Network {
 }
 
 impl Stored {
+    /// Bits of the integers of biases, which have a sign.
+    pub fn bias_bits(&self) -> u32 {
+        if self.bias_steps.is_some() { 32 } else { 0 }
+    }
+
     /// Step and zero point of a weight, by its place among `count`.
     pub fn grid(&self, place: usize, count: usize) -> (Number, i64) {
         let listed = place / (count / self.zeros.len());

@@ -258,6 +258,14 @@ impl Interval {
     }
 }
 
+impl Neg for Interval {
+    type Output = Interval;
+
+    fn neg(self) -> Interval {
+        Interval { low: -self.high, high: -self.low }
+    }
+}
+
 /// About six decimal digits, for readers.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use crate::certificate::{Header, Kind, Lines, Outputs, Property, Record, Rounding, hexadecimal};
 use crate::check::{Accepted, check};
+use crate::damage::Damages;
 use crate::faults::Hits;
 use crate::format::Format;
 use crate::layer::Model;
@@ -60,8 +61,17 @@ pub fn prepared(header: &Header, own: Network) -> Result<(Model, Option<Hits>), 
     let claimed = Network::new(&header.network).map_err(at)?;
     claimed.difference(&own).map_or(Ok(()), |difference| Err(at(difference)))?;
     let set = Set::new(header, &claimed)?;
-    let hits = header.faults.as_ref().map(|faults| Hits::new(faults, &claimed, &set)).transpose()?;
-    Ok((Model::new(claimed, set), hits))
+    let Some(faults) = &header.faults else { return Ok((Model::new(claimed, set), None)) };
+    if header.threat.kind != Kind::Explicit || set.layers.iter().any(Option::is_some) {
+        return Err("faults: expected weights that do not move otherwise".into());
+    }
+    let damages = Damages::new(faults, &claimed)?;
+    // The hits are searched one by one where all else is known.
+    if faults.words == 1 && !set.moves() {
+        let hits = Hits::new(faults, &claimed);
+        return Ok((Model::new(claimed, set), Some(hits)));
+    }
+    Ok((Model::new(claimed, set).with_hits(damages), None))
 }
 
 /// What was found about one record.
@@ -252,7 +262,7 @@ pub fn claim(header: &Header) -> String {
         set += &format!(", layers {}", layers.join(", "));
     }
     if let Some(faults) = &header.faults {
-        set = format!("one word is hit, and at most {} of its bits flip", faults.bits);
+        set = format!("at most {} words are hit, and of each at most {} bits flip", faults.words, faults.bits);
         for layer in &faults.layers {
             let name = header.network.get(layer.node).map_or("?", |node| &node.name);
             set += &format!("; {name}: bits {:?} of weights, {:?} of biases", layer.weights, layer.biases);

@@ -85,10 +85,6 @@ pub(super) fn header<F: Feed>(
         ));
     }
     let threat = threat_of(&session.network, &config.threat.model, at);
-    let moves = at.set.input_radius > 0.0 || at.set.activation_radius > 0.0 || threat.rounding.is_some();
-    if faults.is_some() && (moves || at.set.layers.iter().any(|layer| !layer.is_zero())) {
-        return Err(unsupported("expected nothing that moves beside hits, found more".into()));
-    }
     let faults = faults.map(|model| faults_of(&session.network, model, places)).transpose()?;
     let settings =
         serde_json::to_vec(config).map_err(|error| RunError::misfit(format!("settings: {error}")))?;
@@ -130,9 +126,9 @@ pub(super) fn header<F: Feed>(
 /// The bits of stored integers that may flip.
 fn faults_of(network: &Network, model: &FaultModel, places: Places) -> Result<Faults, RunError> {
     let is_triple = |p: &Protection| p.by == Encoding::Triple;
-    let is_plain = model.storage == Storage::File && model.words == 1 && model.fault == Fault::Flip;
+    let is_plain = model.storage == Storage::File && model.fault == Fault::Flip;
     if !(is_plain && model.protect.iter().all(is_triple)) {
-        let expected = "flips of bits of one word as the file stores it, without encodings";
+        let expected = "flips of bits of words as the file stores them, without encodings";
         return Err(unsupported(format!("expected {expected}, found another fault model")));
     }
     let is_hit = |name: &String| model.layers.as_ref().is_none_or(|names| names.contains(name));
@@ -162,7 +158,7 @@ fn faults_of(network: &Network, model: &FaultModel, places: Places) -> Result<Fa
         }
     };
     let layers = network.affine_layers().filter(|(_, node, _)| is_hit(&node.name)).map(layer);
-    Ok(Faults { bits: model.bits, layers: layers.collect::<Result<_, _>>()? })
+    Ok(Faults { words: model.words, bits: model.bits, layers: layers.collect::<Result<_, _>>()? })
 }
 
 /// What makes classes of the outputs. The threshold is the one of the network, from which a last sigmoid may have been left out.

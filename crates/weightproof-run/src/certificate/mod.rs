@@ -12,6 +12,7 @@ mod text;
 
 use crate::RunError;
 use crate::config::MethodConfig;
+use crate::faults::Beside;
 use crate::feed::Feed;
 use crate::session::Session;
 use crate::threat::SetAt;
@@ -23,7 +24,7 @@ use std::sync::{Mutex, PoisonError};
 use text::{Domain, Header, Moved, MovedLayer, Numbers, Record, Verdict, Witness};
 use weightproof::attack::CompactWitness;
 use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
-use weightproof::faults::FaultModel;
+use weightproof::faults::HitSet;
 use weightproof::network::{Layer, Network};
 use weightproof::property::{Property, Specification};
 use weightproof::threat::{Perturbation, PerturbationSet};
@@ -39,6 +40,7 @@ pub struct Plan {
     header: Header,
     places: Places,
     first: usize,
+    hits: Option<HitSet>,
 }
 
 /// A certificate that is being written, from any thread.
@@ -47,8 +49,10 @@ pub struct Certificate<'n> {
     set: &'n PerturbationSet,
     property: Property,
     prover: ExactCertifier<'n>,
-    /// Whether it is about hits on words, whose proof the checker makes itself.
-    of_hits: bool,
+    /// Hits on words that every bound pays for.
+    hits: Option<HitSet>,
+    /// Whether it is about single hits beside which nothing moves, whose proof the checker makes itself.
+    of_single_hits: bool,
     places: Places,
     path: PathBuf,
     file: Mutex<(CertificateFile, usize)>,
@@ -68,12 +72,13 @@ impl Plan {
         session: &Session<F>,
         sets: &[SetAt],
         method: &MethodConfig,
-        faults: Option<&FaultModel>,
+        faults: Option<&Beside>,
     ) -> Result<Option<Plan>, RunError> {
         let Some(path) = path else { return Ok(None) };
         session.require_tolerance("a certificate")?;
-        let (header, places) = header::header(session, sets, method, faults)?;
-        Ok(Some(Plan { path: path.into(), header, places, first: session.first() }))
+        let (header, places) = header::header(session, sets, method, faults.map(|beside| &beside.model))?;
+        let (first, hits) = (session.first(), faults.map(Beside::hits));
+        Ok(Some(Plan { path: path.into(), header, places, first, hits }))
     }
 
     /// Starts the file; `options` are those of the search for proofs.
@@ -86,14 +91,16 @@ impl Plan {
         at: &'n SetAt,
         options: ExactOptions,
     ) -> Result<Certificate<'n>, RunError> {
-        let Plan { path, header, places, first } = self;
+        let Plan { path, header, places, first, hits } = self;
         let property = options.certify.property;
         let budget = Budget { nodes: Some(MOST_DOMAINS), time: None, deadline: None, ..options.budget };
         let options = ExactOptions { gap: None, budget, ..options };
-        let of_hits = header.faults.is_some();
+        let moves = at.set.input_radius > 0.0 || at.set.activation_radius > 0.0;
+        let is_still = !moves && header.threat.rounding.is_none();
+        let of_single_hits = is_still && hits.as_ref().is_some_and(|hits| hits.words() == 1);
         let prover = ExactCertifier::new(network, slice::from_ref(&at.set), options);
         let file = Mutex::new((CertificateFile::create(&path, &header, first)?, 0));
-        Ok(Certificate { network, set: &at.set, property, prover, of_hits, places, path, file })
+        Ok(Certificate { network, set: &at.set, property, prover, hits, of_single_hits, places, path, file })
     }
 }
 
@@ -112,13 +119,14 @@ impl Certificate<'_> {
     ) -> Result<(), RunError> {
         let is_verified = |record: &CertifyRecord| record.verdict == verdict::Verdict::Verified;
         let (places, verified): (Vec<usize>, Vec<usize>) = (0..chosen.len())
-            .filter(|&place| !self.of_hits && is_verified(records[place]))
+            .filter(|&place| !self.of_single_hits && is_verified(records[place]))
             .map(|place| (place, chosen[place]))
             .unzip();
         let mut proofs: Vec<Option<Verdict>> = (0..chosen.len()).map(|_| None).collect();
         let node = |index| self.places.of(index);
         let width = |index: usize| self.network.nodes()[index].width();
-        for (place, proof) in places.into_iter().zip(self.prover.prove(0, batch, &verified)) {
+        let found = self.prover.prove(0, self.hits.as_ref(), batch, &verified);
+        for (place, proof) in places.into_iter().zip(found) {
             let row = |k| self.row(records[place], k);
             proofs[place] = proof.map(|proof| {
                 Verdict::Verified(proof.domains.iter().map(|d| Domain::new(d, node, row, width)).collect())
@@ -130,7 +138,7 @@ impl Certificate<'_> {
         for (place, proof) in proofs.into_iter().enumerate() {
             let (s, record) = (chosen[place], records[place]);
             let x = &batch.inputs[s * self.network.input_width()..][..self.network.input_width()];
-            let proof = proof.or(self.of_hits.then(|| Verdict::Verified(Vec::new())));
+            let proof = proof.or(self.of_single_hits.then(|| Verdict::Verified(Vec::new())));
             let missing = is_verified(record) && proof.is_none();
             let verdict = match (record.verdict, proof) {
                 (verdict::Verdict::Verified, Some(proof)) => proof,

@@ -87,9 +87,10 @@ pub(super) struct Threat {
     pub rounding: Option<&'static str>,
 }
 
-/// Flips of up to so many bits of one word of the network.
+/// Flips of up to so many bits of each of up to so many words of the network.
 #[derive(Serialize)]
 pub(super) struct Faults {
+    pub words: u32,
     pub bits: u32,
     pub layers: Vec<HitLayer>,
 }

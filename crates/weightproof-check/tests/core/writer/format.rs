@@ -219,6 +219,23 @@ pub struct Witness {
     pub row: usize,
     pub input: Option<String>,
     pub layers: Vec<MovedLayer>,
+    pub hits: Vec<HitWord>,
+}
+
+/// A word that was hit.
+#[derive(Clone, Debug, Serialize)]
+pub struct HitWord {
+    pub node: usize,
+    pub word: Place,
+    pub to: i64,
+}
+
+/// Which of the words of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    Weight(usize),
+    Bias(usize),
 }
 
 /// A layer of a witness.

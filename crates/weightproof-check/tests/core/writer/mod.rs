@@ -1068,7 +1068,7 @@ impl<'a> Bounder<'a> {
             }
             let row = largest(&values);
             if row != class && values[row] - values[class] > 1e-4 {
-                let verdict = Verdict::Falsified(Witness { row, input: None, layers });
+                let verdict = Verdict::Falsified(Witness { row, input: None, layers, hits: vec![] });
                 return Some(Record { sample, class: Some(class), input: double(input), verdict });
             }
         }
