@@ -58,7 +58,9 @@ impl Damages {
             let bias = |i| if layer.has_biases() { ends(Place::Bias(i)) } else { no_bias(i) };
             layers[layer.node()] = Some(Changes {
                 is_dense: affine.window.is_none(),
-                weights: (0..affine.weight.0.len()).map(|k| ends(Place::Weight(k))).collect::<Result<_, _>>()?,
+                weights: (0..affine.weight.0.len())
+                    .map(|k| ends(Place::Weight(k)))
+                    .collect::<Result<_, _>>()?,
                 biases: (0..affine.rows).map(bias).collect::<Result<_, _>>()?,
             });
         }

@@ -160,19 +160,6 @@ fn product(a: Interval, b: Interval) -> Interval {
     Interval::around(*least.expect("there are four"), -*most.expect("there are four"))
 }
 
-/// The integer that a number is `step` times.
-fn integer(number: Number, step: Number) -> Result<i64, String> {
-    let quotient = (number.value << 64).div_euclid(step.value);
-    let quotient = Number::new(quotient, number.exponent - step.exponent - 64);
-    if quotient.magnitude_bits() < 40 {
-        let integer = quotient.nearest(0) as i64;
-        if step * Number::new(integer, 0) == number {
-            return Ok(integer);
-        }
-    }
-    Err(format!("{number} is no multiple of the step {step}"))
-}
-
 /// The words of a layer that may be hit.
 pub struct Words<'n> {
     /// What they stand for.
@@ -244,7 +231,7 @@ impl<'n> Words<'n> {
             }
             _ => return Err(format!("faults: node {} has no word {place:?}", hit.node)),
         };
-        Ok(Word { integer: integer(value, step)? + zero, step, zero, bits, signed, positions })
+        Ok(Word { integer: value.in_steps(step)? + zero, step, zero, bits, signed, positions })
     }
 }
 

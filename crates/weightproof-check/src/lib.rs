@@ -23,6 +23,7 @@ pub mod point;
 pub mod protobuf;
 mod quantized;
 pub mod relax;
+mod rounded;
 pub mod run;
 pub mod set;
 pub mod staircase;

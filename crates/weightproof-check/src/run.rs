@@ -61,7 +61,14 @@ pub fn prepared(header: &Header, own: Network) -> Result<(Model, Option<Hits>), 
     let claimed = Network::new(&header.network).map_err(at)?;
     claimed.difference(&own).map_or(Ok(()), |difference| Err(at(difference)))?;
     let set = Set::new(header, &claimed)?;
-    let Some(faults) = &header.faults else { return Ok((Model::new(claimed, set), None)) };
+    let Some(faults) = &header.faults else {
+        return match claimed.nodes.iter().find(|node| node.is_rounded()) {
+            None => Ok((Model::new(claimed, set), None)),
+            Some(node) => {
+                Err(format!("network: node {} is rounded, which only words that are hit are", node.name))
+            }
+        };
+    };
     if header.threat.kind != Kind::Explicit || set.layers.iter().any(Option::is_some) {
         return Err("faults: expected weights that do not move otherwise".into());
     }
@@ -262,10 +269,14 @@ pub fn claim(header: &Header) -> String {
         set += &format!(", layers {}", layers.join(", "));
     }
     if let Some(faults) = &header.faults {
-        set = format!("at most {} words are hit, and of each at most {} bits flip", faults.words, faults.bits);
+        set =
+            format!("at most {} words are hit, and of each at most {} bits flip", faults.words, faults.bits);
         for layer in &faults.layers {
             let name = header.network.get(layer.node).map_or("?", |node| &node.name);
             set += &format!("; {name}: bits {:?} of weights, {:?} of biases", layer.weights, layer.biases);
+        }
+        for node in header.network.iter().filter(|node| node.is_rounded()) {
+            set += &format!("; {}: parameters are rounded to the integers of the header", node.name);
         }
     }
     if threat.rounding == Rounding::Any {

@@ -256,7 +256,8 @@ fn bounds_by_hand() {
     let weight = vec![1.0, 2.0, 3.0, -1.0];
     let dense = Op::Dense { rows: 2, weight, bias: Some(vec![0.0; 2]) };
     let net = of_integers(Net::new(&[2]), dense, vec![2, 4, 6, -2]);
-    for (words, biases, expected) in [(1, &[][..], 3.0), (2, &[], 1.0), (3, &[], -0.5), (4, &[], -0.5), (3, &[3], -1.0)]
+    for (words, biases, expected) in
+        [(1, &[][..], 3.0), (2, &[], 1.0), (3, &[], -0.5), (4, &[], -0.5), (3, &[3], -1.0)]
     {
         let found = bound(&net, words, biases, &[(0, 1), (1, -1)], &[3.0, 4.0]);
         assert!((found - expected).abs() < 1e-12 && found <= expected, "{words}: {found}");

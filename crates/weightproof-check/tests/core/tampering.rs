@@ -532,11 +532,11 @@ const OF_SEVERAL_HITS: &[Change] = &[
         let layers = c.header.faults.as_mut().unwrap()["layers"].as_array_mut().unwrap();
         layers.insert(1, serde_json::json!({ "node": 1, "weights": [], "biases": [] }));
     }),
-    ("inputs that move, where boxes are for a fixed one", |c| {
-        c.header.threat.input_radius = double(&[1e-3])
-    }),
+    ("inputs that move, where boxes are for a fixed one", |c| c.header.threat.input_radius = double(&[1e-3])),
     ("a lower end without a part of a damage", |c| bump(&mut c.domains()[0].boxes[0].lower, 0, |l| l + 1e-6)),
-    ("an upper end without a part of a damage", |c| bump(&mut c.domains()[0].boxes[0].upper, 1, |u| u - 1e-6)),
+    ("an upper end without a part of a damage", |c| {
+        bump(&mut c.domains()[0].boxes[0].upper, 1, |u| u - 1e-6)
+    }),
     ("no domain", |c| c.domains().clear()),
     ("weights that move beside hits", |c| {
         c.header.set = vec![LayerSet {

@@ -76,7 +76,7 @@ impl Plan {
     ) -> Result<Option<Plan>, RunError> {
         let Some(path) = path else { return Ok(None) };
         session.require_tolerance("a certificate")?;
-        let (header, places) = header::header(session, sets, method, faults.map(|beside| &beside.model))?;
+        let (header, places) = header::header(session, sets, method, faults)?;
         let (first, hits) = (session.first(), faults.map(Beside::hits));
         Ok(Some(Plan { path: path.into(), header, places, first, hits }))
     }

@@ -166,6 +166,9 @@ pub(super) struct Stored {
     pub steps: Numbers,
     pub zeros: Vec<i64>,
     pub bias_steps: Option<Numbers>,
+    /// Whether the file has floating-point numbers, which were rounded to these.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rounded: bool,
 }
 
 #[derive(Serialize)]

@@ -400,6 +400,66 @@ fn the_checker_accepts_certificates_of_single_hits() {
     assert!(sum > 20, "{sum}");
 }
 
+/// Hits on several words, and hits beside inputs that move: of all samples that a run verifies.
+#[test]
+fn the_checker_accepts_certificates_of_several_hits() {
+    let mut sum = [0; 3];
+    let names = ["dense-qdq-channel", "dense-qdq-signed", "convolution-qdq", "residual-qdq", "matmul-qdq"];
+    for name in names {
+        let folder = quantized(name);
+        for (words, bits, at, input_radius) in
+            [(1, 1, 0..5, 0.002), (2, 1, 0..4, 0.0), (3, 1, 0..3, 0.0), (3, 2, 0..2, 0.002)]
+        {
+            let model = FaultModel { words, bits, at: Some(at.collect()), ..FaultModel::default() };
+            let threat = ThreatModel { input_radius, ..ThreatModel::new(Kind::Absolute, 0.0) };
+            let asks = Asks { faults: Some(model), ..Asks::default() };
+            let (property, normalized) = (Property::Prediction, false);
+            let case = Case { folder: folder.path(), threat, method: "linear", property, normalized, asks };
+            sum[words as usize - 1] +=
+                case.check().unwrap_or_else(|error| panic!("{name}, {words} words: {error}"))[0];
+        }
+    }
+    println!("{sum:?} verified, by words");
+    assert!(sum.iter().all(|count| *count > 3), "{sum:?}");
+}
+
+/// Words of networks of floating-point numbers, which are rounded to integers.
+#[test]
+fn the_checker_accepts_certificates_of_rounded_networks() {
+    let mut sum = [0; 3];
+    let rounds = [
+        ("int8", 1, 0.0),
+        ("int8:per-channel", 2, 0.0),
+        ("int4:per-channel", 2, 0.01),
+        ("int8:full-range", 3, 0.0),
+        ("int6:bias-own-step", 1, 0.01),
+        ("int8:asymmetric:bias-float", 2, 0.0),
+    ];
+    for (k, (storage, words, input_radius)) in rounds.into_iter().enumerate() {
+        let seed = k as u64;
+        let dense = Blueprint::new(&[4, 7, 6, 3], Activation::Relu, seed).build();
+        for network in [dense, images(seed), chosen(seed)] {
+            let folder = folder(&network, seed);
+            let model = FaultModel {
+                storage: storage.parse().unwrap(),
+                words,
+                at: Some(vec![0, 1]),
+                biases: !storage.ends_with("float"),
+                ..FaultModel::default()
+            };
+            let threat = ThreatModel { input_radius, ..ThreatModel::new(Kind::Absolute, 0.0) };
+            let property = [Property::Prediction, Property::Deviation][k / 2 % 2];
+            let asks = Asks { faults: Some(model), ..Asks::default() };
+            let case =
+                Case { folder: folder.path(), threat, method: "linear", property, normalized: false, asks };
+            sum[words as usize - 1] +=
+                case.check().unwrap_or_else(|error| panic!("{storage}, {words} words: {error}"))[0];
+        }
+    }
+    println!("{sum:?} verified, by words");
+    assert!(sum.iter().all(|count| *count > 3), "{sum:?}");
+}
+
 #[test]
 fn what_a_certificate_cannot_hold_is_named() {
     let of = |activation, kind: Kind| {
