@@ -234,7 +234,7 @@ fn of_integers(mut net: Net, op: Op, weights: Vec<i8>) -> Net {
     let Some((rows, weight, _)) = net.parameters(1) else { panic!("a layer") };
     assert!(weight.iter().zip(&weights).all(|(w, q)| *w == 0.5 * f64::from(*q)));
     let (steps, bias_steps, biases) = (vec![0.5; rows], vec![0.25; rows], vec![0; rows]);
-    net.stored = vec![None, Some(Stored { steps, bias_steps, weights, biases })];
+    net.stored = vec![None, Some(Stored { steps, bias_steps, weights, biases, is_rounded: false })];
     net
 }
 
@@ -276,6 +276,80 @@ fn bounds_by_hand() {
         let found = bound(&net, words, biases, &row, &[3.0, 4.0]);
         assert!((found - expected).abs() < 1e-12 && found <= expected, "{row:?}: {found}");
     }
+}
+
+/// A network whose parameters are integers of 8 bits that those of `net` were rounded to.
+fn rounded(net: &Net) -> Net {
+    let mut rounded = net.clone();
+    for node in &mut rounded.nodes {
+        let (Op::Dense { weight, bias: Some(bias), .. } | Op::Conv { weight, bias: Some(bias), .. }) =
+            &mut node.op
+        else {
+            rounded.stored.push(None);
+            continue;
+        };
+        let columns = weight.len() / bias.len();
+        // Steps so short that some parameters are beyond the last integer.
+        let most = |row: &[f64]| row.iter().fold(0.0, |most: f64, w| most.max(w.abs()));
+        let steps: Vec<f64> =
+            weight.chunks(columns).map(|row| f64::from((most(row) / 120.0) as f32)).collect();
+        let word = |x: f64, row: usize| (x / steps[row]).round_ties_even().clamp(-127.0, 127.0);
+        let weights: Vec<i8> = weight.iter().enumerate().map(|(k, w)| word(*w, k / columns) as i8).collect();
+        let biases: Vec<i32> = bias.iter().enumerate().map(|(i, b)| word(*b, i) as i32).collect();
+        *weight = weights.iter().enumerate().map(|(k, q)| f64::from(*q) * steps[k / columns]).collect();
+        *bias = biases.iter().zip(&steps).map(|(q, step)| f64::from(*q) * step).collect();
+        rounded.stored.push(Some(Stored {
+            bias_steps: steps.clone(),
+            steps,
+            weights,
+            biases,
+            is_rounded: true,
+        }));
+    }
+    rounded
+}
+
+/// Hits on words of a network that was rounded: its own parameters, the header, records that say that no set of hits breaks a sample.
+pub fn of_rounded(seed: u64, faults: &Faults) -> (Net, Header, Vec<Record>) {
+    let mut net = Net::layers(&[3, 4, 3], &mut Stream(seed));
+    let Op::Dense { bias: Some(bias), .. } = &mut net.nodes[1].op else { panic!("a layer") };
+    // Beyond the last integer of its row.
+    bias[0] = -3.0;
+    let stored = rounded(&net);
+    let model_sha256 = header(&net, &Threat::new(Kind::Absolute, 0.0), Property::Prediction).model_sha256;
+    let header = Header { model_sha256, ..faults.header(&stored, 0.0) };
+    let mut stream = Stream(seed);
+    let domains = if faults.words == 1 { vec![] } else { vec![Domain::default()] };
+    let one = |sample| record(&stored, (sample, &stream.many(3, 1.0)), domains.clone());
+    let records = (0..6).map(one).collect();
+    (net, header, records)
+}
+
+/// What is accepted is right for the rounded network, not for that of the file.
+#[test]
+fn rounded_networks_are_accepted_where_no_hits_break_a_sample() {
+    let mut found = [0; 2];
+    for seed in 0..12 {
+        let faults = Faults::new(1 + seed as usize % 2, 1, &[1, 4], &[2, 5]);
+        let (net, header, records) = of_rounded(seed, &faults);
+        let stored = rounded(&net);
+        for (finding, record) in findings(&net, &header, &records).into_iter().zip(&records) {
+            let digits = record.input.as_bytes()[1..].chunks(16);
+            let number = |digits| u64::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
+            let input: Vec<f64> = digits.map(|digits| f64::from_bits(number(digits))).collect();
+            let least = least_margin(&stored, &faults, &input, 0.0);
+            let is_accepted = match finding.result {
+                Ok(Accepted::Verified(bound, _)) => {
+                    assert!(least > 0.0 && f64_of(bound) <= least + 1e-9, "seed {seed}: {bound} {least}");
+                    true
+                }
+                _ => false,
+            };
+            assert!(is_accepted || faults.words > 1 || least < 1e-9, "seed {seed}: {least}");
+            found[usize::from(is_accepted)] += 1;
+        }
+    }
+    assert!(found.iter().all(|count| *count > 5), "rejected and accepted: {found:?}");
 }
 
 /// The box of the first layer after two hits, with claims of it, for a sample that two hits do not break.

@@ -214,6 +214,14 @@ fn chosen() -> Case {
     case
 }
 
+/// Hits on words of a network of floating-point numbers; one sample, of which the proof matters little.
+fn of_rounded() -> Case {
+    let mut case = several(hits::of_rounded(2, &Faults::new(1, 1, &[1], &[2])));
+    case.records.truncate(1);
+    case.records[0].verdict = Verdict::Unknown("nothing".into());
+    case
+}
+
 /// Replaces number `place` of a text of numbers in double precision.
 fn put(text: &mut String, place: usize, value: f64) {
     put_bits(text, place, value.to_bits());
@@ -587,6 +595,63 @@ const OF_HIT_WITNESSES: &[Change] = &[
     }),
 ];
 
+/// Integers of the first layer of a network that was rounded, with its weights.
+fn rounded(case: &mut Case) -> (&mut StoredText, &mut String, &mut String) {
+    let OpText::Dense { stored: Some(stored), weight, bias: Some(bias), .. } = &mut case.header.network[1].op
+    else {
+        panic!()
+    };
+    (stored, weight, bias)
+}
+
+/// Moves number `place` of a text by so many steps.
+fn by_steps(text: &mut String, place: usize, step: f64, count: f64) {
+    bump(text, place, |w| ((w / step).round() + count) * step);
+}
+
+const OF_ROUNDED: &[Change] = &[
+    ("weights a step above", |c| {
+        let (stored, weight, _) = rounded(c);
+        (0..12).for_each(|k| by_steps(weight, k, get(&stored.steps, k / 3), 1.0));
+    }),
+    ("weights a step below", |c| {
+        let (stored, weight, _) = rounded(c);
+        (0..12).for_each(|k| by_steps(weight, k, get(&stored.steps, k / 3), -1.0));
+    }),
+    ("a weight at another end", |c| {
+        let (stored, weight, _) = rounded(c);
+        put(weight, 0, 127.0 * get(&stored.steps, 0));
+    }),
+    ("a weight that is no multiple of its step", |c| bump(rounded(c).1, 4, |w| w * (1.0 + 1e-9))),
+    ("a bias at another end", |c| {
+        let (stored, _, bias) = rounded(c);
+        put(bias, 0, 127.0 * get(&stored.steps, 0));
+    }),
+    ("a bias that is not at its end", |c| {
+        let (stored, _, bias) = rounded(c);
+        by_steps(bias, 0, get(&stored.steps, 0), 2.0);
+    }),
+    ("a step beyond the last integer", |c| {
+        let (stored, _, bias) = rounded(c);
+        by_steps(bias, 0, get(&stored.steps, 0), -2.0);
+    }),
+    ("a step that is negative", |c| bump(&mut rounded(c).0.steps, 0, |s| -s)),
+    ("a step of zero", |c| bump(&mut rounded(c).0.steps, 0, |_| 0.0)),
+    ("a zero point", |c| rounded(c).0.zeros[0] = 20),
+    ("integers of 7 bits", |c| rounded(c).0.bits = 7),
+    ("integers of 60 bits", |c| rounded(c).0.bits = 60),
+    ("integers without a sign", |c| rounded(c).0.signed = false),
+    ("biases without steps", |c| rounded(c).0.bias_steps = None),
+    ("a rounding that is not told", |c| rounded(c).0.rounded = false),
+    ("a bit that words have not", |c| faulty(c, "/layers/0/weights", [1, 8].to_vec().into())),
+    ("a bit that biases have not", |c| faulty(c, "/layers/0/biases", [2, 8].to_vec().into())),
+    ("no hits", |c| c.header.faults = None),
+    ("another row of integers", |c| {
+        let OpText::Dense { rows, .. } = &mut c.header.network[1].op else { panic!() };
+        *rows = 3;
+    }),
+];
+
 fn entries(case: &mut Case) -> &mut String {
     let WeightSet::Entries(text) = &mut case.header.set[1].weights else { panic!() };
     text
@@ -664,6 +729,9 @@ fn tampering_is_rejected() {
     kinds += all_rejected(&hit(), OF_HITS);
     kinds += all_rejected(&several(hits::several()), OF_SEVERAL_HITS);
     kinds += all_rejected(&several(hits::broken()), OF_HIT_WITNESSES);
+    kinds += all_rejected(&of_rounded(), OF_ROUNDED);
+    kinds +=
+        all_rejected(&hit(), &[("integers of the file, called rounded", |c| rounded(c).0.rounded = true)]);
     kinds += all_rejected(&chosen(), OF_CHOICES);
     kinds += all_rejected(&format(), OF_FORMATS);
     kinds += all_rejected(
@@ -701,7 +769,7 @@ fn tampering_is_rejected() {
             }),
         ],
     );
-    assert!(kinds >= 175, "{kinds} kinds");
+    assert!(kinds >= 195, "{kinds} kinds");
 }
 
 /// Not only because proofs fail: the network of the certificate is compared with the model.
@@ -832,6 +900,7 @@ fn damaged_records_have_an_answer() {
         hit(),
         several(hits::several()),
         several(hits::broken()),
+        of_rounded(),
         chosen(),
         format(),
     ] {

@@ -110,6 +110,7 @@ pub struct StoredText {
     pub steps: String,
     pub zeros: Vec<i64>,
     pub bias_steps: Option<String>,
+    pub rounded: bool,
 }
 
 /// A piecewise linear activation.
