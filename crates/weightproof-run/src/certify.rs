@@ -65,7 +65,7 @@ pub fn run<F: Feed, W: Watch>(
     if let Some(faults) = faults {
         certifier = certifier.with_hits(faults.hits())?;
     }
-    let certificate = plan.map(|plan| plan.start(network, &sets[0], proofs)).transpose()?;
+    let certificate = plan.map(|plan| plan.start(network, &sets[0], proofs, faults)).transpose()?;
     let mut prove = |batch: Samples<'_>, records: &[&[CertifyRecord]]| match &certificate {
         Some(certificate) => {
             let all: Vec<usize> = (0..records[0].len()).collect();

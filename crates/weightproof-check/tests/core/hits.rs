@@ -250,7 +250,8 @@ fn bounds_by_hand() {
         let model = Model::new(network, model.set).with_hits(damages);
         let input: Vec<Number> = input.iter().map(|x| Number::from_double(x.to_bits()).unwrap()).collect();
         let state = root(&model, &input).unwrap();
-        f64_of(Pass { model: &model, state: &state, reach: Reach::PerUse }.bound(1, row, None))
+        let output = model.network.output();
+        f64_of(Pass { model: &model, state: &state, reach: Reach::PerUse }.bound(output, row, None))
     };
     // W = (1 2; 3 −1) as the integers 2 4 6 −2, z = (3, 4): p = (11, 5). Flips of two bits may take 3, 0, 1.5 and 2 from p_0 − p_1.
     let weight = vec![1.0, 2.0, 3.0, -1.0];
@@ -260,6 +261,13 @@ fn bounds_by_hand() {
         [(1, &[][..], 3.0), (2, &[], 1.0), (3, &[], -0.5), (4, &[], -0.5), (3, &[3], -1.0)]
     {
         let found = bound(&net, words, biases, &[(0, 1), (1, -1)], &[3.0, 4.0]);
+        assert!((found - expected).abs() < 1e-12 && found <= expected, "{words}: {found}");
+    }
+    // Four times p_0 less twice p_1: 12, 3 and 4 of 34.
+    let mut scaled = net;
+    scaled.then(Op::Scale { scale: vec![4.0, 2.0], shift: vec![0.0; 2] });
+    for (words, expected) in [(1, 22.0), (2, 18.0), (3, 15.0)] {
+        let found = bound(&scaled, words, &[], &[(0, 1), (1, -1)], &[3.0, 4.0]);
         assert!((found - expected).abs() < 1e-12 && found <= expected, "{words}: {found}");
     }
     // Kernels of one weight, 1 and 2, at the inputs 3 and 4: a hit on the first moves both positions.

@@ -610,13 +610,14 @@ fn by_steps(text: &mut String, place: usize, step: f64, count: f64) {
 }
 
 const OF_ROUNDED: &[Change] = &[
-    ("weights a step above", |c| {
+    // Its number is between this step and the next.
+    ("a weight a step above", |c| {
         let (stored, weight, _) = rounded(c);
-        (0..12).for_each(|k| by_steps(weight, k, get(&stored.steps, k / 3), 1.0));
+        by_steps(weight, 0, get(&stored.steps, 0), 1.0);
     }),
-    ("weights a step below", |c| {
+    ("a weight a step below", |c| {
         let (stored, weight, _) = rounded(c);
-        (0..12).for_each(|k| by_steps(weight, k, get(&stored.steps, k / 3), -1.0));
+        by_steps(weight, 0, get(&stored.steps, 0), -1.0);
     }),
     ("a weight at another end", |c| {
         let (stored, weight, _) = rounded(c);

@@ -86,6 +86,11 @@ pub(super) fn header<F: Feed>(
         ));
     }
     let threat = threat_of(&session.network, &config.threat.model, at);
+    if beside.is_some() && at.set.layers.iter().any(|layer| !layer.is_zero()) {
+        return Err(unsupported(
+            "expected weights and biases that do not move beside hits, found radii of some".into(),
+        ));
+    }
     let faults = beside.map(|beside| faults_of(&session.network, beside, places)).transpose()?;
     let settings =
         serde_json::to_vec(config).map_err(|error| RunError::misfit(format!("settings: {error}")))?;

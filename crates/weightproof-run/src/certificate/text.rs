@@ -272,6 +272,24 @@ pub(super) struct Witness {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Numbers>,
     pub layers: Vec<MovedLayer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hits: Vec<HitWord>,
+}
+
+/// A word that was hit, and the integer that it became.
+#[derive(Serialize)]
+pub(super) struct HitWord {
+    pub node: usize,
+    pub word: Place,
+    pub to: i64,
+}
+
+/// Which of the words of a layer, by place or row.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Place {
+    Weight(usize),
+    Bias(usize),
 }
 
 #[derive(Serialize)]
