@@ -105,7 +105,8 @@ impl Damages {
             return;
         }
         let met = map.met(a, exponent, z).into_iter().chain(map.uses(a, exponent));
-        for (&d, [least, opposite]) in weights.iter().chain(biases).zip(met) {
+        let words = weights.iter().chain(biases).zip(met);
+        for (&d, [least, opposite]) in words.filter(|(_, ends)| ends.iter().any(|end| end.value != 0)) {
             self.keep(largest, damage(d, Interval::around(least, opposite)));
         }
     }
