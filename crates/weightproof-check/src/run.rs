@@ -269,8 +269,10 @@ pub fn claim(header: &Header) -> String {
         set += &format!(", layers {}", layers.join(", "));
     }
     if let Some(faults) = &header.faults {
-        set =
-            format!("at most {} words are hit, and of each at most {} bits flip", faults.words, faults.bits);
+        set = format!(
+            "at most {} of the words are hit, and at most {} of the bits of each flip",
+            faults.words, faults.bits
+        );
         for layer in &faults.layers {
             let name = header.network.get(layer.node).map_or("?", |node| &node.name);
             set += &format!("; {name}: bits {:?} of weights, {:?} of biases", layer.weights, layer.biases);

@@ -371,7 +371,7 @@ pub fn several() -> (Net, Header, Vec<Record>) {
             let first = Net { nodes: net.nodes[..2].to_vec(), ..Net::default() };
             forward(&first, &input)
         };
-        let mut moves = vec![[0.0_f64; 4]; 4];
+        let mut moves = [[0.0_f64; 4]; 4];
         for word in (0..12).map(Place::Weight).chain((0..4).map(Place::Bias)) {
             let of_word = faults.all(&net).into_iter().filter(|(hit, _)| hit.node == 1 && hit.word == word);
             let mut ends = [0.0_f64; 2];
@@ -415,7 +415,7 @@ pub fn broken() -> (Net, Header, Vec<Record>) {
         let class = largest(&forward(&net, &input));
         let all = faults.all(&net);
         let hits = |set: &[usize]| set.iter().map(|&k| &all[k]).collect::<Vec<_>>();
-        let least = |set: &[usize]| margin(&after(&net, &hits(set)), class, &[input.clone()]);
+        let least = |set: &[usize]| margin(&after(&net, &hits(set)), class, std::slice::from_ref(&input));
         let stream = &mut Stream(0);
         let is_broken = |words: usize, stream: &mut Stream| {
             sets(&all, words, stream).into_iter().find(|set| least(set) < -1e-3)
