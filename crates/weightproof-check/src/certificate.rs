@@ -76,21 +76,35 @@ pub enum Rounding {
     Any,
 }
 
-/// Hits on stored words: at most so many words of the network change, and of each at most so many bits flip.
+/// Hits on stored words: at most so many words of the network change, and of each at most so many bits.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Faults {
     #[serde(default = "one_word")]
     pub words: usize,
     pub bits: u32,
+    #[serde(default)]
+    pub fault: Fault,
     pub layers: Vec<HitLayer>,
+}
+
+/// What a bit does: it flips, or is stuck at a value, and changes where it has the other one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Fault {
+    #[default]
+    #[serde(rename = "flip")]
+    Flip,
+    #[serde(rename = "stuck-at-0")]
+    StuckAt0,
+    #[serde(rename = "stuck-at-1")]
+    StuckAt1,
 }
 
 fn one_word() -> usize {
     1
 }
 
-/// The positions of the bits that may flip in the words of a layer, rising from 0, the lowest.
+/// The positions of the bits that may change in the words of a layer, rising from 0, the lowest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HitLayer {

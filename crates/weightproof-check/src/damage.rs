@@ -49,8 +49,7 @@ impl Damages {
         for layer in words(faults, network)? {
             let ends = |place: Place| {
                 let around = |[low, high]: [Number; 2], &d: &Number| [low.min(d), high.max(d)];
-                let [low, high] =
-                    layer.at(place)?.changes(faults.bits)?.iter().fold([Number::ZERO; 2], around);
+                let [low, high] = layer.at(place)?.changes(faults)?.iter().fold([Number::ZERO; 2], around);
                 Ok::<_, String>(Interval::around(low, -high))
             };
             let affine = layer.affine;

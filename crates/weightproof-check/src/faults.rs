@@ -1,4 +1,4 @@
-//! Single hits on stored words (theory.md §10 and §12b): one word of the network changes, and some of its bits flip.
+//! Single hits on stored words (theory.md §10 and §12b): one word of the network changes, in some of its bits.
 //!
 //! ```text
 //! in front of the hit layer nothing moves;   p_e → p_e + d z_e   for the elements e that the word is used for,   d one of its changes
@@ -6,7 +6,7 @@
 //! Hits on one neuron of a dense layer, or on one word of a convolution, are a group: their changes are put in order, and a part of them is
 //! proved at once with the elements in the hull of what it does to them. A part that is not proved is halved, down to single hits.
 
-use crate::certificate::{Faults, HitLayer, Place};
+use crate::certificate::{Fault, Faults, HitLayer, Place};
 use crate::check::{Row, Tell, moved, worst};
 use crate::layer::Model;
 use crate::network::{Affine, Network, Op, Stored};
@@ -94,14 +94,14 @@ impl Hits {
         mut each: impl FnMut(Group) -> Result<(), String>,
     ) -> Result<(), String> {
         let words = Words::new(hit, &model.network)?;
-        let (affine, flips) = (words.affine, self.faults.bits);
+        let (affine, faults) = (words.affine, &self.faults);
         let z = &clean.boxes[model.network.nodes[hit.node].inputs[0]];
         let one = Interval::point(Number::ONE);
         for row in 0..affine.rows {
             let of_weight =
-                |column: usize| words.at(Place::Weight(row * affine.columns() + column))?.changes(flips);
+                |column: usize| words.at(Place::Weight(row * affine.columns() + column))?.changes(faults);
             let of_bias = match words.has_biases() {
-                true => words.at(Place::Bias(row))?.changes(flips)?,
+                true => words.at(Place::Bias(row))?.changes(faults)?,
                 false => vec![],
             };
             let of_bias: Vec<Interval> = of_bias.into_iter().map(Interval::point).collect();
@@ -175,7 +175,7 @@ pub struct Word<'n> {
     zero: i64,
     bits: u32,
     signed: bool,
-    /// Positions of bits that may flip.
+    /// Positions of bits that may change.
     positions: &'n [u32],
 }
 
@@ -236,15 +236,19 @@ impl<'n> Words<'n> {
 }
 
 impl Word<'_> {
-    /// By how much the integer changes when 1 to `most` bits flip.
-    fn differences(&self, most: u32) -> Result<Vec<i64>, String> {
+    /// By how much the integer changes when 1 to so many bits as may be do.
+    fn differences(&self, faults: &Faults) -> Result<Vec<i64>, String> {
         let mut all = vec![(0_i64, 0)];
         for &bit in self.positions {
+            let is_one = self.integer >> bit & 1 == 1;
+            if faults.fault == (if is_one { Fault::StuckAt1 } else { Fault::StuckAt0 }) {
+                continue;
+            }
             // The highest bit of two's complement counts negatively.
             let value = if self.signed && bit + 1 == self.bits { -(1_i64 << bit) } else { 1 << bit };
-            let change = if self.integer >> bit & 1 == 1 { -value } else { value };
-            let can_flip = all.iter().filter(|(_, flips)| *flips < most);
-            let more: Vec<_> = can_flip.map(|(d, flips)| (d + change, flips + 1)).collect();
+            let change = if is_one { -value } else { value };
+            let can_change = all.iter().filter(|(_, bits)| *bits < faults.bits);
+            let more: Vec<_> = can_change.map(|(d, bits)| (d + change, bits + 1)).collect();
             all.extend(more);
             if all.len() > MOST_CHANGES {
                 return Err(format!("faults: expected at most {MOST_CHANGES} changes of a word"));
@@ -253,21 +257,21 @@ impl Word<'_> {
         Ok(all[1..].iter().map(|(d, _)| *d).collect())
     }
 
-    /// By how much the parameter changes when 1 to `most` bits flip.
+    /// By how much the parameter changes when bits do.
     ///
     /// # Errors
     /// When there are too many changes.
-    pub fn changes(&self, most: u32) -> Result<Vec<Number>, String> {
-        Ok(self.differences(most)?.into_iter().map(|d| self.step * Number::new(d, 0)).collect())
+    pub fn changes(&self, faults: &Faults) -> Result<Vec<Number>, String> {
+        Ok(self.differences(faults)?.into_iter().map(|d| self.step * Number::new(d, 0)).collect())
     }
 
-    /// What the parameter is when 1 to `most` flips make the word the integer `to`.
+    /// What the parameter is when changes of bits make the word the integer `to`.
     ///
     /// # Errors
     /// When they do not.
-    pub fn after(&self, to: i64, most: u32) -> Result<Number, String> {
-        let is_reached = self.differences(most)?.contains(&to.wrapping_sub(self.integer));
+    pub fn after(&self, to: i64, faults: &Faults) -> Result<Number, String> {
+        let is_reached = self.differences(faults)?.contains(&to.wrapping_sub(self.integer));
         let value = || self.step * Number::new(to - self.zero, 0);
-        is_reached.then(value).ok_or_else(|| format!("flips do not make {} the integer {to}", self.integer))
+        is_reached.then(value).ok_or_else(|| format!("no change makes {} the integer {to}", self.integer))
     }
 }

@@ -108,7 +108,7 @@ fn hit(network: &mut Network, faults: Option<&Faults>, hits: &[HitWord]) -> Resu
     for HitWord { node, word, to } in hits {
         let layer = layers.iter().find(|layer| layer.node() == *node);
         let layer = layer.ok_or_else(|| format!("node {node}: no word may be hit"))?;
-        let after = layer.at(*word)?.after(*to, faults.bits)?;
+        let after = layer.at(*word)?.after(*to, faults)?;
         let Op::Affine(affine) = &mut network.nodes[*node].op else { unreachable!("only layers have words") };
         match (*word, &mut affine.bias) {
             (Place::Weight(k), _) => affine.weight.0[k] = after,

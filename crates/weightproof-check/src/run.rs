@@ -1,6 +1,6 @@
 //! Checking a whole certificate: header, network, set, and all records on all threads.
 
-use crate::certificate::{Header, Kind, Lines, Outputs, Property, Record, Rounding, hexadecimal};
+use crate::certificate::{Fault, Header, Kind, Lines, Outputs, Property, Record, Rounding, hexadecimal};
 use crate::check::{Accepted, check};
 use crate::damage::Damages;
 use crate::faults::Hits;
@@ -269,10 +269,14 @@ pub fn claim(header: &Header) -> String {
         set += &format!(", layers {}", layers.join(", "));
     }
     if let Some(faults) = &header.faults {
-        set = format!(
-            "at most {} of the words are hit, and at most {} of the bits of each flip",
-            faults.words, faults.bits
-        );
+        let change = match faults.fault {
+            Fault::Flip => "flip",
+            Fault::StuckAt0 => "are stuck at 0",
+            Fault::StuckAt1 => "are stuck at 1",
+        };
+        let (words, bits) = (faults.words, faults.bits);
+        set =
+            format!("at most {words} of the words are hit, and at most {bits} of the bits of each {change}");
         for layer in &faults.layers {
             let name = header.network.get(layer.node).map_or("?", |node| &node.name);
             set += &format!("; {name}: bits {:?} of weights, {:?} of biases", layer.weights, layer.biases);

@@ -18,16 +18,18 @@ pub struct Faults {
     pub flips: u32,
     pub weights: Vec<u32>,
     pub biases: Vec<u32>,
+    /// The value that bits are stuck at; they flip without.
+    pub stuck: Option<bool>,
 }
 
 impl Faults {
     pub fn new(words: usize, flips: u32, weights: &[u32], biases: &[u32]) -> Faults {
-        Faults { words, flips, weights: weights.into(), biases: biases.into() }
+        Faults { words, flips, weights: weights.into(), biases: biases.into(), stuck: None }
     }
 
     /// The header of hits on all layers, beside inputs that move.
     pub fn header(&self, net: &Net, input_radius: f64) -> Header {
-        let Faults { words, flips, weights, biases } = self;
+        let Faults { words, flips, weights, biases, stuck } = self;
         let layers = (0..net.nodes.len()).filter(|&k| net.parameters(k).is_some());
         let layers: Vec<_> = layers
             .map(|node| serde_json::json!({ "node": node, "weights": weights, "biases": biases }))
@@ -35,8 +37,20 @@ impl Faults {
         let threat = Threat { input_radius, ..Threat::new(Kind::Entries, 0.0) };
         let mut header = header(net, &threat, Property::Prediction);
         header.set.clear();
-        header.faults = Some(serde_json::json!({ "words": words, "bits": flips, "layers": layers }));
+        let fault = stuck.map_or("flip", |one| if one { "stuck-at-1" } else { "stuck-at-0" });
+        let faults = serde_json::json!({ "words": words, "bits": flips, "fault": fault, "layers": layers });
+        header.faults = Some(faults);
         header
+    }
+
+    /// What a word becomes when the bits of a mask are hit; `None` when it stays.
+    fn hit(&self, word: i64, mask: i64) -> Option<i64> {
+        let to = match self.stuck {
+            None => word ^ mask,
+            Some(true) => word | mask,
+            Some(false) => word & !mask,
+        };
+        (to != word).then_some(to)
     }
 
     /// Every hit: the word, and the parameter that it stands for then.
@@ -53,15 +67,17 @@ impl Faults {
             let Some(stored) = stored else { continue };
             let columns = stored.weights.len() / stored.steps.len();
             for (k, &word) in stored.weights.iter().enumerate() {
-                for mask in masks(&self.weights) {
-                    let to = i64::from(word ^ mask as i8);
+                // The highest bit of a byte is its sign.
+                let mask_of = |mask: i64| i64::from(mask as i8);
+                let to = |mask| self.hit(i64::from(word), mask_of(mask));
+                for to in masks(&self.weights).into_iter().filter_map(to) {
                     let value = to as f64 * stored.steps[k / columns];
                     all.push((HitWord { node, word: Place::Weight(k), to }, value));
                 }
             }
             for (i, &word) in stored.biases.iter().enumerate() {
-                for mask in masks(&self.biases) {
-                    let to = i64::from(word ^ mask as i32);
+                let to = |mask| self.hit(i64::from(word), i64::from(mask as i32));
+                for to in masks(&self.biases).into_iter().filter_map(to) {
                     let value = to as f64 * stored.bias_steps[i];
                     all.push((HitWord { node, word: Place::Bias(i), to }, value));
                 }
@@ -151,6 +167,7 @@ fn single_hits_are_accepted_where_none_breaks_a_sample() {
         let weights = &[[0, 1, 2, 3], [1, 2, 4, 5], [3, 6, 7, 7]][round % 3][..4 - round % 3 / 2];
         let faults =
             Faults::new(1, 1 + round as u32 / 2 % 2, weights, &[0, 3, 6, [7, 12, 15, 31][round % 4]]);
+        let faults = Faults { stuck: [None, Some(false), None, Some(true)][round / 3 % 4], ..faults };
         let mut stream = Stream(round as u64);
         let width = net.nodes[0].width;
         let inputs: Vec<Vec<f64>> = (0..4).map(|_| stream.many(width, 1.0)).collect();
@@ -204,6 +221,7 @@ fn sets_of_hits_are_accepted_where_none_breaks_a_sample() {
         let (words, radius) = [(2, 0.0), (1, 0.02), (3, 0.0), (2, 0.01)][round % 4];
         let top = [3, 5, 4][round % 3];
         let faults = Faults::new(words, 1 + round as u32 % 2, &[1, top], &[2, top + 5]);
+        let faults = Faults { stuck: [None, Some(true), None, None, Some(false)][round / 5 % 5], ..faults };
         let mut stream = Stream(round as u64);
         let width = net.nodes[0].width;
         let inputs: Vec<Vec<f64>> = (0..4).map(|_| stream.many(width, 1.0)).collect();

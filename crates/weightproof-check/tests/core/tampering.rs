@@ -530,6 +530,7 @@ const OF_SEVERAL_HITS: &[Change] = &[
     ("no word", |c| faulty(c, "/words", 0.into())),
     ("a proof of one word, which is searched", |c| faulty(c, "/words", 1.into())),
     ("two flips, where boxes are for one", |c| faulty(c, "/bits", 2.into())),
+    ("a fault that is not known", |c| faulty(c, "/fault", "replace".into())),
     ("another bit of weights", |c| faulty(c, "/layers/0/weights", [0, 2].to_vec().into())),
     ("another bit of biases", |c| faulty(c, "/layers/0/biases", [0, 14].to_vec().into())),
     ("another bit of the last layer", |c| faulty(c, "/layers/1/weights", [0, 6].to_vec().into())),

@@ -129,13 +129,13 @@ pub(super) fn header<F: Feed>(
     Ok((header, places))
 }
 
-/// The bits of stored integers that may flip.
+/// The bits of stored integers that may change.
 fn faults_of(network: &Network, beside: &Beside, places: Places) -> Result<Faults, RunError> {
     let model = &beside.model;
     let is_triple = |p: &Protection| p.by == Encoding::Triple;
     let is_integer = matches!(model.storage, Storage::File | Storage::Integer(_));
-    if !(is_integer && model.fault == Fault::Flip && model.protect.iter().all(is_triple)) {
-        let expected = "flips of bits of integers, without encodings";
+    if !(is_integer && model.fault != Fault::Replace && model.protect.iter().all(is_triple)) {
+        let expected = "bits of integers that flip or are stuck, without encodings";
         return Err(unsupported(format!("expected {expected}, found another fault model")));
     }
     let is_hit = |name: &String| model.layers.as_ref().is_none_or(|names| names.contains(name));
@@ -167,7 +167,8 @@ fn faults_of(network: &Network, beside: &Beside, places: Places) -> Result<Fault
         }
     };
     let layers = network.affine_layers().filter(|(_, node, _)| is_hit(&node.name)).map(layer);
-    Ok(Faults { words: model.words, bits: model.bits, layers: layers.collect::<Result<_, _>>()? })
+    let layers = layers.collect::<Result<_, _>>()?;
+    Ok(Faults { words: model.words, bits: model.bits, fault: model.fault, layers })
 }
 
 /// What makes classes of the outputs. The threshold is the one of the network, from which a last sigmoid may have been left out.

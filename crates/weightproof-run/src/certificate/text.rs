@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use weightproof::evidence;
+use weightproof::faults::Fault;
 use weightproof::kernels;
 
 /// Version of the format.
@@ -87,15 +88,16 @@ pub(super) struct Threat {
     pub rounding: Option<&'static str>,
 }
 
-/// Flips of up to so many bits of each of up to so many words of the network.
+/// Changes of up to so many bits of each of up to so many words of the network.
 #[derive(Serialize)]
 pub(super) struct Faults {
     pub words: u32,
     pub bits: u32,
+    pub fault: Fault,
     pub layers: Vec<HitLayer>,
 }
 
-/// The positions that may flip in the words of a layer.
+/// The positions that may change in the words of a layer.
 #[derive(Serialize)]
 pub(super) struct HitLayer {
     pub node: usize,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use weightproof::faults::FaultModel;
+use weightproof::faults::{Fault, FaultModel};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Gather, Network, NetworkBuilder, Scale, StepRounding};
 use weightproof::property::Property;
@@ -418,7 +418,8 @@ fn the_checker_accepts_certificates_of_several_hits() {
             (3, 2, 0..2, 0.002),
             (2, 1, 5..8, 0.002),
         ] {
-            let model = FaultModel { words, bits, at: Some(at.collect()), ..FaultModel::default() };
+            let fault = if bits == 2 { Fault::StuckAt1 } else { Fault::Flip };
+            let model = FaultModel { words, bits, fault, at: Some(at.collect()), ..FaultModel::default() };
             let threat = ThreatModel { input_radius, ..ThreatModel::new(Kind::Absolute, 0.0) };
             let asks = Asks { faults: Some(model), ..Asks::default() };
             let (property, normalized) = (Property::Prediction, false);
