@@ -421,7 +421,8 @@ fn the_checker_accepts_certificates_of_several_hits() {
             let fault = if bits == 2 { Fault::StuckAt1 } else { Fault::Flip };
             let model = FaultModel { words, bits, fault, at: Some(at.collect()), ..FaultModel::default() };
             let threat = ThreatModel { input_radius, ..ThreatModel::new(Kind::Absolute, 0.0) };
-            let asks = Asks { faults: Some(model), ..Asks::default() };
+            let rounding = if words == 3 { StepRounding::Any } else { StepRounding::NearestEven };
+            let asks = Asks { faults: Some(model), rounding, ..Asks::default() };
             let (property, normalized) = (Property::Prediction, false);
             let case = Case { folder: folder.path(), threat, method: "linear", property, normalized, asks };
             let [verified, falsified] =
