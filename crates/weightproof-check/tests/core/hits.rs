@@ -304,8 +304,8 @@ fn bounds_by_hand() {
     }
 }
 
-/// A network whose parameters are integers of 8 bits that those of `net` were rounded to.
-fn rounded(net: &Net) -> Net {
+/// A network whose parameters are integers of 8 bits that those of `net` were rounded to, the largest weight of a row to `largest` if it is one.
+fn rounded(net: &Net, largest: f64) -> Net {
     let mut rounded = net.clone();
     for node in &mut rounded.nodes {
         let (Op::Dense { weight, bias: Some(bias), .. } | Op::Conv { weight, bias: Some(bias), .. }) =
@@ -315,10 +315,9 @@ fn rounded(net: &Net) -> Net {
             continue;
         };
         let columns = weight.len() / bias.len();
-        // Steps so short that some parameters are beyond the last integer.
         let most = |row: &[f64]| row.iter().fold(0.0, |most: f64, w| most.max(w.abs()));
         let steps: Vec<f64> =
-            weight.chunks(columns).map(|row| f64::from((most(row) / 120.0) as f32)).collect();
+            weight.chunks(columns).map(|row| f64::from((most(row) / largest) as f32)).collect();
         let word = |x: f64, row: usize| (x / steps[row]).round_ties_even().clamp(-127.0, 127.0);
         let weights: Vec<i8> = weight.iter().enumerate().map(|(k, w)| word(*w, k / columns) as i8).collect();
         let biases: Vec<i32> = bias.iter().enumerate().map(|(i, b)| word(*b, i) as i32).collect();
@@ -341,7 +340,7 @@ pub fn of_rounded(seed: u64, faults: &Faults) -> (Net, Header, Vec<Record>) {
     let Op::Dense { bias: Some(bias), .. } = &mut net.nodes[1].op else { panic!("a layer") };
     // Beyond the last integer of its row.
     bias[0] = -3.0;
-    let stored = rounded(&net);
+    let stored = rounded(&net, 120.0);
     let model_sha256 = header(&net, &Threat::new(Kind::Absolute, 0.0), Property::Prediction).model_sha256;
     let header = Header { model_sha256, ..faults.header(&stored, 0.0) };
     let mut stream = Stream(seed);
@@ -358,7 +357,7 @@ fn rounded_networks_are_accepted_where_no_hits_break_a_sample() {
     for seed in 0..12 {
         let faults = Faults::new(1 + seed as usize % 2, 1, &[1, 4], &[2, 5]);
         let (net, header, records) = of_rounded(seed, &faults);
-        let stored = rounded(&net);
+        let stored = rounded(&net, 120.0);
         for (finding, record) in findings(&net, &header, &records).into_iter().zip(&records) {
             let digits = record.input.as_bytes()[1..].chunks(16);
             let number = |digits| u64::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
@@ -376,6 +375,18 @@ fn rounded_networks_are_accepted_where_no_hits_break_a_sample() {
         }
     }
     assert!(found.iter().all(|count| *count > 5), "rejected and accepted: {found:?}");
+}
+
+/// Steps so short that weights are cut off are no rounding; half a step more than the last integer is.
+#[test]
+fn rounding_that_cuts_weights_off_is_refused() {
+    for (largest, is_taken) in [(120.0, true), (127.9, true), (128.5, false), (200.0, false)] {
+        let net = Net::layers(&[3, 4, 3], &mut Stream(4));
+        let header = Faults::new(1, 1, &[1], &[2]).header(&rounded(&net, largest), 0.0);
+        let header = serde_json::from_str(&serde_json::to_string(&header).unwrap()).unwrap();
+        let found = prepared(&header, weightproof_check::onnx::read(&net.onnx()).unwrap());
+        assert_eq!(found.is_ok(), is_taken, "{largest}: {:?}", found.err());
+    }
 }
 
 /// The box of the first layer after two hits, with claims of it, for a sample that two hits do not break.
