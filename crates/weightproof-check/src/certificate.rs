@@ -76,15 +76,35 @@ pub enum Rounding {
     Any,
 }
 
-/// Hits on stored words: at most one word of the network changes, and at most so many of its bits flip.
+/// Hits on stored words: at most so many words of the network change, and of each at most so many bits.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Faults {
+    #[serde(default = "one_word")]
+    pub words: usize,
     pub bits: u32,
+    #[serde(default)]
+    pub fault: Fault,
     pub layers: Vec<HitLayer>,
 }
 
-/// The positions of the bits that may flip in the words of a layer, rising from 0, the lowest.
+/// What a bit does: it flips, or is stuck at a value, and changes where it has the other one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Fault {
+    #[default]
+    #[serde(rename = "flip")]
+    Flip,
+    #[serde(rename = "stuck-at-0")]
+    StuckAt0,
+    #[serde(rename = "stuck-at-1")]
+    StuckAt1,
+}
+
+fn one_word() -> usize {
+    1
+}
+
+/// The positions of the bits that may change in the words of a layer, rising from 0, the lowest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HitLayer {
@@ -230,13 +250,32 @@ pub struct Split {
     pub above: usize,
 }
 
-/// Parameters, and an input, that break a row.
+/// Parameters or words, and an input, that break a row.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Witness {
     pub row: usize,
     pub input: Option<Numbers>,
     pub layers: Vec<MovedLayer>,
+    #[serde(default)]
+    pub hits: Vec<HitWord>,
+}
+
+/// A word that was hit, the integer of a weight or of a bias by its place in the layer, and what it became.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HitWord {
+    pub node: usize,
+    pub word: Place,
+    pub to: i64,
+}
+
+/// Which of the words of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    Weight(usize),
+    Bias(usize),
 }
 
 /// A layer of a witness.

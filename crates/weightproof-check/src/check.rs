@@ -54,7 +54,9 @@ pub fn check(
             Ok(Accepted::Unknown)
         }
         Verdict::Falsified(witness) => {
-            let margin = broken(model, property, &rows, input, witness);
+            let of_bounds = model.damages.as_ref().map(|damages| &damages.faults);
+            let faults = hits.map(|hits| &hits.faults).or(of_bounds);
+            let margin = broken((model, faults), property, &rows, input, witness);
             let margin = margin.map_err(|what| format!("witness: {what}"))?;
             tell(format!("witness: row {} is at most {margin} at the moved parameters", witness.row));
             Ok(Accepted::Falsified(margin))
@@ -272,6 +274,10 @@ impl Proof<'_> {
         let mut claims = domain.boxes.iter().peekable();
         for (index, node) in self.model.network.nodes.iter().enumerate() {
             let at = |what: String| format!("node {index} ({}): {what}", node.name);
+            if let Some(damages) = &self.model.damages {
+                let rows = node.inputs.first().and_then(|&z| damages.of_rows(index, &state.boxes[z]));
+                state.damages.push(rows.map(Arc::new));
+            }
             let known = before.map(|before| &before.boxes[index]);
             let claim = claims.next_if(|claim| claim.node == index);
             if let Some(empty) = domain.empty.filter(|empty| empty.node == index) {

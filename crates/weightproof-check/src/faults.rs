@@ -1,4 +1,4 @@
-//! Single hits on stored words (theory.md §10 and §12b): one word of the network changes, and some of its bits flip.
+//! Single hits on stored words (theory.md §10 and §12b): one word of the network changes, in some of its bits.
 //!
 //! ```text
 //! in front of the hit layer nothing moves;   p_e → p_e + d z_e   for the elements e that the word is used for,   d one of its changes
@@ -6,7 +6,7 @@
 //! Hits on one neuron of a dense layer, or on one word of a convolution, are a group: their changes are put in order, and a part of them is
 //! proved at once with the elements in the hull of what it does to them. A part that is not proved is halved, down to single hits.
 
-use crate::certificate::{Faults, HitLayer};
+use crate::certificate::{Fault, Faults, HitLayer, Place};
 use crate::check::{Row, Tell, moved, worst};
 use crate::layer::Model;
 use crate::network::{Affine, Network, Op, Stored};
@@ -20,7 +20,8 @@ const MOST_CHANGES: usize = 1 << 12;
 /// All that may be hit, prepared for all samples.
 #[derive(Debug)]
 pub struct Hits {
-    faults: Faults,
+    /// What may happen to a word.
+    pub faults: Faults,
     /// For each layer that is hit the network, of which only what depends on that layer moves.
     models: Vec<Model>,
 }
@@ -32,36 +33,16 @@ struct Group {
 }
 
 impl Hits {
-    /// The hits that a header names, on a network whose set does not move.
-    ///
-    /// # Errors
-    /// When something else moves, or words have no such bits.
-    pub fn new(faults: &Faults, network: &Network, set: &Set) -> Result<Hits, String> {
-        if faults.bits == 0 || set.moves() {
-            return Err("faults: expected at least one bit, and nothing else that moves".into());
-        }
+    /// Single hits, on a network in which nothing else moves.
+    pub fn new(faults: &Faults, network: &Network) -> Hits {
         let model = |hit: &HitLayer| {
-            let fits = |bits: &[u32], width: u32| {
-                bits.windows(2).all(|pair| pair[0] < pair[1]) && bits.last().is_none_or(|last| *last < width)
-            };
-            let is_right = match network.nodes.get(hit.node).map(|node| &node.op) {
-                Some(Op::Affine(Affine { stored: Some(stored), .. })) => {
-                    fits(&hit.weights, stored.bits)
-                        && fits(&hit.biases, if stored.bias_steps.is_some() { 32 } else { 0 })
-                }
-                _ => false,
-            };
-            if !is_right {
-                return Err(format!("faults: node {} stores no integers with these bits", hit.node));
-            }
             let mut model = Model::new(network.clone(), Set::of_one_point(network));
             for (index, node) in network.nodes.iter().enumerate() {
                 model.moves[index] = node.inputs.iter().any(|&i| i == hit.node || model.moves[i]);
             }
-            Ok(model)
+            model
         };
-        let models = faults.layers.iter().map(model).collect::<Result<_, _>>()?;
-        Ok(Hits { faults: faults.clone(), models })
+        Hits { faults: faults.clone(), models: faults.layers.iter().map(model).collect() }
     }
 
     /// Proves the rows after every single hit, and returns the least bound, which is at most `least`. `clean` has the values without hits.
@@ -112,33 +93,23 @@ impl Hits {
         clean: &State,
         mut each: impl FnMut(Group) -> Result<(), String>,
     ) -> Result<(), String> {
-        let node = &model.network.nodes[hit.node];
-        let Op::Affine(affine) = &node.op else { unreachable!("only layers are hit") };
-        let Some(stored @ Stored { bits, signed, .. }) = &affine.stored else {
-            unreachable!("only integers are hit")
-        };
-        let (z, flips) = (&clean.boxes[node.inputs[0]], self.faults.bits);
+        let words = Words::new(hit, &model.network)?;
+        let (affine, faults) = (words.affine, &self.faults);
+        let z = &clean.boxes[model.network.nodes[hit.node].inputs[0]];
         let one = Interval::point(Number::ONE);
         for row in 0..affine.rows {
-            let of_weight = |column: usize| {
-                let place = row * affine.columns() + column;
-                let (step, zero) = stored.grid(place, affine.weight.0.len());
-                let word = integer(affine.weight.0[place], step)? + zero;
-                Ok::<_, String>(
-                    changes(word, (*bits, *signed), &hit.weights, flips)?.into_iter().map(move |d| step * d),
-                )
+            let of_weight =
+                |column: usize| words.at(Place::Weight(row * affine.columns() + column))?.changes(faults);
+            let of_bias = match words.has_biases() {
+                true => words.at(Place::Bias(row))?.changes(faults)?,
+                false => vec![],
             };
-            let of_bias = match (&stored.bias_steps, &affine.bias) {
-                (Some(steps), Some(bias)) => {
-                    let all = changes(integer(bias.0[row], steps.0[row])?, (32, true), &hit.biases, flips)?;
-                    all.into_iter().map(|d| Interval::point(steps.0[row] * d)).collect()
-                }
-                _ => vec![],
-            };
+            let of_bias: Vec<Interval> = of_bias.into_iter().map(Interval::point).collect();
             let Some(window) = &affine.window else {
                 let mut all = of_bias;
                 for column in 0..affine.columns() {
-                    all.extend(of_weight(column)?.map(|d| product(Interval::point(d), z[column])));
+                    let moves = |d: Number| product(Interval::point(d), z[column]);
+                    all.extend(of_weight(column)?.into_iter().map(moves));
                 }
                 each(Group::new(vec![(row, one)], all))?;
                 continue;
@@ -153,7 +124,7 @@ impl Hits {
                 }
             }
             for (column, elements) in uses.into_iter().enumerate().filter(|(_, uses)| !uses.is_empty()) {
-                each(Group::new(elements, of_weight(column)?.map(Interval::point).collect()))?;
+                each(Group::new(elements, of_weight(column)?.into_iter().map(Interval::point).collect()))?;
             }
         }
         Ok(())
@@ -189,37 +160,118 @@ fn product(a: Interval, b: Interval) -> Interval {
     Interval::around(*least.expect("there are four"), -*most.expect("there are four"))
 }
 
-/// The integer that a number is `step` times.
-fn integer(number: Number, step: Number) -> Result<i64, String> {
-    let quotient = (number.value << 64).div_euclid(step.value);
-    let quotient = Number::new(quotient, number.exponent - step.exponent - 64);
-    if quotient.magnitude_bits() < 40 {
-        let integer = quotient.nearest(0) as i64;
-        if step * Number::new(integer, 0) == number {
-            return Ok(integer);
-        }
-    }
-    Err(format!("{number} is no multiple of the step {step}"))
+/// The words of a layer that may be hit.
+pub struct Words<'n> {
+    /// What they stand for.
+    pub affine: &'n Affine,
+    stored: &'n Stored,
+    hit: &'n HitLayer,
 }
 
-/// By how much an integer of so many bits changes when 1 to `most` of the bits at the positions flip.
-fn changes(
-    word: i64,
-    (bits, signed): (u32, bool),
-    positions: &[u32],
-    most: u32,
-) -> Result<Vec<Number>, String> {
-    let mut all = vec![(0_i64, 0)];
-    for &bit in positions {
-        // The highest bit of two's complement counts negatively.
-        let value = if signed && bit + 1 == bits { -(1_i64 << bit) } else { 1 << bit };
-        let change = if word >> bit & 1 == 1 { -value } else { value };
-        let more: Vec<_> =
-            all.iter().filter(|(_, flips)| *flips < most).map(|(d, flips)| (d + change, flips + 1)).collect();
-        all.extend(more);
-        if all.len() > MOST_CHANGES {
-            return Err(format!("faults: expected at most {MOST_CHANGES} changes of a word"));
+/// A stored integer, `step · (integer − zero)`.
+pub struct Word<'n> {
+    integer: i64,
+    step: Number,
+    zero: i64,
+    bits: u32,
+    signed: bool,
+    /// Positions of bits that may change.
+    positions: &'n [u32],
+}
+
+/// The words of all layers that a header names.
+///
+/// # Errors
+/// When words have no such bits, nothing may happen, or layers are not in the order of their nodes.
+pub fn words<'n>(faults: &'n Faults, network: &'n Network) -> Result<Vec<Words<'n>>, String> {
+    if faults.bits == 0 || faults.words == 0 || !faults.layers.is_sorted_by(|a, b| a.node < b.node) {
+        return Err("faults: expected at least one bit and one word, and layers in their order".into());
+    }
+    faults.layers.iter().map(|hit| Words::new(hit, network)).collect()
+}
+
+impl<'n> Words<'n> {
+    fn new(hit: &'n HitLayer, network: &'n Network) -> Result<Words<'n>, String> {
+        let fits = |bits: &[u32], width: u32| {
+            bits.is_sorted_by(|a, b| a < b) && bits.last().is_none_or(|last| *last < width)
+        };
+        match network.nodes.get(hit.node).map(|node| &node.op) {
+            Some(Op::Affine(affine @ Affine { stored: Some(stored), .. }))
+                if fits(&hit.weights, stored.bits) && fits(&hit.biases, stored.bias_bits()) =>
+            {
+                Ok(Words { affine, stored, hit })
+            }
+            _ => Err(format!("faults: node {} stores no integers with these bits", hit.node)),
         }
     }
-    Ok(all[1..].iter().map(|(d, _)| Number::new(*d, 0)).collect())
+
+    /// The number of the layer's node.
+    pub fn node(&self) -> usize {
+        self.hit.node
+    }
+
+    /// Whether biases are words.
+    pub fn has_biases(&self) -> bool {
+        self.stored.bias_steps.is_some() && self.affine.bias.is_some()
+    }
+
+    /// A word.
+    ///
+    /// # Errors
+    /// When there is none, or the parameter is no multiple of its step.
+    pub fn at(&self, place: Place) -> Result<Word<'n>, String> {
+        let Words { affine, stored, hit } = self;
+        let (value, step, zero, bits, signed, positions) = match (place, &affine.bias, &stored.bias_steps) {
+            (Place::Weight(k), _, _) if k < affine.weight.0.len() => {
+                let (step, zero) = stored.grid(k, affine.weight.0.len());
+                (affine.weight.0[k], step, zero, stored.bits, stored.signed, &hit.weights)
+            }
+            (Place::Bias(i), Some(bias), Some(steps)) if i < affine.rows => {
+                (bias.0[i], steps.0[i], 0, stored.bias_bits(), true, &hit.biases)
+            }
+            _ => return Err(format!("faults: node {} has no word {place:?}", hit.node)),
+        };
+        Ok(Word { integer: value.in_steps(step)? + zero, step, zero, bits, signed, positions })
+    }
+}
+
+impl Word<'_> {
+    /// By how much the integer changes when 1 to so many bits as may be do.
+    fn differences(&self, faults: &Faults) -> Result<Vec<i64>, String> {
+        let mut all = vec![(0_i64, 0)];
+        for &bit in self.positions {
+            let is_one = self.integer >> bit & 1 == 1;
+            if faults.fault == (if is_one { Fault::StuckAt1 } else { Fault::StuckAt0 }) {
+                continue;
+            }
+            // The highest bit of two's complement counts negatively.
+            let value = if self.signed && bit + 1 == self.bits { -(1_i64 << bit) } else { 1 << bit };
+            let change = if is_one { -value } else { value };
+            let can_change = all.iter().filter(|(_, bits)| *bits < faults.bits);
+            let more: Vec<_> = can_change.map(|(d, bits)| (d + change, bits + 1)).collect();
+            all.extend(more);
+            if all.len() > MOST_CHANGES {
+                return Err(format!("faults: expected at most {MOST_CHANGES} changes of a word"));
+            }
+        }
+        Ok(all[1..].iter().map(|(d, _)| *d).collect())
+    }
+
+    /// By how much the parameter changes when bits do.
+    ///
+    /// # Errors
+    /// When there are too many changes.
+    pub fn changes(&self, faults: &Faults) -> Result<Vec<Number>, String> {
+        Ok(self.differences(faults)?.into_iter().map(|d| self.step * Number::new(d, 0)).collect())
+    }
+
+    /// What the parameter is when changes of bits make the word the integer `to`.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn after(&self, to: i64, faults: &Faults) -> Result<Number, String> {
+        let is_reached = self.differences(faults)?.contains(&to.wrapping_sub(self.integer));
+        let value = || self.step * Number::new(to - self.zero, 0);
+        is_reached.then(value).ok_or_else(|| format!("no change makes {} the integer {to}", self.integer))
+    }
 }

@@ -5,6 +5,7 @@
 //! ```
 //! For non-negative z, a positive multiple of `p_o` is least at `low`, a negative one at `high`: Lemma 1 of theory.md §3.
 
+use crate::damage::Damages;
 use crate::network::{Activation, Network, Op, Window};
 use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, share};
 use crate::set::{LayerSet, Set};
@@ -25,6 +26,8 @@ pub struct Model {
     pub moves: Vec<bool>,
     /// By node, whether it is a convolution whose weights move alike at all their uses.
     pub shares: Vec<bool>,
+    /// Hits on words that bounds pay for.
+    pub damages: Option<Damages>,
 }
 
 impl Model {
@@ -52,7 +55,16 @@ impl Model {
             let inputs = node.inputs.first().map_or(0, |&input| network.nodes[input].width);
             maps.push(Map::new(&node.op, inputs, layer.as_ref(), sum));
         }
-        Model { network, set, maps, moves, shares }
+        Model { network, set, maps, moves, shares, damages: None }
+    }
+
+    /// The same while words are hit.
+    #[must_use]
+    pub fn with_hits(mut self, damages: Damages) -> Model {
+        for (index, node) in self.network.nodes.iter().enumerate() {
+            self.moves[index] |= damages.are_of(index) || node.inputs.iter().any(|&i| self.moves[i]);
+        }
+        Model { damages: Some(damages), ..self }
     }
 }
 
@@ -161,6 +173,11 @@ impl Map {
         self.exponent[self.outputs[output].0]
     }
 
+    /// Powers of two, by row, of coefficients of outputs that are in units of [`Map::exponent`].
+    pub fn units(&self, exponent: i32) -> impl Fn(usize) -> i32 {
+        move |row| exponent - self.exponent[row]
+    }
+
     /// At least the sum of the magnitudes of all terms that an output is the sum of.
     pub fn size(&self, output: usize, bounds: &[Interval]) -> Number {
         let (row, list) = self.outputs[output];
@@ -228,16 +245,21 @@ impl Map {
         met
     }
 
-    /// Twice the slopes of the lines for weights that are the same at all their uses; offsets, and what their biases cost, go to `sum`.
-    fn shared(&self, a: &[i64], exponent: i32, bounds: &[Interval], sum: &mut Number) -> Vec<i64> {
-        let met = self.met(a, |_| exponent, bounds);
+    /// Lower bounds of the sum of the coefficients `a` of the outputs of each row, and of its opposite: of what its bias meets.
+    pub fn uses(&self, a: &[i64], exponent: impl Fn(usize) -> i32) -> Vec<[Number; 2]> {
         let mut uses = vec![[Number::ZERO; 2]; self.bias.len()];
         for (&a, &(row, _)) in a.iter().zip(&self.outputs).filter(|(a, _)| **a != 0) {
             for (uses, a) in uses[row].iter_mut().zip([a, -a]) {
-                *uses += Number::new(a, exponent - self.exponent[row]);
+                *uses += Number::new(a, exponent(row));
             }
         }
-        for ([least, opposite], bias) in uses.into_iter().zip(&self.bias) {
+        uses
+    }
+
+    /// Twice the slopes of the lines for weights that are the same at all their uses; offsets, and what their biases cost, go to `sum`.
+    fn shared(&self, a: &[i64], exponent: i32, bounds: &[Interval], sum: &mut Number) -> Vec<i64> {
+        let met = self.met(a, |_| exponent, bounds);
+        for ([least, opposite], bias) in self.uses(a, self.units(exponent)).into_iter().zip(&self.bias) {
             let uses = Interval::around(least, opposite);
             let corners =
                 [uses.low, uses.high].into_iter().flat_map(|s| [bias.low, bias.high].map(|b| s * b));

@@ -2,6 +2,7 @@
 
 use crate::certificate::Outputs;
 use crate::number::{Number, Numbers};
+use crate::rounded;
 use crate::staircase::Staircase;
 use serde::{Deserialize, Serialize};
 
@@ -94,8 +95,12 @@ pub struct Stored {
     pub steps: Numbers,
     /// As many.
     pub zeros: Vec<i64>,
-    /// By row; `None` when biases are no integers. Those have 32 bits, a sign, and the zero point 0.
+    /// By row; `None` when biases are no integers. Those have 32 bits, or those of the weights where they are rounded, a sign, and the zero
+    /// point 0.
     pub bias_steps: Option<Numbers>,
+    /// Whether the file has floating-point numbers, of which these are the nearest.
+    #[serde(default)]
+    pub rounded: bool,
 }
 
 /// A window that slides over an image (channels, height, width). Output (o, y, x) reads, for each tap (ky, kx) and each channel
@@ -194,6 +199,13 @@ pub struct Node {
     /// Number of its elements, which follows from the others.
     #[serde(skip)]
     pub width: usize,
+}
+
+impl Node {
+    /// Whether it is a layer whose parameters are those of the file, rounded.
+    pub fn is_rounded(&self) -> bool {
+        matches!(&self.op, Op::Affine(Affine { stored: Some(stored), .. }) if stored.rounded)
+    }
 }
 
 /// A last operator that is left out, because it changes no order: a sigmoid that of outputs and thresholds, a Softmax, or its logarithm, that
@@ -370,7 +382,7 @@ impl Network {
         self.nodes.len() - 1
     }
 
-    /// Where this network is another function than `other`, bit by bit; `None` when it is the same.
+    /// Where this network is another function than `other`, bit by bit but for layers that are rounded; `None` when it is the same.
     ///
     /// Values are compared from the output to the input, element by element, and what only chooses elements is skipped: the order and
     /// names of nodes do not matter, nor do shapes.
@@ -397,8 +409,9 @@ impl Network {
                 }
                 if known[x].is_none() {
                     let (p, q) = (&self.nodes[x], &other.nodes[y]);
-                    if p.op != q.op || p.inputs.len() != q.inputs.len() {
-                        return Some(format!("{}: {}", name(x, y), op_difference(&p.op, &q.op)));
+                    let of_inputs = (p.inputs.len() != q.inputs.len()).then(|| "other inputs".into());
+                    if let Some(what) = op_difference(&p.op, &q.op).or(of_inputs) {
+                        return Some(format!("{}: {what}", name(x, y)));
                     }
                     known[x] = Some(y);
                     open.extend(p.inputs.iter().copied().zip(q.inputs.iter().copied()));
@@ -447,6 +460,15 @@ impl Network {
 }
 
 impl Stored {
+    /// Bits of the integers of biases, which have a sign.
+    pub fn bias_bits(&self) -> u32 {
+        match &self.bias_steps {
+            None => 0,
+            Some(_) if self.rounded => self.bits,
+            Some(_) => 32,
+        }
+    }
+
     /// Step and zero point of a weight, by its place among `count`.
     pub fn grid(&self, place: usize, count: usize) -> (Number, i64) {
         let listed = place / (count / self.zeros.len());
@@ -471,10 +493,18 @@ pub fn is_share(slope: Number) -> bool {
     !slope.is_negative() && slope <= Number::ONE
 }
 
-fn op_difference(a: &Op, b: &Op) -> String {
-    let (Op::Affine(a), Op::Affine(b)) = (a, b) else {
-        return "another operation, or other constants".into();
-    };
+/// What is different about two operations; `None` when nothing is, or when the first one is the other, rounded.
+fn op_difference(a: &Op, b: &Op) -> Option<String> {
+    match (a, b) {
+        (Op::Affine(own @ Affine { stored: Some(stored), .. }), Op::Affine(model)) if stored.rounded => {
+            rounded::check(own, stored, model).err()
+        }
+        (Op::Affine(a), Op::Affine(b)) => (a != b).then(|| affine_difference(a, b)),
+        _ => (a != b).then(|| "another operation, or other constants".into()),
+    }
+}
+
+fn affine_difference(a: &Affine, b: &Affine) -> String {
     if (a.rows, a.columns(), &a.window) != (b.rows, b.columns(), &b.window) {
         return "another shape".into();
     }

@@ -112,6 +112,22 @@ impl Number {
         Number::new(quotient, dividend.exponent - divisor.exponent - 60).single()
     }
 
+    /// The integer that it is `step` times.
+    ///
+    /// # Errors
+    /// When there is none of 40 bits.
+    pub fn in_steps(self, step: Number) -> Result<i64, String> {
+        let quotient = (self.value << 64).checked_div_euclid(step.value).unwrap_or(i128::MAX);
+        let quotient = Number::new(quotient, self.exponent - step.exponent - 64);
+        if quotient.magnitude_bits() < 40 {
+            let integer = quotient.nearest(0) as i64;
+            if step * Number::new(integer, 0) == self {
+                return Ok(integer);
+            }
+        }
+        Err(format!("{self} is no multiple of the step {step}"))
+    }
+
     /// The same number with a value of so many bits, rounded down if it has more.
     pub fn with_bits(self, bits: u32) -> Number {
         let exponent = self.magnitude_bits() - bits as i32;
@@ -255,6 +271,14 @@ impl Interval {
     /// Where a multiple of the numbers is least, by the sign of the factor.
     pub fn worst(self, is_positive: bool) -> Number {
         if is_positive { self.low } else { self.high }
+    }
+}
+
+impl Neg for Interval {
+    type Output = Interval;
+
+    fn neg(self) -> Interval {
+        Interval { low: -self.high, high: -self.low }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A row of coefficients `c` with one exponent moves from its node towards the input, while everything that it costs is added to
 //! an offset: at every moment `function ≥ c·z + offset` for the whole set. A coefficient may be rounded to any integer near it,
-//! because the line of each element is checked at the ends of its box; what that costs goes to the offset, rounded down.
+//! because the line of each element is checked at the ends of its box; what that costs goes to the offset, rounded down. What hits on
+//! words take is a list of its own ([`crate::damage`]).
 
 use crate::certificate::WeightSet;
 use crate::layer::{COEFFICIENT_BITS, Model};
@@ -41,6 +42,18 @@ pub struct Chosen {
     pub multipliers: Vec<Option<Vec<Number>>>,
 }
 
+/// What a pass has added to a bound.
+#[derive(Clone, Debug)]
+struct Paid {
+    sum: Number,
+    /// What hits may take, the largest first.
+    damages: Vec<Number>,
+}
+
+impl Paid {
+    const NOTHING: Paid = Paid { sum: Number::ZERO, damages: vec![] };
+}
+
 /// `Σ a_j 2^exponent z_j`.
 #[derive(Clone, Debug)]
 struct Row {
@@ -58,41 +71,44 @@ impl Pass<'_> {
         row.iter().for_each(|&(j, sign)| first.a[j] += sign << bits);
         let mut work: Vec<Option<Row>> = vec![None; start + 1];
         work[start] = Some(first);
-        let (mut offset, mut crossed) = (Number::ZERO, false);
+        let (mut paid, mut crossed) = (Paid::NOTHING, false);
         for node in (0..=start).rev() {
             let Some(mut row) = work[node].take() else { continue };
             if let Some(Some(multipliers)) = chosen.map(|chosen| &chosen.multipliers[node]) {
-                row = self.with_multipliers(&row, node, multipliers, &mut offset);
+                row = self.with_multipliers(&row, node, multipliers, &mut paid.sum);
             }
             if node != start && self.ends_at(node, crossed) {
-                offset += self.least(&row, node);
+                paid.sum += self.least(&row, node);
                 continue;
             }
             crossed |= matches!(nodes[node].op, Op::Affine(_));
             let slopes = chosen.and_then(|chosen| chosen.slopes[node].as_deref());
             for (place, &input) in nodes[node].inputs.iter().enumerate() {
-                let moved = self.through(&row, (node, place), slopes, &mut offset);
+                let moved = self.through(&row, (node, place), slopes, &mut paid);
                 work[input] = Some(match work[input].take() {
                     None => moved,
                     Some(other) => {
-                        self.joined(input, &other, |j| Number::new(moved.a[j], moved.exponent), &mut offset)
+                        let number = |j: usize| Number::new(moved.a[j], moved.exponent);
+                        self.joined(input, &other, number, &mut paid.sum)
                     }
                 });
             }
         }
-        offset
+        paid.damages.into_iter().fold(paid.sum, |sum, damage| sum - damage)
     }
 
     /// Whether the worst case over the box of a node is taken there.
     fn ends_at(&self, node: usize, crossed: bool) -> bool {
         let (moves, near) = (&self.model.moves, self.reach == Reach::Near);
+        let is_hit = self.model.damages.as_ref().is_some_and(|damages| damages.are_of(node));
         let this = &self.model.network.nodes[node];
         !moves[node]
             || match &this.op {
                 Op::Input(_) => true,
-                // Where the input is fixed, what a layer reaches is a box, but for one ball of the whole matrix.
+                // Where the input is fixed, what a layer reaches is a box, but for one ball of the whole matrix, and hits.
                 Op::Affine(_) => {
-                    (near && crossed) || !(moves[this.inputs[0]] || self.model.set.is_one_ball(node))
+                    let is_box = !(is_hit || self.model.set.is_one_ball(node));
+                    (near && crossed) || (is_box && !moves[this.inputs[0]])
                 }
                 Op::Activation(_) | Op::MaxPool(_) => near,
                 Op::Scale { .. } | Op::Divide(_) | Op::AveragePool { .. } | Op::Gather { .. } | Op::Sum => {
@@ -113,9 +129,9 @@ impl Pass<'_> {
         if !self.model.shares[node] {
             return on_box;
         }
-        let mut offset = Number::ZERO;
-        let kernels = Pass { reach: Reach::Shared, ..*self }.through(row, (node, 0), None, &mut offset);
-        on_box.max(least(&kernels, self.model.network.nodes[node].inputs[0], offset))
+        let mut paid = Paid::NOTHING;
+        let kernels = Pass { reach: Reach::Shared, ..*self }.through(row, (node, 0), None, &mut paid);
+        on_box.max(least(&kernels, self.model.network.nodes[node].inputs[0], paid.sum))
     }
 
     /// From the outputs of a node to one of its inputs, by its place. What all inputs share is paid at the first.
@@ -124,7 +140,7 @@ impl Pass<'_> {
         row: &Row,
         (node, place): (usize, usize),
         slopes: Option<&[Option<Number>]>,
-        sum: &mut Number,
+        Paid { sum, damages }: &mut Paid,
     ) -> Row {
         let Node { op, inputs, .. } = &self.model.network.nodes[node];
         let Some(&input) = inputs.get(place) else { return row.clone() };
@@ -146,10 +162,16 @@ impl Pass<'_> {
             return self.settled(wide.map(|c| [c, -c]).collect(), input, sum);
         }
         if let Some(map) = &self.model.maps[node] {
-            self.pay_balls(row, node, bounds, sum);
             let in_units = |(o, &a): (usize, &i64)| Number::new(a, row.exponent + map.exponent(o));
             let scaled = row.a.iter().enumerate().map(in_units).map(|a| [a, -a]).collect();
             let scaled = self.settled(scaled, node, sum);
+            // The coefficients as they are from here on.
+            let exponent = map.units(scaled.exponent);
+            self.pay_balls((&scaled.a, &exponent), node, bounds, sum);
+            if let Some(hits) = &self.model.damages {
+                let of_rows = self.state.damages[node].as_deref();
+                hits.add(node, (map, &scaled.a, &exponent), (of_rows, bounds), damages);
+            }
             let shared = self.model.shares[node] && self.reach == Reach::Shared;
             let wide = map.transposed(&scaled.a, scaled.exponent, bounds, shared, sum);
             return self.settled(wide, input, sum);
@@ -175,8 +197,14 @@ impl Pass<'_> {
     }
 
     /// Subtracts what balls of weights take: `r ‖a‖ ‖z‖` for a whole matrix, `Σ_i r_i |a_i| ‖z‖` for its rows, and for kernels the
-    /// same with `‖S‖` for `‖a‖ ‖z‖`, where S is what each of their weights meets at all positions.
-    fn pay_balls(&self, row: &Row, node: usize, bounds: &Bounds, sum: &mut Number) {
+    /// same with `‖S‖` for `‖a‖ ‖z‖`, where S is what each of their weights meets at all positions. The powers of two of `a` are by row.
+    fn pay_balls(
+        &self,
+        (a, exponent): (&[i64], &dyn Fn(usize) -> i32),
+        node: usize,
+        bounds: &Bounds,
+        sum: &mut Number,
+    ) {
         let radii = match self.model.set.layers[node].as_ref().map(|layer| &layer.weights) {
             Some(WeightSet::Ball(r)) => std::slice::from_ref(r),
             Some(WeightSet::RowBalls(r)) => &r.0[..],
@@ -186,15 +214,13 @@ impl Pass<'_> {
         let kernels = self.model.maps[node].as_ref().filter(|_| self.model.shares[node]);
         let (terms, of_all): (Vec<Number>, _) = match kernels {
             Some(map) => {
-                let met = map.met(&row.a, |_| row.exponent, bounds).into_iter();
+                let met = map.met(a, exponent, bounds).into_iter();
                 (met.map(|[least, opposite]| Interval::around(least, opposite).size()).collect(), Number::ONE)
             }
             None => {
-                let size = |&a: &i64| Number::new(a.abs(), row.exponent);
-                (
-                    row.a.iter().map(size).collect(),
-                    length(&bounds.iter().map(|z| z.size()).collect::<Vec<_>>()),
-                )
+                let size = |(i, a): (usize, &i64)| Number::new(a.abs(), exponent(i));
+                let of_all = length(&bounds.iter().map(|z| z.size()).collect::<Vec<_>>());
+                (a.iter().enumerate().map(size).collect(), of_all)
             }
         };
         let of_rows = terms.chunks(terms.len() / radii.len()).zip(radii);

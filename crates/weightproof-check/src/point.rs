@@ -3,8 +3,9 @@
 //! The passes of [`crate::pass`] are used on a set that is one point: boxes are as narrow as integers of 53 bits can make them, and
 //! bounds of both signs enclose every output.
 
-use crate::certificate::{Moved, Property, WeightSet, Witness};
+use crate::certificate::{Faults, HitWord, Moved, Place, Property, WeightSet, Witness};
 use crate::check::{Row, root};
+use crate::faults::words;
 use crate::layer::Model;
 use crate::network::{Affine, Network, Op, is_share};
 use crate::number::{Interval, Number, Numbers};
@@ -46,7 +47,7 @@ impl Point {
 /// # Errors
 /// Says which parameter is outside of the set, or that the property may hold there.
 pub fn broken(
-    model: &Model,
+    (model, faults): (&Model, Option<&Faults>),
     property: Property,
     rows: &[Row],
     input: &[Number],
@@ -89,8 +90,33 @@ pub fn broken(
         }
         network.nodes[layer.node].op = Op::Affine(to);
     }
+    hit(&mut network, faults, &witness.hits).map_err(|what| format!("hits: {what}"))?;
     let value = Point::new(&network, moved)?.above(&row.outputs) + row.constant;
     if value.is_positive() { Err(format!("row {} may be {value}, above 0", row.number)) } else { Ok(value) }
+}
+
+/// Changes the words of a network that a witness lists.
+fn hit(network: &mut Network, faults: Option<&Faults>, hits: &[HitWord]) -> Result<(), String> {
+    let Some(faults) = faults else {
+        return if hits.is_empty() { Ok(()) } else { Err("no word may be hit".into()) };
+    };
+    if hits.len() > faults.words || !hits.is_sorted_by(|a, b| (a.node, a.word) < (b.node, b.word)) {
+        return Err(format!("expected at most {} words, in their order", faults.words));
+    }
+    let before = network.clone();
+    let layers = words(faults, &before)?;
+    for HitWord { node, word, to } in hits {
+        let layer = layers.iter().find(|layer| layer.node() == *node);
+        let layer = layer.ok_or_else(|| format!("node {node}: no word may be hit"))?;
+        let after = layer.at(*word)?.after(*to, faults)?;
+        let Op::Affine(affine) = &mut network.nodes[*node].op else { unreachable!("only layers have words") };
+        match (*word, &mut affine.bias) {
+            (Place::Weight(k), _) => affine.weight.0[k] = after,
+            (Place::Bias(i), Some(bias)) => bias.0[i] = after,
+            (Place::Bias(_), None) => unreachable!("the word was found"),
+        }
+    }
+    Ok(())
 }
 
 /// The parameters of a moved layer that reads `z`.

@@ -210,6 +210,7 @@ impl Stored {
             steps: Numbers(listed().map(|grid| grid.0).collect()),
             zeros: listed().map(|grid| grid.1).collect(),
             bias_steps,
+            rounded: false,
         }))
     }
 }

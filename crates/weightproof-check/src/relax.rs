@@ -3,6 +3,7 @@
 //! A line `c x + t` is below `a f(x)` on [l, u] when it is at l, at u and at every corner of f between: there the difference
 //! has its least value. So any slope will do, and t is computed from it; that is the whole proof.
 
+use crate::damage::RowDamages;
 use crate::network::{Activation, Op, Window};
 use crate::number::{FRACTION_BITS, Interval, Number, share};
 use std::sync::Arc;
@@ -236,6 +237,8 @@ pub struct State {
     pub boxes: Vec<Arc<Bounds>>,
     /// By node; `None` for linear ones.
     pub relaxed: Vec<Option<Arc<Relaxation>>>,
+    /// By node, of dense layers with words that may be hit; also of the next node.
+    pub damages: Vec<Option<Arc<RowDamages>>>,
 }
 
 impl State {

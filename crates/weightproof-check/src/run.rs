@@ -1,7 +1,8 @@
 //! Checking a whole certificate: header, network, set, and all records on all threads.
 
-use crate::certificate::{Header, Kind, Lines, Outputs, Property, Record, Rounding, hexadecimal};
+use crate::certificate::{Fault, Header, Kind, Lines, Outputs, Property, Record, Rounding, hexadecimal};
 use crate::check::{Accepted, check};
+use crate::damage::Damages;
 use crate::faults::Hits;
 use crate::format::Format;
 use crate::layer::Model;
@@ -60,8 +61,24 @@ pub fn prepared(header: &Header, own: Network) -> Result<(Model, Option<Hits>), 
     let claimed = Network::new(&header.network).map_err(at)?;
     claimed.difference(&own).map_or(Ok(()), |difference| Err(at(difference)))?;
     let set = Set::new(header, &claimed)?;
-    let hits = header.faults.as_ref().map(|faults| Hits::new(faults, &claimed, &set)).transpose()?;
-    Ok((Model::new(claimed, set), hits))
+    let Some(faults) = &header.faults else {
+        return match claimed.nodes.iter().find(|node| node.is_rounded()) {
+            None => Ok((Model::new(claimed, set), None)),
+            Some(node) => {
+                Err(format!("network: node {} is rounded, which only words that are hit are", node.name))
+            }
+        };
+    };
+    if header.threat.kind != Kind::Explicit || set.layers.iter().any(Option::is_some) {
+        return Err("faults: expected weights that do not move otherwise".into());
+    }
+    let damages = Damages::new(faults, &claimed)?;
+    // The hits are searched one by one where all else is known.
+    if faults.words == 1 && !set.moves() {
+        let hits = Hits::new(faults, &claimed);
+        return Ok((Model::new(claimed, set), Some(hits)));
+    }
+    Ok((Model::new(claimed, set).with_hits(damages), None))
 }
 
 /// What was found about one record.
@@ -252,10 +269,20 @@ pub fn claim(header: &Header) -> String {
         set += &format!(", layers {}", layers.join(", "));
     }
     if let Some(faults) = &header.faults {
-        set = format!("one word is hit, and at most {} of its bits flip", faults.bits);
+        let change = match faults.fault {
+            Fault::Flip => "flip",
+            Fault::StuckAt0 => "are stuck at 0",
+            Fault::StuckAt1 => "are stuck at 1",
+        };
+        let (words, bits) = (faults.words, faults.bits);
+        set =
+            format!("at most {words} of the words are hit, and at most {bits} of the bits of each {change}");
         for layer in &faults.layers {
             let name = header.network.get(layer.node).map_or("?", |node| &node.name);
             set += &format!("; {name}: bits {:?} of weights, {:?} of biases", layer.weights, layer.biases);
+        }
+        for node in header.network.iter().filter(|node| node.is_rounded()) {
+            set += &format!("; {}: parameters are rounded to the integers of the header", node.name);
         }
     }
     if threat.rounding == Rounding::Any {

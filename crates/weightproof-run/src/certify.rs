@@ -44,8 +44,7 @@ pub fn run<F: Feed, W: Watch>(
     if faults.is_some() && method.is_exact() {
         return Err(FaultError::Method { found: method.name.clone() }.into());
     }
-    let plan =
-        Plan::new(config.certificate.as_deref(), session, sets, method, faults.map(|faults| &faults.model))?;
+    let plan = Plan::new(config.certificate.as_deref(), session, sets, method, faults)?;
     let proofs = exact::options(session, method, budget);
     let store = Store::open(config.journal.as_deref(), || {
         let mut of_method = json!({ "command": "certify", "method": method });
@@ -66,7 +65,7 @@ pub fn run<F: Feed, W: Watch>(
     if let Some(faults) = faults {
         certifier = certifier.with_hits(faults.hits())?;
     }
-    let certificate = plan.map(|plan| plan.start(network, &sets[0], proofs)).transpose()?;
+    let certificate = plan.map(|plan| plan.start(network, &sets[0], proofs, faults)).transpose()?;
     let mut prove = |batch: Samples<'_>, records: &[&[CertifyRecord]]| match &certificate {
         Some(certificate) => {
             let all: Vec<usize> = (0..records[0].len()).collect();

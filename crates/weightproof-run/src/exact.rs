@@ -121,7 +121,7 @@ pub fn run<F: Feed, W: Watch>(
     let oracle = config.oracle.map(|kind| oracle(kind, network, sets, &options)).transpose()?;
     let certifier = |at: &SetAt| ExactCertifier::new(network, slice::from_ref(&at.set), options.clone());
     let certifiers = sets.iter().map(certifier).collect();
-    let certificate = plan.map(|plan| plan.start(network, &sets[0], options.clone())).transpose()?;
+    let certificate = plan.map(|plan| plan.start(network, &sets[0], options.clone(), None)).transpose()?;
     let (within, gap) = (run.within(), options.gap);
     let mut solver =
         Solver { network, sets, certifiers, oracle, folder, certificate, store, stop, gap, within };

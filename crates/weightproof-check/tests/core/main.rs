@@ -6,6 +6,7 @@
 mod accepts;
 mod embedded;
 mod formats;
+mod hits;
 mod integers;
 mod models;
 mod program;

@@ -1,5 +1,6 @@
 //! Certificates that were changed are rejected: a table of kinds of tampering.
 
+use crate::hits::{self, Faults};
 use crate::writer::format::*;
 use crate::writer::{Bounder, Kind, Net, Op, Stream, compressed, double, finished, header, window};
 use weightproof_check::network::Window;
@@ -184,9 +185,14 @@ fn stored(kind: Kind) -> Case {
 fn hit() -> Case {
     let mut case = stored(Kind::Lsb);
     let net = crate::accepts::stored(5).swap_remove(1);
-    case.header = crate::accepts::hits(&net, 1, &[0, 1], &[0, 1]);
+    case.header = Faults::new(1, 1, &[0, 1], &[0, 1]).header(&net, 0.0);
     case.records.iter_mut().for_each(|record| record.verdict = Verdict::Verified(vec![]));
     case
+}
+
+/// Hits on two words: claimed boxes, or a witness.
+fn several((net, header, records): (Net, Header, Vec<Record>)) -> Case {
+    Case { header, records, model: net.onnx() }
 }
 
 /// Chosen elements, and outputs between two ends.
@@ -205,6 +211,14 @@ fn chosen() -> Case {
     case.header.model_sha256 = header(&own, &threat, Property::Label).model_sha256;
     case.header.outputs =
         Some(serde_json::json!({ "within": { "lower": double(&[-8.0]), "upper": double(&[8.0]) } }));
+    case
+}
+
+/// Hits on words of a network of floating-point numbers; one sample, of which the proof matters little.
+fn of_rounded() -> Case {
+    let mut case = several(hits::of_rounded(2, &Faults::new(1, 1, &[1], &[2])));
+    case.records.truncate(1);
+    case.records[0].verdict = Verdict::Unknown("nothing".into());
     case
 }
 
@@ -508,6 +522,136 @@ const OF_HITS: &[Change] = &[
     ("any step beside hits", |c| c.header.threat.rounding = Some("any".into())),
     ("domains of a proof", |c| c.domains().push(Domain::default())),
     ("another class", |c| c.records[0].class = c.records[0].class.map(|class| (class + 1) % 3)),
+    ("two words, of which the record has no proof", |c| faulty(c, "/words", 2.into())),
+];
+
+const OF_SEVERAL_HITS: &[Change] = &[
+    ("three words, where boxes are for two", |c| faulty(c, "/words", 3.into())),
+    ("no word", |c| faulty(c, "/words", 0.into())),
+    ("a proof of one word, which is searched", |c| faulty(c, "/words", 1.into())),
+    ("two flips, where boxes are for one", |c| faulty(c, "/bits", 2.into())),
+    ("a fault that is not known", |c| faulty(c, "/fault", "replace".into())),
+    ("another bit of weights", |c| faulty(c, "/layers/0/weights", [0, 2].to_vec().into())),
+    ("another bit of biases", |c| faulty(c, "/layers/0/biases", [0, 14].to_vec().into())),
+    ("another bit of the last layer", |c| faulty(c, "/layers/1/weights", [0, 6].to_vec().into())),
+    ("layers in another order", |c| {
+        c.header.faults.as_mut().unwrap()["layers"].as_array_mut().unwrap().reverse()
+    }),
+    ("a layer listed twice, the second time without bits", |c| {
+        let layers = c.header.faults.as_mut().unwrap()["layers"].as_array_mut().unwrap();
+        layers.insert(1, serde_json::json!({ "node": 1, "weights": [], "biases": [] }));
+    }),
+    ("inputs that move, where boxes are for a fixed one", |c| c.header.threat.input_radius = double(&[1e-3])),
+    ("a lower end without a part of a damage", |c| bump(&mut c.domains()[0].boxes[0].lower, 0, |l| l + 1e-6)),
+    ("an upper end without a part of a damage", |c| {
+        bump(&mut c.domains()[0].boxes[0].upper, 1, |u| u - 1e-6)
+    }),
+    ("no domain", |c| c.domains().clear()),
+    ("weights that move beside hits", |c| {
+        c.header.set = vec![LayerSet {
+            node: 1,
+            weights: WeightSet::Uniform(double(&[0.0])),
+            bias: None,
+            per_use: false,
+        }]
+    }),
+    ("a number format beside hits", |c| {
+        (c.header.threat.kind, c.header.threat.radius) = ("format:bf16".into(), Some(double(&[1.0])));
+        c.header.threat.layers = Some(vec![]);
+    }),
+];
+
+const OF_HIT_WITNESSES: &[Change] = &[
+    ("three words", |c| {
+        let mut third = c.witness().hits[1].clone();
+        third.node += 100;
+        c.witness().hits.push(third);
+    }),
+    ("one word, where the witness has two", |c| faulty(c, "/words", 1.into())),
+    ("one word twice", |c| c.witness().hits[1] = c.witness().hits[0].clone()),
+    ("words in another order", |c| c.witness().hits.reverse()),
+    ("a bit that may not flip", |c| c.witness().hits[0].to ^= 1),
+    ("a word that is not hit", |c| c.witness().hits[0].to ^= 1 << 2),
+    ("an integer of more bits", |c| c.witness().hits[0].to += 1 << 8),
+    ("the largest integer", |c| c.witness().hits[1].to = i64::MAX),
+    ("a weight that is not there", |c| c.witness().hits[1].word = Place::Weight(1000)),
+    ("a bias that is not there", |c| c.witness().hits[1].word = Place::Bias(1000)),
+    ("a node without words", |c| c.witness().hits[0].node = 0),
+    ("no hit", |c| c.witness().hits.clear()),
+    ("one of two hits", |c| c.witness().hits.truncate(1)),
+    ("the row of another class", |c| c.witness().row = c.records[0].class.unwrap()),
+    ("an input that moves", |c| {
+        let mut moved = c.records[0].input.clone();
+        bump(&mut moved, 0, |x| x + 1e-3);
+        c.witness().input = Some(moved);
+    }),
+    ("no faults", |c| c.header.faults = None),
+    ("bits of another layer", |c| {
+        let node = c.witness().hits[0].node;
+        for layer in c.header.faults.as_mut().unwrap()["layers"].as_array_mut().unwrap() {
+            if layer["node"] == node {
+                (layer["weights"], layer["biases"]) = (serde_json::json!([]), serde_json::json!([]));
+            }
+        }
+    }),
+];
+
+/// Integers of the first layer of a network that was rounded, with its weights.
+fn rounded(case: &mut Case) -> (&mut StoredText, &mut String, &mut String) {
+    let OpText::Dense { stored: Some(stored), weight, bias: Some(bias), .. } = &mut case.header.network[1].op
+    else {
+        panic!()
+    };
+    (stored, weight, bias)
+}
+
+/// Moves number `place` of a text by so many steps.
+fn by_steps(text: &mut String, place: usize, step: f64, count: f64) {
+    bump(text, place, |w| ((w / step).round() + count) * step);
+}
+
+const OF_ROUNDED: &[Change] = &[
+    // Its number is between this step and the next.
+    ("a weight a step above", |c| {
+        let (stored, weight, _) = rounded(c);
+        by_steps(weight, 0, get(&stored.steps, 0), 1.0);
+    }),
+    ("a weight a step below", |c| {
+        let (stored, weight, _) = rounded(c);
+        by_steps(weight, 0, get(&stored.steps, 0), -1.0);
+    }),
+    ("a weight at another end", |c| {
+        let (stored, weight, _) = rounded(c);
+        put(weight, 0, 127.0 * get(&stored.steps, 0));
+    }),
+    ("a weight that is no multiple of its step", |c| bump(rounded(c).1, 4, |w| w * (1.0 + 1e-9))),
+    ("a bias at another end", |c| {
+        let (stored, _, bias) = rounded(c);
+        put(bias, 0, 127.0 * get(&stored.steps, 0));
+    }),
+    ("a bias that is not at its end", |c| {
+        let (stored, _, bias) = rounded(c);
+        by_steps(bias, 0, get(&stored.steps, 0), 2.0);
+    }),
+    ("a step beyond the last integer", |c| {
+        let (stored, _, bias) = rounded(c);
+        by_steps(bias, 0, get(&stored.steps, 0), -2.0);
+    }),
+    ("a step that is negative", |c| bump(&mut rounded(c).0.steps, 0, |s| -s)),
+    ("a step of zero", |c| bump(&mut rounded(c).0.steps, 0, |_| 0.0)),
+    ("a zero point", |c| rounded(c).0.zeros[0] = 20),
+    ("integers of 7 bits", |c| rounded(c).0.bits = 7),
+    ("integers of 60 bits", |c| rounded(c).0.bits = 60),
+    ("integers without a sign", |c| rounded(c).0.signed = false),
+    ("biases without steps", |c| rounded(c).0.bias_steps = None),
+    ("a rounding that is not told", |c| rounded(c).0.rounded = false),
+    ("a bit that words have not", |c| faulty(c, "/layers/0/weights", [1, 8].to_vec().into())),
+    ("a bit that biases have not", |c| faulty(c, "/layers/0/biases", [2, 8].to_vec().into())),
+    ("no hits", |c| c.header.faults = None),
+    ("another row of integers", |c| {
+        let OpText::Dense { rows, .. } = &mut c.header.network[1].op else { panic!() };
+        *rows = 3;
+    }),
 ];
 
 fn entries(case: &mut Case) -> &mut String {
@@ -585,6 +729,11 @@ fn tampering_is_rejected() {
     all_rejected(&falsified(false), OF_WITNESSES);
     kinds += all_rejected(&stored(Kind::Lsb), OF_INTEGERS);
     kinds += all_rejected(&hit(), OF_HITS);
+    kinds += all_rejected(&several(hits::several()), OF_SEVERAL_HITS);
+    kinds += all_rejected(&several(hits::broken()), OF_HIT_WITNESSES);
+    kinds += all_rejected(&of_rounded(), OF_ROUNDED);
+    kinds +=
+        all_rejected(&hit(), &[("integers of the file, called rounded", |c| rounded(c).0.rounded = true)]);
     kinds += all_rejected(&chosen(), OF_CHOICES);
     kinds += all_rejected(&format(), OF_FORMATS);
     kinds += all_rejected(
@@ -622,7 +771,7 @@ fn tampering_is_rejected() {
             }),
         ],
     );
-    assert!(kinds >= 145, "{kinds} kinds");
+    assert!(kinds >= 195, "{kinds} kinds");
 }
 
 /// Not only because proofs fail: the network of the certificate is compared with the model.
@@ -751,6 +900,9 @@ fn damaged_records_have_an_answer() {
         images(),
         stored(Kind::Lsb),
         hit(),
+        several(hits::several()),
+        several(hits::broken()),
+        of_rounded(),
         chosen(),
         format(),
     ] {

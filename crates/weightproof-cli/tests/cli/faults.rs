@@ -154,6 +154,7 @@ fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
         let text = format!("storage = \"int8\"\nwords = {words}\nprotect = [{{ bits = [6, 7] }}]\n");
         fs::write(folder.path().join(name), text).unwrap();
     };
+    fs::write(folder.path().join("floats.toml"), "storage = \"bf16\"\n").unwrap();
     toml("one.toml", 1);
     toml("two.toml", 2);
     let within = |args: &[&str]| Run::new(args.iter().copied()).within(folder.path()).output();
@@ -187,11 +188,13 @@ fn faults_beside_a_box_of_inputs_are_certified_by_bounds() {
         (&["--method", "norm-product"], "method: expected interval, linear-interval or linear for faults"),
         (&["--radius", "0.001"], "threat: expected weights that do not move beside faults"),
         (
-            &["--certificate", "c.jsonl.gz"],
-            "certificate: expected flips of bits of one word as the file stores it",
+            &["--certificate", "c.wpc", "--bias-radius", "0.001"],
+            "certificate: expected weights and biases that do not move beside hits",
         ),
+        (&["--certificate", "c.wpc", "--faults", "floats.toml"], "certificate: expected bits of integers"),
     ] {
-        let output = within(&[&["certify", "-n", "1", "--faults", "one.toml"], more].concat());
+        let faults = if more.contains(&"--faults") { &[][..] } else { &["--faults", "one.toml"] };
+        let output = within(&[&["certify", "-n", "1"], faults, more].concat());
         assert_eq!(output.code, Some(2), "{output:?}");
         assert!(output.stderr.contains(expected), "{expected}: {}", output.stderr);
     }

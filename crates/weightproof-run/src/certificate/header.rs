@@ -7,11 +7,12 @@ use crate::certificate::text::{
     Stored, Threat, WeightSet, Window,
 };
 use crate::config::{self, MethodConfig};
+use crate::faults::Beside;
 use crate::feed::Feed;
 use crate::session::Session;
 use crate::source::model_bytes;
 use crate::threat::SetAt;
-use weightproof::faults::{Encoding, Fault, FaultModel, Protection, Storage};
+use weightproof::faults::{Encoding, Fault, Protection, Storage};
 use weightproof::network::{self, Jumps, Layer, Network, Scale, StepRounding};
 use weightproof::threat::{self, Kind, Rounding, ThreatModel};
 use weightproof::verdict::Guarantee;
@@ -50,7 +51,7 @@ pub(super) fn header<F: Feed>(
     session: &Session<F>,
     sets: &[SetAt],
     method: &MethodConfig,
-    faults: Option<&FaultModel>,
+    beside: Option<&Beside>,
 ) -> Result<(Header, Places), RunError> {
     let [at] = sets else {
         return Err(RunError::setting("certificate", "one radius", sets.len().to_string()));
@@ -85,11 +86,12 @@ pub(super) fn header<F: Feed>(
         ));
     }
     let threat = threat_of(&session.network, &config.threat.model, at);
-    let moves = at.set.input_radius > 0.0 || at.set.activation_radius > 0.0 || threat.rounding.is_some();
-    if faults.is_some() && (moves || at.set.layers.iter().any(|layer| !layer.is_zero())) {
-        return Err(unsupported("expected nothing that moves beside hits, found more".into()));
+    if beside.is_some() && at.set.layers.iter().any(|layer| !layer.is_zero()) {
+        return Err(unsupported(
+            "expected weights and biases that do not move beside hits, found radii of some".into(),
+        ));
     }
-    let faults = faults.map(|model| faults_of(&session.network, model, places)).transpose()?;
+    let faults = beside.map(|beside| faults_of(&session.network, beside, places)).transpose()?;
     let settings =
         serde_json::to_vec(config).map_err(|error| RunError::misfit(format!("settings: {error}")))?;
     let tolerance = Numbers::one(session.tolerance());
@@ -121,18 +123,19 @@ pub(super) fn header<F: Feed>(
             None => layers(&session.network, &config.threat.model, at, places)?,
         },
         faults,
-        network: nodes(&session.network, places)?,
+        network: nodes(&session.network, places, |index| beside?.memory().rounded(index))?,
     };
     checker::accept(&header, own)?;
     Ok((header, places))
 }
 
-/// The bits of stored integers that may flip.
-fn faults_of(network: &Network, model: &FaultModel, places: Places) -> Result<Faults, RunError> {
+/// The bits of stored integers that may change.
+fn faults_of(network: &Network, beside: &Beside, places: Places) -> Result<Faults, RunError> {
+    let model = &beside.model;
     let is_triple = |p: &Protection| p.by == Encoding::Triple;
-    let is_plain = model.storage == Storage::File && model.words == 1 && model.fault == Fault::Flip;
-    if !(is_plain && model.protect.iter().all(is_triple)) {
-        let expected = "flips of bits of one word as the file stores it, without encodings";
+    let is_integer = matches!(model.storage, Storage::File | Storage::Integer(_));
+    if !(is_integer && model.fault != Fault::Replace && model.protect.iter().all(is_triple)) {
+        let expected = "bits of integers that flip or are stuck, without encodings";
         return Err(unsupported(format!("expected {expected}, found another fault model")));
     }
     let is_hit = |name: &String| model.layers.as_ref().is_none_or(|names| names.contains(name));
@@ -149,11 +152,13 @@ fn faults_of(network: &Network, model: &FaultModel, places: Places) -> Result<Fa
         let is_exact = |stored: &network::StoredIntegers| {
             stored.steps.iter().chain(&stored.bias_steps).all(|&step| f64::from(step as f32) == step)
         };
-        match affine.stored.as_ref().filter(|stored| is_exact(stored)) {
+        let rounded = beside.memory().rounded(index);
+        let bias_bits = rounded.map_or(32, |rounded| rounded.bits);
+        match affine.stored.as_ref().or(rounded).filter(|stored| is_exact(stored)) {
             Some(stored) if !has_biases || !stored.bias_steps.is_empty() => Ok(HitLayer {
                 node: places.of(index),
                 weights: (0..stored.bits).filter(open).collect(),
-                biases: if has_biases { (0..32).filter(open).collect() } else { Vec::new() },
+                biases: if has_biases { (0..bias_bits).filter(open).collect() } else { Vec::new() },
             }),
             _ => Err(unsupported(format!(
                 "node {}: words that are no integers with steps in single precision",
@@ -162,7 +167,8 @@ fn faults_of(network: &Network, model: &FaultModel, places: Places) -> Result<Fa
         }
     };
     let layers = network.affine_layers().filter(|(_, node, _)| is_hit(&node.name)).map(layer);
-    Ok(Faults { bits: model.bits, layers: layers.collect::<Result<_, _>>()? })
+    let layers = layers.collect::<Result<_, _>>()?;
+    Ok(Faults { words: model.words, bits: model.bits, fault: model.fault, layers })
 }
 
 /// What makes classes of the outputs. The threshold is the one of the network, from which a last sigmoid may have been left out.
@@ -261,22 +267,27 @@ fn layers(
     Ok(layers)
 }
 
-fn nodes(network: &Network, places: Places) -> Result<Vec<Node>, RunError> {
+/// The nodes of a network, of which some are `rounded` to integers.
+fn nodes<'n>(
+    network: &'n Network,
+    places: Places,
+    rounded: impl Fn(usize) -> Option<&'n network::StoredIntegers>,
+) -> Result<Vec<Node>, RunError> {
     let shown = &network.nodes()[places.input..];
     let node = |(number, node): (usize, &network::Node)| {
         let is_input = number == 0;
         let inputs = if is_input { Vec::new() } else { node.inputs.iter().map(|&i| places.of(i)).collect() };
-        let op = if is_input { Op::Input(node.width()) } else { op(node)? };
+        let op = if is_input { Op::Input(node.width()) } else { op(node, rounded(places.input + number))? };
         Ok(Node { name: node.name.clone(), inputs, op })
     };
     shown.iter().enumerate().map(node).collect()
 }
 
-fn op(node: &network::Node) -> Result<Op, RunError> {
+fn op(node: &network::Node, rounded: Option<&network::StoredIntegers>) -> Result<Op, RunError> {
     Ok(match &node.layer {
         Layer::Input => Op::Input(node.width()),
-        Layer::Dense(dense) => Op::Dense(affine(dense, None)),
-        Layer::Conv(conv) => Op::Conv(affine(&conv.affine, Some((&conv.window).into()))),
+        Layer::Dense(dense) => Op::Dense(affine(dense, rounded, None)),
+        Layer::Conv(conv) => Op::Conv(affine(&conv.affine, rounded, Some((&conv.window).into()))),
         Layer::Scale(Scale { divisor: Some(divisor), .. }) => Op::Divide(Numbers::new(divisor)),
         Layer::Scale(scale) => {
             Op::Scale { scale: Numbers::new(&scale.scale), shift: Numbers::new(&scale.shift) }
@@ -301,7 +312,11 @@ fn op(node: &network::Node) -> Result<Op, RunError> {
     })
 }
 
-fn affine(affine: &network::Affine, window: Option<Window>) -> Affine {
+fn affine(
+    affine: &network::Affine,
+    rounded: Option<&network::StoredIntegers>,
+    window: Option<Window>,
+) -> Affine {
     let (rows, columns) = (affine.bias.len(), affine.weight.cols());
     let stored = |stored: &network::StoredIntegers| {
         let grid = |k: usize| (stored.step(k), stored.zeros[stored.group(k)]);
@@ -316,6 +331,7 @@ fn affine(affine: &network::Affine, window: Option<Window>) -> Affine {
             steps: Numbers::new(&steps),
             zeros,
             bias_steps: biases.map(Numbers::new),
+            rounded: rounded.is_some(),
         }
     };
     Affine {
@@ -323,7 +339,7 @@ fn affine(affine: &network::Affine, window: Option<Window>) -> Affine {
         window,
         weight: Numbers::new(affine.weight.as_slice()),
         bias: affine.has_bias.then(|| Numbers::new(&affine.bias)),
-        stored: affine.stored.as_ref().map(stored),
+        stored: affine.stored.as_ref().or(rounded).map(stored),
     }
 }
 

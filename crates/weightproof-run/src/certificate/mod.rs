@@ -8,22 +8,25 @@
 mod checker;
 mod file;
 mod header;
+mod hits;
 mod text;
 
 use crate::RunError;
 use crate::config::MethodConfig;
+use crate::faults::Beside;
 use crate::feed::Feed;
 use crate::session::Session;
 use crate::threat::SetAt;
 use file::{CertificateFile, Packed};
 use header::Places;
+use hits::BreakingHits;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Mutex, PoisonError};
 use text::{Domain, Header, Moved, MovedLayer, Numbers, Record, Verdict, Witness};
 use weightproof::attack::CompactWitness;
 use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
-use weightproof::faults::FaultModel;
+use weightproof::faults::HitSet;
 use weightproof::network::{Layer, Network};
 use weightproof::property::{Property, Specification};
 use weightproof::threat::{Perturbation, PerturbationSet};
@@ -32,6 +35,8 @@ use weightproof_report::{CertificateReport, CertifyRecord};
 
 /// Most domains of the proof of one sample.
 const MOST_DOMAINS: usize = 100_000;
+/// The same beside hits, whose damages no split makes less.
+const MOST_DOMAINS_OF_HITS: usize = 200;
 
 /// A certificate that is to be written: where, and what is known before the first sample.
 pub struct Plan {
@@ -47,8 +52,11 @@ pub struct Certificate<'n> {
     set: &'n PerturbationSet,
     property: Property,
     prover: ExactCertifier<'n>,
-    /// Whether it is about hits on words, whose proof the checker makes itself.
-    of_hits: bool,
+    /// Hits on words that every bound pays for, and the search for some that break a sample which a run leaves open.
+    hits: Option<HitSet>,
+    breaking: Option<BreakingHits<'n>>,
+    /// Whether it is about single hits beside which nothing moves, whose proof the checker makes itself.
+    of_single_hits: bool,
     places: Places,
     path: PathBuf,
     file: Mutex<(CertificateFile, usize)>,
@@ -68,7 +76,7 @@ impl Plan {
         session: &Session<F>,
         sets: &[SetAt],
         method: &MethodConfig,
-        faults: Option<&FaultModel>,
+        faults: Option<&Beside>,
     ) -> Result<Option<Plan>, RunError> {
         let Some(path) = path else { return Ok(None) };
         session.require_tolerance("a certificate")?;
@@ -76,7 +84,7 @@ impl Plan {
         Ok(Some(Plan { path: path.into(), header, places, first: session.first() }))
     }
 
-    /// Starts the file; `options` are those of the search for proofs.
+    /// Starts the file; `options` are those of the search for proofs, `faults` the hits of the plan.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -85,15 +93,22 @@ impl Plan {
         network: &'n Network,
         at: &'n SetAt,
         options: ExactOptions,
+        faults: Option<&'n Beside>,
     ) -> Result<Certificate<'n>, RunError> {
         let Plan { path, header, places, first } = self;
+        let hits = faults.map(Beside::hits);
         let property = options.certify.property;
-        let budget = Budget { nodes: Some(MOST_DOMAINS), time: None, deadline: None, ..options.budget };
+        let nodes = if hits.is_some() { MOST_DOMAINS_OF_HITS } else { MOST_DOMAINS };
+        let budget = Budget { nodes: Some(nodes), time: None, deadline: None, ..options.budget };
         let options = ExactOptions { gap: None, budget, ..options };
-        let of_hits = header.faults.is_some();
+        let moves = at.set.input_radius > 0.0 || at.set.activation_radius > 0.0;
+        let is_still = !moves && header.threat.rounding.is_none();
+        let of_single_hits = is_still && hits.as_ref().is_some_and(|hits| hits.words() == 1);
         let prover = ExactCertifier::new(network, slice::from_ref(&at.set), options);
         let file = Mutex::new((CertificateFile::create(&path, &header, first)?, 0));
-        Ok(Certificate { network, set: &at.set, property, prover, of_hits, places, path, file })
+        let breaking = faults.and_then(|faults| BreakingHits::new(faults, property));
+        let set = &at.set;
+        Ok(Certificate { network, set, property, prover, hits, breaking, of_single_hits, places, path, file })
     }
 }
 
@@ -112,33 +127,36 @@ impl Certificate<'_> {
     ) -> Result<(), RunError> {
         let is_verified = |record: &CertifyRecord| record.verdict == verdict::Verdict::Verified;
         let (places, verified): (Vec<usize>, Vec<usize>) = (0..chosen.len())
-            .filter(|&place| !self.of_hits && is_verified(records[place]))
+            .filter(|&place| !self.of_single_hits && is_verified(records[place]))
             .map(|place| (place, chosen[place]))
             .unzip();
         let mut proofs: Vec<Option<Verdict>> = (0..chosen.len()).map(|_| None).collect();
         let node = |index| self.places.of(index);
         let width = |index: usize| self.network.nodes()[index].width();
-        for (place, proof) in places.into_iter().zip(self.prover.prove(0, batch, &verified)) {
+        let found = self.prover.prove(0, self.hits.as_ref(), batch, &verified);
+        for (place, proof) in places.into_iter().zip(found) {
             let row = |k| self.row(records[place], k);
             proofs[place] = proof.map(|proof| {
                 Verdict::Verified(proof.domains.iter().map(|d| Domain::new(d, node, row, width)).collect())
             });
         }
+        let mut witnesses = self.witnesses(batch, chosen, records);
         if self.prover.is_ended() {
             return Ok(());
         }
         for (place, proof) in proofs.into_iter().enumerate() {
             let (s, record) = (chosen[place], records[place]);
             let x = &batch.inputs[s * self.network.input_width()..][..self.network.input_width()];
-            let proof = proof.or(self.of_hits.then(|| Verdict::Verified(Vec::new())));
+            let proof = proof.or(self.of_single_hits.then(|| Verdict::Verified(Vec::new())));
             let missing = is_verified(record) && proof.is_none();
             let verdict = match (record.verdict, proof) {
                 (verdict::Verdict::Verified, Some(proof)) => proof,
                 (verdict::Verdict::Verified, None) => Verdict::Unknown("no-proof-found".into()),
                 (verdict::Verdict::Falsified, _) => self.falsified(record, x, broken(s)),
-                (verdict::Verdict::Unknown, _) => {
-                    Verdict::Unknown(record.reason.map_or("unknown", Reason::name).into())
-                }
+                (verdict::Verdict::Unknown, _) => match witnesses[place].take() {
+                    Some(witness) => Verdict::Falsified(witness),
+                    None => Verdict::Unknown(record.reason.map_or("unknown", Reason::name).into()),
+                },
             };
             let (class, input) = (self.class(record), Numbers::new(&self.read(x)));
             let packed = Packed::new(Record { sample: record.index, class, input, verdict })?;
@@ -162,6 +180,27 @@ impl Certificate<'_> {
             without_proof,
             sha256,
         })
+    }
+
+    /// Hits that break the samples at the places `chosen` which the run leaves open.
+    fn witnesses(
+        &self,
+        batch: Samples<'_>,
+        chosen: &[usize],
+        records: &[&CertifyRecord],
+    ) -> Vec<Option<Witness>> {
+        let mut witnesses: Vec<Option<Witness>> = chosen.iter().map(|_| None).collect();
+        let Some(breaking) = &self.breaking else { return witnesses };
+        let is_open = |place: &usize| records[*place].verdict == verdict::Verdict::Unknown;
+        let open: Vec<usize> = (0..chosen.len()).filter(is_open).collect();
+        let width = self.network.input_width();
+        let inputs = open.iter().flat_map(|&place| &batch.inputs[chosen[place] * width..][..width]);
+        let inputs: Vec<f64> = inputs.copied().collect();
+        let classes: Vec<usize> = open.iter().filter_map(|&place| self.class(records[place])).collect();
+        let samples = Samples { first: 0, inputs: &inputs, labels: None };
+        let found = breaking.witnesses(samples, &classes, |index| self.places.of(index));
+        open.into_iter().zip(found).for_each(|(place, found)| witnesses[place] = found);
+        witnesses
     }
 
     /// What the network of the certificate reads when the sample is `x`.
@@ -220,6 +259,7 @@ impl Certificate<'_> {
             row: self.broken_row(record, x, &perturbation),
             input: perturbation.input.as_ref().map(|moved| Numbers::new(&self.moved_input(x, moved))),
             layers: perturbation.layers.iter().map(layer).collect(),
+            hits: Vec::new(),
         })
     }
 

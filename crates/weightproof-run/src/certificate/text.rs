@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use weightproof::evidence;
+use weightproof::faults::Fault;
 use weightproof::kernels;
 
 /// Version of the format.
@@ -87,14 +88,16 @@ pub(super) struct Threat {
     pub rounding: Option<&'static str>,
 }
 
-/// Flips of up to so many bits of one word of the network.
+/// Changes of up to so many bits of each of up to so many words of the network.
 #[derive(Serialize)]
 pub(super) struct Faults {
+    pub words: u32,
     pub bits: u32,
+    pub fault: Fault,
     pub layers: Vec<HitLayer>,
 }
 
-/// The positions that may flip in the words of a layer.
+/// The positions that may change in the words of a layer.
 #[derive(Serialize)]
 pub(super) struct HitLayer {
     pub node: usize,
@@ -165,6 +168,9 @@ pub(super) struct Stored {
     pub steps: Numbers,
     pub zeros: Vec<i64>,
     pub bias_steps: Option<Numbers>,
+    /// Whether the file has floating-point numbers, which were rounded to these.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rounded: bool,
 }
 
 #[derive(Serialize)]
@@ -268,6 +274,24 @@ pub(super) struct Witness {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Numbers>,
     pub layers: Vec<MovedLayer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hits: Vec<HitWord>,
+}
+
+/// A word that was hit, and the integer that it became.
+#[derive(Serialize)]
+pub(super) struct HitWord {
+    pub node: usize,
+    pub word: Place,
+    pub to: i64,
+}
+
+/// Which of the words of a layer, by place or row.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Place {
+    Weight(usize),
+    Bias(usize),
 }
 
 #[derive(Serialize)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use weightproof::faults::FaultModel;
+use weightproof::faults::{Fault, FaultModel};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::{Activation, Gather, Network, NetworkBuilder, Scale, StepRounding};
 use weightproof::property::Property;
@@ -141,6 +141,10 @@ impl Case<'_> {
                 (Verdict::Verified, Ok(Accepted::Verified(..))) => accepted[0] += 1,
                 (Verdict::Falsified, Ok(Accepted::Falsified(_))) => accepted[1] += 1,
                 (Verdict::Unknown, Ok(Accepted::Unknown)) => {}
+                // Whoever writes looks for hits that break what a run leaves open.
+                (Verdict::Unknown, Ok(Accepted::Falsified(_))) if self.asks.faults.is_some() => {
+                    accepted[1] += 1
+                }
                 (Verdict::Verified, Ok(Accepted::Unknown)) => lacking += 1,
                 // A witness that moves activations has no place in the format.
                 (Verdict::Falsified, Ok(Accepted::Unknown)) if self.threat.activation_radius > 0.0 => {}
@@ -398,6 +402,74 @@ fn the_checker_accepts_certificates_of_single_hits() {
     }
     println!("{sum} verified");
     assert!(sum > 20, "{sum}");
+}
+
+/// Hits on several words, and hits beside inputs that move: of all samples that a run verifies.
+#[test]
+fn the_checker_accepts_certificates_of_several_hits() {
+    let (mut sum, mut broken) = ([0; 3], 0);
+    let names = ["dense-qdq-channel", "dense-qdq-signed", "convolution-qdq", "residual-qdq", "matmul-qdq"];
+    for name in names {
+        let folder = quantized(name);
+        for (words, bits, at, input_radius) in [
+            (1, 1, 0..5, 0.002),
+            (2, 1, 0..4, 0.0),
+            (3, 1, 0..3, 0.0),
+            (3, 2, 0..2, 0.002),
+            (2, 1, 5..8, 0.002),
+        ] {
+            let fault = if bits == 2 { Fault::StuckAt1 } else { Fault::Flip };
+            let model = FaultModel { words, bits, fault, at: Some(at.collect()), ..FaultModel::default() };
+            let threat = ThreatModel { input_radius, ..ThreatModel::new(Kind::Absolute, 0.0) };
+            let rounding = if words == 3 { StepRounding::Any } else { StepRounding::NearestEven };
+            let asks = Asks { faults: Some(model), rounding, ..Asks::default() };
+            let (property, normalized) = (Property::Prediction, false);
+            let case = Case { folder: folder.path(), threat, method: "linear", property, normalized, asks };
+            let [verified, falsified] =
+                case.check().unwrap_or_else(|error| panic!("{name}, {words} words: {error}"));
+            (sum[words as usize - 1], broken) = (sum[words as usize - 1] + verified, broken + falsified);
+        }
+    }
+    println!("{sum:?} verified, by words, {broken} falsified");
+    assert!(sum.iter().all(|count| *count > 3) && broken > 0, "{sum:?} {broken}");
+}
+
+/// Words of networks of floating-point numbers, which are rounded to integers.
+#[test]
+fn the_checker_accepts_certificates_of_rounded_networks() {
+    let (mut sum, mut broken) = ([0; 3], 0);
+    let rounds = [
+        ("int8", 1, 0.0),
+        ("int8:per-channel", 2, 0.0),
+        ("int4:per-channel", 2, 0.01),
+        ("int8:full-range", 3, 0.0),
+        ("int6:bias-own-step", 1, 0.01),
+        ("int8:asymmetric:bias-float", 2, 0.0),
+    ];
+    for (k, (storage, words, input_radius)) in rounds.into_iter().enumerate() {
+        let seed = k as u64;
+        let dense = Blueprint::new(&[4, 7, 6, 3], Activation::Relu, seed).build();
+        for network in [dense, images(seed), chosen(seed)] {
+            let folder = folder(&network, seed);
+            let model = FaultModel {
+                storage: storage.parse().unwrap(),
+                words,
+                at: Some(if k == 2 { vec![1, 3] } else { vec![0, 1] }),
+                biases: !storage.ends_with("float"),
+                ..FaultModel::default()
+            };
+            let threat = ThreatModel { input_radius, ..ThreatModel::new(Kind::Absolute, 0.0) };
+            let property = [Property::Prediction, Property::Deviation][k / 2 % 2];
+            let asks = Asks { faults: Some(model), ..Asks::default() };
+            let case =
+                Case { folder: folder.path(), threat, method: "linear", property, normalized: false, asks };
+            let [verified, falsified] =
+                case.check().unwrap_or_else(|error| panic!("{storage}, {words} words: {error}"));
+            (sum[words as usize - 1], broken) = (sum[words as usize - 1] + verified, broken + falsified);
+        }
+    }
+    println!("{sum:?} verified, by words, {broken} falsified");
+    assert!(sum.iter().all(|count| *count > 3) && broken > 0, "{sum:?} {broken}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::{Engine, EngineOf, ExactCertifier, GROUP, Start, searched};
 use crate::attack::Suggestions;
 use crate::bounds::{LowerBounds, Prepared};
 use crate::evidence::Evidence;
+use crate::faults::HitSet;
 use crate::gathered::Gathered;
 use crate::kernels::Scalar;
 use crate::memory::Estimate;
@@ -16,25 +17,32 @@ use rayon::prelude::*;
 
 impl ExactCertifier<'_> {
     /// Evidence for the samples at the places `chosen` and set `k`, in their order; `None` where the search finds no proof within its
-    /// limits, or none in this form. Parallel on the current rayon pool.
+    /// limits, or none in this form. Where words are hit, too, every bound pays for it. Parallel on the current rayon pool.
     ///
     /// # Guarantee
     /// Every bound that is listed holds by rigorous arithmetic; a checker repeats it in exact arithmetic.
     ///
     /// # Panics
     /// As [`ExactCertifier::certify`].
-    pub fn prove(&self, k: usize, samples: Samples<'_>, chosen: &[usize]) -> Vec<Option<Evidence>> {
+    pub fn prove(
+        &self,
+        k: usize,
+        hits: Option<&HitSet>,
+        samples: Samples<'_>,
+        chosen: &[usize],
+    ) -> Vec<Option<Evidence>> {
+        let beside = (k, hits);
         let (f32, f64) = match &self.engine {
-            Engine::F64(engine) => return self.proofs(engine, k, samples, chosen),
+            Engine::F64(engine) => return self.proofs(engine, beside, samples, chosen),
             Engine::F32(engine, f64) => (engine, f64),
         };
-        let mut proofs = self.proofs(f32, k, samples, chosen);
+        let mut proofs = self.proofs(f32, beside, samples, chosen);
         let open: Vec<usize> = (0..chosen.len()).filter(|&place| proofs[place].is_none()).collect();
         if !open.is_empty() {
             let engine = f64.get_or_init(|| self.in_f64(f32));
             let again: Vec<usize> = open.iter().map(|&place| chosen[place]).collect();
             open.into_iter()
-                .zip(self.proofs(engine, k, samples, &again))
+                .zip(self.proofs(engine, beside, samples, &again))
                 .for_each(|(place, proof)| proofs[place] = proof);
         }
         proofs
@@ -43,11 +51,15 @@ impl ExactCertifier<'_> {
     fn proofs<T: Scalar>(
         &self,
         engine: &EngineOf<'_, T>,
-        k: usize,
+        (k, hits): (usize, Option<&HitSet>),
         samples: Samples<'_>,
         chosen: &[usize],
     ) -> Vec<Option<Evidence>> {
         let prepared = Prepared::new(&engine.model, &engine.radii[k], self.options.certify.guarantee);
+        let prepared = match hits {
+            Some(hits) => prepared.with_hits(hits, None),
+            None => prepared,
+        };
         let group = Estimate::new::<T>(self.network).block(GROUP);
         let of_group = |chosen: &[usize]| {
             let gathered = Gathered::new(samples, chosen, self.network.input_width());

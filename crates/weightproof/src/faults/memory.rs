@@ -3,9 +3,9 @@
 use super::injection::WordHit;
 use super::model::Encoding;
 use super::storage::Words;
-use super::{Change, Code, FaultError, FaultModel, Protection};
+use super::{Change, Code, FaultError, FaultModel, Protection, Storage};
 use crate::kernels::Matrix;
-use crate::network::{Affine, Network};
+use crate::network::{Affine, Network, StoredIntegers};
 use crate::threat::LayerPerturbation;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ const MOST_HITS: u64 = 1 << 27;
 pub struct Memory {
     network: Network,
     layers: Vec<StoredLayer>,
+    /// By node.
+    rounded: Arc<[Option<StoredIntegers>]>,
 }
 
 /// The words of one layer that may be hit. Word `i · cols + j` is weight (i, j), word `rows · cols + i` is bias i.
@@ -96,10 +98,14 @@ impl Memory {
         let mut layers = Vec::new();
         let mut hits = 0_u64;
         let mut highest = 0;
+        let mut rounded = vec![None; network.nodes().len()];
         for (node, n, affine) in network.affine_layers() {
             let words = model.storage.words(&n.name, affine)?;
             let (weight, mut bias) = words.decoded(affine.weight.rows(), affine.weight.cols());
             bias.resize(affine.bias.len(), 0.0);
+            if let (Storage::Integer(q), None) = (model.storage, &affine.stored) {
+                rounded[node] = Some(words.integers(q.bits));
+            }
             if (&weight, &bias) != (&affine.weight, &affine.bias) {
                 parameters.push(LayerPerturbation { node, weight, bias });
             }
@@ -119,12 +125,17 @@ impl Memory {
         }
         let network =
             if parameters.is_empty() { network.clone() } else { network.with_parameters(&parameters) };
-        Ok(Memory { network, layers })
+        Ok(Memory { network, layers, rounded: rounded.into() })
     }
 
     /// The network that runs: with the parameters that the words stand for.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// The integers that the floating-point parameters of node `index` are rounded to, where the storage rounds them to some.
+    pub fn rounded(&self, index: usize) -> Option<&StoredIntegers> {
+        self.rounded[index].as_ref()
     }
 
     /// The layers whose words may be hit.
@@ -165,7 +176,7 @@ impl Memory {
             (i, Some(j)) => own.weight_ends.iter_mut().for_each(|ends| ends[(i, j)] = 0.0),
             (i, None) => own.bias_ends.iter_mut().for_each(|ends| ends[i] = 0.0),
         }
-        Memory { network, layers }
+        Memory { network, layers, rounded: self.rounded.clone() }
     }
 
     /// The hit with this number; `None` when no hit has it.

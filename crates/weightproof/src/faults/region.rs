@@ -56,7 +56,7 @@ impl<'n> Region<'n> {
         if found.certificate.verdict != Verdict::Verified || !(margin > 0.0) {
             return None;
         }
-        let evidence = self.certifier.prove(0, samples, &[0]).pop().flatten();
+        let evidence = self.certifier.prove(0, None, samples, &[0]).pop().flatten();
         let boxes =
             evidence.and_then(|mut e| (!e.domains.is_empty()).then(|| e.domains.swap_remove(0).boxes));
         let prepared = &Prepared::new(&self.model, &self.radii, Guarantee::Rigorous);

@@ -69,6 +69,26 @@ impl SingleHits<'_> {
         inputs.par_iter().zip(&single).map(attack).collect()
     }
 
+    /// For each sample hits on up to `words` different words that are proved to break it, with the class that is not below its own one then;
+    /// `None` where the greedy search finds none. `classes` are those that must stay.
+    pub fn breaking(
+        &self,
+        samples: Samples<'_>,
+        classes: &[usize],
+        words: u32,
+    ) -> Vec<Option<(Vec<WordHit>, usize)>> {
+        let network = self.memory().network();
+        let inputs: Vec<&[f64]> = samples.inputs.chunks_exact(network.input_width()).collect();
+        let search = |(x, &class): (&&[f64], &usize)| {
+            let values = network.forward_all(x);
+            let injection = Injection::new(self.memory(), &values, class);
+            let (worst, broken) = self.greedy(&injection, x, words);
+            let rivals = injection.rivals(&injection.after(&worst.hits));
+            broken.map(|_| (worst.hits, rivals[0]))
+        };
+        inputs.par_iter().zip(classes).map(search).collect()
+    }
+
     /// Adds hits, one after the other, until they are proved to break the sample or are `most`; tells the hits with the smallest margin,
     /// and the margin that breaks it.
     pub(super) fn greedy(&self, injection: &Injection<'_>, x: &[f64], most: u32) -> (Found, Option<f64>) {

@@ -2,7 +2,7 @@
 
 use super::{Code, FaultError};
 use crate::kernels::Matrix;
-use crate::network::Affine;
+use crate::network::{Affine, StoredIntegers};
 use crate::threat::{
     BiasGrid, Clip, Divisor, Granularity, Integers, Kind, NumberFormat, Quantizer, Rule, extremes,
 };
@@ -77,6 +77,25 @@ pub(super) struct Words {
 }
 
 impl Words {
+    /// How integers of `bits` bits stand for the parameters; biases that do not have the zero point 0 count as none.
+    pub fn integers(&self, bits: u32) -> StoredIntegers {
+        let grid = |code: &Code| match *code {
+            Code::Integer { step, zero, .. } => Some((step, zero)),
+            Code::Float(_) => None,
+        };
+        let (steps, zeros) = self.codes.iter().map_while(grid).unzip();
+        let bias_step = |&(_, code): &(u32, u32)| grid(&self.codes[code as usize]).filter(|grid| grid.1 == 0);
+        let bias_steps: Option<Vec<(f64, i64)>> = self.biases.iter().map(bias_step).collect();
+        StoredIntegers {
+            bits,
+            signed: true,
+            steps,
+            zeros,
+            groups: self.weights.iter().map(|&(_, code)| code).collect(),
+            bias_steps: bias_steps.unwrap_or_default().into_iter().map(|grid| grid.0).collect(),
+        }
+    }
+
     /// Weights and biases that the words stand for.
     pub fn decoded(&self, rows: usize, cols: usize) -> (Matrix<f64>, Vec<f64>) {
         let value = |&(word, code): &(u32, u32)| self.codes[code as usize].decode(word);

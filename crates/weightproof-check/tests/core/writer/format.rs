@@ -110,6 +110,7 @@ pub struct StoredText {
     pub steps: String,
     pub zeros: Vec<i64>,
     pub bias_steps: Option<String>,
+    pub rounded: bool,
 }
 
 /// A piecewise linear activation.
@@ -219,6 +220,23 @@ pub struct Witness {
     pub row: usize,
     pub input: Option<String>,
     pub layers: Vec<MovedLayer>,
+    pub hits: Vec<HitWord>,
+}
+
+/// A word that was hit.
+#[derive(Clone, Debug, Serialize)]
+pub struct HitWord {
+    pub node: usize,
+    pub word: Place,
+    pub to: i64,
+}
+
+/// Which of the words of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    Weight(usize),
+    Bias(usize),
 }
 
 /// A layer of a witness.

@@ -93,6 +93,8 @@ pub struct Stored {
     pub bias_steps: Vec<f64>,
     pub weights: Vec<i8>,
     pub biases: Vec<i32>,
+    /// Whether the file of the network has the parameters that these are rounded from.
+    pub is_rounded: bool,
 }
 
 /// Where the weights of all layers move.
@@ -220,7 +222,7 @@ impl Net {
             let of = |k: usize| f64::from(weights[k]) * steps[k / columns];
             *weight = (0..weight.len()).map(of).collect();
             *bias = biases.iter().zip(&bias_steps).map(|(b, step)| f64::from(*b) * step).collect();
-            self.stored.push(Some(Stored { steps, bias_steps, weights, biases }));
+            self.stored.push(Some(Stored { steps, bias_steps, weights, biases, is_rounded: false }));
         }
         self
     }
@@ -305,6 +307,7 @@ impl Net {
                 steps: single(&stored.steps),
                 zeros: vec![0; stored.steps.len()],
                 bias_steps: Some(single(&stored.bias_steps)),
+                rounded: stored.is_rounded,
             });
             // Products of integers and steps have more bits than single precision.
             let of_layer = if stored.is_some() { double } else { single };
@@ -1068,7 +1071,7 @@ impl<'a> Bounder<'a> {
             }
             let row = largest(&values);
             if row != class && values[row] - values[class] > 1e-4 {
-                let verdict = Verdict::Falsified(Witness { row, input: None, layers });
+                let verdict = Verdict::Falsified(Witness { row, input: None, layers, hits: vec![] });
                 return Some(Record { sample, class: Some(class), input: double(input), verdict });
             }
         }

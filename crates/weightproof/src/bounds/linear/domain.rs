@@ -105,6 +105,11 @@ impl<T: Scalar> SubDomain<'_, T> {
         self.side.is_none() && self.of.free.is_some() && !self.of.reopened
     }
 
+    /// Whether it is a whole set that was not bounded yet.
+    fn is_root(&self) -> bool {
+        self.side.is_none() && self.of.free.is_none()
+    }
+
     /// The node after which boxes may become better.
     fn changed(&self) -> usize {
         match self.side {
@@ -290,18 +295,28 @@ impl<'a, T: Scalar> Domains<'a, T> {
         let is_void = |r: usize| states.void[places[r].part].is_some();
         let is_open = |r: usize, lower: T| is_void(r) || !(lower > aims[r]);
         let mut bounded = Bounded::nothing();
+        let all = sharings(&block, output + 1);
         if self.records {
             bounded.evidence = (0..parts.len()).map(|d| self.shown(&states, parts, d)).collect();
         }
         if self.records {
             // As the plain rule does; a search has it from the first method.
-            let near = Backward::new(&block, &states, Reach::OneLayer, Sharing::PerUse).rows(output, &rows);
-            for (r, lower) in near.into_iter().enumerate().filter(|(r, lower)| !is_open(*r, *lower)) {
-                best[r] = lower;
-                bounded.evidence[places[r].part].rows.push(RowEvidence::plain(places[r].open.k));
-            }
+            let mut by_plain_rule =
+                |reach: Reach<'_, T>, sharing: Sharing, is_asked: &dyn Fn(usize) -> bool| {
+                    let asked: Vec<usize> =
+                        (0..rows.len()).filter(|&r| is_open(r, best[r]) && is_asked(r)).collect();
+                    let rows: Vec<Row> = asked.iter().map(|&r| rows[r]).collect();
+                    let found = Backward::new(&block, &states, reach, sharing).rows(output, &rows);
+                    for (r, lower) in asked.into_iter().zip(found).filter(|(r, lower)| !is_open(*r, *lower)) {
+                        best[r] = lower;
+                        bounded.evidence[places[r].part].rows.push(RowEvidence::plain(places[r].open.k));
+                    }
+                };
+            by_plain_rule(Reach::OneLayer, Sharing::PerUse, &|_| true);
+            // An ascent over quantizers starts elsewhere.
+            let is_root = |r: usize| parts[places[r].part].is_root();
+            all.iter().for_each(|sharing| by_plain_rule(Reach::Input(&relaxed), *sharing, &is_root));
         }
-        let all = sharings(&block, output + 1);
         let chunk = Backward::new(&block, &states, Reach::Input(&relaxed), all[0]).ascending_together(output);
         let mut first = 0;
         while first < rows.len() {

@@ -216,8 +216,9 @@ impl<T: Scalar> Backward<'_, T> {
                 Some(slopes)
             }
             (Step::Activation(Activation::Quantize(_)), Some(Relaxed::Activation(relaxation))) => {
-                // What a layer with a fixed input gives is a box, on which flat lines lose nothing.
-                let flat = self.ends_at(model.input_of(node), true);
+                // What a layer with a fixed input gives is a box, on which flat lines lose nothing, but for what hits add to it.
+                let input = model.input_of(node);
+                let flat = self.ends_at(input, true) && self.block.prepared.hits_of(input).is_none();
                 let mean = |s: usize, k: usize| {
                     let lines = relaxation.lines(s);
                     let mean = T::from_f64(0.5) * (lines.lower_slope[k] + lines.upper_slope[k]);

@@ -17,7 +17,7 @@ impl<T: Scalar> Domains<'_, T> {
         d: usize,
     ) -> DomainEvidence {
         let part = parts[d];
-        let is_root = part.side.is_none() && part.of.free.is_none();
+        let is_root = part.is_root();
         let mut boxes = Vec::new();
         let mut from = 0;
         for &node in &self.nodes {
