@@ -131,10 +131,10 @@ fn unattended<T: Send>(
 
 /// Samples as Python gives them.
 #[derive(Clone, Copy)]
-struct Given<'a, 'py> {
-    x: &'a Array<'py>,
-    y: Option<&'a Labels<'py>>,
-    origin: Option<&'a Origin>,
+pub struct Given<'a, 'py> {
+    pub x: &'a Array<'py>,
+    pub y: Option<&'a Labels<'py>>,
+    pub origin: Option<&'a Origin>,
 }
 
 /// Samples that can be read without Python.
@@ -146,7 +146,7 @@ struct Raw<'a> {
 }
 
 impl<'a, 'py> Given<'a, 'py> {
-    fn of((x, y, origin): &'a Triple<'py>) -> Self {
+    pub fn of((x, y, origin): &'a Triple<'py>) -> Self {
         Given { x, y: y.as_ref(), origin: origin.as_ref().map(|origin| origin.get()) }
     }
 
@@ -178,20 +178,32 @@ impl<'a> Raw<'a> {
 }
 
 /// A run as Python asks for it.
-struct Question<'a, 'py> {
-    network: &'a Network,
-    given: Given<'a, 'py>,
-    progress: Option<&'a Bound<'py, PyAny>>,
+pub struct Question<'a, 'py> {
+    pub network: &'a Network,
+    pub given: Given<'a, 'py>,
+    pub progress: Option<&'a Bound<'py, PyAny>>,
 }
 
 impl Question<'_, '_> {
-    /// A session on these samples, and `answer` to it.
+    /// A session on these samples, and the report that `answer` makes of it.
     fn ask(
         &self,
         py: Python<'_>,
         shared: &Shared,
         answer: impl FnOnce(&mut Session<ArrayFeed<'_>>, &Starter<'_>) -> Result<Report, RunError> + Send,
     ) -> PyResult<Report> {
+        self.ask_for(py, shared, |session, starter, values| {
+            Ok(answer(session, starter)?.about(values.checksum()))
+        })
+    }
+
+    /// A session on these samples, and `answer` to it, which sees their numbers, too.
+    pub fn ask_for<R: Send>(
+        &self,
+        py: Python<'_>,
+        shared: &Shared,
+        answer: impl FnOnce(&mut Session<ArrayFeed<'_>>, &Starter<'_>, Values<'_>) -> Result<R, RunError> + Send,
+    ) -> PyResult<R> {
         let raw = self.given.raw()?;
         let config = shared.config(self.network, self.given.config()).map_err(raise)?;
         let (network, threads) = (self.network, shared.threads);
@@ -202,15 +214,15 @@ impl Question<'_, '_> {
             let normalized = feed.fit().normalized(network.network.clone(), &config.data)?;
             let mut session = Session::new(normalized, network.model.clone(), feed, config)?;
             session.stop = shuttle.stop.clone();
-            Ok(answer(&mut session, &Starter { shuttle, threads, shard })?.about(values.checksum()))
+            answer(&mut session, &Starter { shuttle, threads, shard }, values)
         })
     }
 }
 
 /// Starts the threads of a run.
-struct Starter<'a> {
+pub struct Starter<'a> {
     shuttle: &'a Shuttle,
-    threads: Option<usize>,
+    pub threads: Option<usize>,
     shard: Option<Shard>,
 }
 
@@ -593,7 +605,7 @@ impl MeasureSettings {
 }
 
 /// Samples with their labels and where they come from.
-type Triple<'py> = (Array<'py>, Option<Labels<'py>>, Option<Py<Origin>>);
+pub type Triple<'py> = (Array<'py>, Option<Labels<'py>>, Option<Py<Origin>>);
 
 /// Takes measures of a network.
 #[pyfunction]
