@@ -19,6 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
         AnyMerged::Radius(merged) => merged.load().map(drop),
         AnyMerged::ExactRadius(merged) => merged.load().map(drop),
         AnyMerged::Faults(merged) => merged.load().map(drop),
+        AnyMerged::Measure(_) => Ok(()),
     });
     if let Err(error) = loaded {
         assert!(!error.to_string().is_empty());

@@ -536,6 +536,10 @@ pub fn merge(py: Python<'_>, paths: Vec<PathBuf>, x: Option<Array<'_>>) -> PyRes
             AnyMerged::Radius(merged) => Report::radius(merged.load()?),
             AnyMerged::ExactRadius(merged) => Report::exact_radius(merged.load()?),
             AnyMerged::Faults(merged) => Report::faults(merged.load()?),
+            AnyMerged::Measure(_) => {
+                let message = "parts: expected results about samples, found those of measure, which the command line merges";
+                return Err(RunError::misfit(message));
+            }
         })
     });
     joined.map(|report: Report| report.about(checksum)).map_err(raise)
@@ -648,7 +652,7 @@ pub fn measure(
             Loaded::read(&mut feed, &normalized, offset)
         });
         let (train, model) = (train.transpose()?, network.model.clone());
-        let subject = Subject { network: normalized, model, data, train, initial, others };
+        let subject = Subject { network: normalized, model, data, train, initial, others, shard: None };
         let numbers = (settings.shared.seed, precision);
         measures::run(subject, &config, &pool(threads)?, numbers, || shuttle.stop.is_set())
     });

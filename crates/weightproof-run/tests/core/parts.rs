@@ -73,6 +73,7 @@ fn joined(path: &Path) -> bool {
         AnyMerged::Radius(merged) => merged.load().map(|report| report.results.len()),
         AnyMerged::ExactRadius(merged) => merged.load().map(|report| report.results.len()),
         AnyMerged::Faults(merged) => merged.load().map(|report| report.results.len()),
+        AnyMerged::Measure(report) => Ok(report.results.len()),
     });
     match found {
         Ok(_) => true,
