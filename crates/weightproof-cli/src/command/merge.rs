@@ -6,7 +6,7 @@ use crate::error::Failure;
 use crate::output;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use weightproof_report::{Format, features, write_counted_hits};
+use weightproof_report::{Format, Written, features, write_counted_hits};
 use weightproof_run::merge::{AnyMerged, Mergeable, Merged, merge};
 
 /// Arguments of `merge`.

@@ -405,8 +405,6 @@ fn parts_of_measures_are_joined() {
             };
             let expected = expected.unwrap_or_else(|| panic!("{name}"));
             assert!((value - expected).abs() <= 1e-9 * expected.abs(), "{name}: {value} {expected}");
-            // Upper bounds stay upper bounds.
-            assert!(!name.contains("certified") || value >= expected * (1.0 - 1e-15), "{name}");
             told.push(name);
         }
         for name in [

@@ -5,9 +5,10 @@ use proptest::test_runner::RngSeed;
 use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use weightproof::certify::CertifyOptions;
-use weightproof::exact::cover::{Cover, CoverError, Region, Searched};
+use weightproof::exact::cover::{Cover, CoverError, Region, RowLower, Searched, Side};
 use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions};
-use weightproof::network::{Activation, Network};
+use weightproof::kernels::Matrix;
+use weightproof::network::{Activation, Network, NetworkBuilder};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Precision, SampleCertificate, Samples, Verdict};
@@ -200,4 +201,31 @@ fn regions_of_other_networks_are_refused() {
     refused(&|region| region.sides[0].element = 16);
     refused(&|region| region.sides[0].value = f64::NAN);
     refused(&|region| region.open.as_mut().unwrap()[0].row = 2);
+}
+
+/// `f(x) = (max(w x, 0), 0)` at x = 1 with w ∈ [0.5, 1.5]: the least margin where `w x ≥ t` is t, and where `w x ≤ t` it is 0.5.
+#[test]
+fn the_bound_of_a_region_is_its_least_margin() {
+    let mut builder = NetworkBuilder::new(vec![1]);
+    let p = builder.dense("first", 0, Matrix::from_vec(1, 1, vec![1.0]), Vec::new()).unwrap();
+    let z = builder.activation("relu", p, Activation::Relu).unwrap();
+    builder.dense("second", z, Matrix::from_vec(2, 1, vec![1.0, 0.0]), Vec::new()).unwrap();
+    let network = builder.finish().unwrap();
+    let layers = Some(vec!["first".into()]);
+    let set = ThreatModel { layers, ..ThreatModel::new(Kind::Absolute, 0.5) }.resolve(&network).unwrap();
+    let sample = Samples { first: 0, inputs: &[1.0], labels: Some(&[0]) };
+    for (precision, near) in [(Precision::F32, 1e-5), (Precision::F64, 1e-12)] {
+        let certifier = certifier(&network, &set, 40, precision);
+        for value in [0.7, 1.0, 1.3] {
+            for (above, least) in [(true, value), (false, 0.5)] {
+                let open = Some(vec![RowLower { row: 0, lower: None }]);
+                let sides = vec![Side { node: p, element: 0, value, above }];
+                let found = certifier.search_regions(0, sample, &[Region { sides, open, exhausted: false }]);
+                let found = found.unwrap();
+                let lower = found.lower[0].lower.unwrap();
+                assert!(found.regions.iter().all(Region::is_proved) && found.lower.len() == 1);
+                assert!(lower <= least && lower >= least - near, "{precision:?} {value} {above}: {lower}");
+            }
+        }
+    }
 }
