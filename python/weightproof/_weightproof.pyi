@@ -34,6 +34,7 @@ __all__ = [
     "overlay",
     "page",
     "parse_threat",
+    "part",
     "radius",
     "read_threat",
     "search",
@@ -138,6 +139,7 @@ class Document:
 
 def load_data(settings: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint32] | None, Origin]: ...
 def block(command: str, exact: bool) -> int: ...
+def part(number: int, of: int, total: int, block: int) -> tuple[int, int]: ...
 def merge(paths: list[str], x: npt.NDArray[Any] | None) -> Report: ...
 def search(
     network: Network,

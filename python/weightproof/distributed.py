@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from . import _check, _progress, _weightproof, run
-from .data import Data, arrays
+from .data import Data, Slice, arrays
 from .result import Result
 from .run import Progress
 from .threat import Threat
@@ -76,6 +76,8 @@ def _part(command: str, references: list[Any], settings: dict[str, Any], shard: 
 def _search(references: list[Any], settings: str, question: str) -> str:
     """The answer to a question about regions of one sample."""
     network, x, y = (_fetch(reference) for reference in references)
+    if isinstance(x, Slice):
+        settings = json.dumps(json.loads(settings) | {"among": [x.first, x.total]})
     return _weightproof.search(network._native, arrays(x, y), settings, question)
 
 
@@ -144,12 +146,14 @@ def _ask(local: Callable[..., Result], given: dict[str, Any], own: dict[str, Any
         x = _check.samples(x)
         y = None if y is None else _check.labels(y, len(x))
     values = x.x if isinstance(x, Data) else x
-    of = _number_of_parts(command, values, given, own["parts"], threads)
-    references = [ray.put(value) for value in (network, x, y)]
+    block = given.get("batch") or _weightproof.block(command, given.get("method") == "exact")
+    of = _number_of_parts(values, block, own["parts"], threads)
+    samples = _Samples(network, x, y, command != "attack")
     with tempfile.TemporaryDirectory() as folder, _Tasks(threads) as tasks, _progress.reporter(progress, command, len(values)) as report:
         paths, done = [], 0
         for number in range(1, of + 1):
-            tasks.add(number, _part, command, references, given, (number, of))
+            places = _weightproof.part(number, of, len(values), block)
+            tasks.add(number, _part, command, samples.references(*places), given, (number, of))
         for number, (text, count) in tasks.ended():
             paths.append(os.path.join(folder, f"part-{number}.json"))
             with open(paths[-1], "wb") as file:
@@ -160,13 +164,29 @@ def _ask(local: Callable[..., Result], given: dict[str, Any], own: dict[str, Any
         found = _weightproof.merge(paths, values)
         if rounds > 0:
             until = None if given["time_limit_total"] is None else begin + given["time_limit_total"]
-            _divide(found, tasks, (network, x, y), references, given, (rounds, searches, until))
+            _divide(found, tasks, (network, x, y), samples, given, (rounds, searches, until))
         return Result(found, values)
 
 
-def _number_of_parts(command: str, values: np.ndarray[Any, Any], given: dict[str, Any], parts: int | None, threads: int) -> int:
+class _Samples:
+    """Network and samples in the cluster: numbers of an array in slices, so that each goes only where it is worked on; else all of them, once."""
+
+    def __init__(self, network: Any, x: Any, y: Any, slices: bool) -> None:
+        # What bytes stand for depends on all of them; blocks of attacks on the attack.
+        self._slices = slices and isinstance(x, np.ndarray) and x.dtype.kind == "f"
+        self._x, self._y, self._network = x, y, ray.put(network)
+        self._whole = None if self._slices else [ray.put(x), ray.put(y)]
+
+    def references(self, first: int, end: int) -> list[Any]:
+        """Network, samples and labels for a task that needs these places."""
+        if self._whole is not None:
+            return [self._network, *self._whole]
+        y = None if self._y is None else self._y[first:end]
+        return [self._network, ray.put(Slice(self._x[first:end], first, len(self._x))), ray.put(y)]
+
+
+def _number_of_parts(values: np.ndarray[Any, Any], block: int, parts: int | None, threads: int) -> int:
     """As many parts as keep all processors busy, or as were asked for, of whole blocks that fit into the memory of a worker."""
-    block = given.get("batch") or _weightproof.block(command, given.get("method") == "exact")
     blocks = -(-len(values) // block)
     if parts is not None:
         return _check.integer("parts", parts, 1, blocks)
@@ -193,7 +213,7 @@ def _division(command: str, given: dict[str, Any], own: dict[str, Any]) -> tuple
 
 
 def _divide(
-    found: _weightproof.Report, tasks: _Tasks, question: tuple[Any, Any, Any], references: list[Any], given: dict[str, Any], limits: tuple[int, int, float | None]
+    found: _weightproof.Report, tasks: _Tasks, question: tuple[Any, Any, Any], whole: _Samples, given: dict[str, Any], limits: tuple[int, int, float | None]
 ) -> None:
     """Searches the samples that are open at a limit in regions, and puts what that says into the result.
 
@@ -205,6 +225,7 @@ def _divide(
     samples = arrays(x, y_or_none)
     hard = [(sample, k) for k in range(len(found.radii)) for sample, reason in enumerate(found.words("reason", k)) if reason in _LIMITS]
     divisions = {place: _weightproof.Division(network._native, samples, json.dumps(settings), *place) for place in hard}
+    places = {sample: whole.references(sample, sample + 1) for sample in sorted({sample for sample, _ in hard})}
     waiting: dict[tuple[int, int], int] = {}
     answers: dict[tuple[int, int], list[str]] = {}
     left = dict.fromkeys(hard, rounds)
@@ -217,7 +238,7 @@ def _divide(
         asked = divisions[place].questions(searches)
         waiting[place], answers[place] = len(asked), []
         for text in asked:
-            tasks.add(place, _search, references, json.dumps(settings | {"time_limit_total": remaining}), text)
+            tasks.add(place, _search, places[place[0]], json.dumps(settings | {"time_limit_total": remaining}), text)
 
     for place in hard:
         ask(place)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from . import _check, _progress, _weightproof
 from ._weightproof import Report, SettingError
 from ._words import Attack, Fault, Guarantee, Intermediate, Kind, Layout, Method, Oracle, Precision, Property, SampleAttack
-from .data import Data, arrays
+from .data import Data, Slice, arrays
 from .network import Network
 from .result import Result
 from .threat import Threat
@@ -518,7 +518,7 @@ def _run(
     ask: Callable[..., Report],
     command: str,
     network: Network,
-    x: npt.ArrayLike | Data,
+    x: npt.ArrayLike | Data | Slice,
     y: npt.ArrayLike | None,
     settings: dict[str, Any],
     progress: Progress,
@@ -526,6 +526,8 @@ def _run(
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a weightproof.Network, found {type(network).__name__}")
     samples = arrays(x, y)
+    if isinstance(x, Slice):
+        settings |= {"among": [x.first, x.total]}
     with _progress.reporter(progress, command, len(samples[0])) as report:
         found = ask(network._native, *samples, json.dumps(settings), report)
     return Result(found, samples[0])

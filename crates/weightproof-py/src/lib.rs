@@ -41,7 +41,7 @@ mod _weightproof {
     #[pymodule_export]
     use super::settings::{parse_threat, read_threat, write_threat};
     #[pymodule_export]
-    use super::work::{attack, block, certify, faults, inspect, measure, merge, radius, train};
+    use super::work::{attack, block, certify, faults, inspect, measure, merge, part, radius, train};
 
     /// Runs the command line; returns the exit code.
     #[pyfunction]

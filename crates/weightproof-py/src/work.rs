@@ -211,6 +211,10 @@ impl Question<'_, '_> {
         unattended(py, self.progress, |shuttle| {
             let values = raw.values;
             let feed = raw.feed(&network.network, &config.data)?;
+            let feed = match shared.among {
+                None => feed,
+                Some(place) => feed.among(place)?,
+            };
             let normalized = feed.fit().normalized(network.network.clone(), &config.data)?;
             let mut session = Session::new(normalized, network.model.clone(), feed, config)?;
             session.stop = shuttle.stop.clone();
@@ -519,6 +523,13 @@ pub fn block(command: &str, exact: bool) -> usize {
         (_, _) => BatchSize::Adaptive(AttackOptions::BLOCK),
     };
     batch.block()
+}
+
+/// The places of the samples of part `number` of `of` among `total`, in blocks of `block`: the first, and the one behind the last.
+#[pyfunction]
+pub fn part(number: usize, of: usize, total: usize, block: usize) -> PyResult<(usize, usize)> {
+    let part = Shard::new(number, of).and_then(|shard| shard.part(total, block)).map_err(raise)?;
+    Ok((part.start, part.end))
 }
 
 /// Joins the parts of a run in files; `x` are the samples of which the parts have no fingerprint.
