@@ -5,7 +5,7 @@ use proptest::test_runner::RngSeed;
 use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use weightproof::certify::CertifyOptions;
-use weightproof::exact::cover::{Cover, CoverError, Region, RowLower, Searched, Side};
+use weightproof::exact::cover::{Cover, CoverError, FoundPoint, Region, RowLower, Searched, Side};
 use weightproof::exact::{Budget, ExactCertificate, ExactCertifier, ExactOptions};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Network, NetworkBuilder};
@@ -228,4 +228,37 @@ fn the_bound_of_a_region_is_its_least_margin() {
             }
         }
     }
+}
+
+/// A witness that a search of regions finds breaks the sample, and is checked by whoever concludes.
+#[test]
+fn a_witness_in_a_region_is_checked_again() {
+    let (network, set, x, label) = hard();
+    let labels = [label];
+    let sample = Samples { first: 0, inputs: &x, labels: Some(&labels) };
+    let larger = set.scaled(2.0);
+    let certifier = certifier(&network, &larger, 40, Precision::F32);
+    let found = certifier.search_regions(0, sample, &[Region::whole()]).unwrap();
+    assert!(found.broken, "branch and bound finds what breaks the sample");
+    let take = |answer: Searched| {
+        let mut cover = Cover::default();
+        cover.take(vec![answer]).unwrap();
+        assert!(cover.is_settled());
+        certifier.conclude(0, sample, &cover)
+    };
+    let broken = take(found.clone()).unwrap();
+    assert_eq!(broken.certificate.verdict, Verdict::Falsified);
+    let witness = certifier.witness(0, &x, broken.witness.as_ref().expect("a witness"));
+    larger.contains(&network, &x, &witness).unwrap();
+    let reached = margin(&network.forward_perturbed(&x, &witness), label as usize);
+    assert!(reached <= 0.0 && broken.worst_margin <= 0.0, "{reached}");
+    // Whoever says that a point breaks the sample is not believed.
+    let point = found.found.clone().expect("a point");
+    let nothing = point.units.iter().map(|units| vec![0.0; units.len()]).collect();
+    let claimed = FoundPoint { units: nothing, ..point.clone() };
+    let unbroken = take(Searched { found: Some(claimed), ..found.clone() }).unwrap();
+    assert_ne!(unbroken.certificate.verdict, Verdict::Falsified);
+    let foreign = FoundPoint { units: point.units[1..].to_vec(), ..point };
+    let error = take(Searched { found: Some(foreign), ..found }).unwrap_err();
+    assert_eq!(error, CoverError::Witness);
 }
