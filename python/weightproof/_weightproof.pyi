@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 __all__ = [
     "DataError",
+    "Division",
     "Document",
     "Error",
     "FormatError",
@@ -33,8 +34,11 @@ __all__ = [
     "overlay",
     "page",
     "parse_threat",
+    "part",
     "radius",
     "read_threat",
+    "search",
+    "sweep_files",
     "train",
     "write_threat",
 ]
@@ -104,7 +108,30 @@ class Report:
     def numbers(self, name: str, k: int) -> npt.NDArray[np.float64]: ...
     def words(self, name: str, k: int) -> list[str]: ...
     def summary(self, k: int) -> str: ...
+    def divided(self, rounds: int, searches: int) -> None: ...
     def write(self, format: str) -> bytes: ...
+
+@final
+class Division:
+    def __new__(
+        cls,
+        network: Network,
+        data: tuple[npt.NDArray[Any], npt.NDArray[np.uint32] | None, Origin | None],
+        settings: str,
+        sample: int,
+        set: int,
+    ) -> Division: ...
+    @property
+    def is_settled(self) -> bool: ...
+    def questions(self, most: int) -> list[str]: ...
+    def take(self, answers: list[str]) -> None: ...
+    def conclude(
+        self,
+        report: Report,
+        network: Network,
+        data: tuple[npt.NDArray[Any], npt.NDArray[np.uint32] | None, Origin | None],
+        settings: str,
+    ) -> None: ...
 
 @final
 class Document:
@@ -112,7 +139,15 @@ class Document:
 
 def load_data(settings: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint32] | None, Origin]: ...
 def block(command: str, exact: bool) -> int: ...
+def part(number: int, of: int, total: int, block: int) -> tuple[int, int]: ...
 def merge(paths: list[str], x: npt.NDArray[Any] | None) -> Report: ...
+def search(
+    network: Network,
+    data: tuple[npt.NDArray[Any], npt.NDArray[np.uint32] | None, Origin | None],
+    settings: str,
+    question: str,
+) -> str: ...
+def sweep_files(sweep: str | os.PathLike[str], output: str | os.PathLike[str]) -> list[str]: ...
 def parse_threat(text: str) -> str: ...
 def read_threat(path: str | os.PathLike[str]) -> str: ...
 def write_threat(text: str) -> str: ...

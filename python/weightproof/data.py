@@ -132,14 +132,23 @@ def _loaded(settings: str) -> Data:
     return Data._loaded(settings)
 
 
+class Slice:
+    """Samples from place `first` on among `total`; the others are on other machines."""
+
+    def __init__(self, x: npt.NDArray[Any], first: int, total: int) -> None:
+        self.x, self.first, self.total = x, first, total
+
+
 def arrays(
-    x: npt.ArrayLike | Data, y: npt.ArrayLike | None = None
+    x: npt.ArrayLike | Data | Slice, y: npt.ArrayLike | None = None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint32] | None, Origin | None]:
     """Samples, labels and where they come from, checked, as the native half takes them.
 
     Raises:
         DataError: A wrong shape, type or value.
     """
+    if isinstance(x, Slice):
+        x = x.x
     if not isinstance(x, Data):
         found = _check.samples(x)
         return found, None if y is None else _check.labels(y, len(found)), None

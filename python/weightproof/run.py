@@ -13,7 +13,7 @@ import numpy.typing as npt
 from . import _check, _progress, _weightproof
 from ._weightproof import Report, SettingError
 from ._words import Attack, Fault, Guarantee, Intermediate, Kind, Layout, Method, Oracle, Precision, Property, SampleAttack
-from .data import Data, arrays
+from .data import Data, Slice, arrays
 from .network import Network
 from .result import Result
 from .threat import Threat
@@ -139,16 +139,9 @@ def certify(
         NotBuiltError: ``oracle`` in a build without it.
         KeyboardInterrupt: After Ctrl-C; only the journal and the witnesses are kept.
     """
-    y, threat = _labels_and_threat(y, threat)
-    settings = shared_settings(
-        threat, radius, property, tolerance, (threshold, lower, upper), logits, precision, seed, threads, batch, layout, scale, mean, std, shard
-    )
-    settings |= method_settings(
-        method, intermediate, guarantee, time_limit, time_limit_total, max_nodes, max_memory, gap
-    )
+    y, settings = certify_settings(dict(locals()))
     settings |= {"journal": _check.path(journal), "witness": _check.path(witness), "oracle": oracle}
-    settings |= {"certificate": _check.path(certificate), "scale_radius": bool(scale_radius)}
-    settings |= {"noise": _check.path(noise)}
+    settings |= {"certificate": _check.path(certificate), "noise": _check.path(noise)}
     if failure_probability is not None:
         settings |= {"failure_probability": _check.number("failure_probability", failure_probability, "positive")}
     settings |= _hits(faults, noise=noise, oracle=oracle, witness=witness)
@@ -526,7 +519,7 @@ def _run(
     ask: Callable[..., Report],
     command: str,
     network: Network,
-    x: npt.ArrayLike | Data,
+    x: npt.ArrayLike | Data | Slice,
     y: npt.ArrayLike | None,
     settings: dict[str, Any],
     progress: Progress,
@@ -534,9 +527,22 @@ def _run(
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a weightproof.Network, found {type(network).__name__}")
     samples = arrays(x, y)
+    if isinstance(x, Slice):
+        settings |= {"among": [x.first, x.total]}
     with _progress.reporter(progress, command, len(samples[0])) as report:
         found = ask(network._native, *samples, json.dumps(settings), report)
     return Result(found, samples[0])
+
+
+def certify_settings(given: dict[str, Any]) -> tuple[npt.ArrayLike | None, dict[str, Any]]:
+    """Labels, and settings of the question and the method, of arguments of `certify`, checked."""
+    y, threat = _labels_and_threat(given["y"], given["threat"])
+    shared = ("property", "tolerance", "logits", "precision", "seed", "threads", "batch", "layout", "scale", "mean", "std", "shard")
+    method = ("method", "intermediate", "guarantee", "time_limit", "time_limit_total", "max_nodes", "max_memory", "gap")
+    ends = (given["threshold"], given["lower"], given["upper"])
+    settings = shared_settings(threat, given["radius"], ends=ends, **{name: given[name] for name in shared})
+    settings |= method_settings(*(given[name] for name in method))
+    return y, settings | {"scale_radius": bool(given["scale_radius"])}
 
 
 def shared_settings(

@@ -19,6 +19,7 @@ use command::Status;
 use error::Failure;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use weightproof_report::provenance::set_command;
 use weightproof_run::source;
 
@@ -66,6 +67,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Man { command } => command::generate::man(command.as_deref()),
     };
     result.unwrap_or_else(|failure| failed(&failure)) as u8
+}
+
+/// The result of each run of the sweep in the file `sweep`, in their order, when its folder is `output`; nothing is run.
+///
+/// # Errors
+/// What is wrong with the file, for people.
+pub fn sweep_files(sweep: &Path, output: &Path) -> Result<Vec<PathBuf>, String> {
+    command::sweep::files(sweep, output).map_err(|failure| failure.to_string())
 }
 
 /// Whether a command line can be read; nothing is run.

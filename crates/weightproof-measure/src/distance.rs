@@ -7,7 +7,7 @@
 
 use crate::context::Context;
 use crate::error::Refusal;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use crate::norms::{euclidean, parts, spectral_norm};
 use weightproof::kernels::{Matrix, Window};
 use weightproof::network::Network;
@@ -19,6 +19,7 @@ pub const FROBENIUS: Measure = Measure {
     quantity: "sqrt of the sum of ||W - W0||_F^2",
     source: "Nagarajan and Kolter, arXiv 1901.01672",
     needs: Needs { initial: true, ..Needs::NOTHING },
+    parts: Parts::Network,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| {
@@ -32,6 +33,7 @@ pub const SPECTRAL: Measure = Measure {
     quantity: "sum of sigma_1(W - W0)^2",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs { initial: true, ..Needs::NOTHING },
+    parts: Parts::Network,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| {

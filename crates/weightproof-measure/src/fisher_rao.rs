@@ -13,7 +13,7 @@
 
 use crate::context::{Context, log_sum_exp};
 use crate::error::{Refusal, continuous};
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use rayon::prelude::*;
 use weightproof::kernels::{Matrix, Window, average_pool, linear};
 use weightproof::model::{Model, Step, gathered};
@@ -28,6 +28,7 @@ pub const FISHER_RAO: Measure = Measure {
     quantity: "sqrt of the mean of <theta, gradient of the cross-entropy>^2",
     source: "Liang et al., arXiv 1711.01530",
     needs: Needs::LABELS,
+    parts: Parts::RootMeanSquare,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(mean_square(context)?.sqrt()),

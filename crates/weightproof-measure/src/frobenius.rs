@@ -4,7 +4,7 @@
 //! network and the product, but not the sum.
 
 use crate::context::Context;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use weightproof::verdict::Worth;
 
 /// `Σ_k ‖Wᵏ‖_F²`.
@@ -13,6 +13,7 @@ pub const SUM: Measure = Measure {
     quantity: "sum of ||W||_F^2",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
+    parts: Parts::Network,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(squares(context).sum()),
@@ -24,6 +25,7 @@ pub const PRODUCT: Measure = Measure {
     quantity: "log10 of the product of ||W||_F^2",
     source: "Neyshabur, Tomioka and Srebro, arXiv 1503.00036; Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
+    parts: Parts::Network,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(squares(context).map(f64::log10).sum()),

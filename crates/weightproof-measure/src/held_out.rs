@@ -16,7 +16,7 @@
 
 use crate::context::{Context, certified, share_up_to};
 use crate::error::Refusal;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use crate::rounding::above;
 use weightproof::verdict::Worth;
 
@@ -29,6 +29,7 @@ pub const HELD_OUT: Measure = Measure {
     quantity: "share of held-out samples not certified + sqrt(ln(1/delta) / 2n)",
     source: "Hoeffding 1963; certified margins",
     needs: Needs { labels: true, held_out: true, set: true, ..Needs::NOTHING },
+    parts: Parts::Nothing,
     guarantee: Worth::RIGOROUS,
     direction: Direction::WorseLarger,
     value: |context| {

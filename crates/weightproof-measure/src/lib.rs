@@ -54,5 +54,5 @@ pub mod utilization;
 
 pub use context::{Context, Effort};
 pub use error::Refusal;
-pub use measures::{Direction, MEASURES, Measure, Needs, take};
+pub use measures::{Direction, MEASURES, Measure, Needs, Parts, take};
 pub use rademacher::RademacherBound;

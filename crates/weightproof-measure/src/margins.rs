@@ -5,7 +5,7 @@
 
 use crate::context::Context;
 use crate::error::Refusal;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use weightproof::verdict::Worth;
 
 /// The margin that one sample in ten does not exceed.
@@ -14,6 +14,7 @@ pub const TENTH: Measure = Measure {
     quantity: "10% quantile of f_y - max f_j on the training samples",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::LABELS,
+    parts: Parts::Nothing,
     guarantee: Worth::Measured,
     direction: Direction::BetterLarger,
     value: |context| quantile_of(context, 0.1),
@@ -25,6 +26,7 @@ pub const MEDIAN: Measure = Measure {
     quantity: "median of f_y - max f_j on the training samples",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::LABELS,
+    parts: Parts::Nothing,
     guarantee: Worth::Measured,
     direction: Direction::BetterLarger,
     value: |context| quantile_of(context, 0.5),

@@ -17,7 +17,7 @@
 
 use crate::context::{Context, margins, outputs, share_up_to};
 use crate::error::Refusal;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weightproof::network::Network;
@@ -44,6 +44,7 @@ const fn measure(
         quantity,
         source: "Neyshabur et al., arXiv 1706.08947; Jiang et al., arXiv 1912.02178",
         needs: Needs { labels: true, search: true, ..Needs::NOTHING },
+        parts: Parts::Nothing,
         guarantee: Worth::Estimate,
         direction: Direction::WorseLarger,
         value,

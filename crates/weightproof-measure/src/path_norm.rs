@@ -12,7 +12,7 @@
 //! Neyshabur, Tomioka and Srebro, arXiv 1503.00036; graphs as in Gonon et al., arXiv 2310.01225.
 
 use crate::error::Refusal;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use weightproof::kernels::{Matrix, Window, add_by_row, average_pool, linear, window_sums};
 use weightproof::model::gathered;
 use weightproof::network::{Activation, Affine, Layer, Network};
@@ -24,6 +24,7 @@ pub const SQUARES: Measure = Measure {
     quantity: "sqrt of the sum over paths of the product of w^2",
     source: "Neyshabur, Tomioka and Srebro, arXiv 1503.00036",
     needs: Needs::NOTHING,
+    parts: Parts::Network,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(sum_over_paths(context.network, |w| w * w)?.sqrt()),
@@ -35,6 +36,7 @@ pub const MAGNITUDES: Measure = Measure {
     quantity: "sum over paths of the product of |w|",
     source: "Neyshabur, Tomioka and Srebro, arXiv 1503.00036",
     needs: Needs::NOTHING,
+    parts: Parts::Network,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| sum_over_paths(context.network, f64::abs),

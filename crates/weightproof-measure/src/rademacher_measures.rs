@@ -1,6 +1,6 @@
 //! The bound of [`crate::rademacher`] as one number, and its capacity term without γ.
 
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use crate::rademacher::RademacherBound;
 use crate::rounding::above;
 use weightproof::verdict::Worth;
@@ -11,6 +11,7 @@ pub const CAPACITY: Measure = Measure {
     quantity: "log10(4 K R), R the Rademacher complexity of networks with these row norms",
     source: "theory.md §8; Bartlett and Mendelson 2002",
     needs: Needs { labels: true, set: true, ..Needs::NOTHING },
+    parts: Parts::Nothing,
     guarantee: Worth::RIGOROUS,
     direction: Direction::WorseLarger,
     value: |context| {
@@ -27,6 +28,7 @@ pub const BOUND: Measure = Measure {
     quantity: "share with certified margin <= gamma + 4 K R / gamma + 3 sqrt(ln(2 / delta pi) / 2n)",
     source: "theory.md §8; Mohri, Rostamizadeh and Talwalkar 2018",
     needs: Needs { labels: true, set: true, ..Needs::NOTHING },
+    parts: Parts::Nothing,
     guarantee: Worth::RIGOROUS,
     direction: Direction::WorseLarger,
     value: |context| Ok(RademacherBound::of(context)?.total()),

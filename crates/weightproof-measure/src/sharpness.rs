@@ -20,7 +20,7 @@
 use crate::context::{Context, Effort, certificates, cross_entropies, margins, mean, outputs, share_up_to};
 use crate::cross_entropy;
 use crate::error::Refusal;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use crate::rounding::{above, sum_above};
 use weightproof::attack::{AttackKind, AttackOptions, UniversalAttack};
 use weightproof::model::Model;
@@ -40,7 +40,9 @@ const fn measure(
 ) -> Measure {
     let source = "Keskar et al., arXiv 1609.04836; Tsai et al., arXiv 2103.02200; theory.md §4";
     let needs = Needs { labels: true, set: true, search: true, ..Needs::NOTHING };
-    Measure { name, quantity, source, needs, guarantee, direction: Direction::WorseLarger, value }
+    // One perturbed network serves all samples for the attack.
+    let parts = if matches!(guarantee, Worth::Proved(_)) { Parts::Mean } else { Parts::Nothing };
+    Measure { name, quantity, source, needs, parts, guarantee, direction: Direction::WorseLarger, value }
 }
 
 /// Proved growth of the error.

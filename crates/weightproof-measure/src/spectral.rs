@@ -4,7 +4,7 @@
 
 use crate::context::Context;
 use crate::error::Refusal;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use crate::norms::{parts, spectral_norm};
 use weightproof::verdict::Worth;
 
@@ -14,6 +14,7 @@ pub const SUM: Measure = Measure {
     quantity: "sum of sigma_1(W)^2",
     source: "Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
+    parts: Parts::Network,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(norms(context)?.iter().map(|s| s * s).sum()),
@@ -25,6 +26,7 @@ pub const PRODUCT: Measure = Measure {
     quantity: "log10 of the product of sigma_1(W)^2",
     source: "Bartlett, Foster and Telgarsky, arXiv 1706.08498; Jiang et al., arXiv 1912.02178",
     needs: Needs::NOTHING,
+    parts: Parts::Network,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(norms(context)?.iter().map(|s| 2.0 * s.log10()).sum()),

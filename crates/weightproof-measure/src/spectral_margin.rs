@@ -20,7 +20,7 @@
 use crate::distance::changes;
 use crate::error::Refusal;
 use crate::margins::quantile;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use crate::norms::{euclidean, parts, spectral_norm, sum_of_row_norms};
 use weightproof::kernels::Window;
 use weightproof::network::{Layer, Network, Node};
@@ -32,6 +32,7 @@ pub const COMPLEXITY: Measure = Measure {
     quantity: "log10(prod sigma_1(W) (sum (||W^T - M^T||_{2,1} / sigma_1(W))^(2/3))^(3/2))",
     source: "Bartlett, Foster and Telgarsky, arXiv 1706.08498",
     needs: Needs::NOTHING,
+    parts: Parts::Network,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| Ok(complexity(context.network, context.initial)?.log10()),
@@ -43,6 +44,7 @@ pub const MARGIN: Measure = Measure {
     quantity: "median of n margin / (R ||X||_2)",
     source: "Bartlett, Foster and Telgarsky, arXiv 1706.08498",
     needs: Needs::LABELS,
+    parts: Parts::Nothing,
     guarantee: Worth::Measured,
     direction: Direction::BetterLarger,
     value: |context| {

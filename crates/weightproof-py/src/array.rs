@@ -151,6 +151,9 @@ pub struct ArrayFeed<'a> {
     factor: Scale,
     width: usize,
     buffer: Vec<f64>,
+    /// Place of the first sample that is held, and their number; others are elsewhere.
+    before: usize,
+    held: usize,
     /// Places of the samples that are read.
     part: Range<usize>,
     next: usize,
@@ -188,7 +191,23 @@ impl<'a> ArrayFeed<'a> {
         };
         let report = DataReport { scale: scale.report(), ..report };
         let (buffer, part, next) = (Vec::new(), 0..report.samples, 0);
-        Ok(ArrayFeed { values, labels, fit, report, scale, factor, width, buffer, part, next })
+        let (before, held) = (0, report.samples);
+        Ok(ArrayFeed { values, labels, fit, report, scale, factor, width, buffer, before, held, part, next })
+    }
+
+    /// The same samples as those from place `first` on among `total`: others are not here, and are not read.
+    ///
+    /// # Errors
+    /// Fewer samples in all.
+    pub fn among(mut self, (first, total): (usize, usize)) -> Result<Self, RunError> {
+        let held = self.held;
+        if first.checked_add(held).is_none_or(|end| end > total) {
+            let expected = format!("{held} samples from place {first} on among more than {total}");
+            return Err(RunError::misfit(format!("x: expected {expected}, found fewer")));
+        }
+        self.report.samples = total;
+        (self.before, self.part, self.next) = (first, 0..total, 0);
+        Ok(self)
     }
 
     /// How samples become inputs.
@@ -214,11 +233,17 @@ impl Feed for ArrayFeed<'_> {
             return Ok(None);
         }
         let (first, width) = (self.report.offset + range.start, self.width);
+        let here = range.start.checked_sub(self.before).zip(range.end.checked_sub(self.before));
+        let Some((begin, end)) = here.filter(|(_, end)| *end <= self.held) else {
+            let message = format!("x: expected samples {} to {}, found others", range.start, range.end);
+            return Err(RunError::misfit(message));
+        };
+        self.next = range.end;
+        let range = begin..end;
         let labels = self.labels.filter(|_| classes.is_some()).map(|labels| &labels[range.clone()]);
         if let (Some(labels), Some(classes)) = (labels, classes) {
             check_labels(labels, first, classes)?;
         }
-        self.next = range.end;
         let rows = self.values.rows(range.clone(), (width, self.factor), &mut self.buffer);
         check_finite(rows, first, width)?;
         if !self.fit.is_identity() {

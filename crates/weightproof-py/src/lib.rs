@@ -7,6 +7,7 @@
 
 mod array;
 mod data;
+mod divide;
 mod error;
 mod network;
 mod page;
@@ -21,9 +22,12 @@ use pyo3::prelude::*;
 mod _weightproof {
     use super::PyResult;
     use pyo3::prelude::*;
+    use std::path::PathBuf;
 
     #[pymodule_export]
     use super::data::{Origin, load_data};
+    #[pymodule_export]
+    use super::divide::{Division, search};
     #[pymodule_export]
     use super::error::{
         DataError, Error, FormatError, NetworkError, NotBuiltError, SettingError, ThreatError,
@@ -37,12 +41,18 @@ mod _weightproof {
     #[pymodule_export]
     use super::settings::{parse_threat, read_threat, write_threat};
     #[pymodule_export]
-    use super::work::{attack, block, certify, faults, inspect, measure, merge, radius, train};
+    use super::work::{attack, block, certify, faults, inspect, measure, merge, part, radius, train};
 
     /// Runs the command line; returns the exit code.
     #[pyfunction]
     fn main(py: Python<'_>, arguments: Vec<std::ffi::OsString>) -> u8 {
         py.detach(|| weightproof_cli::run(arguments))
+    }
+
+    /// The result of each run of a sweep, whose folder is `output`.
+    #[pyfunction]
+    fn sweep_files(sweep: PathBuf, output: PathBuf) -> PyResult<Vec<PathBuf>> {
+        weightproof_cli::sweep_files(&sweep, &output).map_err(SettingError::new_err)
     }
 
     #[pymodule_init]

@@ -12,9 +12,9 @@ use weightproof_formats::fingerprint::Fingerprint;
 use weightproof_page::Page;
 use weightproof_report::reading;
 use weightproof_report::{
-    AttackRecord, Cell, CertifyRecord, DrawsRecord, ExactRadiusRecord, ExactRecord, FaultRecord, Format,
-    Header, InspectReport, MeasureReport, NoiseRecord, RadiusRecord, Record, Report as Samples, TrainReport,
-    Written, history_csv,
+    AttackRecord, Cell, CertifyRecord, DrawsRecord, ExactRadiusRecord, ExactRecord, ExactSummary,
+    FaultRecord, Format, Header, InspectReport, MeasureReport, NoiseRecord, RadiusRecord, Record,
+    Report as Samples, TrainReport, Written, history_csv,
 };
 
 /// The report of one of the commands.
@@ -153,6 +153,16 @@ impl Report {
         Ok(())
     }
 
+    /// Counts samples again of which some were divided, and says how: in at most so many rounds, and searches of a round.
+    fn divided(&mut self, rounds: usize, searches: usize) {
+        let Some(document) = self.exact_mut() else { return };
+        for result in &mut document.results {
+            result.summary = ExactSummary::new(&result.samples);
+        }
+        document.header.config["exact"]["rounds"] = rounds.into();
+        document.header.config["exact"]["searches"] = searches.into();
+    }
+
     /// One number for each sample of result `k`; NaN where there is none.
     fn numbers<'py>(&self, py: Python<'py>, name: &str, k: usize) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let number = |cell| match cell {
@@ -270,6 +280,20 @@ impl Report {
 
     fn header(&self) -> &Header {
         with!(&self.kind, d => &d.header)
+    }
+
+    /// The samples of branch and bound, where this is about them.
+    pub fn exact_mut(&mut self) -> Option<&mut Samples<ExactRecord>> {
+        match &mut self.kind {
+            Kind::Exact(document) => Some(document),
+            Kind::Certify(_)
+            | Kind::Noise(_)
+            | Kind::Attack(_)
+            | Kind::Draws(_)
+            | Kind::Radius(_)
+            | Kind::ExactRadius(_)
+            | Kind::Faults(_) => None,
+        }
     }
 }
 

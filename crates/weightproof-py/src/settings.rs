@@ -34,6 +34,9 @@ pub struct Shared {
     /// Number of a part of the samples, and of all parts.
     #[serde(default)]
     pub shard: Option<(usize, usize)>,
+    /// Place of the first sample that is given, and number of all samples, of which the others are elsewhere.
+    #[serde(default)]
+    pub among: Option<(usize, usize)>,
     #[serde(flatten)]
     data: Data,
 }

@@ -131,10 +131,10 @@ fn unattended<T: Send>(
 
 /// Samples as Python gives them.
 #[derive(Clone, Copy)]
-struct Given<'a, 'py> {
-    x: &'a Array<'py>,
-    y: Option<&'a Labels<'py>>,
-    origin: Option<&'a Origin>,
+pub struct Given<'a, 'py> {
+    pub x: &'a Array<'py>,
+    pub y: Option<&'a Labels<'py>>,
+    pub origin: Option<&'a Origin>,
 }
 
 /// Samples that can be read without Python.
@@ -146,7 +146,7 @@ struct Raw<'a> {
 }
 
 impl<'a, 'py> Given<'a, 'py> {
-    fn of((x, y, origin): &'a Triple<'py>) -> Self {
+    pub fn of((x, y, origin): &'a Triple<'py>) -> Self {
         Given { x, y: y.as_ref(), origin: origin.as_ref().map(|origin| origin.get()) }
     }
 
@@ -178,20 +178,32 @@ impl<'a> Raw<'a> {
 }
 
 /// A run as Python asks for it.
-struct Question<'a, 'py> {
-    network: &'a Network,
-    given: Given<'a, 'py>,
-    progress: Option<&'a Bound<'py, PyAny>>,
+pub struct Question<'a, 'py> {
+    pub network: &'a Network,
+    pub given: Given<'a, 'py>,
+    pub progress: Option<&'a Bound<'py, PyAny>>,
 }
 
 impl Question<'_, '_> {
-    /// A session on these samples, and `answer` to it.
+    /// A session on these samples, and the report that `answer` makes of it.
     fn ask(
         &self,
         py: Python<'_>,
         shared: &Shared,
         answer: impl FnOnce(&mut Session<ArrayFeed<'_>>, &Starter<'_>) -> Result<Report, RunError> + Send,
     ) -> PyResult<Report> {
+        self.ask_for(py, shared, |session, starter, values| {
+            Ok(answer(session, starter)?.about(values.checksum()))
+        })
+    }
+
+    /// A session on these samples, and `answer` to it, which sees their numbers, too.
+    pub fn ask_for<R: Send>(
+        &self,
+        py: Python<'_>,
+        shared: &Shared,
+        answer: impl FnOnce(&mut Session<ArrayFeed<'_>>, &Starter<'_>, Values<'_>) -> Result<R, RunError> + Send,
+    ) -> PyResult<R> {
         let raw = self.given.raw()?;
         let config = shared.config(self.network, self.given.config()).map_err(raise)?;
         let (network, threads) = (self.network, shared.threads);
@@ -199,18 +211,22 @@ impl Question<'_, '_> {
         unattended(py, self.progress, |shuttle| {
             let values = raw.values;
             let feed = raw.feed(&network.network, &config.data)?;
+            let feed = match shared.among {
+                None => feed,
+                Some(place) => feed.among(place)?,
+            };
             let normalized = feed.fit().normalized(network.network.clone(), &config.data)?;
             let mut session = Session::new(normalized, network.model.clone(), feed, config)?;
             session.stop = shuttle.stop.clone();
-            Ok(answer(&mut session, &Starter { shuttle, threads, shard })?.about(values.checksum()))
+            answer(&mut session, &Starter { shuttle, threads, shard }, values)
         })
     }
 }
 
 /// Starts the threads of a run.
-struct Starter<'a> {
+pub struct Starter<'a> {
     shuttle: &'a Shuttle,
-    threads: Option<usize>,
+    pub threads: Option<usize>,
     shard: Option<Shard>,
 }
 
@@ -509,6 +525,13 @@ pub fn block(command: &str, exact: bool) -> usize {
     batch.block()
 }
 
+/// The places of the samples of part `number` of `of` among `total`, in blocks of `block`: the first, and the one behind the last.
+#[pyfunction]
+pub fn part(number: usize, of: usize, total: usize, block: usize) -> PyResult<(usize, usize)> {
+    let part = Shard::new(number, of).and_then(|shard| shard.part(total, block)).map_err(raise)?;
+    Ok((part.start, part.end))
+}
+
 /// Joins the parts of a run in files; `x` are the samples of which the parts have no fingerprint.
 #[pyfunction]
 #[pyo3(signature = (paths, x))]
@@ -524,6 +547,10 @@ pub fn merge(py: Python<'_>, paths: Vec<PathBuf>, x: Option<Array<'_>>) -> PyRes
             AnyMerged::Radius(merged) => Report::radius(merged.load()?),
             AnyMerged::ExactRadius(merged) => Report::exact_radius(merged.load()?),
             AnyMerged::Faults(merged) => Report::faults(merged.load()?),
+            AnyMerged::Measure(_) => {
+                let message = "parts: expected results about samples, found those of measure, which the command line merges";
+                return Err(RunError::misfit(message));
+            }
         })
     });
     joined.map(|report: Report| report.about(checksum)).map_err(raise)
@@ -593,7 +620,7 @@ impl MeasureSettings {
 }
 
 /// Samples with their labels and where they come from.
-type Triple<'py> = (Array<'py>, Option<Labels<'py>>, Option<Py<Origin>>);
+pub type Triple<'py> = (Array<'py>, Option<Labels<'py>>, Option<Py<Origin>>);
 
 /// Takes measures of a network.
 #[pyfunction]
@@ -636,7 +663,7 @@ pub fn measure(
             Loaded::read(&mut feed, &normalized, offset)
         });
         let (train, model) = (train.transpose()?, network.model.clone());
-        let subject = Subject { network: normalized, model, data, train, initial, others };
+        let subject = Subject { network: normalized, model, data, train, initial, others, shard: None };
         let numbers = (settings.shared.seed, precision);
         measures::run(subject, &config, &pool(threads)?, numbers, || shuttle.stop.is_set())
     });

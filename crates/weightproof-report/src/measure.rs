@@ -1,6 +1,6 @@
 //! Results of `measure`: what theory and measurement say about how a network generalizes.
 
-use crate::header::{DataReport, Environment, ModelReport, ThreatReport};
+use crate::header::{DataReport, Environment, ModelReport, ShardReport, ThreatReport};
 use crate::table::{Side, Table};
 use crate::written::Written;
 use crate::{csv, json, text};
@@ -23,6 +23,8 @@ pub struct MeasureReport {
     pub model: ModelReport,
     /// The samples that are measured; held out when training samples are given.
     pub data: DataReport,
+    /// Which part of the samples it is about, where it is not all of them.
+    pub shard: Option<ShardReport>,
     /// The training samples.
     pub train_data: Option<DataReport>,
     /// The perturbation sets, when a radius is given.
@@ -70,6 +72,9 @@ impl Written for MeasureReport {
         fields.field("partial", &self.partial)?;
         fields.field("model", &self.model)?;
         fields.field("data", &self.data)?;
+        if let Some(shard) = &self.shard {
+            fields.field("shard", shard)?;
+        }
         fields.field("train_data", &self.train_data)?;
         fields.field("threat", &self.threat)?;
         fields.field("method", &self.method)?;
@@ -115,6 +120,9 @@ impl Written for MeasureReport {
                 head.push(["training data".into(), data(train)]);
                 head.push(["held-out data".into(), data(&self.data)]);
             }
+        }
+        if let Some(ShardReport { number, of, first, .. }) = &self.shard {
+            head.push(["part".into(), format!("{number}/{of}, from sample {first} on")]);
         }
         self.threat.iter().flat_map(text::threat).for_each(|line| head.push(line));
         head.push(["margins".into(), format!("bounded by {}", self.method)]);

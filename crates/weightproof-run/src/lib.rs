@@ -6,7 +6,7 @@
 //! A front end turns what its users write into a [`Config`](config::Config) and brings a [`Feed`](feed::Feed) of samples and a
 //! [`Watch`](run::Watch) for progress and interrupts; settings, options of the engines, sizes of batches and the blocks of a
 //! report are the same for all of them, and so are the results. [`journal`] keeps what is settled, [`witness`]
-//! what breaks samples, [`certificate`] what proves or breaks them.
+//! what breaks samples, [`certificate`] what proves or breaks them; [`divide`] searches one hard sample in several processes.
 
 pub mod against;
 pub mod attack;
@@ -14,6 +14,7 @@ pub mod bench;
 pub mod certificate;
 pub mod certify;
 pub mod config;
+pub mod divide;
 pub mod entry;
 pub mod error;
 pub mod exact;

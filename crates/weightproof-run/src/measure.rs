@@ -1,6 +1,7 @@
 //! `measure`: what theory and measurement say about how a network generalizes.
 
 mod compress;
+pub(crate) mod parts;
 mod records;
 
 pub use compress::CompressionConfig;
@@ -9,6 +10,7 @@ use crate::RunError;
 use crate::config::{DataConfig, MethodConfig, ModelConfig};
 use crate::feed::Feed;
 use crate::run::{environment, fingerprint_of_labels};
+use crate::shard::Shard;
 use crate::threat::{SetAt, ThreatConfig};
 use rayon::ThreadPool;
 use serde::Serialize;
@@ -24,7 +26,7 @@ use weightproof_measure::utilization::Utilization;
 use weightproof_measure::{Context, Effort, MEASURES, Measure, RademacherBound, Refusal, take};
 use weightproof_report::{
     CompressionReport, DataReport, EnsembleReport, ErrorReport, MeasureRecord, MeasureReport, MeasuresAt,
-    ModelReport, ThreatReport, UtilizationReport,
+    ModelReport, ShardReport, ThreatReport, UtilizationReport,
 };
 
 /// Samples that are read at once.
@@ -116,6 +118,38 @@ pub struct Subject {
     pub initial: Option<Network>,
     /// More networks for the same task.
     pub others: Vec<Network>,
+    /// Which part of the samples `data` is, where it is not all of them.
+    pub shard: Option<ShardReport>,
+}
+
+/// The part `shard` of the samples of a feed, the first of which is number `offset`: nothing else is left in the feed. Parts need no whole blocks.
+///
+/// # Errors
+/// More parts than samples; settings that are about all samples; data that can no longer be read.
+pub fn select(
+    feed: &mut impl Feed,
+    (shard, offset): (Shard, usize),
+    config: &MeasureConfig,
+    classes: usize,
+) -> Result<ShardReport, RunError> {
+    for (name, is_given) in [
+        ("train-data", config.train_data.is_some()),
+        ("ensemble", !config.ensemble.is_empty()),
+        ("truncate", config.compression.truncate.is_some()),
+    ] {
+        if is_given {
+            return Err(RunError::setting(
+                name,
+                "none with shard, because it is about all samples at once",
+                "one",
+            ));
+        }
+    }
+    let total = feed.samples()?;
+    let part = shard.part(total, 1)?;
+    feed.select(part.clone())?;
+    let (number, of, first, samples) = (shard.number(), shard.of(), offset + part.start, part.len());
+    Ok(ShardReport { number, of, first, samples, total, classes: Some(classes) })
 }
 
 /// An error when `initial`, called `name`, is not `network` with other parameters.
@@ -177,6 +211,7 @@ pub fn run(
             ThreatReport::new(&config.threat.model, &radii, network, &at.set)
         }),
         data: subject.data.report,
+        shard: subject.shard,
         train_data: subject.train.map(|train| train.report),
         model: subject.model,
         method: config.method.name.clone(),
@@ -213,7 +248,7 @@ fn measure(
     (config, precision): (&MeasureConfig, Precision),
     stop: &(impl Fn() -> bool + Sync),
 ) -> Result<Measured, RunError> {
-    let Subject { network, data, train, initial, .. } = subject;
+    let Subject { network, data, train, initial, shard, .. } = subject;
     let (train, initial) = (train.as_ref(), initial.as_ref());
     let samples = train.unwrap_or(data).samples();
     let chosen = |m: &&Measure| {
@@ -234,20 +269,28 @@ fn measure(
         context.effort = config.search.unwrap_or_default();
         let mut record = |m: &&Measure| {
             measured.partial |= stop();
-            (!measured.partial).then(|| records::measure(m, take(m, &context)))
+            let refused = parts::refusal(m, shard.as_ref(), context.effort.samples);
+            let value = || refused.map_or_else(|| take(m, &context), |why| Err(Refusal::Undefined(why)));
+            (!measured.partial).then(|| records::measure(m, value()))
         };
         if k == 0 {
-            (measured.compression, measured.compression_refusal) =
-                compress::compress(&context, &config.compression)?;
-            measured.utilization = Utilization::of(&context).ok().as_ref().map(records::utilization);
+            (measured.compression, measured.compression_refusal) = match shard {
+                None => compress::compress(&context, &config.compression)?,
+                Some(_) => (None, Some(parts::REFUSED.into())),
+            };
+            let utilization = || Utilization::of(&context).ok().as_ref().map(records::utilization);
+            measured.utilization = if shard.is_none() { utilization() } else { None };
             measured.measures = chosen.iter().filter(|m| !m.needs.set).filter_map(&mut record).collect();
         }
         let measures = chosen.iter().filter(|m| m.needs.set).filter_map(record).collect();
         if measured.partial {
             break;
         }
-        let (rademacher, refusal) =
-            split(RademacherBound::of(&context).map(|bound| records::rademacher(&bound, network)));
+        let bound = || RademacherBound::of(&context).map(|bound| records::rademacher(&bound, network));
+        let (rademacher, refusal) = match shard {
+            None => split(bound()),
+            Some(_) => (None, Some(parts::REFUSED.into())),
+        };
         measured.results.push(MeasuresAt { radius: at.radius, measures, rademacher, refusal });
     }
     Ok(measured)

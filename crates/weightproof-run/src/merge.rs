@@ -8,13 +8,14 @@
 use crate::RunError;
 use crate::hits;
 use crate::journal::differing;
+use crate::measure::parts as measure;
 use crate::remarks;
 use crate::run::add_labels;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use weightproof::bounds::EXACT;
 use weightproof::faults::FaultCounts;
 use weightproof::verdict::Precision;
@@ -24,8 +25,8 @@ use weightproof_report::reading::part::{PartEnvironment, PartError, PartFile, Pa
 use weightproof_report::{
     AttackCounter, AttackRecord, CertifyCounter, CertifyRecord, Counter, DataReport, DeviceCounts,
     DrawsCounter, DrawsRecord, Environment, ExactCounter, ExactRadiusCounter, ExactRadiusRecord, ExactRecord,
-    FaultCounter, FaultRecord, Header, NoiseCounter, NoiseRecord, RadiusCounter, RadiusRecord, Record,
-    Report, RunResult, SampleSource,
+    FaultCounter, FaultRecord, Header, MeasureReport, NoiseCounter, NoiseRecord, RadiusCounter, RadiusRecord,
+    Record, Report, RunResult, SampleSource, ShardReport,
 };
 
 /// How many parts that are missing a message names.
@@ -80,6 +81,8 @@ pub enum AnyMerged {
     ExactRadius(Merged<ExactRadiusRecord>),
     /// `faults`.
     Faults(Merged<FaultRecord>),
+    /// `measure`.
+    Measure(Box<MeasureReport>),
 }
 
 impl AnyMerged {
@@ -108,6 +111,9 @@ impl AnyMerged {
 /// # Errors
 /// Parts that are missing, that overlap, that are of another run, that were interrupted or are damaged.
 pub fn merge(paths: &[PathBuf]) -> Result<AnyMerged, RunError> {
+    if let Some(parts) = measure::read(paths)? {
+        return measure::join(parts).map(|report| AnyMerged::Measure(Box::new(report)));
+    }
     let parts = paths.iter().map(|path| PartFile::open(path)).collect::<Result<Vec<_>, _>>()?;
     let parts = ordered(parts)?;
     let Some(PartFile { path, head, .. }) = parts.first() else {
@@ -126,19 +132,54 @@ pub fn merge(paths: &[PathBuf]) -> Result<AnyMerged, RunError> {
         ("weightproof/faults/1", _) => merged(parts).map(AnyMerged::Faults),
         (other, _) => {
             let found: String = other.chars().take(60).collect();
-            let expected = "a part of certify, attack, radius or faults";
+            let expected = "a part of certify, attack, radius, faults or measure";
             Err(RunError::misfit(format!("{}: expected {expected}, found {found}", path.display())))
         }
     }
 }
 
+/// A part of a run, whatever its command.
+pub(crate) trait Part {
+    /// Its file.
+    fn path(&self) -> &Path;
+    /// Which part it is.
+    fn shard(&self) -> &ShardReport;
+    /// Whether its run was interrupted.
+    fn is_partial(&self) -> bool;
+    /// Number of samples that it is about.
+    fn samples(&self) -> usize;
+    /// All that is the same in all parts of a run, field by field.
+    fn identity(&self) -> Value;
+}
+
+impl Part for PartFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn shard(&self) -> &ShardReport {
+        &self.head.shard
+    }
+
+    fn is_partial(&self) -> bool {
+        self.head.partial
+    }
+
+    fn samples(&self) -> usize {
+        self.head.header.data.samples
+    }
+
+    fn identity(&self) -> Value {
+        identity(&self.head)
+    }
+}
+
 /// The parts in the order of their numbers, when they are all parts of one run, and no others.
-fn ordered(parts: Vec<PartFile>) -> Result<Vec<PartFile>, RunError> {
-    let mut all: BTreeMap<usize, PartFile> = BTreeMap::new();
+pub(crate) fn ordered<P: Part>(parts: Vec<P>) -> Result<Vec<P>, RunError> {
+    let mut all: BTreeMap<usize, P> = BTreeMap::new();
     let (mut first, mut of, mut total) = (None, 0, 0);
     for part in parts {
-        let (path, head) = (part.path.display().to_string(), &part.head);
-        let identity = identity(head);
+        let (path, identity) = (part.path().display().to_string(), part.identity());
         let (path_of_first, expected) = first.get_or_insert_with(|| (path.clone(), identity.clone()));
         if *expected != identity {
             let differing = differing(expected, &identity);
@@ -149,7 +190,7 @@ fn ordered(parts: Vec<PartFile>) -> Result<Vec<PartFile>, RunError> {
                 hint: Some("parts differ in --shard only: the same network, data, labels and settings"),
             });
         }
-        if head.partial {
+        if part.is_partial() {
             return Err(RunError::Misfit {
                 message: format!(
                     "{path}: expected a part that is done, found one of a run that was interrupted"
@@ -157,18 +198,18 @@ fn ordered(parts: Vec<PartFile>) -> Result<Vec<PartFile>, RunError> {
                 hint: Some("run it again; with --journal it goes on where it was"),
             });
         }
-        (of, total) = (head.shard.of, head.shard.total);
-        if let Some(other) = all.get(&head.shard.number) {
+        let number = part.shard().number;
+        (of, total) = (part.shard().of, part.shard().total);
+        if let Some(other) = all.get(&number) {
             return Err(RunError::Misfit {
                 message: format!(
-                    "{path}: expected parts that do not overlap, found shard {} of {of} also in {}",
-                    head.shard.number,
-                    other.path.display()
+                    "{path}: expected parts that do not overlap, found shard {number} of {of} also in {}",
+                    other.path().display()
                 ),
                 hint: Some("give every part once"),
             });
         }
-        all.insert(head.shard.number, part);
+        all.insert(number, part);
     }
     let missing = of - all.len().min(of);
     if missing > 0 {
@@ -180,17 +221,17 @@ fn ordered(parts: Vec<PartFile>) -> Result<Vec<PartFile>, RunError> {
             hint: Some("run the missing parts, or give their files too"),
         });
     }
-    let parts: Vec<PartFile> = all.into_values().collect();
-    let mut end = parts.first().map_or(0, |part| part.head.shard.first);
+    let parts: Vec<P> = all.into_values().collect();
+    let mut end = parts.first().map_or(0, |part| part.shard().first);
     let begin = end;
     for part in &parts {
-        let shard = &part.head.shard;
-        if shard.first != end || shard.samples != part.head.header.data.samples {
+        let shard = part.shard();
+        if shard.first != end || shard.samples != part.samples() {
             let expected = format!("a shard whose samples begin at {end} behind those of the one before it");
             return Err(RunError::misfit(format!(
                 "{}: expected {expected}, found {} samples that begin at {}",
-                part.path.display(),
-                part.head.header.data.samples,
+                part.path().display(),
+                part.samples(),
                 shard.first
             )));
         }
@@ -267,7 +308,8 @@ fn merged<R: Mergeable>(parts: Vec<PartFile>) -> Result<Merged<R>, RunError> {
         results.push(RunResult { radius: *radius, summary: counter.finish(), samples: Vec::new() });
     }
     let header = header(head, labels, correct);
-    let environment = environment(&parts)?;
+    let environments: Vec<&PartEnvironment> = parts.iter().map(|part| &part.head.environment).collect();
+    let environment = environment(&parts[0].path, &environments)?;
     Ok(Merged { report: Report { header, partial: false, results, environment }, holds, parts })
 }
 
@@ -300,28 +342,33 @@ fn each<R: Mergeable>(
 /// The blocks above all samples, of which so many are classified as they are labelled.
 fn header(head: &PartHead, labels: Fingerprint, correct: Option<usize>) -> Header {
     let (total, data) = (head.shard.total, &head.header.data);
-    let asked = head.header.config["data"]["samples"].as_u64().map(|samples| samples as usize);
     let guessed = correct.zip(head.shard.classes);
     let guessed = guessed.and_then(|(correct, classes)| remarks::on_accuracy(correct, total, classes));
     let data = DataReport {
         samples: total,
         labels_sha256: data.labels_sha256.as_ref().map(|_| labels.finish()),
-        requested: asked.filter(|asked| *asked > total),
+        requested: requested(&head.header.config, total),
         remarks: data.remarks.iter().cloned().chain(guessed).collect(),
         ..data.clone()
     };
     Header { data, shard: None, ..head.header.clone() }
 }
 
-/// Time of all parts together, and the largest memory of one.
-fn environment(parts: &[PartFile]) -> Result<Environment, RunError> {
-    let all = || parts.iter().map(|part| &part.head.environment);
-    let (version, first) = (env!("CARGO_PKG_VERSION"), &parts[0].head.environment);
+/// Number of samples that settings ask for, where the data have fewer.
+pub(crate) fn requested(config: &Value, total: usize) -> Option<usize> {
+    let asked = config["data"]["samples"].as_u64().map(|samples| samples as usize);
+    asked.filter(|asked| *asked > total)
+}
+
+/// Time of all parts together, and the largest memory of one; `path` is the file of the first.
+pub(crate) fn environment(path: &Path, parts: &[&PartEnvironment]) -> Result<Environment, RunError> {
+    let all = || parts.iter();
+    let (version, first) = (env!("CARGO_PKG_VERSION"), parts[0]);
     let precision = [Precision::F32, Precision::F64].map(Precision::name).into_iter();
     let precision = precision.into_iter().find(|name| *name == first.precision);
     let (true, Some(precision)) = (first.version == version, precision) else {
         let found: String = first.version.chars().take(60).collect();
-        let path = parts[0].path.display();
+        let path = path.display();
         return Err(RunError::misfit(format!("{path}: expected a part of version {version}, found {found}")));
     };
     Ok(Environment {

@@ -85,6 +85,21 @@ impl<R: Entry> Store<R> {
 /// # Errors
 /// Data that can no longer be read.
 pub fn identity<F: Feed>(session: &Session<F>, method: &impl Serialize) -> Result<Value, RunError> {
+    let mut identity = settings(session, method)?;
+    identity["data"]["sha256"] = session.feed.sha256()?.into();
+    identity["offset"] = session.config.data.offset.into();
+    identity["samples"] = session.config.data.samples.into();
+    if let Some(shard) = session.shard() {
+        identity["shard"] = json!([shard.number, shard.of]);
+    }
+    Ok(identity)
+}
+
+/// The same without the samples.
+///
+/// # Errors
+/// None that are known.
+pub fn settings<F: Feed>(session: &Session<F>, method: &impl Serialize) -> Result<Value, RunError> {
     let value = |settings: Result<Value, serde_json::Error>| {
         settings.map_err(|error| RunError::misfit(format!("settings: {error}")))
     };
@@ -95,12 +110,6 @@ pub fn identity<F: Feed>(session: &Session<F>, method: &impl Serialize) -> Resul
     identity["model"] = json!({ "sha256": session.model_sha256(), "outputs": outputs });
     if let Some(data) = identity["data"].as_object_mut() {
         data.retain(|key, _| !["path", "offset", "samples", "batch"].contains(&key.as_str()));
-    }
-    identity["data"]["sha256"] = session.feed.sha256()?.into();
-    identity["offset"] = session.config.data.offset.into();
-    identity["samples"] = session.config.data.samples.into();
-    if let Some(shard) = session.shard() {
-        identity["shard"] = json!([shard.number, shard.of]);
     }
     identity["property"] = session.property.name().into();
     if let (Some(all), Value::Object(method)) =

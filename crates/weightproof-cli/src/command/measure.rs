@@ -16,12 +16,6 @@ use weightproof_run::source::{self, Source};
 
 /// Runs the command.
 pub fn run(args: &MeasureArgs) -> Result<Status, Failure> {
-    if args.data.shard.is_some() {
-        let message = "shard: expected a command whose result is about each sample, found measure";
-        return Err(Failure::new(message).hint(
-            "searches, medians and norms of measure are over all samples at once: parts of them do not add up",
-        ));
-    }
     let data = config::data(&args.data)?;
     let config = MeasureConfig {
         model: config::model(&args.model),
@@ -71,12 +65,17 @@ fn read(args: &MeasureArgs, config: &MeasureConfig) -> Result<Subject, Failure> 
         Ok::<_, Failure>(source.fit.normalized(member, &config.data)?)
     });
     let (initial, others) = (initial.transpose()?, others.collect::<Result<Vec<_>, _>>()?);
-    let data = Loaded::read(&mut source, &network, config.data.offset)?;
+    let shard = args.data.shard.as_deref().map(str::parse).transpose()?.map(|shard| {
+        measure::select(&mut source, (shard, config.data.offset), config, network.output_width())
+    });
+    let shard = shard.transpose()?;
+    let first = shard.as_ref().map_or(config.data.offset, |shard| shard.first);
+    let data = Loaded::read(&mut source, &network, first)?;
     let train = config.train_data.as_ref().map(|config| {
         let mut source = Source::open(config, &network, embedded)?;
         Loaded::read(&mut source, &network, 0)
     });
-    Ok(Subject { data, train: train.transpose()?, network, model, initial, others })
+    Ok(Subject { data, train: train.transpose()?, network, model, initial, others, shard })
 }
 
 /// How far the network is compressed.

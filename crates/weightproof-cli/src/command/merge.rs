@@ -6,13 +6,13 @@ use crate::error::Failure;
 use crate::output;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use weightproof_report::{Format, features, write_counted_hits};
+use weightproof_report::{Format, Written, features, write_counted_hits};
 use weightproof_run::merge::{AnyMerged, Mergeable, Merged, merge};
 
 /// Arguments of `merge`.
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// Results of certify, attack, radius or faults with --shard, as JSON or Parquet, in any order
+    /// Results of certify, attack, radius, faults or measure with --shard, as JSON or Parquet, in any order
     #[arg(value_name = "PART", required = true)]
     pub parts: Vec<PathBuf>,
     /// File for the result [default: standard output]
@@ -48,6 +48,10 @@ pub fn run(args: &MergeArgs) -> Result<Status, Failure> {
         // Radii are an answer, whatever they are.
         AnyMerged::Radius(merged) => write(args, format, merged).map(|_| Status::Holds),
         AnyMerged::ExactRadius(merged) => write(args, format, merged).map(|_| Status::Holds),
+        AnyMerged::Measure(report) => {
+            output::write(args.output.as_deref(), |out| report.write(format, out))?;
+            Ok(Status::Holds)
+        }
     }
 }
 

@@ -68,11 +68,23 @@ struct Combination {
     settings: Table,
 }
 
+/// All runs of a sweep in a file.
+fn read(sweep: &Path) -> Result<Vec<Combination>, Failure> {
+    let text = fs::read_to_string(sweep).map_err(Failure::io(sweep))?;
+    let within = |failure: Failure| failure.within(sweep);
+    combinations(&config_file::table(&text).map_err(within)?).map_err(within)
+}
+
+/// The result of each run of a sweep, whose folder is `output`.
+pub fn files(sweep: &Path, output: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let all = read(sweep)?;
+    Ok(all.iter().map(|combination| combination.folders(output).0.join(RESULT)).collect())
+}
+
 /// Runs the command.
 pub fn run(args: &SweepArgs) -> Result<Status, Failure> {
-    let text = fs::read_to_string(&args.sweep).map_err(Failure::io(&args.sweep))?;
     let within = |failure: Failure| failure.within(&args.sweep);
-    let all = combinations(&config_file::table(&text).map_err(within)?).map_err(within)?;
+    let all = read(&args.sweep)?;
     let shard: Option<Shard> = args.shard.as_deref().map(str::parse).transpose()?;
     let is_ours = |k: usize| shard.is_none_or(|shard| k % shard.of() == shard.number() - 1);
     let ours: Vec<(usize, &Combination)> = all.iter().enumerate().filter(|(k, _)| is_ours(*k)).collect();

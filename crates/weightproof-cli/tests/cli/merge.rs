@@ -335,7 +335,7 @@ fn what_cannot_be_divided_is_refused() {
             "--shard=1/2",
         ]),
     );
-    check("shard-measure", &Run::new(["measure", "--shard", "1/2"]));
+    check("shard-measure-train", &Run::new(["measure", "--train-data", "mnist", "--shard", "1/2"]));
     check(
         "shard-too-many",
         &Run::new(["certify", "--radius", "0.001", "--samples", "100", "--shard", "1/3"]),
@@ -366,4 +366,83 @@ fn damaged_parts_never_panic() {
             assert!(output.code.is_some_and(|code| code < 3), "{k}: {output:?}");
         }
     }
+}
+
+/// Measures by name: those of the network, then those of each radius.
+fn measures(report: &Value) -> Vec<(String, Option<f64>)> {
+    let of = |list: &Value| {
+        let list = list.as_array().expect("a list").iter();
+        list.map(|m| (m["name"].to_string(), m["value"].as_f64())).collect::<Vec<_>>()
+    };
+    let results = report["results"].as_array().expect("results").iter();
+    of(&report["measures"]).into_iter().chain(results.flat_map(|at| of(&at["measures"]))).collect()
+}
+
+/// What parts tell is what one run measures, up to rounding; what they do not tell is refused by its name.
+#[test]
+fn parts_of_measures_are_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let args = ["measure", "--samples", "90", "--radius", "0.001", "--draws=1", "--passes=1", "--quiet"];
+    let whole = run(folder, &[&args[..], &["--format", "json", "-o", "one.json"]].concat());
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+    let one: Value = serde_json::from_str(&fs::read_to_string(folder.join("one.json")).unwrap()).unwrap();
+    for of in [1, 3] {
+        let mut names = parts(folder, &args, of, "json");
+        names.reverse();
+        let output = merge(folder, &names, "whole.json");
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let found = fs::read_to_string(folder.join("whole.json")).unwrap();
+        let found: Value = serde_json::from_str(&found).unwrap();
+        assert!(found["shard"].is_null() && found["data"]["samples"] == 90);
+        assert_eq!(found["errors"], one["errors"]);
+        let (mut told, mut refused) = (Vec::new(), Vec::new());
+        for ((name, value), (own, expected)) in measures(&found).into_iter().zip(measures(&one)) {
+            assert_eq!(name, own);
+            let Some(value) = value else {
+                refused.push(name);
+                continue;
+            };
+            let expected = expected.unwrap_or_else(|| panic!("{name}"));
+            assert!((value - expected).abs() <= 1e-9 * expected.abs(), "{name}: {value} {expected}");
+            told.push(name);
+        }
+        for name in [
+            "fisher-rao",
+            "certified-sharpness-error",
+            "certified-sharpness-loss",
+            "path-norm",
+            "spectral-sum",
+        ] {
+            assert!(told.iter().any(|told| told.contains(name)), "{name} of {told:?}");
+        }
+        for name in ["margin-50", "attacked-sharpness-loss", "pac-bayes-sharpness", "rademacher-bound"] {
+            assert!(refused.iter().any(|refused| refused.contains(name)), "{name} of {refused:?}");
+        }
+    }
+    let text = run(folder, &["merge", "1-3.json", "2-3.json", "3-3.json", "--format", "text"]);
+    assert!(text.stdout.contains("parts of the samples do not tell what all of them say"), "{}", text.stdout);
+    // What does not belong together.
+    let refused = |files: &[&str], expected: &str| {
+        let output = run(folder, &[&["merge"], files].concat());
+        assert!(output.code == Some(2) && output.stderr.contains(expected), "{output:?}");
+    };
+    refused(&["1-3.json", "3-3.json"], "found 1 missing: 2");
+    refused(&["1-3.json", "1-3.json", "2-3.json"], "found shard 1 of 3 also in 1-3.json");
+    refused(&["1-3.json", "1-1.json"], "found one of a different run: shard");
+    refused(&["one.json"], "shard: expected a part of a result");
+    let other = fs::read_to_string(folder.join("2-3.json")).unwrap();
+    let at = other.find("\"name\":\"path-norm\",\"value\":").expect("a measure of the network") + 27;
+    fs::write(folder.join("other.json"), format!("{}1{}", &other[..at], &other[at..])).unwrap();
+    refused(&["1-3.json", "other.json", "3-3.json"], "path-norm: expected a number that parts tell");
+    parts(folder, &["certify", "--radius", "0.001", "--samples", "8", "--batch=4"], 2, "json");
+    refused(&["1-3.json", "1-2.json"], "1-2.json: expected a part of measure, found another result");
+    // Searches look at the first samples only.
+    let few = [&args[..], &["--search-samples", "50", "--shard", "1/3", "--format", "json"]].concat();
+    let few: Value = serde_json::from_str(&run(folder, &few).stdout).unwrap();
+    let sharpness = few["results"][1]["measures"].as_array().unwrap();
+    let refusal = |m: &&Value| {
+        m["name"] == "certified-sharpness-loss" && m["refusal"].to_string().contains("at least 90")
+    };
+    assert_eq!(sharpness.iter().filter(refusal).count(), 1, "{sharpness:?}");
 }

@@ -4,7 +4,7 @@ use super::Compression;
 use crate::context::Context;
 use crate::error::Refusal;
 use crate::margins::quantile;
-use crate::measures::{Direction, Measure, Needs};
+use crate::measures::{Direction, Measure, Needs, Parts};
 use weightproof::verdict::Worth;
 
 /// Capacity at the γ that nine of ten training samples have as their margin.
@@ -13,6 +13,7 @@ pub const CAPACITY: Measure = Measure {
     quantity: "sqrt(sum of ranks (n_k + n_{k-1} + 1) / n), no margin moved by more than its 10% quantile",
     source: "arXiv 2001.05070, reconstructed",
     needs: Needs::LABELS,
+    parts: Parts::Nothing,
     guarantee: Worth::Measured,
     direction: Direction::WorseLarger,
     value: |context| {

@@ -6,7 +6,7 @@ use super::{ReadError, parse};
 use crate::measure::{
     CompressionReport, EnsembleReport, ErrorReport, MeasureRecord, MeasuresAt, UtilizationReport,
 };
-use crate::{DataReport, ModelReport, ThreatReport};
+use crate::{DataReport, ModelReport, ShardReport, ThreatReport};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -22,6 +22,9 @@ pub struct MeasureFile {
     pub model: ModelReport,
     /// What was measured; held out when there are training samples.
     pub data: DataReport,
+    /// Which part of the samples it is about, where it is not all of them.
+    #[serde(default)]
+    pub shard: Option<ShardReport>,
     /// The training samples.
     pub train_data: Option<DataReport>,
     /// The perturbation sets.

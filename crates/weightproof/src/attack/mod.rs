@@ -307,6 +307,11 @@ impl<'n> Attacker<'n> {
         }
     }
 
+    /// The variables of a witness, one list for each slot.
+    pub(crate) fn units(&self, witness: &CompactWitness) -> Vec<Vec<f32>> {
+        witness.units.clone()
+    }
+
     /// By node the variables `t` of a witness for dense layers whose set is a box: `Δ_ij = t_i E_ij sign(z_j)`, and the bias moves by
     /// `t_i e_i`. Other layers, and witnesses of other variables, have `None`.
     pub fn shares(&self, witness: &CompactWitness) -> Vec<Option<Vec<f64>>> {

@@ -157,6 +157,13 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
         }
     }
 
+    /// Whether these are variables of this network and set.
+    pub fn fits(&self, units: &[Vec<f32>]) -> bool {
+        let slots = &self.attacker.exact.space.slots;
+        let widths = slots.iter().map(|slot| slot.width);
+        units.len() == slots.len() && widths.zip(units).all(|(width, units)| units.len() == width)
+    }
+
     /// The input of sample `s`.
     pub fn input(&self, s: usize) -> &[f64] {
         self.block.input(s)

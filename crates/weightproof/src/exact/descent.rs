@@ -4,8 +4,8 @@
 //! smaller one, and boxes stay valid: so only the domains that a scale left open are bounded again at the next, from the boxes,
 //! slopes and multipliers that they have.
 
-use super::search::{Answer, Paused, Purpose};
-use super::{ExactOptions, FIRST, Start, searched};
+use super::search::{Answer, Paused, Purpose, Start};
+use super::{Begin, ExactOptions, FIRST, searched};
 use crate::attack::{AttackOptions, Attacker, BoundProblem, Suggestions};
 use crate::bounds::{Prepared, method};
 use crate::certify::CleanBlock;
@@ -62,7 +62,8 @@ impl<'a, 'n, T: Scalar> Descent<'a, 'n, T> {
         let attacker = Attacker::new(self.network, set, self.attack.clone());
         let problem = BoundProblem::new(self.network, set);
         let suggestions = Suggestions::new(&attacker, &problem, self.gathered.samples());
-        let starts = vec![Start { found: suggestions.unperturbed().swap_remove(0), left }];
+        let start = left.map_or(Start::Whole, Start::Paused);
+        let starts = vec![Begin { found: suggestions.unperturbed().swap_remove(0), start }];
         let of = (&prepared, &self.clean);
         let (certificate, Answer { found, left, .. }) =
             searched(of, &mut bounds, suggestions, self.options, (starts, Purpose::Descend)).swap_remove(0);

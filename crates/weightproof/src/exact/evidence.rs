@@ -3,10 +3,10 @@
 //! The search runs once more from boxes that plain slopes give, so that every bound on the way can be repeated from what is
 //! listed; what a linear program would prove is split instead.
 
-use super::search::{Answer, Purpose};
-use super::{Engine, EngineOf, ExactCertifier, GROUP, Start, searched};
+use super::search::{Answer, Purpose, Start};
+use super::{Begin, Engine, EngineOf, ExactCertifier, GROUP, of_rows, searched};
 use crate::attack::Suggestions;
-use crate::bounds::{LowerBounds, Prepared};
+use crate::bounds::Prepared;
 use crate::evidence::Evidence;
 use crate::faults::HitSet;
 use crate::gathered::Gathered;
@@ -66,14 +66,9 @@ impl ExactCertifier<'_> {
             let clean = gathered.clean(prepared.model, &self.options.certify);
             let suggestions = Suggestions::new(&self.attackers[k], &engine.problems[k], gathered.samples());
             let rows = clean.spec.rows.len();
-            let mut bounds = LowerBounds {
-                lower: vec![T::neg_infinity(); rows],
-                charge: vec![T::zero(); rows],
-                variance: Vec::new(),
-                ends: Vec::new(),
-                void: vec![None; chosen.len()],
-            };
-            let starts = suggestions.unperturbed().into_iter().map(|found| Start { found, left: None });
+            let mut bounds = of_rows(vec![T::neg_infinity(); rows], chosen.len());
+            let starts =
+                suggestions.unperturbed().into_iter().map(|found| Begin { found, start: Start::Whole });
             let starts = (starts.collect(), Purpose::Prove);
             let answers = searched((&prepared, &clean), &mut bounds, suggestions, &self.options, starts);
             let proof = |(certificate, answer): (SampleCertificate, Answer<T>)| {

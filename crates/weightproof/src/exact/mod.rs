@@ -1,6 +1,8 @@
 //! Complete verification: every sample is proved or broken, within budgets (theory.md §6).
 
+pub mod cover;
 mod descent;
+mod divide;
 mod encode;
 mod evidence;
 mod leaf;
@@ -25,7 +27,7 @@ use crate::verdict::{Precision, Reason, SampleCertificate, Samples, Verdict};
 pub(crate) use descent::{Descent, Settled};
 use rayon::prelude::*;
 pub(crate) use search::Paused;
-use search::{Answer, Purpose, Question, Search};
+use search::{Answer, Purpose, Question, Search, Start};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -367,7 +369,8 @@ impl<'n> ExactCertifier<'n> {
         let method = method::<T>(FIRST).expect("the first method exists");
         let mut bounds = clean.bounds(prepared, method);
         let suggestions = Suggestions::new(&self.attackers[k], problem, gathered.samples());
-        let starts = open.iter().map(|open| Start { found: open.found.clone(), left: None }).collect();
+        let starts =
+            open.iter().map(|open| Begin { found: open.found.clone(), start: Start::Whole }).collect();
         let starts = (starts, Purpose::Settle);
         let answers = searched((prepared, &clean), &mut bounds, suggestions, &self.options, starts);
         let of = |(Attacked { s, known, .. }, (certificate, answer)): (&Attacked, (_, Answer<T>))| {
@@ -390,12 +393,17 @@ impl<'n> ExactCertifier<'n> {
     }
 }
 
-/// Where the branch and bound of a sample starts.
-struct Start<T> {
+/// What the branch and bound of a sample begins with.
+struct Begin<T> {
     /// The worst margin that the attack found.
     found: SampleAttack,
-    /// Domains that the search of a larger set left open.
-    left: Option<Paused<T>>,
+    start: Start<T>,
+}
+
+/// Bounds of all rows of `samples` samples, without charges: they hold as they are.
+fn of_rows<T: Scalar>(lower: Vec<T>, samples: usize) -> LowerBounds<T> {
+    let charge = vec![T::zero(); lower.len()];
+    LowerBounds { lower, charge, variance: Vec::new(), ends: Vec::new(), void: vec![None; samples] }
 }
 
 /// Branch and bound for the samples of a block, whose `bounds` are known and become those that are proved.
@@ -404,16 +412,16 @@ fn searched<T: Scalar>(
     bounds: &mut LowerBounds<T>,
     suggestions: Suggestions<'_, '_, T>,
     options: &ExactOptions,
-    (starts, purpose): (Vec<Start<T>>, Purpose),
+    (starts, purpose): (Vec<Begin<T>>, Purpose),
 ) -> Vec<(SampleCertificate, Answer<T>)> {
     let (certify, count) = (&options.certify, clean.spec.count);
     let rows = |s: usize| s * count..(s + 1) * count;
-    let question = |(s, Start { found, left })| Question {
+    let question = |(s, Begin { found, start })| Question {
         rows: clean.spec.rows[rows(s)].to_vec(),
         offsets: (0..count).map(|r| T::from_f64_down(clean.shift(s, r, certify.property))).collect(),
         lower: bounds.lower[rows(s)].to_vec(),
         found,
-        left,
+        start,
     };
     let questions = starts.into_iter().enumerate().map(question).collect();
     let answers = Search::new(prepared, clean, suggestions, options, (questions, purpose)).run();

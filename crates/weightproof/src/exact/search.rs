@@ -6,6 +6,7 @@
 //! ends     no domain is open (verified), a checked margin breaks the property (falsified), or a limit is reached (unknown)
 //! ```
 
+use super::cover::{Region, RowLower, Side};
 use super::leaf::{self, Solution};
 use super::program::Program;
 use super::{Budget, ExactOptions};
@@ -41,8 +42,18 @@ pub(super) struct Question<T> {
     pub lower: Vec<T>,
     /// The worst margin that the attack found.
     pub found: SampleAttack,
-    /// Domains that the search of a larger set left open, where this search starts; without them it starts from the whole set.
-    pub left: Option<Paused<T>>,
+    /// Where the search starts.
+    pub start: Start<T>,
+}
+
+/// Where the search of a sample starts.
+pub(super) enum Start<T> {
+    /// From the whole set.
+    Whole,
+    /// From the domains that the search of a larger set left open.
+    Paused(Paused<T>),
+    /// From regions of the set; nothing is said about the others.
+    Regions(Vec<Region>),
 }
 
 /// A search that was stopped: what it has proved, and the domains that are open. Both hold in every smaller set.
@@ -69,6 +80,8 @@ pub(super) struct Answer<T> {
     pub left: Option<Paused<T>>,
     /// The proof as a tree of domains, if it was asked for; complete when no row is open.
     pub evidence: Vec<DomainEvidence>,
+    /// The regions of all leaves, if they were asked for. Then `lower` is about those that are proved.
+    pub regions: Vec<Region>,
 }
 
 /// What a search is for.
@@ -80,6 +93,8 @@ pub(super) enum Purpose {
     Descend,
     /// To write down a proof of samples that are settled.
     Prove,
+    /// To settle regions, and to tell which are open when it is stopped: other searches go on with them.
+    Divide,
 }
 
 /// The branch and bound tree of one sample.
@@ -89,6 +104,8 @@ struct Tree<T> {
     /// Bytes that they take.
     bytes: usize,
     offsets: Vec<T>,
+    /// Whether the regions of leaves are told.
+    divides: bool,
     answer: Answer<T>,
 }
 
@@ -109,6 +126,20 @@ impl<T: Scalar> Tree<T> {
         })
     }
 
+    /// The rows that bounds of the whole set do not prove; those of the others count for the tree.
+    fn unproved(&mut self, (rows, lower): (&[SpecRow], &[T]), gap: Option<f64>) -> Vec<OpenRow<T>> {
+        let level = self.level(gap);
+        let mut unproved = Vec::new();
+        for (k, (&row, &lower)) in rows.iter().zip(lower).enumerate() {
+            if lower + self.offsets[k] > level {
+                self.lower_to(k, lower);
+            } else {
+                unproved.push(OpenRow { k, row, lower });
+            }
+        }
+        unproved
+    }
+
     /// Lowers the bound of row `k` in the whole tree to `lower`, which holds in a part of it. NaN stays.
     fn lower_to(&mut self, k: usize, lower: T) {
         let least = &mut self.answer.lower[k];
@@ -122,13 +153,44 @@ impl<T: Scalar> Tree<T> {
         domain.open.iter().for_each(|open| self.lower_to(open.k, open.lower));
     }
 
+    /// Leaves a domain whose rows are all proved.
+    fn settle(&mut self, domain: &Domain<T>) {
+        self.give_up(domain);
+        self.tell_proved(|| domain.sides.clone());
+    }
+
+    /// Leaves a domain in which nothing is left to split.
+    fn exhaust(&mut self, domain: &Domain<T>) {
+        self.leave(domain, true);
+        self.answer.reason = Some(Reason::Incomplete);
+    }
+
+    /// Leaves a domain that is not proved: its bounds count for its region where regions are told, else for the tree.
+    fn leave(&mut self, domain: &Domain<T>, exhausted: bool) {
+        if !self.divides {
+            return self.give_up(domain);
+        }
+        let open = domain.open.iter().map(|open| RowLower::new(open.k, open.lower.to_f64()));
+        let (sides, open) = (domain.sides.clone(), Some(open.collect()));
+        self.answer.regions.push(Region { sides, open, exhausted });
+    }
+
+    /// Tells of a region that is proved, where regions are told.
+    fn tell_proved(&mut self, sides: impl FnOnce() -> Vec<Side>) {
+        if self.divides {
+            self.answer.regions.push(Region::proved(sides()));
+        }
+    }
+
     /// Ends the search for `reason`: open domains are left unsplit, and with `keep` handed on to the search of a smaller set.
     fn stop(&mut self, reason: Option<Reason>, keep: bool) {
         let (lower, open) = (self.answer.lower.clone(), std::mem::take(&mut self.open));
         let keep = keep && !open.is_empty() && self.answer.reason.is_none();
         for domain in &open {
-            self.give_up(domain);
-            self.answer.reason = self.answer.reason.or(reason);
+            self.leave(domain, false);
+            // Regions that are exhausted say so themselves.
+            let before = self.answer.reason.filter(|_| !self.divides);
+            self.answer.reason = before.or(reason);
         }
         if keep {
             self.answer.left = Some(Paused { lower, open });
@@ -174,6 +236,13 @@ struct Origin<T> {
     record: usize,
     /// The split of its parent, and whether it is the part above; of a root and of a domain that is bounded again there is none.
     side: Option<(Branch<T>, bool)>,
+    /// Where it lies, if regions are told.
+    sides: Vec<Side>,
+}
+
+/// A row of a region; where it has no bound, −∞ is one.
+fn open_row<T: Scalar>(open: &RowLower, rows: &[SpecRow]) -> OpenRow<T> {
+    OpenRow { k: open.row, row: rows[open.row], lower: T::from_f64_down(open.number()) }
 }
 
 /// Variables of an attack.
@@ -203,9 +272,10 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
         let fixed = clean.enclosed(prepared);
         let domains = Domains::new(prepared, &clean.values, fixed, options.branching, records);
         let programs_first = !records && leaf::pays(prepared.model.network);
+        let divides = purpose == Purpose::Divide;
         let mut search = Search { domains, suggestions, options, purpose, programs_first, trees: Vec::new() };
         let mut open = Vec::new();
-        for (s, Question { rows, offsets, lower, found, left }) in questions.into_iter().enumerate() {
+        for (s, Question { rows, offsets, lower, found, start }) in questions.into_iter().enumerate() {
             let unknown = vec![T::infinity(); rows.len()];
             let answer = Answer {
                 lower: unknown,
@@ -215,28 +285,37 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 time: Duration::ZERO,
                 left: None,
                 evidence: Vec::new(),
+                regions: Vec::new(),
             };
-            let mut tree = Tree { open: Vec::new(), bytes: 0, offsets, answer };
-            if let Some(Paused { lower, open }) = left {
-                tree.answer.lower = lower;
-                let root = search.domains.roots(vec![(s, Vec::new())]).swap_remove(0);
-                search.domains.reopened(&root, open).into_iter().for_each(|domain| tree.push(domain));
-                search.trees.push(tree);
-                continue;
-            }
-            let level = tree.level(options.gap);
-            let mut unproved = Vec::new();
-            for (k, (row, lower)) in rows.into_iter().zip(lower).enumerate() {
-                if lower + tree.offsets[k] > level {
-                    tree.lower_to(k, lower);
-                } else {
-                    unproved.push(OpenRow { k, row, lower });
+            let mut tree = Tree { open: Vec::new(), bytes: 0, offsets, divides, answer };
+            match start {
+                Start::Whole => {
+                    let unproved = tree.unproved((&rows, &lower), options.gap);
+                    if !unproved.is_empty() {
+                        open.push((s, unproved));
+                    }
+                }
+                Start::Paused(Paused { lower, open }) => {
+                    tree.answer.lower = lower;
+                    let root = search.domains.roots(vec![(s, Vec::new())]).swap_remove(0);
+                    search.domains.reopened(&root, open).into_iter().for_each(|domain| tree.push(domain));
+                }
+                Start::Regions(regions) => {
+                    let root = search.domains.roots(vec![(s, Vec::new())]).swap_remove(0);
+                    for region in regions {
+                        let unproved = match &region.open {
+                            None => tree.unproved((&rows, &lower), options.gap),
+                            Some(open) => open.iter().map(|open| open_row(open, &rows)).collect(),
+                        };
+                        if unproved.is_empty() {
+                            tree.tell_proved(|| region.sides);
+                        } else {
+                            tree.push(search.domains.within(&root, &region.sides, unproved));
+                        }
+                    }
                 }
             }
             search.trees.push(tree);
-            if !unproved.is_empty() {
-                open.push((s, unproved));
-            }
         }
         search.plant(&open);
         search
@@ -256,8 +335,10 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 })
             })
             .collect();
-        let origins: Vec<Origin<T>> =
-            open.iter().map(|(s, _)| Origin { sample: *s, record: 0, side: None }).collect();
+        let origins: Vec<Origin<T>> = open
+            .iter()
+            .map(|(s, _)| Origin { sample: *s, record: 0, side: None, sides: Vec::new() })
+            .collect();
         self.take(bounded, &origins);
     }
 
@@ -289,6 +370,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 sample: part.of.sample,
                 record: part.of.record,
                 side: part.side,
+                sides: if self.purpose == Purpose::Divide { part.sides() } else { Vec::new() },
             };
             let origins: Vec<Origin<T>> = parts.iter().map(origin).collect();
             self.take(bounded, &origins);
@@ -346,7 +428,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 tree.bytes -= domain.bytes();
                 // A smaller margin that was found since lowers the level.
                 if value > level {
-                    tree.give_up(&domain);
+                    tree.settle(&domain);
                     continue;
                 }
                 taken += 1;
@@ -383,8 +465,7 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                     self.trees[s].push(domain);
                     continue;
                 }
-                self.trees[s].give_up(&domain);
-                self.trees[s].answer.reason = Some(Reason::Incomplete);
+                self.trees[s].exhaust(&domain);
                 continue;
             };
             let found = self.suggestions.check(s, units);
@@ -394,13 +475,12 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             }
             let level = tree.level(self.options.gap);
             if tree.value(&domain) > level {
-                tree.give_up(&domain);
+                tree.settle(&domain);
             } else if tree.is_broken() && self.options.gap.is_none() {
                 // The search ends here, and what it leaves has this domain.
                 tree.push(domain);
             } else if domain.branch.is_none() {
-                tree.give_up(&domain);
-                tree.answer.reason = Some(Reason::Incomplete);
+                tree.exhaust(&domain);
             } else {
                 tree.push(domain);
             }
@@ -441,10 +521,9 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             answer.nodes += 1;
             answer.time += spent / origins.len() as u32;
         }
-        let mut origins = origins.iter();
-        for (mut bounded, _) in bounded {
+        for (origins, (mut bounded, _)) in origins.chunks(self.domains.together()).zip(bounded) {
             // Evidence is recorded of every part, or of none.
-            let shown = std::mem::take(&mut bounded.evidence).into_iter().zip(origins.by_ref());
+            let shown = std::mem::take(&mut bounded.evidence).into_iter().zip(origins);
             let records: Vec<usize> =
                 shown.map(|(shown, origin)| self.trees[origin.sample].record(origin, shown)).collect();
             for (domain, part) in bounded.open.iter_mut().zip(&bounded.parts) {
@@ -452,6 +531,9 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
             }
             for &(s, k, lower) in &bounded.proved {
                 self.trees[s].lower_to(k, lower);
+            }
+            for (_, origin) in origins.iter().enumerate().filter(|(part, _)| !bounded.parts.contains(part)) {
+                self.trees[origin.sample].tell_proved(|| origin.sides.clone());
             }
             self.attack(&bounded);
             for domain in bounded.open {

@@ -2,6 +2,7 @@
 
 mod attack;
 mod differences;
+mod divided;
 mod exact;
 mod exact_milp;
 mod exact_steps;

@@ -5,11 +5,14 @@ use crate::parquet::HEADER;
 use crate::reading::{ReadError, short};
 use crate::report::{LAYER_COLUMN, Record};
 use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::record::reader::RowIter;
 use ::parquet::record::{Field, Row};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// Columns of radii with one layer perturbed: before the name of the layer, and the list that JSON has.
@@ -18,7 +21,33 @@ const LAYERS: [(&str, &str); 2] =
 
 fn open<E>(path: &Path) -> Result<SerializedFileReader<File>, PartError<E>> {
     let failed = |source| PartError::Io { path: path.display().to_string(), source };
-    SerializedFileReader::new(File::open(path).map_err(failed)?).map_err(|error| damaged(path, &error))
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let reader = SerializedFileReader::new(file).map_err(|error| damaged(path, &error))?;
+    match lies_within(reader.metadata(), length) {
+        true => Ok(reader),
+        false => {
+            Err(shape(path, "expected columns within the file, found others: it was cut off or damaged"))
+        }
+    }
+}
+
+/// Whether all columns are said to lie within so many bytes, which the library takes for granted.
+fn lies_within(metadata: &ParquetMetaData, length: u64) -> bool {
+    let lies = |column: &ColumnChunkMetaData| {
+        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let numbers = [start, column.data_page_offset(), column.num_values(), column.uncompressed_size()];
+        let end = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
+        let end = end.and_then(|(start, size)| start.checked_add(size));
+        numbers.iter().all(|&number| number >= 0) && end.is_some_and(|end| end <= length)
+    };
+    metadata.row_groups().iter().all(|group| group.num_rows() >= 0 && group.columns().iter().all(lies))
+}
+
+/// The next row. Damaged pages make the library panic: they are errors like all others.
+fn next_row(rows: &mut RowIter<'_>) -> Option<Result<Row, ParquetError>> {
+    let row = catch_unwind(AssertUnwindSafe(|| rows.next()));
+    row.unwrap_or_else(|_| Some(Err(ParquetError::General("a damaged page".into()))))
 }
 
 fn damaged<E>(path: &Path, error: &ParquetError) -> PartError<E> {
@@ -48,8 +77,9 @@ pub(super) fn each<R: Record + DeserializeOwned, E>(
     sample: &mut dyn FnMut(R) -> Result<(), E>,
 ) -> Result<(), PartError<E>> {
     let reader = open(path)?;
-    let rows = reader.get_row_iter(None).map_err(|error| damaged(path, &error))?;
+    let mut rows = reader.get_row_iter(None).map_err(|error| damaged(path, &error))?;
     let nested = nested::<R>();
+    let rows = std::iter::from_fn(|| next_row(&mut rows));
     for row in rows.skip(k.saturating_mul(samples)).take(samples) {
         let row = row.map_err(|error| damaged(path, &error))?;
         let record = object(&row, &nested)

@@ -21,6 +21,7 @@ use super::propagate::{Backward, Reach, Row, Sharing};
 use super::slopes::{Ending, FreeVariables, Goal, Tape};
 use super::{Analysis, analysed, analysed_by, is_exact, meet, sharings, tighten, tighten_by, uncross};
 use crate::evidence::{DomainEvidence, RowEvidence};
+use crate::exact::cover::Side;
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
 use crate::model::Step;
@@ -61,7 +62,7 @@ pub(crate) struct Domain<T> {
     pub converged: bool,
     /// Whether its linear program was solved.
     pub solved: bool,
-    /// Whether it is of a larger set: its boxes and bounds hold, but are to be improved before it is split.
+    /// Whether it is of a larger set, or made of its sides alone: its boxes and bounds hold, but are to be improved before it is split.
     reopened: bool,
     /// Its number in the evidence of its tree, where that is recorded.
     pub record: usize,
@@ -69,6 +70,8 @@ pub(crate) struct Domain<T> {
     pub open: Vec<OpenRow<T>>,
     /// Where to split it, if anywhere.
     pub branch: Option<Branch<T>>,
+    /// Where it lies: the sides of all splits from the whole set on.
+    pub sides: Vec<Side>,
     /// Lower and upper ends of the boxes of [`Domains::nodes`], one after the other.
     boxes: Vec<T>,
     /// What the ascent ended with; a row for each of `open`. `None` of a root.
@@ -88,6 +91,7 @@ impl<T: Scalar> Domain<T> {
         size_of::<Self>()
             + size_of::<T>() * (self.boxes.len() + free)
             + size_of::<OpenRow<T>>() * self.open.len()
+            + size_of::<Side>() * self.sides.len()
     }
 }
 
@@ -100,6 +104,15 @@ pub(crate) struct SubDomain<'d, T> {
 }
 
 impl<T: Scalar> SubDomain<'_, T> {
+    /// Where it lies.
+    pub fn sides(&self) -> Vec<Side> {
+        let own = self.side.map(|(branch, above)| {
+            let Branch { node, element, value } = branch;
+            Side { node, element, value: value.to_f64(), above }
+        });
+        self.of.sides.iter().copied().chain(own).collect()
+    }
+
     /// Whether the domain itself is bounded once more, until its bounds are at their limit.
     fn converges(&self) -> bool {
         self.side.is_none() && self.of.free.is_some() && !self.of.reopened
@@ -124,7 +137,7 @@ impl<T: Scalar> SubDomain<'_, T> {
         match self.side {
             Some(_) => STEPS,
             None if self.converges() => CONVERGING_STEPS,
-            None if self.of.reopened => STEPS,
+            None if self.of.free.is_some() => STEPS,
             None => Optimized::DEFAULT.steps,
         }
     }
@@ -241,7 +254,8 @@ impl<'a, T: Scalar> Domains<'a, T> {
         let root = |(d, (sample, open)): (usize, Root<T>)| {
             let boxes = self.boxes(&states, d);
             let [converged, solved, reopened] = [false; 3];
-            Domain { sample, converged, solved, reopened, record: 0, open, branch: None, boxes, free: None }
+            let (branch, sides, free) = (None, Vec::new(), None);
+            Domain { sample, converged, solved, reopened, record: 0, open, branch, sides, boxes, free }
         };
         samples.into_iter().enumerate().map(root).collect()
     }
@@ -273,6 +287,34 @@ impl<'a, T: Scalar> Domains<'a, T> {
             }
         };
         domains.into_iter().map(again).collect()
+    }
+
+    /// The part of a root where all of `sides` hold, with the rows that are to be proved there.
+    ///
+    /// # Panics
+    /// When a side is not one of [`Domains::can_split`].
+    pub fn within(&self, root: &Domain<T>, sides: &[Side], open: Vec<OpenRow<T>>) -> Domain<T> {
+        let mut boxes = root.boxes.clone();
+        for side in sides {
+            assert!(self.can_split(side), "regions are checked before they are searched");
+            let before = self.nodes.iter().take_while(|&&n| n != side.node);
+            let from: usize = before.map(|&n| 2 * self.prepared.model.width(n)).sum();
+            let end = end_of::<T>(side);
+            if side.above {
+                let lower = &mut boxes[from + side.element];
+                *lower = if end > *lower { end } else { *lower };
+            } else {
+                let upper = &mut boxes[from + self.prepared.model.width(side.node) + side.element];
+                *upper = if end < *upper { end } else { *upper };
+            }
+        }
+        Domain { reopened: true, open, sides: sides.to_vec(), boxes, ..root.clone() }
+    }
+
+    /// Whether there may be a split with this side: of an element that has a box of its own, at a number.
+    pub fn can_split(&self, side: &Side) -> bool {
+        let has_box = self.nodes.contains(&side.node);
+        has_box && side.element < self.prepared.model.width(side.node) && side.value.is_finite()
     }
 
     /// Bounds `parts`; a row `k` of sample `s` is proved above `aim(s, k)`.
@@ -438,6 +480,7 @@ impl<'a, T: Scalar> Domains<'a, T> {
                 reopened: false,
                 record: part.of.record,
                 branch: branching.choose(pass, &ending, least, d),
+                sides: part.sides(),
                 boxes: self.boxes(pass.states, d),
                 free: Some(ending.free.map(|m| m.rows_at(&keep))),
             });
@@ -513,6 +556,11 @@ impl<'a, T: Scalar> Domains<'a, T> {
         let fixed = self.fixed.iter().map(|b| b.as_ref().map(rows)).collect();
         (self.values.iter().map(|m| m.rows_at(&samples)).collect(), fixed)
     }
+}
+
+/// The end of a box that lies on this side, rounded outward: both sides of a split cover everything in every precision.
+fn end_of<T: Scalar>(side: &Side) -> T {
+    if side.above { T::from_f64_down(side.value) } else { T::from_f64_up(side.value) }
 }
 
 /// Whether a domain has a box of its own for node `n`, so that it can be split there: what nonlinear nodes read, unless it is the input
@@ -607,4 +655,18 @@ fn ranges_by<'a>(
         first += same.len();
         first - same.len()..first
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A search in f64 may split where f32 has no number.
+    #[test]
+    fn sides_cover_everything_in_f32() {
+        for value in [0.1, -0.1, 1.0 / 3.0, 1e-50, 0.0, 0.5] {
+            let end = |above| f64::from(end_of::<f32>(&Side { node: 1, element: 0, value, above }));
+            assert!(end(true) <= value && value <= end(false), "{value}: {} {}", end(true), end(false));
+        }
+    }
 }
