@@ -65,9 +65,10 @@ impl<T: Scalar> Objective<T> {
         (margin, row)
     }
 
-    /// Whether the unperturbed network has a margin above zero.
+    /// Whether the unperturbed network has a margin above zero that can be lost: one output has no rivals.
     pub fn is_right(&self, s: usize) -> bool {
-        self.worst(s, self.outputs.row(s)).0 > T::zero()
+        let margin = self.worst(s, self.outputs.row(s)).0;
+        margin > T::zero() && margin < T::infinity()
     }
 
     /// Whether a margin at the outputs `f` breaks the property by more than the rounding of a search, so that the check in

@@ -17,9 +17,12 @@ const REPRODUCED: f64 = 1e-9;
 /// Two ways to compute one minimum.
 const EXACT: f64 = 1e-6;
 
-const KINDS: [AttackKind; 4] = [
+const KINDS: [AttackKind; 7] = [
     AttackKind::NeuronSpace,
     AttackKind::WeightSpace,
+    AttackKind::OneGradient,
+    AttackKind::Fgsm,
+    AttackKind::Pgd,
     AttackKind::Random(Distribution::Uniform),
     AttackKind::Random(Distribution::Vertex),
 ];
@@ -352,5 +355,5 @@ fn names_are_read_as_they_are_written() {
     for kind in KINDS.into_iter().chain([AttackKind::Universal, AttackKind::Random(Distribution::Gaussian)]) {
         assert_eq!(kind.name().parse::<AttackKind>(), Ok(kind));
     }
-    assert!("pgd".parse::<AttackKind>().is_err());
+    assert!("pgd-5".parse::<AttackKind>().is_err());
 }
