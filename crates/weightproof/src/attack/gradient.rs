@@ -7,13 +7,15 @@
 //! PGD, k steps     u ← clip(u − (2.5 / k) sign ∇m), until the sample is broken
 //! ```
 //! The margin of a deviation is its tolerance less the largest deviation; the first step drives the first output up.
-//! In balls `v` is where `−∇m` leaves them, and steps go along `∇m / ‖∇m‖₂`. Every weight is a variable of its own.
+//! Steps of inputs are parts of their radius, wherever their range ends. In balls `v` is where `−∇m` leaves them, and steps go along
+//! `∇m / ‖∇m‖₂`. Every weight is a variable of its own.
 //!
 //! # Source
 //! FGSM: Goodfellow, Shlens and Szegedy, ICLR 2015, arXiv 1412.6572. PGD: Madry et al., ICLR 2018, arXiv 1706.06083. The one
 //! gradient of variable length is our own, in the place of the one of arXiv 2008.00138.
 
 use super::descent::{Landscape, Rows, Schedule, step_once, to_vertex};
+use super::kernels::{clamp, sign};
 use super::objective::Objective;
 use super::pass::Pass;
 use super::space::Point;
@@ -101,7 +103,10 @@ pub(super) fn follow<T: Scalar>(
                 approach(pass, &mut point, &vertex, &rows.samples, &margins);
             }
             Stride::Vertex => to_vertex(pass, &mut point),
-            Stride::Steps(_) => step_once(pass, &mut point, length),
+            Stride::Steps(_) => {
+                step_once(pass, &mut point, length);
+                lengthen(pass, &mut point, &rows.samples, length);
+            }
         }
     }
     followed
@@ -122,6 +127,23 @@ fn start<T: Scalar>(pass: &Pass<'_, '_, T>, samples: &[usize], x: &Matrix<f64>) 
         }
     }
     point
+}
+
+/// Adds what a step of inputs lacks whose interval is cut by their range: steps are parts of the radius, not of what is left of it.
+fn lengthen<T: Scalar>(pass: &Pass<'_, '_, T>, point: &mut Point<T>, samples: &[usize], length: f64) {
+    let (Some(slot), Some((lower, upper))) = (pass.space().nodes[0].values, &pass.fixed.input) else {
+        return;
+    };
+    let Some(g) = pass.gradient(slot) else { return };
+    let (whole, length) = (T::from_f64(2.0 * pass.problem.radii.set.input_radius), T::from_f64(length));
+    for (row, &s) in samples.iter().enumerate() {
+        let ends = lower.row(s).iter().zip(upper.row(s));
+        for ((u, &g), (&l, &h)) in point.0[slot].row_mut(row).iter_mut().zip(g.row(row)).zip(ends) {
+            if h > l {
+                *u = clamp(*u - length * (whole / (h - l) - T::one()) * sign(g), -T::one(), T::one());
+            }
+        }
+    }
 }
 
 /// Moves every row towards its vertex, as far as a linear margin needs.
@@ -186,7 +208,7 @@ mod tests {
     use super::*;
     use crate::network::{Network, NetworkBuilder};
     use crate::property::Property;
-    use crate::threat::{Kind, Perturbation, ThreatModel};
+    use crate::threat::{Kind, Perturbation, PerturbationSet, ThreatModel};
     use crate::verdict::{Clean, Samples, Verdict};
 
     /// What is lost along the way to the vertex is the derivative of the margin, for variables of every kind.
@@ -300,5 +322,20 @@ mod tests {
         let wrong = Attacker::new(&network, &set, AttackOptions::new(AttackKind::Pgd, Property::Label));
         let found = wrong.attack(Samples { first: 0, inputs: &x, labels: Some(&[1]) });
         assert_eq!((found[0].verdict, found[0].gradients), (Verdict::Falsified, Some(0)));
+    }
+
+    /// Steps are parts of the radius, 2.5/4 of 0.25: (1, 0.125) goes to (0.844, 0) and then to (0.75, 0), where x₁ + 2 x₂ is below 0.8.
+    #[test]
+    fn steps_of_an_input_are_parts_of_its_radius() {
+        let mut builder = NetworkBuilder::new(vec![2]);
+        builder.dense("a", 0, Matrix::from_vec(2, 2, vec![1.0, 2.0, 0.0, 0.0]), vec![-0.8, 0.0]).unwrap();
+        let network = builder.finish().unwrap();
+        let threat = ThreatModel { input_radius: 0.25, ..ThreatModel::new(Kind::Absolute, 0.0) };
+        let set = PerturbationSet { input_range: Some((0.0, 1.0)), ..threat.resolve(&network).unwrap() };
+        let options = AttackOptions { steps: 4, ..AttackOptions::new(AttackKind::Pgd, Property::Label) };
+        let samples = Samples { first: 0, inputs: &[1.0, 0.125], labels: Some(&[0]) };
+        let found = Attacker::new(&network, &set, options).attack(samples).remove(0);
+        assert_eq!((found.verdict, found.gradients), (Verdict::Falsified, Some(2)));
+        assert!((found.worst_margin + 0.05).abs() < 1e-6, "{}", found.worst_margin);
     }
 }
