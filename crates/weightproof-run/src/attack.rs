@@ -44,16 +44,11 @@ pub fn description(kind: AttackKind) -> &'static str {
 
 /// Size of a batch when the user does not say.
 pub fn batch(attack: &AttackConfig) -> BatchSize {
-    match attack.kind {
-        // Whole mini-batches, so that steps do not depend on how the data are read.
-        AttackKind::Universal => BatchSize::Fixed(8 * AttackOptions::BATCH),
-        AttackKind::NeuronSpace
-        | AttackKind::WeightSpace
-        | AttackKind::OneGradient
-        | AttackKind::Fgsm
-        | AttackKind::Pgd
-        | AttackKind::Random(_) => BatchSize::Adaptive(AttackOptions::BLOCK),
+    // Whole mini-batches, so that steps do not depend on how the data are read.
+    if attack.kind == AttackKind::Universal {
+        return BatchSize::Fixed(8 * AttackOptions::BATCH);
     }
+    BatchSize::Adaptive(AttackOptions::BLOCK)
 }
 
 /// Where an attack keeps what it finds.
@@ -91,14 +86,10 @@ pub fn run<F: Feed, W: Watch>(
     let folder = WitnessFolder::asked(kept.witness, identity)?;
     let mut store = Store::open(kept.journal, identity)?;
     store.require(folder.as_ref(), |record: &AttackRecord| record.witness.as_deref());
-    let (records, done) = match attack.kind {
-        AttackKind::Universal => universal(session, &mut run, sets, &options, folder.as_ref())?,
-        AttackKind::NeuronSpace
-        | AttackKind::WeightSpace
-        | AttackKind::OneGradient
-        | AttackKind::Fgsm
-        | AttackKind::Pgd
-        | AttackKind::Random(_) => by_sample(session, &mut run, sets, &options, (&store, folder.as_ref()))?,
+    let (records, done) = if attack.kind == AttackKind::Universal {
+        universal(session, &mut run, sets, &options, folder.as_ref())?
+    } else {
+        by_sample(session, &mut run, sets, &options, (&store, folder.as_ref()))?
     };
     let known: Vec<f64> = sets.iter().filter_map(|at| at.radius).collect();
     let settings = Settings { shared: &session.config, attack };

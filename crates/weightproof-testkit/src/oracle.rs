@@ -1,5 +1,6 @@
 //! What bounds are compared with: points of the set, and all vertices of tiny ones.
 
+use crate::networks::input;
 use rand::Rng;
 use weightproof::kernels::Matrix;
 use weightproof::network::{Affine, Network};
@@ -129,6 +130,36 @@ fn write(layer: &mut LayerPerturbation, i: usize, j: usize, value: f64) {
 pub fn margin(outputs: &[f64], target: usize) -> f64 {
     let rivals = outputs.iter().enumerate().filter(|(j, _)| *j != target);
     rivals.map(|(_, f)| outputs[target] - f).fold(f64::INFINITY, f64::min)
+}
+
+/// A random sample, and the worst that points of a set were found to do to its class.
+pub struct Tried {
+    /// The input, within the range of inputs where there is one.
+    pub x: Vec<f64>,
+    /// Outputs without perturbation.
+    pub clean: Vec<f64>,
+    /// The largest of them.
+    pub label: usize,
+    /// Outputs at points of the set.
+    pub outputs: Vec<Vec<f64>>,
+    /// The least margin of the label at these points and at those of a search.
+    pub worst: f64,
+    /// One more than the largest magnitude of an output, by which rounding is measured.
+    pub size: f64,
+}
+
+impl Tried {
+    /// With `points` points of each distribution.
+    pub fn new(network: &Network, set: &PerturbationSet, points: usize, rng: &mut impl Rng) -> Tried {
+        let x = input(network.input_width(), set.input_range.is_some(), rng);
+        let clean = network.forward(&x);
+        let label = (0..clean.len()).max_by(|&a, &b| clean[a].total_cmp(&clean[b])).expect("outputs");
+        let outputs = sampled_outputs(network, set, &x, points, rng);
+        let searched = coordinate_search(network, set, &x, |f| margin(f, label), rng);
+        let worst = outputs.iter().map(|f| margin(f, label)).fold(searched, f64::min);
+        let size = 1.0 + clean.iter().chain(outputs.iter().flatten()).fold(0.0, |m: f64, v| m.max(v.abs()));
+        Tried { x, clean, label, outputs, worst, size }
+    }
 }
 
 /// A matrix of samples as rows, for readers of the engine.

@@ -1,7 +1,7 @@
 //! What every bound method must satisfy (theory.md §13), for one network.
 
 use crate::networks::{Design, input, rng};
-use crate::oracle::{coordinate_search, margin, sampled_outputs};
+use crate::oracle::{Tried, coordinate_search, margin};
 use crate::threats::sets;
 use weightproof::bounds::METHODS;
 use weightproof::certify::{Certifier, CertifyOptions};
@@ -44,18 +44,11 @@ pub fn containment(design: &impl Design, points: usize) -> Result<(), String> {
     let network = design.build();
     let mut rng = rng(design.seed() ^ 0x5eed);
     for (name, set) in sets(&network) {
-        let pixels = set.input_range.is_some();
-        let x = input(network.input_width(), pixels, &mut rng);
-        let clean = network.forward(&x);
-        let label = (0..clean.len()).max_by(|&a, &b| clean[a].total_cmp(&clean[b])).expect("outputs") as u32;
-        let target = label as usize;
-        let outputs = sampled_outputs(&network, &set, &x, points, &mut rng);
-        let searched = coordinate_search(&network, &set, &x, |f| margin(f, target), &mut rng);
-        let worst = outputs.iter().map(|f| margin(f, target)).fold(searched, f64::min);
+        let Tried { x, clean, label, outputs, worst, size } = Tried::new(&network, &set, points, &mut rng);
+        let label = label as u32;
         let deviation = |f: &[f64]| f.iter().zip(&clean).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         let farthest = outputs.iter().map(|f| deviation(f)).fold(0.0, f64::max);
         let farthest = farthest.max(-coordinate_search(&network, &set, &x, |f| -deviation(f), &mut rng));
-        let size = 1.0 + clean.iter().chain(outputs.iter().flatten()).fold(0.0, |m: f64, v| m.max(v.abs()));
         for method in METHODS {
             for precision in [Precision::F64, Precision::F32] {
                 let slack = size * FORWARD_ROUNDING;

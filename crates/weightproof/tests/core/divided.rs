@@ -13,7 +13,7 @@ use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Precision, SampleCertificate, Samples, Verdict};
 use weightproof_testkit::networks::{Blueprint, Design, arbitrary, input, rng};
-use weightproof_testkit::oracle::{coordinate_search, margin, sampled_outputs};
+use weightproof_testkit::oracle::{Tried, margin};
 use weightproof_testkit::threats::sets;
 
 /// Domains of a search of regions: few, so that there are several rounds.
@@ -65,13 +65,7 @@ fn is_sound(blueprint: &Blueprint) -> Result<(), String> {
     let network = blueprint.build();
     let mut rng = rng(blueprint.seed() ^ 0xc0de);
     for (name, set) in sets(&network) {
-        let x = input(network.input_width(), set.input_range.is_some(), &mut rng);
-        let clean = network.forward(&x);
-        let label = (0..clean.len()).max_by(|&a, &b| clean[a].total_cmp(&clean[b])).expect("outputs");
-        let outputs = sampled_outputs(&network, &set, &x, 6, &mut rng);
-        let searched = coordinate_search(&network, &set, &x, |f| margin(f, label), &mut rng);
-        let worst = outputs.iter().map(|f| margin(f, label)).fold(searched, f64::min);
-        let size = 1.0 + clean.iter().chain(outputs.iter().flatten()).fold(0.0, |m: f64, v| m.max(v.abs()));
+        let Tried { x, label, worst, size, .. } = Tried::new(&network, &set, 6, &mut rng);
         let labels = [label as u32];
         let sample = Samples { first: 0, inputs: &x, labels: Some(&labels) };
         for (precision, slack) in [(Precision::F64, 1e-11), (Precision::F32, 2e-5)] {

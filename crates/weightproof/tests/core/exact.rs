@@ -12,7 +12,7 @@ use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
 use weightproof::verdict::{Precision, Reason, Samples};
 use weightproof_testkit::images::{arbitrary_images, dynamic_quantizers};
 use weightproof_testkit::networks::{Blueprint, Design, arbitrary, input, rng};
-use weightproof_testkit::oracle::{coordinate_search, margin, sampled_outputs, vertex_minimum};
+use weightproof_testkit::oracle::{Tried, margin, vertex_minimum};
 use weightproof_testkit::suite::certificates;
 use weightproof_testkit::threats::sets;
 
@@ -48,13 +48,7 @@ fn is_sound(design: &impl Design) -> Result<(), String> {
     let network = design.build();
     let mut rng = rng(design.seed() ^ 0x5eed);
     for (name, set) in sets(&network) {
-        let x = input(network.input_width(), set.input_range.is_some(), &mut rng);
-        let clean = network.forward(&x);
-        let label = (0..clean.len()).max_by(|&a, &b| clean[a].total_cmp(&clean[b])).expect("outputs");
-        let outputs = sampled_outputs(&network, &set, &x, 6, &mut rng);
-        let searched = coordinate_search(&network, &set, &x, |f| margin(f, label), &mut rng);
-        let worst = outputs.iter().map(|f| margin(f, label)).fold(searched, f64::min);
-        let size = 1.0 + clean.iter().chain(outputs.iter().flatten()).fold(0.0, |m: f64, v| m.max(v.abs()));
+        let Tried { x, label, worst, size, .. } = Tried::new(&network, &set, 6, &mut rng);
         for (precision, slack) in [(Precision::F64, 1e-11), (Precision::F32, 2e-5)] {
             let options = ExactOptions {
                 budget: Budget { nodes: Some(40), ..Budget::default() },
