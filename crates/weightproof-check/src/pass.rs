@@ -99,22 +99,43 @@ impl Pass<'_> {
 
     /// Whether the worst case over the box of a node is taken there.
     fn ends_at(&self, node: usize, crossed: bool) -> bool {
-        let (moves, near) = (&self.model.moves, self.reach == Reach::Near);
-        let is_hit = self.model.damages.as_ref().is_some_and(|damages| damages.are_of(node));
-        let this = &self.model.network.nodes[node];
-        !moves[node]
-            || match &this.op {
+        let near = self.reach == Reach::Near;
+        !self.model.moves[node]
+            || match &self.model.network.nodes[node].op {
                 Op::Input(_) => true,
-                // Where the input is fixed, what a layer reaches is a box, but for one ball of the whole matrix, and hits.
-                Op::Affine(_) => {
-                    let is_box = !(is_hit || self.model.set.is_one_ball(node));
-                    (near && crossed) || (is_box && !moves[this.inputs[0]])
-                }
-                Op::Activation(_) | Op::MaxPool(_) => near,
-                Op::Scale { .. } | Op::Divide(_) | Op::AveragePool { .. } | Op::Gather { .. } | Op::Sum => {
-                    false
-                }
+                Op::Affine(_) => (near && crossed) || self.is_free(node),
+                Op::Activation(_) => near || self.is_free(node),
+                Op::Scale { .. } => self.is_free(node),
+                Op::MaxPool(_) => near,
+                Op::Divide(_) | Op::AveragePool { .. } | Op::Gather { .. } | Op::Sum => false,
             }
+    }
+
+    /// Whether all that a node reaches is a box: a layer whose input is fixed, but for one ball of the whole matrix, and hits; and what
+    /// activations make of one without shared weights, element by element, where nothing else reads it.
+    fn is_free(&self, node: usize) -> bool {
+        let this = &self.model.network.nodes[node];
+        let is_fixed = |&i: &usize| !self.model.moves[i];
+        match &this.op {
+            Op::Affine(_) => {
+                let damages = &self.model.damages;
+                let is_hit = damages.as_ref().is_some_and(|damages| damages.are_of(node));
+                !(is_hit || self.model.set.is_one_ball(node)) && this.inputs.iter().all(is_fixed)
+            }
+            Op::Activation(_) | Op::Scale { .. } => {
+                let nodes = &self.model.network.nodes;
+                let is_only = |i: usize| nodes.iter().filter(|other| other.inputs.contains(&i)).count() == 1;
+                let reaches_all =
+                    |&i: &usize| is_fixed(&i) || (!self.model.shares[i] && self.is_free(i) && is_only(i));
+                this.inputs.iter().all(reaches_all)
+            }
+            Op::Input(_)
+            | Op::Divide(_)
+            | Op::MaxPool(_)
+            | Op::AveragePool { .. }
+            | Op::Gather { .. }
+            | Op::Sum => false,
+        }
     }
 
     /// The least value of a row on the box of a node; of a convolution also of its kernels on the box of its input.

@@ -148,6 +148,30 @@ pub fn magnitudes<T: Scalar>(a: &[T], lower: &[T], upper: &[T]) -> T {
     sum3(a, lower, upper, |a, l, u| a.abs() * larger(l.abs(), u.abs()))
 }
 
+/// [`concretized`] and [`magnitudes`].
+#[inline(always)]
+pub fn concretized_sized<T: Scalar>(a: &[T], lower: &[T], upper: &[T]) -> (T, T) {
+    let (lower, upper) = (&lower[..a.len()], &upper[..a.len()]);
+    let of = |a: T, l: T, u: T| (positive(a) * l + negative(a) * u, a.abs() * larger(l.abs(), u.abs()));
+    let ((a, ta), (l, tl), (u, tu)) =
+        (a.as_chunks::<LANES>(), lower.as_chunks::<LANES>(), upper.as_chunks::<LANES>());
+    let (mut values, mut sizes) = ([T::zero(); LANES], [T::zero(); LANES]);
+    for ((a, l), u) in a.iter().zip(l).zip(u) {
+        for i in 0..LANES {
+            let (value, size) = of(a[i], l[i], u[i]);
+            values[i] += value;
+            sizes[i] += size;
+        }
+    }
+    let (mut value, mut size) = (T::zero(), T::zero());
+    for ((&a, &l), &u) in ta.iter().zip(tl).zip(tu) {
+        let (of_one, magnitude) = of(a, l, u);
+        value += of_one;
+        size += magnitude;
+    }
+    (total(values, value), total(sizes, size))
+}
+
 /// The larger of two numbers; the first one when one is NaN.
 #[inline(always)]
 pub fn larger<T: Scalar>(a: T, b: T) -> T {
@@ -250,6 +274,8 @@ mod tests {
             let u: Vec<f64> = l.iter().map(|l| l + 0.3).collect();
             let worst: f64 = (0..n).map(|i| (a[i] * l[i]).min(a[i] * u[i])).sum();
             assert!((vectorized!(|| concretized(&a, &l, &u)) - worst).abs() < TOLERANCE);
+            let sized = vectorized!(|| concretized_sized(&a, &l, &u));
+            assert_eq!(sized, (concretized(&a, &l, &u), magnitudes(&a, &l, &u)));
             let centre: Vec<f64> = l.iter().map(|l| l + 0.15).collect();
             assert!((centered(&a, &centre, &vec![0.15; n]) - worst).abs() < TOLERANCE);
             let (value, size) = centered_sized(&a, &centre, &vec![0.15; n], &u);

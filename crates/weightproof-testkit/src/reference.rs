@@ -216,10 +216,10 @@ impl<'a, N: Number> Reference<'a, N> {
         ((0..layer.columns()).map(a).collect(), constant)
     }
 
-    /// `min c·p` of layer `k` by relaxing every ReLU down to the exact box of the first layer.
+    /// `min c·p` of layer `k` by relaxing every ReLU down to the exact box of the first activations.
     fn backward(&self, k: usize, c: &[N]) -> N {
         let (mut c, mut bound, mut k) = (c.to_vec(), N::zero(), k);
-        while k > 0 {
+        while k > 1 {
             let (mut a, constant) = self.through(k, &c);
             bound = bound + constant;
             k -= 1;
@@ -241,10 +241,7 @@ impl<'a, N: Number> Reference<'a, N> {
             }
             c = a;
         }
-        let (lower, upper) = &self.boxes[0];
-        c.iter()
-            .enumerate()
-            .fold(bound, |s, (j, c)| s + min(c.clone() * lower[j].clone(), c.clone() * upper[j].clone()))
+        bound + self.one_layer(1, &c)
     }
 }
 

@@ -153,6 +153,11 @@ impl<'n, T: Scalar> Model<'n, T> {
         &self.network.nodes()[index].inputs
     }
 
+    /// The nodes that read node `index`, rising.
+    pub fn readers_of(&self, index: usize) -> impl Iterator<Item = usize> {
+        (index + 1..self.steps.len()).filter(move |&k| self.inputs_of(k).contains(&index))
+    }
+
     /// The affine layer of node `index`.
     ///
     /// # Panics

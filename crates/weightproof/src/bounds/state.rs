@@ -10,7 +10,7 @@ use super::step::moving;
 use crate::faults::HitSet;
 use crate::kernels::{Matrix, Scalar};
 use crate::kernels::{add_linear_transposed, rows};
-use crate::model::{Affine, Model, Radii};
+use crate::model::{Affine, Model, Radii, Step};
 use crate::noise::NoiseSet;
 use crate::threat::WeightSet;
 use crate::verdict::{Guarantee, Reason};
@@ -230,6 +230,8 @@ pub enum State<T> {
 pub struct States<'a, T> {
     block: Block<'a, T>,
     states: Vec<State<T>>,
+    /// By node: whether its elements take every value of its box, each whatever the others are.
+    independent: Vec<bool>,
     /// What rounding is charged by; of the next node, too.
     sums: Vec<Option<Sums<T>>>,
     /// Variance proxies of random layers; of the next node, too.
@@ -253,6 +255,7 @@ impl<'a, T: Scalar> States<'a, T> {
         let mut states = States {
             block: *block,
             states: Vec::with_capacity(nodes),
+            independent: Vec::with_capacity(nodes),
             sums: Vec::with_capacity(nodes),
             variances: Vec::with_capacity(nodes),
             damages: Vec::with_capacity(nodes),
@@ -281,6 +284,40 @@ impl<'a, T: Scalar> States<'a, T> {
     /// Whether node `index` is known not to move.
     pub fn is_fixed(&self, index: usize) -> bool {
         matches!(self.states.get(index), Some(State::Fixed))
+    }
+
+    /// Whether the elements of node `index` take every value of its box, each whatever the others are: those of a layer with a fixed
+    /// input whose rows, and uses of kernels, move on their own, and what activations make of them one by one (theory.md §4.3). A pass
+    /// that ends at such a box loses nothing.
+    pub fn is_independent(&self, index: usize) -> bool {
+        self.independent.get(index) == Some(&true)
+    }
+
+    /// See [`Self::is_independent`], of the node that comes next.
+    fn varies_freely(&self, index: usize) -> bool {
+        let prepared = self.block.prepared;
+        let inputs = prepared.model.inputs_of(index);
+        match &prepared.model.steps[index] {
+            // Noise is no box, and few of all hits happen.
+            Step::Affine(layer) => {
+                let set = prepared.radii.layer(index);
+                let is_one_ball = matches!(set.weight, WeightSet::Ball(_));
+                let is_box = (layer.window.is_none() || set.per_use) && !is_one_ball;
+                let is_plain = prepared.noise_of(index).is_none() && prepared.hits_of(index).is_none();
+                is_box && is_plain && !set.is_zero() && self.is_fixed(inputs[0])
+            }
+            // Another reader of the input would move together with this one.
+            Step::Activation(_) | Step::Scale { .. } | Step::Reshape => {
+                let is_only_reader = || prepared.model.readers_of(inputs[0]).eq([index]);
+                self.is_fixed(inputs[0]) || (self.is_independent(inputs[0]) && is_only_reader())
+            }
+            Step::Input
+            | Step::DynamicQuantize(_)
+            | Step::MaxPool(_)
+            | Step::AveragePool { .. }
+            | Step::Add
+            | Step::Gather(_) => false,
+        }
     }
 
     /// What is known about node `index`.
@@ -368,20 +405,25 @@ impl<'a, T: Scalar> States<'a, T> {
 
     /// Adds the state of the next node; bounds that are NaN, infinite or too large for products void their sample.
     pub fn push(&mut self, state: State<T>) {
+        self.independent.push(self.varies_freely(self.states.len()));
         self.states.push(state);
         let index = self.states.len() - 1;
         let limit = T::from_f64(T::OVERFLOW);
-        for s in 0..self.samples() {
-            let within = |m: &Matrix<T>| m.row(s).iter().all(|v| v.abs() < limit);
-            if !(within(self.lower(index)) && within(self.upper(index))) {
-                self.void[s] = Some(Reason::Overflow);
+        let (lower, upper) = (self.lower(index), self.upper(index));
+        // Without leaving early, which vectors cannot.
+        let within = |row: &[T]| row.iter().fold(true, |all, v| all & (v.abs() < limit));
+        let of_sample = |s: usize| {
+            let (lower, upper) = (lower.row(s), upper.row(s));
+            (within(lower) & within(upper), rows::l1(lower) + rows::l1(upper))
+        };
+        let found: Vec<(bool, T)> = rows::vectorized!(|| (0..self.samples()).map(of_sample).collect());
+        for (void, (is_within, _)) in self.void.iter_mut().zip(&found) {
+            if !is_within {
+                *void = Some(Reason::Overflow);
             }
         }
         if !self.block.prepared.arithmetic.is_exact() {
-            let (lower, upper) = (self.lower(index), self.upper(index));
-            let size = |s: usize| rows::l1(lower.row(s)) + rows::l1(upper.row(s));
-            let sizes = rows::vectorized!(|| (0..self.samples()).map(size).collect());
-            self.sizes.push(sizes);
+            self.sizes.push(found.into_iter().map(|(_, size)| size).collect());
         }
         if index + 1 < self.block.values.len() {
             self.sums.push(sums(&self.block, self, index + 1));

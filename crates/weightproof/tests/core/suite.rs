@@ -113,6 +113,24 @@ fn vertex_enumeration_of_tiny_networks() {
     );
 }
 
+/// Two hidden layers: what the first one gives is a box whose every point is reached, so only neurons of the second one that are unstable
+/// make the linear bound less than the enumeration.
+#[test]
+fn neurons_of_the_first_layer_cost_a_bound_nothing() {
+    let mut exact = 0;
+    for seed in 0..60 {
+        let network = Blueprint::new(&[2, 2, 2, 2], Activation::Relu, seed).build();
+        let x = input(2, seed % 2 == 0, &mut rng(seed));
+        let threat = ThreatModel { bias_radius: Some(0.0), ..ThreatModel::new(Kind::Absolute, 0.1) };
+        let set = threat.resolve(&network).unwrap();
+        let enumerated = vertex_minimum(&network, &set, &x, |f| margin(f, 0));
+        let linear = certificates(&network, &set, &x, 0, &f64_options("linear")).margin_lower;
+        assert!(linear <= enumerated + ROUNDING, "seed {seed}: {linear} > {enumerated}");
+        exact += usize::from((linear - enumerated).abs() < ROUNDING);
+    }
+    assert!(exact > 1, "exact {exact} times of 60");
+}
+
 /// The batched engine computes what the definition says, for every structure of radii.
 #[test]
 fn the_linear_bound_is_its_definition() {

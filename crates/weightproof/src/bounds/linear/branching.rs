@@ -117,10 +117,9 @@ impl Branching {
             }
         }
         for node in 0..ending.tape.len() {
-            let Some(lines) = pass.absolute_lines(node).filter(|_| has_chord(pass.block.prepared, node))
-            else {
-                continue;
-            };
+            // On the box where a pass ends chords lose nothing.
+            let has_chord = has_chord(pass.block.prepared, node) && !pass.ends_at(node, true);
+            let Some(lines) = pass.absolute_lines(node).filter(|_| has_chord) else { continue };
             let charged = charged(pass, ending, node, r);
             let (lower, upper) = (pass.states.lower(node), pass.states.upper(node));
             for element in 0..charged.len() {

@@ -3,7 +3,7 @@
 use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row};
 use crate::kernels::Scalar;
-use crate::kernels::rows::{concretized, magnitudes, squares, vectorized, weighted_l1};
+use crate::kernels::rows::{concretized, concretized_sized, squares, vectorized, weighted_l1};
 use crate::model::Affine;
 use crate::threat::WeightSet;
 
@@ -58,10 +58,11 @@ pub(super) fn concretize<T: Scalar>(
                 let fixed = states.fixed(node);
                 concretized(a, fixed.lower.row(*s), fixed.upper.row(*s))
             };
+            let (at_ends, size) = concretized_sized(a, lower, upper);
             offset.add(
                 r,
                 match &end {
-                    End::Box => concretized(a, lower, upper),
+                    End::Box => at_ends,
                     End::Shared(_) => centre(),
                     End::Ball { radius, length, bias } => {
                         centre() - weighted_l1(a, bias) - *radius * squares(a).sqrt() * length[*s]
@@ -69,7 +70,7 @@ pub(super) fn concretize<T: Scalar>(
                 },
             );
             if part > T::zero() {
-                offset.charge(r, part * magnitudes(a, lower, upper));
+                offset.charge(r, part * size);
             }
         }
     });

@@ -186,12 +186,20 @@ fn sharings<T: Scalar>(block: &Block<'_, T>, start: usize) -> &'static [Sharing]
 
 /// Whether interval propagation gives the exact range of every element of node `index`.
 fn is_exact<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usize) -> bool {
-    let model = block.prepared.model;
+    let prepared = block.prepared;
+    let model = prepared.model;
     let inputs = model.inputs_of(index);
     let all_exact = || inputs.iter().all(|&i| is_exact(block, states, i));
     match &model.steps[index] {
         Step::Input => true,
-        Step::Affine(_) => inputs[0] == 0 || states.is_fixed(inputs[0]),
+        Step::Affine(_) => {
+            let moves_by_entries = || {
+                let is_plain = prepared.noise_of(index).is_none() && prepared.hits_of(index).is_none();
+                is_plain && !prepared.radii.layer(index).weight.is_ball()
+            };
+            let input = inputs[0];
+            input == 0 || states.is_fixed(input) || (states.is_independent(input) && moves_by_entries())
+        }
         Step::Add | Step::AveragePool { .. } => inputs.iter().all(|&i| i == 0 || states.is_fixed(i)),
         // Steps of all elements follow from the same range.
         Step::DynamicQuantize(_) => states.is_fixed(inputs[0]),
@@ -313,7 +321,7 @@ pub(super) fn undecided<T: Scalar>(
     let model = block.prepared.model;
     let mut matters = vec![false; lower.as_slice().len()];
     let boxes = || lower.as_slice().iter().zip(upper.as_slice());
-    for reader in (index + 1..model.steps.len()).filter(|&k| model.inputs_of(k).contains(&index)) {
+    for reader in model.readers_of(index) {
         match &model.steps[reader] {
             Step::Activation(Activation::Quantize(q)) => {
                 let decides = |(l, u): (&T, &T)| q.depends_on_box(Scalar::to_f64(*l), Scalar::to_f64(*u));

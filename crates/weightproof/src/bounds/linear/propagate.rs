@@ -452,6 +452,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         let model = self.block.prepared.model;
         let one_layer = matches!(self.reach, Reach::OneLayer);
         self.states.is_fixed(node)
+            || self.states.is_independent(node)
             || match &model.steps[node] {
                 Step::Input => true,
                 // With a fixed input the worst case over the parameters is known exactly.

@@ -6,7 +6,7 @@ use super::super::{Block, States};
 use super::maximum::MaxRelaxation;
 use super::staircase::Hull;
 use super::{dynamic, staircase};
-use crate::kernels::rows::{Lines, larger};
+use crate::kernels::rows::{Lines, larger, vectorized};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Step;
 use crate::network::{Activation, DynamicQuantizer, FUNCTION_ROUNDING};
@@ -52,6 +52,7 @@ impl<T: Scalar> Relaxed<T> {
             {
                 None
             }
+            Step::Activation(_) if states.is_independent(index) => None,
             Step::DynamicQuantize(q) => Some(Relaxed::Activation(Relaxation::dynamic(states, *q, input()))),
             Step::Activation(f) => Some(Relaxed::Activation(Relaxation::new(block, states, *f, input()))),
             Step::MaxPool(window) => {
@@ -88,40 +89,55 @@ impl<T: Scalar> Relaxation<T> {
         let (l, u) = (states.lower(input), states.upper(input));
         let mut r = Relaxation::zeros(l.rows(), l.cols());
         let slack = Slack::new(arithmetic);
-        for k in 0..l.as_slice().len() {
-            let (lower, upper) = (l.as_slice()[k], u.as_slice()[k]);
-            let of_both = match f {
-                Activation::Relu => relu(lower, upper, slack),
-                Activation::LeakyRelu { .. }
-                | Activation::Clip { .. }
-                | Activation::SoftThreshold { .. }
-                | Activation::Sigmoid
-                | Activation::Tanh
-                | Activation::Softplus
-                | Activation::Gelu
-                | Activation::GeluTanh
-                | Activation::Elu { .. }
-                | Activation::Silu
-                | Activation::Mish
-                | Activation::HardSwish
-                | Activation::Softsign
-                | Activation::Atan
-                | Activation::Quantize(_) => {
-                    let (l, u) = (lower.to_f64(), upper.to_f64());
-                    let (low, high) = lines(f, l, u);
-                    let (ls, us) = (T::from_f64(low.slope), T::from_f64(high.slope));
-                    if arithmetic.is_exact() {
-                        [ls, T::from_f64(low.offset), us, T::from_f64(high.offset)]
-                    } else {
-                        let below = enclosed_extrema(f, ls.to_f64(), l, u).0;
-                        let above = enclosed_extrema(f, us.to_f64(), l, u).1;
-                        [ls, T::from_f64_down(below), us, T::from_f64_up(above)]
-                    }
-                }
-            };
-            r.set(k, (lower, upper), of_both, radius);
+        if f == Activation::Relu {
+            vectorized!(|| r.set_all(l, u, radius, |l, u| relu(l, u, slack)));
+            return r;
         }
+        let of_both = |lower: T, upper: T| match f {
+            Activation::Relu => relu(lower, upper, slack),
+            Activation::LeakyRelu { .. }
+            | Activation::Clip { .. }
+            | Activation::SoftThreshold { .. }
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan
+            | Activation::Quantize(_) => {
+                let (l, u) = (lower.to_f64(), upper.to_f64());
+                let (low, high) = lines(f, l, u);
+                let (ls, us) = (T::from_f64(low.slope), T::from_f64(high.slope));
+                if arithmetic.is_exact() {
+                    [ls, T::from_f64(low.offset), us, T::from_f64(high.offset)]
+                } else {
+                    let below = enclosed_extrema(f, ls.to_f64(), l, u).0;
+                    let above = enclosed_extrema(f, us.to_f64(), l, u).1;
+                    [ls, T::from_f64_down(below), us, T::from_f64_up(above)]
+                }
+            }
+        };
+        r.set_all(l, u, radius, of_both);
         r
+    }
+
+    /// Sets the lines of all elements to those that `of_both` makes of their boxes.
+    #[inline(always)]
+    fn set_all(&mut self, l: &Matrix<T>, u: &Matrix<T>, radius: T, of_both: impl Fn(T, T) -> [T; 4]) {
+        let ends = l.as_slice().iter().zip(u.as_slice());
+        let lower = self.lower_slope.as_mut_slice().iter_mut().zip(self.lower_offset.as_mut_slice());
+        let upper = self.upper_slope.as_mut_slice().iter_mut().zip(self.upper_offset.as_mut_slice());
+        let all = lower.zip(upper).zip(self.magnitude.as_mut_slice());
+        for ((((ls, lo), (us, uo)), magnitude), (&l, &u)) in all.zip(ends) {
+            let lines = of_both(l, u);
+            *magnitude = magnitude_of((l, u), lines, radius);
+            [*ls, *lo, *us, *uo] = lines;
+        }
     }
 
     /// Relaxes `q` on the boxes of node `input`.
@@ -151,10 +167,8 @@ impl<T: Scalar> Relaxation<T> {
     }
 
     /// Sets the lines of element `k` on `[lower, upper]`: slope and offset of the lower one, then of the upper one.
-    fn set(&mut self, k: usize, (lower, upper): (T, T), [ls, lo, us, uo]: [T; 4], radius: T) {
-        let slope = larger(T::one(), larger(ls.abs(), us.abs()));
-        let magnitude = slope * larger(lower.abs(), upper.abs()) + larger(lo.abs(), uo.abs()) + radius;
-        self.put(k, [ls, lo, us, uo], magnitude);
+    fn set(&mut self, k: usize, ends: (T, T), lines: [T; 4], radius: T) {
+        self.put(k, lines, magnitude_of(ends, lines, radius));
     }
 
     fn put(&mut self, k: usize, [ls, lo, us, uo]: [T; 4], magnitude: T) {
@@ -209,6 +223,13 @@ impl<T: Scalar> Relaxation<T> {
     }
 }
 
+/// [`Relaxation`]'s magnitude of lines on `[lower, upper]`.
+#[inline(always)]
+fn magnitude_of<T: Scalar>((lower, upper): (T, T), [ls, lo, us, uo]: [T; 4], radius: T) -> T {
+    let slope = larger(T::one(), larger(ls.abs(), us.abs()));
+    slope * larger(lower.abs(), upper.abs()) + larger(lo.abs(), uo.abs()) + radius
+}
+
 /// What intercepts are raised by, so that they hold for slopes as they are stored: a part of the interval's larger end, and
 /// what underflow takes.
 #[derive(Clone, Copy)]
@@ -231,6 +252,7 @@ impl<T: Scalar> Slack<T> {
 
 /// Slope and offset of the lower line of ReLU, then of the upper one; the lower slope is the adaptive 0 or 1. The chord is above
 /// the function where it is at both ends of the interval.
+#[inline(always)]
 fn relu<T: Scalar>(l: T, u: T, slack: Slack<T>) -> [T; 4] {
     let (zero, one) = (T::zero(), T::one());
     if l >= zero {

@@ -207,6 +207,7 @@ impl<T: Scalar> Backward<'_, T> {
     pub(super) fn first_free(&self, start: usize, rows: &[Row]) -> FreeVariables<T> {
         let model = self.block.prepared.model;
         let slopes = |node: usize| match (&model.steps[node], self.relaxed(node)) {
+            _ if self.ends_at(node, true) => None,
             // The lower lines of other activations have offsets that belong to their slopes.
             (Step::Activation(Activation::Relu), Some(Relaxed::Activation(relaxation))) => {
                 let mut slopes = Matrix::zeros(rows.len(), model.width(node));
