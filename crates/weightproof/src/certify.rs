@@ -431,8 +431,8 @@ impl<T: Scalar> CleanBlock<T> {
 }
 
 /// Bounds that are below what they must reach by less than this many times what was charged for rounding are computed again in
-/// f64: charges also widened the boxes that they were computed from.
-pub(crate) const CHARGES: f64 = 4.0;
+/// f64: charges also widened the boxes that they were computed from, and every layer passed that on.
+pub(crate) const CHARGES: f64 = 32.0;
 
 /// An error of the outputs in f64 that does not matter: half of a margin below zero, a millionth of a tolerance.
 fn enough(clean: &Clean, property: Property) -> f64 {

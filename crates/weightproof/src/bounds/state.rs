@@ -6,11 +6,11 @@ use super::difference::Chain;
 use super::hits::{Damages, damages};
 use super::noise::{BoxEnds, Ends, variances};
 use super::rounding::{Arithmetic, Sums, sums};
-use super::step::moving;
+use super::step::{independent, moving};
 use crate::faults::HitSet;
 use crate::kernels::{Matrix, Scalar};
 use crate::kernels::{add_linear_transposed, rows};
-use crate::model::{Affine, Model, Radii, Step};
+use crate::model::{Affine, Model, Radii};
 use crate::noise::NoiseSet;
 use crate::threat::WeightSet;
 use crate::verdict::{Guarantee, Reason};
@@ -31,6 +31,7 @@ pub struct Prepared<'m, T> {
     pub hits: Option<&'m HitSet>,
     /// The chain that hits move, where nothing else moves.
     pub(crate) chain: Option<&'m Chain<'m>>,
+    independent: OnceLock<Vec<bool>>,
     splits: Vec<OnceLock<Split<T>>>,
     absolute: Vec<OnceLock<Matrix<T>>>,
     norms: Vec<OnceLock<Norms<T>>>,
@@ -68,6 +69,7 @@ impl<'m, T: Scalar> Prepared<'m, T> {
             noise: None,
             hits: None,
             chain: None,
+            independent: OnceLock::new(),
             splits: (0..nodes).map(|_| OnceLock::new()).collect(),
             absolute: (0..nodes).map(|_| OnceLock::new()).collect(),
             norms: (0..nodes).map(|_| OnceLock::new()).collect(),
@@ -84,6 +86,13 @@ impl<'m, T: Scalar> Prepared<'m, T> {
     #[must_use]
     pub(crate) fn with_hits(self, hits: &'m HitSet, chain: Option<&'m Chain<'m>>) -> Self {
         Prepared { hits: Some(hits), chain, ..self }
+    }
+
+    /// Whether the elements of node `index` reach the ends of their boxes, and all between if nothing jumps, each whatever the others do:
+    /// those of a layer with a fixed input whose rows, and uses of kernels, move on their own, and what activations make of them one by
+    /// one (theory.md §4.3). A pass that ends at such a box loses nothing.
+    pub(crate) fn is_independent(&self, index: usize) -> bool {
+        self.independent.get_or_init(|| independent(self))[index]
     }
 
     /// Makes what interval steps take of the weights of all layers, on all threads: few blocks would make it on few.
@@ -230,8 +239,6 @@ pub enum State<T> {
 pub struct States<'a, T> {
     block: Block<'a, T>,
     states: Vec<State<T>>,
-    /// By node: whether its elements take every value of its box, each whatever the others are.
-    independent: Vec<bool>,
     /// What rounding is charged by; of the next node, too.
     sums: Vec<Option<Sums<T>>>,
     /// Variance proxies of random layers; of the next node, too.
@@ -255,7 +262,6 @@ impl<'a, T: Scalar> States<'a, T> {
         let mut states = States {
             block: *block,
             states: Vec::with_capacity(nodes),
-            independent: Vec::with_capacity(nodes),
             sums: Vec::with_capacity(nodes),
             variances: Vec::with_capacity(nodes),
             damages: Vec::with_capacity(nodes),
@@ -286,38 +292,9 @@ impl<'a, T: Scalar> States<'a, T> {
         matches!(self.states.get(index), Some(State::Fixed))
     }
 
-    /// Whether the elements of node `index` take every value of its box, each whatever the others are: those of a layer with a fixed
-    /// input whose rows, and uses of kernels, move on their own, and what activations make of them one by one (theory.md §4.3). A pass
-    /// that ends at such a box loses nothing.
+    /// See [`Prepared::is_independent`].
     pub fn is_independent(&self, index: usize) -> bool {
-        self.independent.get(index) == Some(&true)
-    }
-
-    /// See [`Self::is_independent`], of the node that comes next.
-    fn varies_freely(&self, index: usize) -> bool {
-        let prepared = self.block.prepared;
-        let inputs = prepared.model.inputs_of(index);
-        match &prepared.model.steps[index] {
-            // Noise is no box, and few of all hits happen.
-            Step::Affine(layer) => {
-                let set = prepared.radii.layer(index);
-                let is_one_ball = matches!(set.weight, WeightSet::Ball(_));
-                let is_box = (layer.window.is_none() || set.per_use) && !is_one_ball;
-                let is_plain = prepared.noise_of(index).is_none() && prepared.hits_of(index).is_none();
-                is_box && is_plain && !set.is_zero() && self.is_fixed(inputs[0])
-            }
-            // Another reader of the input would move together with this one.
-            Step::Activation(_) | Step::Scale { .. } | Step::Reshape => {
-                let is_only_reader = || prepared.model.readers_of(inputs[0]).eq([index]);
-                self.is_fixed(inputs[0]) || (self.is_independent(inputs[0]) && is_only_reader())
-            }
-            Step::Input
-            | Step::DynamicQuantize(_)
-            | Step::MaxPool(_)
-            | Step::AveragePool { .. }
-            | Step::Add
-            | Step::Gather(_) => false,
-        }
+        self.block.prepared.is_independent(index)
     }
 
     /// What is known about node `index`.
@@ -405,13 +382,13 @@ impl<'a, T: Scalar> States<'a, T> {
 
     /// Adds the state of the next node; bounds that are NaN, infinite or too large for products void their sample.
     pub fn push(&mut self, state: State<T>) {
-        self.independent.push(self.varies_freely(self.states.len()));
         self.states.push(state);
         let index = self.states.len() - 1;
         let limit = T::from_f64(T::OVERFLOW);
         let (lower, upper) = (self.lower(index), self.upper(index));
-        // Without leaving early, which vectors cannot.
-        let within = |row: &[T]| row.iter().fold(true, |all, v| all & (v.abs() < limit));
+        // Counted, because vectors cannot leave early.
+        let beyond = |a: T, _, _| if a.abs() < limit { T::zero() } else { T::one() };
+        let within = |row: &[T]| rows::sum3(row, row, row, beyond) == T::zero();
         let of_sample = |s: usize| {
             let (lower, upper) = (lower.row(s), upper.row(s));
             (within(lower) & within(upper), rows::l1(lower) + rows::l1(upper))

@@ -17,6 +17,7 @@ use super::{Block, Bounds, Prepared, State, States};
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
 use crate::model::{Affine, Rounding, Step, gathered};
 use crate::network::{Activation, DynamicQuantizer};
+use crate::threat::WeightSet;
 
 /// States of all nodes by interval rules alone.
 pub fn propagate<'a, T: Scalar>(block: &Block<'a, T>) -> States<'a, T> {
@@ -104,6 +105,38 @@ pub(super) fn moving<T: Scalar>(prepared: &Prepared<'_, T>) -> Vec<bool> {
         moving.push(pushed || moves_by_itself(prepared, index));
     }
     moving
+}
+
+/// For each node what [`Prepared::is_independent`] says.
+pub(super) fn independent<T: Scalar>(prepared: &Prepared<'_, T>) -> Vec<bool> {
+    let model = prepared.model;
+    let moving = moving(prepared);
+    let mut independent = vec![false; moving.len()];
+    for index in (0..moving.len()).filter(|&index| moving[index]) {
+        let inputs = model.inputs_of(index);
+        independent[index] = match &model.steps[index] {
+            // Noise is no box, and few of all hits happen.
+            Step::Affine(layer) => {
+                let set = prepared.radii.layer(index);
+                let is_one_ball = matches!(set.weight, WeightSet::Ball(_));
+                let is_box = (layer.window.is_none() || set.per_use) && !is_one_ball;
+                let is_plain = prepared.noise_of(index).is_none() && prepared.hits_of(index).is_none();
+                is_box && is_plain && !moving[inputs[0]]
+            }
+            // Another reader of the input would move together with this one.
+            Step::Activation(_) | Step::Scale { .. } | Step::Reshape => {
+                let is_only_reader = || model.readers_of(inputs[0]).eq([index]);
+                !moving[inputs[0]] || (independent[inputs[0]] && is_only_reader())
+            }
+            Step::Input
+            | Step::DynamicQuantize(_)
+            | Step::MaxPool(_)
+            | Step::AveragePool { .. }
+            | Step::Add
+            | Step::Gather(_) => false,
+        };
+    }
+    independent
 }
 
 /// Whether node `index` can move although what it reads does not.

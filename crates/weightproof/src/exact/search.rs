@@ -507,7 +507,8 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
                 least = Some(solution);
             }
         }
-        let Solution { values, worth, .. } = least?;
+        let Solution { mut values, worth, .. } = least?;
+        self.domains.lead_to(&boxes, &mut values);
         domain.branch = self.domains.violated(&boxes, &values, &worth).or(domain.branch);
         Some(self.suggestions.towards(domain.sample, &values))
     }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use weightproof::bounds::METHODS;
 use weightproof::certify::{Certifier, CertifyOptions};
-use weightproof::network::Activation;
+use weightproof::kernels::Matrix;
+use weightproof::network::{Activation, Gather, NetworkBuilder};
 use weightproof::property::Property;
 use weightproof::threat::{Kind, LayerPerturbation, LayerSet, PerturbationSet, ThreatModel, WeightSet};
 use weightproof::verdict::{Precision, Reason, Samples, Verdict};
@@ -129,6 +130,22 @@ fn neurons_of_the_first_layer_cost_a_bound_nothing() {
         exact += usize::from((linear - enumerated).abs() < ROUNDING);
     }
     assert!(exact > 1, "exact {exact} times of 60");
+}
+
+/// max(p, 0) and p move together: their difference is bounded by the line through both, not by the ends of two boxes.
+#[test]
+fn what_reads_the_same_neuron_moves_together() {
+    let mut builder = NetworkBuilder::new(vec![1]);
+    let p = builder.dense("p", 0, Matrix::from_vec(1, 1, vec![0.3]), Vec::new()).unwrap();
+    let z = builder.activation("z", p, Activation::Relu).unwrap();
+    let both = Gather { source: vec![Some(0), Some(1)], constant: 0.0 };
+    builder.gather("both", vec![z, p], both, vec![2]).unwrap();
+    let network = builder.finish().unwrap();
+    let mut threat = ThreatModel::new(Kind::Absolute, 1.0);
+    threat.bias_radius = Some(0.0);
+    let set = threat.resolve(&network).unwrap();
+    let lower = certificates(&network, &set, &[1.0], 0, &f64_options("linear")).margin_lower;
+    assert!((-ROUNDING..=0.0).contains(&lower), "max(p, 0) − p ≥ 0 for p from −0.7 to 1.3, found {lower}");
 }
 
 /// The batched engine computes what the definition says, for every structure of radii.

@@ -117,8 +117,9 @@ impl Branching {
             }
         }
         for node in 0..ending.tape.len() {
-            // On the box where a pass ends chords lose nothing.
-            let has_chord = has_chord(pass.block.prepared, node) && !pass.ends_at(node, true);
+            // Where the worst case is at ends of the box, chords lose nothing.
+            let prepared = pass.block.prepared;
+            let has_chord = has_chord(prepared, node) && !prepared.is_independent(node);
             let Some(lines) = pass.absolute_lines(node).filter(|_| has_chord) else { continue };
             let charged = charged(pass, ending, node, r);
             let (lower, upper) = (pass.states.lower(node), pass.states.upper(node));
@@ -181,7 +182,7 @@ pub(super) fn violated<T: Scalar>(
     for (index, step) in prepared.model.steps.iter().enumerate() {
         let Step::Activation(f) = step else { continue };
         let node = prepared.model.input_of(index);
-        if !has_own_box(prepared, node) {
+        if !has_own_box(prepared, node) || is_led_to(prepared, index) {
             continue;
         }
         let radius = prepared.radii.activation().to_f64();
@@ -214,6 +215,12 @@ pub(super) fn violated<T: Scalar>(
         }
     }
     farthest.1
+}
+
+/// Whether every point of the box of node `index` is reached by values of what it reads that [`super::Domains::lead_to`] finds.
+pub(super) fn is_led_to<T: Scalar>(prepared: &Prepared<'_, T>, index: usize) -> bool {
+    matches!(prepared.model.steps[index], Step::Activation(Activation::Relu))
+        && prepared.is_independent(index)
 }
 
 /// Where the box `[l, u]` of what an activation reads is cut: at a kink inside, or in the middle if the activation is smooth.
