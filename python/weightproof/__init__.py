@@ -6,7 +6,7 @@
 >>> result.guarantee
 'rigorous'
 >>> print(f"{result.certified_accuracy:.1%} of {len(result)} samples keep their class")
-89.0% of 1000 samples keep their class
+89.3% of 1000 samples keep their class
 
 A **bound** is proved, an **estimate** was found by search, and what is counted on the unperturbed network is **measured**. `certify` proves a lower bound of the margin of every sample
 over all weights that a :class:`Threat` allows, `attack` searches weights that break a sample, `radius` does both for the

@@ -11,6 +11,8 @@ use crate::threat::{PerturbationSet, SumRounding};
 pub(super) struct Place<'a> {
     pub index: usize,
     pub node: &'a Node,
+    /// Whether it alone reads what it reads.
+    pub is_only_reader: bool,
     pub set: &'a PerturbationSet,
 }
 
@@ -134,7 +136,16 @@ impl Encoder {
                 weight: affine.weight[(i, j)],
                 radius: set.weight.at(i, j),
             };
-            self.sum(met.map(term).collect(), affine.bias[i], set.bias[i], bounds(k))
+            let rows = self.program.rows.len();
+            let p = self.sum(met.map(term).collect(), affine.bias[i], set.bias[i], bounds(k));
+            match p {
+                // Nothing that moves is read.
+                Element::Variable(v) if window.is_none() && rows == self.program.rows.len() => {
+                    self.independent.insert(v);
+                }
+                Element::Variable(_) | Element::Constant(_) => {}
+            }
+            p
         };
         Ok((0..place.node.width()).map(&mut element).collect())
     }
@@ -225,7 +236,7 @@ impl Encoder {
             | Activation::HardSwish
             | Activation::Softsign
             | Activation::Atan => return Err(place.unsupported(f.name())),
-            Activation::Quantize(q) => self.quantized(&q, p, (l, u), range),
+            Activation::Quantize(q) => self.quantized(&q, (p, place.is_only_reader), (l, u), range),
         };
         Ok(if radius == 0.0 { clean } else { self.sum(vec![still(clean, 1.0)], 0.0, radius, bounds) })
     }

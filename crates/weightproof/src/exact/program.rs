@@ -16,7 +16,7 @@
 use super::encode::Place;
 use super::rows::Encoder;
 use crate::bounds::Arithmetic;
-use crate::network::Network;
+use crate::network::{Network, Node};
 use crate::property::SpecRow;
 use crate::threat::PerturbationSet;
 use crate::verdict::Guarantee;
@@ -134,7 +134,9 @@ impl Program {
         ProgramError::check(network, set, x, row)?;
         let mut encoder = Encoder::default();
         for (index, node) in network.nodes().iter().enumerate() {
-            encoder.add(&Place { index, node, set }, x, |element| boxes(index, element))?;
+            let reads = |other: &&Node| other.inputs.iter().any(|i| node.inputs.contains(i));
+            let is_only_reader = network.nodes().iter().filter(reads).count() == 1;
+            encoder.add(&Place { index, node, is_only_reader, set }, x, |element| boxes(index, element))?;
         }
         Ok(encoder.minimising(row))
     }
@@ -281,12 +283,23 @@ mod tests {
         assert!(!program.relaxed().integer.contains(&true));
     }
 
-    /// `p ∈ 2.5 ± 0.2`, steps of 0.1: levels 23 to 27, along the jumps `z ≤ p + 0.05` and `z ≥ p − 0.05`.
+    /// `p ∈ 2.5 ± 0.2`, steps of 0.1: levels 23 to 27, along the jumps `z ≤ p + 0.05` and `z ≥ p − 0.05` where the input moves; where it does
+    /// not, nothing but z depends on p, and the levels are enough.
     #[test]
     fn a_quantizer_is_its_hull() {
         let (step, zero, jumps) = (f64::from(0.1_f32), 0, Jumps::HalfWay);
         let q = Staircase { step, zero, low: 0, high: 255, rounding: StepRounding::NearestEven, jumps };
-        let program = program(Activation::Quantize(q), Kind::Absolute, 0.1, 1.0).unwrap();
+        let network = neuron(Activation::Quantize(q));
+        let program = |input_radius| {
+            let threat = ThreatModel { input_radius, ..ThreatModel::new(Kind::Absolute, 0.1) };
+            let set = threat.resolve(&network).unwrap();
+            let box_of = |node, _| if node == 1 { (2.3, 2.7) } else { WIDE };
+            Program::new(&network, &set, &[1.0], box_of, SpecRow::difference(0, 1)).unwrap()
+        };
+        let alone = program(0.0);
+        let z = (alone.bounds.iter().position(|of| *of == (23.0 * step, 27.0 * step))).unwrap();
+        assert!(alone.hulls[&z].is_empty() && alone.rows.len() == 2 * 2);
+        let program = program(0.01);
         let [Element::Variable(p), Element::Variable(z)] = [1, 2].map(|node| program.elements[node][0])
         else {
             panic!("they move")

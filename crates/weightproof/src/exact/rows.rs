@@ -4,7 +4,7 @@ use super::program::{Element, Program, Row};
 use crate::bounds::{Arithmetic, Hull, Line};
 use crate::network::Staircase;
 use crate::verdict::Guarantee;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// `weight · z`, which moves by up to `radius · |z|`.
 pub(super) struct Term {
@@ -24,6 +24,8 @@ pub(super) struct Encoder {
     pub program: Program,
     /// `max(v, 0)` of variables of either sign.
     positive: HashMap<usize, usize>,
+    /// Variables of dense layers that reach every value of their bounds, whatever the others are.
+    pub independent: HashSet<usize>,
 }
 
 impl Encoder {
@@ -106,11 +108,12 @@ impl Encoder {
         Element::Variable(r)
     }
 
-    /// The hull of what may come out of `q` for `p ∈ [l, u]`, which lies within `bounds`.
+    /// The hull of what may come out of `q` for `p ∈ [l, u]`, which lies within `bounds`; of an element `p` that is free within its bounds and
+    /// that nothing else reads (`is_only_reader`) the bounds alone.
     pub fn quantized(
         &mut self,
         q: &Staircase,
-        p: Element,
+        (p, is_only_reader): (Element, bool),
         (l, u): (f64, f64),
         bounds: (f64, f64),
     ) -> Element {
@@ -119,6 +122,10 @@ impl Encoder {
         }
         let z = self.variable(bounds.0, bounds.1);
         let Element::Variable(p) = p else { return Element::Variable(z) };
+        if is_only_reader && self.independent.contains(&p) {
+            self.program.hulls.insert(z, 0..0);
+            return Element::Variable(z);
+        }
         let first = self.program.rows.len();
         let [below, above] = Hull::new(q, l, u).edges();
         for Line { slope, offset } in below {

@@ -442,16 +442,21 @@ impl<'a, T: Scalar> Domains<'a, T> {
         branching::violated(self.prepared, boxes, values, worth)
     }
 
-    /// Replaces values of what ReLUs read by those in their `boxes` that come nearest to the values behind, where every point of those is
-    /// reached: a program only holds the ones to a triangle around the others.
+    /// Replaces values of what ReLUs and quantizers read by those in their `boxes` that come nearest to the values behind, where each of these
+    /// is reached: a program only holds the ones to triangles or hulls around the others.
     pub fn lead_to(&self, boxes: &[(Vec<T>, Vec<T>)], values: &mut [Vec<f64>]) {
         let model = self.prepared.model;
-        for index in (0..values.len()).filter(|&index| branching::is_led_to(self.prepared, index)) {
+        for index in (0..values.len()).filter(|&index| self.prepared.is_independent(index)) {
+            let is_quantizer = match model.steps[index] {
+                Step::Activation(Activation::Relu) => false,
+                Step::Activation(Activation::Quantize(_)) => true,
+                _ => continue,
+            };
             let input = model.input_of(index);
             let (before, behind) = values.split_at_mut(index);
             let ends = boxes[input].0.iter().zip(&boxes[input].1);
             for ((p, &z), (l, u)) in before[input].iter_mut().zip(&behind[0]).zip(ends) {
-                let wanted = if z > 0.0 { z } else { p.min(0.0) };
+                let wanted = if z > 0.0 || is_quantizer { z } else { p.min(0.0) };
                 *p = wanted.max(Scalar::to_f64(*l)).min(Scalar::to_f64(*u));
             }
         }
