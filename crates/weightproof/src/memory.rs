@@ -55,6 +55,8 @@ impl Estimate {
             let width = node.width();
             // Lines of a relaxation: two slopes and two offsets, of a maximum one slope for each tap.
             let lines = match &node.layer {
+                // Of a product a slope for each factor, and of the planes two offsets and the magnitude.
+                Layer::Multiply => 5 * width,
                 Layer::Activation(_) | Layer::DynamicQuantize(_) => 4 * width,
                 Layer::MaxPool(window) => (window.taps() + 2) * width,
                 Layer::Input

@@ -72,6 +72,7 @@ fn rounded(network: &Network) -> Network {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Reshape => node.layer.clone(),
         };
         builder.push(&node.name, layer, node.inputs.clone(), node.shape.clone()).unwrap();

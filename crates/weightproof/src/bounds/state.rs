@@ -145,7 +145,7 @@ impl<T: Scalar> Norms<T> {
 
 /// The largest of numbers ≥ 0; NaN when one is NaN.
 pub(super) fn largest<T: Scalar>(values: impl Iterator<Item = T>) -> T {
-    values.fold(T::zero(), |m, v| if v <= m { m } else { v })
+    values.fold(T::zero(), |m, v| if v.is_nan() || v > m { v } else { m })
 }
 
 /// Who makes something.

@@ -106,6 +106,7 @@ impl Network {
                 | Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add
+                | Layer::Multiply
                 | Layer::Gather(_)
                 | Layer::Reshape) => layer.error(&read, values[index]),
             };
@@ -192,6 +193,17 @@ impl Layer {
                 let of = summed(read.len() as f64);
                 let sum = |k: usize| read.iter().map(|(z, e)| of((z[k], e[k]))).sum::<f64>() * OF_BOUNDS;
                 (0..value.len()).map(sum).collect()
+            }
+            Layer::Multiply => {
+                // |x̂ŷ − xy| ≤ |x| e_y + |y| e_x + e_x e_y, and one rounding.
+                let ((xs, x_errors), (ys, y_errors)) = (read[0], read[1]);
+                let of = |k: usize| {
+                    let (x, y, ex, ey) = (xs[k].abs(), ys[k].abs(), x_errors[k], y_errors[k]);
+                    let lost = (x * ey + y * ex + ex * ey + gamma(1.0) * x * y) * OF_BOUNDS;
+                    let is_exact = (x == 0.0 && ex == 0.0) || (y == 0.0 && ey == 0.0);
+                    if is_exact && lost == 0.0 { 0.0 } else { lost + 4.0 * f64::MIN_POSITIVE }
+                };
+                (0..value.len()).map(of).collect()
             }
             Layer::Gather(gather) => {
                 let all: Vec<f64> = read.iter().flat_map(|(_, errors)| errors.iter().copied()).collect();

@@ -8,7 +8,7 @@ use super::limits::{Budget, MAX_WIDTH};
 use super::op::{Op, clean};
 use super::operators::{Function, Rule, rule};
 use super::order::Plan;
-use super::proto::{GraphProto, ValueInfoProto, attribute_kind};
+use super::proto::{GraphProto, NodeProto, ValueInfoProto, attribute_kind};
 use super::quantize::Grid;
 use super::shape;
 use super::tensor::{Element, Tensor};
@@ -16,6 +16,7 @@ pub use super::written_out::{Form, Part, lone_part, part};
 use super::{OnnxError, OnnxNetwork, OnnxOptions};
 use crate::network::sketch::Sketch;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 use weightproof::network::{Activation, Gather};
 
@@ -55,6 +56,8 @@ pub struct Head {
     pub is_pair: bool,
     /// Whether it is a logarithm.
     pub is_logarithm: bool,
+    /// Of a Softmax the dimensions of what it reads, and the axes that it is taken over together.
+    pub over: Option<(Vec<usize>, Range<usize>)>,
 }
 
 /// The state of reading one graph.
@@ -178,8 +181,15 @@ fn laid_out(
 impl<'a> Reader<'a> {
     fn finish(mut self, options: &OnnxOptions) -> Result<OnnxNetwork, OnnxError> {
         let mut outputs = Vec::with_capacity(self.plan.outputs.len());
-        for &name in &self.plan.outputs {
-            let Some(Value::Computed(output)) = self.values.remove(name) else {
+        for name in self.plan.outputs.clone() {
+            let output = match self.values.remove(name) {
+                Some(part @ Value::Part(_)) => {
+                    let node = NodeProto::default();
+                    Some(self.materialized(&Op { name: clean(name), node: &node }, part)?)
+                }
+                value => value,
+            };
+            let Some(Value::Computed(output)) = output else {
                 let expected = "an output that depends on the input".into();
                 return Err(OnnxError::Graph { expected, found: clean(name) });
             };
@@ -344,6 +354,7 @@ impl<'a> Reader<'a> {
             Rule::Conv => self.conv(op, &operands),
             Rule::ConvTranspose => self.conv_transpose(op, &operands),
             Rule::BatchNormalization => self.batch_normalization(op, &operands),
+            Rule::Normalization(kind) => self.normalization(op, kind, &operands),
             Rule::Pool(reduction) => self.pool(op, reduction, &operands),
             Rule::GlobalPool(reduction) => self.pool_all(op, reduction, &operands),
             Rule::Reduce(reduction) => self.reduce(op, reduction, &operands),
@@ -354,10 +365,19 @@ impl<'a> Reader<'a> {
             Rule::Dropout => self.dropout(op, &operands),
             Rule::Cast => self.cast(op, &operands),
             Rule::Shape => self.shape(op, &operands),
-            Rule::OnConstants(_)
+            Rule::OnConstants(function)
                 if operands.iter().any(|v| !matches!(v, None | Some(Value::Constant(_)))) =>
             {
-                Err(unknown())
+                let f = match function {
+                    Function::Exp => Activation::Exp,
+                    Function::Reciprocal => Activation::Reciprocal,
+                    Function::Sqrt => Activation::SQRT,
+                    Function::Where => return self.masked(op, &operands).map(|value| vec![value]),
+                    Function::Ceil | Function::Equal | Function::Floor | Function::Pow | Function::Range => {
+                        return Err(unknown());
+                    }
+                };
+                self.activation(op, f, &operands)
             }
             Rule::OnConstants(function) => {
                 let constants = constants(op, &operands)?;
@@ -410,6 +430,12 @@ impl<'a> Reader<'a> {
             {
                 let head = self.computed_head(op, x)?;
                 value = Some(head.ok_or_else(|| op.fail(format!("no operator after {name}"), op.kind()))?);
+            }
+            // A power may be a part of an activation: sums, products and Tanh find that out.
+            if let Some(Value::Part(_)) = &value
+                && !matches!(rule(&op.kind()), Some(Rule::Arithmetic(_) | Rule::Tanh))
+            {
+                value = value.map(|part| self.materialized(op, part)).transpose()?;
             }
             operands.push(value);
         }

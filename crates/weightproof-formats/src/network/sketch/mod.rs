@@ -209,7 +209,8 @@ impl Sketch {
                 | Layer::Activation(_)
                 | Layer::DynamicQuantize(_)
                 | Layer::AveragePool(_)
-                | Layer::Add => return None,
+                | Layer::Add
+                | Layer::Multiply => return None,
             }
         }
     }
@@ -351,6 +352,7 @@ fn positions(layer: &Layer) -> Option<usize> {
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add
+        | Layer::Multiply
         | Layer::Gather(_)
         | Layer::Reshape => None,
     }
@@ -367,6 +369,7 @@ fn affine_mut(layer: &mut Layer) -> Option<&mut Affine> {
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add
+        | Layer::Multiply
         | Layer::Gather(_)
         | Layer::Reshape => None,
     }

@@ -17,6 +17,7 @@ mod length;
 mod maximum;
 mod optimized;
 mod points;
+mod product;
 mod propagate;
 mod relax;
 mod slopes;
@@ -195,6 +196,8 @@ fn is_exact<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usiz
         Step::Add | Step::AveragePool { .. } => inputs.iter().all(|&i| i == 0 || states.is_fixed(i)),
         // Steps of all elements follow from the same range.
         Step::DynamicQuantize(_) => states.is_fixed(inputs[0]),
+        // Where both factors move, they may move together.
+        Step::Multiply => all_exact() && inputs.iter().any(|&i| states.is_fixed(i)),
         Step::Scale { .. } | Step::Activation(_) | Step::MaxPool(_) | Step::Gather(_) | Step::Reshape => {
             all_exact()
         }
@@ -320,6 +323,7 @@ pub(super) fn undecided<T: Scalar>(
                 matters.iter_mut().zip(boxes()).for_each(|(m, b)| *m |= decides(b));
             }
             Step::Activation(f) if !f.is_piecewise_linear() => matters.fill(true),
+            Step::Multiply => matters.fill(true),
             Step::Activation(_) => {
                 let unknown = |(l, u): (&T, &T)| *l < T::zero() && *u > T::zero();
                 matters.iter_mut().zip(boxes()).for_each(|(m, b)| *m |= unknown(b));

@@ -4,6 +4,7 @@ use super::super::rounding::Arithmetic;
 use super::super::step::numbers;
 use super::super::{Block, States};
 use super::maximum::MaxRelaxation;
+use super::product::ProductRelaxation;
 use super::staircase::Hull;
 use super::{dynamic, staircase};
 use crate::kernels::rows::{Lines, larger};
@@ -38,6 +39,8 @@ pub enum Relaxed<T> {
     Activation(Relaxation<T>),
     /// Of max pooling.
     Maximum(MaxRelaxation<T>),
+    /// Of a product of two nodes.
+    Product(ProductRelaxation<T>),
 }
 
 impl<T: Scalar> Relaxed<T> {
@@ -57,6 +60,11 @@ impl<T: Scalar> Relaxed<T> {
             Step::MaxPool(window) => {
                 let slack = Slack::new(block.prepared.arithmetic);
                 Some(Relaxed::Maximum(MaxRelaxation::new(window, states, input(), slack)))
+            }
+            Step::Multiply => {
+                let arithmetic = block.prepared.arithmetic;
+                let inputs = model.inputs_of(index);
+                Some(Relaxed::Product(ProductRelaxation::new(arithmetic, states, [inputs[0], inputs[1]])))
             }
             Step::Input
             | Step::Affine(_)
@@ -106,6 +114,10 @@ impl<T: Scalar> Relaxation<T> {
                 | Activation::HardSwish
                 | Activation::Softsign
                 | Activation::Atan
+                | Activation::Square
+                | Activation::Exp
+                | Activation::Reciprocal
+                | Activation::Power { .. }
                 | Activation::Quantize(_) => {
                     let (l, u) = (lower.to_f64(), upper.to_f64());
                     let (low, high) = lines(f, l, u);
@@ -318,6 +330,10 @@ fn kink_slopes(f: Activation, l: f64, u: f64) -> Vec<f64> {
         | Activation::Mish
         | Activation::Softsign
         | Activation::Atan
+        | Activation::Square
+        | Activation::Exp
+        | Activation::Reciprocal
+        | Activation::Power { .. }
         | Activation::Quantize(_) => return Vec::new(),
     };
     for kink in kinks.into_iter().filter(|kink| l < *kink && *kink < u) {
@@ -395,6 +411,19 @@ fn stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] 
             let p = ((1.0 - m) / m).sqrt();
             [Some(p), Some(-p), None]
         }
+        // 2 p = m
+        Activation::Square => [Some(0.5 * m), None, None],
+        // exp(p) = m
+        Activation::Exp if m > 0.0 => [Some(m.ln()), None, None],
+        // −1 / p² = m
+        Activation::Reciprocal if m < 0.0 => {
+            let p = 1.0 / (-m).sqrt();
+            [Some(p), Some(-p), None]
+        }
+        // c p^(c − 1) = m
+        Activation::Power { exponent } if m / exponent > 0.0 => {
+            [Some((m / exponent).powf(1.0 / (exponent - 1.0))), None, None]
+        }
         // α exp(p) = m, and the kink
         Activation::Elu { alpha } if m > 0.0 && m < alpha => [Some(0.0), Some((m / alpha).ln()), None],
         Activation::Elu { .. } => [Some(0.0), None, None],
@@ -405,6 +434,9 @@ fn stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] 
         | Activation::Softplus
         | Activation::Softsign
         | Activation::Atan
+        | Activation::Exp
+        | Activation::Reciprocal
+        | Activation::Power { .. }
         | Activation::Quantize(_) => [None; 3],
         Activation::Gelu => gelu_like(f, [-SQRT_2, SQRT_2], m, l, u),
         Activation::GeluTanh => gelu_like(f, [-GELU_TANH_TURN, GELU_TANH_TURN], m, l, u),

@@ -229,8 +229,9 @@ impl<T: Scalar> Backward<'_, T> {
             }
             _ => None,
         };
-        let read_by_nonlinear =
-            |node: usize| (node + 1..start).any(|k| self.relaxed(k).is_some() && model.input_of(k) == node);
+        let read_by_nonlinear = |node: usize| {
+            (node + 1..start).any(|k| self.relaxed(k).is_some() && model.inputs_of(k).contains(&node))
+        };
         let multipliers = |node: usize| {
             let has_one = !self.ends_at(node, true)
                 && (read_by_nonlinear(node) || has_chord(self.block.prepared, node));
