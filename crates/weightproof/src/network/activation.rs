@@ -551,7 +551,8 @@ impl Activation {
             let (low, high) =
                 if error == 0.0 { (p, p) } else { ((p - error).next_down(), (p + error).next_up()) };
             let (low, high) = self.enclosed_range(low, high);
-            return (larger(value - low, high - value)).next_up();
+            let here = self.apply(p);
+            return larger(here - low, high - here).next_up();
         }
         let Activation::Quantize(q) = self else {
             return self.lipschitz() * error + self.rounding(p, value);
@@ -693,6 +694,61 @@ mod tests {
                 assert!(least - low < 1e-6 && high - most < 1e-6, "{f:?} on [{lower}, {upper}]");
             }
         }
+    }
+
+    /// Functions whose slopes have no bound, with intervals that they are defined on.
+    const STEEP: [(Activation, [f64; 2]); 8] = [
+        (Activation::Square, [-2.0, 1.5]),
+        (Activation::Exp, [-3.0, 2.0]),
+        (Activation::Reciprocal, [0.25, 4.0]),
+        (Activation::Reciprocal, [-4.0, -0.5]),
+        (Activation::SQRT, [0.0, 3.0]),
+        (Activation::Power { exponent: 1.5 }, [0.0, 3.0]),
+        (Activation::Power { exponent: -0.5 }, [0.125, 2.0]),
+        (Activation::Power { exponent: -0.75 }, [0.5, 9.0]),
+    ];
+
+    #[test]
+    fn steep_functions_keep_what_is_said_of_them() {
+        const STEP: f64 = 1e-6;
+        for (f, [l, u]) in STEEP {
+            assert!(f.is_defined_on(l, u) && f.lipschitz() == f64::INFINITY, "{f:?}");
+            let at = |k: i32| l + (u - l) * f64::from(k) / 64.0;
+            for (j, k) in (0..64).flat_map(|j| (j..=64).map(move |k| (j, k))) {
+                let (a, b) = (at(j), at(k));
+                let (low, high) = f.range(a, b);
+                let values = (0..=16).map(|i| f.apply(a + (b - a) * f64::from(i) / 16.0));
+                let inside = |v: f64| low - 1e-12 <= v && v <= high + 1e-12;
+                assert!(values.into_iter().all(inside), "{f:?} on [{a}, {b}]");
+                let (rise, steepest) = ((f.apply(b) - f.apply(a)).abs(), f.steepest(a, b));
+                assert!(rise <= steepest * (b - a) * (1.0 + 1e-12), "{f:?} on [{a}, {b}]: {steepest}");
+                // From the middle both ends are within half of the interval.
+                let (p, error) = (0.5 * (a + b), 0.5 * (b - a));
+                let most = f.error(p, error, f64::NAN);
+                assert!([a, b].iter().all(|q| (f.apply(*q) - f.apply(p)).abs() <= most), "{f:?} at {p}");
+            }
+            for p in (1..64).map(at).filter(|p| p.abs() > 0.01) {
+                let difference = (f.apply(p + STEP) - f.apply(p - STEP)) / (2.0 * STEP);
+                assert!((difference - f.derivative(p)).abs() < 1e-5, "{f:?} at {p}");
+                assert_eq!(f.error(p, 0.0, f.apply(p)) < 1e-9, true, "{f:?} at {p}");
+            }
+            assert!(f.apply(f64::NAN).is_nan() && f.error(1.0, f64::INFINITY, 1.0) == f64::INFINITY, "{f:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_where_a_domain_is_left() {
+        for f in [Activation::Reciprocal, Activation::SQRT, Activation::Power { exponent: -0.5 }] {
+            for (l, u) in [(-1.0, 1.0), (-0.5, 0.0), (f64::NAN, 1.0)] {
+                assert!(!f.is_defined_on(l, u), "{f:?} on [{l}, {u}]");
+                assert_eq!(f.range(l, u), (f64::NEG_INFINITY, f64::INFINITY), "{f:?} on [{l}, {u}]");
+                assert_eq!(f.enclosed_range(l, u).1, f64::INFINITY, "{f:?} on [{l}, {u}]");
+                assert_eq!(f.steepest(l, u), f64::INFINITY, "{f:?} on [{l}, {u}]");
+            }
+        }
+        assert!(Activation::SQRT.is_defined_on(0.0, 1.0) && !Activation::Reciprocal.is_defined_on(0.0, 1.0));
+        assert!(!Activation::Power { exponent: -0.5 }.is_defined_on(0.0, 1.0));
+        assert_eq!(Activation::SQRT.error(0.25, 0.5, 0.5), f64::INFINITY);
     }
 
     #[test]

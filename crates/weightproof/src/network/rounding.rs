@@ -248,6 +248,26 @@ mod tests {
         assert!((values[1][0] - 1.0).abs() <= error && error < 1e6, "{error}");
     }
 
+    /// Both factors are 1 in exact arithmetic, f64 gives 0 for one of them.
+    #[test]
+    fn a_product_passes_on_the_errors_of_its_factors() {
+        for (x, y) in [([1e20, 1.0], [0.0, 3.0]), ([0.0, 3.0], [1e20, 1.0]), ([1e20, 1.0], [1e20, 1.0])] {
+            let mut builder = NetworkBuilder::new(vec![3]);
+            let sum = |builder: &mut NetworkBuilder, name: &str, [large, own]: [f64; 2]| {
+                let weight = Matrix::from_vec(1, 3, vec![large, own, -large]);
+                builder.dense(name, 0, weight, vec![0.0]).unwrap()
+            };
+            let factors = [sum(&mut builder, "x", x), sum(&mut builder, "y", y)];
+            builder.multiply("product", factors).unwrap();
+            let network = builder.finish().unwrap();
+            let values = network.forward_all(&[1.0; 3]);
+            let rows: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+            let error = network.output_error(&rows, |_| None, |_| false);
+            let exact = x[1] * y[1];
+            assert!((values[3][0] - exact).abs() <= error && error.is_finite(), "{exact}: {error}");
+        }
+    }
+
     /// The exact sum is 1, f64 gives 0: a step that follows from it is 1/255, not 0.
     #[test]
     fn a_dynamic_quantizer_passes_on_the_errors_of_what_it_reads() {

@@ -298,11 +298,12 @@ impl Reader<'_> {
         self.budget.value(&op.label(), &[all, count - 1])?;
         self.budget.tensor(&op.label(), &[2, all, count - 1])?;
         let (mut others, mut own) = (Vec::new(), Vec::new());
-        for k in 0..all {
-            let (group, i, rest) = (k / (count * after), k / after % count, k % after);
-            let of = |j: usize| (group * count + j) * after + rest;
-            others.extend((0..count).filter(|&j| j != i).map(of));
-            own.extend(std::iter::repeat_n(k, count - 1));
+        for other in 0..count - 1 {
+            others.extend((0..all).map(|k| {
+                let (group, i, rest) = (k / (count * after), k / after % count, k % after);
+                (group * count + if other < i { other } else { other + 1 }) * after + rest
+            }));
+            own.extend(0..all);
         }
         let plain = Computed { head: None, ..x.clone() };
         let others = self.elements_at(op, "others", &plain, others)?;
@@ -314,7 +315,7 @@ impl Reader<'_> {
             self.sketch.push(&name, Layer::Add, vec![others.layer, own.layer], others.dims.clone());
         let powers =
             self.function(op, "powers", &Computed { layer: differences, ..others }, Activation::Exp)?;
-        let sums = self.sums_of_neighbours(op, "sum", &powers, count - 1, 1.0)?;
+        let sums = self.sum_of_lists(op, &powers, count - 1)?;
         let total = Computed { layer: self.affine(op, "total", sums.layer, (1.0, 1.0))?, ..sums };
         let inverse = self.function(op, "inverse", &total, Activation::Reciprocal)?;
         let layer = self.sketch.reshape(&op.name, inverse.layer, without_batch(&x.dims));

@@ -127,6 +127,17 @@ impl Reader<'_> {
         Ok(Computed { layer, dims: vec![groups], ..x.clone() })
     }
 
+    /// The sum of `count` lists that are laid end to end, element by element: windows of one column, which is the fastest layout.
+    pub fn sum_of_lists(&mut self, op: &Op, x: &Computed, count: usize) -> Result<Computed, OnnxError> {
+        let groups = width(&x.dims) / count;
+        let window = Window::pooling([1, count, groups], [count, 1]);
+        let average = AveragePool { window, factor: vec![1.0; groups] };
+        self.budget.value(&op.label(), &[groups])?;
+        let name = format!("{}.sum", op.name);
+        let layer = self.sketch.push(&name, Layer::AveragePool(average), vec![x.layer], vec![groups]);
+        Ok(Computed { layer, dims: vec![groups], ..x.clone() })
+    }
+
     /// The elements of `x` at these places, as a list.
     pub fn elements_at(
         &mut self,
@@ -168,17 +179,17 @@ impl Reader<'_> {
         self.budget.tensor(&op.label(), &[4, count])?;
         let (mut rows, mut columns) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let of_stack = stacks.map(|own| shape::broadcast_indices(own, &stack));
-        for (&first, &second) in of_stack[0].iter().zip(&of_stack[1]) {
-            for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
-                rows.extend((0..inner).map(|l| (first * m + i) * inner + l));
-                columns.extend((0..inner).map(|l| (second * inner + l) * n + j));
+        for l in 0..inner {
+            for (&first, &second) in of_stack[0].iter().zip(&of_stack[1]) {
+                rows.extend((0..m).flat_map(|i| std::iter::repeat_n((first * m + i) * inner + l, n)));
+                columns.extend((0..m).flat_map(|_| (0..n).map(|j| (second * inner + l) * n + j)));
             }
         }
         let left = self.elements_at(op, "rows", a, rows)?;
         let right = self.elements_at(op, "columns", b, columns)?;
         let terms = Op { name: format!("{}.terms", op.name), node: op.node };
         let terms = self.computed_of(op, |reader| reader.times(&terms, &left, &right))?;
-        let sums = self.sums_of_neighbours(op, "sum", &terms, inner, 1.0)?;
+        let sums = self.sum_of_lists(op, &terms, inner)?;
         let layer = self.sketch.reshape(&op.name, sums.layer, without_batch(&dims));
         Ok(Value::Computed(Computed { layer, dims, ..a.clone() }))
     }

@@ -80,17 +80,40 @@ pub struct Reader<'a> {
     pub notes: Vec<String>,
 }
 
-/// The network of a graph, and notes.
+/// The network of a graph, and notes. Where a file fixes the batch at several samples and mixes them, all of them together are one sample.
 pub fn read(
     graph: &GraphProto,
     opset: i64,
     budget: Budget,
     options: &OnnxOptions,
 ) -> Result<OnnxNetwork, OnnxError> {
+    let (again, mut batch) = (budget.clone(), None);
+    read_samples(graph, opset, (budget, false), options, &mut batch).or_else(|error| match batch {
+        Some(2..) => read_samples(graph, opset, (again, true), options, &mut batch).map_err(|_| error),
+        Some(_) | None => Err(error),
+    })
+}
+
+/// [`read`], with the inputs read sample by sample, or as wholes. `fixed` becomes the batch that the file fixes.
+fn read_samples(
+    graph: &GraphProto,
+    opset: i64,
+    (budget, is_whole): (Budget, bool),
+    options: &OnnxOptions,
+    fixed: &mut Option<usize>,
+) -> Result<OnnxNetwork, OnnxError> {
     let mut plan = Plan::new(graph, options)?;
-    let samples: Vec<Sample> =
-        plan.inputs.iter().map(|input| Sample::new(input, &options.dims)).collect::<Result<_, _>>()?;
+    let samples: Vec<Sample> = plan
+        .inputs
+        .iter()
+        .map(|input| Sample::new(input, &options.dims, is_whole))
+        .collect::<Result<_, _>>()?;
     let LaidOut { sketch, values: inputs, batch } = laid_out(&samples, &plan.inputs, &mut plan.notes)?;
+    *fixed = batch;
+    if is_whole {
+        plan.notes
+            .push("the file mixes the samples of its batch: all of them together are one sample".into());
+    }
     let element = samples[0].element;
     let mut values: HashMap<&str, Value> = plan.inputs.iter().map(|i| i.name.as_str()).zip(inputs).collect();
     for constant_input in &options.inputs {

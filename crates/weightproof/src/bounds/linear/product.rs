@@ -15,7 +15,7 @@
 //! # Guarantee
 //! Sound in real arithmetic and rounded outward.
 //! # Source
-//! theory.md §21; McCormick, *Computability of global solutions to factorable nonconvex programs*, Math. Program. 10 (1976).
+//! theory.md §17; McCormick, *Computability of global solutions to factorable nonconvex programs*, Math. Program. 10 (1976).
 
 use super::super::States;
 use super::super::rounding::Arithmetic;
@@ -131,6 +131,27 @@ mod tests {
             }
             assert!((below.0 - least).abs() < 1e-12 && (above.0 - most).abs() < 1e-12, "case {case}");
         }
+    }
+
+    /// Integers whose products f64 rounds: the offsets with what they lost hold the exact extrema.
+    #[test]
+    fn what_offsets_lose_is_charged() {
+        let mut lost = 0;
+        for case in 0..300_i128 {
+            let of = |k: i128| ((case * 8 + k) * 0x9e37_79b9_7f4a_7c15 % (1 << 40)) - (1 << 39);
+            let (x, y) = ([of(0), of(0) + 3], [of(1), of(1) + 5]);
+            // As centres are: near the ends, so that everything cancels.
+            let slopes = [of(1) + 2, of(0) + 1];
+            let float = |pair: [i128; 2]| pair.map(|v| v as f64);
+            let (below, above) = offsets(float(x), float(y), float(slopes));
+            let corners = x.iter().flat_map(|x| y.iter().map(move |y| (x, y)));
+            let exact: Vec<i128> = corners.map(|(x, y)| x * y - slopes[0] * x - slopes[1] * y).collect();
+            let (least, most) = (exact.iter().min().unwrap(), exact.iter().max().unwrap());
+            assert!((below.0 - below.1).floor() as i128 <= *least, "case {case}");
+            assert!((above.0 + above.1).ceil() as i128 >= *most, "case {case}");
+            lost += usize::from(below.0 as i128 > *least);
+        }
+        assert!(lost > 20, "f64 loses something: {lost}");
     }
 
     /// With the centre as slopes the planes are `rx ry` from the tangent.

@@ -567,6 +567,31 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_steep_functions_enclose_them_wherever_they_are_defined() {
+        let positive = [Activation::Reciprocal, Activation::SQRT, Activation::Power { exponent: -0.5 }];
+        let cases = positive.iter().flat_map(|f| [(*f, 1.0), (*f, 0.01)]);
+        let cases = cases.chain([Activation::Square, Activation::Exp].map(|f| (f, -3.0)));
+        for (f, from) in cases.chain([(Activation::Reciprocal, -7.0)]) {
+            for width in [1e-9, 1e-3, 0.3, 1.0, 2.5, 6.0] {
+                let (l, u) = (from, from + width);
+                let (low, high) = lines(f, l, u);
+                let size = f.apply(l).abs() + f.apply(u).abs() + low.slope.abs() + high.slope.abs();
+                let (mut below, mut above) = (f64::INFINITY, f64::INFINITY);
+                for k in 0..=400 {
+                    let p = l + width * f64::from(k) / 400.0;
+                    let slack = ROUNDING * (1.0 + size * (1.0 + p.abs()));
+                    below = below.min(f.apply(p) - low.at(p) + slack);
+                    above = above.min(high.at(p) - f.apply(p) + slack);
+                }
+                assert!(below >= 0.0 && above >= 0.0, "{f:?} on [{l}, {u}]: {below} {above}");
+                // Convex or concave: both lines touch.
+                let near = ROUNDING * (1.0 + size * (1.0 + l.abs() + u.abs())) + 1e-3 * width * width * size;
+                assert!(below < 2.0 * near && above < 2.0 * near, "{f:?} on [{l}, {u}]: {below} {above}");
+            }
+        }
+    }
+
+    #[test]
     fn lines_are_tight_where_the_best_one_is_known() {
         // Convex: the chord above, a tangent below.
         let (low, high) = lines(Activation::Softplus, -1.0, 2.0);
