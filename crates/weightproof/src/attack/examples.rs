@@ -61,10 +61,10 @@ pub(super) fn residual() -> Network {
     let a3 = builder.activation("clip", c3, Activation::Clip { low: -0.6, high: 0.7 }).unwrap();
     let d1 = builder.dense("d1", a3, wave(5, 18, 0.2), ramp(5)).unwrap();
     let a4 = builder.activation("relu", d1, Activation::Relu).unwrap();
-    let squared = builder.activation("square", d1, Activation::Square).unwrap();
+    let bounded = builder.activation("bounded", d1, Activation::Tanh).unwrap();
+    let squared = builder.activation("square", bounded, Activation::Square).unwrap();
     let product = builder.multiply("product", [squared, a4]).unwrap();
-    let inverse = builder.activation("exp", product, Activation::Exp).unwrap();
-    let d2 = builder.dense("d2", inverse, wave(3, 5, 0.9), Vec::new()).unwrap();
+    let d2 = builder.dense("d2", product, wave(3, 5, 0.9), Vec::new()).unwrap();
     let d3 = builder.dense("d3", a3, wave(3, 18, 2.9), Vec::new()).unwrap();
     builder.add("output", vec![d2, d3]).unwrap();
     builder.finish().unwrap()
