@@ -145,8 +145,15 @@ impl Estimate {
     }
 }
 
+/// What a product of two values costs, and the copies, functions and sums around it, in multiply-adds of large products: coefficients of many
+/// elements go through memory.
+const OF_PRODUCT: u64 = 32;
+
 /// Multiply-adds of a layer of `width` elements.
 pub(crate) fn work(layer: &Layer, width: usize) -> u64 {
+    if *layer == Layer::Multiply {
+        return OF_PRODUCT * width as u64;
+    }
     layer.affine().map_or(0, |affine| (width * affine.weight.cols()) as u64)
 }
 

@@ -193,7 +193,7 @@ impl Reader<'_> {
     }
 
     /// The weights of shape (n_out, n_in) in a constant of two dimensions, transposed first where `flip`.
-    fn matrix(
+    pub fn matrix(
         &mut self,
         op: &Op,
         tensor: &Tensor,

@@ -95,7 +95,7 @@ Rules that hold for all operators:
 - A file that fixes the batch at several samples and mixes them (attention along the first axis) is read as one sample, with a note.
 - A matrix that meets several rows of a sample (tokens) is a convolution of one tap, with the matrix as its parameters; a transposed
   convolution is a convolution over an image with zeros between its elements, with the same parameters.
-- Not read, by name: fused attention (`Attention`, `MultiHeadAttention`; `MatMul` and `Softmax` are), recurrence (`LSTM`, `GRU`), control flow, interpolation (`Resize` but to the
+- Not read, by name: fused attention (`MultiHeadAttention`, and `Attention` with masks or past values as operands; `MatMul` and `Softmax` are read), recurrence (`LSTM`, `GRU`), control flow, interpolation (`Resize` but to the
   nearest element), functions that jump (`Round`, `Greater`, `Less`, `Where` with a computed condition, `OneHot`), `Log`, `Sin`, `Cos` and powers with a computed exponent, operators behind a
   LogSoftmax of more than two classes, an ArgMax or TopK that is not over all elements (but for two), trees and text operators (`ai.onnx.ml`), graphs with gradients. The part
   before such a node can be certified: its value is the output with `--output-name`.

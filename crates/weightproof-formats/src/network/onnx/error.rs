@@ -16,10 +16,7 @@ fn way_on(op: &str) -> &'static str {
             "recurrence and branches are not read; unroll a fixed number of steps before the export, or name a value before it with \
              --output-name"
         }
-        "Attention"
-        | "MultiHeadAttention"
-        | "com.microsoft.Attention"
-        | "com.microsoft.MultiHeadAttention" => {
+        "Attention" | "MultiHeadAttention" | "com.microsoft.MultiHeadAttention" => {
             "attention is read as MatMul and Softmax: export the model without fused operators (torch.onnx.export writes it out, \
              onnxruntime's optimizer fuses it)"
         }

@@ -11,6 +11,7 @@
 //! becomes a scale layer and is **not** multiplied into the weights, and neither is `alpha` of a Gemm, because a radius
 //! is about the numbers that are deployed.
 
+mod attention;
 mod conv;
 mod dense;
 #[cfg(test)]

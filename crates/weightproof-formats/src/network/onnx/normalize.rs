@@ -19,7 +19,10 @@ use super::shape::{self, without_batch};
 use super::tensor::Tensor;
 use crate::network::sketch::check_window;
 use weightproof::kernels::{Matrix, Window};
-use weightproof::network::{Activation, Affine, AveragePool, Conv, Layer};
+use weightproof::network::{Activation, Affine, AveragePool, Conv, Gather, Layer};
+
+/// How far a mask lowers an element whose exponentials against others may be too large for a number.
+const LOWERED: f64 = 64.0;
 
 /// Factors or summands, and the tensor that they are stored as.
 type Numbers = (Vec<f64>, Option<String>);
@@ -280,8 +283,9 @@ impl Reader<'_> {
         self.times(op, x, &factors)
     }
 
-    /// Softmax of the elements of the axes `together`, of a value of shape `dims`: `1 / (1 + Σ_{j ≠ i} exp(x_j − x_i))`, between 0 and 1
-    /// whatever is known of the elements.
+    /// Softmax of the elements of the axes `together`, of a value of shape `dims`: `y_i = 1 / (1 + Σ_{j ≠ i} exp(x_j − x_i))`, between 0 and 1
+    /// whatever is known of the elements. Of an element that a mask lowers, where these exponentials are too large, `y_i = exp(x_i − x_k) y_k`
+    /// with the element k of its group that the mask lowers least.
     pub fn softmax_of(
         &mut self,
         op: &Op,
@@ -298,12 +302,23 @@ impl Reader<'_> {
         self.budget.value(&op.label(), &[all, count - 1])?;
         self.budget.tensor(&op.label(), &[2, all, count - 1])?;
         let (mut others, mut own) = (Vec::new(), Vec::new());
+        let shifts = self.sketch.shifts(x.layer);
+        // The element whose probability is computed in place of each one's.
+        let stands_for: Vec<usize> = (0..all)
+            .map(|k| {
+                let (group, rest) = (k / (count * after), k % after);
+                let of_group = (0..count).map(|j| (group * count + j) * after + rest);
+                let least_lowered =
+                    of_group.fold(k, |most, j| if shifts[j] > shifts[most] { j } else { most });
+                if shifts[k] < shifts[least_lowered] - LOWERED { least_lowered } else { k }
+            })
+            .collect();
         for other in 0..count - 1 {
-            others.extend((0..all).map(|k| {
+            others.extend(stands_for.iter().map(|&k| {
                 let (group, i, rest) = (k / (count * after), k / after % count, k % after);
                 (group * count + if other < i { other } else { other + 1 }) * after + rest
             }));
-            own.extend(0..all);
+            own.extend(&stands_for);
         }
         let plain = Computed { head: None, ..x.clone() };
         let others = self.elements_at(op, "others", &plain, others)?;
@@ -317,8 +332,26 @@ impl Reader<'_> {
             self.function(op, "powers", &Computed { layer: differences, ..others }, Activation::Exp)?;
         let sums = self.sum_of_lists(op, &powers, count - 1)?;
         let total = Computed { layer: self.affine(op, "total", sums.layer, (1.0, 1.0))?, ..sums };
-        let inverse = self.function(op, "inverse", &total, Activation::Reciprocal)?;
-        let layer = self.sketch.reshape(&op.name, inverse.layer, without_batch(&x.dims));
+        let mut shares = self.function(op, "inverse", &total, Activation::Reciprocal)?;
+        let lowered: Vec<usize> = (0..all).filter(|&k| stands_for[k] != k).collect();
+        if !lowered.is_empty() {
+            let own = self.elements_at(op, "lowered", &plain, lowered.clone())?;
+            let of = lowered.iter().map(|&k| stands_for[k]).collect();
+            let other = self.elements_at(op, "instead", &opposite, of)?;
+            let name = format!("{}.below", op.name);
+            let below = self.sketch.push(&name, Layer::Add, vec![own.layer, other.layer], own.dims.clone());
+            let powers = self.function(op, "parts", &Computed { layer: below, ..own }, Activation::Exp)?;
+            let known = self.elements_at(op, "known", &shares, lowered.clone())?;
+            let parts = Op { name: format!("{}.masked", op.name), node: op.node };
+            let parts = self.computed_of(op, |reader| reader.times(&parts, &powers, &known))?;
+            let mut source: Vec<Option<usize>> = (0..all).map(Some).collect();
+            lowered.iter().enumerate().for_each(|(place, &k)| source[k] = Some(all + place));
+            self.budget.value(&op.label(), &[all])?;
+            let gather = Gather { source, constant: 0.0 };
+            let name = format!("{}.all", op.name);
+            shares.layer = self.sketch.gather(&name, vec![shares.layer, parts.layer], gather, vec![all]);
+        }
+        let layer = self.sketch.reshape(&op.name, shares.layer, without_batch(&x.dims));
         Ok(Value::Computed(Computed { layer, ..plain }))
     }
 }

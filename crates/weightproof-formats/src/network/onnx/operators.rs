@@ -76,6 +76,7 @@ pub(super) enum Rule {
     DequantizeLinear,
     Quantized(Quantized),
     MatMulNBits,
+    Attention,
     DynamicQuantizeLinear,
     IntegerProduct(IntegerProduct),
     MatMulIntegerToFloat,
@@ -202,6 +203,7 @@ impl Rule {
                 | Quantized::Sigmoid,
             ) => (4, 5),
             Rule::MatMulNBits => (3, 6),
+            Rule::Attention => (2, 7),
             Rule::IntegerProduct(_) => (2, 4),
             Rule::MatMulIntegerToFloat => (4, 7),
             Rule::DynamicQuantizeMatMul => (3, 5),
@@ -342,6 +344,7 @@ impl Rule {
             Rule::Quantized(Quantized::Concat) => &["axis"],
             Rule::Quantized(Quantized::LeakyRelu) => &["alpha"],
             Rule::MatMulNBits => &["K", "N", "accuracy_level", "bits", "block_size"],
+            Rule::Attention => &["mask_filter_value", "num_heads", "scale", "unidirectional"],
             Rule::MatMul
             | Rule::DynamicQuantizeLinear
             | Rule::IntegerProduct(IntegerProduct::MatMul)
@@ -737,6 +740,11 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "Where",
         Rule::OnConstants(Function::Where),
         "with a constant condition: a choice of elements; constants are folded",
+    ),
+    operator(
+        "com.microsoft.Attention",
+        Rule::Attention,
+        "a convolution of one tap, products, sums and Softmax; constant weights, no mask or past values as operands",
     ),
     operator("com.microsoft.BiasGelu", Rule::Microsoft(Activation::Gelu), "an addition and an activation"),
     operator("com.microsoft.DequantizeLinear", Rule::DequantizeLinear, "as DequantizeLinear"),

@@ -371,6 +371,7 @@ impl<'a> Reader<'a> {
             Rule::DequantizeLinear => self.dequantize(op, &operands),
             Rule::Quantized(kind) => self.quantized_operator(op, kind, &operands),
             Rule::MatMulNBits => self.matmul_n_bits(op, &operands),
+            Rule::Attention => self.attention(op, &operands),
             Rule::IntegerProduct(kind) => self.integer_product(op, kind, &operands),
             Rule::MatMulIntegerToFloat => self.integer_product_to_float(op, &operands),
             Rule::DynamicQuantizeMatMul => self.dynamic_quantize_matmul(op, &operands),

@@ -214,6 +214,17 @@ fn attention_is_products_and_sums() {
     let expected: Vec<f64> =
         (0..6).map(|k| shares[k / 3][0] * X[k % 3] + shares[k / 3][1] * X[3 + k % 3]).collect();
     check(13, nodes, constants, &expected);
+    // A mask that leaves nothing of an element.
+    let nodes = vec![
+        node("Reshape", &["p", "target"], "r"),
+        node("Add", &["r", "mask"], "masked"),
+        node("Softmax", &["masked"], "s"),
+        node("Exp", &["s"], "y"),
+    ];
+    let mask = floats("mask", &[2, 3], &[0.0, -10_000.0, 0.0, -10_000.0, -70.0, 0.0]);
+    let first = softmax(&[X[0], X[2]]);
+    let expected = [first[0].exp(), 1.0, first[1].exp(), 1.0, 1.0, 1.0_f64.exp()];
+    check(13, nodes, vec![ints("target", &[1, 2, 3]), mask], &expected);
     // Stacks broadcast.
     let nodes = vec![
         node("Reshape", &["p", "left"], "a"),
@@ -224,6 +235,32 @@ fn attention_is_products_and_sums() {
     let expected: Vec<f64> =
         (0..9).map(|k| X[2 * (k / 3)] * X[k % 3] + X[2 * (k / 3) + 1] * X[3 + k % 3]).collect();
     check(13, nodes, constants, &expected);
+}
+
+#[test]
+fn fused_attention_is_taken_apart() {
+    // Three tokens of two features, two heads of one feature each.
+    let weight: Vec<f32> = (0..12).map(|k| ((k * 5 % 7) as f32 - 3.0) / 4.0).collect();
+    let bias: Vec<f32> = (0..6).map(|k| k as f32 / 8.0).collect();
+    let of = |token: usize, column: usize| {
+        let w = |row: usize| f64::from(weight[row * 6 + column]);
+        X[2 * token] * w(0) + X[2 * token + 1] * w(1) + f64::from(bias[column])
+    };
+    for is_causal in [0, 1] {
+        let attention =
+            NodeProto { domain: "com.microsoft".into(), ..node("Attention", &["r", "w", "b"], "y") };
+        let attention = with_int(with_int(attention, "num_heads", 2), "unidirectional", is_causal);
+        let nodes = vec![node("Reshape", &["p", "target"], "r"), attention];
+        let constants =
+            vec![ints("target", &[1, 3, 2]), floats("w", &[2, 6], &weight), floats("b", &[6], &bias)];
+        let result = |k: usize| {
+            let (i, head) = (k / 2, k % 2);
+            let seen = if is_causal == 1 { i + 1 } else { 3 };
+            let scores: Vec<f64> = (0..seen).map(|j| of(i, head) * of(j, 2 + head)).collect();
+            softmax(&scores).iter().enumerate().map(|(j, share)| share * of(j, 4 + head)).sum::<f64>()
+        };
+        check(13, nodes, constants, &(0..6).map(result).collect::<Vec<f64>>());
+    }
 }
 
 #[test]
