@@ -24,7 +24,6 @@ use super::{Block, State, States};
 use crate::kernels::rows::larger;
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear};
 use crate::model::{Affine, Step, gathered};
-use crate::network::Gather;
 use crate::verdict::Guarantee;
 
 /// Factor on every charge for the rounding of the charges themselves.
@@ -221,10 +220,7 @@ impl Roundings {
             Step::Multiply => {
                 Roundings { forward: 1, backward: Roundings::of_row(model.width(index)), uses: 0 }
             }
-            Step::Gather(gather) => {
-                let width = model.inputs_of(index).iter().map(|&i| model.width(i)).sum();
-                both(most_uses(gather, width) + FEW)
-            }
+            Step::Gather(gather) => both(block.prepared.most_uses(index, gather) + FEW),
             Step::MaxPool(window) => both(2 * window.taps() + FEW),
             Step::Activation(_) | Step::DynamicQuantize(_) => both(Roundings::of_row(model.width(index))),
             Step::Input | Step::Reshape => both(0),
@@ -257,13 +253,6 @@ fn most_readers(window: &Window) -> usize {
         window.kernel[axis].div_ceil(stride / divisor(stride, window.dilation[axis]))
     };
     along(0) * along(1)
-}
-
-/// How often `gather` copies one element of `width`, at most.
-fn most_uses(gather: &Gather, width: usize) -> usize {
-    let mut uses = vec![0_usize; width];
-    gather.source.iter().flatten().for_each(|&k| uses[k] += 1);
-    uses.into_iter().max().unwrap_or(0)
 }
 
 /// What rounding in a step through a node is charged by.

@@ -44,13 +44,7 @@ impl Reader<'_> {
                 self.over_last_axes(op, &x, (axis, epsilon), kind, [operands.get(1), operands.get(2)])
             }
             Normalization::SkipLayer | Normalization::SkipRootMeanSquare => {
-                let has_beta = kind == Normalization::SkipLayer;
-                let mut sum = self.with_skip(op, x, operands.get(1))?;
-                sum = self.with_skip(op, sum, operands.get(if has_beta { 4 } else { 3 }))?;
-                let beta = operands.get(3).filter(|_| has_beta);
-                let plain = if has_beta { Normalization::Layer } else { Normalization::RootMeanSquare };
-                let epsilon = op.float("epsilon", f64::from(1e-12_f32))?;
-                self.over_last_axes(op, &sum, (sum.dims.len() - 1, epsilon), plain, [operands.get(2), beta])
+                Ok(self.skip_normalization(op, kind, operands)?.swap_remove(0))
             }
             Normalization::Instance | Normalization::Group => {
                 let [_, channels, plane @ ..] = &x.dims[..] else {
@@ -93,6 +87,31 @@ impl Reader<'_> {
             }
             Normalization::Channels => self.by_neighbours(op, &x),
         }
+    }
+
+    /// A normalization of a sum, and as the fourth output the sum.
+    pub fn skip_normalization(
+        &mut self,
+        op: &Op,
+        kind: Normalization,
+        operands: &[Option<Value>],
+    ) -> Result<Vec<Value>, OnnxError> {
+        let x = computed(op, operands)?.clone();
+        let has_beta = kind == Normalization::SkipLayer;
+        let read = |name: &String| !name.is_empty() && self.plan.uses.contains_key(name.as_str());
+        if op.node.output.iter().skip(1).take(2).any(read) {
+            return Err(op.fail("means and deviations not to be used", "a node that reads them"));
+        }
+        let mut sum = self.with_skip(op, x, operands.get(1))?;
+        sum = self.with_skip(op, sum, operands.get(if has_beta { 4 } else { 3 }))?;
+        let beta = operands.get(3).filter(|_| has_beta);
+        let plain = if has_beta { Normalization::Layer } else { Normalization::RootMeanSquare };
+        let epsilon = op.float("epsilon", f64::from(1e-12_f32))?;
+        let last = (sum.dims.len() - 1, epsilon);
+        let normalized = self.over_last_axes(op, &sum, last, plain, [operands.get(2), beta])?;
+        let sum = Value::Computed(sum);
+        // What nothing reads may be anything.
+        Ok(vec![normalized, sum.clone(), sum.clone(), sum])
     }
 
     /// `x` and an operand that may be left out.

@@ -6,7 +6,7 @@ use super::input::{Sample, check_declared_width, given};
 use super::integer::IntegerSum;
 use super::limits::{Budget, MAX_WIDTH};
 use super::op::{Op, clean};
-use super::operators::{Function, Rule, rule};
+use super::operators::{Function, Normalization, Rule, rule};
 use super::order::Plan;
 use super::proto::{GraphProto, NodeProto, ValueInfoProto, attribute_kind};
 use super::quantize::Grid;
@@ -278,6 +278,11 @@ impl<'a> Reader<'a> {
         }
         if rule == Rule::DynamicQuantizeLinear {
             return self.dynamic_quantize(op, &operands);
+        }
+        if let Rule::Normalization(kind @ (Normalization::SkipLayer | Normalization::SkipRootMeanSquare)) =
+            rule
+        {
+            return self.skip_normalization(op, kind, &operands);
         }
         if rule == Rule::TopK {
             let value = self.choice(op, &operands)?;
