@@ -252,6 +252,7 @@ impl From<ThreatError> for Failure {
             | ThreatError::BadRadius { .. }
             | ThreatError::RowCount { .. }
             | ThreatError::RowsUnsupported { .. }
+            | ThreatError::ProductRounded { .. }
             | ThreatError::TooManyTerms { .. } => None,
         };
         Failure { message: error.to_string(), hint }

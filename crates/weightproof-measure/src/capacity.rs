@@ -143,8 +143,8 @@ pub fn complexities(network: &Network, norms: &[(f64, f64)], inputs: Inputs) -> 
                 most(&scale.scale) * first + constant(most(&scale.shift))
             }
             Layer::Activation(f) => 2.0 * f.lipschitz() * first + constant(f.apply(0.0)),
-            // As every function that jumps.
-            Layer::DynamicQuantize(_) => f64::INFINITY,
+            // As every function that jumps, or that is steep without end.
+            Layer::DynamicQuantize(_) | Layer::Multiply => f64::INFINITY,
             Layer::MaxPool(window) => 3f64.powi(window.taps().next_power_of_two().ilog2() as i32) * first,
             Layer::AveragePool(average) => {
                 let weight = |p: usize| elements(&average.window, p) as f64 * average.factor[p].abs();

@@ -46,7 +46,7 @@ impl Refusal {
 pub fn continuous(network: &Network) -> Result<(), Refusal> {
     let jumps = |node: &&Node| match &node.layer {
         Layer::Activation(f) => f.lipschitz().is_infinite(),
-        Layer::DynamicQuantize(_) => true,
+        Layer::DynamicQuantize(_) | Layer::Multiply => true,
         Layer::Input
         | Layer::Dense(_)
         | Layer::Conv(_)

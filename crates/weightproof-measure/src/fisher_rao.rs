@@ -90,6 +90,12 @@ fn derivatives(model: &Model<'_, f64>, values: &[Matrix<f64>]) -> Matrix<f64> {
                 inputs[1..].iter().for_each(|z| sum.add_assign(z));
                 sum
             }
+            Step::Multiply => {
+                let of = |k: usize| &values[model.inputs_of(index)[k]];
+                let (x, y) = (of(0), of(1));
+                let at = |s: usize, k: usize| y[(s, k)] * inputs[0][(s, k)] + x[(s, k)] * inputs[1][(s, k)];
+                Matrix::from_fn(samples, x.cols(), at)
+            }
             Step::Gather(gather) => gathered(&inputs, gather, 0.0),
             Step::Reshape => inputs[0].clone(),
         });

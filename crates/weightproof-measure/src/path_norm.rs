@@ -66,7 +66,7 @@ pub fn sum_over_paths(network: &Network, f: fn(f64) -> f64) -> Result<f64, Refus
             }
             Layer::Activation(Activation::Relu | Activation::LeakyRelu { slope: 0.0..=1.0 })
             | Layer::Reshape => inputs[0].clone(),
-            Layer::Activation(_) | Layer::DynamicQuantize(_) => {
+            Layer::Activation(_) | Layer::DynamicQuantize(_) | Layer::Multiply => {
                 return Err(Refusal::node(node, "relu, or leaky-relu with a slope from 0 to 1"));
             }
             Layer::MaxPool(window) => window_sums(inputs[0], window),

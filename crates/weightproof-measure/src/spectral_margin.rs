@@ -97,7 +97,9 @@ pub(crate) fn lipschitz(node: &Node) -> Result<f64, Refusal> {
         Layer::Activation(f) if f.lipschitz().is_infinite() => {
             Err(Refusal::node(node, "an activation with a Lipschitz constant"))
         }
-        Layer::DynamicQuantize(_) => Err(Refusal::node(node, "an activation with a Lipschitz constant")),
+        Layer::DynamicQuantize(_) | Layer::Multiply => {
+            Err(Refusal::node(node, "an activation with a Lipschitz constant"))
+        }
         Layer::Activation(f) if f.apply(0.0) == 0.0 => Ok(f.lipschitz()),
         Layer::Activation(_) => Err(Refusal::node(node, "an activation that is zero at zero")),
         Layer::Scale(scale) => Ok(most(&mut scale.scale.iter().map(|s| s.abs()))),

@@ -165,6 +165,7 @@ fn weight_shape(layer: &Layer) -> Vec<usize> {
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add
+        | Layer::Multiply
         | Layer::Gather(_)
         | Layer::Reshape => Vec::new(),
     }

@@ -108,7 +108,8 @@ pub fn reads_bytes(network: &Network) -> Option<(String, f64)> {
             | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
-            | Layer::Add => None,
+            | Layer::Add
+            | Layer::Multiply => None,
         };
         if let Some(map) = map
             && map.factor > 0.0

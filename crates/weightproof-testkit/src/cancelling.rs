@@ -27,11 +27,21 @@ pub enum Trick {
     Wide,
     /// Many small terms, each of which a sum that begins with a large one loses.
     Lost,
+    /// Squares, and products of large numbers that cancel.
+    Product,
 }
 
 /// All of them.
-pub const TRICKS: [Trick; 7] =
-    [Trick::Cancel, Trick::Scales, Trick::Wild, Trick::Deep, Trick::Subnormal, Trick::Wide, Trick::Lost];
+pub const TRICKS: [Trick; 8] = [
+    Trick::Cancel,
+    Trick::Scales,
+    Trick::Wild,
+    Trick::Deep,
+    Trick::Subnormal,
+    Trick::Wide,
+    Trick::Lost,
+    Trick::Product,
+];
 
 /// A network, an input, and the margin of class 0 in exact arithmetic, which is below zero or not far above.
 #[derive(Debug)]
@@ -71,7 +81,15 @@ pub fn case(trick: Trick, seed: u64) -> Case {
             let weight = weight.map(round);
             last = builder.dense(&format!("dense{k}"), last, weight, own).expect("valid");
             if k + 1 < count {
-                last = builder.activation(&format!("relu{k}"), last, activation).expect("valid");
+                let squared = trick == Trick::Product && k == 0;
+                let f = if squared { Activation::Square } else { activation };
+                let active = builder.activation(&format!("relu{k}"), last, f).expect("valid");
+                let multiplied = trick == Trick::Product && k > 0;
+                last = if multiplied {
+                    builder.multiply(&format!("product{k}"), [last, active]).expect("valid")
+                } else {
+                    active
+                };
             }
         }
         builder.finish().expect("valid")
@@ -186,7 +204,7 @@ fn layers(trick: Trick, single: bool, rng: &mut impl Rng) -> Vec<Matrix<f64>> {
     let digits = if single { 24 } else { 53 };
     let mut draw = |low: f64, high: f64| rng.random_range(low..high);
     match trick {
-        Trick::Cancel | Trick::Wide => {
+        Trick::Cancel | Trick::Wide | Trick::Product => {
             let n = if trick == Trick::Wide { draw(100.0, 600.0) as usize } else { draw(3.0, 24.0) as usize };
             let rows = draw(1.0, 4.0) as usize + 1;
             let large = 2.0_f64.powf(draw(f64::from(digits) - 6.0, f64::from(digits) + 8.0).floor());

@@ -178,6 +178,7 @@ pub fn forward(
                 let sum = |k: usize| (1..node.inputs.len()).fold(read(0)[k].clone(), |s, i| &s + &read(i)[k]);
                 (0..node.width()).map(sum).collect()
             }
+            Layer::Multiply => (0..node.width()).map(|k| &read(0)[k] * &read(1)[k]).collect(),
             Layer::Reshape => read(0).clone(),
             Layer::Gather(gather) => {
                 let all: Vec<&Dyadic> = node.inputs.iter().flat_map(|&i| &values[i]).collect();
@@ -222,9 +223,13 @@ fn activation(f: Activation, p: &Dyadic) -> Dyadic {
             let beyond = |p: &Dyadic| (p - &lambda).max(Dyadic::zero());
             &beyond(p) - &beyond(&(&Dyadic::zero() - p))
         }
+        Activation::Square => p * p,
         Activation::Sigmoid
         | Activation::Tanh
         | Activation::Softplus
+        | Activation::Exp
+        | Activation::Reciprocal
+        | Activation::Power { .. }
         | Activation::Gelu
         | Activation::GeluTanh
         | Activation::Elu { .. }

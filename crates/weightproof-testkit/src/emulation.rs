@@ -186,6 +186,7 @@ pub fn inference(network: &Network, hardware: Hardware, x: &[f64], rng: &mut imp
             }
             Layer::Activation(f) => values[node.inputs[0]].iter().map(|&p| f.apply(p)).collect(),
             Layer::DynamicQuantize(q) => q.apply(&values[node.inputs[0]]),
+            Layer::Multiply => panic!("{}: number formats refuse products", node.name),
             Layer::Scale(s) => {
                 let factors = s.scale.iter().zip(&s.shift);
                 values[node.inputs[0]].iter().zip(factors).map(|(z, (a, b))| a * z + b).collect()

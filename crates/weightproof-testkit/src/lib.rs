@@ -2,6 +2,7 @@
 //!
 //! * [`networks`]: arbitrary small dense networks.
 //! * [`images`]: arbitrary small convolutional and residual networks.
+//! * [`products`]: arbitrary small networks that multiply, divide and normalize computed values.
 //! * [`mod@one_convolution`]: networks whose kernels can be enumerated.
 //! * [`mod@dyadic`]: exact arithmetic, and networks evaluated with it.
 //! * [`mod@cancelling`]: networks that are built to break verifiers by rounding.
@@ -21,6 +22,7 @@ pub mod integers;
 pub mod networks;
 pub mod one_convolution;
 pub mod oracle;
+pub mod products;
 pub mod reference;
 pub mod suite;
 pub mod threats;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use weightproof::network::Network;
-use weightproof::threat::{Kind, LayerOverride, PerturbationSet, RadiusValue, ThreatModel};
+use weightproof::threat::{Kind, LayerOverride, PerturbationSet, RadiusValue, ThreatError, ThreatModel};
 
 /// Kinds with a radius that is neither trivial nor hopeless on the networks of [`crate::networks`].
 const KINDS: [(&str, Option<f64>); 15] = [
@@ -70,7 +70,11 @@ pub fn all(network: &Network) -> Vec<(String, ThreatModel)> {
 pub fn sets(network: &Network) -> Vec<(String, PerturbationSet)> {
     let mut sets: Vec<(String, PerturbationSet)> = all(network)
         .into_iter()
-        .map(|(name, model)| (name, model.resolve(network).expect("a valid threat model")))
+        .filter_map(|(name, model)| match model.resolve(network) {
+            // Number formats take no products.
+            Err(ThreatError::ProductRounded { .. }) => None,
+            set => Some((name, set.expect("a valid threat model"))),
+        })
         .collect();
     let joint = ThreatModel { input_radius: 0.3, ..ThreatModel::new(Kind::Absolute, 0.02) };
     let mut clipped = joint.resolve(network).expect("a valid threat model");

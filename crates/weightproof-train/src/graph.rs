@@ -124,6 +124,7 @@ impl Graph {
                     let [factor, shift] = [&scale.scale, &scale.shift].map(|row| constants(x.tape(), row));
                     input(0) * factor + shift
                 }
+                Layer::Multiply => input(0) * input(1),
                 Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add
@@ -156,6 +157,7 @@ pub(crate) fn rearrange<'t>(layer: &'t Layer, inputs: &[Var<'t>]) -> Var<'t> {
         | Layer::Conv(_)
         | Layer::Scale(_)
         | Layer::Activation(_)
+        | Layer::Multiply
         | Layer::DynamicQuantize(_) => {
             unreachable!("{} has a rule of its own", layer.kind())
         }

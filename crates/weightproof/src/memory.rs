@@ -55,6 +55,8 @@ impl Estimate {
             let width = node.width();
             // Lines of a relaxation: two slopes and two offsets, of a maximum one slope for each tap.
             let lines = match &node.layer {
+                // Of a product a slope for each factor, and of the planes two offsets and the magnitude.
+                Layer::Multiply => 5 * width,
                 Layer::Activation(_) | Layer::DynamicQuantize(_) => 4 * width,
                 Layer::MaxPool(window) => (window.taps() + 2) * width,
                 Layer::Input
@@ -143,8 +145,15 @@ impl Estimate {
     }
 }
 
+/// What a product of two values costs, and the copies, functions and sums around it, in multiply-adds of large products: coefficients of many
+/// elements go through memory.
+const OF_PRODUCT: u64 = 32;
+
 /// Multiply-adds of a layer of `width` elements.
 pub(crate) fn work(layer: &Layer, width: usize) -> u64 {
+    if *layer == Layer::Multiply {
+        return OF_PRODUCT * width as u64;
+    }
     layer.affine().map_or(0, |affine| (width * affine.weight.cols()) as u64)
 }
 

@@ -37,6 +37,8 @@ pub enum Step<T> {
     },
     /// The sum of the inputs.
     Add,
+    /// The elementwise product of two inputs.
+    Multiply,
     /// Elements of the inputs.
     Gather(Gather),
     /// The same elements.
@@ -177,6 +179,7 @@ impl<'n, T: Scalar> Model<'n, T> {
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
+            | Step::Multiply
             | Step::Gather(_)
             | Step::Reshape => None,
         }
@@ -231,6 +234,11 @@ fn forward<T: Scalar>(network: &Network, steps: &[Step<T>], values: &mut Vec<Mat
                 out.copy_from(input);
                 inputs[1..].iter().for_each(|&i| out.add_assign(&before[i]));
             }
+            Step::Multiply => {
+                out.copy_from(input);
+                let factors = before[inputs[1]].as_slice();
+                out.as_mut_slice().iter_mut().zip(factors).for_each(|(x, &y)| *x *= y);
+            }
             Step::Gather(gather) => {
                 let inputs: Vec<&Matrix<T>> = inputs.iter().map(|&i| &before[i]).collect();
                 *out = gathered(&inputs, gather, T::from_f64(gather.constant));
@@ -258,6 +266,7 @@ fn cast<T: Scalar>(network: &Network) -> Vec<Step<T>> {
             Step::AveragePool { window: average.window.clone(), factor: numbers(&average.factor) }
         }
         Layer::Add => Step::Add,
+        Layer::Multiply => Step::Multiply,
         Layer::Gather(gather) => Step::Gather(gather.clone()),
         Layer::Scale(s) => Step::Scale { scale: numbers(&s.scale), shift: numbers(&s.shift) },
         Layer::Activation(f) => Step::Activation(*f),

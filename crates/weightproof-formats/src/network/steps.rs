@@ -76,9 +76,11 @@ impl<'n> Draft<'n> {
             Layer::Conv(Conv { window, .. })
             | Layer::MaxPool(window)
             | Layer::AveragePool(AveragePool { window, .. }) => sliding(window),
-            Layer::Scale(_) | Layer::Activation(_) | Layer::DynamicQuantize(_) | Layer::Add => {
-                (vec![node.shape.clone(); inputs.len()], node.shape.clone())
-            }
+            Layer::Scale(_)
+            | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
+            | Layer::Add
+            | Layer::Multiply => (vec![node.shape.clone(); inputs.len()], node.shape.clone()),
             Layer::Gather(gather) if joins(gather, &shapes, &node.shape) => {
                 (shapes.clone(), node.shape.clone())
             }
@@ -100,6 +102,7 @@ impl<'n> Draft<'n> {
             | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_)
             | Layer::Reshape => self.push(node.name.clone(), Cow::Borrowed(&node.layer), inputs, shape),
         };

@@ -14,6 +14,7 @@ use weightproof_formats::network::{
 };
 use weightproof_testkit::images::arbitrary_images;
 use weightproof_testkit::networks::{Design, arbitrary};
+use weightproof_testkit::products::{FORMS, ProductBlueprint};
 
 /// Numbers of files in f64 are rounded to f32, relative to the size of the outputs (at least 1).
 const ROUNDING: f64 = 1e-6;
@@ -72,6 +73,7 @@ fn rounded(network: &Network) -> Network {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Reshape => node.layer.clone(),
         };
         builder.push(&node.name, layer, node.inputs.clone(), node.shape.clone()).unwrap();
@@ -153,6 +155,21 @@ proptest! {
 }
 
 /// Quantizers have no form in a file that is written: they are refused by name.
+/// Products and their functions are read back from ONNX as they are; other formats have no words for them.
+#[test]
+fn products_are_read_back() {
+    for form in FORMS {
+        let network = ProductBlueprint { form, seed: 5 }.build();
+        let x = vec![0.25, 0.5, -0.75, 1.0];
+        let (read, written) = (through_onnx(&network).forward(&x), network.forward(&x));
+        for (a, b) in read.iter().zip(&written) {
+            assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "{form:?}: {a} {b}");
+        }
+        let message = encode_safetensors(&network).unwrap_err().to_string();
+        assert!(message.contains("ONNX holds this one") || message.contains("concatenation"), "{message}");
+    }
+}
+
 #[test]
 fn quantizers_are_refused() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx-quantized/dense-operator.onnx");

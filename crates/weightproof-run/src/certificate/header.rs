@@ -300,6 +300,9 @@ fn op(node: &network::Node, rounded: Option<&network::StoredIntegers>) -> Result
         },
         Layer::Add => Op::Add,
         Layer::Reshape => Op::Reshape,
+        Layer::Multiply => {
+            return Err(unsupported(format!("node {}: a product of two computed values", node.name)));
+        }
         Layer::DynamicQuantize(_) => {
             return Err(unsupported(format!(
                 "node {}: a quantizer whose step follows from the data",
@@ -367,6 +370,10 @@ fn activation(node: &network::Node, f: network::Activation) -> Result<Activation
         | network::Activation::HardSwish
         | network::Activation::Softsign
         | network::Activation::Atan
+        | network::Activation::Square
+        | network::Activation::Exp
+        | network::Activation::Reciprocal
+        | network::Activation::Power { .. }
         | network::Activation::Quantize(_) => {
             Err(unsupported(format!("node {}: the activation {}", node.name, f.name())))
         }

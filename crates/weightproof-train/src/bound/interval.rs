@@ -10,7 +10,7 @@
 use super::{differences, output, output_defect, rivals, sums};
 use crate::graph::{Graph, Var, Weights, constants, per_output, rearrange, window};
 use crate::threat::{LayerRadii, Threat};
-use weightproof::network::Layer;
+use weightproof::network::{Layer, Node};
 
 /// Values that a node can take.
 #[derive(Clone, Copy)]
@@ -32,7 +32,11 @@ pub struct Ranges<'t> {
 
 /// What keeps interval objectives from a network, if anything.
 pub fn defect(graph: &Graph) -> Option<String> {
-    let bad = graph.nodes().iter().find(|n| matches!(&n.layer, Layer::Activation(f) if !f.is_monotone()));
+    let is_bad = |n: &&Node| match &n.layer {
+        Layer::Activation(f) => !f.is_monotone(),
+        layer => *layer == Layer::Multiply,
+    };
+    let bad = graph.nodes().iter().find(is_bad);
     bad.map(|n| format!("{}: expected a monotone activation, found {}", n.name, n.layer.kind()))
         .or_else(|| output_defect(graph))
 }
@@ -62,7 +66,7 @@ pub fn propagate<'t>(
                 })
             }
             Layer::Activation(f) => inputs[0].map(|z| z.activation(*f)),
-            Layer::DynamicQuantize(_) => unreachable!("quantized networks are not trained"),
+            Layer::DynamicQuantize(_) | Layer::Multiply => unreachable!("refused by `defect`"),
             Layer::Scale(scale) => match inputs[0] {
                 Range::Fixed(_) => Range::Fixed(values[index]),
                 Range::Box(z) => {
@@ -81,7 +85,11 @@ pub fn propagate<'t>(
             Layer::Activation(f) => f.range(f64::NEG_INFINITY, f64::INFINITY).0 >= 0.0,
             Layer::Gather(gather) => inputs_nonnegative && gather.constant >= 0.0,
             Layer::MaxPool(_) | Layer::AveragePool(_) | Layer::Add | Layer::Reshape => inputs_nonnegative,
-            Layer::Dense(_) | Layer::Conv(_) | Layer::Scale(_) | Layer::DynamicQuantize(_) => false,
+            Layer::Dense(_)
+            | Layer::Conv(_)
+            | Layer::Scale(_)
+            | Layer::DynamicQuantize(_)
+            | Layer::Multiply => false,
         };
         found.ranges.push(range);
         found.nonnegative.push(nonnegative);

@@ -36,6 +36,7 @@ pub fn defect(graph: &Graph) -> Option<String> {
             | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
+            | Layer::Multiply
             | Layer::Gather(_) => false,
         };
         if !fits {
@@ -109,7 +110,14 @@ impl<'t> Backward<'_, 't> {
                 self.add(node.inputs[0], a * factor);
             }
             (Layer::Add | Layer::Reshape, _) => node.inputs.iter().for_each(|&i| self.add(i, a)),
-            (Layer::DynamicQuantize(_) | Layer::MaxPool(_) | Layer::AveragePool(_) | Layer::Gather(_), _) => {
+            (
+                Layer::DynamicQuantize(_)
+                | Layer::MaxPool(_)
+                | Layer::AveragePool(_)
+                | Layer::Multiply
+                | Layer::Gather(_),
+                _,
+            ) => {
                 unreachable!("refused by `defect`")
             }
         }

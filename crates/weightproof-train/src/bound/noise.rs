@@ -30,6 +30,7 @@ pub fn defect(graph: &Graph) -> Option<String> {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_) => false,
         };
         let reads = &graph.nodes()[node.inputs[0]].layer;

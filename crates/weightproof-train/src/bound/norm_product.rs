@@ -37,6 +37,10 @@ pub fn defect(graph: &Graph) -> Option<String> {
                 | Activation::HardSwish
                 | Activation::Softsign
                 | Activation::Atan
+                | Activation::Square
+                | Activation::Exp
+                | Activation::Reciprocal
+                | Activation::Power { .. }
                 | Activation::Quantize(_) => false,
             },
             // In front of the chain, of an input that does not move.
@@ -47,6 +51,7 @@ pub fn defect(graph: &Graph) -> Option<String> {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_) => false,
         };
         let alternates =

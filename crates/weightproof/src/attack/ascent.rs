@@ -1,7 +1,7 @@
 //! The ascent behind a universal perturbation: its variables, and one step on a mini-batch.
 
 use super::AttackOptions;
-use super::kernels::{add, clamp, elementwise_backward, length, scatter, sign};
+use super::kernels::{add, add_products, clamp, elementwise_backward, length, scatter, sign};
 use super::search::generator;
 use super::space::normalize;
 use super::witness::inside;
@@ -156,11 +156,13 @@ impl<'n, T: Scalar> Ascent<'n, T> {
             }
             let mut start = 0;
             // Nothing is trained in front of the first layers: they read the input.
-            for &input in self.moved.inputs_of(index) {
+            let inputs = self.moved.inputs_of(index);
+            for (k, &input) in inputs.iter().enumerate() {
                 let z = &values[input];
+                let other = &values[inputs[(k + 1) % inputs.len()]];
                 if input != 0 {
                     let back = gradients[input].get_or_insert_with(|| Matrix::zeros(z.rows(), z.cols()));
-                    add_gradient(back, step, &mut g, z, (&values[index], start));
+                    add_gradient(back, step, &mut g, (z, other), (&values[index], start));
                 }
                 start += z.cols();
             }
@@ -210,12 +212,13 @@ fn add_parameter_gradient<T: Scalar>(
 }
 
 /// Adds to `back` what the gradient `g` of a layer becomes in front of its input `z`; `value` is its output, `start` where
-/// `z` begins among the elements of all its inputs. Uses `g` up where a layer has one input.
+/// `z` begins among the elements of all its inputs, `other` its other input where it has two. Uses `g` up where a layer has one
+/// input.
 fn add_gradient<T: Scalar>(
     back: &mut Matrix<T>,
     step: &Step<T>,
     g: &mut Matrix<T>,
-    z: &Matrix<T>,
+    (z, other): (&Matrix<T>, &Matrix<T>),
     (value, start): (&Matrix<T>, usize),
 ) {
     match step {
@@ -223,6 +226,7 @@ fn add_gradient<T: Scalar>(
         Step::Affine(affine) => add_linear_transposed(back, g, &affine.weight, affine.window.as_ref()),
         Step::AveragePool { window, factor } => add_average_pool_transposed(back, g, window, factor),
         Step::Add => back.add_assign(g),
+        Step::Multiply => add_products(back.as_mut_slice(), g.as_slice(), other.as_slice()),
         Step::MaxPool(window) => {
             for s in 0..z.rows() {
                 add_max_pool_gradient(back.row_mut(s), g.row_mut(s), z.row(s), value.row(s), window);

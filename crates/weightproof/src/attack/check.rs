@@ -239,6 +239,7 @@ fn block_samples(network: &Network, options: &AttackOptions) -> usize {
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add
+        | Layer::Multiply
         | Layer::Gather(_)
         | Layer::Reshape => 0,
     };

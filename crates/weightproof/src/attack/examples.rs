@@ -35,7 +35,7 @@ pub(super) fn dense() -> Network {
 }
 
 /// Every layer there is: convolutions with groups, padding, stride and one that is depthwise; a node with three readers, a
-/// residual sum, both poolings, a choice of elements of three nodes, a clip.
+/// residual sum, a product, both poolings, a choice of elements of three nodes, a clip.
 pub(super) fn residual() -> Network {
     let mut builder = NetworkBuilder::new(vec![2, 4, 5]);
     let conv = |builder: &mut NetworkBuilder, name: &str, input: usize, window: Window| {
@@ -61,7 +61,10 @@ pub(super) fn residual() -> Network {
     let a3 = builder.activation("clip", c3, Activation::Clip { low: -0.6, high: 0.7 }).unwrap();
     let d1 = builder.dense("d1", a3, wave(5, 18, 0.2), ramp(5)).unwrap();
     let a4 = builder.activation("relu", d1, Activation::Relu).unwrap();
-    let d2 = builder.dense("d2", a4, wave(3, 5, 0.9), Vec::new()).unwrap();
+    let bounded = builder.activation("bounded", d1, Activation::Tanh).unwrap();
+    let squared = builder.activation("square", bounded, Activation::Square).unwrap();
+    let product = builder.multiply("product", [squared, a4]).unwrap();
+    let d2 = builder.dense("d2", product, wave(3, 5, 0.9), Vec::new()).unwrap();
     let d3 = builder.dense("d3", a3, wave(3, 18, 2.9), Vec::new()).unwrap();
     builder.add("output", vec![d2, d3]).unwrap();
     builder.finish().unwrap()

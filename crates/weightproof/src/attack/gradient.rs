@@ -194,6 +194,7 @@ fn reach<T: Scalar>(pass: &Pass<'_, '_, T>, (slot, i): (usize, usize), s: usize)
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
         | Step::Add
+        | Step::Multiply
         | Step::Gather(_)
         | Step::Reshape => problem.radii.activation(),
     }

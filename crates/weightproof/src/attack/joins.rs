@@ -1,6 +1,6 @@
-//! Layers without variables that read several nodes or windows: sums, choices of elements, pooling.
+//! Layers without variables that read several nodes or windows: sums, products, choices of elements, pooling.
 
-use super::kernels::{add, scatter};
+use super::kernels::{add, add_products, scatter};
 use super::pass::Pass;
 use crate::kernels::rows::vectorized;
 use crate::kernels::{
@@ -29,6 +29,10 @@ impl<T: Scalar> Pass<'_, '_, T> {
                         out.copy_from_slice(z);
                         inputs[1..].iter().for_each(|&input| add(out, self.value(input, row, s)));
                     }
+                    Step::Multiply => {
+                        out.copy_from_slice(z);
+                        multiply(out, self.value(inputs[1], row, s));
+                    }
                     Step::Gather(gather) => {
                         joined.clear();
                         inputs.iter().for_each(|&k| joined.extend_from_slice(self.value(k, row, s)));
@@ -49,11 +53,14 @@ impl<T: Scalar> Pass<'_, '_, T> {
     }
 
     /// Pooling uses the gradient with respect to its output up: no variable reads it.
-    pub(super) fn backward_join(&mut self, index: usize) {
+    pub(super) fn backward_join(&mut self, index: usize, samples: &[usize]) {
         let problem = self.problem;
         let mut g = std::mem::take(&mut self.gradients[index]);
         let mut start = 0;
-        for &input in problem.model.inputs_of(index) {
+        let inputs = problem.model.inputs_of(index);
+        for (k, &input) in inputs.iter().enumerate() {
+            // Of a product the other factor.
+            let other = inputs[(k + 1) % inputs.len()];
             let width = problem.model.width(input);
             if problem.space.moving[input] {
                 let mut back = self.take_gradient(input, g.rows());
@@ -70,6 +77,10 @@ impl<T: Scalar> Pass<'_, '_, T> {
                                 add_window_sums_transposed(back, g, window);
                             }
                             Step::Add => add(back, g),
+                            Step::Multiply => {
+                                let others = self.value(other, row, samples[row]);
+                                add_products(back, g, others);
+                            }
                             Step::Gather(gather) => scatter(back, g, &gather.source, start),
                             Step::Input
                             | Step::Affine(_)

@@ -119,6 +119,7 @@ pub(super) fn elementwise<T: Scalar>(out: &mut [T], z: &[T], step: &Step<T>) {
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
         | Step::Add
+        | Step::Multiply
         | Step::Gather(_) => unreachable!("not elementwise"),
     }
 }
@@ -145,6 +146,7 @@ pub(super) fn elementwise_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], 
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
         | Step::Add
+        | Step::Multiply
         | Step::Gather(_) => unreachable!("not elementwise"),
     }
 }

@@ -79,7 +79,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
                 }
                 (None, Parameters::Weights) => self.forward_weights(index, affine, point, samples, &mut out),
             },
-            Step::MaxPool(_) | Step::AveragePool { .. } | Step::Add | Step::Gather(_) => {
+            Step::MaxPool(_) | Step::AveragePool { .. } | Step::Add | Step::Multiply | Step::Gather(_) => {
                 self.forward_join(index, samples, &mut out);
             }
             Step::Scale { .. } | Step::Activation(_) | Step::DynamicQuantize(_) | Step::Reshape => {
@@ -191,6 +191,10 @@ impl<T: Scalar> Kink<T> {
                 | Activation::HardSwish
                 | Activation::Softsign
                 | Activation::Atan
+                | Activation::Square
+                | Activation::Exp
+                | Activation::Reciprocal
+                | Activation::Power { .. }
                 | Activation::Quantize(_),
             )
             | Step::Input
@@ -200,6 +204,7 @@ impl<T: Scalar> Kink<T> {
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
+            | Step::Multiply
             | Step::Gather(_)
             | Step::Reshape => Kink::None,
         }
@@ -250,8 +255,12 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
                     }
                     (None, Parameters::Weights) => self.backward_weights(index, &affine.weight, point, rows),
                 },
-                Step::MaxPool(_) | Step::AveragePool { .. } | Step::Add | Step::Gather(_) => {
-                    self.backward_join(index);
+                Step::MaxPool(_)
+                | Step::AveragePool { .. }
+                | Step::Add
+                | Step::Multiply
+                | Step::Gather(_) => {
+                    self.backward_join(index, &rows.samples);
                 }
                 Step::Scale { .. } | Step::Activation(_) | Step::DynamicQuantize(_) | Step::Reshape => {
                     self.backward_elementwise(index, rows, smoothing);

@@ -125,6 +125,7 @@ impl Space {
                 | Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add
+                | Layer::Multiply
                 | Layer::Gather(_)
                 | Layer::Reshape => {}
             }

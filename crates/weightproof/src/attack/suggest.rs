@@ -152,6 +152,7 @@ impl<'a, 'n, T: Scalar> Suggestions<'a, 'n, T> {
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
+            | Step::Multiply
             | Step::Gather(_)
             | Step::Reshape => None,
         }

@@ -129,6 +129,36 @@ fn step<T: Scalar>(
             Deviation { largest: vec![radius; samples], total: vec![width * radius; samples] }
         }
         Step::Reshape => through(T::one(), T::one(), &nothing),
+        Step::Multiply => {
+            // |x̂ŷ − xy| ≤ |ŷ| |x̂ − x| + |x| |ŷ − y|, and both boxes hold the clean values, too.
+            let sizes: Vec<Matrix<T>> = inputs.iter().map(|&i| magnitude(i)).collect();
+            let most = |k: usize, s: usize| maximum(sizes[k].row(s).iter().copied());
+            let of = |s: usize| {
+                let sum = |f: fn(&Deviation<T>) -> &Vec<T>| {
+                    most(1, s) * f(&deviations[inputs[0]])[s] + most(0, s) * f(&deviations[inputs[1]])[s]
+                };
+                let (largest, total) = (sum(|d| &d.largest) * part + least, sum(|d| &d.total) * part + least);
+                (largest, minimum(total, width * largest))
+            };
+            let (largest, total) = (0..samples).map(of).unzip();
+            Deviation { largest, total }
+        }
+        // Their slopes grow without end: the steepest one on the boxes of each sample.
+        Step::Activation(f) if f.lipschitz().is_infinite() && !f.is_quantizer() => {
+            let (lower, upper) = (states.lower(inputs[0]), states.upper(inputs[0]));
+            let of = |s: usize| {
+                let ends = lower.row(s).iter().zip(upper.row(s));
+                let slopes = ends.map(|(l, u)| f.steepest(Scalar::to_f64(*l), Scalar::to_f64(*u)));
+                let slope = T::from_f64_up(maximum(slopes));
+                let d = &deviations[inputs[0]];
+                let radius = radii.activation();
+                let largest = (slope * d.largest[s] + radius) * part + least;
+                let total = (slope * d.total[s] + width * radius) * part + least;
+                (largest, minimum(total, width * largest))
+            };
+            let (largest, total) = (0..samples).map(of).unzip();
+            Deviation { largest, total }
+        }
         Step::Activation(f) => {
             let (lipschitz, jump) = f.variation();
             let (lipschitz, jump) = (T::from_f64_up(lipschitz), T::from_f64_up(jump));

@@ -21,9 +21,9 @@ use super::deviation::weight_deviation;
 use super::hits::{self, Largest};
 use super::linear::is_shared;
 use super::{Block, State, States};
+use crate::kernels::rows::larger;
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear};
 use crate::model::{Affine, Step, gathered};
-use crate::network::Gather;
 use crate::verdict::Guarantee;
 
 /// Factor on every charge for the rounding of the charges themselves.
@@ -217,10 +217,10 @@ impl Roundings {
             Step::Scale { .. } => both(Roundings::of_row(model.width(index))),
             Step::AveragePool { window, .. } => both(2 * window.taps() + FEW),
             Step::Add => both(2 * model.inputs_of(index).len() + FEW),
-            Step::Gather(gather) => {
-                let width = model.inputs_of(index).iter().map(|&i| model.width(i)).sum();
-                both(most_uses(gather, width) + FEW)
+            Step::Multiply => {
+                Roundings { forward: 1, backward: Roundings::of_row(model.width(index)), uses: 0 }
             }
+            Step::Gather(gather) => both(block.prepared.most_uses(index, gather) + FEW),
             Step::MaxPool(window) => both(2 * window.taps() + FEW),
             Step::Activation(_) | Step::DynamicQuantize(_) => both(Roundings::of_row(model.width(index))),
             Step::Input | Step::Reshape => both(0),
@@ -253,13 +253,6 @@ fn most_readers(window: &Window) -> usize {
         window.kernel[axis].div_ceil(stride / divisor(stride, window.dilation[axis]))
     };
     along(0) * along(1)
-}
-
-/// How often `gather` copies one element of `width`, at most.
-fn most_uses(gather: &Gather, width: usize) -> usize {
-    let mut uses = vec![0_usize; width];
-    gather.source.iter().flatten().for_each(|&k| uses[k] += 1);
-    uses.into_iter().max().unwrap_or(0)
 }
 
 /// What rounding in a step through a node is charged by.
@@ -309,6 +302,12 @@ pub(crate) fn terms<T: Scalar>(
             inputs[1..].iter().for_each(|&i| sum.add_assign(&magnitude(i)));
             sum.map(rounded)
         }
+        Step::Multiply => {
+            let (mut product, other) = (magnitude(inputs[0]), magnitude(inputs[1]));
+            let factors = other.as_slice().iter();
+            product.as_mut_slice().iter_mut().zip(factors).for_each(|(x, &y)| *x *= y);
+            product
+        }
         Step::Gather(gather) => {
             let all: Vec<Matrix<T>> = inputs.iter().map(|&i| magnitude(i)).collect();
             gathered(&all.iter().collect::<Vec<_>>(), gather, T::from_f64(gather.constant.abs()))
@@ -357,8 +356,9 @@ pub(crate) fn widen<T: Scalar>(
     let n = Roundings::of(block, index).forward;
     let (model, arithmetic) = (block.prepared.model, block.prepared.arithmetic);
     // A sum of numbers that are not negative is none either, however it is rounded.
-    let keeps_sign = matches!(model.steps[index], Step::Add | Step::AveragePool { .. } | Step::Gather(_))
-        && block.prepared.radii.roundings[index].absolute == T::zero();
+    let keeps_sign =
+        matches!(model.steps[index], Step::Add | Step::Multiply | Step::AveragePool { .. } | Step::Gather(_))
+            && block.prepared.radii.roundings[index].absolute == T::zero();
     for s in 0..states.samples() {
         // Where the signs of what is read are open, four products make an end, and it is corrected term by term. By sample, because
         // what is charged must not depend on its neighbours.
@@ -367,8 +367,9 @@ pub(crate) fn widen<T: Scalar>(
         let part = arithmetic.gamma(if mixed { 4 * n } else { n });
         let least = if keeps_sign && !mixed { T::zero() } else { T::neg_infinity() };
         let ends = bounds.lower.row_mut(s).iter_mut().zip(bounds.upper.row_mut(s));
-        for ((l, u), &terms) in ends.zip(sums.terms.row(s)) {
-            let floor = if *l >= T::zero() { least } else { T::neg_infinity() };
+        for (j, ((l, u), &terms)) in ends.zip(sums.terms.row(s)).enumerate() {
+            let of_sign = if *l >= T::zero() { least } else { T::neg_infinity() };
+            let floor = larger(of_sign, least_of_scale(block, states, index, (s, j)));
             *l -= part * terms;
             if *l < floor {
                 *l = floor;
@@ -376,6 +377,21 @@ pub(crate) fn widen<T: Scalar>(
             *u += part * terms;
         }
     }
+}
+
+/// A number that element `j` of a scale layer is not below in sample `s`, whatever rounding does: `f z + t ≥ t` for a factor and an input
+/// that are not negative. Nothing is known of other layers.
+fn least_of_scale<T: Scalar>(
+    block: &Block<'_, T>,
+    states: &States<'_, T>,
+    index: usize,
+    (s, j): (usize, usize),
+) -> T {
+    let model = block.prepared.model;
+    let Step::Scale { scale, shift } = &model.steps[index] else { return T::neg_infinity() };
+    // A negative factor may have been too small for a number: its zero keeps the sign.
+    let is_rising = scale[j].is_sign_positive() && states.lower(model.input_of(index))[(s, j)] >= T::zero();
+    if is_rising { block.prepared.arithmetic.down(shift[j], 1) } else { T::neg_infinity() }
 }
 
 #[cfg(test)]

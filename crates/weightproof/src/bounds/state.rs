@@ -11,6 +11,7 @@ use crate::faults::HitSet;
 use crate::kernels::{Matrix, Scalar};
 use crate::kernels::{add_linear_transposed, rows};
 use crate::model::{Affine, Model, Radii};
+use crate::network::Gather;
 use crate::noise::NoiseSet;
 use crate::threat::WeightSet;
 use crate::verdict::{Guarantee, Reason};
@@ -35,6 +36,7 @@ pub struct Prepared<'m, T> {
     splits: Vec<OnceLock<Split<T>>>,
     absolute: Vec<OnceLock<Matrix<T>>>,
     norms: Vec<OnceLock<Norms<T>>>,
+    uses: Vec<OnceLock<usize>>,
 }
 
 /// Induced norms of an affine layer.
@@ -73,6 +75,7 @@ impl<'m, T: Scalar> Prepared<'m, T> {
             splits: (0..nodes).map(|_| OnceLock::new()).collect(),
             absolute: (0..nodes).map(|_| OnceLock::new()).collect(),
             norms: (0..nodes).map(|_| OnceLock::new()).collect(),
+            uses: (0..nodes).map(|_| OnceLock::new()).collect(),
         }
     }
 
@@ -132,6 +135,16 @@ impl<'m, T: Scalar> Prepared<'m, T> {
         })
     }
 
+    /// How often the choice of elements `gather`, the node `index`, takes one element, at most.
+    pub(crate) fn most_uses(&self, index: usize, gather: &Gather) -> usize {
+        *self.uses[index].get_or_init(|| {
+            let width = self.model.inputs_of(index).iter().map(|&i| self.model.width(i)).sum();
+            let mut uses = vec![0_usize; width];
+            gather.source.iter().flatten().for_each(|&k| uses[k] += 1);
+            uses.into_iter().max().unwrap_or(0)
+        })
+    }
+
     /// Norms of the affine node `index`.
     pub fn norms(&self, index: usize) -> Norms<T> {
         *self.norms[index].get_or_init(|| Norms::new(self.model.affine(index), self.model.width(index)))
@@ -154,7 +167,7 @@ impl<T: Scalar> Norms<T> {
 
 /// The largest of numbers ≥ 0; NaN when one is NaN.
 pub(super) fn largest<T: Scalar>(values: impl Iterator<Item = T>) -> T {
-    values.fold(T::zero(), |m, v| if v <= m { m } else { v })
+    values.fold(T::zero(), |m, v| if v.is_nan() || v > m { v } else { m })
 }
 
 /// Who makes something.

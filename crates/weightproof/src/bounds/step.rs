@@ -63,6 +63,7 @@ pub(super) fn check_format_range<T: Scalar>(block: &Block<'_, T>, states: &mut S
         | Step::DynamicQuantize(_)
         | Step::MaxPool(_)
         | Step::Gather(_)
+        | Step::Multiply
         | Step::Reshape => {}
     }
 }
@@ -85,6 +86,7 @@ pub(super) fn step<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, inde
         Step::MaxPool(window) => ends(states, inputs[0], |m| max_pool(m, window)),
         Step::AveragePool { window, factor } => average_box(states, inputs[0], window, factor, rounding),
         Step::Add => sum_box(states, inputs, rounding),
+        Step::Multiply => product_box(states, [inputs[0], inputs[1]]),
         Step::Gather(gather) => {
             let pick = |bounds: Vec<&Matrix<T>>| gathered(&bounds, gather, T::from_f64(gather.constant));
             let lower = pick(inputs.iter().map(|&i| states.lower(i)).collect());
@@ -133,6 +135,7 @@ pub(super) fn independent<T: Scalar>(prepared: &Prepared<'_, T>) -> Vec<bool> {
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
+            | Step::Multiply
             | Step::Gather(_) => false,
         };
     }
@@ -151,7 +154,7 @@ fn moves_by_itself<T: Scalar>(prepared: &Prepared<'_, T>, index: usize) -> bool 
         Step::Activation(f) => f.is_free() || radii.activation() != T::zero(),
         Step::DynamicQuantize(q) => q.freedom() > 0.0,
         Step::Add | Step::AveragePool { .. } => !radii.roundings[index].is_zero(),
-        Step::Scale { .. } | Step::MaxPool(_) | Step::Gather(_) | Step::Reshape => false,
+        Step::Scale { .. } | Step::MaxPool(_) | Step::Multiply | Step::Gather(_) | Step::Reshape => false,
     }
 }
 
@@ -172,6 +175,23 @@ fn sum_box<T: Scalar>(states: &States<'_, T>, inputs: &[usize], rounding: Roundi
     let high =
         |i: usize, s: usize, j: usize| rounding.upper(states.lower(i)[(s, j)], states.upper(i)[(s, j)]);
     State::Box(Bounds { lower: sum(&low, -T::one()), upper: sum(&high, T::one()) })
+}
+
+/// `x y`: the least and the largest product of ends.
+fn product_box<T: Scalar>(states: &States<'_, T>, [x, y]: [usize; 2]) -> State<T> {
+    let ends = [states.lower(x), states.upper(x), states.lower(y), states.upper(y)];
+    let of = |pick: fn([T; 4]) -> T| {
+        Matrix::from_fn(ends[0].rows(), ends[0].cols(), |s, j| {
+            let [lx, ux, ly, uy] = ends.map(|m| m[(s, j)]);
+            pick([lx * ly, lx * uy, ux * ly, ux * uy])
+        })
+    };
+    State::Box(Bounds { lower: of(|products| -largest_of(products.map(|v| -v))), upper: of(largest_of) })
+}
+
+/// The largest of some numbers; NaN when one is NaN.
+fn largest_of<T: Scalar>(values: [T; 4]) -> T {
+    values.into_iter().fold(T::neg_infinity(), |most, v| if v.is_nan() || v > most { v } else { most })
 }
 
 /// The mean of every window, its summands rounded as in [`sum_box`].

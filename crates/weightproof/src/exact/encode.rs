@@ -100,6 +100,7 @@ impl Encoder {
             }
             Layer::Reshape => read,
             Layer::MaxPool(_) => return Err(place.unsupported("max pooling")),
+            Layer::Multiply => return Err(place.unsupported("a product of two values")),
         })
     }
 
@@ -235,7 +236,11 @@ impl Encoder {
             | Activation::Mish
             | Activation::HardSwish
             | Activation::Softsign
-            | Activation::Atan => return Err(place.unsupported(f.name())),
+            | Activation::Atan
+            | Activation::Square
+            | Activation::Exp
+            | Activation::Reciprocal
+            | Activation::Power { .. } => return Err(place.unsupported(f.name())),
             Activation::Quantize(q) => self.quantized(&q, (p, place.is_only_reader), (l, u), range),
         };
         Ok(if radius == 0.0 { clean } else { self.sum(vec![still(clean, 1.0)], 0.0, radius, bounds) })

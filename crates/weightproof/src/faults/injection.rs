@@ -306,6 +306,14 @@ impl<'m> Injection<'m> {
                     add(first, out.as_slice());
                 }
                 Layer::Add => node.inputs.iter().for_each(|&i| add(i, &own)),
+                Layer::Multiply => {
+                    let [x, y] = [node.inputs[0], node.inputs[1]];
+                    let times = |other: usize| -> Vec<f64> {
+                        own.iter().zip(values[other].iter()).map(|(g, z)| g * z).collect()
+                    };
+                    add(x, &times(y));
+                    add(y, &times(x));
+                }
                 Layer::Gather(gather) => {
                     let mut all = vec![0.0; node.inputs.iter().map(|&i| values[i].len()).sum()];
                     let chosen =

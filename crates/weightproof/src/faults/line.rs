@@ -144,6 +144,7 @@ impl<'n> Lines<'n> {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_)
             | Layer::Reshape => None,
         });
@@ -288,6 +289,21 @@ impl<'n> Lines<'n> {
                     }
                 }
             }
+            Layer::Multiply => {
+                // Where neither factor moves, the product does not.
+                let read = |i: usize, line: usize, j: usize| {
+                    let moved = if moves(i) { bundles[i].at(line, j) } else { Moved::NOT };
+                    (moved, moved.range(clean.values[i][j], clean.errors[i][j]))
+                };
+                out.set_all(|line, j| {
+                    let [(x, of_x), (y, of_y)] = [node.inputs[0], node.inputs[1]].map(|i| read(i, line, j));
+                    if x == Moved::NOT && y == Moved::NOT {
+                        return Moved::NOT;
+                    }
+                    let (low, high) = product_of_ranges(of_x, of_y);
+                    Moved::between(low - own[j] - own_errors[j], high - own[j] + own_errors[j])
+                });
+            }
             Layer::Gather(gather) => {
                 // The input that each element is of, and its place there.
                 let widths = node.inputs.iter().map(|&i| (i, self.network.nodes()[i].width()));
@@ -301,6 +317,13 @@ impl<'n> Lines<'n> {
             Layer::Reshape => out.clone_from(bundle),
         }
     }
+}
+
+/// The range of the product of numbers from two ranges, rounded outward. NaN stays.
+fn product_of_ranges((lx, ux): (f64, f64), (ly, uy): (f64, f64)) -> (f64, f64) {
+    let corners = [lx * ly, lx * uy, ux * ly, ux * uy];
+    let least = |sign: f64| corners.into_iter().map(|v| sign * v).fold(f64::INFINITY, nan_min);
+    (least(1.0).next_down(), (-least(-1.0)).next_up())
 }
 
 /// Bounds of the smallest margin of `target`, below and above, while the output `last` moves.

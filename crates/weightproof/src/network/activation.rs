@@ -53,6 +53,17 @@ pub enum Activation {
     Softsign,
     /// The arc tangent.
     Atan,
+    /// `p²`.
+    Square,
+    /// `exp(p)`.
+    Exp,
+    /// `1 / p`; of intervals that hold zero nothing is known.
+    Reciprocal,
+    /// `p^exponent` of a number that is not negative, for a negative exponent of a positive one; elsewhere there is no value.
+    Power {
+        /// A finite number that is not whole: whole powers are products.
+        exponent: f64,
+    },
     /// A quantizer or a sign: a staircase.
     Quantize(Staircase),
 }
@@ -75,6 +86,8 @@ const GELU_CUBIC: f64 = 0.044_715;
 impl Activation {
     /// `|p|`.
     pub const ABSOLUTE: Activation = Activation::LeakyRelu { slope: -1.0 };
+    /// `√p`.
+    pub const SQRT: Activation = Activation::Power { exponent: 0.5 };
 
     /// Name as written in files and reports.
     pub fn name(self) -> &'static str {
@@ -94,6 +107,11 @@ impl Activation {
             Activation::HardSwish => "hard-swish",
             Activation::Softsign => "softsign",
             Activation::Atan => "atan",
+            Activation::Square => "square",
+            Activation::Exp => "exp",
+            Activation::Reciprocal => "reciprocal",
+            Activation::SQRT => "sqrt",
+            Activation::Power { .. } => "power",
             Activation::Quantize(q) => q.name(),
         }
     }
@@ -171,6 +189,12 @@ impl Activation {
                 }
             }
             Activation::Atan => p.atan(),
+            Activation::Square => p * p,
+            Activation::Exp => p.exp(),
+            Activation::Reciprocal => 1.0 / p,
+            Activation::Power { .. } if p < 0.0 => f64::NAN,
+            Activation::SQRT => p.sqrt(),
+            Activation::Power { exponent } => p.powf(exponent),
             Activation::Quantize(q) => q.apply(p),
         }
     }
@@ -226,6 +250,11 @@ impl Activation {
             }
             Activation::Softsign => 1.0 / ((1.0 + p.abs()) * (1.0 + p.abs())),
             Activation::Atan => 1.0 / (1.0 + p * p),
+            Activation::Square => 2.0 * p,
+            Activation::Exp => p.exp(),
+            Activation::Reciprocal => -1.0 / (p * p),
+            Activation::Power { .. } if p < 0.0 => f64::NAN,
+            Activation::Power { exponent } => exponent * p.powf(exponent - 1.0),
             Activation::Quantize(q) => {
                 let (low, high) = q.slanted();
                 f64::from(u8::from(p >= low && p < high))
@@ -242,6 +271,7 @@ impl Activation {
             Activation::Mish => Some(MISH_MINIMUM),
             Activation::HardSwish => Some(HARD_SWISH_MINIMUM),
             Activation::LeakyRelu { slope } => (slope < 0.0).then_some((0.0, 0.0)),
+            Activation::Square => Some((0.0, 0.0)),
             Activation::Relu
             | Activation::Clip { .. }
             | Activation::SoftThreshold { .. }
@@ -251,13 +281,35 @@ impl Activation {
             | Activation::Elu { .. }
             | Activation::Softsign
             | Activation::Atan
+            | Activation::Exp
+            | Activation::Reciprocal
+            | Activation::Power { .. }
             | Activation::Quantize(_) => None,
         }
     }
 
+    /// Whether the function falls wherever it is defined.
+    fn is_falling(self) -> bool {
+        matches!(self, Activation::Reciprocal)
+            || matches!(self, Activation::Power { exponent } if exponent < 0.0)
+    }
+
     /// Whether the function never falls.
     pub fn is_monotone(self) -> bool {
-        self.minimum().is_none()
+        self.minimum().is_none() && !self.is_falling()
+    }
+
+    /// Whether the function has a finite value everywhere on `[lower, upper]`, but for what is too large for a number.
+    pub fn is_defined_on(self, lower: f64, upper: f64) -> bool {
+        if let Activation::Power { exponent } = self {
+            return lower > 0.0 || (exponent > 0.0 && lower == 0.0);
+        }
+        self != Activation::Reciprocal || lower > 0.0 || upper < 0.0
+    }
+
+    /// Whether it is a quantizer.
+    pub fn is_quantizer(self) -> bool {
+        matches!(self, Activation::Quantize(_))
     }
 
     /// [`Activation::apply`] in the precision of the engine; ReLU stays in `T`.
@@ -284,13 +336,18 @@ impl Activation {
         T::from_f64(self.apply(p.to_f64()))
     }
 
-    /// The exact range of the function on `[lower, upper]`; of a quantizer that of all that may come out.
+    /// The exact range of the function on `[lower, upper]`; of a quantizer that of all that may come out, and everything where the
+    /// function is not defined everywhere.
     pub fn range(self, lower: f64, upper: f64) -> (f64, f64) {
         if let Activation::Quantize(q) = self {
             return q.range(lower, upper);
         }
+        if !self.is_defined_on(lower, upper) {
+            return (f64::NEG_INFINITY, f64::INFINITY);
+        }
         let (at_lower, at_upper) = (self.apply(lower), self.apply(upper));
         match self.minimum() {
+            None if self.is_falling() => (at_upper, at_lower),
             None => (at_lower, at_upper),
             Some((argmin, min)) => {
                 let low = if lower <= argmin && argmin <= upper { min } else { at_lower.min(at_upper) };
@@ -320,6 +377,11 @@ impl Activation {
             Activation::Relu | Activation::Clip { .. } | Activation::Quantize(_) => 0.0,
             // One sum, whose result is exact where it is zero or subnormal.
             Activation::SoftThreshold { .. } => f64::EPSILON * value.abs(),
+            Activation::Square | Activation::SQRT if p == 0.0 => 0.0,
+            // One operation that is rounded correctly.
+            Activation::Square | Activation::Reciprocal | Activation::SQRT => {
+                f64::EPSILON * value.abs() + f64::MIN_POSITIVE
+            }
             Activation::LeakyRelu { .. }
             | Activation::Tanh
             | Activation::Gelu
@@ -345,6 +407,8 @@ impl Activation {
             | Activation::Mish
             | Activation::HardSwish
             | Activation::Softsign
+            | Activation::Exp
+            | Activation::Power { .. }
             | Activation::Atan => FUNCTION_ROUNDING * value.abs() + f64::MIN_POSITIVE,
         }
     }
@@ -352,7 +416,12 @@ impl Activation {
     /// Whether the function never returns a negative number.
     pub fn is_non_negative(self) -> bool {
         match self {
-            Activation::Relu | Activation::Sigmoid | Activation::Softplus => true,
+            Activation::Relu
+            | Activation::Sigmoid
+            | Activation::Softplus
+            | Activation::Square
+            | Activation::Exp
+            | Activation::Power { .. } => true,
             Activation::LeakyRelu { slope } => slope <= 0.0,
             Activation::Clip { low, .. } => low >= 0.0,
             Activation::Elu { alpha } => alpha == 0.0,
@@ -364,6 +433,7 @@ impl Activation {
             | Activation::Mish
             | Activation::HardSwish
             | Activation::Softsign
+            | Activation::Reciprocal
             | Activation::Atan => false,
             Activation::Quantize(q) => q.low >= q.zero,
         }
@@ -378,6 +448,9 @@ impl Activation {
             | Activation::SoftThreshold { .. }
             | Activation::HardSwish
             | Activation::Softsign
+            | Activation::Square
+            | Activation::Reciprocal
+            | Activation::SQRT
             | Activation::Quantize(_) => false,
             Activation::Sigmoid
             | Activation::Tanh
@@ -387,6 +460,8 @@ impl Activation {
             | Activation::Elu { .. }
             | Activation::Silu
             | Activation::Mish
+            | Activation::Exp
+            | Activation::Power { .. }
             | Activation::Atan => true,
         }
     }
@@ -408,12 +483,16 @@ impl Activation {
             | Activation::HardSwish
             | Activation::Softsign
             | Activation::Atan
+            | Activation::Square
+            | Activation::Exp
+            | Activation::Reciprocal
+            | Activation::Power { .. }
             | Activation::Quantize(_) => false,
         }
     }
 
     /// A Lipschitz constant (the smallest one, rounded up in the last digit given); infinite for a quantizer, see
-    /// [`Activation::variation`].
+    /// [`Activation::variation`], and where slopes grow without end, see [`Activation::steepest`].
     pub fn lipschitz(self) -> f64 {
         match self {
             Activation::Relu
@@ -431,8 +510,26 @@ impl Activation {
             Activation::Sigmoid => 0.25,
             Activation::Gelu => 1.128_904_2,
             Activation::GeluTanh => 1.128_993_1,
-            Activation::Quantize(_) => f64::INFINITY,
+            Activation::Square
+            | Activation::Exp
+            | Activation::Reciprocal
+            | Activation::Power { .. }
+            | Activation::Quantize(_) => f64::INFINITY,
         }
+    }
+
+    /// A Lipschitz constant on `[lower, upper]`, rounded up; NaN for NaN.
+    pub fn steepest(self, lower: f64, upper: f64) -> f64 {
+        if self.lipschitz().is_finite() {
+            return self.lipschitz();
+        }
+        if self.is_quantizer() || !self.is_defined_on(lower, upper) {
+            return f64::INFINITY;
+        }
+        // The slopes of what is left are monotone.
+        let (first, last) = (self.derivative(lower).abs(), self.derivative(upper).abs());
+        let most = if first.is_nan() || first > last { first } else { last };
+        most * (1.0 + FUNCTION_ROUNDING) + f64::MIN_POSITIVE
     }
 
     /// Numbers `(L, J)` with `|ρ(p) − ρ(p')| ≤ L |p − p'| + J`, also when another step than that of the operator's text comes out
@@ -447,6 +544,15 @@ impl Activation {
         if self == Activation::Relu && p <= -error {
             // Zero, whatever the input really is.
             return 0.0;
+        }
+        if let Activation::Square | Activation::Exp | Activation::Reciprocal | Activation::Power { .. } = self
+        {
+            // Their slopes depend on where they are taken.
+            let (low, high) =
+                if error == 0.0 { (p, p) } else { ((p - error).next_down(), (p + error).next_up()) };
+            let (low, high) = self.enclosed_range(low, high);
+            let here = self.apply(p);
+            return larger(here - low, high - here).next_up();
         }
         let Activation::Quantize(q) = self else {
             return self.lipschitz() * error + self.rounding(p, value);
@@ -588,6 +694,64 @@ mod tests {
                 assert!(least - low < 1e-6 && high - most < 1e-6, "{f:?} on [{lower}, {upper}]");
             }
         }
+    }
+
+    /// Functions whose slopes have no bound, with intervals that they are defined on.
+    const STEEP: [(Activation, [f64; 2]); 8] = [
+        (Activation::Square, [-2.0, 1.5]),
+        (Activation::Exp, [-3.0, 2.0]),
+        (Activation::Reciprocal, [0.25, 4.0]),
+        (Activation::Reciprocal, [-4.0, -0.5]),
+        (Activation::SQRT, [0.0, 3.0]),
+        (Activation::Power { exponent: 1.5 }, [0.0, 3.0]),
+        (Activation::Power { exponent: -0.5 }, [0.125, 2.0]),
+        (Activation::Power { exponent: -0.75 }, [0.5, 9.0]),
+    ];
+
+    #[test]
+    fn steep_functions_keep_what_is_said_of_them() {
+        const STEP: f64 = 1e-6;
+        for (f, [l, u]) in STEEP {
+            assert!(f.is_defined_on(l, u) && f.lipschitz() == f64::INFINITY, "{f:?}");
+            let at = |k: i32| l + (u - l) * f64::from(k) / 64.0;
+            for (j, k) in (0..64).flat_map(|j| (j..=64).map(move |k| (j, k))) {
+                let (a, b) = (at(j), at(k));
+                let (low, high) = f.range(a, b);
+                let values = (0..=16).map(|i| f.apply(a + (b - a) * f64::from(i) / 16.0));
+                let inside = |v: f64| low - 1e-12 <= v && v <= high + 1e-12;
+                assert!(values.into_iter().all(inside), "{f:?} on [{a}, {b}]");
+                let (rise, steepest) = ((f.apply(b) - f.apply(a)).abs(), f.steepest(a, b));
+                assert!(
+                    a == b || rise <= steepest * (b - a) * (1.0 + 1e-12),
+                    "{f:?} on [{a}, {b}]: {steepest}"
+                );
+                // From the middle both ends are within half of the interval.
+                let (p, error) = (0.5 * (a + b), 0.5 * (b - a));
+                let most = f.error(p, error, f64::NAN);
+                assert!([a, b].iter().all(|q| (f.apply(*q) - f.apply(p)).abs() <= most), "{f:?} at {p}");
+            }
+            for p in (1..64).map(at).filter(|p| p.abs() > 0.01) {
+                let difference = (f.apply(p + STEP) - f.apply(p - STEP)) / (2.0 * STEP);
+                assert!((difference - f.derivative(p)).abs() < 1e-5, "{f:?} at {p}");
+                assert!(f.error(p, 0.0, f.apply(p)) < 1e-9, "{f:?} at {p}");
+            }
+            assert!(f.apply(f64::NAN).is_nan() && f.error(1.0, f64::INFINITY, 1.0) == f64::INFINITY, "{f:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_where_a_domain_is_left() {
+        for f in [Activation::Reciprocal, Activation::SQRT, Activation::Power { exponent: -0.5 }] {
+            for (l, u) in [(-1.0, 1.0), (-0.5, 0.0), (f64::NAN, 1.0)] {
+                assert!(!f.is_defined_on(l, u), "{f:?} on [{l}, {u}]");
+                assert_eq!(f.range(l, u), (f64::NEG_INFINITY, f64::INFINITY), "{f:?} on [{l}, {u}]");
+                assert_eq!(f.enclosed_range(l, u).1, f64::INFINITY, "{f:?} on [{l}, {u}]");
+                assert_eq!(f.steepest(l, u), f64::INFINITY, "{f:?} on [{l}, {u}]");
+            }
+        }
+        assert!(Activation::SQRT.is_defined_on(0.0, 1.0) && !Activation::Reciprocal.is_defined_on(0.0, 1.0));
+        assert!(!Activation::Power { exponent: -0.5 }.is_defined_on(0.0, 1.0));
+        assert_eq!(Activation::SQRT.error(0.25, 0.5, 0.5), f64::INFINITY);
     }
 
     #[test]

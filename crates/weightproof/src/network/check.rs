@@ -54,7 +54,7 @@ pub(super) fn check(
             }
             same_width(window.output_width())
         }
-        Layer::Add => {
+        Layer::Add | Layer::Multiply => {
             if let Some(other) = widths.iter().find(|w| **w != widths[0]) {
                 return Err(fail(format!("inputs of {} elements", widths[0]), other.to_string()));
             }
@@ -94,6 +94,11 @@ pub(super) fn check(
             if !(low <= high) || *low == f64::INFINITY || *high == f64::NEG_INFINITY =>
         {
             Err(fail("a clip whose least value is at most its largest".into(), format!("{low} to {high}")))
+        }
+        Layer::Activation(Activation::Power { exponent })
+            if !(exponent.is_finite() && exponent.fract() != 0.0) =>
+        {
+            Err(fail("an exponent that is no whole number".into(), exponent.to_string()))
         }
         Layer::Activation(Activation::Quantize(q)) if q.defect().is_some() => {
             let (expected, found) = q.defect().expect("there is one");

@@ -73,6 +73,7 @@ impl Layer {
                 elements.sum::<f64>() * average.factor[position]
             }),
             Layer::Add => (0..inputs[0].len()).map(|k| inputs.iter().map(|z| z[k]).sum()).collect(),
+            Layer::Multiply => inputs[0].iter().zip(inputs[1]).map(|(x, y)| x * y).collect(),
             Layer::Gather(gather) => {
                 let all: Vec<f64> = inputs.concat();
                 gather.source.iter().map(|source| source.map_or(gather.constant, |k| all[k])).collect()

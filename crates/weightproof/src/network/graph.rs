@@ -179,6 +179,7 @@ impl Network {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_)
             | Layer::Reshape => false,
         })
@@ -322,6 +323,15 @@ impl NetworkBuilder {
             None => Vec::new(),
         };
         self.push(name, Layer::Add, inputs, shape)
+    }
+
+    /// Adds the elementwise product of two nodes of one shape.
+    ///
+    /// # Errors
+    /// When their widths differ.
+    pub fn multiply(&mut self, name: &str, inputs: [usize; 2]) -> Result<usize, NetworkError> {
+        let shape = self.shape_of(name, inputs[0])?;
+        self.push(name, Layer::Multiply, inputs.to_vec(), shape)
     }
 
     /// Adds a choice of elements of the inputs.

@@ -115,7 +115,9 @@ impl Network {
                 | Layer::Reshape => {
                     (node.layer.apply(&inputs, None), node.inputs.iter().all(|&i| on_grid[i]))
                 }
-                Layer::Activation(_) | Layer::Scale(_) | Layer::DynamicQuantize(_) => return None,
+                Layer::Activation(_) | Layer::Scale(_) | Layer::DynamicQuantize(_) | Layer::Multiply => {
+                    return None;
+                }
             };
             values.push(value);
             on_grid.push(grid);

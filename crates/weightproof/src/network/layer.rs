@@ -24,6 +24,8 @@ pub enum Layer {
     AveragePool(AveragePool),
     /// The elementwise sum of two or more nodes: residual connections.
     Add,
+    /// The elementwise product of two nodes: gates, normalizations, attention.
+    Multiply,
     /// Elements of the inputs in another order: transposition, padding, slices, concatenation.
     Gather(Gather),
     /// The same elements under another shape.
@@ -168,6 +170,7 @@ impl Layer {
             Layer::MaxPool(_) => "max-pool",
             Layer::AveragePool(_) => "average-pool",
             Layer::Add => "add",
+            Layer::Multiply => "multiply",
             Layer::Gather(_) => "gather",
             Layer::Reshape => "reshape",
         }
@@ -186,6 +189,7 @@ impl Layer {
             | Layer::AveragePool(_)
             | Layer::Reshape => (1, 1),
             Layer::Add => (2, usize::MAX),
+            Layer::Multiply => (2, 2),
             Layer::Gather(_) => (1, usize::MAX),
         }
     }
@@ -202,6 +206,7 @@ impl Layer {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_)
             | Layer::Reshape => None,
         }
@@ -224,6 +229,7 @@ impl Layer {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_)
             | Layer::Reshape => None,
         }
@@ -241,6 +247,7 @@ impl Layer {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_)
             | Layer::Reshape => false,
         }
@@ -249,7 +256,7 @@ impl Layer {
     /// Whether the layer is neither linear nor the input.
     pub fn is_nonlinear(&self) -> bool {
         match self {
-            Layer::Activation(_) | Layer::DynamicQuantize(_) | Layer::MaxPool(_) => true,
+            Layer::Activation(_) | Layer::DynamicQuantize(_) | Layer::MaxPool(_) | Layer::Multiply => true,
             Layer::Input
             | Layer::Dense(_)
             | Layer::Conv(_)

@@ -106,6 +106,7 @@ impl Network {
                 | Layer::MaxPool(_)
                 | Layer::AveragePool(_)
                 | Layer::Add
+                | Layer::Multiply
                 | Layer::Gather(_)
                 | Layer::Reshape) => layer.error(&read, values[index]),
             };
@@ -193,6 +194,17 @@ impl Layer {
                 let sum = |k: usize| read.iter().map(|(z, e)| of((z[k], e[k]))).sum::<f64>() * OF_BOUNDS;
                 (0..value.len()).map(sum).collect()
             }
+            Layer::Multiply => {
+                // |x̂ŷ − xy| ≤ |x| e_y + |y| e_x + e_x e_y, and one rounding.
+                let ((xs, x_errors), (ys, y_errors)) = (read[0], read[1]);
+                let of = |k: usize| {
+                    let (x, y, ex, ey) = (xs[k].abs(), ys[k].abs(), x_errors[k], y_errors[k]);
+                    let lost = (x * ey + y * ex + ex * ey + gamma(1.0) * x * y) * OF_BOUNDS;
+                    let is_exact = (x == 0.0 && ex == 0.0) || (y == 0.0 && ey == 0.0);
+                    if is_exact && lost == 0.0 { 0.0 } else { lost + 4.0 * f64::MIN_POSITIVE }
+                };
+                (0..value.len()).map(of).collect()
+            }
             Layer::Gather(gather) => {
                 let all: Vec<f64> = read.iter().flat_map(|(_, errors)| errors.iter().copied()).collect();
                 gather.source.iter().map(|source| source.map_or(0.0, |k| all[k])).collect()
@@ -234,6 +246,26 @@ mod tests {
         let errors = network.errors(&rows, |_| true, affine, |_| false);
         let error = errors[1].as_ref().unwrap()[0];
         assert!((values[1][0] - 1.0).abs() <= error && error < 1e6, "{error}");
+    }
+
+    /// Both factors are 1 in exact arithmetic, f64 gives 0 for one of them.
+    #[test]
+    fn a_product_passes_on_the_errors_of_its_factors() {
+        for (x, y) in [([1e20, 1.0], [0.0, 3.0]), ([0.0, 3.0], [1e20, 1.0]), ([1e20, 1.0], [1e20, 1.0])] {
+            let mut builder = NetworkBuilder::new(vec![3]);
+            let sum = |builder: &mut NetworkBuilder, name: &str, [large, own]: [f64; 2]| {
+                let weight = Matrix::from_vec(1, 3, vec![large, own, -large]);
+                builder.dense(name, 0, weight, vec![0.0]).unwrap()
+            };
+            let factors = [sum(&mut builder, "x", x), sum(&mut builder, "y", y)];
+            builder.multiply("product", factors).unwrap();
+            let network = builder.finish().unwrap();
+            let values = network.forward_all(&[1.0; 3]);
+            let rows: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+            let error = network.output_error(&rows, |_| None, |_| false);
+            let exact = x[1] * y[1];
+            assert!((values[3][0] - exact).abs() <= error && error.is_finite(), "{exact}: {error}");
+        }
     }
 
     /// The exact sum is 1, f64 gives 0: a step that follows from it is 1/255, not 0.

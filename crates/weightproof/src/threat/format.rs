@@ -359,6 +359,12 @@ pub(super) fn sum_roundings(
             | Layer::MaxPool(_)
             | Layer::Gather(_)
             | Layer::Reshape => continue,
+            Layer::Multiply => {
+                return Err(ThreatError::ProductRounded {
+                    node: n.name.clone(),
+                    format: inference.format.name(),
+                });
+            }
         };
         let gamma = inference.accumulated(&n.name, terms)?;
         roundings.push(SumRounding {

@@ -73,6 +73,17 @@ pub enum ThreatError {
         /// What may be written.
         known: String,
     },
+    /// How a product of two values is rounded in a number format is not modelled.
+    #[error(
+        "node {node}: expected no product of two computed values with the threat format:{format}, whose rounding there is not modelled; \
+         the kind relative takes such networks"
+    )]
+    ProductRounded {
+        /// Name of the node.
+        node: String,
+        /// The number format.
+        format: &'static str,
+    },
     /// The number of bits is out of range.
     #[error("integer quantization: expected 2 to 16 bits, found {found}")]
     Bits {

@@ -10,6 +10,7 @@ use weightproof::threat::{Distribution, Kind, Perturbation, PerturbationSet, Thr
 use weightproof::verdict::{Precision, Reason, Samples, Verdict};
 use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, Design, input, rng};
 use weightproof_testkit::oracle::{coordinate_search, margin, vertex_minimum};
+use weightproof_testkit::products::{FORMS, ProductBlueprint};
 use weightproof_testkit::threats::sets;
 
 /// A witness gives the reported margin up to the rounding of f64.
@@ -188,8 +189,10 @@ fn neuron_space_is_at_least_as_strong_as_weight_space_and_random() {
 
 #[test]
 fn no_attack_beats_a_bound() {
-    for (seed, activation) in [(1, Activation::Relu), (2, Activation::Tanh), (3, Activation::GeluTanh)] {
-        let network = Blueprint::new(&[4, 6, 5, 3], activation, seed).build();
+    let chains = [(1, Activation::Relu), (2, Activation::Tanh), (3, Activation::GeluTanh)]
+        .map(|(seed, activation)| (seed, Blueprint::new(&[4, 6, 5, 3], activation, seed).build()));
+    let products = FORMS.map(|form| (4, ProductBlueprint { form, seed: 4 }.build()));
+    for (seed, network) in chains.into_iter().chain(products) {
         for (name, set) in sets(&network) {
             let data = data(&network, 4, set.input_range.is_some(), &mut rng(seed));
             let samples = Samples { first: 0, inputs: &data.0, labels: Some(&data.1) };

@@ -13,6 +13,7 @@ use weightproof::verdict::{Precision, Reason, Samples};
 use weightproof_testkit::images::{arbitrary_images, dynamic_quantizers};
 use weightproof_testkit::networks::{Blueprint, Design, arbitrary, input, rng};
 use weightproof_testkit::oracle::{Tried, margin, vertex_minimum};
+use weightproof_testkit::products::{FORMS, ProductBlueprint};
 use weightproof_testkit::suite::certificates;
 use weightproof_testkit::threats::sets;
 
@@ -92,6 +93,14 @@ proptest! {
     #[test]
     fn nothing_beats_a_verdict_of_a_convolutional_network(blueprint in arbitrary_images()) {
         prop_assert_eq!(is_sound(&blueprint), Ok(()));
+    }
+}
+
+/// The search is sound where values are multiplied, although it rarely ends.
+#[test]
+fn nothing_beats_a_verdict_of_products() {
+    for (seed, form) in (20..).zip(FORMS) {
+        assert_eq!(is_sound(&ProductBlueprint { form, seed }), Ok(()), "{form:?}");
     }
 }
 

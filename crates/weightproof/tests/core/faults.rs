@@ -11,6 +11,7 @@ use weightproof::verdict::{Reason, Samples, Verdict};
 use weightproof_testkit::images::arbitrary_images;
 use weightproof_testkit::integers::QuantizedBlueprint;
 use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, Design, input, rng};
+use weightproof_testkit::products::{FORMS, ProductBlueprint};
 
 /// Margins closer to zero than this are not compared: the plain forward pass rounds, too.
 const TOO_CLOSE: f64 = 1e-9;
@@ -103,6 +104,14 @@ fn every_activation_is_as_by_brute_force() {
             let network = Blueprint { decorated, ..blueprint.clone() }.build();
             compare(&network, &model("int6"), 3, seed as u64);
         }
+    }
+}
+
+#[test]
+fn every_flip_of_products_is_as_by_brute_force() {
+    for form in FORMS {
+        let network = ProductBlueprint { form, seed: 2 }.build();
+        compare(&network, &model("int6"), 3, 2);
     }
 }
 

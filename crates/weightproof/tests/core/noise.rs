@@ -13,6 +13,7 @@ use weightproof::verdict::{Precision, Samples, Verdict};
 use weightproof_testkit::images::{ImageBlueprint, PIECES, Piece};
 use weightproof_testkit::networks::{Blueprint, Design, input, rng};
 use weightproof_testkit::oracle::margin;
+use weightproof_testkit::products::{FORMS, ProductBlueprint};
 
 /// Standard deviations that a count may be above its mean: with all checks of this file together, the chance of a false alarm is below
 /// one in 10⁸.
@@ -95,6 +96,19 @@ fn devices_never_contradict_a_certificate() {
         }
     }
     assert!(verified > 60, "enough is proved to be contradicted: {verified}");
+}
+
+#[test]
+fn devices_never_contradict_a_certificate_of_products() {
+    let mut verified = 0;
+    for (seed, form) in (0..).zip(FORMS) {
+        let network = ProductBlueprint { form, seed }.build();
+        let x = input(network.input_width(), true, &mut rng(seed));
+        for noise in ["gaussian:0.003", "gaussian:0.02", "gaussian-relative:0.02"] {
+            verified += never_contradicted(&network, &x, noise, 400);
+        }
+    }
+    assert!(verified > 20, "enough is proved to be contradicted: {verified}");
 }
 
 #[test]

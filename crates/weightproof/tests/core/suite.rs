@@ -7,12 +7,15 @@ use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Gather, NetworkBuilder};
 use weightproof::property::Property;
-use weightproof::threat::{Kind, LayerPerturbation, LayerSet, PerturbationSet, ThreatModel, WeightSet};
+use weightproof::threat::{
+    Kind, LayerPerturbation, LayerSet, Perturbation, PerturbationSet, ThreatModel, WeightSet,
+};
 use weightproof::verdict::{Precision, Reason, Samples, Verdict};
 use weightproof_testkit::emulation::{contradiction, emulation};
 use weightproof_testkit::images::{ImageBlueprint, arbitrary_images};
 use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, Design, arbitrary, input, rng};
 use weightproof_testkit::oracle::{margin, vertex_minimum};
+use weightproof_testkit::products::{FORMS, Form, ProductBlueprint, arbitrary_products};
 use weightproof_testkit::reference::{Boxes, Reference};
 use weightproof_testkit::suite::{certificates, containment, zero_radius};
 
@@ -43,6 +46,16 @@ proptest! {
 
     #[test]
     fn radius_zero_is_the_forward_pass_of_a_convolutional_network(blueprint in arbitrary_images()) {
+        prop_assert_eq!(zero_radius(&blueprint), Ok(()));
+    }
+
+    #[test]
+    fn no_perturbation_beats_a_bound_of_products(blueprint in arbitrary_products()) {
+        prop_assert_eq!(containment(&blueprint, 12), Ok(()));
+    }
+
+    #[test]
+    fn radius_zero_is_the_forward_pass_of_products(blueprint in arbitrary_products()) {
         prop_assert_eq!(zero_radius(&blueprint), Ok(()));
     }
 
@@ -458,5 +471,110 @@ fn leaving_the_range_of_a_format_is_unknown() {
             "{}",
             method.name
         );
+    }
+}
+
+/// Bounds have the same bits, whatever the number of threads and of samples in a batch.
+#[test]
+fn bounds_of_products_do_not_depend_on_threads_and_batches() {
+    for form in FORMS {
+        let network = ProductBlueprint { form, seed: 6 }.build();
+        let set = ThreatModel::new(Kind::Relative, 0.01).resolve(&network).unwrap();
+        let mut random = rng(6);
+        let inputs: Vec<f64> =
+            (0..40).flat_map(|_| input(network.input_width(), true, &mut random)).collect();
+        let labels = [0; 40];
+        for method in METHODS {
+            let options = CertifyOptions::new(method.name, Property::Label);
+            let certifier = Certifier::new(&network, std::slice::from_ref(&set), options).unwrap();
+            let lower = |first: usize, count: usize| -> Vec<f64> {
+                let width = network.input_width();
+                let inputs = &inputs[first * width..(first + count) * width];
+                let samples = Samples { first, inputs, labels: Some(&labels[..count]) };
+                certifier.certify(samples)[0].iter().map(|found| found.margin_lower).collect()
+            };
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| lower(0, 40))
+            };
+            let single: Vec<f64> = (0..40).flat_map(|s| lower(s, 1)).collect();
+            assert_eq!(run(1), single, "{form:?} {}", method.name);
+            assert_eq!(run(3), single, "{form:?} {}", method.name);
+        }
+    }
+}
+
+/// Where a divisor or the argument of a root may leave the domain nothing is proved, and nothing is claimed.
+#[test]
+fn nothing_certifies_where_a_domain_is_left() {
+    use weightproof::kernels::Matrix;
+    use weightproof::network::NetworkBuilder;
+    let all = [Activation::Reciprocal, Activation::SQRT, Activation::Power { exponent: -0.5 }];
+    for (f, radius, is_proved) in all.iter().flat_map(|f| [(*f, 0.4, true), (*f, 1.5, false)]) {
+        let mut builder = NetworkBuilder::new(vec![1]);
+        let first = builder.dense("first", 0, Matrix::from_vec(1, 1, vec![1.0]), Vec::new()).unwrap();
+        let value = builder.activation("f", first, f).unwrap();
+        builder.dense("last", value, Matrix::from_vec(2, 1, vec![1.0, 0.0]), vec![9.0, 0.0]).unwrap();
+        let network = builder.finish().unwrap();
+        let threat =
+            ThreatModel { layers: Some(vec!["first".into()]), ..ThreatModel::new(Kind::Absolute, radius) };
+        let set = threat.resolve(&network).unwrap();
+        for method in METHODS {
+            let found = certificates(&network, &set, &[1.0], 0, &f64_options(method.name));
+            assert_eq!(found.verdict == Verdict::Verified, is_proved, "{f:?} {radius} {}", method.name);
+            assert!(is_proved || found.margin_lower == f64::NEG_INFINITY, "{f:?} {}", method.name);
+        }
+    }
+}
+
+/// The planes of a product lose `rx ry`: what moves one factor alone is bounded exactly, what moves both to second order.
+#[test]
+fn one_moving_factor_is_exact() {
+    for seed in 0..5 {
+        let network = ProductBlueprint { form: Form::Products, seed }.build();
+        let x = input(network.input_width(), true, &mut rng(seed));
+        let mut threat = ThreatModel::new(Kind::Absolute, 0.05);
+        threat.layers = Some(vec!["b".into()]);
+        threat.bias_radius = Some(0.0);
+        let set = threat.resolve(&network).unwrap();
+        let enumerated = vertex_minimum(&network, &set, &x, |f| margin(f, 0));
+        let lower = certificates(&network, &set, &x, 0, &f64_options("linear")).margin_lower;
+        assert!((lower - enumerated).abs() < ROUNDING, "seed {seed}: {lower} {enumerated}");
+    }
+}
+
+/// At small radii linear bounds are the radius times the sum of the derivatives: planes and lines lose to second order only.
+#[test]
+fn linear_bounds_of_products_are_exact_to_first_order() {
+    const RADIUS: f64 = 1e-5;
+    const STEP: f64 = 1e-6;
+    for form in FORMS {
+        let network = ProductBlueprint { form, seed: 3 }.build();
+        let x = input(network.input_width(), true, &mut rng(3));
+        let outputs = network.forward(&x);
+        let rival = if outputs[1] > outputs[2] { 1 } else { 2 };
+        let mut point = Perturbation::identity(&network);
+        let mut derivatives = 0.0;
+        for layer in 0..point.layers.len() {
+            for k in 0..point.layers[layer].weight.as_slice().len() + point.layers[layer].bias.len() {
+                let mut at = |step: f64| {
+                    let LayerPerturbation { weight, bias, .. } = &mut point.layers[layer];
+                    let weights = weight.as_slice().len();
+                    let entry =
+                        if k < weights { &mut weight.as_mut_slice()[k] } else { &mut bias[k - weights] };
+                    let old = std::mem::replace(entry, *entry + step);
+                    let outputs = network.forward_perturbed(&x, &point);
+                    let LayerPerturbation { weight, bias, .. } = &mut point.layers[layer];
+                    *(if k < weights { &mut weight.as_mut_slice()[k] } else { &mut bias[k - weights] }) = old;
+                    outputs[0] - outputs[rival]
+                };
+                derivatives += ((at(STEP) - at(-STEP)) / (2.0 * STEP)).abs();
+            }
+        }
+        let set = ThreatModel::new(Kind::Absolute, RADIUS).resolve(&network).unwrap();
+        let bound = certificates(&network, &set, &x, 0, &f64_options("linear")).margin_lower;
+        let loss = outputs[0] - outputs[rival] - bound;
+        let expected = RADIUS * derivatives;
+        assert!((loss - expected).abs() < 1e-3 * expected, "{form:?}: {loss} {expected}");
     }
 }

@@ -113,8 +113,11 @@ impl Reader<'_> {
         Ok(Value::Computed(Computed { layer, dims, ..x }))
     }
 
-    /// MatMul of rows with a constant matrix, or of a constant matrix with columns.
+    /// MatMul of rows with a constant matrix, of a constant matrix with columns, or of two computed values.
     pub fn matmul(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        if let [Some(Value::Computed(a)), Some(Value::Computed(b))] = operands {
+            return self.matmul_of_computed(op, a, b);
+        }
         let (x, matrix, flip, dims, inner, rows) = match Product::new(op, operands)? {
             Product::Right(x, b) => {
                 let (x_dims, b_dims) = (as_row(&x.dims), as_column(&b.dims));
@@ -190,7 +193,7 @@ impl Reader<'_> {
     }
 
     /// The weights of shape (n_out, n_in) in a constant of two dimensions, transposed first where `flip`.
-    fn matrix(
+    pub fn matrix(
         &mut self,
         op: &Op,
         tensor: &Tensor,

@@ -86,15 +86,19 @@ Rules that hold for all operators:
   after it, if that one has no padding (or the shift is zero); otherwise, and always with `--batch-norm separate`, it is a depthwise
   convolution of one weight and one bias per channel, which threat models perturb. Exporters that write batch normalization as `Mul`
   and `Add` (TensorFlow where it cannot be folded) give constants, which are not perturbed.
-- `Mul` and `Div` of two computed values are read as part of SiLU, HardSwish, Mish, Softsign and GELU only. Three-dimensional convolution and
-  pooling are errors.
+- `Mul`, `Div` and `MatMul` of two computed values are products ([theory](theory.md#17-products-of-computed-values)), but for SiLU, HardSwish, Mish, Softsign and
+  GELU as exporters write them out, which are activations. A product of matrices has at most four million terms. Where a divisor may be zero, or a
+  root negative, nothing certifies. Number formats (`--threat format:…`), certificate files and safetensors have no products. Three-dimensional
+  convolution and pooling are errors.
+- Factors and summands of `LayerNormalization`, `RMSNormalization`, `InstanceNormalization` and `GroupNormalization` are a convolution of one weight (and one bias) for each, which
+  threat models perturb, as those of batch normalization that is not folded. Written out as `Mul` and `Add` they are constants, which are not perturbed.
+- A file that fixes the batch at several samples and mixes them (attention along the first axis) is read as one sample, with a note.
 - A matrix that meets several rows of a sample (tokens) is a convolution of one tap, with the matrix as its parameters; a transposed
   convolution is a convolution over an image with zeros between its elements, with the same parameters.
-- Not read, by name: normalization over features (`LayerNormalization`, `GroupNormalization`, `InstanceNormalization`, `LRN`), attention and other
-  products of computed values, recurrence (`LSTM`, `GRU`), control flow, interpolation (`Resize` but to the nearest element), functions that jump
-  (`Round`, `Greater`, `Less`, `Where`), `Exp`, `Log`, `Pow`, `Sin` of computed values, operators behind a Softmax of more than two classes, an ArgMax or TopK
-  that is not over all elements (but for two), trees and text operators (`ai.onnx.ml`), graphs with gradients. The part before such a node can be certified: its value
-  is the output with `--output-name`.
+- Not read, by name: fused attention (`MultiHeadAttention`, and `Attention` with masks or past values as operands; `MatMul` and `Softmax` are read), recurrence (`LSTM`, `GRU`), control flow, interpolation (`Resize` but to the
+  nearest element), functions that jump (`Round`, `Greater`, `Less`, `Where` with a computed condition, `OneHot`), `Log`, `Sin`, `Cos` and powers with a computed exponent, operators behind a
+  LogSoftmax of more than two classes, an ArgMax or TopK that is not over all elements (but for two), trees and text operators (`ai.onnx.ml`), graphs with gradients. The part
+  before such a node can be certified: its value is the output with `--output-name`.
 
 `assets/measure_coverage.py FOLDER` says how many networks of a folder are read and agree with ONNX Runtime, and why not the others;
 `assets/make_torch_exports.py` writes such a folder with PyTorch's own modules.

@@ -253,6 +253,66 @@ impl Reader<'_> {
         Ok(Value::Computed(Computed { layer, ..joined.clone() }))
     }
 
+    /// Where with a constant condition: elements of one operand or of the other.
+    pub fn masked(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
+        let Value::Constant(condition) = value(op, operands, 0)? else {
+            return Err(op.fail("a constant condition", "a computed one"));
+        };
+        let mut dims = condition.dims.clone();
+        for k in 1..3 {
+            let of = match value(op, operands, k)? {
+                Value::Constant(tensor) => &tensor.dims,
+                Value::Computed(x) => &x.dims,
+                Value::Part(part) => return Err(lone_part(op, part)),
+            };
+            dims = at(op, shape::broadcast(&dims, of))?;
+        }
+        let count = self.budget.tensor(&op.label(), &dims)?;
+        self.budget.tensor(&op.label(), &[4, count])?;
+        let (mut inputs, mut places, mut shift) = (Vec::new(), vec![NOWHERE; count], vec![0.0; count]);
+        let chosen = condition.as_numbers();
+        let chosen: Vec<bool> =
+            shape::broadcast_indices(&condition.dims, &dims).into_iter().map(|k| chosen[k] != 0.0).collect();
+        let mut first = 0;
+        for (k, wanted) in [(1, true), (2, false)] {
+            let of = |own: &[usize]| {
+                let indices = shape::broadcast_indices(own, &dims).into_iter().enumerate();
+                indices.filter(|(at, _)| chosen[*at] == wanted).collect::<Vec<(usize, usize)>>()
+            };
+            match value(op, operands, k)? {
+                Value::Computed(x) => {
+                    for (at, source) in of(&x.dims) {
+                        places[at] = i64::try_from(first + source).unwrap_or(NOWHERE);
+                    }
+                    first += width(&x.dims);
+                    inputs.push(x);
+                }
+                Value::Constant(tensor) => {
+                    let numbers = tensor.as_numbers();
+                    of(&tensor.dims).into_iter().for_each(|(at, source)| shift[at] = numbers[source]);
+                }
+                Value::Part(part) => return Err(lone_part(op, part)),
+            }
+        }
+        if inputs.iter().any(|x| x.element != inputs[0].element) {
+            return Err(op.fail("operands of one type", "several"));
+        }
+        if let Some(bad) = shift.iter().find(|v| !v.is_finite()) {
+            return Err(op.fail("finite constants where they are chosen", bad.to_string()));
+        }
+        let places =
+            Tensor { dims, element: Element::Int, values: Values::Ints(places), origin: None, stored: None };
+        let result = self.chosen(op, "", &inputs, &places, 0.0)?;
+        match result {
+            Value::Computed(x) if shift.iter().any(|v| *v != 0.0) => {
+                let name = format!("{}.constants", op.name);
+                let layer = self.sketch.scale(&name, x.layer, vec![1.0; shift.len()], shift);
+                Ok(Value::Computed(Computed { layer, ..x }))
+            }
+            result => Ok(result),
+        }
+    }
+
     /// The sum of computed values, repeated where they broadcast.
     pub fn sum_of(&mut self, op: &Op, summands: &[&Computed]) -> Result<Value, OnnxError> {
         let first = summands[0];
@@ -274,7 +334,7 @@ impl Reader<'_> {
     }
 
     /// The layer of operand number `k` with its elements repeated to the dimensions `dims`.
-    fn spread_to(&mut self, op: &Op, k: usize, x: &Computed, dims: &[usize]) -> Result<usize, OnnxError> {
+    pub fn spread_to(&mut self, op: &Op, k: usize, x: &Computed, dims: &[usize]) -> Result<usize, OnnxError> {
         if width(&x.dims) == width(dims) {
             return Ok(x.layer);
         }

@@ -24,8 +24,29 @@ impl Reader<'_> {
         Ok(Value::Computed(Computed { layer, ..x.clone() }))
     }
 
-    /// Add, Sub, Mul, Div.
+    /// Add, Sub, Mul, Div. Powers that do not become a part of an activation are layers.
     pub fn arithmetic(
+        &mut self,
+        op: &Op,
+        kind: Arithmetic,
+        operands: &[Option<Value>],
+    ) -> Result<Value, OnnxError> {
+        let is_power = |operand: &Option<Value>| {
+            matches!(operand, Some(Value::Part(Part { form: Form::Polynomial(_), .. })))
+        };
+        match self.arithmetic_of_parts(op, kind, operands) {
+            Err(_) if operands.iter().any(is_power) => {
+                let of = |operand: &Option<Value>| {
+                    operand.clone().map(|value| self.materialized(op, value)).transpose()
+                };
+                let operands: Vec<Option<Value>> = operands.iter().map(of).collect::<Result<_, _>>()?;
+                self.arithmetic_of_parts(op, kind, &operands)
+            }
+            found => found,
+        }
+    }
+
+    fn arithmetic_of_parts(
         &mut self,
         op: &Op,
         kind: Arithmetic,
@@ -53,9 +74,7 @@ impl Reader<'_> {
             },
             (Value::Part(part @ Part { form: Form::Truncated, .. }), _) => Err(lone_part(op, part)),
             (Value::Part(a), Value::Part(b)) if kind == Arithmetic::Mul => self.dynamic_product(op, a, b),
-            (Value::Part(_), Value::Part(_)) => {
-                Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() })
-            }
+            (Value::Part(part), Value::Part(_)) => Err(lone_part(op, part)),
         }
     }
 
@@ -324,7 +343,9 @@ impl Reader<'_> {
             Arithmetic::Sub => (vec![1.0; count], negated()),
             Arithmetic::Mul => (numbers, vec![0.0; count]),
             Arithmetic::Div if constant_first => {
-                return Err(op.fail("a constant divisor", "a computed one"));
+                let inverse = self.function(op, "inverse", x, Activation::Reciprocal)?;
+                let layer = self.sketch.scale(&op.name, inverse.layer, numbers, vec![0.0; count]);
+                return Ok(Value::Computed(Computed { layer, dims, ..x.clone() }));
             }
             Arithmetic::Div => {
                 if let Some(k) = numbers.iter().position(|&c| c == 0.0) {

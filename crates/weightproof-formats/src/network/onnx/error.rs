@@ -9,33 +9,24 @@ use weightproof::network::NetworkError;
 /// What to do about an operator that has no rule.
 fn way_on(op: &str) -> &'static str {
     match op {
-        "LayerNormalization"
-        | "GroupNormalization"
-        | "InstanceNormalization"
-        | "RMSNormalization"
-        | "SimplifiedLayerNormalization"
-        | "SkipLayerNormalization"
-        | "LpNormalization"
-        | "LRN"
-        | "MeanVarianceNormalization" => {
-            "it divides by a deviation of the sample itself, which is not bounded yet; BatchNormalization is read and may take its \
-             place, after some more training"
+        "MeanVarianceNormalization" => {
+            "LayerNormalization, InstanceNormalization and BatchNormalization are read and may take its place"
         }
         "LSTM" | "GRU" | "RNN" | "Scan" | "Loop" | "If" => {
             "recurrence and branches are not read; unroll a fixed number of steps before the export, or name a value before it with \
              --output-name"
         }
-        "Attention"
-        | "MultiHeadAttention"
-        | "com.microsoft.Attention"
-        | "com.microsoft.MultiHeadAttention" => {
-            "attention multiplies computed values, which is not bounded yet; the part before it can be certified: name its value with \
-             --output-name"
+        "Attention" | "MultiHeadAttention" | "com.microsoft.MultiHeadAttention" => {
+            "attention is read as MatMul and Softmax: export the model without fused operators (torch.onnx.export writes it out, \
+             onnxruntime's optimizer fuses it)"
         }
         "com.microsoft.DynamicQuantizeLSTM" => {
             "recurrence is not read; dense layers and convolutions of dynamic quantization are (MatMulInteger, ConvInteger)"
         }
-        "Exp" | "Sqrt" | "Reciprocal" | "Pow" | "Sin" | "Cos" => {
+        "OneHot" => {
+            "the numbers of classes jump; the scores before ArgMax can be certified: name their value with --output-name"
+        }
+        "Sin" | "Cos" => {
             "as a function of computed values it is not bounded yet; the part before it can be certified: name its value with \
              --output-name"
         }
@@ -196,8 +187,8 @@ impl OnnxError {
             }
             OnnxError::Operator { op, .. } => way_on(op),
             OnnxError::Branches { .. } => {
-                "products and quotients of two computed values are not read but for SiLU, HardSwish, Mish, Softsign and GELU as exporters write \
-                 them out: gates and attention are such; the part before can be certified: name its value with --output-name"
+                "products of two computed values are read as Mul, Div and MatMul; the part before this node can be certified: name its value \
+                 with --output-name"
             }
             OnnxError::ExternalData { .. } => {
                 "store the weights inside: onnx.save(onnx.load(path), path, save_as_external_data=False)"

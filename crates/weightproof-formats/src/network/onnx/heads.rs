@@ -1,5 +1,5 @@
 //! Heads: Softmax, LogSoftmax, Hardmax, ArgMax, TopK. At the end they are left out, because they do not change the order of the classes;
-//! of two classes they are functions of the difference and may stand anywhere.
+//! of two classes they are functions of the difference and may stand anywhere, as may Softmax of any number of classes (see `normalize`).
 //!
 //! ```text
 //! softmax(a, b) = (σ(a − b), σ(b − a))        log softmax(a, b) = −(ln(1 + exp(b − a)), ln(1 + exp(a − b)))        argmax(a, b) = [b − a > 0]
@@ -13,7 +13,16 @@ use super::op::Op;
 use super::reader::{Computed, Head, Reader, Value, computed};
 use super::shape;
 use super::tensor::Element;
+use std::ops::Range;
 use weightproof::network::{Activation, Layer};
+
+/// What is left out.
+struct Dropped {
+    /// Whether it gives numbers of classes.
+    chooses: bool,
+    /// Of a Softmax what it is taken over.
+    over: Option<(Vec<usize>, Range<usize>)>,
+}
 
 impl Reader<'_> {
     /// Softmax, LogSoftmax and Hardmax.
@@ -26,10 +35,14 @@ impl Reader<'_> {
         let together = if self.opset < 13 { along..x.dims.len() } else { along..along + 1 };
         let group: usize = width(&x.dims[together.clone()]);
         let is_pair = group == 2 && op.kind() != "Hardmax";
+        let over = together.clone();
         let pair = together.into_iter().find(|&axis| is_pair && x.dims[axis] == 2);
         match pair {
             Some(axis) if group < width(&x.dims) => self.pair(op, x, axis),
-            _ => Ok(self.dropped(op, x, group, false)),
+            _ => {
+                let over = (op.kind() == "Softmax").then(|| (x.dims.clone(), over));
+                Ok(self.dropped(op, x, group, Dropped { chooses: false, over }))
+            }
         }
     }
 
@@ -43,7 +56,7 @@ impl Reader<'_> {
             return Err(op.fail("largest = 1", "0: the least elements"));
         }
         if x.dims[along] == width(&x.dims) {
-            return Ok(self.dropped(op, x, x.dims[along], true));
+            return Ok(self.dropped(op, x, x.dims[along], Dropped { chooses: true, over: None }));
         }
         if !is_argmax || x.dims[along] != 2 {
             let expected =
@@ -67,10 +80,14 @@ impl Reader<'_> {
         Ok(self.renamed(op, &chosen, dims))
     }
 
-    /// What a head of two classes computes, for an operator that reads it; `None` for other heads.
+    /// What a Softmax, or a head of two classes, computes, for an operator that reads it; `None` for other heads.
     pub fn computed_head(&mut self, op: &Op, x: &Computed) -> Result<Option<Value>, OnnxError> {
-        let Some(head) = x.head.as_ref().filter(|head| head.is_pair) else { return Ok(None) };
+        let Some(head) = &x.head else { return Ok(None) };
         let whole = Op { name: head.node.clone(), node: op.node };
+        if !head.is_pair {
+            let Some((dims, together)) = &head.over else { return Ok(None) };
+            return self.softmax_of(&whole, x, (dims, together.clone())).map(Some);
+        }
         let plain = Computed { head: None, ..x.clone() };
         let axis = x.dims.iter().position(|&d| d == 2).unwrap_or(0);
         self.probabilities(&whole, &plain, axis, head.is_logarithm).map(Some)
@@ -127,7 +144,8 @@ impl Reader<'_> {
     }
 
     /// `x` with an operator left out that looks at `group` of its elements together.
-    fn dropped(&self, op: &Op, x: &Computed, group: usize, chooses: bool) -> Value {
+    fn dropped(&self, op: &Op, x: &Computed, group: usize, what: Dropped) -> Value {
+        let Dropped { chooses, over } = what;
         let kind = op.kind();
         let all = width(&x.dims);
         let name = if group == all {
@@ -141,6 +159,7 @@ impl Reader<'_> {
             chooses,
             is_pair: !chooses && group == 2 && group == all && kind != "Hardmax",
             is_logarithm: kind == "LogSoftmax",
+            over,
         };
         Value::Computed(Computed { head: Some(head), ..x.clone() })
     }

@@ -19,11 +19,16 @@ pub struct Sample {
 impl Sample {
     /// What the file declares about the input, with the values of symbolic dimensions.
     ///
-    /// The first of several dimensions is the batch unless the input is a column, (n, 1); a single one is not.
+    /// The first of several dimensions is the batch unless the input is a column, (n, 1), or the file fixes it and the input `is_whole`, one
+    /// sample; a single one is not.
     ///
     /// # Errors
     /// When a dimension other than the batch is unknown, or the type is neither a floating-point nor an integer type.
-    pub fn new(input: &ValueInfoProto, values: &[(String, usize)]) -> Result<Sample, OnnxError> {
+    pub fn new(
+        input: &ValueInfoProto,
+        values: &[(String, usize)],
+        is_whole: bool,
+    ) -> Result<Sample, OnnxError> {
         let fail =
             |expected: String, found: String| OnnxError::Input { input: clean(&input.name), expected, found };
         let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
@@ -43,7 +48,7 @@ impl Sample {
         }
         let known: Vec<Option<usize>> = shape.iter().map(|dim| known_dimension(dim, values)).collect();
         let is_column = matches!(known[..], [Some(_), Some(1)]);
-        let has_batch = known.len() > 1 && !is_column;
+        let has_batch = known.len() > 1 && !is_column && !(is_whole && known[0].is_some());
         let mut dims = Vec::with_capacity(known.len());
         for (at, dim) in known.iter().enumerate() {
             match dim {

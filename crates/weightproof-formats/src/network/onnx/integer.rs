@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
                 op.fail("a product of integers and the step of the quantizer that it reads", "others")
             );
         }
-        Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() })
+        Err(lone_part(op, a))
     }
 
     /// The layer of a product whose weights have `steps`: one, or one for each output; a bias may be added to the value `result`.

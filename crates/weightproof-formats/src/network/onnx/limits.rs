@@ -10,13 +10,17 @@ pub const MAX_NODES: usize = 10_000;
 pub const MAX_MESSAGES: usize = 1 << 20;
 /// The most dimensions of a tensor.
 pub const MAX_RANK: usize = 16;
-/// Numbers that any file may ask for, whatever its size.
-const FREE_NUMBERS: usize = 1 << 26;
+/// Numbers that any bytes may ask for, whatever their size.
+pub const FREE_NUMBERS: usize = 1 << 26;
+/// Numbers that a file may ask for, whatever its size, where the machine has the memory: what a network of 500 million parameters takes.
+const MOST_FREE_NUMBERS: usize = 1 << 30;
+/// Bytes of a number.
+const NUMBER: usize = size_of::<f64>();
 /// Numbers that one byte of the file may ask for: decoded, arranged as a matrix, and some folding of constants.
 const NUMBERS_PER_BYTE: usize = 4;
 
 /// How many numbers may still be stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Budget {
     total: usize,
     left: usize,
@@ -25,9 +29,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget of a file of so many bytes.
-    pub fn for_file(bytes: usize) -> Self {
-        let total = bytes.saturating_mul(NUMBERS_PER_BYTE).saturating_add(FREE_NUMBERS);
+    /// The budget of a file of so many bytes, which may ask for `free` numbers besides.
+    pub fn for_file(bytes: usize, free: usize) -> Self {
+        let total = bytes.saturating_mul(NUMBERS_PER_BYTE).saturating_add(free);
         Budget { total, left: total, width: 0 }
     }
 
@@ -62,8 +66,9 @@ impl Budget {
         if bound.is_none_or(|b| b > self.left) {
             return Err(OnnxError::Limit {
                 what: format!(
-                    "{owner}: numbers stored up to and including a tensor of shape {}",
-                    shape_text(dims)
+                    "{owner}: numbers stored up to and including a tensor of shape {} (at {NUMBER} bytes each, {:.1} GB)",
+                    shape_text(dims),
+                    (self.total * NUMBER) as f64 / 1e9
                 ),
                 limit: self.total,
                 found: "more".into(),
@@ -73,6 +78,17 @@ impl Budget {
         self.left -= count;
         Ok(count)
     }
+}
+
+/// Numbers that a file which someone names may ask for: half of the memory that the machine has left, where it says so.
+pub fn free_numbers() -> usize {
+    let available = || {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<usize>().ok()
+    };
+    let numbers = available().map_or(FREE_NUMBERS, |kilobytes| kilobytes / 2 * (1024 / NUMBER));
+    numbers.clamp(FREE_NUMBERS, MOST_FREE_NUMBERS)
 }
 
 /// `[2, 3]`, cut after [`MAX_RANK`] numbers.
@@ -197,9 +213,9 @@ mod tests {
 
     #[test]
     fn a_shape_whose_product_overflows_is_refused() {
-        let error = Budget::for_file(10).tensor("tensor w", &[usize::MAX, 2]).unwrap_err();
+        let error = Budget::for_file(10, 0).tensor("tensor w", &[usize::MAX, 2]).unwrap_err();
         assert!(error.to_string().contains("tensor w"), "{error}");
-        assert!(Budget::for_file(10).tensor("tensor w", &[usize::MAX, 0]).is_err());
-        assert_eq!(Budget::for_file(10).tensor("tensor w", &[7, 0]), Ok(0));
+        assert!(Budget::for_file(10, 0).tensor("tensor w", &[usize::MAX, 0]).is_err());
+        assert_eq!(Budget::for_file(10, 0).tensor("tensor w", &[7, 0]), Ok(0));
     }
 }

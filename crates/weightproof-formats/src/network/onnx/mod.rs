@@ -11,6 +11,7 @@
 //! becomes a scale layer and is **not** multiplied into the weights, and neither is `alpha` of a Gemm, because a radius
 //! is about the numbers that are deployed.
 
+mod attention;
 mod conv;
 mod dense;
 #[cfg(test)]
@@ -27,10 +28,12 @@ mod integer;
 mod jumps;
 mod limits;
 mod lookup;
+mod normalize;
 mod op;
 mod operators;
 mod order;
 mod pool;
+mod product;
 mod proto;
 mod qonnx;
 mod quantize;
@@ -132,7 +135,7 @@ pub fn read_onnx(bytes: &[u8], batch_norm: BatchNorm) -> Result<OnnxNetwork, Onn
 /// As [`read_onnx`], and for options that do not fit the graph.
 pub fn read_onnx_with(bytes: &[u8], options: &OnnxOptions) -> Result<OnnxNetwork, OnnxError> {
     let model = decode(bytes)?;
-    read_model(model, bytes.len(), options)
+    read_model(model, limits::Budget::for_file(bytes.len(), limits::FREE_NUMBERS), options)
 }
 
 /// Reads an ONNX model of the file `path`, with numbers that are in files beside it. Also gives the SHA-256 of all bytes: those of
@@ -155,7 +158,8 @@ pub(super) fn read_onnx_file(
             fingerprint.update(file);
         }
     }
-    Ok((read_model(model, size, options).map_err(at)?, fingerprint.finish()))
+    let budget = limits::Budget::for_file(size, limits::free_numbers());
+    Ok((read_model(model, budget, options).map_err(at)?, fingerprint.finish()))
 }
 
 fn decode(bytes: &[u8]) -> Result<proto::ModelProto, OnnxError> {
@@ -169,10 +173,10 @@ fn decode(bytes: &[u8]) -> Result<proto::ModelProto, OnnxError> {
     proto::ModelProto::decode(bytes).map_err(|e| OnnxError::Decode { detail: e.to_string() })
 }
 
-/// The network of a model that takes `size` bytes.
+/// The network of a model, for which so many numbers may be stored.
 fn read_model(
     model: proto::ModelProto,
-    size: usize,
+    budget: limits::Budget,
     options: &OnnxOptions,
 ) -> Result<OnnxNetwork, OnnxError> {
     let opset = operator_set(&model)?;
@@ -182,7 +186,7 @@ fn read_model(
         let (limit, found) = (limits::MAX_NODES, graph.node.len().to_string());
         return Err(OnnxError::Limit { what: "nodes of the graph".into(), limit, found });
     }
-    reader::read(&graph, opset, limits::Budget::for_file(size), options)
+    reader::read(&graph, opset, budget, options)
 }
 
 /// The version of the default domain.

@@ -63,6 +63,7 @@ pub(super) enum Rule {
     Conv,
     ConvTranspose,
     BatchNormalization,
+    Normalization(Normalization),
     Pool(Reduction),
     GlobalPool(Reduction),
     Reduce(Reduction),
@@ -75,6 +76,7 @@ pub(super) enum Rule {
     DequantizeLinear,
     Quantized(Quantized),
     MatMulNBits,
+    Attention,
     DynamicQuantizeLinear,
     IntegerProduct(IntegerProduct),
     MatMulIntegerToFloat,
@@ -178,6 +180,7 @@ impl Rule {
             Rule::Slice => (1, 5),
             Rule::Concat | Rule::Sum | Rule::Extremum { .. } => (1, usize::MAX),
             Rule::BatchNormalization => (5, 5),
+            Rule::Normalization(kind) => kind.operands(),
             Rule::MatMul
             | Rule::Arithmetic(_)
             | Rule::Rename(Rename::Reshape)
@@ -200,6 +203,7 @@ impl Rule {
                 | Quantized::Sigmoid,
             ) => (4, 5),
             Rule::MatMulNBits => (3, 6),
+            Rule::Attention => (2, 7),
             Rule::IntegerProduct(_) => (2, 4),
             Rule::MatMulIntegerToFloat => (4, 7),
             Rule::DynamicQuantizeMatMul => (3, 5),
@@ -292,6 +296,7 @@ impl Rule {
             Rule::Pad if opset < 11 => &["mode", "pads", "value"],
             Rule::Pad => &["mode"],
             Rule::Conv => &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"],
+            Rule::Normalization(kind) => kind.attributes(),
             Rule::BatchNormalization if opset < 9 => &["epsilon", "momentum", "spatial"],
             Rule::BatchNormalization if opset < 14 => &["epsilon", "momentum"],
             Rule::BatchNormalization => &["epsilon", "momentum", "training_mode"],
@@ -339,6 +344,7 @@ impl Rule {
             Rule::Quantized(Quantized::Concat) => &["axis"],
             Rule::Quantized(Quantized::LeakyRelu) => &["alpha"],
             Rule::MatMulNBits => &["K", "N", "accuracy_level", "bits", "block_size"],
+            Rule::Attention => &["mask_filter_value", "num_heads", "scale", "unidirectional"],
             Rule::MatMul
             | Rule::DynamicQuantizeLinear
             | Rule::IntegerProduct(IntegerProduct::MatMul)
@@ -392,7 +398,7 @@ impl Rule {
     }
 }
 
-/// Functions that are evaluated where all operands are constants; of computed values they are errors.
+/// Functions that are evaluated where all operands are constants; of computed values some are activations, the others errors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Function {
     Ceil,
@@ -414,6 +420,44 @@ impl Function {
             }
             Function::Equal | Function::Pow => (2, 2),
             Function::Range | Function::Where => (3, 3),
+        }
+    }
+}
+
+/// Normalizations by statistics of the sample itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Normalization {
+    Layer,
+    RootMeanSquare,
+    SkipLayer,
+    SkipRootMeanSquare,
+    Instance,
+    Group,
+    Lp,
+    Channels,
+}
+
+impl Normalization {
+    fn operands(self) -> (usize, usize) {
+        match self {
+            Normalization::Layer => (2, 3),
+            Normalization::RootMeanSquare => (2, 2),
+            Normalization::SkipLayer => (3, 5),
+            Normalization::SkipRootMeanSquare => (3, 4),
+            Normalization::Instance | Normalization::Group => (3, 3),
+            Normalization::Lp | Normalization::Channels => (1, 1),
+        }
+    }
+
+    fn attributes(self) -> &'static [&'static str] {
+        match self {
+            Normalization::Layer | Normalization::RootMeanSquare => &["axis", "epsilon", "stash_type"],
+            Normalization::SkipLayer | Normalization::SkipRootMeanSquare | Normalization::Instance => {
+                &["epsilon"]
+            }
+            Normalization::Group => &["epsilon", "num_groups", "stash_type"],
+            Normalization::Lp => &["axis", "p"],
+            Normalization::Channels => &["alpha", "beta", "bias", "size"],
         }
     }
 }
@@ -459,8 +503,14 @@ const fn operator(name: &'static str, rule: Rule, remark: &'static str) -> Suppo
     SupportedOperator { name, remark, rule }
 }
 
-const BY_CONSTANT: &str =
-    "with one constant operand (scalar, per channel or full): a scale layer; constants are folded";
+const MUL: &str = "with one constant operand (scalar, per channel or full): a scale layer; of two computed values: a product, or an activation where one is \
+     the gate of the other; constants are folded";
+const FUNCTION: &str = "an activation; constants are folded";
+const OF_POSITIVE: &str =
+    "an activation of values that stay away from the end of its domain; constants are folded";
+const SKIP: &str = "an addition, and as LayerNormalization or RMSNormalization";
+const NORMALIZATION: &str =
+    "products with a power of the mean of squares, and a convolution of one weight per factor";
 const ON_CONSTANTS: &str = "of constants: folded";
 const CHOICE_ONLY: &str = "a choice of elements";
 const CHOICE: &str = "a choice of elements; constants are folded";
@@ -470,6 +520,8 @@ const INTEGER_MATMUL: &str = "with the Cast and the Mul by its steps: a dense la
 const BIPOLAR: &str = "of constants: folded; of a value: whether it is at least 0, which is a staircase";
 const CHANNELS_LAST: &str = "as without this domain, between two transpositions";
 const PAIR: &str = "dropped as the last operator: it does not change the order of the classes; of two classes anywhere: an activation of their difference";
+const ANYWHERE: &str = "dropped as the last operator: it does not change the order of the classes; anywhere else: reciprocals of sums of exponentials of \
+     differences";
 const ARGMAX: &str = "dropped as the last operator: it does not change the order of the classes; of two classes anywhere: a sign";
 const SOFTMAX: &str = "dropped as the last operator: it does not change the order of the classes";
 
@@ -526,7 +578,11 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "of constants: weights that know their integers, per tensor, per axis or in blocks; of a value: nothing, with the step \
          and zero point of its QuantizeLinear",
     ),
-    operator("Div", Rule::Arithmetic(Arithmetic::Div), "by a constant: a scale layer; constants are folded"),
+    operator(
+        "Div",
+        Rule::Arithmetic(Arithmetic::Div),
+        "by a constant: a scale layer; by a computed value: a product with its reciprocal; constants are folded",
+    ),
     operator("Dropout", Rule::Dropout, "nothing (inference)"),
     operator(
         "DynamicQuantizeLinear",
@@ -536,7 +592,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("Elu", Rule::Elu, "an activation"),
     operator("Equal", Rule::OnConstants(Function::Equal), ON_CONSTANTS),
     operator("Erf", Rule::Erf, "as part of x * (1 + erf(x / sqrt 2)) / 2: the exact GELU"),
-    operator("Exp", Rule::OnConstants(Function::Exp), ON_CONSTANTS),
+    operator("Exp", Rule::OnConstants(Function::Exp), FUNCTION),
     operator("Expand", Rule::Expand, CHOICE),
     operator("Flatten", Rule::Rename(Rename::Flatten), "a reshape"),
     operator("Floor", Rule::OnConstants(Function::Floor), ON_CONSTANTS),
@@ -550,17 +606,31 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator("Gemm", Rule::Gemm, "a dense layer; one operand constant, any transA, transB, alpha, beta, C"),
     operator("GlobalAveragePool", Rule::GlobalPool(Reduction::Mean), "average pooling"),
     operator("GlobalMaxPool", Rule::GlobalPool(Reduction::Max), "max pooling"),
+    operator("GroupNormalization", Rule::Normalization(Normalization::Group), NORMALIZATION),
     operator("HardSigmoid", Rule::HardSigmoid, "a scale and a clip"),
     operator("HardSwish", Rule::Activation(Activation::HardSwish), "an activation"),
     operator("Hardmax", Rule::Softmax, SOFTMAX),
     operator("Identity", Rule::Identity, "nothing"),
+    operator("InstanceNormalization", Rule::Normalization(Normalization::Instance), NORMALIZATION),
+    operator(
+        "LRN",
+        Rule::Normalization(Normalization::Channels),
+        "a product with a power of a sum of squares over neighbouring channels",
+    ),
+    operator("LayerNormalization", Rule::Normalization(Normalization::Layer), NORMALIZATION),
     operator("LeakyRelu", Rule::LeakyRelu, "an activation"),
     operator("Log", Rule::Log, "of a Sigmoid: Softplus, negated before and after"),
     operator("LogSoftmax", Rule::Softmax, PAIR),
     operator(
+        "LpNormalization",
+        Rule::Normalization(Normalization::Lp),
+        "a product with a power of the sum of squares or magnitudes, which must stay away from 0",
+    ),
+    operator(
         "MatMul",
         Rule::MatMul,
-        "a dense layer, of several rows a convolution of one tap; one operand constant, two-dimensional",
+        "a dense layer, of several rows a convolution of one tap, where one operand is constant and two-dimensional; of two computed \
+         values: products and sums",
     ),
     operator("MatMulInteger", Rule::IntegerProduct(IntegerProduct::MatMul), INTEGER_MATMUL),
     operator(
@@ -579,7 +649,7 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         "with constants: as Clip; of computed values: by ReLU of their difference",
     ),
     operator("Mish", Rule::Activation(Activation::Mish), "an activation"),
-    operator("Mul", Rule::Arithmetic(Arithmetic::Mul), BY_CONSTANT),
+    operator("Mul", Rule::Arithmetic(Arithmetic::Mul), MUL),
     operator("Neg", Rule::Neg, "a scale layer; constants are folded"),
     operator("PRelu", Rule::PRelu, "a leaky ReLU; with several slopes a scale and a scaled ReLU, added"),
     operator(
@@ -590,7 +660,8 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     operator(
         "Pow",
         Rule::Pow,
-        "with the exponents 2 and 3 as part of the hyperbolic-tangent form of GELU; constants are folded",
+        "with one constant exponent: a square, products, or a power of values that are positive; as part of the hyperbolic-tangent form of \
+         GELU; constants are folded",
     ),
     operator(
         "QLinearConv",
@@ -603,8 +674,9 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
         Rule::QuantizeLinear,
         "a quantizer: a layer with one step for all elements; constants are folded",
     ),
+    operator("RMSNormalization", Rule::Normalization(Normalization::RootMeanSquare), NORMALIZATION),
     operator("Range", Rule::OnConstants(Function::Range), ON_CONSTANTS),
-    operator("Reciprocal", Rule::OnConstants(Function::Reciprocal), ON_CONSTANTS),
+    operator("Reciprocal", Rule::OnConstants(Function::Reciprocal), OF_POSITIVE),
     operator("ReduceMax", Rule::Reduce(Reduction::Max), "over any axes but the batch: max pooling"),
     operator("ReduceMean", Rule::Reduce(Reduction::Mean), "over any axes but the batch: average pooling"),
     operator("ReduceMin", Rule::Reduce(Reduction::Min), "as ReduceMax, negated before and after"),
@@ -633,13 +705,18 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     ),
     operator("Sigmoid", Rule::Activation(Activation::Sigmoid), "an activation"),
     operator("Sign", Rule::Sign, "an activation: a staircase that jumps at zero"),
+    operator(
+        "SimplifiedLayerNormalization",
+        Rule::Normalization(Normalization::RootMeanSquare),
+        NORMALIZATION,
+    ),
     operator("Slice", Rule::Slice, "with constant bounds: a choice of elements; constants are folded"),
-    operator("Softmax", Rule::Softmax, PAIR),
+    operator("Softmax", Rule::Softmax, ANYWHERE),
     operator("Softplus", Rule::Activation(Activation::Softplus), "an activation"),
     operator("Softsign", Rule::Activation(Activation::Softsign), "an activation"),
     operator("SpaceToDepth", Rule::SpaceToDepth, CHOICE_ONLY),
     operator("Split", Rule::Split, CHOICE),
-    operator("Sqrt", Rule::OnConstants(Function::Sqrt), ON_CONSTANTS),
+    operator("Sqrt", Rule::OnConstants(Function::Sqrt), OF_POSITIVE),
     operator("Squeeze", Rule::Rename(Rename::Squeeze), "a reshape"),
     operator(
         "Sub",
@@ -659,7 +736,16 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     ),
     operator("Unsqueeze", Rule::Rename(Rename::Unsqueeze), "a reshape"),
     operator("Upsample", Rule::Resize, "as Resize"),
-    operator("Where", Rule::OnConstants(Function::Where), ON_CONSTANTS),
+    operator(
+        "Where",
+        Rule::OnConstants(Function::Where),
+        "with a constant condition: a choice of elements; constants are folded",
+    ),
+    operator(
+        "com.microsoft.Attention",
+        Rule::Attention,
+        "a convolution of one tap, products, sums and Softmax; constant weights, no mask or past values as operands",
+    ),
     operator("com.microsoft.BiasGelu", Rule::Microsoft(Activation::Gelu), "an addition and an activation"),
     operator("com.microsoft.DequantizeLinear", Rule::DequantizeLinear, "as DequantizeLinear"),
     operator(
@@ -715,6 +801,17 @@ pub const SUPPORTED_OPERATORS: &[SupportedOperator] = &[
     ),
     operator("com.microsoft.QuantizeLinear", Rule::QuantizeLinear, "as QuantizeLinear"),
     operator("com.microsoft.QuickGelu", Rule::QuickGelu, "an activation"),
+    operator(
+        "com.microsoft.SimplifiedLayerNormalization",
+        Rule::Normalization(Normalization::RootMeanSquare),
+        NORMALIZATION,
+    ),
+    operator("com.microsoft.SkipLayerNormalization", Rule::Normalization(Normalization::SkipLayer), SKIP),
+    operator(
+        "com.microsoft.SkipSimplifiedLayerNormalization",
+        Rule::Normalization(Normalization::SkipRootMeanSquare),
+        SKIP,
+    ),
     operator("finn.custom_op.general.BipolarQuant", Rule::BipolarQuant, BIPOLAR),
     operator("finn.custom_op.general.Quant", Rule::Quant, QUANT),
     operator("onnx.brevitas.BipolarQuant", Rule::BipolarQuant, BIPOLAR),

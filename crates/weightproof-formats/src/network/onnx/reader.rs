@@ -6,9 +6,9 @@ use super::input::{Sample, check_declared_width, given};
 use super::integer::IntegerSum;
 use super::limits::{Budget, MAX_WIDTH};
 use super::op::{Op, clean};
-use super::operators::{Function, Rule, rule};
+use super::operators::{Function, Normalization, Rule, rule};
 use super::order::Plan;
-use super::proto::{GraphProto, ValueInfoProto, attribute_kind};
+use super::proto::{GraphProto, NodeProto, ValueInfoProto, attribute_kind};
 use super::quantize::Grid;
 use super::shape;
 use super::tensor::{Element, Tensor};
@@ -16,6 +16,7 @@ pub use super::written_out::{Form, Part, lone_part, part};
 use super::{OnnxError, OnnxNetwork, OnnxOptions};
 use crate::network::sketch::Sketch;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 use weightproof::network::{Activation, Gather};
 
@@ -55,6 +56,8 @@ pub struct Head {
     pub is_pair: bool,
     /// Whether it is a logarithm.
     pub is_logarithm: bool,
+    /// Of a Softmax the dimensions of what it reads, and the axes that it is taken over together.
+    pub over: Option<(Vec<usize>, Range<usize>)>,
 }
 
 /// The state of reading one graph.
@@ -77,17 +80,40 @@ pub struct Reader<'a> {
     pub notes: Vec<String>,
 }
 
-/// The network of a graph, and notes.
+/// The network of a graph, and notes. Where a file fixes the batch at several samples and mixes them, all of them together are one sample.
 pub fn read(
     graph: &GraphProto,
     opset: i64,
     budget: Budget,
     options: &OnnxOptions,
 ) -> Result<OnnxNetwork, OnnxError> {
+    let (again, mut batch) = (budget.clone(), None);
+    read_samples(graph, opset, (budget, false), options, &mut batch).or_else(|error| match batch {
+        Some(2..) => read_samples(graph, opset, (again, true), options, &mut batch).map_err(|_| error),
+        Some(_) | None => Err(error),
+    })
+}
+
+/// [`read`], with the inputs read sample by sample, or as wholes. `fixed` becomes the batch that the file fixes.
+fn read_samples(
+    graph: &GraphProto,
+    opset: i64,
+    (budget, is_whole): (Budget, bool),
+    options: &OnnxOptions,
+    fixed: &mut Option<usize>,
+) -> Result<OnnxNetwork, OnnxError> {
     let mut plan = Plan::new(graph, options)?;
-    let samples: Vec<Sample> =
-        plan.inputs.iter().map(|input| Sample::new(input, &options.dims)).collect::<Result<_, _>>()?;
+    let samples: Vec<Sample> = plan
+        .inputs
+        .iter()
+        .map(|input| Sample::new(input, &options.dims, is_whole))
+        .collect::<Result<_, _>>()?;
     let LaidOut { sketch, values: inputs, batch } = laid_out(&samples, &plan.inputs, &mut plan.notes)?;
+    *fixed = batch;
+    if is_whole {
+        plan.notes
+            .push("the file mixes the samples of its batch: all of them together are one sample".into());
+    }
     let element = samples[0].element;
     let mut values: HashMap<&str, Value> = plan.inputs.iter().map(|i| i.name.as_str()).zip(inputs).collect();
     for constant_input in &options.inputs {
@@ -178,8 +204,15 @@ fn laid_out(
 impl<'a> Reader<'a> {
     fn finish(mut self, options: &OnnxOptions) -> Result<OnnxNetwork, OnnxError> {
         let mut outputs = Vec::with_capacity(self.plan.outputs.len());
-        for &name in &self.plan.outputs {
-            let Some(Value::Computed(output)) = self.values.remove(name) else {
+        for name in self.plan.outputs.clone() {
+            let output = match self.values.remove(name) {
+                Some(part @ Value::Part(_)) => {
+                    let node = NodeProto::default();
+                    Some(self.materialized(&Op { name: clean(name), node: &node }, part)?)
+                }
+                value => value,
+            };
+            let Some(Value::Computed(output)) = output else {
                 let expected = "an output that depends on the input".into();
                 return Err(OnnxError::Graph { expected, found: clean(name) });
             };
@@ -245,6 +278,11 @@ impl<'a> Reader<'a> {
         }
         if rule == Rule::DynamicQuantizeLinear {
             return self.dynamic_quantize(op, &operands);
+        }
+        if let Rule::Normalization(kind @ (Normalization::SkipLayer | Normalization::SkipRootMeanSquare)) =
+            rule
+        {
+            return self.skip_normalization(op, kind, &operands);
         }
         if rule == Rule::TopK {
             let value = self.choice(op, &operands)?;
@@ -338,12 +376,14 @@ impl<'a> Reader<'a> {
             Rule::DequantizeLinear => self.dequantize(op, &operands),
             Rule::Quantized(kind) => self.quantized_operator(op, kind, &operands),
             Rule::MatMulNBits => self.matmul_n_bits(op, &operands),
+            Rule::Attention => self.attention(op, &operands),
             Rule::IntegerProduct(kind) => self.integer_product(op, kind, &operands),
             Rule::MatMulIntegerToFloat => self.integer_product_to_float(op, &operands),
             Rule::DynamicQuantizeMatMul => self.dynamic_quantize_matmul(op, &operands),
             Rule::Conv => self.conv(op, &operands),
             Rule::ConvTranspose => self.conv_transpose(op, &operands),
             Rule::BatchNormalization => self.batch_normalization(op, &operands),
+            Rule::Normalization(kind) => self.normalization(op, kind, &operands),
             Rule::Pool(reduction) => self.pool(op, reduction, &operands),
             Rule::GlobalPool(reduction) => self.pool_all(op, reduction, &operands),
             Rule::Reduce(reduction) => self.reduce(op, reduction, &operands),
@@ -354,10 +394,19 @@ impl<'a> Reader<'a> {
             Rule::Dropout => self.dropout(op, &operands),
             Rule::Cast => self.cast(op, &operands),
             Rule::Shape => self.shape(op, &operands),
-            Rule::OnConstants(_)
+            Rule::OnConstants(function)
                 if operands.iter().any(|v| !matches!(v, None | Some(Value::Constant(_)))) =>
             {
-                Err(unknown())
+                let f = match function {
+                    Function::Exp => Activation::Exp,
+                    Function::Reciprocal => Activation::Reciprocal,
+                    Function::Sqrt => Activation::SQRT,
+                    Function::Where => return self.masked(op, &operands).map(|value| vec![value]),
+                    Function::Ceil | Function::Equal | Function::Floor | Function::Pow | Function::Range => {
+                        return Err(unknown());
+                    }
+                };
+                self.activation(op, f, &operands)
             }
             Rule::OnConstants(function) => {
                 let constants = constants(op, &operands)?;
@@ -410,6 +459,12 @@ impl<'a> Reader<'a> {
             {
                 let head = self.computed_head(op, x)?;
                 value = Some(head.ok_or_else(|| op.fail(format!("no operator after {name}"), op.kind()))?);
+            }
+            // A power may be a part of an activation: sums, products and Tanh find that out.
+            if let Some(Value::Part(_)) = &value
+                && !matches!(rule(&op.kind()), Some(Rule::Arithmetic(_) | Rule::Tanh))
+            {
+                value = value.map(|part| self.materialized(op, part)).transpose()?;
             }
             operands.push(value);
         }

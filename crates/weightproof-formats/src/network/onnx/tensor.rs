@@ -349,10 +349,11 @@ fn half_bits(proto: &TensorProto, read: impl Fn(u16) -> f64) -> Result<Vec<f64>,
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::FREE_NUMBERS;
     use super::*;
 
     fn decode(proto: &TensorProto) -> Result<Tensor, OnnxError> {
-        Tensor::decode(proto, "owner", &mut Budget::for_file(0))
+        Tensor::decode(proto, "owner", &mut Budget::for_file(0, FREE_NUMBERS))
     }
 
     #[test]

@@ -177,6 +177,7 @@ impl Writer {
             }
             Layer::Add if step.inputs.len() == 2 => vec![Operator::new("Add", vec![])],
             Layer::Add => vec![Operator::new("Sum", vec![])],
+            Layer::Multiply => vec![Operator::new("Mul", vec![])],
             Layer::Gather(gather) => self.gather(step, gather, &shapes)?,
             Layer::Reshape if step.shape.len() == 1 => vec![Operator::new("Flatten", vec![]).int("axis", 1)],
             Layer::Reshape => {
@@ -283,11 +284,21 @@ impl Writer {
             Activation::HardSwish => plain("HardSwish"),
             Activation::Softsign => plain("Softsign"),
             Activation::Atan => plain("Atan"),
+            Activation::Square => self.power(step, 2.0)?,
+            Activation::Exp => plain("Exp"),
+            Activation::Reciprocal => plain("Reciprocal"),
+            Activation::SQRT => plain("Sqrt"),
+            Activation::Power { exponent } => self.power(step, exponent)?,
             Activation::Quantize(_) => {
                 let (expected, found) = ("an activation without steps".into(), "a quantizer".into());
                 return Err(OnnxError::Node { node: step.name.clone(), expected, found });
             }
         })
+    }
+
+    /// `Pow` with a constant exponent.
+    fn power(&mut self, step: &Step, exponent: f64) -> Result<Operator, OnnxError> {
+        Ok(Operator::new("Pow", vec![self.floats(&step.name, "exponent", &[], &[exponent])?]))
     }
 
     /// `Sign`, the levels that are kept, and their size.

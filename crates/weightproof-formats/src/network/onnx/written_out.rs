@@ -4,7 +4,7 @@
 //! x · (1 + erf(x / √2)) / 2        x · (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2        x · sigmoid(β x)
 //! x · clip(x + 3, 0, 6) / 6        x · tanh(softplus(x))                               x / (1 + |x|)
 //! ```
-//! Nothing else that multiplies two computed values is read.
+//! Other products of computed values are layers ([`super::product`]).
 
 use super::OnnxError;
 use super::integer::Dynamic;
@@ -95,7 +95,11 @@ impl Reader<'_> {
                 let form = Form::Bend { gelu: Activation::GeluTanh, factor: 1.0, shift: 0.0 };
                 Ok(Value::Part(Part { form, ..inner.clone() }))
             }
-            Form::Polynomial(_) | Form::Bend { .. } | Form::Truncated | Form::Dynamic(_) | Form::Sum(_) => {
+            Form::Polynomial(_) => {
+                let whole = self.materialized(op, Value::Part(inner.clone()))?;
+                self.activation(op, Activation::Tanh, &[Some(whole)])
+            }
+            Form::Bend { .. } | Form::Truncated | Form::Dynamic(_) | Form::Sum(_) => {
                 Err(lone_part(op, inner))
             }
         }
@@ -118,7 +122,7 @@ impl Reader<'_> {
         Ok(Value::Computed(Computed { layer, ..x.clone() }))
     }
 
-    /// Pow of a computed value: a square or a cube, as parts.
+    /// Pow of a computed value: a square or a cube as parts, other powers as layers.
     pub fn power(&mut self, op: &Op, operands: &[Option<Value>]) -> Result<Value, OnnxError> {
         let x = computed(op, operands)?;
         let exponent = match value(op, operands, 1)? {
@@ -131,7 +135,11 @@ impl Reader<'_> {
             1.0 => return Ok(Value::Computed(x.clone())),
             2.0 => [0.0, 0.0, 1.0, 0.0],
             3.0 => [0.0, 0.0, 0.0, 1.0],
-            _ => return Err(op.fail("Pow of a computed value with the exponent 2 or 3", "another exponent")),
+            exponent if exponent.is_finite() => {
+                let x = x.clone();
+                return self.raised(op, &x, exponent).map(Value::Computed);
+            }
+            _ => return Err(op.fail("one constant exponent", "another operand")),
         };
         Ok(Value::Part(part(op, x.layer, x, Form::Polynomial(form))))
     }
@@ -207,7 +215,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The product of two layers: an activation where one of them is its gate, else a power.
+    /// The product of two layers: an activation where one of them is its gate, a power of one layer, else a layer of its own.
     pub fn product(&mut self, op: &Op, x: &Computed, y: &Computed) -> Result<Value, OnnxError> {
         if x.dims == y.dims && x.element == y.element {
             if x.layer == y.layer {
@@ -219,16 +227,18 @@ impl Reader<'_> {
                 }
             }
         }
-        Err(OnnxError::Branches { node: op.name.clone(), op: op.kind() })
+        self.times(op, x, y)
     }
 
-    /// The quotient of two layers: `x / (1 + |x|)`.
+    /// The quotient of two layers: Softsign, `x / (1 + |x|)`, else a product with the reciprocal.
     pub fn quotient(&mut self, op: &Op, x: &Computed, y: &Computed) -> Result<Value, OnnxError> {
-        let branches = || OnnxError::Branches { node: op.name.clone(), op: op.kind() };
-        let UniformScale { of, factor, summand } = self.sketch.uniform(y.layer).ok_or_else(branches)?;
-        let is_absolute = self.sketch.function(of) == Some((Activation::ABSOLUTE, x.layer));
-        if !is_absolute || (factor, summand) != (1.0, 1.0) || x.dims != y.dims {
-            return Err(branches());
+        let is_softsign = |UniformScale { of, factor, summand }: UniformScale| {
+            self.sketch.function(of) == Some((Activation::ABSOLUTE, x.layer))
+                && (factor, summand) == (1.0, 1.0)
+                && x.dims == y.dims
+        };
+        if !self.sketch.uniform(y.layer).is_some_and(is_softsign) {
+            return self.divided(op, x, y);
         }
         self.multiplied(op, &op.name, x, &Gated { of: x.layer, f: Activation::Softsign, factor: 1.0 })
     }
@@ -273,6 +283,10 @@ impl Reader<'_> {
             | Activation::HardSwish
             | Activation::Softsign
             | Activation::Atan
+            | Activation::Square
+            | Activation::Exp
+            | Activation::Reciprocal
+            | Activation::Power { .. }
             | Activation::Quantize(_) => None,
         }
     }

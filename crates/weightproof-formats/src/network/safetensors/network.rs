@@ -103,6 +103,7 @@ fn spec(
         }
         Layer::Reshape if step.shape.len() == 1 => LayerSpec::Flatten { name, input },
         Layer::Reshape => LayerSpec::Reshape { name, input, shape: step.shape.clone() },
+        Layer::Multiply => return Err(not_described(step)),
         Layer::DynamicQuantize(_) => {
             let expected = "an activation without steps".into();
             return Err(layer_error(&step.name, expected, "a quantizer".into()));
@@ -126,6 +127,9 @@ fn spec(
             Activation::HardSwish => LayerSpec::HardSwish { name, input },
             Activation::Softsign => LayerSpec::Softsign { name, input },
             Activation::Atan => LayerSpec::Atan { name, input },
+            Activation::Square | Activation::Exp | Activation::Reciprocal | Activation::Power { .. } => {
+                return Err(not_described(step));
+            }
             Activation::Quantize(_) => {
                 return Err(layer_error(
                     &step.name,
@@ -135,6 +139,12 @@ fn spec(
             }
         },
     }))
+}
+
+/// The error for layers that only ONNX has words for.
+fn not_described(step: &Step) -> SafetensorsError {
+    let expected = "a layer that the architecture file describes; ONNX holds this one".into();
+    layer_error(&step.name, expected, step.layer.kind().into())
 }
 
 /// Adds the parameters of a layer, with weights of the given shape; returns their names.

@@ -160,6 +160,7 @@ fn fold_into_columns(layer: &mut Layer, norm: &Affine, plane: usize) -> bool {
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add
+        | Layer::Multiply
         | Layer::Gather(_)
         | Layer::Reshape => return false,
     };

@@ -209,7 +209,8 @@ impl Sketch {
                 | Layer::Activation(_)
                 | Layer::DynamicQuantize(_)
                 | Layer::AveragePool(_)
-                | Layer::Add => return None,
+                | Layer::Add
+                | Layer::Multiply => return None,
             }
         }
     }
@@ -225,6 +226,31 @@ impl Sketch {
         let (factor, summand) = (*scale.first()?, *shift.first()?);
         let uniform = scale.iter().all(|&s| s == factor) && shift.iter().all(|&t| t == summand);
         uniform.then_some(UniformScale { of: self.layers[layer].inputs[0], factor, summand })
+    }
+
+    /// What the file adds to each element of `layer` last, as masks of attention do; zeros where nothing is added.
+    pub fn shifts(&self, layer: usize) -> Vec<f64> {
+        let Sketched { layer: found, inputs, shape, .. } = &self.layers[layer];
+        match found {
+            Layer::Scale(scale) if scale.is_product() => self
+                .shifts(inputs[0])
+                .iter()
+                .zip(&scale.scale)
+                .map(|(shift, factor)| shift * factor)
+                .collect(),
+            Layer::Scale(scale) => scale.shift.clone(),
+            Layer::Reshape => self.shifts(inputs[0]),
+            Layer::Input
+            | Layer::Dense(_)
+            | Layer::Conv(_)
+            | Layer::Activation(_)
+            | Layer::DynamicQuantize(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Add
+            | Layer::Multiply
+            | Layer::Gather(_) => vec![0.0; shape.iter().product()],
+        }
     }
 
     /// When `layer` is an activation: which one, and of what.
@@ -351,6 +377,7 @@ fn positions(layer: &Layer) -> Option<usize> {
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add
+        | Layer::Multiply
         | Layer::Gather(_)
         | Layer::Reshape => None,
     }
@@ -367,6 +394,7 @@ fn affine_mut(layer: &mut Layer) -> Option<&mut Affine> {
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Add
+        | Layer::Multiply
         | Layer::Gather(_)
         | Layer::Reshape => None,
     }

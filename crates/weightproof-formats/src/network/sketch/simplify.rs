@@ -73,6 +73,7 @@ impl Sketch {
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_) => false,
         }
     }

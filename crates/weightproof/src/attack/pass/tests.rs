@@ -56,6 +56,7 @@ fn factor(pass: &Pass<'_, '_, f64>, slot: usize, i: usize, row: usize) -> f64 {
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
         | Step::Add
+        | Step::Multiply
         | Step::Gather(_)
         | Step::Reshape => panic!("no variables"),
     }

@@ -81,6 +81,7 @@ impl<'n> Link<'n> {
             | Layer::AveragePool(_)
             | Layer::DynamicQuantize(_)
             | Layer::Add
+            | Layer::Multiply
             | Layer::Gather(_) => None,
         }
     }

@@ -242,7 +242,11 @@ fn kink<T: Scalar>(f: Activation, l: T, u: T) -> Option<T> {
         | Activation::Silu
         | Activation::Mish
         | Activation::Softsign
-        | Activation::Atan => inside(0.5 * (l.to_f64() + u.to_f64())),
+        | Activation::Atan
+        | Activation::Square
+        | Activation::Exp
+        | Activation::Reciprocal
+        | Activation::Power { .. } => inside(0.5 * (l.to_f64() + u.to_f64())),
         Activation::Quantize(_) => None,
     }
 }

@@ -616,6 +616,7 @@ pub(super) fn has_chord<T: Scalar>(prepared: &Prepared<'_, T>, n: usize) -> bool
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
         | Step::Add
+        | Step::Multiply
         | Step::Gather(_)
         | Step::Reshape => false,
     };
@@ -628,6 +629,7 @@ pub(super) fn has_chord<T: Scalar>(prepared: &Prepared<'_, T>, n: usize) -> bool
         | Step::MaxPool(_)
         | Step::AveragePool { .. }
         | Step::Add
+        | Step::Multiply
         | Step::Gather(_)
         | Step::Reshape => true,
     };

@@ -17,6 +17,7 @@ mod length;
 mod maximum;
 mod optimized;
 mod points;
+mod product;
 mod propagate;
 mod relax;
 mod slopes;
@@ -39,8 +40,8 @@ use super::step::{check_format_range, step};
 use super::{Block, BoundMethod, Bounds, LowerBounds, State, States, intersect};
 use crate::kernels::{Matrix, Scalar, Window, max_pool};
 use crate::memory::work;
-use crate::model::Step;
-use crate::network::Activation;
+use crate::model::{Model, Step};
+use crate::network::{Activation, Gather};
 use crate::property::{SpecRow, Specification};
 pub(super) use conv::is_shared;
 
@@ -203,6 +204,8 @@ fn is_exact<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usiz
         Step::Add | Step::AveragePool { .. } => inputs.iter().all(|&i| i == 0 || states.is_fixed(i)),
         // Steps of all elements follow from the same range.
         Step::DynamicQuantize(_) => states.is_fixed(inputs[0]),
+        // Where both factors move, they may move together.
+        Step::Multiply => all_exact() && inputs.iter().any(|&i| states.is_fixed(i)),
         Step::Scale { .. } | Step::Activation(_) | Step::MaxPool(_) | Step::Gather(_) | Step::Reshape => {
             all_exact()
         }
@@ -319,15 +322,67 @@ pub(super) fn undecided<T: Scalar>(
     upper: &Matrix<T>,
 ) -> Vec<(usize, usize)> {
     let model = block.prepared.model;
+    if is_of_copies(model, index) {
+        return Vec::new();
+    }
+    let matters = mattering(block, index, lower, upper);
+    let width = lower.cols();
+    let plane: usize = model.network.nodes()[index].shape[1..].iter().product();
+    let chosen = matters.iter().enumerate().filter(|(_, m)| **m);
+    let mut chosen: Vec<(usize, usize)> = chosen.map(|(k, _)| (k / width, k % width)).collect();
+    // Neighbours read the same part of the input: rows that have coefficients at the same places share work.
+    chosen.sort_by_key(|&(s, i)| (s, i % plane, i));
+    chosen
+}
+
+/// Whether node `index` is made of copies alone, as the differences in a softmax are: it is the elements that are tightened, which are
+/// fewer.
+fn is_of_copies<T: Scalar>(model: &Model<'_, T>, index: usize) -> bool {
+    let all = || model.inputs_of(index).iter().all(|&i| is_of_copies(model, i));
+    match &model.steps[index] {
+        Step::Scale { .. } | Step::Add | Step::Reshape => all(),
+        step => copies(step).is_some(),
+    }
+}
+
+/// The choice of elements that a step is, where it takes some of them several times.
+fn copies<T>(step: &Step<T>) -> Option<&Gather> {
+    let Step::Gather(gather) = step else { return None };
+    let mut sources: Vec<usize> = gather.source.iter().flatten().copied().collect();
+    sources.sort_unstable();
+    sources.windows(2).any(|pair| pair[0] == pair[1]).then_some(gather)
+}
+
+/// For each element of node `index` with these boxes whether its box matters to a reader.
+fn mattering<T: Scalar>(
+    block: &Block<'_, T>,
+    index: usize,
+    lower: &Matrix<T>,
+    upper: &Matrix<T>,
+) -> Vec<bool> {
+    let model = block.prepared.model;
     let mut matters = vec![false; lower.as_slice().len()];
     let boxes = || lower.as_slice().iter().zip(upper.as_slice());
     for reader in model.readers_of(index) {
+        if let Some(gather) = copies(&model.steps[reader]) {
+            let of_copies = mattering_copies(block, (reader, gather), index, [lower, upper]);
+            matters.iter_mut().zip(of_copies).for_each(|(m, copy)| *m |= copy);
+            continue;
+        }
+        if is_of_copies(model, reader) {
+            // Signs are not looked at: other copies have a part in it.
+            let open = |end: f64| Matrix::from_fn(lower.rows(), model.width(reader), |_, _| T::from_f64(end));
+            let of_reader = mattering(block, reader, &open(-1.0), &open(1.0));
+            matters.iter_mut().zip(of_reader).for_each(|(m, of_reader)| *m |= of_reader);
+            continue;
+        }
         match &model.steps[reader] {
             Step::Activation(Activation::Quantize(q)) => {
                 let decides = |(l, u): (&T, &T)| q.depends_on_box(Scalar::to_f64(*l), Scalar::to_f64(*u));
                 matters.iter_mut().zip(boxes()).for_each(|(m, b)| *m |= decides(b));
             }
             Step::Activation(f) if !f.is_piecewise_linear() => matters.fill(true),
+            Step::Multiply => matters.fill(true),
             Step::Activation(_) => {
                 let unknown = |(l, u): (&T, &T)| *l < T::zero() && *u > T::zero();
                 matters.iter_mut().zip(boxes()).for_each(|(m, b)| *m |= unknown(b));
@@ -349,13 +404,39 @@ pub(super) fn undecided<T: Scalar>(
             | Step::Reshape => {}
         }
     }
-    let width = lower.cols();
-    let plane: usize = model.network.nodes()[index].shape[1..].iter().product();
-    let chosen = matters.iter().enumerate().filter(|(_, m)| **m);
-    let mut chosen: Vec<(usize, usize)> = chosen.map(|(k, _)| (k / width, k % width)).collect();
-    // Neighbours read the same part of the input: rows that have coefficients at the same places share work.
-    chosen.sort_by_key(|&(s, i)| (s, i % plane, i));
-    chosen
+    matters
+}
+
+/// [`mattering`] by the copies of the elements of node `index` that the node `reader` is.
+fn mattering_copies<T: Scalar>(
+    block: &Block<'_, T>,
+    (reader, gather): (usize, &Gather),
+    index: usize,
+    ends: [&Matrix<T>; 2],
+) -> Vec<bool> {
+    let model = block.prepared.model;
+    let (rows, cols) = (ends[0].rows(), ends[0].cols());
+    let mut matters = vec![false; rows * cols];
+    let mut start = 0;
+    for &input in model.inputs_of(reader) {
+        let width = model.width(input);
+        if input == index {
+            // What else is chosen is not known yet, and does not matter here.
+            let own = |k: usize| gather.source[k].and_then(|k| k.checked_sub(start)).filter(|j| *j < cols);
+            let [lower, upper] = ends.map(|end| {
+                Matrix::from_fn(rows, gather.source.len(), |s, k| own(k).map_or(T::zero(), |j| end[(s, j)]))
+            });
+            let of_copies = mattering(block, reader, &lower, &upper);
+            for (at, _) in of_copies.iter().enumerate().filter(|(_, m)| **m) {
+                let (s, k) = (at / gather.source.len(), at % gather.source.len());
+                if let Some(j) = own(k) {
+                    matters[s * cols + j] = true;
+                }
+            }
+        }
+        start += width;
+    }
+    matters
 }
 
 /// For each element whether it may be the largest of a window that has more than one such element.

@@ -127,6 +127,16 @@ impl<T: Scalar> Backward<'_, T> {
                 (1..inputs.len()).for_each(|k| sum.add_assign(point(k)));
                 sum
             }
+            Step::Multiply => {
+                let Some(Relaxed::Product(relaxation)) = self.relaxed(node) else {
+                    unreachable!("products before the start are relaxed")
+                };
+                let mut out = Matrix::zeros(a.rows(), a.cols());
+                for (r, (s, _)) in rows.iter().enumerate() {
+                    relaxation.point(*s, a.row(r), [point(0).row(r), point(1).row(r)], out.row_mut(r));
+                }
+                out
+            }
             Step::Gather(gather) => {
                 let parts: Vec<&Matrix<T>> = (0..inputs.len()).map(point).collect();
                 gathered(&parts, gather, T::from_f64(gather.constant))

@@ -267,6 +267,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
+            | Step::Multiply
             | Step::Gather(_)
             | Step::Reshape => work[start] = Some(one_hot(rows, model.width(start))),
         }
@@ -354,6 +355,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 self.through_average_pool(&c, node, (window, factor), rows, offset)
             }
             Step::Add => return self.through_sum(c, node, rows, offset),
+            Step::Multiply => return self.through_product(&c, node, rows, offset),
             Step::Gather(gather) => return self.through_gather(&c, node, gather, offset),
             Step::Reshape => c,
         };
@@ -398,6 +400,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
+            | Step::Multiply
             | Step::Gather(_)
             | Step::Reshape => true,
         };
@@ -405,7 +408,9 @@ impl<'a, T: Scalar> Backward<'a, T> {
             return;
         }
         let part = self.charged_part(node);
-        if let Some(sums) = self.states.sums(node) {
+        // Of a product its planes say what is made of a coefficient.
+        let sums = self.states.sums(node).filter(|_| !matches!(prepared.model.steps[node], Step::Multiply));
+        if let Some(sums) = sums {
             let of_uses = prepared.arithmetic.gamma(Roundings::of(self.block, node).uses);
             let uses = sums.uses.as_ref().filter(|_| self.sharing == Sharing::Shared);
             vectorized!(|| {
@@ -418,11 +423,15 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 }
             });
         }
-        if let Step::MaxPool(_) = &prepared.model.steps[node] {
-            let Some(Relaxed::Maximum(maximum)) = self.relaxed(node) else {
-                unreachable!("maxima before the start are relaxed")
-            };
-            let sum = |r: usize| weighted_l1(c.a.row(r), maximum.magnitude(rows[r].0));
+        let magnitude = |s: usize| match self.relaxed(node) {
+            Some(Relaxed::Maximum(maximum)) => maximum.magnitude(s),
+            Some(Relaxed::Product(product)) => product.magnitude(s),
+            Some(Relaxed::Activation(_)) | None => {
+                unreachable!("maxima and products before the start are relaxed")
+            }
+        };
+        if let Step::MaxPool(_) | Step::Multiply = &prepared.model.steps[node] {
+            let sum = |r: usize| weighted_l1(c.a.row(r), magnitude(rows[r].0));
             vectorized!(|| (0..rows.len()).for_each(|r| offset.charge(r, part * sum(r))));
             self.charge_underflow(node, rows, offset);
         }
@@ -459,7 +468,9 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 Step::Affine(_) => {
                     self.states.is_fixed(model.input_of(node)) || (one_layer && crossed_affine)
                 }
-                Step::Activation(_) | Step::DynamicQuantize(_) | Step::MaxPool(_) => one_layer,
+                Step::Activation(_) | Step::DynamicQuantize(_) | Step::MaxPool(_) | Step::Multiply => {
+                    one_layer
+                }
                 Step::Scale { .. }
                 | Step::AveragePool { .. }
                 | Step::Add
@@ -503,6 +514,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
             | Step::MaxPool(_)
             | Step::AveragePool { .. }
             | Step::Add
+            | Step::Multiply
             | Step::Gather(_)
             | Step::Reshape => T::zero(),
         }
@@ -606,6 +618,28 @@ impl<'a, T: Scalar> Backward<'a, T> {
             (input, Coefficients::new(a))
         };
         self.block.prepared.model.inputs_of(node).iter().map(summand).collect()
+    }
+
+    /// A product by the plane below or above it.
+    fn through_product(
+        &self,
+        c: &Coefficients<T>,
+        node: usize,
+        rows: &[Row],
+        offset: &mut Offsets<T>,
+    ) -> Vec<(usize, Coefficients<T>)> {
+        let Some(Relaxed::Product(relaxation)) = self.relaxed(node) else {
+            unreachable!("products before the start are relaxed")
+        };
+        let mut factors = [Matrix::zeros(rows.len(), c.a.cols()), Matrix::zeros(rows.len(), c.a.cols())];
+        vectorized!(|| {
+            for (r, (s, _)) in rows.iter().enumerate() {
+                let [x, y] = &mut factors;
+                offset.add(r, relaxation.backward(*s, c.a.row(r), [x.row_mut(r), y.row_mut(r)]));
+            }
+        });
+        let inputs = self.block.prepared.model.inputs_of(node).iter().copied();
+        inputs.zip(factors.map(Coefficients::new)).collect()
     }
 
     /// A choice of elements hands every coefficient to the element that was chosen.

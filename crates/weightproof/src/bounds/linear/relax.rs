@@ -4,6 +4,7 @@ use super::super::rounding::Arithmetic;
 use super::super::step::numbers;
 use super::super::{Block, States};
 use super::maximum::MaxRelaxation;
+use super::product::ProductRelaxation;
 use super::staircase::Hull;
 use super::{dynamic, staircase};
 use crate::kernels::rows::{Lines, larger, vectorized};
@@ -38,6 +39,8 @@ pub enum Relaxed<T> {
     Activation(Relaxation<T>),
     /// Of max pooling.
     Maximum(MaxRelaxation<T>),
+    /// Of a product of two nodes.
+    Product(ProductRelaxation<T>),
 }
 
 impl<T: Scalar> Relaxed<T> {
@@ -58,6 +61,11 @@ impl<T: Scalar> Relaxed<T> {
             Step::MaxPool(window) => {
                 let slack = Slack::new(block.prepared.arithmetic);
                 Some(Relaxed::Maximum(MaxRelaxation::new(window, states, input(), slack)))
+            }
+            Step::Multiply => {
+                let arithmetic = block.prepared.arithmetic;
+                let inputs = model.inputs_of(index);
+                Some(Relaxed::Product(ProductRelaxation::new(arithmetic, states, [inputs[0], inputs[1]])))
             }
             Step::Input
             | Step::Affine(_)
@@ -109,6 +117,10 @@ impl<T: Scalar> Relaxation<T> {
             | Activation::HardSwish
             | Activation::Softsign
             | Activation::Atan
+            | Activation::Square
+            | Activation::Exp
+            | Activation::Reciprocal
+            | Activation::Power { .. }
             | Activation::Quantize(_) => {
                 let (l, u) = (lower.to_f64(), upper.to_f64());
                 let (low, high) = lines(f, l, u);
@@ -340,6 +352,10 @@ fn kink_slopes(f: Activation, l: f64, u: f64) -> Vec<f64> {
         | Activation::Mish
         | Activation::Softsign
         | Activation::Atan
+        | Activation::Square
+        | Activation::Exp
+        | Activation::Reciprocal
+        | Activation::Power { .. }
         | Activation::Quantize(_) => return Vec::new(),
     };
     for kink in kinks.into_iter().filter(|kink| l < *kink && *kink < u) {
@@ -417,6 +433,19 @@ fn stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] 
             let p = ((1.0 - m) / m).sqrt();
             [Some(p), Some(-p), None]
         }
+        // 2 p = m
+        Activation::Square => [Some(0.5 * m), None, None],
+        // exp(p) = m
+        Activation::Exp if m > 0.0 => [Some(m.ln()), None, None],
+        // −1 / p² = m
+        Activation::Reciprocal if m < 0.0 => {
+            let p = 1.0 / (-m).sqrt();
+            [Some(p), Some(-p), None]
+        }
+        // c p^(c − 1) = m
+        Activation::Power { exponent } if m / exponent > 0.0 => {
+            [Some((m / exponent).powf(1.0 / (exponent - 1.0))), None, None]
+        }
         // α exp(p) = m, and the kink
         Activation::Elu { alpha } if m > 0.0 && m < alpha => [Some(0.0), Some((m / alpha).ln()), None],
         Activation::Elu { .. } => [Some(0.0), None, None],
@@ -427,6 +456,9 @@ fn stationary_points(f: Activation, m: f64, l: f64, u: f64) -> [Option<f64>; 3] 
         | Activation::Softplus
         | Activation::Softsign
         | Activation::Atan
+        | Activation::Exp
+        | Activation::Reciprocal
+        | Activation::Power { .. }
         | Activation::Quantize(_) => [None; 3],
         Activation::Gelu => gelu_like(f, [-SQRT_2, SQRT_2], m, l, u),
         Activation::GeluTanh => gelu_like(f, [-GELU_TANH_TURN, GELU_TANH_TURN], m, l, u),
@@ -552,6 +584,31 @@ mod tests {
                         assert!(high.at(p) >= f.apply(p) - slack, "{f:?} above on [{l}, {u}] at {p}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_steep_functions_enclose_them_wherever_they_are_defined() {
+        let positive = [Activation::Reciprocal, Activation::SQRT, Activation::Power { exponent: -0.5 }];
+        let cases = positive.iter().flat_map(|f| [(*f, 1.0), (*f, 0.01)]);
+        let cases = cases.chain([Activation::Square, Activation::Exp].map(|f| (f, -3.0)));
+        for (f, from) in cases.chain([(Activation::Reciprocal, -7.0)]) {
+            for width in [1e-9, 1e-3, 0.3, 1.0, 2.5, 6.0] {
+                let (l, u) = (from, from + width);
+                let (low, high) = lines(f, l, u);
+                let size = f.apply(l).abs() + f.apply(u).abs() + low.slope.abs() + high.slope.abs();
+                let (mut below, mut above) = (f64::INFINITY, f64::INFINITY);
+                for k in 0..=400 {
+                    let p = l + width * f64::from(k) / 400.0;
+                    let slack = ROUNDING * (1.0 + size * (1.0 + p.abs()));
+                    below = below.min(f.apply(p) - low.at(p) + slack);
+                    above = above.min(high.at(p) - f.apply(p) + slack);
+                }
+                assert!(below >= 0.0 && above >= 0.0, "{f:?} on [{l}, {u}]: {below} {above}");
+                // Convex or concave: both lines touch.
+                let near = ROUNDING * (1.0 + size * (1.0 + l.abs() + u.abs())) + 1e-3 * width * width * size;
+                assert!(below < 2.0 * near && above < 2.0 * near, "{f:?} on [{l}, {u}]: {below} {above}");
             }
         }
     }

@@ -230,8 +230,9 @@ impl<T: Scalar> Backward<'_, T> {
             }
             _ => None,
         };
-        let read_by_nonlinear =
-            |node: usize| (node + 1..start).any(|k| self.relaxed(k).is_some() && model.input_of(k) == node);
+        let read_by_nonlinear = |node: usize| {
+            (node + 1..start).any(|k| self.relaxed(k).is_some() && model.inputs_of(k).contains(&node))
+        };
         let multipliers = |node: usize| {
             let has_one = !self.ends_at(node, true)
                 && (read_by_nonlinear(node) || has_chord(self.block.prepared, node));
@@ -404,6 +405,25 @@ mod tests {
         builder.finish().unwrap()
     }
 
+    /// A gate and a square between ReLUs.
+    fn products() -> Network {
+        let mut builder = NetworkBuilder::new(vec![4]);
+        let dense = |builder: &mut NetworkBuilder, name: &str, input: usize, width: usize, phase: f64| {
+            let inputs = builder.shape(input)[0];
+            let weight = Matrix::from_fn(width, inputs, |i, j| 0.7 * wave(i * inputs + j, phase));
+            builder.dense(name, input, weight, vec![0.1; width]).unwrap()
+        };
+        let first = dense(&mut builder, "first", 0, 8, 0.0);
+        let relu = builder.activation("relu", first, Activation::Relu).unwrap();
+        let (a, b) = (dense(&mut builder, "a", relu, 6, 1.0), dense(&mut builder, "b", relu, 6, 2.0));
+        let gate = builder.activation("gate", b, Activation::Relu).unwrap();
+        let product = builder.multiply("product", [a, gate]).unwrap();
+        let square = builder.activation("square", a, Activation::Square).unwrap();
+        let sum = builder.add("sum", vec![product, square]).unwrap();
+        dense(&mut builder, "last", sum, 3, 3.0);
+        builder.finish().unwrap()
+    }
+
     /// Quantizers on boxes of many steps, the first one behind a layer with a fixed input.
     fn quantized() -> Network {
         let quantize = |step: f64| {
@@ -434,6 +454,7 @@ mod tests {
         let cases =
             kinds().map(|kind| (dense(), kind)).chain(kinds().take(3).map(|kind| (convolutional(), kind)));
         let cases = cases.chain(kinds().take(3).map(|kind| (quantized(), kind)));
+        let cases = cases.chain(kinds().map(|kind| (products(), kind)));
         for (network, (kind, radius)) in cases {
             for input_radius in [0.0, 0.3] {
                 let threat = ThreatModel { input_radius, ..ThreatModel::new(kind, radius) };

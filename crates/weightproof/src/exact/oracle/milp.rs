@@ -234,7 +234,7 @@ impl Milp {
                 };
                 return Ok((0..width).map(|k| self.largest(&read(k))).collect());
             }
-            Layer::DynamicQuantize(_) => return Err(unsupported(node.layer.kind())),
+            Layer::DynamicQuantize(_) | Layer::Multiply => return Err(unsupported(node.layer.kind())),
             Layer::Activation(f) => {
                 let apply = |p: &Value| {
                     let clean = self.activation(*f, *p).ok_or_else(|| unsupported(f.name()))?;
@@ -331,6 +331,10 @@ impl Milp {
             | Activation::HardSwish
             | Activation::Softsign
             | Activation::Atan
+            | Activation::Square
+            | Activation::Exp
+            | Activation::Reciprocal
+            | Activation::Power { .. }
             | Activation::Quantize(_) => return None,
         };
         // A piecewise linear function has its ends at those of p and at its kinks.
