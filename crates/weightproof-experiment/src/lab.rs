@@ -90,6 +90,11 @@ impl Record {
         self.knobs.get(name).copied().unwrap_or(0.0)
     }
 
+    /// The seed of its training, if a network was trained.
+    pub fn seed(&self) -> Option<u64> {
+        self.config.as_ref().map(|config| config.seed)
+    }
+
     /// Numbers along a curve.
     pub fn curve(&self, name: &str) -> &[f64] {
         self.curves.get(name).map_or(&[], Vec::as_slice)
@@ -119,9 +124,31 @@ pub fn spread(records: &[&Record], name: &str) -> Cell {
     Cell::spread(&records.iter().map(|r| r.value(name)).collect::<Vec<_>>())
 }
 
+/// Mean of some numbers; NaN without numbers.
+pub fn average(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
 /// Mean of a number over some records; NaN without records.
 pub fn mean(records: &[&Record], name: &str) -> f64 {
-    records.iter().map(|r| r.value(name)).sum::<f64>() / records.len() as f64
+    average(&records.iter().map(|r| r.value(name)).collect::<Vec<_>>())
+}
+
+/// `f` of a number of two records with the same seed, for each seed that both lists have.
+pub fn paired(a: &[&Record], b: &[&Record], name: &str, f: fn(f64, f64) -> f64) -> Vec<f64> {
+    let twin = |r: &Record| b.iter().find(|other| other.seed() == r.seed()).map(|other| other.value(name));
+    a.iter().filter_map(|r| twin(r).map(|other| f(r.value(name), other))).collect()
+}
+
+/// Number `k` of a curve of each of some records; left out where the curve is shorter.
+pub fn along(records: &[&Record], curve: &str, k: usize) -> Vec<f64> {
+    records.iter().filter_map(|r| r.curve(curve).get(k).copied()).collect()
+}
+
+/// At most `most` of the samples, at equal distances.
+pub fn evenly(samples: &Labelled, most: usize) -> Labelled {
+    let step = samples.len().div_ceil(most).max(1);
+    samples.pick(&(0..samples.len()).step_by(step).collect::<Vec<_>>())
 }
 
 /// A record that is to be filled, or one of the last run.
@@ -151,6 +178,8 @@ pub struct Subject<'a> {
     pub config: &'a TrainConfig,
     /// The samples it was trained on, those that were held out left away.
     pub train: &'a Labelled,
+    /// The samples that were held out, for choices between models.
+    pub held_out: &'a Labelled,
     /// The samples it is measured on.
     pub test: &'a Labelled,
     /// Their inputs in f64.
@@ -256,12 +285,13 @@ impl<'a> Lab<'a> {
         let begin = Instant::now();
         if record.failure.is_none() {
             let held_out = config.validation.samples;
-            let fitted = train.clone().split(held_out.min(train.len() - 1)).0;
+            let (fitted, held_out) = train.clone().split(held_out.min(train.len() - 1));
             let accuracy = trainer.history().last().and_then(|epoch| epoch.validation_accuracy);
             record.set("held-out-accuracy", accuracy.unwrap_or(f64::NAN));
             let (test, wide, seed) = (&self.data.test, self.wide.as_slice(), self.options.seed);
             let network = trainer.network();
-            let subject = Subject { network, config: &config, train: &fitted, test, wide, seed };
+            let (train, held_out) = (&fitted, &held_out);
+            let subject = Subject { network, config: &config, train, held_out, test, wide, seed };
             measure(&subject, &mut record)?;
         }
         let measuring_seconds = begin.elapsed().as_secs_f64();
@@ -330,6 +360,13 @@ impl<'a> Lab<'a> {
     pub fn training_samples(&self, most: usize) -> Labelled {
         let all = &self.data.train;
         all.pick(&(0..most.min(all.len())).collect::<Vec<_>>())
+    }
+
+    /// Block `number` of the samples to train on, `count` of them; behind the last one the first comes again.
+    pub fn training_block(&self, number: u64, count: usize) -> Labelled {
+        let all = &self.data.train;
+        let first = (number as usize).wrapping_mul(count);
+        all.pick(&(0..count.min(all.len())).map(|k| first.wrapping_add(k) % all.len()).collect::<Vec<_>>())
     }
 
     /// The first `most` samples to measure on.

@@ -17,6 +17,7 @@ mod gradient_starvation;
 pub mod joint;
 mod lab;
 mod layer_utilization;
+pub mod matching;
 pub mod measure;
 mod non_singular;
 mod predictive_coding;

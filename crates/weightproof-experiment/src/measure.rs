@@ -8,14 +8,13 @@
 
 use weightproof::attack::{AttackKind, AttackOptions, Attacker};
 use weightproof::certify::{Certifier, CertifyOptions};
-use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::radius::{RadiusOptions, RadiusSearch};
 use weightproof::threat::{
     Distribution, Kind, LayerPerturbation, Perturbation, PerturbationSet, ThreatModel,
 };
-use weightproof::verdict::{Samples, Verdict};
+use weightproof::verdict::Samples;
 use weightproof_measure::rounding::{above, sum_above};
 use weightproof_train::Labelled;
 use weightproof_train::data::right;
@@ -84,21 +83,6 @@ impl<'a> Bench<'a> {
         let certifier = Certifier::new(self.network, &sets, CertifyOptions::new(method, Property::Label));
         let found = certifier.expect("a method of the table").certify(self.samples);
         found.iter().map(|found| found.iter().map(|c| c.margin_lower).collect()).collect()
-    }
-
-    /// Share of the first `most` samples that branch and bound proves within `nodes` domains each, and the share that it
-    /// breaks; the rest is open.
-    pub fn exact(&self, radius: f64, most: usize, nodes: usize) -> (f64, f64) {
-        let samples = self.first(most);
-        let count = samples.count(self.network.input_width()) as f64;
-        let mut options = ExactOptions::new(CertifyOptions::new("linear", Property::Label));
-        options.budget = Budget { nodes: Some(nodes), ..options.budget };
-        options.attack.seed = self.seed;
-        let sets = [self.set(Kind::Absolute, radius)];
-        let found = ExactCertifier::new(self.network, &sets, options).certify(samples).swap_remove(0);
-        let share =
-            |verdict| found.iter().filter(|c| c.certificate.verdict == verdict).count() as f64 / count;
-        (share(Verdict::Verified), share(Verdict::Falsified))
     }
 
     fn first(&self, most: usize) -> Samples<'a> {
@@ -269,7 +253,6 @@ mod tests {
         assert_eq!(bench.certified("linear", Kind::Absolute, &[0.0, 0.4, 0.6]), [1.0, 1.0, 0.0]);
         assert_eq!((bench.universal(0.4), bench.universal(0.6)), (1.0, 0.0));
         assert_eq!((bench.each(0.4), bench.each(0.6)), (1.0, 0.0));
-        assert_eq!(bench.exact(0.4, 2, 100), (1.0, 0.0));
         let curve = [0.1, 0.3, 0.9].map(|r| (r, bench.universal(r)));
         let radius = bench.withstood(0.6, &curve);
         assert!(radius < 0.5 && radius > 0.5 / (1.0 + 2.0 * WIDTH), "{radius}");

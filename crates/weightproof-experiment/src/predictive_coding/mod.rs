@@ -11,7 +11,7 @@ mod mean_field;
 mod simulation;
 mod unrolled;
 
-use crate::lab::{Lab, Presentation, Record, mean, replicas, spread};
+use crate::lab::{Lab, Presentation, Record, along, average, mean, replicas, spread};
 use crate::measure::deviation;
 use crate::recipe::unbuilt;
 use crate::table::{Cell, Column, Table, Unit};
@@ -159,15 +159,6 @@ fn of<'a>(records: &'a [Record], group: &str) -> Vec<&'a Record> {
     records.iter().filter(|r| r.group == group).collect()
 }
 
-/// The numbers of circuit `k` in a curve of some runs.
-fn at(runs: &[&Record], curve: &str, k: usize) -> Vec<f64> {
-    runs.iter().filter_map(|r| r.curve(curve).get(k).copied()).collect()
-}
-
-fn average(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
 /// Slope of the straight line through (ln x, ln y), by least squares.
 fn exponent(points: &[(f64, f64)]) -> f64 {
     let logarithms: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
@@ -184,7 +175,7 @@ fn variance_exponent(runs: &[&Record]) -> f64 {
         .iter()
         .enumerate()
         .filter(|(_, b)| **b >= ASYMPTOTIC)
-        .map(|(k, b)| (*b, average(&at(runs, "variance", k))))
+        .map(|(k, b)| (*b, average(&along(runs, "variance", k))))
         .collect();
     exponent(&points)
 }
@@ -202,8 +193,9 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
     let plots = vec![variance_plot(&noise, &disorder), gain_plot(&disorder), certified_plot(&certified)];
     let mut findings = Vec::new();
     if !noise.is_empty() && !disorder.is_empty() {
-        let off = (0..FEEDBACKS.len())
-            .map(|k| (average(&at(&noise, "bias", k)) / average(&at(&noise, "mean-field", k)) - 1.0).abs());
+        let off = (0..FEEDBACKS.len()).map(|k| {
+            (average(&along(&noise, "bias", k)) / average(&along(&noise, "mean-field", k)) - 1.0).abs()
+        });
         findings.push(format!(
             "The bias of the simulation is within {:.1}% of the mean field at every feedback.",
             100.0 * off.fold(0.0, f64::max)
@@ -215,8 +207,8 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
         ));
     }
     if !delay.is_empty() {
-        let critical = average(&at(&delay, "feedback", 0)) / PARTS[0];
-        let [below, above] = [2, 3].map(|k| average(&at(&delay, "variance", k)).sqrt());
+        let critical = average(&along(&delay, "feedback", 0)) / PARTS[0];
+        let [below, above] = [2, 3].map(|k| average(&along(&delay, "variance", k)).sqrt());
         findings.push(format!(
             "With a delay of {DELAY} the mean field is unstable from b = {critical:.1} on; the readout moves by {below:.4} at {} of that and by \
              {above:.4} at {}.",
@@ -245,10 +237,10 @@ fn feedback_table(noise: &[&Record], disorder: &[&Record]) -> Table {
     );
     let mut table = Table::new("feedback", caption, columns);
     for (k, &b) in FEEDBACKS.iter().enumerate() {
-        let cell = |runs: &[&Record], curve: &str| Cell::spread(&at(runs, curve, k));
+        let cell = |runs: &[&Record], curve: &str| Cell::spread(&along(runs, curve, k));
         table.push(vec![
             b.into(),
-            average(&at(noise, "mean-field", k)).into(),
+            average(&along(noise, "mean-field", k)).into(),
             cell(noise, "bias"),
             cell(noise, "variance"),
             cell(disorder, "bias"),
@@ -270,7 +262,7 @@ fn gain_table(disorder: &[&Record]) -> Table {
     let mut table = Table::new("disorder", caption, columns);
     for (k, &gain) in GAINS.iter().enumerate() {
         let mut row = vec![Cell::from(gain)];
-        row.extend((0..FEW_FEEDBACKS.len()).map(|f| Cell::spread(&at(disorder, "error", place(f, k)))));
+        row.extend((0..FEW_FEEDBACKS.len()).map(|f| Cell::spread(&along(disorder, "error", place(f, k)))));
         table.push(row);
     }
     table
@@ -285,8 +277,12 @@ fn delay_table(delay: &[&Record]) -> Table {
     let caption = format!("A feedback that arrives {DELAY} late, with noise of σ = {NOISE}.");
     let mut table = Table::new("delay", caption, columns);
     for (k, &part) in PARTS.iter().enumerate() {
-        let deviations: Vec<f64> = at(delay, "variance", k).into_iter().map(f64::sqrt).collect();
-        table.push(vec![part.into(), average(&at(delay, "feedback", k)).into(), Cell::spread(&deviations)]);
+        let deviations: Vec<f64> = along(delay, "variance", k).into_iter().map(f64::sqrt).collect();
+        table.push(vec![
+            part.into(),
+            average(&along(delay, "feedback", k)).into(),
+            Cell::spread(&deviations),
+        ]);
     }
     table
 }
@@ -315,7 +311,7 @@ fn certified_table(kinds: &[Vec<&Record>]) -> Table {
 
 fn variance_plot(noise: &[&Record], disorder: &[&Record]) -> Chart {
     let line = |name: &str, runs: &[&Record]| {
-        let points = FEEDBACKS.iter().enumerate().map(|(k, b)| (*b, average(&at(runs, "variance", k))));
+        let points = FEEDBACKS.iter().enumerate().map(|(k, b)| (*b, average(&along(runs, "variance", k))));
         (name.to_owned(), points.collect::<Vec<_>>())
     };
     let axes = (
@@ -329,7 +325,7 @@ fn variance_plot(noise: &[&Record], disorder: &[&Record]) -> Chart {
 fn gain_plot(disorder: &[&Record]) -> Chart {
     let line = |f: usize| {
         let points =
-            GAINS.iter().enumerate().map(|(k, g)| (*g, average(&at(disorder, "error", place(f, k)))));
+            GAINS.iter().enumerate().map(|(k, g)| (*g, average(&along(disorder, "error", place(f, k)))));
         (format!("b = {}", FEW_FEEDBACKS[f]), points.collect::<Vec<_>>())
     };
     let axes = (

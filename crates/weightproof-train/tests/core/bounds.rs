@@ -277,6 +277,7 @@ fn images(pieces: &[Piece], seed: u64) -> Problem {
 #[test]
 fn convolutions_rearrangements_and_pools_are_the_core_s() {
     let all = weightproof_testkit::images::PIECES;
+    let mut products = 0;
     for seed in 0..24 {
         let pieces = [all[seed % all.len()], Piece::Activation, all[(seed * 7 + 3) % all.len()]];
         let problem = images(&pieces, seed as u64);
@@ -296,10 +297,15 @@ fn convolutions_rearrangements_and_pools_are_the_core_s() {
         }
         for threat in threats("none").into_iter().filter(|threat| threat.layers.is_none()) {
             let what = format!("{pieces:?} {seed} {threat:?}");
+            if norm_product::defect(&graph).is_none() {
+                products += 1;
+                assert_below(&problem.norm_product(&threat), &problem.core("norm-product", &threat), &what);
+            }
             assert_below(&problem.interval(&threat), &problem.core("interval", &threat), &what);
             if linear::defect(&graph).is_none() {
                 assert_below(&problem.linear(&threat), &problem.core("linear-interval", &threat), &what);
             }
         }
     }
+    assert!(products > 0, "no network that norm products are defined for");
 }
