@@ -198,6 +198,21 @@ pub fn deviation(
     }
 }
 
+/// The largest deviation of an output among `draws` uniform draws of the parameters, mean over `inputs`.
+pub fn drawn_deviation(
+    network: &Network,
+    set: &PerturbationSet,
+    inputs: &[f64],
+    draws: usize,
+    seed: u64,
+) -> f64 {
+    let kind = AttackKind::Random(Distribution::Uniform);
+    let attack = AttackOptions { restarts: draws, seed, ..AttackOptions::new(kind, Property::Deviation) };
+    let samples = Samples { first: 0, inputs, labels: None };
+    let found = Attacker::new(network, set, attack).attack(samples);
+    found.iter().map(|a| a.deviation.unwrap_or(0.0)).sum::<f64>() / found.len() as f64
+}
+
 /// By how much a perturbation moves a weight, a bias or an element of the input `x` at most.
 pub(crate) fn largest_change(network: &Network, x: &[f64], perturbation: &Perturbation) -> f64 {
     let far = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -241,6 +256,8 @@ mod tests {
         let set = ThreatModel::new(Kind::Absolute, 0.1).resolve(&network).unwrap();
         let found = deviation(&network, &set, &[1.0], 20, 0);
         assert!((found.found - 0.21).abs() < 1e-5 && (found.proved - 0.21).abs() < 1e-5, "{found:?}");
+        let drawn = drawn_deviation(&network, &set, &[1.0], 200, 0);
+        assert!(drawn > 0.1 && drawn < 0.21, "{drawn}");
     }
 
     #[test]

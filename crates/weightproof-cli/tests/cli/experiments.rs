@@ -212,8 +212,11 @@ fn predictive_coding() {
         let [bias, expected] = ["bias", "mean-field"].map(|name| number(&row, name));
         assert!((bias - expected).abs() < 0.1 * expected + 0.003, "{row:?}");
     }
-    for row in rows(&report, "certified") {
-        assert!(0.0 < number(&row, "found") && number(&row, "found") <= number(&row, "proved"), "{row:?}");
+    let certified = rows(&report, "certified");
+    assert_eq!(certified.len(), 12 + 2);
+    for row in certified {
+        let [random, found, proved] = ["random", "found", "proved"].map(|value| number(&row, value));
+        assert!(0.0 < random && random <= found && found <= proved, "{row:?}");
     }
     let late = rows(&report, "delay");
     assert!(number(&late[5], "deviation") > 3.0 * number(&late[0], "deviation"), "{late:?}");
