@@ -80,10 +80,11 @@ fn matched(plan: &Plan, kinds: &[Kind<'_>]) -> Table {
     let caption = format!(
         "{}, methods at equal accuracy: of each the strength that is within {} points of the target on held-out training images and there withstands \
          the universal attack at {CHOOSING} best, else the nearest. Radius withstood: the largest absolute radius of all weights and biases at which \
-         accuracy under the universal attack on test images stays at or above {}%. Mean over seeds.",
+         accuracy under the universal attack on test images stays at or above {}%. Mean over seeds.{}",
         plan.shape.name(),
         100.0 * NEAR,
-        100.0 * LEVEL
+        100.0 * LEVEL,
+        plan.shape.few_images([plan.tested, plan.median])
     );
     let mut heads = vec![Column::setting("target", "target"), Column::words("method")];
     heads.extend(columns());
@@ -102,7 +103,8 @@ fn matched(plan: &Plan, kinds: &[Kind<'_>]) -> Table {
 }
 
 fn models(plan: &Plan, kinds: &[Kind<'_>]) -> Table {
-    let caption = format!("{}, all models: mean over seeds.", plan.shape.name());
+    let few = plan.shape.few_images([plan.tested, plan.median]);
+    let caption = format!("{}, all models: mean over seeds.{few}", plan.shape.name());
     let mut heads = vec![Column::words("model")];
     heads.extend(columns());
     let mut table = Table::new(&format!("models{}", plan.shape.suffix()), caption, heads);
