@@ -277,7 +277,7 @@ fn norm_products_of_a_convolution_are_those_of_its_matrix() {
     let behind = [LayerConfig::Relu, LayerConfig::Dense { outputs: 5 }, LayerConfig::Relu];
     let last = LayerConfig::Dense { outputs: 3 };
     let network = |first: LayerConfig| {
-        layers(vec![2, 4, 6], &[[first].as_slice(), &behind, &[last.clone()]].concat()).unwrap()
+        layers(vec![2, 4, 6], &[[first].as_slice(), &behind, std::slice::from_ref(&last)].concat()).unwrap()
     };
     for seed in 0..6 {
         let kernels = network(conv.clone());
