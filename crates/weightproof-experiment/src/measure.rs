@@ -164,6 +164,11 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// What captions say of the test images that are measured and of those with a median certified radius.
+pub fn images([tested, median]: [usize; 2]) -> String {
+    format!("{tested} test images at equal distances, {median} for the median certified radius.")
+}
+
 /// How far the outputs of a network move under a set of perturbations: means over the inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Deviation {

@@ -65,16 +65,6 @@ impl Shape {
         }
     }
 
-    /// What captions say where fewer images are measured than there are: how many, and how many have a median certified radius.
-    pub fn few_images(self, [tested, median]: [usize; 2]) -> String {
-        match self {
-            Shape::Dense => String::new(),
-            Shape::Convolutional => {
-                format!(" {tested} test images at equal distances, {median} for the median certified radius.")
-            }
-        }
-    }
-
     /// The layers, for a training.
     pub fn network(self) -> NetworkConfig {
         let config = NetworkConfig { gain: 1.0, ..NetworkConfig::default() };

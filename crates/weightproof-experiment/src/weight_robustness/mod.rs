@@ -51,8 +51,13 @@ struct Plan {
     /// Accuracies on held-out images at which methods are compared.
     targets: &'static [f64],
     /// Test images that are measured, and the first of them that have the median certified radius.
-    tested: usize,
-    median: usize,
+    tested: [usize; 2],
+}
+
+impl Plan {
+    fn tested(&self, options: &Options) -> [usize; 2] {
+        options.pick([FEW; 2], self.tested)
+    }
 }
 
 static PLANS: [Plan; 2] = [
@@ -79,8 +84,7 @@ static PLANS: [Plan; 2] = [
             ("linear", 0.5, 0.02),
         ],
         targets: &[0.97, 0.95],
-        tested: usize::MAX,
-        median: 300,
+        tested: [2500, 300],
     },
     Plan {
         shape: Shape::Convolutional,
@@ -102,8 +106,7 @@ static PLANS: [Plan; 2] = [
         ],
         targets: &[0.98, 0.97],
         // Linear bounds of convolutions cost about twenty times as much.
-        tested: 500,
-        median: 100,
+        tested: [500, 100],
     },
 ];
 
@@ -119,7 +122,7 @@ fn settings(options: &Options) -> Value {
     json!({
         "radii": radii(options), "level": LEVEL, "choosing-radius": CHOOSING, "effort": effort(options),
         "targets": PLANS.each_ref().map(|plan| plan.targets),
-        "tested": PLANS.each_ref().map(|plan| options.pick(FEW, plan.tested)),
+        "tested": PLANS.each_ref().map(|plan| plan.tested(options)[0]),
     })
 }
 
@@ -182,7 +185,8 @@ fn paper(config: TrainConfig, (lambda, mu): (f64, f64), radius: f64) -> TrainCon
 
 fn measure(options: &Options, plan: &Plan, subject: &Subject<'_>, record: &mut Record) {
     let (network, seed, effort) = (&subject.network, subject.seed, effort(options));
-    let test = evenly(subject.test, options.pick(FEW, plan.tested));
+    let [tested, median] = plan.tested(options);
+    let test = evenly(subject.test, tested);
     let (wide, held_out) = (test.wide(), subject.held_out.wide());
     let bench = Bench::new(network, &test, &wide, seed, effort);
     let choosing = Bench::new(network, subject.held_out, &held_out, seed, effort);
@@ -195,7 +199,7 @@ fn measure(options: &Options, plan: &Plan, subject: &Subject<'_>, record: &mut R
         .collect();
     let (withstood, weight) = (bench.withstood(LEVEL, &curve), largest_weight(network));
     record.set("withstood", withstood);
-    record.set("median-certified-radius", bench.median_certified_radius(options.pick(FEW, plan.median)));
+    record.set("median-certified-radius", bench.median_certified_radius(median));
     record.set("largest-weight", weight);
     record.set("withstood-by-weight", withstood / weight);
     record.curves.insert("universal".into(), universal);

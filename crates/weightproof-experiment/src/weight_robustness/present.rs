@@ -3,6 +3,7 @@
 use super::{CHOOSING, LEVEL, PLANS, Plan, radii, title};
 use crate::lab::{along, average, mean, paired, replicas, spread};
 use crate::matching::{Candidate, NEAR, choose, near};
+use crate::measure::images;
 use crate::table::{Cell, Column, Table, Unit};
 use crate::{Options, Presentation, Record};
 use weightproof::verdict::Worth;
@@ -22,7 +23,11 @@ pub(super) fn present(options: &Options, records: &[Record]) -> Presentation {
         if kinds.is_empty() {
             continue;
         }
-        all.tables.extend([matched(plan, &kinds), models(plan, &kinds), curves(options, plan, &kinds)]);
+        all.tables.extend([
+            matched(options, plan, &kinds),
+            models(options, plan, &kinds),
+            curves(options, plan, &kinds),
+        ]);
         all.plots.extend(plots(options, plan, &kinds));
         all.findings.extend(findings(options, plan, &kinds));
     }
@@ -76,15 +81,15 @@ fn cells(kind: &[&Record], plain: Option<&Kind<'_>>) -> Vec<Cell> {
     row
 }
 
-fn matched(plan: &Plan, kinds: &[Kind<'_>]) -> Table {
+fn matched(options: &Options, plan: &Plan, kinds: &[Kind<'_>]) -> Table {
     let caption = format!(
         "{}, methods at equal accuracy: of each the strength that is within {} points of the target on held-out training images and there withstands \
          the universal attack at {CHOOSING} best, else the nearest. Radius withstood: the largest absolute radius of all weights and biases at which \
-         accuracy under the universal attack on test images stays at or above {}%. Mean over seeds.{}",
+         accuracy under the universal attack on test images stays at or above {}%. Mean over seeds. {}",
         plan.shape.name(),
         100.0 * NEAR,
         100.0 * LEVEL,
-        plan.shape.few_images([plan.tested, plan.median])
+        images(plan.tested(options))
     );
     let mut heads = vec![Column::setting("target", "target"), Column::words("method")];
     heads.extend(columns());
@@ -102,9 +107,9 @@ fn matched(plan: &Plan, kinds: &[Kind<'_>]) -> Table {
     table
 }
 
-fn models(plan: &Plan, kinds: &[Kind<'_>]) -> Table {
-    let few = plan.shape.few_images([plan.tested, plan.median]);
-    let caption = format!("{}, all models: mean over seeds.{few}", plan.shape.name());
+fn models(options: &Options, plan: &Plan, kinds: &[Kind<'_>]) -> Table {
+    let images = images(plan.tested(options));
+    let caption = format!("{}, all models: mean over seeds. {images}", plan.shape.name());
     let mut heads = vec![Column::words("model")];
     heads.extend(columns());
     let mut table = Table::new(&format!("models{}", plan.shape.suffix()), caption, heads);
