@@ -390,6 +390,11 @@ impl<'a> Lab<'a> {
     }
 
     fn report(&self, partial: bool, presentation: Presentation) -> Report {
+        // What an earlier run knows and this one has not come to yet is there for the next one.
+        let ahead = |(r, _): &&(Record, Seconds)| partial && self.records.iter().all(|k| k.model != r.model);
+        let ahead = self.previous.iter().filter(ahead).cloned();
+        let visited = self.records.iter().cloned().zip(self.seconds.iter().cloned());
+        let (models, seconds) = visited.chain(ahead).unzip();
         Report {
             schema: report::SCHEMA.into(),
             experiment: self.experiment.name.into(),
@@ -403,8 +408,8 @@ impl<'a> Lab<'a> {
             findings: presentation.findings,
             plots: presentation.plots.iter().map(|plot| format!("{}.svg", plot.name)).collect(),
             charts: presentation.plots,
-            models: self.records.clone(),
-            environment: Environment::new(self.seconds.clone()),
+            models,
+            environment: Environment::new(seconds),
         }
     }
 }
@@ -419,5 +424,64 @@ impl Observer for Interrupts<'_> {
 
     fn epoch(&mut self, _: &Trainer, _: &EpochRecord) -> Result<(), TrainError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Needs;
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// How many models were measured.
+    static MEASURED: AtomicUsize = AtomicUsize::new(0);
+
+    /// A model for each seed, the last one first.
+    static COUNTED: Experiment = Experiment {
+        name: "counted",
+        summary: "",
+        needs: Needs::Nothing,
+        settings: |_| serde_json::Value::Null,
+        train: |lab| {
+            for seed in (0..lab.options.seeds).rev() {
+                lab.record(format!("seed {seed}"), "counted", &[], |_, _| {
+                    MEASURED.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        },
+        present: |_, _| Presentation::default(),
+    };
+
+    /// Asks for the end after some models.
+    struct Few(Cell<usize>);
+
+    impl Watch for Few {
+        fn remark(&mut self, _: &str) {}
+
+        fn interrupted(&self) -> bool {
+            let left = self.0.get();
+            self.0.set(left.saturating_sub(1));
+            left == 0
+        }
+    }
+
+    #[test]
+    fn nothing_is_measured_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |seeds: usize, models: usize| {
+            let options = Options { quick: false, seed: 0, seeds };
+            let mut watch = Few(Cell::new(models));
+            let report = crate::run(&COUNTED, &options, &Data::default(), folder.path(), &mut watch).unwrap();
+            let names: Vec<String> = report.models.into_iter().map(|r| r.model).collect();
+            (report.partial, names, MEASURED.load(Ordering::Relaxed))
+        };
+        let names = |seeds: &[usize]| seeds.iter().map(|seed| format!("seed {seed}")).collect::<Vec<_>>();
+        assert_eq!(run(2, 9), (false, names(&[1, 0]), 2));
+        // Interrupted before it came to those that are known.
+        assert_eq!(run(4, 1), (true, names(&[3, 1, 0]), 3));
+        assert_eq!(run(4, 9), (false, names(&[3, 2, 1, 0]), 4));
     }
 }
