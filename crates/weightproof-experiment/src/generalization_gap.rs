@@ -2,6 +2,7 @@
 //!
 //! Networks have no biases here, as in the paper.
 
+use crate::lab::{mean, replicas, spread};
 use crate::measure::{Bench, Effort, largest_weight};
 use crate::rank::spearman;
 use crate::recipe::{SIZES, plain, unbuilt, with_term};
@@ -68,20 +69,24 @@ fn without_biases() -> Result<Network, ExperimentError> {
 fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
     let options = lab.options.clone();
     let network = without_biases()?;
-    let train = lab.training_samples(samples(&options));
-    for (sweep, grid) in SWEEPS {
-        let few = [0, grid.len() / 2];
-        let chosen: Vec<usize> = if options.quick { few.to_vec() } else { (0..grid.len()).collect() };
-        for (lambda, mu, radius) in chosen.into_iter().map(|k| grid[k]) {
-            let config = plain(options.pick(15, 30), 32, options.seed, 0);
-            let config = with_term(with_term(config, "robust-hinge", lambda, radius), "norms", mu, radius);
-            let model = Model {
-                name: format!("{sweep}: λ={lambda} μ={mu} r={radius}"),
-                group: sweep,
-                knobs: vec![("lambda", lambda), ("mu", mu), ("radius", radius)],
-                config,
-            };
-            lab.model_on(model, &train, Some(&network), measure)?;
+    for seed in (options.seed..).take(options.seeds) {
+        // A gap depends on the images that are trained on, so each seed has its own.
+        let train = lab.training_block(seed, samples(&options));
+        for (sweep, grid) in SWEEPS {
+            let few = [0, grid.len() / 2];
+            let chosen: Vec<usize> = if options.quick { few.to_vec() } else { (0..grid.len()).collect() };
+            for (lambda, mu, radius) in chosen.into_iter().map(|k| grid[k]) {
+                let config = plain(options.pick(15, 30), 32, seed, 0);
+                let config =
+                    with_term(with_term(config, "robust-hinge", lambda, radius), "norms", mu, radius);
+                let model = Model {
+                    name: format!("{sweep}: λ={lambda} μ={mu} r={radius}, seed {seed}"),
+                    group: sweep,
+                    knobs: vec![("lambda", lambda), ("mu", mu), ("radius", radius)],
+                    config,
+                };
+                lab.model_on(model, &train, Some(&network), measure)?;
+            }
         }
     }
     Ok(())
@@ -122,6 +127,7 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
         Column::setting("lambda", "λ"),
         Column::setting("mu", "μ"),
         Column::setting("radius", "training radius"),
+        Column::setting("seeds", "seeds"),
         Column::measured("train-error", "train error"),
         Column::measured("test-error", "test error"),
         Column::measured("gap", "gap"),
@@ -134,16 +140,23 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
         Column::new("says", "says", Unit::Plain, Worth::RIGOROUS),
     ];
     let caption = format!(
-        "{} training images, networks without biases. The bound is about the error of every Ŵ within {RADIUS} of W, holds with probability {} over \
+        "Mean over seeds, each with {} training images of its own; networks without biases. The bound is about the error of every Ŵ within {RADIUS} of W, holds with probability {} over \
          the training images, whatever γ and norms come out.",
         samples(options),
         1.0 - DELTA
     );
     let mut table = Table::new("gap", caption, columns);
-    for r in records {
-        let says = if r.value("bound") <= 1.0 { "bound" } else { "vacuous" };
-        let mut row = vec![Cell::from(r.group.as_str())];
-        row.extend(["lambda", "mu", "radius"].map(|knob| Cell::from(r.knob(knob))));
+    let kinds = replicas(records);
+    for kind in &kinds {
+        let vacuous = kind.iter().filter(|r| !(r.value("bound") <= 1.0)).count();
+        let says = match vacuous {
+            0 => "bound".into(),
+            all if all == kind.len() => "vacuous".into(),
+            some => format!("vacuous for {some} of {}", kind.len()),
+        };
+        let mut row = vec![Cell::from(kind[0].group.as_str())];
+        row.extend(["lambda", "mu", "radius"].map(|knob| Cell::from(kind[0].knob(knob))));
+        row.push((kind.len() as f64).into());
         let values = [
             "train-error",
             "test-error",
@@ -155,18 +168,19 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
             "confidence",
             "bound",
         ];
-        row.extend(values.map(|value| Cell::from(r.value(value))));
-        row.push(says.into());
+        row.extend(values.map(|value| spread(kind, value)));
+        row.push(Cell::Text(says));
         table.push(row);
     }
-    let plots = SWEEPS.iter().flat_map(|(sweep, _)| plots(sweep, records)).collect();
+    let plots = SWEEPS.iter().flat_map(|(sweep, _)| plots(sweep, &kinds)).collect();
     Presentation { tables: vec![table], plots, findings: findings(records) }
 }
 
-fn plots(sweep: &str, records: &[Record]) -> [Chart; 2] {
+/// Means over seeds along a sweep.
+fn plots(sweep: &str, kinds: &[Vec<&Record>]) -> [Chart; 2] {
     let of = |value: &str, name: &str| {
-        let models = records.iter().filter(|r| r.group == sweep);
-        (name.to_owned(), models.map(|r| (r.knob(sweep), r.value(value))).collect::<Vec<_>>())
+        let models = kinds.iter().filter(|kind| kind[0].group == sweep);
+        (name.to_owned(), models.map(|kind| (kind[0].knob(sweep), mean(kind, value))).collect::<Vec<_>>())
     };
     let label = match sweep {
         "radius" => "radius of training, absolute (λ = 0.1)",
@@ -200,15 +214,27 @@ fn findings(records: &[Record]) -> Vec<String> {
     let finite: Vec<&Record> = records.iter().filter(|r| r.failure.is_none()).collect();
     let vacuous = finite.iter().filter(|r| !(r.value("bound") <= 1.0)).count();
     let mut text = vec![format!("The bound is vacuous (above 1) for {vacuous} of {} models.", finite.len())];
-    let values = |name: &str| finite.iter().map(|r| r.value(name)).collect::<Vec<f64>>();
-    let correlation = spearman(&values("bound"), &values("gap"));
-    if correlation.is_finite() {
+    let [gap, error] = ["gap", "test-error"].map(|what| rankings(&finite, what));
+    if !gap.is_empty() && !error.is_empty() {
         text.push(format!(
-            "As a ranking: Spearman correlation of the bound with the measured gap over all models {correlation:.2}, with the test error {:.2}.",
-            spearman(&values("bound"), &values("test-error"))
+            "As a ranking: Spearman correlation of the bound over the models of a seed with the measured gap {}, with the test error {}.",
+            Cell::spread(&gap).text(Unit::Number),
+            Cell::spread(&error).text(Unit::Number)
         ));
     }
     text
+}
+
+/// For each seed Spearman's correlation of the bound with a number, over its models.
+fn rankings(records: &[&Record], what: &str) -> Vec<f64> {
+    let mut seeds: Vec<_> = records.iter().map(|r| r.seed()).collect();
+    seeds.dedup();
+    let of = |seed| {
+        let models = || records.iter().filter(move |r| r.seed() == seed);
+        let values = |name: &str| models().map(|r| r.value(name)).collect::<Vec<f64>>();
+        spearman(&values("bound"), &values(what))
+    };
+    seeds.into_iter().map(of).filter(|correlation| correlation.is_finite()).collect()
 }
 
 #[cfg(test)]

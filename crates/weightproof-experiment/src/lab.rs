@@ -90,6 +90,11 @@ impl Record {
         self.knobs.get(name).copied().unwrap_or(0.0)
     }
 
+    /// The seed of its training, if a network was trained.
+    pub fn seed(&self) -> Option<u64> {
+        self.config.as_ref().map(|config| config.seed)
+    }
+
     /// Numbers along a curve.
     pub fn curve(&self, name: &str) -> &[f64] {
         self.curves.get(name).map_or(&[], Vec::as_slice)
@@ -119,9 +124,31 @@ pub fn spread(records: &[&Record], name: &str) -> Cell {
     Cell::spread(&records.iter().map(|r| r.value(name)).collect::<Vec<_>>())
 }
 
+/// Mean of some numbers; NaN without numbers.
+pub fn average(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
 /// Mean of a number over some records; NaN without records.
 pub fn mean(records: &[&Record], name: &str) -> f64 {
-    records.iter().map(|r| r.value(name)).sum::<f64>() / records.len() as f64
+    average(&records.iter().map(|r| r.value(name)).collect::<Vec<_>>())
+}
+
+/// `f` of a number of two records with the same seed, for each seed that both lists have.
+pub fn paired(a: &[&Record], b: &[&Record], name: &str, f: fn(f64, f64) -> f64) -> Vec<f64> {
+    let twin = |r: &Record| b.iter().find(|other| other.seed() == r.seed()).map(|other| other.value(name));
+    a.iter().filter_map(|r| twin(r).map(|other| f(r.value(name), other))).collect()
+}
+
+/// Number `k` of a curve of each of some records; left out where the curve is shorter.
+pub fn along(records: &[&Record], curve: &str, k: usize) -> Vec<f64> {
+    records.iter().filter_map(|r| r.curve(curve).get(k).copied()).collect()
+}
+
+/// At most `most` of the samples, at equal distances.
+pub fn evenly(samples: &Labelled, most: usize) -> Labelled {
+    let step = samples.len().div_ceil(most).max(1);
+    samples.pick(&(0..samples.len()).step_by(step).collect::<Vec<_>>())
 }
 
 /// A record that is to be filled, or one of the last run.
@@ -151,6 +178,8 @@ pub struct Subject<'a> {
     pub config: &'a TrainConfig,
     /// The samples it was trained on, those that were held out left away.
     pub train: &'a Labelled,
+    /// The samples that were held out, for choices between models.
+    pub held_out: &'a Labelled,
     /// The samples it is measured on.
     pub test: &'a Labelled,
     /// Their inputs in f64.
@@ -256,12 +285,13 @@ impl<'a> Lab<'a> {
         let begin = Instant::now();
         if record.failure.is_none() {
             let held_out = config.validation.samples;
-            let fitted = train.clone().split(held_out.min(train.len() - 1)).0;
+            let (fitted, held_out) = train.clone().split(held_out.min(train.len() - 1));
             let accuracy = trainer.history().last().and_then(|epoch| epoch.validation_accuracy);
             record.set("held-out-accuracy", accuracy.unwrap_or(f64::NAN));
             let (test, wide, seed) = (&self.data.test, self.wide.as_slice(), self.options.seed);
             let network = trainer.network();
-            let subject = Subject { network, config: &config, train: &fitted, test, wide, seed };
+            let (train, held_out) = (&fitted, &held_out);
+            let subject = Subject { network, config: &config, train, held_out, test, wide, seed };
             measure(&subject, &mut record)?;
         }
         let measuring_seconds = begin.elapsed().as_secs_f64();
@@ -332,6 +362,13 @@ impl<'a> Lab<'a> {
         all.pick(&(0..most.min(all.len())).collect::<Vec<_>>())
     }
 
+    /// Block `number` of the samples to train on, `count` of them; behind the last one the first comes again.
+    pub fn training_block(&self, number: u64, count: usize) -> Labelled {
+        let all = &self.data.train;
+        let first = (number as usize).wrapping_mul(count);
+        all.pick(&(0..count.min(all.len())).map(|k| first.wrapping_add(k) % all.len()).collect::<Vec<_>>())
+    }
+
     /// The first `most` samples to measure on.
     pub fn test_samples(&self, most: usize) -> Labelled {
         let all = &self.data.test;
@@ -353,6 +390,11 @@ impl<'a> Lab<'a> {
     }
 
     fn report(&self, partial: bool, presentation: Presentation) -> Report {
+        // What an earlier run knows and this one has not come to yet is there for the next one.
+        let ahead = |(r, _): &&(Record, Seconds)| partial && self.records.iter().all(|k| k.model != r.model);
+        let ahead = self.previous.iter().filter(ahead).cloned();
+        let visited = self.records.iter().cloned().zip(self.seconds.iter().cloned());
+        let (models, seconds) = visited.chain(ahead).unzip();
         Report {
             schema: report::SCHEMA.into(),
             experiment: self.experiment.name.into(),
@@ -366,8 +408,8 @@ impl<'a> Lab<'a> {
             findings: presentation.findings,
             plots: presentation.plots.iter().map(|plot| format!("{}.svg", plot.name)).collect(),
             charts: presentation.plots,
-            models: self.records.clone(),
-            environment: Environment::new(self.seconds.clone()),
+            models,
+            environment: Environment::new(seconds),
         }
     }
 }
@@ -382,5 +424,64 @@ impl Observer for Interrupts<'_> {
 
     fn epoch(&mut self, _: &Trainer, _: &EpochRecord) -> Result<(), TrainError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Needs;
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// How many models were measured.
+    static MEASURED: AtomicUsize = AtomicUsize::new(0);
+
+    /// A model for each seed, the last one first.
+    static COUNTED: Experiment = Experiment {
+        name: "counted",
+        summary: "",
+        needs: Needs::Nothing,
+        settings: |_| serde_json::Value::Null,
+        train: |lab| {
+            for seed in (0..lab.options.seeds).rev() {
+                lab.record(format!("seed {seed}"), "counted", &[], |_, _| {
+                    MEASURED.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        },
+        present: |_, _| Presentation::default(),
+    };
+
+    /// Asks for the end after some models.
+    struct Few(Cell<usize>);
+
+    impl Watch for Few {
+        fn remark(&mut self, _: &str) {}
+
+        fn interrupted(&self) -> bool {
+            let left = self.0.get();
+            self.0.set(left.saturating_sub(1));
+            left == 0
+        }
+    }
+
+    #[test]
+    fn nothing_is_measured_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |seeds: usize, models: usize| {
+            let options = Options { quick: false, seed: 0, seeds };
+            let mut watch = Few(Cell::new(models));
+            let report = crate::run(&COUNTED, &options, &Data::default(), folder.path(), &mut watch).unwrap();
+            let names: Vec<String> = report.models.into_iter().map(|r| r.model).collect();
+            (report.partial, names, MEASURED.load(Ordering::Relaxed))
+        };
+        let names = |seeds: &[usize]| seeds.iter().map(|seed| format!("seed {seed}")).collect::<Vec<_>>();
+        assert_eq!(run(2, 9), (false, names(&[1, 0]), 2));
+        // Interrupted before it came to those that are known.
+        assert_eq!(run(4, 1), (true, names(&[3, 1, 0]), 3));
+        assert_eq!(run(4, 9), (false, names(&[3, 2, 1, 0]), 4));
     }
 }

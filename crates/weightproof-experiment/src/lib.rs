@@ -17,6 +17,7 @@ mod gradient_starvation;
 pub mod joint;
 mod lab;
 mod layer_utilization;
+pub mod matching;
 pub mod measure;
 mod non_singular;
 mod predictive_coding;
@@ -103,8 +104,8 @@ pub fn find(name: &str) -> Result<&'static Experiment, ExperimentError> {
     found.ok_or_else(|| ExperimentError::Unknown { found: name.chars().take(60).collect() })
 }
 
-/// Runs an experiment, and writes its files into `folder` after every model. An earlier run there with the same settings is
-/// gone on with. A run that is interrupted ends with what it has, marked `partial`.
+/// Runs an experiment, and writes its files into `folder` after every model. An earlier run there with the same settings, the number of
+/// seeds apart, is gone on with. A run that is interrupted ends with what it has, marked `partial`.
 ///
 /// # Errors
 /// When the data do not fit, a model cannot be trained, or a file cannot be written.

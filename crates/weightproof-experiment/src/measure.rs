@@ -8,14 +8,13 @@
 
 use weightproof::attack::{AttackKind, AttackOptions, Attacker};
 use weightproof::certify::{Certifier, CertifyOptions};
-use weightproof::exact::{Budget, ExactCertifier, ExactOptions};
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::radius::{RadiusOptions, RadiusSearch};
 use weightproof::threat::{
     Distribution, Kind, LayerPerturbation, Perturbation, PerturbationSet, ThreatModel,
 };
-use weightproof::verdict::{Samples, Verdict};
+use weightproof::verdict::Samples;
 use weightproof_measure::rounding::{above, sum_above};
 use weightproof_train::Labelled;
 use weightproof_train::data::right;
@@ -84,21 +83,6 @@ impl<'a> Bench<'a> {
         let certifier = Certifier::new(self.network, &sets, CertifyOptions::new(method, Property::Label));
         let found = certifier.expect("a method of the table").certify(self.samples);
         found.iter().map(|found| found.iter().map(|c| c.margin_lower).collect()).collect()
-    }
-
-    /// Share of the first `most` samples that branch and bound proves within `nodes` domains each, and the share that it
-    /// breaks; the rest is open.
-    pub fn exact(&self, radius: f64, most: usize, nodes: usize) -> (f64, f64) {
-        let samples = self.first(most);
-        let count = samples.count(self.network.input_width()) as f64;
-        let mut options = ExactOptions::new(CertifyOptions::new("linear", Property::Label));
-        options.budget = Budget { nodes: Some(nodes), ..options.budget };
-        options.attack.seed = self.seed;
-        let sets = [self.set(Kind::Absolute, radius)];
-        let found = ExactCertifier::new(self.network, &sets, options).certify(samples).swap_remove(0);
-        let share =
-            |verdict| found.iter().filter(|c| c.certificate.verdict == verdict).count() as f64 / count;
-        (share(Verdict::Verified), share(Verdict::Falsified))
     }
 
     fn first(&self, most: usize) -> Samples<'a> {
@@ -180,6 +164,11 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// What captions say of the test images that are measured and of those with a median certified radius.
+pub fn images([tested, median]: [usize; 2]) -> String {
+    format!("{tested} test images at equal distances, {median} for the median certified radius.")
+}
+
 /// How far the outputs of a network move under a set of perturbations: means over the inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Deviation {
@@ -212,6 +201,21 @@ pub fn deviation(
         ),
         found: found.iter().map(|a| a.deviation.unwrap_or(0.0)).sum::<f64>() / count,
     }
+}
+
+/// The largest deviation of an output among `draws` uniform draws of the parameters, mean over `inputs`.
+pub fn drawn_deviation(
+    network: &Network,
+    set: &PerturbationSet,
+    inputs: &[f64],
+    draws: usize,
+    seed: u64,
+) -> f64 {
+    let kind = AttackKind::Random(Distribution::Uniform);
+    let attack = AttackOptions { restarts: draws, seed, ..AttackOptions::new(kind, Property::Deviation) };
+    let samples = Samples { first: 0, inputs, labels: None };
+    let found = Attacker::new(network, set, attack).attack(samples);
+    found.iter().map(|a| a.deviation.unwrap_or(0.0)).sum::<f64>() / found.len() as f64
 }
 
 /// By how much a perturbation moves a weight, a bias or an element of the input `x` at most.
@@ -257,6 +261,8 @@ mod tests {
         let set = ThreatModel::new(Kind::Absolute, 0.1).resolve(&network).unwrap();
         let found = deviation(&network, &set, &[1.0], 20, 0);
         assert!((found.found - 0.21).abs() < 1e-5 && (found.proved - 0.21).abs() < 1e-5, "{found:?}");
+        let drawn = drawn_deviation(&network, &set, &[1.0], 200, 0);
+        assert!(drawn > 0.1 && drawn < 0.21, "{drawn}");
     }
 
     #[test]
@@ -269,7 +275,6 @@ mod tests {
         assert_eq!(bench.certified("linear", Kind::Absolute, &[0.0, 0.4, 0.6]), [1.0, 1.0, 0.0]);
         assert_eq!((bench.universal(0.4), bench.universal(0.6)), (1.0, 0.0));
         assert_eq!((bench.each(0.4), bench.each(0.6)), (1.0, 0.0));
-        assert_eq!(bench.exact(0.4, 2, 100), (1.0, 0.0));
         let curve = [0.1, 0.3, 0.9].map(|r| (r, bench.universal(r)));
         let radius = bench.withstood(0.6, &curve);
         assert!(radius < 0.5 && radius > 0.5 / (1.0 + 2.0 * WIDTH), "{radius}");

@@ -4,8 +4,9 @@
 //! trained against inputs alone stays vulnerable to weights, and the other way round.
 
 use crate::joint;
+use crate::lab::{along, average, replicas};
 use crate::recipe::{plain, with_adversary, with_term};
-use crate::table::{Cell, Column, Table};
+use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Lab, Model, Needs, Options, Presentation, Record};
 use serde_json::{Value, json};
 use weightproof_figure::{Axis, Chart, Scale};
@@ -55,24 +56,26 @@ fn settings(options: &Options) -> Value {
 }
 
 fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
-    let steps = steps(lab.options);
-    for group in GROUPS {
-        let config = config(lab.options, group);
-        let model = Model { name: group.into(), group, knobs: Vec::new(), config };
-        lab.model(model, |subject, record| {
-            let grid = joint::grid(&subject.network, subject.test, (&INPUT, &WEIGHT), steps);
-            record.set("clean", grid[0][0]);
-            for (radius, row) in INPUT.iter().zip(grid) {
-                record.curves.insert(curve(*radius), row);
-            }
-            Ok(())
-        })?;
+    let options = lab.options.clone();
+    for seed in (options.seed..).take(options.seeds) {
+        for group in GROUPS {
+            let config = config(&options, group, seed);
+            let model = Model { name: format!("{group}, seed {seed}"), group, knobs: Vec::new(), config };
+            lab.model(model, |subject, record| {
+                let grid = joint::grid(&subject.network, subject.test, (&INPUT, &WEIGHT), steps(&options));
+                record.set("clean", grid[0][0]);
+                for (radius, row) in INPUT.iter().zip(grid) {
+                    record.curves.insert(curve(*radius), row);
+                }
+                Ok(())
+            })?;
+        }
     }
     Ok(())
 }
 
-fn config(options: &Options, group: &str) -> TrainConfig {
-    let base = plain(options.pick(12, 6), options.pick(32, 128), options.seed, options.pick(100, 1000));
+fn config(options: &Options, group: &str, seed: u64) -> TrainConfig {
+    let base = plain(options.pick(12, 6), options.pick(32, 128), seed, options.pick(100, 1000));
     let (input_radius, radius) = trained(options);
     let steps = options.pick(4, 6);
     match group {
@@ -98,15 +101,21 @@ fn curve(input_radius: f64) -> String {
 }
 
 fn present(options: &Options, records: &[Record]) -> Presentation {
-    let mut columns = vec![Column::words("model"), Column::setting("input-radius", "ε_x")];
+    let mut columns = vec![
+        Column::words("model"),
+        Column::setting("seeds", "seeds"),
+        Column::setting("input-radius", "ε_x"),
+    ];
     columns.extend(WEIGHT.iter().map(|r| Column::found(format!("accuracy-at-{r}"), format!("ε_W = {r}"))));
     let caption = "Accuracy under the joint attack on inputs (radius ε_x, unit of the pixels, which are in [0, 1]) and weights \
-                   (radius ε_W, absolute), one Ŵ for each batch of test images.";
+                   (radius ε_W, absolute), one Ŵ for each batch of test images: mean over seeds.";
     let mut table = Table::new("grid", caption, columns);
-    for record in records {
+    let kinds = replicas(records);
+    for kind in &kinds {
         for radius in INPUT {
-            let mut row = vec![Cell::from(record.model.as_str()), Cell::from(radius)];
-            row.extend((0..WEIGHT.len()).map(|j| Cell::from(record.curve(&curve(radius)).get(j).copied())));
+            let mut row =
+                vec![Cell::from(kind[0].group.as_str()), Cell::from(kind.len() as f64), Cell::from(radius)];
+            row.extend((0..WEIGHT.len()).map(|j| Cell::spread(&along(kind, &curve(radius), j))));
             table.push(row);
         }
     }
@@ -114,67 +123,66 @@ fn present(options: &Options, records: &[Record]) -> Presentation {
         let x = Axis::new("radius of the weights, absolute", Scale::Linear);
         let y = Axis::new("accuracy on test images", Scale::Percent);
         let title = format!("Accuracy under the joint attack, inputs move by {radius}");
-        let lines = records.iter().map(|r| line(r, &curve(*radius)));
+        let lines = kinds.iter().map(|kind| line(kind, &curve(*radius)));
         Chart::of_lines(&format!("input-radius-{i}"), title, (x, y), lines)
     });
-    Presentation {
-        tables: vec![table],
-        plots: plots.collect(),
-        findings: findings(trained(options), records),
-    }
+    Presentation { tables: vec![table], plots: plots.collect(), findings: findings(trained(options), &kinds) }
 }
 
-fn line(record: &Record, curve: &str) -> (String, Vec<(f64, f64)>) {
-    let points = WEIGHT.iter().copied().zip(record.curve(curve).iter().copied());
-    (record.model.clone(), points.collect())
+fn line(kind: &[&Record], curve: &str) -> (String, Vec<(f64, f64)>) {
+    let points = WEIGHT.iter().enumerate().map(|(j, radius)| (*radius, average(&along(kind, curve, j))));
+    (kind[0].group.clone(), points.collect())
 }
 
 /// Whether the claim holds for the models at the radii that they were trained against.
-fn findings((ex, ew): (f64, f64), records: &[Record]) -> Vec<String> {
-    let find = |group: &str| records.iter().find(|r| r.group == group && r.failure.is_none());
-    let at = |record: &Record, input: f64, weight: f64| {
+fn findings((ex, ew): (f64, f64), kinds: &[Vec<&Record>]) -> Vec<String> {
+    let find = |group: &str| kinds.iter().find(|kind| kind[0].group == group);
+    let at = |kind: &[&Record], input: f64, weight: f64| {
         let column = WEIGHT.iter().position(|r| *r == weight).unwrap_or(0);
-        record.curve(&curve(input)).get(column).copied().unwrap_or(f64::NAN)
+        along(kind, &curve(input), column)
     };
     let (Some(standard), Some(input), Some(weight)) =
         (find("standard"), find("input-adversarial"), find("weight-adversarial"))
     else {
         return Vec::new();
     };
-    let percent = |v: f64| format!("{:.1}%", 100.0 * v);
+    let percent = |values: &[f64]| Cell::spread(values).text(Unit::Fraction);
     let verdict = |holds: bool| if holds { "holds" } else { "does not hold" };
-    let lost = |record: &Record, x: f64, w: f64| at(record, 0.0, 0.0) - at(record, x, w);
+    // Models of one kind have the same seeds in the same order.
+    let drops = |kind: &[&Record], x: f64, w: f64| -> bool {
+        let lost = at(kind, 0.0, 0.0).into_iter().zip(at(kind, x, w)).map(|(clean, left)| clean - left);
+        lost.fold(f64::INFINITY, f64::min) >= VULNERABLE
+    };
     let other = WEIGHT[WEIGHT.len() - 1];
-    let first = lost(input, 0.0, other) >= VULNERABLE;
-    let second = lost(weight, ex, 0.0) >= VULNERABLE;
     let mut text = vec![
         format!(
             "Trained against inputs alone, weights that move by {other} take the accuracy from {} to {} (standard training: from {} to {}): \
-             the claim that it stays vulnerable (loses at least {} points) {}.",
-            percent(at(input, 0.0, 0.0)),
-            percent(at(input, 0.0, other)),
-            percent(at(standard, 0.0, 0.0)),
-            percent(at(standard, 0.0, other)),
+             the claim that it stays vulnerable (loses at least {} points with every seed) {}.",
+            percent(&at(input, 0.0, 0.0)),
+            percent(&at(input, 0.0, other)),
+            percent(&at(standard, 0.0, 0.0)),
+            percent(&at(standard, 0.0, other)),
             100.0 * VULNERABLE,
-            verdict(first),
+            verdict(drops(input, 0.0, other)),
         ),
         format!(
             "Trained against weights alone, inputs that move by {ex} take the accuracy from {} to {} (standard training: from {} to {}): \
              the claim that it stays vulnerable {}.",
-            percent(at(weight, 0.0, 0.0)),
-            percent(at(weight, ex, 0.0)),
-            percent(at(standard, 0.0, 0.0)),
-            percent(at(standard, ex, 0.0)),
-            verdict(second),
+            percent(&at(weight, 0.0, 0.0)),
+            percent(&at(weight, ex, 0.0)),
+            percent(&at(standard, 0.0, 0.0)),
+            percent(&at(standard, ex, 0.0)),
+            verdict(drops(weight, ex, 0.0)),
         ),
     ];
-    let best =
-        records.iter().filter(|r| r.failure.is_none()).max_by(|a, b| at(a, ex, ew).total_cmp(&at(b, ex, ew)));
-    text.extend(best.map(|best| {
+    let best = kinds
+        .iter()
+        .max_by(|a, b| average(&at(a, ex, ew)).total_cmp(&average(&at(b, ex, ew))))
+        .map(|kind| (&kind[0].group, at(kind, ex, ew)));
+    text.extend(best.map(|(name, found)| {
         format!(
-            "Under both at the radii of training (ε_x = {ex}, ε_W = {ew}) {} is best, with {}.",
-            best.model,
-            percent(at(best, ex, ew))
+            "Under both at the radii of training (ε_x = {ex}, ε_W = {ew}) {name} is best, with {}.",
+            percent(&found)
         )
     }));
     text

@@ -1,17 +1,21 @@
 //! Ways to train: a plain configuration and what is added to it; and networks that no list of sizes describes.
 
 use crate::error::ExperimentError;
+use crate::lab::Record;
 use weightproof::kernels::Matrix;
 use weightproof::network::{Activation, Gather, Network, NetworkBuilder, NetworkError, Scale};
 use weightproof_train::TrainConfig;
 use weightproof_train::adversary::Adversary;
-use weightproof_train::config::Term;
+use weightproof_train::architecture::LayerConfig;
+use weightproof_train::config::{NetworkConfig, Term};
 use weightproof_train::optimizer::Rule;
 use weightproof_train::schedule::{Decay, LearningRate, Ramp};
 use weightproof_train::threat::Threat;
 
 /// The paper's network.
 pub const SIZES: [usize; 5] = [784, 128, 64, 32, 10];
+/// The name of the knob of records whose network is convolutional, which is 1 for them.
+const CONVOLUTIONAL: &str = "convolutional";
 /// Share of the epochs over which radii and weights of terms rise, and after which they stay.
 const RAMP: f64 = 0.5;
 
@@ -23,6 +27,65 @@ pub fn plain(epochs: usize, batch: usize, seed: u64, held_out: usize) -> TrainCo
     config.validation.samples = held_out;
     config.learning_rate = LearningRate { rate: 2e-3, warm_up: 0.5, decay: Decay::Cosine { floor: 0.0 } };
     config
+}
+
+/// The networks for images of digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Dense layers of [`SIZES`].
+    Dense,
+    /// Two convolutions of 3 × 3 with a stride of two, 8 and 16 channels, and dense layers of 64 and 10.
+    Convolutional,
+}
+
+impl Shape {
+    /// What tells records of this shape from others.
+    pub fn knob(self) -> (&'static str, f64) {
+        (CONVOLUTIONAL, f64::from(u8::from(self == Shape::Convolutional)))
+    }
+
+    /// Whether a record is of this shape.
+    pub fn is_of(self, record: &Record) -> bool {
+        record.knob(CONVOLUTIONAL) == self.knob().1
+    }
+
+    /// What is appended to names of files and models.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Shape::Dense => "",
+            Shape::Convolutional => "-convolutional",
+        }
+    }
+
+    /// In sentences.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shape::Dense => "Dense network",
+            Shape::Convolutional => "Convolutional network",
+        }
+    }
+
+    /// The layers, for a training.
+    pub fn network(self) -> NetworkConfig {
+        let config = NetworkConfig { gain: 1.0, ..NetworkConfig::default() };
+        let conv = |channels| LayerConfig::Conv { channels, kernel: 3, stride: 2, padding: 0 };
+        match self {
+            Shape::Dense => NetworkConfig { sizes: Some(SIZES.to_vec()), ..config },
+            Shape::Convolutional => NetworkConfig {
+                input: Some(vec![1, 28, 28]),
+                layers: Some(vec![
+                    conv(8),
+                    LayerConfig::Relu,
+                    conv(16),
+                    LayerConfig::Relu,
+                    LayerConfig::Dense { outputs: 64 },
+                    LayerConfig::Relu,
+                    LayerConfig::Dense { outputs: SIZES[SIZES.len() - 1] },
+                ]),
+                ..config
+            },
+        }
+    }
 }
 
 /// Gradient descent with momentum 0.9 at a constant rate; `rule` is the rate and the weight decay. No sample is held out.
@@ -117,6 +180,18 @@ mod tests {
         assert_eq!(weights(9.0), [0.25, 0.75]);
         assert_eq!(config.radius_ramp.unwrap().at(2.5), 0.5);
         assert_eq!((config.threat.radius, config.seed, config.validation.samples), (0.01, 3, 5));
+    }
+
+    #[test]
+    fn shapes_take_images_of_digits() {
+        let parameters = [Shape::Dense, Shape::Convolutional].map(|shape| {
+            let config = TrainConfig { network: shape.network(), ..plain(1, 1, 0, 0) };
+            let network = config.build().unwrap();
+            assert_eq!((network.input_width(), network.output_width()), (784, 10));
+            network.parameters()
+        });
+        let dense: usize = SIZES.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum();
+        assert_eq!(parameters, [dense, 10 * 8 + 73 * 16 + 577 * 64 + 65 * 10]);
     }
 
     #[test]

@@ -136,7 +136,8 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ExperimentError> {
     written.and_then(|()| fs::rename(&part, &path)).map_err(|source| ExperimentError::Io { path, source })
 }
 
-/// The models of an earlier run with the same settings as `now`, from its JSON; none when there is no such run.
+/// The models of an earlier run with the same settings as `now`, from its JSON; none when there is no such run. It may have had another number
+/// of seeds.
 pub fn previous(now: &Report, folder: &Path) -> Vec<(Record, Seconds)> {
     let path = folder.join(format!("{}.json", now.experiment));
     let Some(found) = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
@@ -144,8 +145,10 @@ pub fn previous(now: &Report, folder: &Path) -> Vec<(Record, Seconds)> {
         return Vec::new();
     };
     let Ok(now) = serde_json::to_value(now) else { return Vec::new() };
-    let same = |key: &&str| found.get(*key) == now.get(*key);
-    if !["schema", "experiment", "version", "options", "settings", "data"].iter().all(same) {
+    let same = |key: &&str| found.pointer(key) == now.pointer(key);
+    let keys =
+        ["/schema", "/experiment", "/version", "/options/quick", "/options/seed", "/settings", "/data"];
+    if !keys.iter().all(same) {
         return Vec::new();
     }
     let read = |value: &Value| serde_json::from_value::<Vec<Record>>(value.clone()).ok();

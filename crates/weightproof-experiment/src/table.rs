@@ -149,7 +149,8 @@ impl Cell {
         }
     }
 
-    fn text(&self, unit: Unit) -> String {
+    /// The cell for people.
+    pub fn text(&self, unit: Unit) -> String {
         match self {
             Cell::Text(text) => text.replace('|', "\\|"),
             Cell::Number(number) => number.map_or_else(|| "–".into(), |n| unit.text(n)),

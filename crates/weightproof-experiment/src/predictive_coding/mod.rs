@@ -11,8 +11,8 @@ mod mean_field;
 mod simulation;
 mod unrolled;
 
-use crate::lab::{Lab, Presentation, Record, mean, replicas, spread};
-use crate::measure::deviation;
+use crate::lab::{Lab, Presentation, Record, along, average, mean, replicas, spread};
+use crate::measure::{deviation, drawn_deviation};
 use crate::recipe::unbuilt;
 use crate::table::{Cell, Column, Table, Unit};
 use crate::{Experiment, ExperimentError, Needs, Options};
@@ -49,15 +49,22 @@ const FEW_FEEDBACKS: [f64; 2] = [2.0, 16.0];
 const DELAY: f64 = 0.1;
 /// Feedbacks of the delayed circuits, as parts of the critical one.
 const PARTS: [f64; 6] = [0.6, 0.8, 0.9, 1.1, 1.2, 1.4];
-/// Radius of every J_ij of the certified circuits.
-const RADIUS: f64 = 0.02;
+/// Radius of every J_ij of the certified circuits, as a part of its standard deviation 1/√N.
+const PART: f64 = 0.08;
 /// Steps and feedbacks of the certified circuits.
 const UNROLLED: [usize; 4] = [2, 4, 8, 12];
 const CERTIFIED_FEEDBACKS: [f64; 3] = [1.0, 4.0, 8.0];
+/// Draws of disorder beside bounds and attack.
+const DRAWS: usize = 100;
 
-/// N of circuits with noise, of those with disorder, and of certified ones.
-fn neurons(options: &Options) -> [usize; 3] {
-    options.pick([200, 100, 6], [1400, 1400, 16])
+/// N of circuits with noise, and of those with disorder.
+fn neurons(options: &Options) -> [usize; 2] {
+    options.pick([200, 100], [1400, 1400])
+}
+
+/// N of certified circuits: the first with all feedbacks and steps, the others with the least and the largest feedback and the most steps.
+fn certified_neurons(options: &Options) -> &'static [usize] {
+    options.pick(&[6, 12], &[16, 64, 256])
 }
 
 /// Spans of a simulation, in units of the decay.
@@ -77,11 +84,11 @@ fn times(options: &Options) -> Times {
 }
 
 fn settings(options: &Options) -> Value {
-    let [noisy, disordered, certified] = neurons(options);
+    let [noisy, disordered] = neurons(options);
     let Times { step, settle, measured } = times(options);
     json!({
         "input": INPUT, "noise": NOISE, "chaotic-gain": CHAOTIC, "delay": DELAY, "neurons": noisy, "disordered-neurons": disordered,
-        "certified-neurons": certified, "step": step, "settle": settle, "time": measured, "radius": RADIUS,
+        "certified-neurons": certified_neurons(options), "step": step, "settle": settle, "time": measured, "part": PART, "draws": DRAWS,
     })
 }
 
@@ -93,9 +100,22 @@ fn run(options: &Options, neurons: usize, (step, delay): (f64, usize), circuits:
 
 fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
     let options = lab.options.clone();
-    let [noisy, disordered, certified] = neurons(&options);
+    let [noisy, disordered] = neurons(&options);
     let step = times(&options).step;
     let critical = mean_field::critical_feedback(INPUT, NOISE, DELAY).expect("a delay");
+    let sizes = certified_neurons(&options);
+    for seed in (options.seed..).take(options.seeds) {
+        for feedback in CERTIFIED_FEEDBACKS {
+            for steps in UNROLLED {
+                certify(lab, Unrolled { neurons: sizes[0], gain: 1.0, feedback, steps }, seed)?;
+            }
+        }
+        for &neurons in &sizes[1..] {
+            for feedback in [CERTIFIED_FEEDBACKS[0], CERTIFIED_FEEDBACKS[2]] {
+                certify(lab, Unrolled { neurons, gain: 1.0, feedback, steps: UNROLLED[3] }, seed)?;
+            }
+        }
+    }
     for seed in (options.seed..).take(options.seeds) {
         let with_noise = |feedback| Circuit { gain: 0.0, feedback, noise: NOISE };
         let run_noisy = run(&options, noisy, (step, 0), FEEDBACKS.map(with_noise).to_vec());
@@ -109,7 +129,6 @@ fn train(lab: &mut Lab<'_>) -> Result<(), ExperimentError> {
         // Ten steps of the delay are enough for its phase.
         let late = run(&options, noisy, (DELAY / 10.0, 10), PARTS.map(|p| with_noise(p * critical)).to_vec());
         simulate(lab, "delay", &late, seed)?;
-        certify(lab, certified, seed)?;
     }
     Ok(())
 }
@@ -135,37 +154,31 @@ fn simulate(lab: &mut Lab<'_>, group: &'static str, run: &Run, seed: u64) -> Res
     Ok(())
 }
 
-fn certify(lab: &mut Lab<'_>, neurons: usize, seed: u64) -> Result<(), ExperimentError> {
-    for feedback in CERTIFIED_FEEDBACKS {
-        for steps in UNROLLED {
-            let knobs = [("feedback", feedback), ("steps", steps as f64), ("step", unrolled::STEP)];
-            let name = format!("certified, b = {feedback}, {steps} steps, seed {seed}");
-            lab.record(name.clone(), "certified", &knobs, |record, _| {
-                let circuit = Unrolled { neurons, gain: 1.0, feedback, steps };
-                let network = circuit.network(seed).map_err(unbuilt(&name))?;
-                let found = deviation(&network, &circuit.set(&network, RADIUS), &[INPUT], 50, seed);
-                record.set("readout", network.forward(&[INPUT])[0]);
-                record.set("proved", found.proved);
-                record.set("found", found.found);
-                Ok(())
-            })?;
-        }
-    }
+fn certify(lab: &mut Lab<'_>, circuit: Unrolled, seed: u64) -> Result<(), ExperimentError> {
+    let Unrolled { neurons, feedback, steps, .. } = circuit;
+    let knobs = [
+        ("neurons", neurons as f64),
+        ("feedback", feedback),
+        ("steps", steps as f64),
+        ("step", unrolled::STEP),
+    ];
+    let name = format!("certified, N = {neurons}, b = {feedback}, {steps} steps, seed {seed}");
+    lab.record(name.clone(), "certified", &knobs, |record, _| {
+        let network = circuit.network(seed).map_err(unbuilt(&name))?;
+        let set = circuit.set(&network, PART / (neurons as f64).sqrt());
+        let found = deviation(&network, &set, &[INPUT], 50, seed);
+        record.set("readout", network.forward(&[INPUT])[0]);
+        record.set("proved", found.proved);
+        record.set("found", found.found);
+        record.set("random", drawn_deviation(&network, &set, &[INPUT], DRAWS, seed));
+        Ok(())
+    })?;
     Ok(())
 }
 
 /// Records of a group.
 fn of<'a>(records: &'a [Record], group: &str) -> Vec<&'a Record> {
     records.iter().filter(|r| r.group == group).collect()
-}
-
-/// The numbers of circuit `k` in a curve of some runs.
-fn at(runs: &[&Record], curve: &str, k: usize) -> Vec<f64> {
-    runs.iter().filter_map(|r| r.curve(curve).get(k).copied()).collect()
-}
-
-fn average(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Slope of the straight line through (ln x, ln y), by least squares.
@@ -184,7 +197,7 @@ fn variance_exponent(runs: &[&Record]) -> f64 {
         .iter()
         .enumerate()
         .filter(|(_, b)| **b >= ASYMPTOTIC)
-        .map(|(k, b)| (*b, average(&at(runs, "variance", k))))
+        .map(|(k, b)| (*b, average(&along(runs, "variance", k))))
         .collect();
     exponent(&points)
 }
@@ -202,8 +215,9 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
     let plots = vec![variance_plot(&noise, &disorder), gain_plot(&disorder), certified_plot(&certified)];
     let mut findings = Vec::new();
     if !noise.is_empty() && !disorder.is_empty() {
-        let off = (0..FEEDBACKS.len())
-            .map(|k| (average(&at(&noise, "bias", k)) / average(&at(&noise, "mean-field", k)) - 1.0).abs());
+        let off = (0..FEEDBACKS.len()).map(|k| {
+            (average(&along(&noise, "bias", k)) / average(&along(&noise, "mean-field", k)) - 1.0).abs()
+        });
         findings.push(format!(
             "The bias of the simulation is within {:.1}% of the mean field at every feedback.",
             100.0 * off.fold(0.0, f64::max)
@@ -215,8 +229,8 @@ fn present(_: &Options, records: &[Record]) -> Presentation {
         ));
     }
     if !delay.is_empty() {
-        let critical = average(&at(&delay, "feedback", 0)) / PARTS[0];
-        let [below, above] = [2, 3].map(|k| average(&at(&delay, "variance", k)).sqrt());
+        let critical = average(&along(&delay, "feedback", 0)) / PARTS[0];
+        let [below, above] = [2, 3].map(|k| average(&along(&delay, "variance", k)).sqrt());
         findings.push(format!(
             "With a delay of {DELAY} the mean field is unstable from b = {critical:.1} on; the readout moves by {below:.4} at {} of that and by \
              {above:.4} at {}.",
@@ -245,10 +259,10 @@ fn feedback_table(noise: &[&Record], disorder: &[&Record]) -> Table {
     );
     let mut table = Table::new("feedback", caption, columns);
     for (k, &b) in FEEDBACKS.iter().enumerate() {
-        let cell = |runs: &[&Record], curve: &str| Cell::spread(&at(runs, curve, k));
+        let cell = |runs: &[&Record], curve: &str| Cell::spread(&along(runs, curve, k));
         table.push(vec![
             b.into(),
-            average(&at(noise, "mean-field", k)).into(),
+            average(&along(noise, "mean-field", k)).into(),
             cell(noise, "bias"),
             cell(noise, "variance"),
             cell(disorder, "bias"),
@@ -270,7 +284,7 @@ fn gain_table(disorder: &[&Record]) -> Table {
     let mut table = Table::new("disorder", caption, columns);
     for (k, &gain) in GAINS.iter().enumerate() {
         let mut row = vec![Cell::from(gain)];
-        row.extend((0..FEW_FEEDBACKS.len()).map(|f| Cell::spread(&at(disorder, "error", place(f, k)))));
+        row.extend((0..FEW_FEEDBACKS.len()).map(|f| Cell::spread(&along(disorder, "error", place(f, k)))));
         table.push(row);
     }
     table
@@ -285,29 +299,36 @@ fn delay_table(delay: &[&Record]) -> Table {
     let caption = format!("A feedback that arrives {DELAY} late, with noise of σ = {NOISE}.");
     let mut table = Table::new("delay", caption, columns);
     for (k, &part) in PARTS.iter().enumerate() {
-        let deviations: Vec<f64> = at(delay, "variance", k).into_iter().map(f64::sqrt).collect();
-        table.push(vec![part.into(), average(&at(delay, "feedback", k)).into(), Cell::spread(&deviations)]);
+        let deviations: Vec<f64> = along(delay, "variance", k).into_iter().map(f64::sqrt).collect();
+        table.push(vec![
+            part.into(),
+            average(&along(delay, "feedback", k)).into(),
+            Cell::spread(&deviations),
+        ]);
     }
     table
 }
 
 fn certified_table(kinds: &[Vec<&Record>]) -> Table {
     let columns = vec![
+        Column::setting("neurons", "N"),
         Column::setting("feedback", "b"),
         Column::setting("steps", "steps"),
         number("readout", "readout"),
+        Column::new("random", "change, random", Unit::Number, Worth::Estimate),
         Column::new("found", "change found by attack", Unit::Number, Worth::Estimate),
         Column::new("proved", "change proved", Unit::Number, Worth::RIGOROUS),
     ];
     let caption = format!(
-        "Change of the readout after some steps of {} when every weight J_ij moves by at most {RADIUS} (g = 1), in each step on its own: linear \
-         bounds, and the attack of neuron space.",
+        "Change of the readout after some steps of {} when every weight J_ij moves by at most {PART}/√N (g = 1), in each step on its own: linear \
+         bounds, the attack of neuron space, and the largest of {DRAWS} uniform draws.",
         unrolled::STEP
     );
     let mut table = Table::new("certified", caption, columns);
     for kind in kinds {
-        let mut row = vec![Cell::from(kind[0].knob("feedback")), Cell::from(kind[0].knob("steps"))];
-        row.extend(["readout", "found", "proved"].map(|value| spread(kind, value)));
+        let mut row: Vec<Cell> =
+            ["neurons", "feedback", "steps"].map(|knob| kind[0].knob(knob).into()).to_vec();
+        row.extend(["readout", "random", "found", "proved"].map(|value| spread(kind, value)));
         table.push(row);
     }
     table
@@ -315,7 +336,7 @@ fn certified_table(kinds: &[Vec<&Record>]) -> Table {
 
 fn variance_plot(noise: &[&Record], disorder: &[&Record]) -> Chart {
     let line = |name: &str, runs: &[&Record]| {
-        let points = FEEDBACKS.iter().enumerate().map(|(k, b)| (*b, average(&at(runs, "variance", k))));
+        let points = FEEDBACKS.iter().enumerate().map(|(k, b)| (*b, average(&along(runs, "variance", k))));
         (name.to_owned(), points.collect::<Vec<_>>())
     };
     let axes = (
@@ -329,7 +350,7 @@ fn variance_plot(noise: &[&Record], disorder: &[&Record]) -> Chart {
 fn gain_plot(disorder: &[&Record]) -> Chart {
     let line = |f: usize| {
         let points =
-            GAINS.iter().enumerate().map(|(k, g)| (*g, average(&at(disorder, "error", place(f, k)))));
+            GAINS.iter().enumerate().map(|(k, g)| (*g, average(&along(disorder, "error", place(f, k)))));
         (format!("b = {}", FEW_FEEDBACKS[f]), points.collect::<Vec<_>>())
     };
     let axes = (
@@ -342,14 +363,15 @@ fn gain_plot(disorder: &[&Record]) -> Chart {
 
 fn certified_plot(kinds: &[Vec<&Record>]) -> Chart {
     let line = |b: f64, value: &str, name: &str| {
-        let of = kinds.iter().filter(|kind| kind[0].knob("feedback") == b);
+        let first = kinds.first().map_or(0.0, |kind| kind[0].knob("neurons"));
+        let of = kinds.iter().filter(|k| k[0].knob("feedback") == b && k[0].knob("neurons") == first);
         let points = of.map(|kind| (kind[0].knob("steps"), mean(kind, value))).collect::<Vec<_>>();
         (format!("b = {b}: {name}"), points)
     };
     let lines =
         CERTIFIED_FEEDBACKS.iter().flat_map(|&b| [line(b, "proved", "proved"), line(b, "found", "found")]);
     let axes = (Axis::new("steps", Scale::Count), Axis::new("change of the readout", Scale::Logarithmic));
-    Chart::of_lines("certified", format!("Every J_ij moves by {RADIUS}: change of the readout"), axes, lines)
+    Chart::of_lines("certified", format!("Every J_ij moves by {PART}/√N: change of the readout"), axes, lines)
 }
 
 #[cfg(test)]

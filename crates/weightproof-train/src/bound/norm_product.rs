@@ -4,7 +4,7 @@
 //! δ_0 = ε_x,   δ_k = ‖Wᵏ‖_∞ δ_{k−1} + max over rows of (Eᵏ z*ᵏ⁻¹ + eᵏ)        z*: upper ends of the interval bounds
 //! m_j ≥ f_y − f_j − ‖W_y − W_j‖₁ δ_{L−1} − (E_y + E_j) z*^{L−1} − e_y − e_j
 //! ```
-//! With one layer in the threat this is the bound for that layer alone. The core also knows two forms that need no
+//! The rows of a convolution are those of its kernels. With one layer in the threat this is the bound for that layer alone. The core also knows two forms that need no
 //! non-negative activations and reports the best of them.
 //!
 //! # Source
@@ -14,15 +14,18 @@
 use super::interval::Ranges;
 use super::{differences, output_defect, sums};
 use crate::graph::{Graph, Var, Weights};
-use crate::threat::{Threat, dense};
+use crate::threat::Threat;
 use weightproof::network::{Activation, Layer};
 
-/// What keeps the objective from a network, if anything: a chain of dense layers and non-negative monotone activations
-/// with slopes of at most one is needed.
+/// What keeps the objective from a network, if anything: a chain of dense layers or convolutions is needed, with non-negative
+/// monotone activations with slopes of at most one between them.
 pub fn defect(graph: &Graph) -> Option<String> {
+    // Whether values may be negative: behind a layer with weights, until an activation.
+    let mut signed = false;
     for (index, node) in graph.nodes().iter().enumerate().skip(1) {
         let fits = match &node.layer {
-            Layer::Dense(_) | Layer::Reshape => true,
+            Layer::Dense(_) | Layer::Conv(_) => !std::mem::replace(&mut signed, true),
+            Layer::Reshape => true,
             Layer::Activation(f) => match f {
                 Activation::Relu | Activation::Sigmoid | Activation::Softplus => true,
                 Activation::Clip { low, .. } => *low >= 0.0,
@@ -44,9 +47,8 @@ pub fn defect(graph: &Graph) -> Option<String> {
                 | Activation::Quantize(_) => false,
             },
             // In front of the chain, of an input that does not move.
-            Layer::Scale(_) => graph.nodes()[1..index].iter().all(|n| dense(&n.layer).is_none()),
+            Layer::Scale(_) => graph.nodes()[1..index].iter().all(|n| n.layer.affine().is_none()),
             Layer::Input
-            | Layer::Conv(_)
             | Layer::DynamicQuantize(_)
             | Layer::MaxPool(_)
             | Layer::AveragePool(_)
@@ -54,10 +56,10 @@ pub fn defect(graph: &Graph) -> Option<String> {
             | Layer::Multiply
             | Layer::Gather(_) => false,
         };
-        let alternates =
-            dense(&node.layer).is_none() || !matches!(graph.nodes()[node.inputs[0]].layer, Layer::Dense(_));
-        if !fits || !alternates || node.inputs != [index - 1] {
-            let expected = "a chain of dense layers with non-negative monotone activations between them";
+        signed &= !matches!(node.layer, Layer::Activation(_));
+        if !fits || node.inputs != [index - 1] {
+            let expected =
+                "a chain of dense layers or convolutions with non-negative monotone activations between them";
             return Some(format!("{}: expected {expected}, found {}", node.name, node.layer.kind()));
         }
     }
@@ -79,7 +81,7 @@ pub fn margins<'t>(
     let [batch, classes] = logits.shape();
     let last = graph.network().output();
     let mut moved = logits.tape().full(threat.input_radius, [batch, 1]);
-    let layers = graph.nodes().iter().enumerate().filter(|(_, node)| dense(&node.layer).is_some());
+    let layers = graph.nodes().iter().enumerate().filter(|(_, node)| node.layer.affine().is_some());
     for (index, node) in layers {
         let radii = threat.at(graph, index, weights);
         let [_, largest] = ranges.ranges[node.inputs[0]].ends();

@@ -3,7 +3,6 @@
 use super::{Evaluation, Objective};
 use crate::bound::norm_product::{defect, difference_norms, norm_inf};
 use crate::graph::Var;
-use crate::threat::dense;
 
 const SOURCE: &str = "Tsai et al., arXiv 2102.11935 (reconstruction: first order, not a bound)";
 
@@ -31,7 +30,7 @@ fn tau<'t>(at: &Evaluation<'t>, input: bool) -> Var<'t> {
     let (graph, batch) = (at.graph, at.labels.len());
     let start = if input { at.threat.input_radius } else { 0.0 };
     let mut moved = at.x.tape().full(start, [batch, 1]);
-    let layers = graph.nodes().iter().enumerate().filter(|(_, node)| dense(&node.layer).is_some());
+    let layers = graph.nodes().iter().enumerate().filter(|(_, node)| node.layer.affine().is_some());
     for (index, node) in layers {
         let radii = at.threat.at(graph, index, at.weights);
         let push = (!input).then(|| radii.push_of_weights(at.values()[node.inputs[0]]).max_columns());

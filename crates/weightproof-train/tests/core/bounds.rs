@@ -8,10 +8,11 @@ use weightproof::property::Property;
 use weightproof::verdict::{Guarantee, Samples};
 use weightproof_testkit::images::{ImageBlueprint, Piece};
 use weightproof_testkit::networks::{self, Blueprint, Design};
+use weightproof_train::architecture::{LayerConfig, layers};
 use weightproof_train::bound::{interval, linear, noise as bound_noise, norm_product};
 use weightproof_train::graph::{Graph, Var};
 use weightproof_train::objective::Evaluation;
-use weightproof_train::parameters::Parameters;
+use weightproof_train::parameters::{Initialization, Parameters};
 use weightproof_train::threat::{NoiseThreat, RadiusKind, Threat};
 
 /// Rounding of f32 on both sides, as a fraction of the size of the numbers.
@@ -266,6 +267,50 @@ fn a_norm_product_by_hand() {
     let threat = Threat { radius: 0.1, bias_radius: Some(0.0), ..Threat::default() };
     // z = 2.5, z* = 2.6, δ = 0.1, so 2.5 − 1 · 0.1 − 2 · 0.1 · 2.6.
     assert_equal(&problem.norm_product(&threat), &[2.5 - 0.1 - 0.52], "by hand");
+}
+
+/// Norm products of a convolution are those of the matrix that it is: without padding every row has the whole kernel, and in a relative
+/// threat elements that are zero stay so.
+#[test]
+fn norm_products_of_a_convolution_are_those_of_its_matrix() {
+    let conv = LayerConfig::Conv { channels: 3, kernel: 2, stride: 2, padding: 0 };
+    let behind = [LayerConfig::Relu, LayerConfig::Dense { outputs: 5 }, LayerConfig::Relu];
+    let last = LayerConfig::Dense { outputs: 3 };
+    let network = |first: LayerConfig| {
+        layers(vec![2, 4, 6], &[[first].as_slice(), &behind, std::slice::from_ref(&last)].concat()).unwrap()
+    };
+    for seed in 0..6 {
+        let kernels = network(conv.clone());
+        let kernels = Parameters::random(&kernels, Initialization::HeNormal, 1.0, seed).install(&kernels);
+        let mut parameters = Parameters::of(&kernels);
+        // Output (o, y, x) of (3, 2, 3) reads (c, 2 y + i, 2 x + j) of (2, 4, 6).
+        let (kernel, bias) = (parameters.arrays[0].clone(), parameters.arrays[1].clone());
+        let mut matrix = vec![0.0; 18 * 48];
+        for (row, (o, y, x)) in (0..18).map(|row| (row, (row / 6, row / 3 % 2, row % 3))) {
+            for (tap, (c, i, j)) in (0..8).map(|tap| (tap, (tap / 4, tap / 2 % 2, tap % 2))) {
+                matrix[row * 48 + (c * 4 + 2 * y + i) * 6 + 2 * x + j] = kernel[o * 8 + tap];
+            }
+        }
+        parameters.arrays[0] = matrix;
+        parameters.arrays[1] = (0..18).map(|row| bias[row / 6]).collect();
+        let matrix = parameters.install(&network(LayerConfig::Dense { outputs: 18 }));
+        let [kernels, matrix] = [kernels, matrix].map(|network| Problem::new(network, true, seed));
+        let threat = Threat { kind: RadiusKind::Relative, radius: 0.05, ..Threat::default() };
+        assert_equal(&kernels.norm_product(&threat), &matrix.norm_product(&threat), &format!("{seed}"));
+        for threat in threats("dense_3") {
+            let core = kernels.core("norm-product", &threat);
+            assert_below(&kernels.norm_product(&threat), &core, &format!("{seed} {threat:?}"));
+        }
+    }
+}
+
+/// Between convolution and dense layer there has to be an activation, also where a change of shape stands between them.
+#[test]
+fn norm_products_need_activations_between_layers() {
+    let conv = LayerConfig::Conv { channels: 3, kernel: 2, stride: 2, padding: 0 };
+    let network = layers(vec![2, 4, 6], &[conv, LayerConfig::Dense { outputs: 3 }]).unwrap();
+    let defect = norm_product::defect(&Graph::new(&network)).unwrap();
+    assert!(defect.contains("expected a chain of dense layers or convolutions"), "{defect}");
 }
 
 fn images(pieces: &[Piece], seed: u64) -> Problem {
