@@ -83,7 +83,7 @@ static PLANS: [Plan; 2] = [
             ("interval", 0.5, 0.03),
             ("linear", 0.5, 0.02),
         ],
-        targets: &[0.97, 0.95],
+        targets: &[0.978, 0.967],
         tested: [2500, 300],
     },
     Plan {
