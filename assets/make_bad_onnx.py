@@ -492,26 +492,10 @@ def _(m):
     m.graph.node[0].attribute.append(helper.make_attribute("transA", 1))
 
 
-@bad("data-times-data", "a MatMul of two values that depend on the input")
-def _(m):
-    m.graph.node[1].CopyFrom(helper.make_node("Mul", ["h1", "h1"], ["h2"], "square"))
-
-
-@bad("constant-over-data", "a constant divided by the data")
-def _(m):
-    m.graph.initializer.append(tensor("one", np.float32(1)))
-    m.graph.node[1].CopyFrom(helper.make_node("Div", ["one", "h1"], ["h2"], "reciprocal"))
-
-
 @bad("divide-by-zero", "the data divided by the constant 0")
 def _(m):
     m.graph.initializer.append(tensor("zero", np.zeros(5, np.float32)))
     m.graph.node[1].CopyFrom(helper.make_node("Div", ["h1", "zero"], ["h2"], "div"))
-
-
-@bad("softmax-inside", "a Softmax between two layers")
-def _(m):
-    m.graph.node[1].op_type = "Softmax"
 
 
 @bad("relu-two-inputs", "a Relu with two inputs")
@@ -703,7 +687,6 @@ for name, what, parameters, attributes in [
     bad_node(name, what, "BatchNormalization", *names, opset=14, tensors=dict(zip(names, parameters)), **attributes)
 bad_node("batchnorm-computed", "a BatchNormalization whose factors depend on the input", "BatchNormalization", "c", "c", "c", "c")
 
-bad_node("mul-computed", "a Mul of two computed values", "Mul", "c")
 bad_node("concat-batch", "a Concat along the batch", "Concat", "c", axis=0)
 bad_node("concat-mismatch", "a Concat of 5 and of 2 rows", "Concat", "k", tensors={"k": values(1, 3, 2, 6)}, axis=1)
 bad_node("pad-batch", "a Pad of the batch", "Pad", "p", tensors={"p": np.array([1, 0, 0, 0, 0, 0, 0, 0])})

@@ -70,10 +70,11 @@ pub fn all(network: &Network) -> Vec<(String, ThreatModel)> {
 pub fn sets(network: &Network) -> Vec<(String, PerturbationSet)> {
     let mut sets: Vec<(String, PerturbationSet)> = all(network)
         .into_iter()
-        .filter_map(|(name, model)| match model.resolve(network) {
+        .filter_map(|(name, model)| {
+            let set = model.resolve(network);
             // Number formats take no products.
-            Err(ThreatError::ProductRounded { .. }) => None,
-            set => Some((name, set.expect("a valid threat model"))),
+            let is_refused = matches!(set, Err(ThreatError::ProductRounded { .. }));
+            (!is_refused).then(|| (name, set.expect("a valid threat model")))
         })
         .collect();
     let joint = ThreatModel { input_radius: 0.3, ..ThreatModel::new(Kind::Absolute, 0.02) };

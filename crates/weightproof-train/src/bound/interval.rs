@@ -32,9 +32,8 @@ pub struct Ranges<'t> {
 
 /// What keeps interval objectives from a network, if anything.
 pub fn defect(graph: &Graph) -> Option<String> {
-    let is_bad = |n: &&Node| match &n.layer {
-        Layer::Activation(f) => !f.is_monotone(),
-        layer => *layer == Layer::Multiply,
+    let is_bad = |n: &&Node| {
+        matches!(&n.layer, Layer::Activation(f) if !f.is_monotone()) || n.layer == Layer::Multiply
     };
     let bad = graph.nodes().iter().find(is_bad);
     bad.map(|n| format!("{}: expected a monotone activation, found {}", n.name, n.layer.kind()))

@@ -44,7 +44,7 @@ impl Reader<'_> {
         let named = |part: &str| Op { name: format!("{}.{part}", op.name), node: op.node };
         let origins = [1, 2].into_iter().filter_map(|k| match &operands[k] {
             Some(Value::Constant(tensor)) => tensor.origin.clone(),
-            _ => None,
+            None | Some(Value::Computed(_) | Value::Part(_)) => None,
         });
         let (origins, dims) = (origins.collect(), vec![1, tokens, all]);
         let affine = Affine { weight, bias, has_bias: true, stored };

@@ -302,15 +302,12 @@ impl Reader<'_> {
         }
         let places =
             Tensor { dims, element: Element::Int, values: Values::Ints(places), origin: None, stored: None };
-        let result = self.chosen(op, "", &inputs, &places, 0.0)?;
-        match result {
-            Value::Computed(x) if shift.iter().any(|v| *v != 0.0) => {
-                let name = format!("{}.constants", op.name);
-                let layer = self.sketch.scale(&name, x.layer, vec![1.0; shift.len()], shift);
-                Ok(Value::Computed(Computed { layer, ..x }))
-            }
-            result => Ok(result),
+        let mut x = self.computed_of(op, |reader| reader.chosen(op, "", &inputs, &places, 0.0))?;
+        if shift.iter().any(|v| *v != 0.0) {
+            let name = format!("{}.constants", op.name);
+            x.layer = self.sketch.scale(&name, x.layer, vec![1.0; shift.len()], shift);
         }
+        Ok(Value::Computed(x))
     }
 
     /// The sum of computed values, repeated where they broadcast.

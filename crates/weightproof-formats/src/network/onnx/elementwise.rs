@@ -34,16 +34,14 @@ impl Reader<'_> {
         let is_power = |operand: &Option<Value>| {
             matches!(operand, Some(Value::Part(Part { form: Form::Polynomial(_), .. })))
         };
-        match self.arithmetic_of_parts(op, kind, operands) {
-            Err(_) if operands.iter().any(is_power) => {
-                let of = |operand: &Option<Value>| {
-                    operand.clone().map(|value| self.materialized(op, value)).transpose()
-                };
-                let operands: Vec<Option<Value>> = operands.iter().map(of).collect::<Result<_, _>>()?;
-                self.arithmetic_of_parts(op, kind, &operands)
-            }
-            found => found,
+        let found = self.arithmetic_of_parts(op, kind, operands);
+        if found.is_ok() || !operands.iter().any(is_power) {
+            return found;
         }
+        let of =
+            |operand: &Option<Value>| operand.clone().map(|value| self.materialized(op, value)).transpose();
+        let operands: Vec<Option<Value>> = operands.iter().map(of).collect::<Result<_, _>>()?;
+        self.arithmetic_of_parts(op, kind, &operands)
     }
 
     fn arithmetic_of_parts(

@@ -142,7 +142,8 @@ pub fn read_onnx_with(bytes: &[u8], options: &OnnxOptions) -> Result<OnnxNetwork
 /// the model, then those of the files in the order in which it names them.
 ///
 /// # Errors
-/// As [`read_onnx`]; files that are not in its folder, cannot be read or are too small.
+/// As [`read_onnx`], but a file that someone names may ask for half of the free memory; files that are not in its folder, cannot be read or
+/// are too small.
 pub(super) fn read_onnx_file(
     path: &Path,
     bytes: &[u8],

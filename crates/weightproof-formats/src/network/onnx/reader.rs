@@ -205,13 +205,8 @@ impl<'a> Reader<'a> {
     fn finish(mut self, options: &OnnxOptions) -> Result<OnnxNetwork, OnnxError> {
         let mut outputs = Vec::with_capacity(self.plan.outputs.len());
         for name in self.plan.outputs.clone() {
-            let output = match self.values.remove(name) {
-                Some(part @ Value::Part(_)) => {
-                    let node = NodeProto::default();
-                    Some(self.materialized(&Op { name: clean(name), node: &node }, part)?)
-                }
-                value => value,
-            };
+            let end = Op { name: clean(name), node: &NodeProto::default() };
+            let output = self.values.remove(name).map(|value| self.materialized(&end, value)).transpose()?;
             let Some(Value::Computed(output)) = output else {
                 let expected = "an output that depends on the input".into();
                 return Err(OnnxError::Graph { expected, found: clean(name) });

@@ -338,11 +338,10 @@ pub(super) fn undecided<T: Scalar>(
 /// Whether node `index` is made of copies alone, as the differences in a softmax are: it is the elements that are tightened, which are
 /// fewer.
 fn is_of_copies<T: Scalar>(model: &Model<'_, T>, index: usize) -> bool {
-    let all = || model.inputs_of(index).iter().all(|&i| is_of_copies(model, i));
-    match &model.steps[index] {
-        Step::Scale { .. } | Step::Add | Step::Reshape => all(),
-        step => copies(step).is_some(),
+    if let Step::Scale { .. } | Step::Add | Step::Reshape = &model.steps[index] {
+        return model.inputs_of(index).iter().all(|&i| is_of_copies(model, i));
     }
+    copies(&model.steps[index]).is_some()
 }
 
 /// The choice of elements that a step is, where it takes some of them several times.
