@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Say how many ONNX networks of a folder Weightproof reads, and why not the others.
 
-    python3 measure_coverage.py FOLDER [--tolerance 1e-3] [--certify] [--reasons reasons.txt]
+    python3 measure_coverage.py FOLDER [--tolerance 1e-3] [--certify] [--seconds 300]
 
 Every .onnx and .onnx.gz below FOLDER is tried: *applicable* are those that ONNX
 Runtime loads and that have a floating-point input and output, *loaded* those
@@ -14,6 +14,7 @@ onnxruntime; it is not part of the tests.
 import argparse
 import collections
 import gzip
+import multiprocessing
 import pathlib
 import re
 import tempfile
@@ -119,11 +120,15 @@ def equal(network, runtime, dims, tolerance, rng):
 
 
 def certified(network, rng):
-    """Whether bounds for a relative radius of 1e-6 are finite."""
+    """Whether bounds for a relative radius of 1e-6 are finite, by the cheaper method or else by the tighter one."""
     x = rng.uniform(0, 1, (1, *network.input_shape))
-    method = "linear" if network.outputs <= 100 and x.size <= 4096 else "interval"
-    result = wp.certify(network, x, threat="relative", radius=1e-6, property="deviation", tolerance=1e30, method=method, logits=bool(heads(network)))
-    return bool(np.isfinite(result.deviation_upper).all())
+    logits = bool(heads(network))
+
+    def is_finite(method):
+        result = wp.certify(network, x, threat="relative", radius=1e-6, property="deviation", tolerance=1e30, method=method, logits=logits)
+        return bool(np.isfinite(result.deviation_upper).all())
+
+    return is_finite("interval") or is_finite("linear")
 
 
 def try_one(path, folder, arguments, rng):
@@ -151,22 +156,42 @@ def try_one(path, folder, arguments, rng):
     return ("certified" if arguments.certify else "equal"), text
 
 
+def answer(pipe, *task):
+    """What is found about one network, into a pipe."""
+    try:
+        pipe.send(try_one(*task))
+    except Exception as error:  # noqa: BLE001
+        pipe.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def limited(seconds, *task):
+    """The same within a time, in a process of its own: one network that is too large stops no other."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.Process(target=answer, args=(there, *task))
+    process.start()
+    there.close()
+    try:
+        found = here.recv() if here.poll(seconds) else ("failed", f"nothing within {seconds} s")
+    except EOFError:
+        found = ("failed", "the process was killed")
+    process.kill()
+    process.join()
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--tolerance", type=float, default=1e-3)
     parser.add_argument("--certify", action="store_true")
+    parser.add_argument("--seconds", type=float, default=300, help="most time for one network")
     arguments = parser.parse_args()
     order = ["tried", "applicable", "loaded", "equal"] + ["certified"] * arguments.certify
     counts = collections.Counter()
     paths = sorted(p for p in arguments.folder.rglob("*") if p.name.endswith((".onnx", ".onnx.gz")))
     with tempfile.TemporaryDirectory() as folder:
         for path in paths:
-            rng = np.random.default_rng(0)
-            try:
-                state, text = try_one(path, folder, arguments, rng)
-            except Exception as error:  # noqa: BLE001
-                state, text = "failed", f"{type(error).__name__}: {error}"
+            state, text = limited(arguments.seconds, path, folder, arguments, np.random.default_rng(0))
             print(f"{state:15} {path.relative_to(arguments.folder)}: {text}", flush=True)
             counts["tried"] += 1
             counts["applicable"] += state != "not applicable"

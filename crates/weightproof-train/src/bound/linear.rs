@@ -4,6 +4,7 @@
 //! affine, p = W z, z ≥ 0:   offset += A b − |A| e            A ← A W − |A| E
 //! relu, z = ρ(p):           offset += A⁻ b₀                  A ← A⁺ α + A⁻ β       α = [u > −l], β = u/(u−l), b₀ = −β l
 //! z fixed:                  offset += min of A p over the box of p = W z + b
+//! z¹ = ρ(p¹), x fixed:      offset += min of A z¹ over the box of z¹                where p¹ is dense: every point is reached
 //! ```
 
 use super::interval::{Range, Ranges};
@@ -95,6 +96,29 @@ impl<'t> Backward<'_, 't> {
         self.offset = self.offset + a.split_sum(lower, upper);
     }
 
+    /// Whether every point of the box of node `index` is reached: of a dense layer whose input does not move, and of what follows element
+    /// by element where nothing else reads it.
+    fn is_independent(&self, index: usize) -> bool {
+        let nodes = self.graph.nodes();
+        let input = || nodes[index].inputs[0];
+        let is_fixed = |i: usize| matches!(self.ranges.ranges[i], Range::Fixed(_));
+        match &nodes[index].layer {
+            Layer::Dense(_) => is_fixed(input()),
+            Layer::Activation(_) | Layer::Scale(_) | Layer::Reshape => {
+                let readers = nodes.iter().filter(|node| node.inputs.contains(&input())).count();
+                self.is_independent(input()) && readers == 1
+            }
+            Layer::Input
+            | Layer::Conv(_)
+            | Layer::DynamicQuantize(_)
+            | Layer::MaxPool(_)
+            | Layer::AveragePool(_)
+            | Layer::Add
+            | Layer::Multiply
+            | Layer::Gather(_) => false,
+        }
+    }
+
     fn step(&mut self, index: usize, node: &'t Node, a: Var<'t>) {
         let range = self.ranges.ranges[index];
         let input_fixed = node.inputs.iter().all(|&i| matches!(self.ranges.ranges[i], Range::Fixed(_)));
@@ -102,6 +126,7 @@ impl<'t> Backward<'_, 't> {
             // An input, and what depends on inputs that do not move, is a box of its own.
             (_, Range::Fixed(_)) | (Layer::Input, _) => self.charge(a, range.ends()),
             (Layer::Dense(_) | Layer::Conv(_), _) if input_fixed => self.charge(a, range.ends()),
+            _ if self.is_independent(index) => self.charge(a, range.ends()),
             (layer @ (Layer::Dense(_) | Layer::Conv(_)), _) => self.affine(index, layer, node.inputs[0], a),
             (Layer::Activation(_), _) => self.relu(node.inputs[0], a),
             (Layer::Scale(scale), _) => {
