@@ -3,6 +3,7 @@
     affine, p = W z, z ≥ 0:   offset += A b − |A| e            A ← A W − |A| E
     relu, z = ρ(p):           offset += A⁻ b₀                  A ← A⁺ α + A⁻ β       α = [u > −l], β = u/(u−l), b₀ = −β l
     z fixed:                  offset += min of A p over the box of p = W z + b
+    z¹ = ρ(p¹), x fixed:      offset += min of A z¹ over the box of z¹                where p¹ is dense: every point is reached
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class LinearLoss(BoundLoss):
             if a is None:
                 continue
             step = self.steps[index]
-            if is_fixed(ranges[index]) or step.kind == "input" or step.affine is not None and is_fixed(ranges[step.sources[0]]):
+            ends = is_fixed(ranges[index]) or step.kind == "input" or step.affine is not None and is_fixed(ranges[step.sources[0]])
+            if ends or self._is_independent(ranges, index):
                 # An input, and what depends on inputs that do not move, is a box of its own.
                 offset = offset + _least(a, *ranges[index])
             elif step.affine is not None:
@@ -82,6 +84,17 @@ class LinearLoss(BoundLoss):
                 for source in step.sources:
                     _add(coefficients, source, a.reshape(*a.shape[:2], *self.steps[source].shape))
         return offset
+
+    def _is_independent(self, ranges: Sequence[Range], index: int) -> bool:
+        """Whether every point of the box of a step is reached: of a dense layer whose input does not move, and of what follows element by
+        element where nothing else reads it."""
+        step = self.steps[index]
+        if step.affine is not None:
+            return step.affine.is_dense and is_fixed(ranges[step.sources[0]])
+        if step.kind not in ("relu", "reshape"):
+            return False
+        source = step.sources[0]
+        return sum(source in other.sources for other in self.steps) == 1 and self._is_independent(ranges, source)
 
     def _output(self, last: Step, y: Tensor) -> tuple[Tensor, Tensor]:
         """``W_y − W_j − E_y − E_j``, (batch, classes, n), and ``b_y − b_j − e_y − e_j``, (batch, classes); zeros for ``j = y``."""

@@ -447,11 +447,11 @@ impl<'a, T: Scalar> Domains<'a, T> {
     pub fn lead_to(&self, boxes: &[(Vec<T>, Vec<T>)], values: &mut [Vec<f64>]) {
         let model = self.prepared.model;
         for index in (0..values.len()).filter(|&index| self.prepared.is_independent(index)) {
-            let is_quantizer = match model.steps[index] {
-                Step::Activation(Activation::Relu) => false,
-                Step::Activation(Activation::Quantize(_)) => true,
-                _ => continue,
-            };
+            let Step::Activation(f) = &model.steps[index] else { continue };
+            let is_quantizer = matches!(f, Activation::Quantize(_));
+            if !is_quantizer && *f != Activation::Relu {
+                continue;
+            }
             let input = model.input_of(index);
             let (before, behind) = values.split_at_mut(index);
             let ends = boxes[input].0.iter().zip(&boxes[input].1);
