@@ -384,10 +384,14 @@ impl<T: Scalar> CleanBlock<T> {
         certificate: &SampleCertificate,
         options: &CertifyOptions,
     ) -> bool {
+        let charges = match options.method.as_str() {
+            "interval" | "linear-interval" => CHARGES_OF_INTERVALS,
+            _ => CHARGES,
+        };
         let may_hold = |r: usize| {
             let slack = self.slack(s, r - s * self.spec.count, bounds.lower[r], options.property);
             // NaN may be anything.
-            !(slack + CHARGES * bounds.charge[r].to_f64() <= 0.0)
+            !(slack + charges * bounds.charge[r].to_f64() <= 0.0)
         };
         options.guarantee == Guarantee::Rigorous
             && certificate.verdict == Verdict::Unknown
@@ -431,8 +435,10 @@ impl<T: Scalar> CleanBlock<T> {
 }
 
 /// Bounds that are below what they must reach by less than this many times what was charged for rounding are computed again in
-/// f64: charges also widened the boxes that they were computed from, and every layer passed that on.
-pub(crate) const CHARGES: f64 = 32.0;
+/// f64: charges also widened the boxes that they were computed from.
+pub(crate) const CHARGES: f64 = 4.0;
+/// The same of methods whose boxes are intervals, which grow by it from layer to layer.
+const CHARGES_OF_INTERVALS: f64 = 32.0;
 
 /// An error of the outputs in f64 that does not matter: half of a margin below zero, a millionth of a tolerance.
 fn enough(clean: &Clean, property: Property) -> f64 {

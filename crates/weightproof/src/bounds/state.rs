@@ -305,7 +305,7 @@ impl<'a, T: Scalar> States<'a, T> {
         matches!(self.states.get(index), Some(State::Fixed))
     }
 
-    /// See [`Prepared::is_independent`].
+    /// Whether a pass that ends at the box of node `index` loses nothing: see `Prepared::is_independent`.
     pub fn is_independent(&self, index: usize) -> bool {
         self.block.prepared.is_independent(index)
     }
