@@ -362,12 +362,14 @@ impl Activation {
     /// For a mathematical library whose results are within two units of the last place.
     pub fn enclosed_range(self, lower: f64, upper: f64) -> (f64, f64) {
         let (low, high) = self.range(lower, upper);
-        let lost = |value: f64| {
-            // Only an end of the interval is zero without rounding.
-            let at_zero = value == 0.0 && (lower == 0.0 || upper == 0.0);
-            if at_zero { self.rounding(0.0, value) } else { self.rounding(f64::NAN, value) }
+        // Zero comes without rounding from zero; from another number it comes by underflow.
+        let lost = |value: f64, from_zero: bool| {
+            let p = if value == 0.0 && from_zero { 0.0 } else { f64::NAN };
+            self.rounding(p, value)
         };
-        let (low, high) = (low - lost(low), high + lost(high));
+        // Squares on both sides of zero are above it; all others that are zero there are not.
+        let high_from_zero = upper == 0.0 && (self != Activation::Square || lower == 0.0);
+        let (low, high) = (low - lost(low, lower == 0.0), high + lost(high, high_from_zero));
         (if self.is_non_negative() && low < 0.0 { 0.0 } else { low }, high)
     }
 
@@ -737,6 +739,18 @@ mod tests {
             }
             assert!(f.apply(f64::NAN).is_nan() && f.error(1.0, f64::INFINITY, 1.0) == f64::INFINITY, "{f:?}");
         }
+    }
+
+    #[test]
+    fn a_value_that_underflows_is_not_zero() {
+        for (f, p) in [(Activation::Square, 1e-200), (Activation::Gelu, 5e-324), (Activation::Silu, 5e-324)] {
+            assert_eq!(f.apply(p), 0.0, "{f:?}");
+            assert!(f.enclosed_range(0.0, p).1 > 0.0, "{f:?}");
+            assert_eq!(f.enclosed_range(0.0, 0.0), (0.0, 0.0), "{f:?}");
+        }
+        assert!(Activation::Square.enclosed_range(-1e-200, 0.0).1 > 0.0);
+        assert_eq!(Activation::Square.enclosed_range(-1e-200, 0.0).0, 0.0);
+        assert_eq!(Activation::Silu.enclosed_range(-1.0, 0.0).1, 0.0);
     }
 
     #[test]

@@ -153,7 +153,7 @@ fn branch_and_bound_closes_every_interval() {
 #[test]
 fn closed_radii_are_those_of_single_searches() {
     for seed in 30..36 {
-        let blueprint = Blueprint::new(&[6, 12, 10, 3], Activation::Relu, seed);
+        let blueprint = Blueprint::new(&[6, 12, 10, 10, 3], Activation::Relu, seed);
         let network = blueprint.build();
         let unit = absolute(&network);
         // An attack that finds little, so that witnesses come from branch and bound and lead to lower radii.
