@@ -135,6 +135,11 @@ impl<'m, T: Scalar> Prepared<'m, T> {
         })
     }
 
+    /// Whether nothing but the set moves the layer `index`: noise is no box, and few of all hits happen.
+    pub(crate) fn moves_in_set(&self, index: usize) -> bool {
+        self.noise_of(index).is_none() && self.hits_of(index).is_none()
+    }
+
     /// How often the choice of elements `gather`, the node `index`, takes one element, at most.
     pub(crate) fn most_uses(&self, index: usize, gather: &Gather) -> usize {
         *self.uses[index].get_or_init(|| {

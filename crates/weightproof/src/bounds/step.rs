@@ -117,13 +117,11 @@ pub(super) fn independent<T: Scalar>(prepared: &Prepared<'_, T>) -> Vec<bool> {
     for index in (0..moving.len()).filter(|&index| moving[index]) {
         let inputs = model.inputs_of(index);
         independent[index] = match &model.steps[index] {
-            // Noise is no box, and few of all hits happen.
             Step::Affine(layer) => {
                 let set = prepared.radii.layer(index);
                 let is_one_ball = matches!(set.weight, WeightSet::Ball(_));
                 let is_box = (layer.window.is_none() || set.per_use) && !is_one_ball;
-                let is_plain = prepared.noise_of(index).is_none() && prepared.hits_of(index).is_none();
-                is_box && is_plain && !moving[inputs[0]]
+                is_box && prepared.moves_in_set(index) && !moving[inputs[0]]
             }
             // Another reader of the input would move together with this one.
             Step::Activation(_) | Step::Scale { .. } | Step::Reshape => {

@@ -194,10 +194,8 @@ fn is_exact<T: Scalar>(block: &Block<'_, T>, states: &States<'_, T>, index: usiz
     match &model.steps[index] {
         Step::Input => true,
         Step::Affine(_) => {
-            let moves_by_entries = || {
-                let is_plain = prepared.noise_of(index).is_none() && prepared.hits_of(index).is_none();
-                is_plain && !prepared.radii.layer(index).weight.is_ball()
-            };
+            let moves_by_entries =
+                || prepared.moves_in_set(index) && !prepared.radii.layer(index).weight.is_ball();
             let input = inputs[0];
             input == 0 || states.is_fixed(input) || (states.is_independent(input) && moves_by_entries())
         }

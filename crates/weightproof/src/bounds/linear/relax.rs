@@ -101,37 +101,16 @@ impl<T: Scalar> Relaxation<T> {
             vectorized!(|| r.set_all(l, u, radius, |l, u| relu(l, u, slack)));
             return r;
         }
-        let of_both = |lower: T, upper: T| match f {
-            Activation::Relu => relu(lower, upper, slack),
-            Activation::LeakyRelu { .. }
-            | Activation::Clip { .. }
-            | Activation::SoftThreshold { .. }
-            | Activation::Sigmoid
-            | Activation::Tanh
-            | Activation::Softplus
-            | Activation::Gelu
-            | Activation::GeluTanh
-            | Activation::Elu { .. }
-            | Activation::Silu
-            | Activation::Mish
-            | Activation::HardSwish
-            | Activation::Softsign
-            | Activation::Atan
-            | Activation::Square
-            | Activation::Exp
-            | Activation::Reciprocal
-            | Activation::Power { .. }
-            | Activation::Quantize(_) => {
-                let (l, u) = (lower.to_f64(), upper.to_f64());
-                let (low, high) = lines(f, l, u);
-                let (ls, us) = (T::from_f64(low.slope), T::from_f64(high.slope));
-                if arithmetic.is_exact() {
-                    [ls, T::from_f64(low.offset), us, T::from_f64(high.offset)]
-                } else {
-                    let below = enclosed_extrema(f, ls.to_f64(), l, u).0;
-                    let above = enclosed_extrema(f, us.to_f64(), l, u).1;
-                    [ls, T::from_f64_down(below), us, T::from_f64_up(above)]
-                }
+        let of_both = |lower: T, upper: T| {
+            let (l, u) = (lower.to_f64(), upper.to_f64());
+            let (low, high) = lines(f, l, u);
+            let (ls, us) = (T::from_f64(low.slope), T::from_f64(high.slope));
+            if arithmetic.is_exact() {
+                [ls, T::from_f64(low.offset), us, T::from_f64(high.offset)]
+            } else {
+                let below = enclosed_extrema(f, ls.to_f64(), l, u).0;
+                let above = enclosed_extrema(f, us.to_f64(), l, u).1;
+                [ls, T::from_f64_down(below), us, T::from_f64_up(above)]
             }
         };
         r.set_all(l, u, radius, of_both);
