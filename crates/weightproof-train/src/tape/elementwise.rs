@@ -69,9 +69,10 @@ impl<T: Scalar> Map<T> {
             Map::Recip => pass.run(x, move |x| one / x, move |x| -one / (x * x)),
             Map::Square => pass.run(x, |x| x * x, |x| x + x),
             Map::Sqrt => pass.run(x, num_traits::Float::sqrt, move |x| one / (x.sqrt() + x.sqrt())),
-            Map::Activation(f) => {
-                pass.run(x, move |x| f.apply_scalar(x), move |x| T::from_f64(f.derivative(x.to_f64())));
-            }
+            Map::Activation(f) => match pass {
+                Pass::Forward(out) => f.apply_all(out, x),
+                Pass::Backward(g) => f.pull_back(g, x),
+            },
         }
     }
 }

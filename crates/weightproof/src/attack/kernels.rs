@@ -3,7 +3,6 @@
 use crate::kernels::Scalar;
 use crate::kernels::rows::{squares, sum3};
 use crate::model::Step;
-use crate::network::Activation;
 
 /// `‖z‖₂`.
 #[inline(always)]
@@ -107,10 +106,6 @@ pub(super) fn elementwise<T: Scalar>(out: &mut [T], z: &[T], step: &Step<T>) {
                 *out = a * z + b;
             }
         }
-        // The common case on its own: the compiler then has no choice to make in the loop.
-        Step::Activation(Activation::Relu) => {
-            out.iter_mut().zip(z).for_each(|(out, &z)| *out = if z < T::zero() { T::zero() } else { z });
-        }
         Step::Activation(f) => f.apply_all(out, z),
         Step::DynamicQuantize(q) => q.apply_all(out, z),
         Step::Reshape => out.copy_from_slice(z),
@@ -129,16 +124,7 @@ pub(super) fn elementwise<T: Scalar>(out: &mut [T], z: &[T], step: &Step<T>) {
 pub(super) fn elementwise_backward<T: Scalar>(back: &mut [T], g: &[T], p: &[T], step: &Step<T>) {
     match step {
         Step::Scale { scale, .. } => add_products(back, g, scale),
-        Step::Activation(Activation::Relu) => {
-            for ((back, &g), &p) in back.iter_mut().zip(g).zip(p) {
-                *back += if p < T::zero() { T::zero() } else { g };
-            }
-        }
-        Step::Activation(f) => {
-            for ((back, &g), &p) in back.iter_mut().zip(g).zip(p) {
-                *back += g * T::from_f64(f.derivative(p.to_f64()));
-            }
-        }
+        Step::Activation(f) => f.add_gradients(back, g, p),
         // As if nothing were rounded.
         Step::DynamicQuantize(_) | Step::Reshape => add(back, g),
         Step::Input

@@ -357,20 +357,27 @@ fn activation<T: Scalar>(
     let (mut lower, mut upper) = (states.lower(input).clone(), states.upper(input).clone());
     let radius = prepared.radii.activation();
     let single = prepared.arithmetic.outward(1);
-    for (l, u) in lower.as_mut_slice().iter_mut().zip(upper.as_mut_slice()) {
-        if f == Activation::Relu {
-            (*l, *u) = (f.apply_scalar(*l), f.apply_scalar(*u));
-        } else if prepared.arithmetic.is_exact() {
-            let (low, high) = f.range(l.to_f64(), u.to_f64());
-            (*l, *u) = (T::from_f64(low), T::from_f64(high));
-        } else {
-            let (low, high) = f.enclosed_range(l.to_f64(), u.to_f64());
-            (*l, *u) = (T::from_f64_down(low), T::from_f64_up(high));
-        }
-        if radius != T::zero() {
-            (*l, *u) = (single.down(*l - radius), single.up(*u + radius));
-        }
-    }
+    let is_exact = prepared.arithmetic.is_exact();
+    let ends = lower.as_mut_slice().iter_mut().zip(upper.as_mut_slice());
+    f.by_kind(
+        #[inline(always)]
+        |f| {
+            for (l, u) in ends {
+                if f == Activation::Relu {
+                    (*l, *u) = (f.apply_scalar(*l), f.apply_scalar(*u));
+                } else if is_exact {
+                    let (low, high) = f.range(l.to_f64(), u.to_f64());
+                    (*l, *u) = (T::from_f64(low), T::from_f64(high));
+                } else {
+                    let (low, high) = f.enclosed_range(l.to_f64(), u.to_f64());
+                    (*l, *u) = (T::from_f64_down(low), T::from_f64_up(high));
+                }
+                if radius != T::zero() {
+                    (*l, *u) = (single.down(*l - radius), single.up(*u + radius));
+                }
+            }
+        },
+    );
     State::Box(Bounds { lower, upper })
 }
 

@@ -1,8 +1,8 @@
 //! Activation functions and the facts about them that bounds rest on.
 
-use super::Staircase;
+use super::{Jumps, Staircase};
 use crate::kernels::Scalar;
-use crate::kernels::rows::larger;
+use crate::kernels::rows::{larger, vectorized};
 use serde::{Deserialize, Serialize};
 
 /// A scalar function applied to every neuron of a layer.
@@ -118,6 +118,11 @@ impl Activation {
 
     /// The function; of a quantizer what the operator's text says. NaN gives NaN.
     pub fn apply(self, p: f64) -> f64 {
+        self.value(p)
+    }
+
+    #[inline(always)]
+    fn value(self, p: f64) -> f64 {
         match self {
             Activation::Relu => {
                 if p < 0.0 {
@@ -133,26 +138,8 @@ impl Activation {
                     p
                 }
             }
-            Activation::Clip { low, high } => {
-                if p < low {
-                    low
-                } else if p > high {
-                    high
-                } else {
-                    p
-                }
-            }
-            Activation::SoftThreshold { lambda } => {
-                if p > lambda {
-                    p - lambda
-                } else if p < -lambda {
-                    p + lambda
-                } else if p.is_nan() {
-                    p
-                } else {
-                    0.0
-                }
-            }
+            Activation::Clip { low, high } => clip(p, low, high),
+            Activation::SoftThreshold { lambda } => p - clip(p, -lambda, lambda),
             Activation::Sigmoid => sigmoid(p),
             Activation::Tanh => p.tanh(),
             Activation::Softplus => softplus(p),
@@ -201,6 +188,11 @@ impl Activation {
 
     /// The derivative (at a kink: the one from the right); of a quantizer that of the clip which it rounds.
     pub fn derivative(self, p: f64) -> f64 {
+        self.slope_at(p)
+    }
+
+    #[inline(always)]
+    fn slope_at(self, p: f64) -> f64 {
         match self {
             Activation::Relu => f64::from(u8::from(p >= 0.0)),
             Activation::LeakyRelu { slope } => {
@@ -210,8 +202,8 @@ impl Activation {
                     1.0
                 }
             }
-            Activation::Clip { low, high } => f64::from(u8::from(p >= low && p < high)),
-            Activation::SoftThreshold { lambda } => f64::from(u8::from(p >= lambda || p < -lambda)),
+            Activation::Clip { low, high } => f64::from(u8::from((p >= low) & (p < high))),
+            Activation::SoftThreshold { lambda } => f64::from(u8::from((p >= lambda) | (p < -lambda))),
             Activation::Sigmoid => sigmoid(p) * sigmoid(-p),
             Activation::Tanh => {
                 let s = sigmoid(2.0 * p) * sigmoid(-2.0 * p);
@@ -257,12 +249,13 @@ impl Activation {
             Activation::Power { exponent } => exponent * p.powf(exponent - 1.0),
             Activation::Quantize(q) => {
                 let (low, high) = q.slanted();
-                f64::from(u8::from(p >= low && p < high))
+                f64::from(u8::from((p >= low) & (p < high)))
             }
         }
     }
 
     /// Where the function has its only minimum, and its value there (rounded down), unless it is monotone.
+    #[inline(always)]
     fn minimum(self) -> Option<(f64, f64)> {
         match self {
             Activation::Gelu => Some(GELU_MINIMUM),
@@ -289,6 +282,7 @@ impl Activation {
     }
 
     /// Whether the function falls wherever it is defined.
+    #[inline(always)]
     fn is_falling(self) -> bool {
         matches!(self, Activation::Reciprocal)
             || matches!(self, Activation::Power { exponent } if exponent < 0.0)
@@ -300,6 +294,7 @@ impl Activation {
     }
 
     /// Whether the function has a finite value everywhere on `[lower, upper]`, but for what is too large for a number.
+    #[inline(always)]
     pub fn is_defined_on(self, lower: f64, upper: f64) -> bool {
         if let Activation::Power { exponent } = self {
             return lower > 0.0 || (exponent > 0.0 && lower == 0.0);
@@ -312,32 +307,92 @@ impl Activation {
         matches!(self, Activation::Quantize(_))
     }
 
+    /// `run` of this activation with the best instructions of the machine, in code of its own for every kind whose formula is so short
+    /// that a loop over it becomes vectors. Closures that are given to it are `#[inline(always)]`, and their loops are no calls.
+    #[inline(always)]
+    pub(crate) fn by_kind<R>(self, run: impl FnOnce(Self) -> R) -> R {
+        vectorized!(|| match self {
+            Activation::Relu => run(Activation::Relu),
+            Activation::LeakyRelu { slope } => run(Activation::LeakyRelu { slope }),
+            Activation::Clip { low, high } => run(Activation::Clip { low, high }),
+            Activation::SoftThreshold { lambda } => run(Activation::SoftThreshold { lambda }),
+            Activation::Quantize(q) => match q.jumps {
+                Jumps::HalfWay => run(Activation::Quantize(Staircase { jumps: Jumps::HalfWay, ..q })),
+                Jumps::AtZero => run(Activation::Quantize(q)),
+            },
+            other @ (Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Elu { .. }
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softsign
+            | Activation::Atan
+            | Activation::Square
+            | Activation::Exp
+            | Activation::Reciprocal
+            | Activation::Power { .. }) => run(other),
+        })
+    }
+
     /// [`Activation::apply`] in the precision of the engine; ReLU stays in `T`.
     #[inline(always)]
     pub fn apply_scalar<T: Scalar>(self, p: T) -> T {
         if self == Activation::Relu {
             return if p < T::zero() { T::zero() } else { p };
         }
-        self.apply_through_f64(p)
+        T::from_f64(self.value(p.to_f64()))
+    }
+
+    /// `g ρ'(p)`; nothing of `g` where the function is flat.
+    #[inline(always)]
+    fn gradient<T: Scalar>(self, g: T, p: T) -> T {
+        let slope = T::from_f64(self.slope_at(p.to_f64()));
+        if slope == T::zero() { slope } else { g * slope }
     }
 
     /// `out_i = ρ(p_i)`.
     pub fn apply_all<T: Scalar>(self, out: &mut [T], p: &[T]) {
-        // One loop for each case: the compiler turns that of ReLU into vectors.
-        if self == Activation::Relu {
-            out.iter_mut().zip(p).for_each(|(out, &p)| *out = Activation::Relu.apply_scalar(p));
-        } else {
-            out.iter_mut().zip(p).for_each(|(out, &p)| *out = self.apply_through_f64(p));
-        }
+        self.by_kind(
+            #[inline(always)]
+            |f| {
+                for (out, &p) in out.iter_mut().zip(p) {
+                    *out = f.apply_scalar(p);
+                }
+            },
+        );
     }
 
-    #[inline(never)]
-    fn apply_through_f64<T: Scalar>(self, p: T) -> T {
-        T::from_f64(self.apply(p.to_f64()))
+    /// `g_i ← g_i ρ'(p_i)`: a gradient behind the function becomes that in front of it.
+    pub fn pull_back<T: Scalar>(self, g: &mut [T], p: &[T]) {
+        self.by_kind(
+            #[inline(always)]
+            |f| {
+                for (g, &p) in g.iter_mut().zip(p) {
+                    *g = f.gradient(*g, p);
+                }
+            },
+        );
+    }
+
+    /// `back_i ← back_i + g_i ρ'(p_i)`, see [`Activation::pull_back`].
+    pub(crate) fn add_gradients<T: Scalar>(self, back: &mut [T], g: &[T], p: &[T]) {
+        self.by_kind(
+            #[inline(always)]
+            |f| {
+                for ((back, &g), &p) in back.iter_mut().zip(g).zip(p) {
+                    *back += f.gradient(g, p);
+                }
+            },
+        );
     }
 
     /// The exact range of the function on `[lower, upper]`; of a quantizer that of all that may come out, and everything where the
     /// function is not defined everywhere.
+    #[inline(always)]
     pub fn range(self, lower: f64, upper: f64) -> (f64, f64) {
         if let Activation::Quantize(q) = self {
             return q.range(lower, upper);
@@ -360,6 +415,7 @@ impl Activation {
     ///
     /// # Guarantee
     /// For a mathematical library whose results are within two units of the last place.
+    #[inline(always)]
     pub fn enclosed_range(self, lower: f64, upper: f64) -> (f64, f64) {
         let (low, high) = self.range(lower, upper);
         // Zero comes without rounding from zero; from another number it comes by underflow.
@@ -374,6 +430,7 @@ impl Activation {
     }
 
     /// What [`Activation::apply`] may be off by at `p`, where it gives `value`.
+    #[inline(always)]
     pub fn rounding(self, p: f64, value: f64) -> f64 {
         match self {
             Activation::Relu | Activation::Clip { .. } | Activation::Quantize(_) => 0.0,
@@ -416,6 +473,7 @@ impl Activation {
     }
 
     /// Whether the function never returns a negative number.
+    #[inline(always)]
     pub fn is_non_negative(self) -> bool {
         match self {
             Activation::Relu
@@ -542,6 +600,7 @@ impl Activation {
 
     /// How far `value`, computed for `p`, may be from the function at a point that is at most `error` from `p`. A quantizer
     /// forgets an error that leaves it on its step.
+    #[inline(always)]
     pub fn error(self, p: f64, error: f64, value: f64) -> f64 {
         if self == Activation::Relu && p <= -error {
             // Zero, whatever the input really is.
@@ -568,6 +627,13 @@ impl Activation {
     pub fn is_free(self) -> bool {
         matches!(self, Activation::Quantize(q) if q.freedom() > 0.0)
     }
+}
+
+/// `p` kept in `[low, high]`; NaN stays NaN. Two choices that follow each other, which vectors can make.
+#[inline(always)]
+pub(super) fn clip(p: f64, low: f64, high: f64) -> f64 {
+    let p = if p < low { low } else { p };
+    if p > high { high } else { p }
 }
 
 fn sigmoid(p: f64) -> f64 {

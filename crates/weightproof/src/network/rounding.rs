@@ -164,8 +164,17 @@ impl Layer {
             }
             Layer::Activation(f) => {
                 let (inputs, errors) = read[0];
-                let of = |((p, e), z): ((&f64, &f64), &f64)| f.error(*p, *e, *z) * OF_BOUNDS;
-                inputs.iter().zip(errors).zip(value).map(of).collect()
+                let mut found = vec![0.0; value.len()];
+                f.by_kind(
+                    #[inline(always)]
+                    |f| {
+                        let read = inputs.iter().zip(errors).zip(value);
+                        for (found, ((&p, &e), &z)) in found.iter_mut().zip(read) {
+                            *found = f.error(p, e, z) * OF_BOUNDS;
+                        }
+                    },
+                );
+                found
             }
             Layer::DynamicQuantize(_) => {
                 let (inputs, errors) = read[0];

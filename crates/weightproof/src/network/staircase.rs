@@ -10,6 +10,7 @@
 //! level(p) = clamp(sign(p), low, high)
 //! ```
 
+use super::activation::clip;
 use serde::{Deserialize, Serialize};
 
 /// Which step comes out of a quantizer.
@@ -99,11 +100,13 @@ impl Staircase {
     }
 
     /// Least and largest level.
+    #[inline(always)]
     pub fn ends(&self) -> (f64, f64) {
         (f64::from(self.low) - f64::from(self.zero), f64::from(self.high) - f64::from(self.zero))
     }
 
     /// How many steps `p` is from zero, by the operator's text. NaN gives NaN.
+    #[inline(always)]
     pub fn level(&self, p: f64) -> f64 {
         let (bottom, top) = self.ends();
         let level = match self.jumps {
@@ -111,15 +114,17 @@ impl Staircase {
             Jumps::AtZero if p as f32 == 0.0 => 0.0,
             Jumps::AtZero => (p as f32).signum(),
         };
-        f64::from(level).clamp(bottom, top)
+        clip(f64::from(level), bottom, top)
     }
 
     /// The value that stands for `p`, by the operator's text. Exact: an integer of 17 bits times a number of f32.
+    #[inline(always)]
     pub fn apply(&self, p: f64) -> f64 {
         self.level(p) * self.step
     }
 
     /// How many steps another one may come out. None of a sign: no kernel rounds it.
+    #[inline(always)]
     pub fn freedom(&self) -> f64 {
         match (self.rounding, self.jumps) {
             (StepRounding::NearestEven, _) | (_, Jumps::AtZero) => 0.0,
@@ -136,6 +141,7 @@ impl Staircase {
     }
 
     /// Where attacks take the staircase for the identity: between the middles of its first and last step; of a sign a step around zero.
+    #[inline(always)]
     pub fn slanted(&self) -> (f64, f64) {
         let (bottom, top) = self.ends();
         let step = match self.jumps {
@@ -146,6 +152,7 @@ impl Staircase {
     }
 
     /// The least and the largest level that may come out at a level by the operator's text.
+    #[inline(always)]
     pub fn levels_beside(&self, level: f64) -> (f64, f64) {
         let ((bottom, top), freedom) = (self.ends(), self.freedom());
         let (down, up) = (level - freedom, level + freedom);
@@ -153,6 +160,7 @@ impl Staircase {
     }
 
     /// The range of values on `[lower, upper]`, exactly.
+    #[inline(always)]
     pub fn range(&self, lower: f64, upper: f64) -> (f64, f64) {
         let (least, _) = self.levels_beside(self.level(lower));
         let (_, most) = self.levels_beside(self.level(upper));
@@ -161,6 +169,7 @@ impl Staircase {
 
     /// Between which numbers the jump to level `k` from the one below is: level k is reached at no number below the first one and at
     /// all above the second one. In f64, up to a few roundings, for which there is room.
+    #[inline(always)]
     pub fn jump(&self, k: f64) -> (f64, f64) {
         if self.jumps == Jumps::AtZero {
             return (-OF_ZERO, OF_ZERO);
@@ -171,6 +180,7 @@ impl Staircase {
 
     /// Whether a better box than `[lower, upper]` may make better lines: when it may lose its only jump, or an end of the staircase. On
     /// many steps lines lie half a step around the identity, whatever the box.
+    #[inline(always)]
     pub fn depends_on_box(&self, lower: f64, upper: f64) -> bool {
         let (first, last) = (self.level(lower), self.level(upper));
         let (bottom, top) = self.ends();

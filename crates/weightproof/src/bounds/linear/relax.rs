@@ -101,6 +101,18 @@ impl<T: Scalar> Relaxation<T> {
             vectorized!(|| r.set_all(l, u, radius, |l, u| relu(l, u, slack)));
             return r;
         }
+        if f.is_quantizer() {
+            let is_exact = arithmetic.is_exact();
+            f.by_kind(
+                #[inline(always)]
+                |f| {
+                    if let Activation::Quantize(q) = f {
+                        r.set_all(l, u, radius, |l, u| staircase::lines(&q, (l, u), is_exact));
+                    }
+                },
+            );
+            return r;
+        }
         let of_both = |lower: T, upper: T| {
             let (l, u) = (lower.to_f64(), upper.to_f64());
             let (low, high) = lines(f, l, u);
@@ -267,9 +279,6 @@ fn relu<T: Scalar>(l: T, u: T, slack: Slack<T>) -> [T; 4] {
 /// # Source
 /// theory.md §4.3; slopes as in CROWN (Zhang et al., arXiv 1811.00866). Difference: offsets by exact extrema.
 fn lines(f: Activation, l: f64, u: f64) -> (Line, Line) {
-    if let Activation::Quantize(q) = f {
-        return staircase::lines(&q, l, u);
-    }
     let (f_l, f_u) = (f.apply(l), f.apply(u));
     let width = u - l;
     if !(width > 0.0) {
@@ -304,9 +313,6 @@ fn lines(f: Activation, l: f64, u: f64) -> (Line, Line) {
 /// # Guarantee
 /// As [`Activation::enclosed_range`]. Where the derivative is only nearly `m`, the value differs in second order.
 fn enclosed_extrema(f: Activation, m: f64, l: f64, u: f64) -> (f64, f64) {
-    if let Activation::Quantize(q) = f {
-        return staircase::extrema(&q, m, l, u);
-    }
     let (least, most) = extrema(f, m, l, u);
     let size = f.apply(l).abs() + f.apply(u).abs() + least.abs() + most.abs() + m.abs() * (l.abs() + u.abs());
     let slack = FUNCTION_ROUNDING * size + f64::MIN_POSITIVE;

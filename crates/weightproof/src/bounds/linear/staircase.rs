@@ -8,31 +8,33 @@
 //! among all lines it leaves the least area. When both ends fall on one step, the lines are that constant.
 
 use super::relax::Line;
+use crate::kernels::Scalar;
 use crate::network::Staircase;
 
 /// What evaluating a line's offset in f64 may lose, as a part of its terms.
 const ROUNDING: f64 = 1.0 / (1_u64 << 48) as f64;
 
-/// Lower and upper line of `q` on `[l, u]`.
+/// Slope and offset of the lower line of `q` on `[l, u]`, then of the upper one.
 ///
 /// # Guarantee
-/// Sound in real arithmetic for every value that may come out of the quantizer, once [`extrema`] has set the offsets.
-pub(super) fn lines(q: &Staircase, l: f64, u: f64) -> (Line, Line) {
-    let (below, above) = Corners::both(q, l, u);
+/// Sound for every value that may come out of the quantizer: in real arithmetic if `is_exact`, else for lines as they are stored, whose
+/// offsets are rounded outward.
+#[inline(always)]
+pub(super) fn lines<T: Scalar>(q: &Staircase, (l, u): (T, T), is_exact: bool) -> [T; 4] {
+    let (l, u) = (l.to_f64(), u.to_f64());
+    let hull = Hull::new(q, l, u);
     let middle = l + 0.5 * (u - l);
-    let line = |corners: Corners, sign: f64| {
-        let at = |slope: f64| corners.offset(slope, sign) + sign * slope * middle;
-        let slopes = corners.slopes();
-        let slope =
-            slopes.into_iter().fold(0.0, |best, slope| if at(slope) < at(best) { slope } else { best });
-        Line { slope, offset: sign * corners.offset(slope, sign) }
-    };
-    (line(below, -1.0), line(above, 1.0))
-}
-
-/// Minimum and maximum of what may come out less `slope · p`, for `slope ≥ 0`, rounded outward.
-pub(super) fn extrema(q: &Staircase, slope: f64, l: f64, u: f64) -> (f64, f64) {
-    Hull::new(q, l, u).offsets(slope)
+    let [low, high] = [(&hull.below, -1.0), (&hull.above, 1.0)].map(
+        #[inline(always)]
+        |(corners, sign)| T::from_f64(corners.steepness(sign, middle)),
+    );
+    let (least, most) = (hull.offsets(low.to_f64()).0, hull.offsets(high.to_f64()).1);
+    if is_exact {
+        let of =
+            |corners: &Corners, slope: T, sign: f64| T::from_f64(sign * corners.offset(slope.to_f64(), sign));
+        return [low, of(&hull.below, low, -1.0), high, of(&hull.above, high, 1.0)];
+    }
+    [low, T::from_f64_down(least), high, T::from_f64_up(most)]
 }
 
 /// The convex hull of a staircase on an interval: lines of every slope that touch it from below and from above.
@@ -47,6 +49,7 @@ pub(crate) struct Hull {
 
 impl Hull {
     /// Of what may come out of `q` for `p ∈ [l, u]`.
+    #[inline(always)]
     pub fn new(q: &Staircase, l: f64, u: f64) -> Self {
         let (below, above) = Corners::both(q, l, u);
         Hull { below, above, reach: l.abs() + u.abs() + q.step, height: below.size() + above.size() }
@@ -58,8 +61,11 @@ impl Hull {
     }
 
     /// Offsets of the lines below and above that have a slope of at least zero, rounded outward.
+    #[inline(always)]
     pub fn offsets(&self, slope: f64) -> (f64, f64) {
-        let slack = ROUNDING * (slope * self.reach + self.height) + f64::MIN_POSITIVE;
+        // Of a flat line nothing underflows; and coefficients times the smallest number are subnormal, which is slow.
+        let least = if slope == 0.0 { 0.0 } else { f64::MIN_POSITIVE };
+        let slack = ROUNDING * (slope * self.reach + self.height) + least;
         (-self.below.offset(slope, -1.0) - slack, self.above.offset(slope, 1.0) + slack)
     }
 
@@ -94,12 +100,14 @@ struct Corners {
 
 impl Corners {
     /// Below and above; no numbers where an end is none.
+    #[inline(always)]
     fn both(q: &Staircase, l: f64, u: f64) -> (Self, Self) {
         let (l, u) = if l.is_nan() || u.is_nan() { (f64::NAN, f64::NAN) } else { (l, u) };
         (Corners::below(q, l, u), Corners::above(q, l, u))
     }
 
     /// Above the staircase, from the lower end.
+    #[inline(always)]
     fn above(q: &Staircase, l: f64, u: f64) -> Self {
         let (first, last) = (q.levels_beside(q.level(l)).1, q.levels_beside(q.level(u)).1);
         let end = (l, first * q.step);
@@ -111,6 +119,7 @@ impl Corners {
     }
 
     /// Below the staircase, from the upper end.
+    #[inline(always)]
     fn below(q: &Staircase, l: f64, u: f64) -> Self {
         let (first, last) = (q.levels_beside(q.level(l)).0, q.levels_beside(q.level(u)).0);
         let end = (u, last * q.step);
@@ -121,11 +130,22 @@ impl Corners {
         Corners { end, near: corner(last), far: corner(first + 1.0) }
     }
 
+    #[inline(always)]
     fn all(&self) -> [(f64, f64); 3] {
         [self.end, self.near, self.far]
     }
 
+    /// The slope of the edge that is the tightest in the middle of the interval.
+    #[inline(always)]
+    fn steepness(&self, sign: f64, middle: f64) -> f64 {
+        let at = |slope: f64| self.offset(slope, sign) + sign * slope * middle;
+        let [flat, steps, end] = self.slopes();
+        let best = if at(steps) < at(flat) { steps } else { flat };
+        if at(end) < at(best) { end } else { best }
+    }
+
     /// Slopes of the hull's edges: flat, along the jumps, and from the end to the jump that it sees.
+    #[inline(always)]
     fn slopes(&self) -> [f64; 3] {
         let steepness = |corner: (f64, f64)| {
             let slope = (corner.1 - self.end.1) / (corner.0 - self.end.0);
@@ -137,11 +157,13 @@ impl Corners {
 
     /// The least offset with which a line of this slope is on the side `sign` (1 above, −1 below), times `sign`. The corners of
     /// [`Corners::both`] are all numbers or none.
+    #[inline(always)]
     fn offset(&self, slope: f64, sign: f64) -> f64 {
         let of = |(p, value): (f64, f64)| sign * (value - slope * p);
         self.all().into_iter().map(of).fold(f64::NEG_INFINITY, |most, v| if v <= most { most } else { v })
     }
 
+    #[inline(always)]
     fn size(&self) -> f64 {
         self.all().into_iter().map(|(_, value)| value.abs()).sum()
     }
@@ -205,13 +227,11 @@ mod tests {
             for a in -20..20 {
                 for width in [0.0, 1e-9, 0.06, 0.2, 0.25, 0.9, 3.0, 90.0] {
                     let (l, u) = (f64::from(a) * 0.11, f64::from(a) * 0.11 + width);
-                    let (low, high) = lines(&q, l, u);
-                    let least = extrema(&q, low.slope, l, u).0;
-                    let most = extrema(&q, high.slope, l, u).1;
+                    let [low, least, high, most] = lines(&q, (l, u), false);
                     for p in points(&q, l, u) {
                         let (below, above) = q.range(p, p);
-                        assert!(low.slope * p + least <= below, "{q:?} below on [{l}, {u}] at {p}");
-                        assert!(high.slope * p + most >= above, "{q:?} above on [{l}, {u}] at {p}");
+                        assert!(low * p + least <= below, "{q:?} below on [{l}, {u}] at {p}");
+                        assert!(high * p + most >= above, "{q:?} above on [{l}, {u}] at {p}");
                     }
                 }
             }
@@ -261,6 +281,10 @@ mod tests {
     fn lines_by_hand() {
         let [q, few, _, _] = QUANTIZERS;
         let at = |(low, high): (Line, Line), p: f64| (low.at(p), high.at(p));
+        let lines = |q: &Staircase, l: f64, u: f64| {
+            let [low, least, high, most] = lines(q, (l, u), true);
+            (Line { slope: low, offset: least }, Line { slope: high, offset: most })
+        };
         // One step: exact.
         assert_eq!(at(lines(&q, 0.2, 0.3), 7.0), (0.25, 0.25));
         // Many steps: half a step around the identity.
