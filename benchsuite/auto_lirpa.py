@@ -2,10 +2,11 @@
 """Certify an ONNX classifier against weight perturbations with auto_LiRPA.
 
     python3 auto_lirpa.py MODEL IMAGES LABELS --radius R --samples N
-        [--bias-radius B] [--batch K] [--method backward] [--threads T]
-        [--weightproof BIN]
+        [--bias-radius B] [--input-radius I] [--batch K] [--method backward]
+        [--threads T] [--weightproof BIN]
 
-Every weight (bias) may move by at most R (B).  For each of the first N samples
+Every weight (bias) may move by at most R (B), every pixel by at most I within
+[0, 1]; with R = 0 the weights are constants.  For each of the first N samples
 the least lower bound of logit[label] - logit[other] is computed; the sample is
 certified where it is positive.  With --weightproof the same question is put to
 `BIN certify` and the two are compared.  IMAGES and LABELS are IDX files, plain
@@ -27,7 +28,7 @@ import torch
 from onnx import numpy_helper
 
 with contextlib.redirect_stdout(io.StringIO()):
-    from auto_LiRPA import BoundedModule, BoundedParameter
+    from auto_LiRPA import BoundedModule, BoundedParameter, BoundedTensor
     from auto_LiRPA.perturbations import PerturbationLpNorm
 
 ACTIVATIONS = {"Relu": torch.nn.ReLU, "Sigmoid": torch.nn.Sigmoid, "Tanh": torch.nn.Tanh}
@@ -84,7 +85,7 @@ def load_network(path):
 
 def perturb(network, radius, bias_radius):
     for layer in network:
-        if isinstance(layer, torch.nn.Linear):
+        if isinstance(layer, torch.nn.Linear) and radius > 0:
             ball = PerturbationLpNorm(norm=np.inf, eps=radius)
             layer.weight = BoundedParameter(layer.weight.data, ball)
             if bias_radius > 0:
@@ -92,8 +93,11 @@ def perturb(network, radius, bias_radius):
                 layer.bias = BoundedParameter(layer.bias.data, ball)
 
 
-def margins(model, x, labels, classes, method):
+def margins(model, x, labels, classes, method, input_radius):
     """The least lower bound of the margin for each sample of a batch."""
+    if input_radius > 0:
+        ends = {"x_L": (x - input_radius).clamp(0, 1), "x_U": (x + input_radius).clamp(0, 1)}
+        x = BoundedTensor(x, PerturbationLpNorm(norm=np.inf, **ends))
     eye = torch.eye(classes)
     others = torch.stack([eye[torch.arange(classes) != l] for l in labels])
     c = eye[labels].unsqueeze(1) - others
@@ -113,6 +117,8 @@ def summary(name, seconds, lower):
 def run_weightproof(args):
     command = [args.weightproof, "certify", args.model, args.images, "--labels", args.labels]
     command += ["--radius", repr(args.radius), "--bias-radius", repr(args.bias_radius)]
+    if args.input_radius > 0:
+        command += ["--input-radius", repr(args.input_radius)]
     command += ["--samples", str(args.samples), "--threads", str(args.threads), "--format", "json"]
     start = time.perf_counter()
     # The exit status may say that some sample is not certified.
@@ -133,6 +139,7 @@ def main():
     parser.add_argument("labels", type=pathlib.Path)
     parser.add_argument("--radius", type=float, required=True)
     parser.add_argument("--bias-radius", type=float, default=0.0)
+    parser.add_argument("--input-radius", type=float, default=0.0)
     parser.add_argument("--samples", type=int, required=True)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--method", default="backward", help="auto_LiRPA's name of the method")
@@ -156,12 +163,13 @@ def main():
         model = BoundedModule(network, x[: args.batch], bound_opts=OPTIONS, device="cpu")
         batches = list(zip(x.split(args.batch), y.split(args.batch)))
         for bx, by in batches[:2]:
-            margins(model, bx, by, classes, args.method)
+            margins(model, bx, by, classes, args.method, args.input_radius)
         start, cpu = time.perf_counter(), time.process_time()
-        lower = torch.cat([margins(model, bx, by, classes, args.method) for bx, by in batches])
+        bounds = [margins(model, bx, by, classes, args.method, args.input_radius) for bx, by in batches]
+        lower = torch.cat(bounds)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     lower = lower.double().numpy()
-    print(f"radius {args.radius}, bias radius {args.bias_radius}, method {args.method}, "
+    print(f"radius {args.radius}, bias radius {args.bias_radius}, input radius {args.input_radius}, method {args.method}, "
           f"batch {args.batch}, {args.threads} threads")
     summary("auto_LiRPA", seconds, lower)
     print(f"auto_LiRPA used {cpu:.3f} s of processor time in all threads")

@@ -7,17 +7,37 @@ use super::Scalar;
 const LANES: usize = 16;
 
 /// Runs a closure compiled for the best instruction set of this machine. Kernels inlined into it profit; the closure itself
-/// must be inlined for that, too, which a function could not ask for.
+/// must be inlined for that, too, which a function could not ask for. With `move` the compiler knows that no store changes what the
+/// closure captures.
 #[macro_export]
 macro_rules! vectorized {
-    (|| $body:expr) => {
+    (|| $body:expr) => {{
+        let once = $crate::rows::Once;
         $crate::pulp::Arch::new().dispatch(
             #[inline(always)]
-            || $body,
+            || {
+                let _moved = once;
+                $body
+            },
         )
-    };
+    }};
+    (move || $body:expr) => {{
+        let once = $crate::rows::Once;
+        $crate::pulp::Arch::new().dispatch(
+            #[inline(always)]
+            move || {
+                let _moved = once;
+                $body
+            },
+        )
+    }};
 }
 pub use vectorized;
+
+/// What [`vectorized`] moves out of its closure, which can then be called once only. Others are called through a function of the
+/// standard library, which is compiled for the oldest machine.
+#[derive(Debug)]
+pub struct Once;
 
 /// `max(a, 0)`, but NaN stays NaN: it must reach the bound and spoil it.
 #[inline(always)]
@@ -60,6 +80,33 @@ pub fn sum3<T: Scalar>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> T
         tail += f(a, b, c);
     }
     total(lanes, tail)
+}
+
+/// `f(0)` to `f(count − 1)`. A loop of its own: what an iterator collects is a call, which has not the instructions of [`vectorized`], and so
+/// is a closure that is not `#[inline(always)]`.
+#[inline(always)]
+pub fn each<R>(count: usize, mut f: impl FnMut(usize) -> R) -> Vec<R> {
+    let mut out = Vec::with_capacity(count);
+    for k in 0..count {
+        out.push(f(k));
+    }
+    out
+}
+
+/// `a_i ← a_i + b_i`.
+#[inline(always)]
+pub fn add<T: Scalar>(a: &mut [T], b: &[T]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a += b;
+    }
+}
+
+/// `a_i ← a_i − b_i`.
+#[inline(always)]
+pub fn subtract<T: Scalar>(a: &mut [T], b: &[T]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a -= b;
+    }
 }
 
 /// `Σ a_i`.

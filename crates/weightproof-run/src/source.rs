@@ -219,6 +219,9 @@ impl Feed for Source {
     }
 
     fn advance(&mut self, most: usize, classes: Option<usize>) -> Result<Option<Samples<'_>>, RunError> {
+        if let Some(batch) = self.batch.take() {
+            self.data.reuse(batch.inputs);
+        }
         self.batch = self.next(most, classes)?;
         Ok(self.batch.as_ref().map(samples))
     }

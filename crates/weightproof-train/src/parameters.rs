@@ -5,7 +5,7 @@ use crate::tape::vectorized;
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use weightproof::kernels::Matrix;
+use weightproof::kernels::{Matrix, rows};
 use weightproof::network::Network;
 use weightproof::threat::LayerPerturbation;
 
@@ -119,7 +119,7 @@ impl Parameters {
     pub(crate) fn add(&mut self, other: &Self) {
         for (sum, more) in self.arrays.iter_mut().zip(&other.arrays) {
             sum.par_chunks_mut(BLOCK).zip(more.par_chunks(BLOCK)).for_each(|(sum, more)| {
-                vectorized!(|| sum.iter_mut().zip(more).for_each(|(n, m)| *n += m));
+                vectorized!(|| rows::add(sum, more));
             });
         }
     }

@@ -52,6 +52,9 @@ pub const MAX_SAMPLE_VALUES: usize = 1 << 24;
 /// The most values that one batch holds (512 MiB); a batch of larger samples holds one.
 pub const MAX_BATCH_VALUES: usize = 1 << 26;
 
+/// Values that are read and multiplied at once, while a core's cache holds them.
+const PIECE: usize = 1 << 15;
+
 /// The array of an NPY file: shape and numbers, row major.
 ///
 /// # Errors
@@ -199,6 +202,8 @@ pub struct DataSet {
     scale: Scale,
     /// Rows that were read to look at them, and are given out first.
     ahead: Option<Rows>,
+    /// Memory for the next batch, see [`DataSet::reuse`].
+    spare: Vec<f64>,
     labels: Option<LabelReader>,
     first: usize,
     next: usize,
@@ -268,7 +273,19 @@ impl DataSet {
             return Err(labels::wrong_count(samples, found).in_file(labels.path()));
         }
         let scale = if info.pixels { Scale::BYTES } else { Scale::ONE };
-        Ok(DataSet { info, path, origin, reader, scale, ahead: None, labels, first: 0, next: 0, end: None })
+        Ok(DataSet {
+            info,
+            path,
+            origin,
+            reader,
+            scale,
+            ahead: None,
+            spare: Vec::new(),
+            labels,
+            first: 0,
+            next: 0,
+            end: None,
+        })
     }
 
     /// The data set with names for its classes.
@@ -374,21 +391,16 @@ impl DataSet {
         let width: usize = self.info.shape.iter().product();
         let wanted = self.end.map_or(usize::MAX, |end| end.saturating_sub(self.next));
         let wanted = wanted.min(max.max(1)).min((MAX_BATCH_VALUES / width).max(1));
-        let mut rows = Rows::default();
+        let mut rows = Rows { values: std::mem::take(&mut self.spare), ..Rows::default() };
+        rows.values.clear();
+        let piece = (PIECE / width).max(1);
         while rows.count < wanted {
-            let Some(more) = self.next_rows(wanted - rows.count, width)? else { break };
+            let Some(mut more) = self.next_rows(piece.min(wanted - rows.count), width)? else { break };
+            self.multiply(&mut more.values, self.next + rows.count)?;
             rows.append(more);
         }
         if rows.count == 0 {
             return self.finish(wanted).map(|()| None);
-        }
-        if self.scale != Scale::ONE {
-            rows.values.iter_mut().for_each(|value| *value = self.scale.of(*value));
-            if let Some(at) = rows.values.iter().position(|value| !value.is_finite()) {
-                let place = format!("sample {}", self.next + at / width);
-                let expected = format!("numbers that are finite after they are multiplied by {}", self.scale);
-                return Err(DataError::new(place, expected, "a larger one").in_file(&self.path));
-            }
         }
         let labels = match &mut self.labels {
             Some(labels) => Some(labels.read(self.next, rows.count)?),
@@ -397,6 +409,31 @@ impl DataSet {
         let first = self.next;
         self.next += rows.count;
         Ok(Some(Batch { first, count: rows.count, inputs: rows.values, labels }))
+    }
+
+    /// Takes the memory of a batch's inputs for the next batch.
+    pub fn reuse(&mut self, inputs: Vec<f64>) {
+        self.spare = inputs;
+    }
+
+    /// Multiplies the values of samples from `first` on by the scale.
+    fn multiply(&self, values: &mut [f64], first: usize) -> Result<(), FormatError> {
+        if self.scale == Scale::ONE {
+            return Ok(());
+        }
+        let mut finite = true;
+        for value in values.iter_mut() {
+            *value = self.scale.of(*value);
+            finite &= value.is_finite();
+        }
+        if finite {
+            return Ok(());
+        }
+        let width: usize = self.info.shape.iter().product();
+        let at = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
+        let expected = format!("numbers that are finite after they are multiplied by {}", self.scale);
+        let place = format!("sample {}", first + at / width);
+        Err(DataError::new(place, expected, "a larger one").in_file(&self.path))
     }
 
     /// What can only be checked at the end of the data: that there were samples, and no more labels than samples.

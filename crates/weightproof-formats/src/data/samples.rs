@@ -30,15 +30,17 @@ impl Rows {
 
     /// Appends what was read next from the same reader.
     pub(crate) fn append(&mut self, more: Rows) {
-        if self.count == 0 {
-            *self = more;
-            return;
+        if self.values.capacity() == 0 {
+            self.values = more.values;
+        } else {
+            self.values.extend_from_slice(&more.values);
+        }
+        match (&mut self.labels, more.labels) {
+            (Some(labels), Some(more)) => labels.extend(more),
+            (labels, more) if self.count == 0 => *labels = more,
+            _ => {}
         }
         self.count += more.count;
-        self.values.extend(more.values);
-        if let (Some(labels), Some(more)) = (&mut self.labels, more.labels) {
-            labels.extend(more);
-        }
     }
 }
 

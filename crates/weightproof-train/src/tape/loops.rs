@@ -7,10 +7,7 @@ use weightproof::kernels::{Scalar, rows};
 /// that no store changes it; closures that are given to the loops below capture by value for the same reason.
 macro_rules! vectorized {
     (|| $body:expr) => {
-        weightproof::kernels::pulp::Arch::new().dispatch(
-            #[inline(always)]
-            move || $body,
-        )
+        weightproof::kernels::rows::vectorized!(move || $body)
     };
 }
 pub(crate) use vectorized;

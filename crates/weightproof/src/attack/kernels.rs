@@ -24,11 +24,7 @@ pub(super) fn clamp<T: Scalar>(z: T, lower: T, upper: T) -> T {
     if z < lower { lower } else { z }
 }
 
-/// `out_i += b_i`.
-#[inline(always)]
-pub(super) fn add<T: Scalar>(out: &mut [T], b: &[T]) {
-    out.iter_mut().zip(b).for_each(|(out, &b)| *out += b);
-}
+pub(super) use crate::kernels::rows::add;
 
 /// `out_i += t_i e_i`.
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use super::rounding::FEW;
 use super::{Bounds, Prepared, States};
-use crate::kernels::rows::{fill, l1, larger, squares, sum, vectorized};
+use crate::kernels::rows::{each, fill, l1, larger, squares, sum, vectorized};
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, linear};
 use crate::model::Affine;
 use crate::threat::WeightSet;
@@ -75,7 +75,15 @@ pub(super) fn by_patch<T: Scalar>(of_patches: &Matrix<T>, of_rows: &[T], positio
 /// ℓ1 norms of the patches of `z`, (samples, groups × positions); of all of `z`, one column, without a window.
 fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     match window {
-        None => Matrix::from_vec(z.rows(), 1, vectorized!(|| (0..z.rows()).map(|s| l1(z.row(s))).collect())),
+        None => Matrix::from_vec(
+            z.rows(),
+            1,
+            vectorized!(|| each(
+                z.rows(),
+                #[inline(always)]
+                |s| l1(z.row(s))
+            )),
+        ),
         Some(_) => patch_sums(&z.map(|z| z.abs()), window),
     }
 }
@@ -84,7 +92,11 @@ fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
 pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     match window {
         None => {
-            let norms = vectorized!(|| (0..z.rows()).map(|s| squares(z.row(s)).sqrt()).collect());
+            let norms = vectorized!(|| each(
+                z.rows(),
+                #[inline(always)]
+                |s| squares(z.row(s)).sqrt()
+            ));
             Matrix::from_vec(z.rows(), 1, norms)
         }
         Some(_) => patch_sums(&z.map(|z| z * z), window).map(|v| v.sqrt()),
@@ -94,7 +106,15 @@ pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Mat
 /// Sums of the patches of `z`, shaped as [`patch_l1`].
 pub(super) fn patch_sums<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     let Some(window) = window else {
-        return Matrix::from_vec(z.rows(), 1, vectorized!(|| (0..z.rows()).map(|s| sum(z.row(s))).collect()));
+        return Matrix::from_vec(
+            z.rows(),
+            1,
+            vectorized!(|| each(
+                z.rows(),
+                #[inline(always)]
+                |s| sum(z.row(s))
+            )),
+        );
     };
     let groups = Window { channels: window.groups, ..window.clone() };
     let ones =

@@ -404,21 +404,19 @@ impl<'a, T: Scalar> States<'a, T> {
         let index = self.states.len() - 1;
         let limit = T::from_f64(T::OVERFLOW);
         let (lower, upper) = (self.lower(index), self.upper(index));
-        // Counted, because vectors cannot leave early.
-        let beyond = |a: T, _, _| if a.abs() < limit { T::zero() } else { T::one() };
-        let within = |row: &[T]| rows::sum3(row, row, row, beyond) == T::zero();
-        let of_sample = |s: usize| {
-            let (lower, upper) = (lower.row(s), upper.row(s));
-            (within(lower) & within(upper), rows::l1(lower) + rows::l1(upper))
-        };
-        let found: Vec<(bool, T)> = rows::vectorized!(|| (0..self.samples()).map(of_sample).collect());
-        for (void, (is_within, _)) in self.void.iter_mut().zip(&found) {
-            if !is_within {
-                *void = Some(Reason::Overflow);
-            }
-        }
+        let sizes: Vec<T> = rows::vectorized!(|| rows::each(
+            lower.rows(),
+            #[inline(always)]
+            |s| rows::l1(lower.row(s)) + rows::l1(upper.row(s))
+        ));
+        let is_within = |row: &[T]| row.iter().all(|a| a.abs() < limit);
+        // No number is larger than the sum of all, and no sum is less than NaN.
+        let is_beyond =
+            |s: usize| !(sizes[s] < limit || (is_within(lower.row(s)) && is_within(upper.row(s))));
+        let beyond: Vec<usize> = (0..sizes.len()).filter(|&s| is_beyond(s)).collect();
+        beyond.into_iter().for_each(|s| self.void[s] = Some(Reason::Overflow));
         if !self.block.prepared.arithmetic.is_exact() {
-            self.sizes.push(found.into_iter().map(|(_, size)| size).collect());
+            self.sizes.push(sizes);
         }
         if index + 1 < self.block.values.len() {
             self.sums.push(sums(&self.block, self, index + 1));

@@ -48,7 +48,9 @@ impl<T: Scalar> Backward<'_, T> {
         let layer = self.block.prepared.model.affine(node);
         let radii = self.block.prepared.radii.layer(node);
         let input = self.block.prepared.model.input_of(node);
-        vectorized!(|| (0..rows.len()).for_each(|r| offset.add(r, bias_term(c.a.row(r), &layer.bias, radii))));
+        vectorized!(|| for r in 0..rows.len() {
+            offset.add(r, bias_term(c.a.row(r), &layer.bias, radii));
+        });
         if self.states.variances(node).is_some() {
             self.add_kernel_variances((node, window), &c.a, rows, offset);
         }

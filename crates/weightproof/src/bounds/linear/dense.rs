@@ -3,7 +3,9 @@
 use super::super::deviation::largest_magnitude;
 use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row};
-use crate::kernels::rows::{centered, centered_sized, squares, vectorized, weighted_squares};
+use crate::kernels::rows::{
+    add, centered, centered_sized, each, squares, subtract, vectorized, weighted_squares,
+};
 use crate::kernels::{Matrix, Scalar, product};
 use crate::model::Affine;
 use crate::property::SpecRow;
@@ -28,7 +30,7 @@ impl<T: Scalar> Backward<'_, T> {
                     offset.add(r, bias[i] - radii.bias[i]);
                 }
                 if let Some(i) = row.minus {
-                    out.iter_mut().zip(weight.row(i)).for_each(|(a, &w)| *a -= w);
+                    subtract(out, weight.row(i));
                     offset.add(r, -bias[i] - radii.bias[i]);
                 }
             }
@@ -59,8 +61,12 @@ impl<T: Scalar> Backward<'_, T> {
                 Coefficients::lossy(a, g, input)
             }
             WeightSet::Entries(e) => {
-                let g =
-                    Matrix::from_fn(rows.len(), e.cols(), |r, j| ends(&rows[r].1).map(|i| e[(i, j)]).sum());
+                let mut g = Matrix::zeros(rows.len(), e.cols());
+                vectorized!(|| for (r, (_, row)) in rows.iter().enumerate() {
+                    for i in ends(row) {
+                        add(g.row_mut(r), e.row(i));
+                    }
+                });
                 self.subtract_matrix(&mut a, &g, input, rows, offset);
                 Coefficients::new(a)
             }
@@ -98,20 +104,21 @@ impl<T: Scalar> Backward<'_, T> {
         let a = c.a;
         let charged = self.states.sums(node).map(|sums| (sums, self.charged_part(node)));
         let factors: Vec<T> = vectorized!(|| {
-            rows.iter()
-                .enumerate()
-                .map(|(r, (s, _))| {
-                    let a = a.row(r);
+            each(
+                rows.len(),
+                #[inline(always)]
+                |r| {
+                    let (a, s) = (a.row(r), rows[r].0);
                     if let Some((sums, part)) = charged {
-                        let (value, size) = centered_sized(a, bias, &radii.bias, sums.terms.row(*s));
+                        let (value, size) = centered_sized(a, bias, &radii.bias, sums.terms.row(s));
                         offset.add(r, value);
-                        offset.charge(r, part * size + sums.underflow[*s]);
+                        offset.charge(r, part * size + sums.underflow[s]);
                     } else {
                         offset.add(r, centered(a, bias, &radii.bias));
                     }
                     radii.weight.factor(0, a)
-                })
-                .collect()
+                },
+            )
         });
         self.add_variances(node, &a, rows, offset);
         self.add_damages(node, &a, rows, offset);

@@ -15,7 +15,7 @@ use super::conv::is_shared;
 use super::propagate::{Backward, Row, Sharing};
 use super::relax::{Relaxation, Relaxed};
 use super::slopes::{ByNode, Tape};
-use crate::kernels::rows::{dot, fill, squares, sum, vectorized};
+use crate::kernels::rows::{dot, each, fill, squares, sum, vectorized};
 use crate::kernels::{Matrix, Scalar, average_pool, linear, max_pool};
 use crate::model::{Affine, Step, gathered};
 use crate::threat::WeightSet;
@@ -233,8 +233,8 @@ impl<T: Scalar> Backward<'_, T> {
             // Every row of `E` is one number.
             (WeightSet::Rows(e), None) => {
                 let totals = self.total_magnitudes(input, v, rows);
-                vectorized!(|| {
-                    (0..rows.len()).for_each(|r| fill(losses.row_mut(r), [e.as_slice()], |[e]| e * totals[r]))
+                vectorized!(|| for (r, total) in totals.iter().enumerate() {
+                    fill(losses.row_mut(r), [e.as_slice()], |[e]| e * *total);
                 });
             }
             (WeightSet::RowBalls(e), None) => {
@@ -278,11 +278,14 @@ impl<T: Scalar> Backward<'_, T> {
     /// Their sums; one for each row.
     fn total_magnitudes(&self, node: usize, v: &Matrix<T>, rows: &[Row]) -> Vec<T> {
         let lines = self.absolute_lines(node);
-        let total = |(r, (s, _)): (usize, &Row)| match lines {
-            None => sum(v.row(r)),
-            Some(lines) => dot(lines.slope.row(*s), v.row(r)) + sum(lines.offset.row(*s)),
-        };
-        vectorized!(|| rows.iter().enumerate().map(total).collect())
+        vectorized!(|| each(
+            rows.len(),
+            #[inline(always)]
+            |r| match lines {
+                None => sum(v.row(r)),
+                Some(lines) => dot(lines.slope.row(rows[r].0), v.row(r)) + sum(lines.offset.row(rows[r].0)),
+            }
+        ))
     }
 }
 

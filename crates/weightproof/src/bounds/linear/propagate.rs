@@ -12,7 +12,8 @@ use super::relax::{AbsoluteLines, Relaxation, Relaxed};
 use super::slopes::{FreeVariables, Tape};
 use super::staircase::Hull;
 use crate::kernels::rows::{
-    concretized, dot, l1, magnitudes, relax, subtract_products, subtract_scaled, vectorized, weighted_l1,
+    add, concretized, dot, l1, magnitudes, relax, subtract, subtract_products, subtract_scaled, vectorized,
+    weighted_l1,
 };
 use crate::kernels::{Matrix, Scalar, Window, add_average_pool_transposed};
 use crate::model::{Model, Step};
@@ -376,7 +377,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 let (m, lower, upper) = (multipliers.row(r), lower.row(*s), upper.row(*s));
-                a.row_mut(r).iter_mut().zip(m).for_each(|(a, &m)| *a += m);
+                add(a.row_mut(r), m);
                 // The most is the least of the opposite.
                 offset.add(r, -concretized(m, upper, lower));
                 if part > T::zero() {
@@ -432,7 +433,9 @@ impl<'a, T: Scalar> Backward<'a, T> {
         };
         if let Step::MaxPool(_) | Step::Multiply = &prepared.model.steps[node] {
             let sum = |r: usize| weighted_l1(c.a.row(r), magnitude(rows[r].0));
-            vectorized!(|| (0..rows.len()).for_each(|r| offset.charge(r, part * sum(r))));
+            vectorized!(|| for r in 0..rows.len() {
+                offset.charge(r, part * sum(r));
+            });
             self.charge_underflow(node, rows, offset);
         }
     }
@@ -703,12 +706,16 @@ impl<'a, T: Scalar> Backward<'a, T> {
         let Some(Pending { g, node }) = c.pending.take() else { return };
         let lines = self.absolute_lines(node);
         vectorized!(|| {
-            for (r, (s, _)) in rows.iter().enumerate() {
+            for (r, ((s, _), &g)) in rows.iter().zip(&g).enumerate() {
                 match lines {
-                    None => c.a.row_mut(r).iter_mut().for_each(|a| *a -= g[r]),
+                    None => {
+                        for a in c.a.row_mut(r) {
+                            *a -= g;
+                        }
+                    }
                     Some(lines) => {
-                        subtract_scaled(c.a.row_mut(r), g[r], lines.slope.row(*s));
-                        self.subtract_sum(r, g[r] * l1(lines.offset.row(*s)), &lines.offset, offset);
+                        subtract_scaled(c.a.row_mut(r), g, lines.slope.row(*s));
+                        self.subtract_sum(r, g * l1(lines.offset.row(*s)), &lines.offset, offset);
                     }
                 }
             }
@@ -728,7 +735,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         vectorized!(|| {
             for (r, (s, _)) in rows.iter().enumerate() {
                 match lines {
-                    None => a.row_mut(r).iter_mut().zip(g.row(r)).for_each(|(a, &g)| *a -= g),
+                    None => subtract(a.row_mut(r), g.row(r)),
                     Some(lines) => {
                         subtract_products(a.row_mut(r), g.row(r), lines.slope.row(*s));
                         let sum = weighted_l1(g.row(r), lines.offset.row(*s));

@@ -98,7 +98,13 @@ impl<T: Scalar> Relaxation<T> {
         let mut r = Relaxation::zeros(l.rows(), l.cols());
         let slack = Slack::new(arithmetic);
         if f == Activation::Relu {
-            vectorized!(|| r.set_all(l, u, radius, |l, u| relu(l, u, slack)));
+            vectorized!(|| r.set_all(
+                l,
+                u,
+                radius,
+                #[inline(always)]
+                |l, u| relu(l, u, slack)
+            ));
             return r;
         }
         if f.is_quantizer() {
@@ -107,7 +113,13 @@ impl<T: Scalar> Relaxation<T> {
                 #[inline(always)]
                 |f| {
                     if let Activation::Quantize(q) = f {
-                        r.set_all(l, u, radius, |l, u| staircase::lines(&q, (l, u), is_exact));
+                        r.set_all(
+                            l,
+                            u,
+                            radius,
+                            #[inline(always)]
+                            |l, u| staircase::lines(&q, (l, u), is_exact),
+                        );
                     }
                 },
             );
