@@ -11,21 +11,17 @@ const LANES: usize = 16;
 /// closure captures.
 #[macro_export]
 macro_rules! vectorized {
-    (|| $body:expr) => {{
+    (|| $body:expr) => {
+        $crate::vectorized!(@ [] $body)
+    };
+    (move || $body:expr) => {
+        $crate::vectorized!(@ [move] $body)
+    };
+    (@ [$($move:tt)?] $body:expr) => {{
         let once = $crate::rows::Once;
         $crate::pulp::Arch::new().dispatch(
             #[inline(always)]
-            || {
-                let _moved = once;
-                $body
-            },
-        )
-    }};
-    (move || $body:expr) => {{
-        let once = $crate::rows::Once;
-        $crate::pulp::Arch::new().dispatch(
-            #[inline(always)]
-            move || {
+            $($move)? || {
                 let _moved = once;
                 $body
             },
@@ -91,6 +87,13 @@ pub fn each<R>(count: usize, mut f: impl FnMut(usize) -> R) -> Vec<R> {
         out.push(f(k));
     }
     out
+}
+
+/// `z` kept in `[lower, upper]`; NaN stays NaN. Two choices that follow each other, which vectors can make.
+#[inline(always)]
+pub fn clamp<T: Scalar>(z: T, lower: T, upper: T) -> T {
+    let z = if z > upper { upper } else { z };
+    if z < lower { lower } else { z }
 }
 
 /// `a_i ← a_i + b_i`.

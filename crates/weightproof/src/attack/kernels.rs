@@ -17,14 +17,7 @@ pub(super) fn sign<T: Scalar>(z: T) -> T {
     if z < T::zero() { -T::one() } else { up }
 }
 
-/// `z` kept in `[lower, upper]`; NaN stays.
-#[inline(always)]
-pub(super) fn clamp<T: Scalar>(z: T, lower: T, upper: T) -> T {
-    let z = if z > upper { upper } else { z };
-    if z < lower { lower } else { z }
-}
-
-pub(super) use crate::kernels::rows::add;
+pub(super) use crate::kernels::rows::{add, clamp};
 
 /// `out_i += t_i e_i`.
 #[inline(always)]

@@ -72,18 +72,20 @@ pub(super) fn by_patch<T: Scalar>(of_patches: &Matrix<T>, of_rows: &[T], positio
     out
 }
 
+/// `f` of every row of `z`, one column; `f` is `#[inline(always)]`.
+fn of_rows<T: Scalar>(z: &Matrix<T>, f: impl Fn(&[T]) -> T) -> Matrix<T> {
+    let column = vectorized!(|| each(
+        z.rows(),
+        #[inline(always)]
+        |s| f(z.row(s))
+    ));
+    Matrix::from_vec(z.rows(), 1, column)
+}
+
 /// ℓ1 norms of the patches of `z`, (samples, groups × positions); of all of `z`, one column, without a window.
 fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     match window {
-        None => Matrix::from_vec(
-            z.rows(),
-            1,
-            vectorized!(|| each(
-                z.rows(),
-                #[inline(always)]
-                |s| l1(z.row(s))
-            )),
-        ),
+        None => of_rows(z, l1),
         Some(_) => patch_sums(&z.map(|z| z.abs()), window),
     }
 }
@@ -91,14 +93,7 @@ fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
 /// ℓ2 norms of the patches of `z`, shaped as [`patch_l1`].
 pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     match window {
-        None => {
-            let norms = vectorized!(|| each(
-                z.rows(),
-                #[inline(always)]
-                |s| squares(z.row(s)).sqrt()
-            ));
-            Matrix::from_vec(z.rows(), 1, norms)
-        }
+        None => of_rows(z, squares).map(|v| v.sqrt()),
         Some(_) => patch_sums(&z.map(|z| z * z), window).map(|v| v.sqrt()),
     }
 }
@@ -106,15 +101,7 @@ pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Mat
 /// Sums of the patches of `z`, shaped as [`patch_l1`].
 pub(super) fn patch_sums<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     let Some(window) = window else {
-        return Matrix::from_vec(
-            z.rows(),
-            1,
-            vectorized!(|| each(
-                z.rows(),
-                #[inline(always)]
-                |s| sum(z.row(s))
-            )),
-        );
+        return of_rows(z, sum);
     };
     let groups = Window { channels: window.groups, ..window.clone() };
     let ones =

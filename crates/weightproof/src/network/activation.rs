@@ -2,7 +2,7 @@
 
 use super::{Jumps, Staircase};
 use crate::kernels::Scalar;
-use crate::kernels::rows::{larger, vectorized};
+use crate::kernels::rows::{clamp, larger, vectorized};
 use serde::{Deserialize, Serialize};
 
 /// A scalar function applied to every neuron of a layer.
@@ -138,8 +138,8 @@ impl Activation {
                     p
                 }
             }
-            Activation::Clip { low, high } => clip(p, low, high),
-            Activation::SoftThreshold { lambda } => p - clip(p, -lambda, lambda),
+            Activation::Clip { low, high } => clamp(p, low, high),
+            Activation::SoftThreshold { lambda } => p - clamp(p, -lambda, lambda),
             Activation::Sigmoid => sigmoid(p),
             Activation::Tanh => p.tanh(),
             Activation::Softplus => softplus(p),
@@ -627,13 +627,6 @@ impl Activation {
     pub fn is_free(self) -> bool {
         matches!(self, Activation::Quantize(q) if q.freedom() > 0.0)
     }
-}
-
-/// `p` kept in `[low, high]`; NaN stays NaN. Two choices that follow each other, which vectors can make.
-#[inline(always)]
-pub(super) fn clip(p: f64, low: f64, high: f64) -> f64 {
-    let p = if p < low { low } else { p };
-    if p > high { high } else { p }
 }
 
 fn sigmoid(p: f64) -> f64 {

@@ -10,7 +10,7 @@
 //! level(p) = clamp(sign(p), low, high)
 //! ```
 
-use super::activation::clip;
+use crate::kernels::rows::clamp;
 use serde::{Deserialize, Serialize};
 
 /// Which step comes out of a quantizer.
@@ -114,7 +114,7 @@ impl Staircase {
             Jumps::AtZero if p as f32 == 0.0 => 0.0,
             Jumps::AtZero => (p as f32).signum(),
         };
-        clip(f64::from(level), bottom, top)
+        clamp(f64::from(level), bottom, top)
     }
 
     /// The value that stands for `p`, by the operator's text. Exact: an integer of 17 bits times a number of f32.
