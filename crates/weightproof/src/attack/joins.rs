@@ -23,11 +23,15 @@ impl<T: Scalar> Pass<'_, '_, T> {
                     Step::AveragePool { window, factor } => {
                         out.fill(T::zero());
                         add_window_sums(out, z, window);
-                        out.chunks_exact_mut(factor.len()).for_each(|plane| multiply(plane, factor));
+                        for plane in out.chunks_exact_mut(factor.len()) {
+                            multiply(plane, factor);
+                        }
                     }
                     Step::Add => {
                         out.copy_from_slice(z);
-                        inputs[1..].iter().for_each(|&input| add(out, self.value(input, row, s)));
+                        for &input in &inputs[1..] {
+                            add(out, self.value(input, row, s));
+                        }
                     }
                     Step::Multiply => {
                         out.copy_from_slice(z);
@@ -35,10 +39,13 @@ impl<T: Scalar> Pass<'_, '_, T> {
                     }
                     Step::Gather(gather) => {
                         joined.clear();
-                        inputs.iter().for_each(|&k| joined.extend_from_slice(self.value(k, row, s)));
+                        for &k in inputs {
+                            joined.extend_from_slice(self.value(k, row, s));
+                        }
                         let constant = T::from_f64(gather.constant);
-                        let sources = out.iter_mut().zip(&gather.source);
-                        sources.for_each(|(out, source)| *out = source.map_or(constant, |k| joined[k]));
+                        for (out, source) in out.iter_mut().zip(&gather.source) {
+                            *out = source.map_or(constant, |k| joined[k]);
+                        }
                     }
                     Step::Input
                     | Step::Affine(_)

@@ -48,14 +48,18 @@ impl<T: Scalar> Pass<'_, '_, T> {
                 let z = if moving { self.values[input].row(row) } else { self.fixed.values[input].row(s) };
                 let out = out.row_mut(row);
                 if moving {
-                    out.iter_mut().enumerate().for_each(|(i, p)| *p = dot(affine.weight.row(i), z));
+                    for (i, p) in out.iter_mut().enumerate() {
+                        *p = dot(affine.weight.row(i), z);
+                    }
                     add(out, &affine.bias);
                 } else {
                     out.copy_from_slice(self.fixed.values[index].row(s));
                 }
                 if let Some(slot) = slots.weights {
                     let u = point.0[slot].row(row).chunks_exact(z.len());
-                    out.iter_mut().zip(u).enumerate().for_each(|(i, (p, u))| *p += carried(set, i, u, z));
+                    for (i, (p, u)) in out.iter_mut().zip(u).enumerate() {
+                        *p += carried(set, i, u, z);
+                    }
                 }
                 if let Some(v) = slots.bias.map(|slot| point.0[slot].row(row)) {
                     add_products(out, v, radius);

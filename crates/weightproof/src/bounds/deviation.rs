@@ -85,7 +85,11 @@ fn of_rows<T: Scalar>(z: &Matrix<T>, f: impl Fn(&[T]) -> T) -> Matrix<T> {
 /// ℓ1 norms of the patches of `z`, (samples, groups × positions); of all of `z`, one column, without a window.
 fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     match window {
-        None => of_rows(z, l1),
+        None => of_rows(
+            z,
+            #[inline(always)]
+            |z| l1(z),
+        ),
         Some(_) => patch_sums(&z.map(|z| z.abs()), window),
     }
 }
@@ -93,7 +97,12 @@ fn patch_l1<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
 /// ℓ2 norms of the patches of `z`, shaped as [`patch_l1`].
 pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     match window {
-        None => of_rows(z, squares).map(|v| v.sqrt()),
+        None => of_rows(
+            z,
+            #[inline(always)]
+            |z| squares(z),
+        )
+        .map(|v| v.sqrt()),
         Some(_) => patch_sums(&z.map(|z| z * z), window).map(|v| v.sqrt()),
     }
 }
@@ -101,7 +110,11 @@ pub(super) fn patch_l2<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Mat
 /// Sums of the patches of `z`, shaped as [`patch_l1`].
 pub(super) fn patch_sums<T: Scalar>(z: &Matrix<T>, window: Option<&Window>) -> Matrix<T> {
     let Some(window) = window else {
-        return of_rows(z, sum);
+        return of_rows(
+            z,
+            #[inline(always)]
+            |z| sum(z),
+        );
     };
     let groups = Window { channels: window.groups, ..window.clone() };
     let ones =

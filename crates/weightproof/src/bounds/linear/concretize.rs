@@ -54,21 +54,16 @@ pub(super) fn concretize<T: Scalar>(
     vectorized!(|| {
         for (r, (s, _)) in rows.iter().enumerate() {
             let (a, lower, upper) = (c.a.row(r), lower.row(*s), upper.row(*s));
-            let centre = || {
-                let fixed = states.fixed(node);
-                concretized(a, fixed.lower.row(*s), fixed.upper.row(*s))
-            };
             let (at_ends, size) = concretized_sized(a, lower, upper);
-            offset.add(
-                r,
-                match &end {
-                    End::Box => at_ends,
-                    End::Shared(_) => centre(),
-                    End::Ball { radius, length, bias } => {
-                        centre() - weighted_l1(a, bias) - *radius * squares(a).sqrt() * length[*s]
-                    }
-                },
-            );
+            let mut constant = at_ends;
+            if !matches!(end, End::Box) {
+                let fixed = states.fixed(node);
+                constant = concretized(a, fixed.lower.row(*s), fixed.upper.row(*s));
+            }
+            if let End::Ball { radius, length, bias } = &end {
+                constant = constant - weighted_l1(a, bias) - *radius * squares(a).sqrt() * length[*s];
+            }
+            offset.add(r, constant);
             if part > T::zero() {
                 offset.charge(r, part * size);
             }

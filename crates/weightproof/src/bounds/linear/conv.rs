@@ -293,11 +293,12 @@ fn kernel_of_chords<T: Scalar>(
 #[inline(always)]
 fn bias_term<T: Scalar>(a: &[T], bias: &[T], radii: &LayerSet<T>) -> T {
     let positions = a.len() / bias.len();
-    let channel = |((a, &b), &e): ((&[T], &T), &T)| {
+    let mut total = T::zero();
+    for ((a, &b), &e) in a.chunks_exact(positions).zip(bias).zip(&radii.bias) {
         let sum = sum(a);
-        b * sum - e * if radii.per_use { l1(a) } else { sum.abs() }
-    };
-    a.chunks_exact(positions).zip(bias).zip(&radii.bias).map(channel).sum()
+        total += b * sum - e * if radii.per_use { l1(a) } else { sum.abs() };
+    }
+    total
 }
 
 /// What `|z|` loses to weights that move by the radius of their channel: `Σ_o e_o |a_op|` at every position of a group, laid

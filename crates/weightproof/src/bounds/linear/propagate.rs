@@ -432,9 +432,8 @@ impl<'a, T: Scalar> Backward<'a, T> {
             }
         };
         if let Step::MaxPool(_) | Step::Multiply = &prepared.model.steps[node] {
-            let sum = |r: usize| weighted_l1(c.a.row(r), magnitude(rows[r].0));
             vectorized!(|| for r in 0..rows.len() {
-                offset.charge(r, part * sum(r));
+                offset.charge(r, part * weighted_l1(c.a.row(r), magnitude(rows[r].0)));
             });
             self.charge_underflow(node, rows, offset);
         }
@@ -680,6 +679,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     }
 
     /// The hulls of quantizer `node` in sample `s`, by element: of those with slopes that rows may choose. `None` of other nodes.
+    #[inline(always)]
     pub(super) fn hulls(&self, node: usize, s: usize) -> Option<&[Option<Hull>]> {
         let Step::Activation(Activation::Quantize(q)) = &self.block.prepared.model.steps[node] else {
             return None;
@@ -747,6 +747,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     }
 
     /// Subtracts a sum of numbers ≥ 0 over a row of `summands`, rounded up.
+    #[inline(always)]
     fn subtract_sum(&self, r: usize, sum: T, summands: &Matrix<T>, offset: &mut Offsets<T>) {
         if sum == T::zero() {
             return;

@@ -196,6 +196,7 @@ impl<T: Scalar> Relaxation<T> {
 
     /// The lines of sample `s` with slopes of a row's own: of ReLU the lower ones, of a quantizer both where `hulls` has one. `own` is
     /// where they are put.
+    #[inline(always)]
     pub(super) fn own_lines<'l>(
         &'l self,
         s: usize,
@@ -227,6 +228,7 @@ impl<T: Scalar> Relaxation<T> {
     }
 
     /// The lines of sample `s`.
+    #[inline(always)]
     pub fn lines(&self, s: usize) -> Lines<'_, T> {
         Lines {
             lower_slope: self.lower_slope.row(s),

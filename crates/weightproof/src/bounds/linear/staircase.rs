@@ -24,10 +24,8 @@ pub(super) fn lines<T: Scalar>(q: &Staircase, (l, u): (T, T), is_exact: bool) ->
     let (l, u) = (l.to_f64(), u.to_f64());
     let hull = Hull::new(q, l, u);
     let middle = l + 0.5 * (u - l);
-    let [low, high] = [(&hull.below, -1.0), (&hull.above, 1.0)].map(
-        #[inline(always)]
-        |(corners, sign)| T::from_f64(corners.steepness(sign, middle)),
-    );
+    let low = T::from_f64(hull.below.steepness(-1.0, middle));
+    let high = T::from_f64(hull.above.steepness(1.0, middle));
     let (least, most) = (hull.offsets(low.to_f64()).0, hull.offsets(high.to_f64()).1);
     if is_exact {
         let of =
