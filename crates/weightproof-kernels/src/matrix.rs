@@ -1,6 +1,7 @@
 //! Row-major dense matrices: the one container of numbers in this crate.
 
 use super::Scalar;
+use super::rows::vectorized;
 
 /// A row-major matrix of shape `(rows, cols)` without padding.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -138,6 +139,13 @@ impl<T: Scalar> Matrix<T> {
 impl Matrix<f64> {
     /// The same matrix in the precision of the engine.
     pub fn cast<T: Scalar>(&self) -> Matrix<T> {
-        self.map(T::from_f64)
+        let mut out = Matrix::default();
+        out.reshape_scratch(self.rows, self.cols);
+        vectorized!(|| {
+            for (out, &v) in out.data.iter_mut().zip(&self.data) {
+                *out = T::from_f64(v);
+            }
+        });
+        out
     }
 }

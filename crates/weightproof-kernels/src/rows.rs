@@ -236,8 +236,18 @@ pub fn larger<T: Scalar>(a: T, b: T) -> T {
 pub fn fill<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn([T; N]) -> T) {
     let of = of.map(|row| &row[..out.len()]);
     for (i, out) in out.iter_mut().enumerate() {
-        *out = f(of.map(|row| row[i]));
+        *out = f(column(of, i));
     }
+}
+
+/// Number `i` of each row; a loop, because `array::map` is a function of its own where the compiler does not inline it.
+#[inline(always)]
+pub fn column<T: Scalar, const N: usize>(of: [&[T]; N], i: usize) -> [T; N] {
+    let mut column = [T::zero(); N];
+    for k in 0..N {
+        column[k] = of[k][i];
+    }
+    column
 }
 
 /// Lower and upper lines of the activations of one sample.

@@ -1,20 +1,20 @@
 //! A network and a perturbation set in the precision of the engine, shared by all blocks of samples.
 
 use crate::kernels::rows::squares;
-use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool};
+use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool, product};
 use crate::network::{
-    Activation, Affine as Affine64, Conv, DynamicQuantizer, Gather, Layer, Network, Read, largest_error,
+    Activation, Affine as Affine64, DynamicQuantizer, Gather, Layer, Network, Read, largest_error,
 };
 use crate::threat::{LayerSet, PerturbationSet};
 use std::sync::OnceLock;
 
-/// A node of a [`Model`]: its layer in the precision of the engine.
+/// A node of a [`Model`]: its layer in the precision of the engine, affine ones as an `A`.
 #[derive(Clone, Debug)]
-pub enum Step<T> {
+pub enum Step<T, A = Affine<T>> {
     /// The input.
     Input,
     /// `W z + b`: a dense layer or a convolution.
-    Affine(Affine<T>),
+    Affine(A),
     /// `scale · z + shift`.
     Scale {
         /// One factor per element.
@@ -57,6 +57,11 @@ pub struct Affine<T> {
 }
 
 impl<T: Scalar> Affine<T> {
+    fn new(layer: &Affine64, window: Option<&Window>) -> Self {
+        let bias = layer.bias.iter().map(|&b| T::from_f64(b)).collect();
+        Affine { weight: layer.weight.cast(), bias, window: window.cloned() }
+    }
+
     /// How many output elements use each row: 1 for a dense layer.
     pub fn positions(&self) -> usize {
         self.window.as_ref().map_or(1, Window::positions)
@@ -69,6 +74,48 @@ impl<T: Scalar> Affine<T> {
     }
 }
 
+/// An affine layer of a forward pass.
+trait Forward<T> {
+    /// `out = W z + b` for rows `z`.
+    fn forward(&self, out: &mut Matrix<T>, z: &Matrix<T>);
+}
+
+impl<T: Scalar> Forward<T> for Affine<T> {
+    fn forward(&self, out: &mut Matrix<T>, z: &Matrix<T>) {
+        self.apply(out, z);
+    }
+}
+
+/// An affine layer of which nothing but forward passes is wanted.
+#[derive(Clone, Debug)]
+enum Applied {
+    /// The transposed weights, (n_in, n_out), which a product reads as they are, and biases.
+    Dense(Matrix<f64>, Vec<f64>),
+    Conv(Affine<f64>),
+}
+
+impl Applied {
+    fn new(layer: &Affine64, window: Option<&Window>) -> Self {
+        let bias = layer.bias.clone();
+        match window {
+            None => Applied::Dense(layer.weight.transposed(), bias),
+            Some(_) => Applied::Conv(Affine { weight: layer.weight.clone(), bias, window: window.cloned() }),
+        }
+    }
+}
+
+impl Forward<f64> for Applied {
+    fn forward(&self, out: &mut Matrix<f64>, z: &Matrix<f64>) {
+        match self {
+            Applied::Dense(weight, bias) => {
+                product(out, z, weight);
+                add_by_row(out, bias);
+            }
+            Applied::Conv(layer) => layer.apply(out, z),
+        }
+    }
+}
+
 /// A network, cast once.
 #[derive(Clone, Debug)]
 pub struct Model<'n, T> {
@@ -77,7 +124,7 @@ pub struct Model<'n, T> {
     /// One step for each node.
     pub steps: Vec<Step<T>>,
     /// The same in f64, made when it is needed.
-    in_f64: OnceLock<Vec<Step<f64>>>,
+    in_f64: OnceLock<Vec<Step<f64, Applied>>>,
     /// By node: ℓ2 norms of the rows of its weights in f64, made when they are needed.
     lengths: Vec<OnceLock<Vec<f64>>>,
 }
@@ -86,7 +133,7 @@ impl<'n, T: Scalar> Model<'n, T> {
     /// Casts `network`.
     pub fn new(network: &'n Network) -> Self {
         let lengths = network.nodes().iter().map(|_| OnceLock::new()).collect();
-        Model { network, steps: cast(network), in_f64: OnceLock::new(), lengths }
+        Model { network, steps: cast(network, Affine::new), in_f64: OnceLock::new(), lengths }
     }
 
     /// Values of every node of the unperturbed network in f64, whatever the precision of the engine.
@@ -96,7 +143,7 @@ impl<'n, T: Scalar> Model<'n, T> {
     pub fn values_in_f64(&self, inputs: &[f64]) -> Vec<Matrix<f64>> {
         let width = self.network.input_width();
         let mut values = vec![Matrix::from_vec(inputs.len() / width, width, inputs.to_vec())];
-        let steps = self.in_f64.get_or_init(|| cast(self.network));
+        let steps = self.in_f64.get_or_init(|| cast(self.network, Applied::new));
         forward(self.network, steps, &mut values);
         values
     }
@@ -207,7 +254,7 @@ impl<'n, T: Scalar> Model<'n, T> {
 }
 
 /// Values of all nodes from those of the input, `values[0]`; the memory of the others, if there are any, is reused.
-fn forward<T: Scalar>(network: &Network, steps: &[Step<T>], values: &mut Vec<Matrix<T>>) {
+fn forward<T: Scalar, A: Forward<T>>(network: &Network, steps: &[Step<T, A>], values: &mut Vec<Matrix<T>>) {
     values.resize_with(steps.len(), Matrix::default);
     for (index, step) in steps.iter().enumerate().skip(1) {
         let (before, after) = values.split_at_mut(index);
@@ -215,7 +262,7 @@ fn forward<T: Scalar>(network: &Network, steps: &[Step<T>], values: &mut Vec<Mat
         let input = &before[inputs[0]];
         match step {
             Step::Input => unreachable!("the first node alone is the input"),
-            Step::Affine(affine) => affine.apply(out, input),
+            Step::Affine(affine) => affine.forward(out, input),
             Step::Scale { scale, shift } => {
                 out.copy_from(input);
                 scale_rows(out, scale, shift);
@@ -248,19 +295,16 @@ fn forward<T: Scalar>(network: &Network, steps: &[Step<T>], values: &mut Vec<Mat
     }
 }
 
-/// One step for each node of `network`.
-fn cast<T: Scalar>(network: &Network) -> Vec<Step<T>> {
+/// One step for each node of `network`; `affine` makes those of affine layers.
+fn cast<T: Scalar, A>(
+    network: &Network,
+    affine: impl Fn(&Affine64, Option<&Window>) -> A,
+) -> Vec<Step<T, A>> {
     let numbers = |v: &[f64]| v.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
     let step = |layer: &Layer| match layer {
         Layer::Input => Step::Input,
-        Layer::Dense(d) => {
-            Step::Affine(Affine { weight: d.weight.cast(), bias: numbers(&d.bias), window: None })
-        }
-        Layer::Conv(Conv { affine, window }) => Step::Affine(Affine {
-            weight: affine.weight.cast(),
-            bias: numbers(&affine.bias),
-            window: Some(window.clone()),
-        }),
+        Layer::Dense(dense) => Step::Affine(affine(dense, None)),
+        Layer::Conv(conv) => Step::Affine(affine(&conv.affine, Some(&conv.window))),
         Layer::MaxPool(window) => Step::MaxPool(window.clone()),
         Layer::AveragePool(average) => {
             Step::AveragePool { window: average.window.clone(), factor: numbers(&average.factor) }

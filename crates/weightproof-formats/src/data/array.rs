@@ -22,6 +22,9 @@ pub(crate) struct Header {
     pub(crate) bytes: u64,
 }
 
+/// Appends the numbers of bytes to those that are there; an error says which number, and what it is.
+type Decode<'d> = dyn Fn(&[u8], &mut Vec<f64>) -> Result<(), (usize, String)> + 'd;
+
 /// A reader of the samples in an array whose first axis counts them.
 ///
 /// Made by [`ArrayReader::idx`] and [`ArrayReader::npy`].
@@ -155,8 +158,8 @@ impl<R: Source> ArrayReader<R> {
         }
     }
 
-    /// Decodes up to `bytes` bytes of rows into `out` and tells how many bytes there were.
-    fn fill(&mut self, bytes: u64, out: &mut Vec<f64>) -> Result<u64, DataError> {
+    /// Appends what `decode` makes of up to `bytes` bytes of rows to `out`, and tells how many bytes there were.
+    fn fill(&mut self, bytes: u64, out: &mut Vec<f64>, decode: &Decode<'_>) -> Result<u64, DataError> {
         let mut done = 0;
         while done < bytes {
             let want = (bytes - done).min(CHUNK as u64) as usize;
@@ -167,7 +170,7 @@ impl<R: Source> ArrayReader<R> {
                 Err(e) => return Err(self.io(sample(self, done), &e)),
             };
             let whole = n - n % self.element.size();
-            if let Err((at, found)) = self.element.decode(self.big_endian, &self.buffer[..whole], out) {
+            if let Err((at, found)) = decode(&self.buffer[..whole], out) {
                 let at = done + (at * self.element.size()) as u64;
                 let position = (at % self.row_bytes()) as usize / self.element.size();
                 let place = format!("sample {}, position {position}", sample(self, at));
@@ -179,6 +182,29 @@ impl<R: Source> ArrayReader<R> {
             }
         }
         Ok(done)
+    }
+
+    /// Appends up to `max` rows to `out`, and tells how many there were.
+    fn append_rows(
+        &mut self,
+        max: usize,
+        out: &mut Vec<f64>,
+        decode: &Decode<'_>,
+    ) -> Result<usize, DataError> {
+        let wanted = max.min(self.left());
+        let row = self.row_bytes();
+        let bytes = (wanted as u64).saturating_mul(row);
+        out.reserve(wanted.saturating_mul(self.width).min(RESERVE));
+        let found = self.fill(bytes, out, decode)?;
+        let count = (found / row) as usize;
+        if found < bytes && (self.count.is_some() || found % row != 0) {
+            return Err(self.cut_off(self.next + count, self.offset(self.next).saturating_add(found)));
+        }
+        self.next += count;
+        if count > 0 {
+            self.check_end()?;
+        }
+        Ok(count)
     }
 }
 
@@ -209,21 +235,30 @@ impl<R: Source> SampleReader for ArrayReader<R> {
     }
 
     fn read_rows(&mut self, max: usize) -> Result<Option<Rows>, DataError> {
-        let wanted = max.min(self.left());
-        let row = self.row_bytes();
-        let bytes = (wanted as u64).saturating_mul(row);
-        let mut values = Vec::with_capacity(wanted.saturating_mul(self.width).min(RESERVE));
-        let found = self.fill(bytes, &mut values)?;
-        let count = (found / row) as usize;
-        if found < bytes && (self.count.is_some() || found % row != 0) {
-            return Err(self.cut_off(self.next + count, self.offset(self.next).saturating_add(found)));
+        let (element, big_endian) = (self.element, self.big_endian);
+        let mut values = Vec::new();
+        let count =
+            self.append_rows(max, &mut values, &|bytes, out| element.decode(big_endian, bytes, out))?;
+        Ok((count > 0).then_some(Rows { count, values, labels: None }))
+    }
+
+    fn read_bytes(
+        &mut self,
+        max: usize,
+        table: &[f64; 256],
+        rows: &mut Rows,
+    ) -> Option<Result<bool, DataError>> {
+        if self.element != Element::U8 {
+            return None;
         }
-        self.next += count;
-        if count == 0 {
-            return Ok(None);
-        }
-        self.check_end()?;
-        Ok(Some(Rows { count, values, labels: None }))
+        let found = self.append_rows(max, &mut rows.values, &|bytes, out| {
+            out.extend(bytes.iter().map(|&byte| table[usize::from(byte)]));
+            Ok(())
+        });
+        Some(found.map(|count| {
+            rows.count += count;
+            count > 0
+        }))
     }
 }
 

@@ -394,7 +394,16 @@ impl DataSet {
         let mut rows = Rows { values: std::mem::take(&mut self.spare), ..Rows::default() };
         rows.values.clear();
         let piece = (PIECE / width).max(1);
+        let table = self.scale.of_bytes().filter(|_| self.ahead.is_none());
         while rows.count < wanted {
+            if let Some(table) = &table
+                && let Some(found) = self.reader.read_bytes(wanted - rows.count, table, &mut rows)
+            {
+                if found.map_err(|e| e.in_file(&self.path))? {
+                    continue;
+                }
+                break;
+            }
             let Some(mut more) = self.next_rows(piece.min(wanted - rows.count), width)? else { break };
             self.multiply(&mut more.values, self.next + rows.count)?;
             rows.append(more);

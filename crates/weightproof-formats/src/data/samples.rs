@@ -71,6 +71,17 @@ pub trait SampleReader {
     /// # Errors
     /// Names the sample or the row and what is wrong with it.
     fn read_rows(&mut self, max: usize) -> Result<Option<Rows>, DataError>;
+
+    /// Appends the next samples to `rows`, as [`SampleReader::read_rows`] gives them but for each byte what `table` has for it, and says
+    /// whether there were any; `None`, and nothing is read, where samples are no bytes that follow each other.
+    fn read_bytes(
+        &mut self,
+        _max: usize,
+        _table: &[f64; 256],
+        _rows: &mut Rows,
+    ) -> Option<Result<bool, DataError>> {
+        None
+    }
 }
 
 /// Readers of several files, one after the other, as one data set.
@@ -130,5 +141,21 @@ impl SampleReader for Chained {
             self.current += 1;
         }
         Ok(None)
+    }
+
+    fn read_bytes(
+        &mut self,
+        max: usize,
+        table: &[f64; 256],
+        rows: &mut Rows,
+    ) -> Option<Result<bool, DataError>> {
+        while let Some((name, reader)) = self.readers.get_mut(self.current) {
+            let found = reader.read_bytes(max, table, rows)?.map_err(|e| Self::named(name, e));
+            if found != Ok(false) {
+                return Some(found);
+            }
+            self.current += 1;
+        }
+        Some(Ok(false))
     }
 }

@@ -26,6 +26,12 @@ impl Scale {
     pub fn of(self, value: f64) -> f64 {
         value * self.times / self.over
     }
+
+    /// [`Scale::of`] of each byte; `None` where one of them is not finite.
+    pub(crate) fn of_bytes(self) -> Option<[f64; 256]> {
+        let table = std::array::from_fn(|byte| self.of(byte as f64));
+        table.iter().all(|v| v.is_finite()).then_some(table)
+    }
 }
 
 impl fmt::Display for Scale {

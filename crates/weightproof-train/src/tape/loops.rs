@@ -12,16 +12,6 @@ macro_rules! vectorized {
 }
 pub(crate) use vectorized;
 
-/// Number `i` of each slice; a loop, because `array::map` is a function of its own where the compiler does not inline it.
-#[inline(always)]
-fn column<T: Scalar, const N: usize>(of: [&[T]; N], i: usize) -> [T; N] {
-    let mut column = [T::zero(); N];
-    for k in 0..N {
-        column[k] = of[k][i];
-    }
-    column
-}
-
 /// `out_i = f(of_i)`.
 pub(crate) fn fill<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f: impl Fn([T; N]) -> T) {
     update(out, of, move |_, of| f(of));
@@ -33,7 +23,7 @@ pub(crate) fn update<T: Scalar, const N: usize>(out: &mut [T], of: [&[T]; N], f:
         let (f, count) = (f, out.len());
         let (out, of) = (&mut out[..count], of.map(|of| &of[..count]));
         for i in 0..count {
-            out[i] = f(out[i], column(of, i));
+            out[i] = f(out[i], rows::column(of, i));
         }
     });
 }
@@ -58,13 +48,13 @@ pub(crate) fn total<T: Scalar, const N: usize>(of: [&[T]; N], f: impl Fn([T; N])
         for k in 0..count / LANES {
             let chunk = chunks.map(|chunks| &chunks[k][..]);
             for l in 0..LANES {
-                lanes[l] += f(column(chunk, l));
+                lanes[l] += f(rows::column(chunk, l));
             }
         }
         let rest = of.map(|(_, rest)| rest);
         let mut tail = T::zero();
         for i in 0..count % LANES {
-            tail += f(column(rest, i));
+            tail += f(rows::column(rest, i));
         }
         rows::sum(&lanes) + tail
     })

@@ -24,11 +24,17 @@ pub(super) fn around<T: Scalar>(
     let least = prepared.arithmetic.underflow(n);
     deviation.as_mut_slice().iter_mut().for_each(|d| *d = *d * part + least);
     let single = prepared.arithmetic.outward(1);
-    let moved = |center: &Matrix<T>, end: &dyn Fn(T, T) -> T| {
-        Matrix::from_fn(center.rows(), center.cols(), |s, i| end(center[(s, i)], deviation[(s, i)]))
-    };
-    let lower = moved(&center.lower, &|c, d| single.down(c - d));
-    Bounds { lower, upper: moved(&center.upper, &|c, d| single.up(c + d)) }
+    let (mut lower, mut upper) = (Matrix::default(), Matrix::default());
+    for (out, center) in [(&mut lower, &center.lower), (&mut upper, &center.upper)] {
+        out.reshape_scratch(center.rows(), center.cols());
+    }
+    let of = [center.lower.as_slice(), center.upper.as_slice(), deviation.as_slice()];
+    let [l, u, d] = of;
+    vectorized!(|| {
+        fill(lower.as_mut_slice(), [l, d], |[c, d]| single.down(c - d));
+        fill(upper.as_mut_slice(), [u, d], |[c, d]| single.up(c + d));
+    });
+    Bounds { lower, upper }
 }
 
 /// `max |Δ_i z|` over the set, for fixed `z`: `E|z|`, or `r ‖z‖₂` for a ball; `z` is the patch of an output element of a

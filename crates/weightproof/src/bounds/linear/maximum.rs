@@ -68,9 +68,9 @@ impl<T: Scalar> MaxRelaxation<T> {
         relaxation
     }
 
-    /// For each maximum of sample `s` what rounding is a part of, for a unit of its coefficient.
-    pub fn magnitude(&self, s: usize) -> &[T] {
-        self.magnitude.row(s)
+    /// What rounding is a part of, for a unit of the coefficient of each maximum, (samples, maxima).
+    pub fn magnitudes(&self) -> &Matrix<T> {
+        &self.magnitude
     }
 
     /// Adds what coefficients `a` of the maxima of sample `s` become to `out`, and gives `constant` each constant.

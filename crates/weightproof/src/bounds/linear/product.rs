@@ -68,9 +68,9 @@ impl<T: Scalar> ProductRelaxation<T> {
         r
     }
 
-    /// For each product of sample `s` what rounding is a part of, for a unit of its coefficient.
-    pub fn magnitude(&self, s: usize) -> &[T] {
-        self.magnitude.row(s)
+    /// What rounding is a part of, for a unit of the coefficient of each product, (samples, products).
+    pub fn magnitudes(&self) -> &Matrix<T> {
+        &self.magnitude
     }
 
     /// What coefficients `a` of the products of sample `s` become: coefficients of both factors, and a constant, which is returned.

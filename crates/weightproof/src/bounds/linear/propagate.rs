@@ -424,16 +424,16 @@ impl<'a, T: Scalar> Backward<'a, T> {
                 }
             });
         }
-        let magnitude = |s: usize| match self.relaxed(node) {
-            Some(Relaxed::Maximum(maximum)) => maximum.magnitude(s),
-            Some(Relaxed::Product(product)) => product.magnitude(s),
-            Some(Relaxed::Activation(_)) | None => {
-                unreachable!("maxima and products before the start are relaxed")
-            }
-        };
         if let Step::MaxPool(_) | Step::Multiply = &prepared.model.steps[node] {
-            vectorized!(|| for r in 0..rows.len() {
-                offset.charge(r, part * weighted_l1(c.a.row(r), magnitude(rows[r].0)));
+            let magnitudes = match self.relaxed(node) {
+                Some(Relaxed::Maximum(maximum)) => maximum.magnitudes(),
+                Some(Relaxed::Product(product)) => product.magnitudes(),
+                Some(Relaxed::Activation(_)) | None => {
+                    unreachable!("maxima and products before the start are relaxed")
+                }
+            };
+            vectorized!(|| for (r, (s, _)) in rows.iter().enumerate() {
+                offset.charge(r, part * weighted_l1(c.a.row(r), magnitudes.row(*s)));
             });
             self.charge_underflow(node, rows, offset);
         }
