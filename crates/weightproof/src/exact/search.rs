@@ -74,7 +74,7 @@ pub(super) struct Answer<T> {
     pub reason: Option<Reason>,
     /// Number of domains that were bounded.
     pub nodes: usize,
-    /// Processor time: its share where several samples were bounded together.
+    /// Processor time: its share where domains of several samples were bounded together.
     pub time: Duration,
     /// Where it was stopped, if that was asked for and every part of the set is proved or in an open domain.
     pub left: Option<Paused<T>>,
@@ -516,13 +516,12 @@ impl<'a, 'n, T: Scalar> Search<'a, 'n, T> {
     /// Takes what a round gave, and the time of each of its pieces, into the trees; `origins` are those of all parts that were
     /// bounded.
     fn take(&mut self, bounded: Vec<(Bounded<T>, Duration)>, origins: &[Origin<T>]) {
-        let spent: Duration = bounded.iter().map(|(_, time)| *time).sum();
-        for origin in origins {
-            let answer = &mut self.trees[origin.sample].answer;
-            answer.nodes += 1;
-            answer.time += spent / origins.len() as u32;
-        }
-        for (origins, (mut bounded, _)) in origins.chunks(self.domains.together()).zip(bounded) {
+        for (origins, (mut bounded, time)) in origins.chunks(self.domains.together()).zip(bounded) {
+            for origin in origins {
+                let answer = &mut self.trees[origin.sample].answer;
+                answer.nodes += 1;
+                answer.time += time / origins.len() as u32;
+            }
             // Evidence is recorded of every part, or of none.
             let shown = std::mem::take(&mut bounded.evidence).into_iter().zip(origins);
             let records: Vec<usize> =
