@@ -14,6 +14,7 @@
 
 use super::lanes::{Convolution, Direction};
 use super::product::{Factor, multiply_generic};
+use super::rows::{add, vectorized};
 use super::{Matrix, Scalar, Window, add_product, product_transposed};
 
 /// Output positions `[from, to)` along height and width.
@@ -119,33 +120,51 @@ pub(crate) fn unfold<T: Scalar>(out: &mut [T], window: &Window, group: usize, z:
     }
 }
 
-/// Adds patches onto the image: the transposed of [`unfold`].
-fn fold<T: Scalar>(patches: &[T], window: &Window, group: usize, out: &mut [T], region: Region) {
+/// Output positions along a row of a region that read elements of one row of the image: a run of patches of one tap.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// First place among the patches of a channel, (taps, positions of the region).
+    patch: usize,
+    /// First element in the plane of a channel.
+    element: usize,
+    /// How many; elements are a stride apart.
+    count: usize,
+}
+
+/// All runs of `region`, in the order of the patches.
+fn runs(out: &mut Vec<Run>, window: &Window, region: Region) {
+    out.clear();
     let width = region.x.1 - region.x.0;
-    let mut rows = patches.chunks_exact(region.positions().max(1));
-    for c in group * window.group_inputs()..(group + 1) * window.group_inputs() {
-        let plane = &mut out[c * window.plane()..(c + 1) * window.plane()];
-        for ky in 0..window.kernel[0] {
-            for kx in 0..window.kernel[1] {
-                let Some(row) = rows.next() else { return };
-                let (from, to) = clipped(window, 1, kx, region.x);
-                if from >= to {
-                    continue;
-                }
-                for (y, row) in (region.y.0..region.y.1).zip(row.chunks_exact(width)) {
-                    let Some(source) = window.source_on(0, y, ky) else { continue };
-                    let start = source * window.input[2] + source_x(window, from, kx);
-                    let row = &row[from - region.x.0..to - region.x.0];
-                    if window.stride[1] == 1 {
-                        plane[start..start + row.len()].iter_mut().zip(row).for_each(|(out, &a)| *out += a);
-                    } else {
-                        let values = plane[start..].iter_mut().step_by(window.stride[1]);
-                        values.zip(row).for_each(|(out, &a)| *out += a);
+    for tap in 0..window.taps() {
+        let (ky, kx) = (tap / window.kernel[1], tap % window.kernel[1]);
+        let (from, to) = clipped(window, 1, kx, region.x);
+        for y in (region.y.0..region.y.1).filter(|_| from < to) {
+            let Some(source) = window.source_on(0, y, ky) else { continue };
+            let patch = tap * region.positions() + (y - region.y.0) * width + from - region.x.0;
+            let element = source * window.input[2] + source_x(window, from, kx);
+            out.push(Run { patch, element, count: to - from });
+        }
+    }
+}
+
+/// Adds the patches of some channels, (channels × taps, positions of a region), onto their planes: the transposed of [`unfold`].
+fn fold<T: Scalar>(patches: &[T], of_channel: usize, runs: &[Run], planes: &mut [T], window: &Window) {
+    let (plane, stride) = (window.plane(), window.stride[1]);
+    vectorized!(|| {
+        for (patches, plane) in patches.chunks_exact(of_channel).zip(planes.chunks_exact_mut(plane)) {
+            for run in runs {
+                let patches = &patches[run.patch..run.patch + run.count];
+                let plane = &mut plane[run.element..];
+                if stride == 1 {
+                    add(&mut plane[..run.count], patches);
+                } else {
+                    for (k, &a) in patches.iter().enumerate() {
+                        plane[k * stride] += a;
                     }
                 }
             }
         }
-    }
+    });
 }
 
 /// The positions of `range` whose tap reads inside of the image.
@@ -227,6 +246,7 @@ pub(crate) fn add_convolution_transposed_generic<T: Scalar>(
 pub struct ConvScratch<T> {
     cropped: Vec<T>,
     pub(super) patches: Vec<T>,
+    runs: Vec<Run>,
 }
 
 impl<T: Scalar> ConvScratch<T> {
@@ -255,12 +275,15 @@ impl<T: Scalar> ConvScratch<T> {
         }
         let a = if whole { a } else { &self.cropped };
         self.patches.resize(patch * positions, T::zero());
+        runs(&mut self.runs, window, region);
         for group in 0..window.groups {
             let rows = &weight[group * channels * patch..(group + 1) * channels * patch];
             let a = &a[group * channels * positions..(group + 1) * channels * positions];
             let shape = (patch, channels, positions);
             multiply_generic(&mut self.patches, false, Factor::Transposed(rows), Factor::Plain(a), shape);
-            fold(&self.patches, window, group, out, region);
+            let inputs = window.group_inputs() * window.plane();
+            let planes = &mut out[group * inputs..(group + 1) * inputs];
+            fold(&self.patches, window.taps() * positions, &self.runs, planes, window);
         }
     }
 }
