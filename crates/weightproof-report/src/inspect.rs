@@ -323,7 +323,7 @@ impl Written for InspectReport {
         head.push([
             "certify".to_string(),
             format!(
-                "about {} MB, {} MB for each radius and {} MB for each thread (blocks of {} samples)",
+                "about {} MB, {} MB for each radius and at most {} MB for each thread (blocks of {} samples)",
                 millions(estimate.memory_bytes as u64),
                 millions(estimate.memory_bytes_per_radius as u64),
                 millions(estimate.memory_bytes_per_thread as u64),
