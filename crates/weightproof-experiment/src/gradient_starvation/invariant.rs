@@ -14,7 +14,7 @@ use crate::ExperimentError;
 use crate::recipe::{binary, unbuilt};
 use weightproof::network::{Activation, Network};
 use weightproof_train::Labelled;
-use weightproof_train::graph::{Graph, Var};
+use weightproof_train::graph::{Graph, Tape, Var, Weights};
 use weightproof_train::optimizer::{Optimizer, Rule};
 use weightproof_train::parameters::{Initialization, Parameters};
 
@@ -32,6 +32,24 @@ const RATE: f64 = 0.000_489_853_656_654_683_4;
 fn risk<'t>(f: Var<'t>, labels: Var<'t>) -> [Var<'t>; 2] {
     let nll = (f.activation(Activation::Softplus) - labels * f).mean();
     [nll, ((f.activation(Activation::Sigmoid) - labels) * f).mean()]
+}
+
+/// The sum over both halves, divided by `penalty`, without squares of weights.
+fn loss<'t>(
+    graph: &'t Graph,
+    weights: &Weights<'t>,
+    tape: &'t Tape<'t>,
+    halves: &'t [Labelled; 2],
+    penalty: f64,
+) -> Var<'t> {
+    let [first, second] = halves.each_ref().map(|half| {
+        let logits = graph.forward(weights, graph.batch(tape, &half.inputs));
+        let f = logits.block(&vec![1; half.len()], 1).scale(2.0);
+        let labels = tape.constant(half.labels.iter().map(|&label| label as f32), [half.len(), 1]);
+        let [nll, slope] = risk(f, labels);
+        nll.scale(0.5 / penalty) + slope.square().scale(0.5)
+    });
+    first + second
 }
 
 /// Trains on images of which every other one is of the same half.
@@ -54,15 +72,7 @@ pub(super) fn train(
         let gradient = {
             let tape = graph.tape();
             let weights = graph.track(&tape, &at);
-            let [first, second] = halves.each_ref().map(|half| {
-                let logits = graph.forward(&weights, graph.batch(&tape, &half.inputs));
-                let ones = vec![1; half.len()];
-                let f = logits.block(&ones, 1).scale(2.0);
-                let labels = tape.constant(half.labels.iter().map(|&label| label as f32), [half.len(), 1]);
-                let [nll, slope] = risk(f, labels);
-                nll.scale(0.5 / penalty) + slope.square().scale(0.5)
-            });
-            tape.backward(first + second, 1.0);
+            tape.backward(loss(&graph, &weights, &tape, &halves, penalty), 1.0);
             graph.gradient(&weights)
         };
         let shrink = (2.0 * SQUARES / penalty) as f32;
@@ -75,7 +85,7 @@ pub(super) fn train(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weightproof_train::tape::{Pool, Tape};
+    use weightproof_train::tape::Pool;
 
     /// The derivative by the factor is that of differences, and the loss is the logistic one.
     #[test]
@@ -93,5 +103,40 @@ mod tests {
         assert!((nll - expected.iter().sum::<f32>() / 4.0).abs() < 1e-6);
         let difference = (at(1.01)[0] - at(0.99)[0]) / 0.02;
         assert!((difference - slope).abs() < 1e-3, "{difference}, {slope}");
+    }
+
+    /// What moves the weights is the gradient of the loss: differences of it along random directions.
+    #[test]
+    fn the_gradient_is_that_of_the_loss() {
+        let network = binary(&[3, 5, 1], Activation::Softplus).unwrap();
+        let graph = Graph::new(&network);
+        let at = Parameters::random(&network, Initialization::LecunNormal, 1.0, 3);
+        let half = |shift: usize| Labelled {
+            width: 3,
+            inputs: (0..30).map(|k| ((k * 7 + shift) % 11) as f32 / 5.0 - 1.0).collect(),
+            labels: (0..10).map(|k| u32::from((k + shift).is_multiple_of(3))).collect(),
+        };
+        let halves = [half(0), half(4)];
+        for penalty in [1.0, 50.0] {
+            let value = |at: &Parameters| {
+                let tape = graph.tape();
+                let weights = graph.track(&tape, at);
+                let value = loss(&graph, &weights, &tape, &halves, penalty).numbers()[0];
+                f64::from(value)
+            };
+            let tape = graph.tape();
+            let weights = graph.track(&tape, &at);
+            tape.backward(loss(&graph, &weights, &tape, &halves, penalty), 1.0);
+            let gradient = graph.gradient(&weights);
+            for seed in 0..5 {
+                let direction = Parameters::random(&network, Initialization::LecunNormal, 1.0, 10 + seed);
+                let step = 1e-2_f32;
+                let along = |sign: f32| value(&at.zip(&direction, |w, d| w + sign * step * d));
+                let difference = (along(1.0) - along(-1.0)) / (2.0 * f64::from(step));
+                let product = gradient.zip(&direction, |g, d| g * d);
+                let slope: f64 = product.arrays.iter().flatten().map(|v| f64::from(*v)).sum();
+                assert!((difference - slope).abs() < 1e-3, "{penalty}: {difference}, {slope}");
+            }
+        }
     }
 }
