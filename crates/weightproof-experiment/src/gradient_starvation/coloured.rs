@@ -5,8 +5,8 @@
 //! colour  the label, turned over with probability 0.2 (every other training image), 0.1 (the rest), 0.9 (test)
 //! image   every other row and column, in the channel of the colour; the other channel is zero
 //! ```
-//! Images come in another order for every seed. The file's own will not do: images of two kinds of writers take turns in the training set
-//! of MNIST, and every other one is a tenth brighter, which would tell the halves apart.
+//! Images come in another order for every seed. The file's own will not do: in the training set of MNIST every other image is a tenth
+//! brighter (its two sources seem to take turns), which would tell the halves apart.
 //!
 //! Every step has all images. That matters: once cross-entropy has lost its weight, gradients are small beside those of the steps before,
 //! by whose squares Adam divides, and the noise of smaller batches would stay in there for thousands of steps.
