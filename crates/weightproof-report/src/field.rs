@@ -134,6 +134,7 @@ impl<R: 'static> Field<R> {
     }
 
     /// Object and key in JSON, where they are not the name.
+    #[cfg(any(feature = "parquet", test))]
     pub(crate) fn nested_at(&self) -> Option<[&'static str; 2]> {
         self.nested
     }
