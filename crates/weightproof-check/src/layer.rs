@@ -113,14 +113,12 @@ impl Map {
                 affine.weight.0.iter().enumerate().map(|(k, &w)| ends(w, radius(k))).collect()
             }
             Op::Scale { scale, shift } => {
-                map.outputs = (0..inputs).map(|j| (j, j)).collect();
-                map.lists = (0..inputs).map(|j| vec![(0, j)]).collect();
+                map.each();
                 map.bias = shift.0.iter().copied().map(Interval::point).collect();
                 scale.0.iter().map(|&s| ends(s, Number::ZERO)).collect()
             }
             Op::Divide(divisor) => {
-                map.outputs = (0..inputs).map(|j| (j, j)).collect();
-                map.lists = (0..inputs).map(|j| vec![(0, j)]).collect();
+                map.each();
                 divisor.0.iter().map(|&d| [d.inverse_down(), (-d).inverse_down()]).collect()
             }
             Op::AveragePool { window, counts } => {
@@ -136,6 +134,12 @@ impl Map {
         };
         map.round(&coefficients);
         Some(map)
+    }
+
+    /// A row of one coefficient for each element.
+    fn each(&mut self) {
+        self.outputs = (0..self.inputs).map(|j| (j, j)).collect();
+        self.lists = (0..self.inputs).map(|j| vec![(0, j)]).collect();
     }
 
     /// Where a convolution reads, or pooling, which has a row of one coefficient for each position.
@@ -260,10 +264,7 @@ impl Map {
     fn shared(&self, a: &[i64], exponent: i32, bounds: &[Interval], sum: &mut Number) -> Vec<i64> {
         let met = self.met(a, |_| exponent, bounds);
         for ([least, opposite], bias) in self.uses(a, self.units(exponent)).into_iter().zip(&self.bias) {
-            let uses = Interval::around(least, opposite);
-            let corners =
-                [uses.low, uses.high].into_iter().flat_map(|s| [bias.low, bias.high].map(|b| s * b));
-            *sum += corners.min().expect("there are four");
+            *sum += Interval::around(least, opposite).times(*bias).low;
         }
         let line = |(k, [least, opposite]): (usize, [Number; 2])| {
             let s = Interval::around(least, opposite);

@@ -114,28 +114,18 @@ impl Pass<'_> {
     /// Whether all that a node reaches is a box: a layer whose input is fixed, but for one ball of the whole matrix, and hits; and what
     /// activations make of one without shared weights, element by element, where nothing else reads it.
     fn is_free(&self, node: usize) -> bool {
-        let this = &self.model.network.nodes[node];
+        let Node { op, inputs, .. } = &self.model.network.nodes[node];
         let is_fixed = |&i: &usize| !self.model.moves[i];
-        match &this.op {
-            Op::Affine(_) => {
-                let damages = &self.model.damages;
-                let is_hit = damages.as_ref().is_some_and(|damages| damages.are_of(node));
-                !(is_hit || self.model.set.is_one_ball(node)) && this.inputs.iter().all(is_fixed)
-            }
-            Op::Activation(_) | Op::Scale { .. } => {
-                let nodes = &self.model.network.nodes;
-                let is_only = |i: usize| nodes.iter().filter(|other| other.inputs.contains(&i)).count() == 1;
-                let reaches_all =
-                    |&i: &usize| is_fixed(&i) || (!self.model.shares[i] && self.is_free(i) && is_only(i));
-                this.inputs.iter().all(reaches_all)
-            }
-            Op::Input(_)
-            | Op::Divide(_)
-            | Op::MaxPool(_)
-            | Op::AveragePool { .. }
-            | Op::Gather { .. }
-            | Op::Sum => false,
+        if let Op::Affine(_) = op {
+            let damages = &self.model.damages;
+            let is_hit = damages.as_ref().is_some_and(|damages| damages.are_of(node));
+            return !(is_hit || self.model.set.is_one_ball(node)) && inputs.iter().all(is_fixed);
         }
+        let nodes = &self.model.network.nodes;
+        let is_only = |i: usize| nodes.iter().filter(|other| other.inputs.contains(&i)).count() == 1;
+        let reaches_all =
+            |&i: &usize| is_fixed(&i) || (!self.model.shares[i] && self.is_free(i) && is_only(i));
+        matches!(op, Op::Activation(_) | Op::Scale { .. }) && inputs.iter().all(reaches_all)
     }
 
     /// The least value of a row on the box of a node; of a convolution also of its kernels on the box of its input.
@@ -197,9 +187,10 @@ impl Pass<'_> {
             let wide = map.transposed(&scaled.a, scaled.exponent, bounds, shared, sum);
             return self.settled(wide, input, sum);
         }
-        if let (Op::Sum, [relative, absolute]) = (op, self.model.set.sums[node])
-            && absolute.is_positive()
-        {
+        if let (Op::Sum, [relative, absolute]) = (op, self.model.set.sums[node]) {
+            if !absolute.is_positive() {
+                return row.clone();
+            }
             let number = |a: &i64| Number::new(*a, row.exponent);
             if place == 0 {
                 row.a.iter().for_each(|a| *sum += -number(a).magnitude() * absolute);
@@ -208,7 +199,7 @@ impl Pass<'_> {
             let wide = row.a.iter().map(|a| [number(a) + off(a), -number(a) + off(a)]);
             return self.settled(wide.collect(), input, sum);
         }
-        let Some(Some(relaxation)) = self.state.relaxed.get(node) else { return row.clone() };
+        let relaxation = self.state.relaxed[node].as_ref().expect("nonlinear nodes have lines");
         if let Op::Activation(_) = op {
             let radius = self.model.set.activation_radius;
             row.a.iter().for_each(|a| *sum += Number::new(-a.abs(), row.exponent) * radius);
