@@ -8,6 +8,7 @@
 use crate::damage::Damages;
 use crate::network::{Activation, Network, Op, Window};
 use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, share};
+use crate::pass::Row;
 use crate::set::{LayerSet, Set};
 
 /// Bits of the coefficients of a row of a backward pass.
@@ -201,12 +202,12 @@ impl Map {
     /// and the radius r of the weight, `c S − r |S|` is concave in S, and a line that is below at both ends of S is below.
     pub fn transposed(
         &self,
-        a: &[i64],
-        exponent: i32,
+        of: &Row,
         bounds: &[Interval],
         shared: bool,
         sum: &mut Number,
     ) -> Vec<[Number; 2]> {
+        let (a, exponent) = (&of.a, of.exponent);
         let signed = !shared && bounds.iter().any(|z| z.low.is_negative());
         let halves = shared.then(|| self.shared(a, exponent, bounds, sum));
         let (low, high) = halves.as_ref().map_or((&self.low, &self.high), |lines| (lines, lines));

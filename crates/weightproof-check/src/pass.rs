@@ -56,9 +56,18 @@ impl Paid {
 
 /// `Σ a_j 2^exponent z_j`.
 #[derive(Clone, Debug)]
-struct Row {
-    a: Vec<i64>,
-    exponent: i32,
+pub struct Row {
+    /// By element.
+    pub a: Vec<i64>,
+    /// Power of two of all coefficients.
+    pub exponent: i32,
+}
+
+impl Row {
+    /// The coefficient of an element.
+    pub fn number(&self, element: usize) -> Number {
+        Number::new(self.a[element], self.exponent)
+    }
 }
 
 impl Pass<'_> {
@@ -87,10 +96,7 @@ impl Pass<'_> {
                 let moved = self.through(&row, (node, place), slopes, &mut paid);
                 work[input] = Some(match work[input].take() {
                     None => moved,
-                    Some(other) => {
-                        let number = |j: usize| Number::new(moved.a[j], moved.exponent);
-                        self.joined(input, &other, number, &mut paid.sum)
-                    }
+                    Some(other) => self.joined(input, &other, |j| moved.number(j), &mut paid.sum),
                 });
             }
         }
@@ -184,7 +190,7 @@ impl Pass<'_> {
                 hits.add(node, (map, &scaled.a, &exponent), (of_rows, bounds), damages);
             }
             let shared = self.model.shares[node] && self.reach == Reach::Shared;
-            let wide = map.transposed(&scaled.a, scaled.exponent, bounds, shared, sum);
+            let wide = map.transposed(&scaled, bounds, shared, sum);
             return self.settled(wide, input, sum);
         }
         if let (Op::Sum, [relative, absolute]) = (op, self.model.set.sums[node]) {
@@ -204,8 +210,7 @@ impl Pass<'_> {
             let radius = self.model.set.activation_radius;
             row.a.iter().for_each(|a| *sum += Number::new(-a.abs(), row.exponent) * radius);
         }
-        let wide = relaxation.relax(&row.a, slopes, row.exponent, sum);
-        self.settled(wide, input, sum)
+        self.settled(relaxation.relax(row, slopes, sum), input, sum)
     }
 
     /// Subtracts what balls of weights take: `r ‖a‖ ‖z‖` for a whole matrix, `Σ_i r_i |a_i| ‖z‖` for its rows, and for kernels the
@@ -250,8 +255,7 @@ impl Pass<'_> {
 
     /// The sum of a row and of other coefficients of a node.
     fn joined(&self, node: usize, row: &Row, other: impl Fn(usize) -> Number, sum: &mut Number) -> Row {
-        let own = |j: usize| Number::new(row.a[j], row.exponent);
-        let wide = (0..row.a.len()).map(|j| [own(j) + other(j), -own(j) - other(j)]);
+        let wide = (0..row.a.len()).map(|j| [row.number(j) + other(j), -row.number(j) - other(j)]);
         self.settled(wide.collect(), node, sum)
     }
 

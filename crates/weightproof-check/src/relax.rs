@@ -6,6 +6,7 @@
 use crate::damage::RowDamages;
 use crate::network::{Activation, Op, Window};
 use crate::number::{FRACTION_BITS, Interval, Number, share};
+use crate::pass::Row;
 use std::sync::Arc;
 
 /// Bits of a slope times a coefficient: with the 64 of a corner they fit into 128.
@@ -195,17 +196,11 @@ pub struct Relaxation {
 impl Relaxation {
     /// A row below `Σ a_k y_k` of the outputs; its offset is added to the sum. Of each coefficient of the inputs a number that is at
     /// most it, and one that is at most its opposite.
-    pub fn relax(
-        &self,
-        a: &[i64],
-        own: Option<&[Option<Number>]>,
-        exponent: i32,
-        sum: &mut Number,
-    ) -> Vec<[Number; 2]> {
+    pub fn relax(&self, row: &Row, own: Option<&[Option<Number>]>, sum: &mut Number) -> Vec<[Number; 2]> {
         let mut out = vec![[Number::ZERO; 2]; self.input.len()];
         let mut add = |j: usize, c: Number| out[j].iter_mut().zip([c, -c]).for_each(|(sum, c)| *sum += c);
-        for (k, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
-            let a = Number::new(a, exponent);
+        for k in (0..row.a.len()).filter(|&k| row.a[k] != 0) {
+            let a = row.number(k);
             match self.lines.get(k) {
                 Some(lines) => add(k, lines.relax(a, own.and_then(|own| own[k]), sum)),
                 None => self.maxima[k].relax(a, &self.input, &mut add, sum),
