@@ -275,6 +275,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn lines_of_a_maximum_are_below_it() {
+        let number = |x: i64| Number::new(x, -3);
+        // The input with the largest lower end is the first or the second one; the other one is far above or below.
+        let boxes = [
+            [(-4, 8), (-8, 4)],
+            [(-8, 4), (-4, 8)],
+            [(0, 8), (-8, 4)],
+            [(-2, 2), (-8, 3)],
+            [(1, 2), (-8, 9)],
+        ];
+        let mut chords = 0;
+        for ends in boxes {
+            let z: Bounds =
+                ends.map(|(low, high)| Interval { low: number(low), high: number(high) }).to_vec();
+            let maximum = Maximum::new(&[0, 1], &z);
+            chords += usize::from(maximum.others.is_some());
+            for sign in [1, -1] {
+                let (mut c, mut sum) = ([Number::ZERO; 2], Number::ZERO);
+                maximum.relax(Number::new(sign << BITS, -BITS), &z, &mut |j, own| c[j] += own, &mut sum);
+                for (x, y) in
+                    (ends[0].0..=ends[0].1).flat_map(|x| (ends[1].0..=ends[1].1).map(move |y| (x, y)))
+                {
+                    let line = c[0] * number(x) + c[1] * number(y) + sum;
+                    assert!(line <= number(sign * x.max(y)), "{ends:?}, {sign}, at {x} and {y}");
+                }
+            }
+        }
+        assert!(chords > 2, "{chords} of them by chords");
+    }
+
     /// A third in single precision: p and p / step are rounded to it.
     const THIRD: Number = Number { value: 11_184_811, exponent: -25 };
 
