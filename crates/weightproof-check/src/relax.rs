@@ -199,8 +199,8 @@ impl Relaxation {
     pub fn relax(&self, row: &Row, own: Option<&[Option<Number>]>, sum: &mut Number) -> Vec<[Number; 2]> {
         let mut out = vec![[Number::ZERO; 2]; self.input.len()];
         let mut add = |j: usize, c: Number| out[j].iter_mut().zip([c, -c]).for_each(|(sum, c)| *sum += c);
-        for k in (0..row.a.len()).filter(|&k| row.a[k] != 0) {
-            let a = row.number(k);
+        for (k, &a) in row.a.iter().enumerate().filter(|(_, a)| **a != 0) {
+            let a = Number::new(a, row.exponent);
             match self.lines.get(k) {
                 Some(lines) => add(k, lines.relax(a, own.and_then(|own| own[k]), sum)),
                 None => self.maxima[k].relax(a, &self.input, &mut add, sum),
