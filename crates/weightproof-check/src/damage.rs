@@ -47,14 +47,13 @@ impl Damages {
     pub fn new(faults: &Faults, network: &Network) -> Result<Damages, String> {
         let mut layers: Vec<Option<Changes>> = network.nodes.iter().map(|_| None).collect();
         for layer in words(faults, network)? {
+            let nothing = Interval::point(Number::ZERO);
             let ends = |place: Place| {
-                let around = |[low, high]: [Number; 2], &d: &Number| [low.min(d), high.max(d)];
-                let [low, high] = layer.at(place)?.changes(faults)?.iter().fold([Number::ZERO; 2], around);
-                Ok::<_, String>(Interval::around(low, -high))
+                let all = layer.at(place)?.changes(faults)?.into_iter().fold(nothing, Interval::hull);
+                Ok::<_, String>(Interval::around(all.low, -all.high))
             };
             let affine = layer.affine;
-            let no_bias = |_| Ok(Interval::point(Number::ZERO));
-            let bias = |i| if layer.has_biases() { ends(Place::Bias(i)) } else { no_bias(i) };
+            let bias = |i| if layer.has_biases() { ends(Place::Bias(i)) } else { Ok(nothing) };
             layers[layer.node()] = Some(Changes {
                 is_dense: affine.window.is_none(),
                 weights: (0..affine.weight.0.len())

@@ -58,76 +58,31 @@ impl Hits {
     ) -> Result<Number, String> {
         for (hit, model) in self.faults.layers.iter().zip(&self.models) {
             let (mut hits, mut proofs) = (0, 0);
-            self.each_group(hit, model, clean, |group| {
-                if group.changes.is_empty() {
-                    return Ok(());
-                }
-                let mut parts = vec![&group.changes[..]];
-                hits += group.changes.len();
-                while let Some(part) = parts.pop() {
-                    proofs += 1;
-                    let state = moved(model, hit.node, group.moved(part, &clean.boxes[hit.node]), clean);
-                    let (bound, row) = worst(model, &state, rows);
-                    if bound.is_positive() {
-                        least = least.min(bound);
-                    } else if part.len() > 1 {
-                        parts.extend(<[_; 2]>::from(part.split_at(part.len() / 2)));
-                    } else {
-                        let (node, element) = (hit.node, group.elements[0].0);
-                        let what = format!("row {row}: expected a bound above 0, recomputed {bound}");
-                        return Err(format!("a hit on node {node} that moves element {element}: {what}"));
+            let words = Words::new(hit, &model.network)?;
+            let z = &clean.boxes[model.network.nodes[hit.node].inputs[0]];
+            for row in 0..words.affine.rows {
+                for group in words.groups(row, &self.faults, z)? {
+                    hits += group.changes.len();
+                    let mut parts = vec![&group.changes[..]];
+                    while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+                        proofs += 1;
+                        let state = moved(model, hit.node, group.moved(part, &clean.boxes[hit.node]), clean);
+                        let (bound, row) = worst(model, &state, rows);
+                        if bound.is_positive() {
+                            least = least.min(bound);
+                        } else if part.len() > 1 {
+                            parts.extend(<[_; 2]>::from(part.split_at(part.len() / 2)));
+                        } else {
+                            let (node, element) = (hit.node, group.elements[0].0);
+                            let what = format!("row {row}: expected a bound above 0, recomputed {bound}");
+                            return Err(format!("a hit on node {node} that moves element {element}: {what}"));
+                        }
                     }
                 }
-                Ok(())
-            })?;
+            }
             tell(format!("node {}: {hits} hits in {proofs} parts", hit.node));
         }
         Ok(least)
-    }
-
-    /// All groups of hits on a layer, one after the other.
-    fn each_group(
-        &self,
-        hit: &HitLayer,
-        model: &Model,
-        clean: &State,
-        mut each: impl FnMut(Group) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let words = Words::new(hit, &model.network)?;
-        let (affine, faults) = (words.affine, &self.faults);
-        let z = &clean.boxes[model.network.nodes[hit.node].inputs[0]];
-        let one = Interval::point(Number::ONE);
-        for row in 0..affine.rows {
-            let of_weight =
-                |column: usize| words.at(Place::Weight(row * affine.columns() + column))?.changes(faults);
-            let of_bias = match words.has_biases() {
-                true => words.at(Place::Bias(row))?.changes(faults)?,
-                false => vec![],
-            };
-            let of_bias: Vec<Interval> = of_bias.into_iter().map(Interval::point).collect();
-            let Some(window) = &affine.window else {
-                let mut all = of_bias;
-                for column in 0..affine.columns() {
-                    let moves = |d: Number| product(Interval::point(d), z[column]);
-                    all.extend(of_weight(column)?.into_iter().map(moves));
-                }
-                each(Group::new(vec![(row, one)], all))?;
-                continue;
-            };
-            let positions = window.positions();
-            let group = row / (window.channels / window.groups);
-            each(Group::new((0..positions).map(|p| (row * positions + p, one)).collect(), of_bias))?;
-            let mut uses = vec![vec![]; affine.columns()];
-            for p in 0..positions {
-                for (column, j) in window.taps(group, p) {
-                    uses[column].push((row * positions + p, z[j]));
-                }
-            }
-            for (column, elements) in uses.into_iter().enumerate().filter(|(_, uses)| !uses.is_empty()) {
-                each(Group::new(elements, of_weight(column)?.into_iter().map(Interval::point).collect()))?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -139,25 +94,14 @@ impl Group {
 
     /// The box of the layer when each of some changes may happen.
     fn moved(&self, part: &[Interval], clean: &[Interval]) -> Vec<Interval> {
-        let ends = |change: &Interval| *change;
-        let hull =
-            part.iter().map(ends).reduce(|a, b| Interval { low: a.low.min(b.low), high: a.high.max(b.high) });
-        let hull = hull.expect("there is a change");
+        let hull = part.iter().copied().reduce(Interval::hull).expect("there is a change");
         let mut all = clean.to_vec();
         for &(element, z) in &self.elements {
-            let change = product(hull, z);
-            let own = &mut all[element];
+            let (own, change) = (&mut all[element], hull.times(z));
             *own = Interval::around(own.low + change.low, -own.high - change.high);
         }
         all
     }
-}
-
-/// What a product is between.
-fn product(a: Interval, b: Interval) -> Interval {
-    let corners = [a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high];
-    let (least, most) = (corners.iter().min(), corners.iter().max());
-    Interval::around(*least.expect("there are four"), -*most.expect("there are four"))
 }
 
 /// The words of a layer that may be hit.
@@ -233,6 +177,34 @@ impl<'n> Words<'n> {
         };
         Ok(Word { integer: value.in_steps(step)? + zero, step, zero, bits, signed, positions })
     }
+
+    /// All groups of hits on the words of a row, when the layer reads what is in `z`.
+    fn groups(&self, row: usize, faults: &Faults, z: &[Interval]) -> Result<Vec<Group>, String> {
+        let (affine, one) = (self.affine, Interval::point(Number::ONE));
+        let of_weight =
+            |column: usize| self.at(Place::Weight(row * affine.columns() + column))?.changes(faults);
+        let of_bias = if self.has_biases() { self.at(Place::Bias(row))?.changes(faults)? } else { vec![] };
+        let Some(window) = &affine.window else {
+            let mut all = of_bias;
+            for column in 0..affine.columns() {
+                all.extend(of_weight(column)?.into_iter().map(|change| change.times(z[column])));
+            }
+            return Ok(vec![Group::new(vec![(row, one)], all)]);
+        };
+        let positions = window.positions();
+        let group = row / (window.channels / window.groups);
+        let mut uses = vec![vec![]; affine.columns()];
+        for p in 0..positions {
+            for (column, j) in window.taps(group, p) {
+                uses[column].push((row * positions + p, z[j]));
+            }
+        }
+        let mut all = vec![Group::new((0..positions).map(|p| (row * positions + p, one)).collect(), of_bias)];
+        for (column, elements) in uses.into_iter().enumerate().filter(|(_, uses)| !uses.is_empty()) {
+            all.push(Group::new(elements, of_weight(column)?));
+        }
+        Ok(all)
+    }
 }
 
 impl Word<'_> {
@@ -261,8 +233,9 @@ impl Word<'_> {
     ///
     /// # Errors
     /// When there are too many changes.
-    pub fn changes(&self, faults: &Faults) -> Result<Vec<Number>, String> {
-        Ok(self.differences(faults)?.into_iter().map(|d| self.step * Number::new(d, 0)).collect())
+    pub fn changes(&self, faults: &Faults) -> Result<Vec<Interval>, String> {
+        let change = |d: i64| Interval::point(self.step * Number::new(d, 0));
+        Ok(self.differences(faults)?.into_iter().map(change).collect())
     }
 
     /// What the parameter is when changes of bits make the word the integer `to`.

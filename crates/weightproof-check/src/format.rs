@@ -13,6 +13,16 @@ use crate::network::Affine;
 use crate::number::Number;
 use crate::set::LayerSet;
 
+/// Kinds of sets that are about a format: its bits, the power of two of its smallest number, the largest number with its power of two.
+const FORMATS: [(Kind, i32, i32, [i32; 2]); 6] = [
+    (Kind::Fp32, 24, -149, [(1 << 24) - 1, 104]),
+    (Kind::TensorFloat, 11, -136, [(1 << 11) - 1, 117]),
+    (Kind::Bf16, 8, -133, [(1 << 8) - 1, 120]),
+    (Kind::Fp16, 11, -24, [(1 << 11) - 1, 5]),
+    (Kind::Fp8E4M3, 4, -9, [7, 6]),
+    (Kind::Fp8E5M2, 3, -16, [7, 13]),
+];
+
 /// A format of values and weights, and the multiple of its rounding that the set allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Format {
@@ -37,22 +47,8 @@ pub struct Sums {
 impl Format {
     /// The format that a kind of set is about, if it is about one.
     pub fn new(kind: Kind, times: Number) -> Option<Format> {
-        let (bits, least, largest) = match kind {
-            Kind::Fp32 => (24, -149, ((1 << 24) - 1, 104)),
-            Kind::TensorFloat => (11, -136, ((1 << 11) - 1, 117)),
-            Kind::Bf16 => (8, -133, ((1 << 8) - 1, 120)),
-            Kind::Fp16 => (11, -24, ((1 << 11) - 1, 5)),
-            Kind::Fp8E4M3 => (4, -9, (7, 6)),
-            Kind::Fp8E5M2 => (3, -16, (7, 13)),
-            Kind::Absolute
-            | Kind::Relative
-            | Kind::PerChannel
-            | Kind::Frobenius
-            | Kind::RowBall
-            | Kind::Lsb
-            | Kind::Explicit => return None,
-        };
-        Some(Format { bits, least, largest: Number::new(largest.0, largest.1), times })
+        let &(_, bits, least, [value, exponent]) = FORMATS.iter().find(|format| format.0 == kind)?;
+        Some(Format { bits, least, largest: Number::new(value, exponent), times })
     }
 
     /// Whether the number is one of the format.

@@ -8,6 +8,7 @@
 use crate::damage::Damages;
 use crate::network::{Activation, Network, Op, Window};
 use crate::number::{FRACTION, FRACTION_BITS, Interval, Number, share};
+use crate::pass::Row;
 use crate::set::{LayerSet, Set};
 
 /// Bits of the coefficients of a row of a backward pass.
@@ -113,14 +114,12 @@ impl Map {
                 affine.weight.0.iter().enumerate().map(|(k, &w)| ends(w, radius(k))).collect()
             }
             Op::Scale { scale, shift } => {
-                map.outputs = (0..inputs).map(|j| (j, j)).collect();
-                map.lists = (0..inputs).map(|j| vec![(0, j)]).collect();
+                map.each();
                 map.bias = shift.0.iter().copied().map(Interval::point).collect();
                 scale.0.iter().map(|&s| ends(s, Number::ZERO)).collect()
             }
             Op::Divide(divisor) => {
-                map.outputs = (0..inputs).map(|j| (j, j)).collect();
-                map.lists = (0..inputs).map(|j| vec![(0, j)]).collect();
+                map.each();
                 divisor.0.iter().map(|&d| [d.inverse_down(), (-d).inverse_down()]).collect()
             }
             Op::AveragePool { window, counts } => {
@@ -136,6 +135,12 @@ impl Map {
         };
         map.round(&coefficients);
         Some(map)
+    }
+
+    /// A row of one coefficient for each element.
+    fn each(&mut self) {
+        self.outputs = (0..self.inputs).map(|j| (j, j)).collect();
+        self.lists = (0..self.inputs).map(|j| vec![(0, j)]).collect();
     }
 
     /// Where a convolution reads, or pooling, which has a row of one coefficient for each position.
@@ -197,12 +202,12 @@ impl Map {
     /// and the radius r of the weight, `c S − r |S|` is concave in S, and a line that is below at both ends of S is below.
     pub fn transposed(
         &self,
-        a: &[i64],
-        exponent: i32,
+        of: &Row,
         bounds: &[Interval],
         shared: bool,
         sum: &mut Number,
     ) -> Vec<[Number; 2]> {
+        let (a, exponent) = (&of.a, of.exponent);
         let signed = !shared && bounds.iter().any(|z| z.low.is_negative());
         let halves = shared.then(|| self.shared(a, exponent, bounds, sum));
         let (low, high) = halves.as_ref().map_or((&self.low, &self.high), |lines| (lines, lines));
@@ -260,10 +265,7 @@ impl Map {
     fn shared(&self, a: &[i64], exponent: i32, bounds: &[Interval], sum: &mut Number) -> Vec<i64> {
         let met = self.met(a, |_| exponent, bounds);
         for ([least, opposite], bias) in self.uses(a, self.units(exponent)).into_iter().zip(&self.bias) {
-            let uses = Interval::around(least, opposite);
-            let corners =
-                [uses.low, uses.high].into_iter().flat_map(|s| [bias.low, bias.high].map(|b| s * b));
-            *sum += corners.min().expect("there are four");
+            *sum += Interval::around(least, opposite).times(*bias).low;
         }
         let line = |(k, [least, opposite]): (usize, [Number; 2])| {
             let s = Interval::around(least, opposite);

@@ -6,7 +6,7 @@
 //! Nothing here is of the program that writes certificates (which asks [`onnx::read`] and [`run::prepared`] before it begins one), and there
 //! is no floating-point arithmetic: numbers are
 //! integers of 128 bits with an exponent, products are exact, sums are rounded to the safe side ([`number`]). Read [`pass`] and
-//! [`relax`] first: the mathematics is there, 440 lines. The format is docs/reference/certificate.md, the proofs are docs/theory.md §2–§6 and §12b.
+//! [`relax`] first: the mathematics is there, 410 lines. The format is docs/reference/certificate.md, the proofs are docs/theory.md §2–§6 and §12b.
 
 pub mod certificate;
 pub mod check;

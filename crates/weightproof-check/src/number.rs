@@ -258,6 +258,18 @@ impl Interval {
         Interval { low: self.low.max(other.low), high: self.high.min(other.high) }
     }
 
+    /// What is between two of them, too.
+    pub fn hull(self, other: Interval) -> Interval {
+        Interval { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
+
+    /// What a product is between, exactly.
+    pub fn times(self, other: Interval) -> Interval {
+        let [low, high] = [other.low, other.high];
+        let corners = [self.low * low, self.low * high, self.high * low, self.high * high];
+        corners.map(Interval::point).into_iter().reduce(Interval::hull).expect("there are four")
+    }
+
     /// Both ends moved outward.
     pub fn widened(self, radius: Number) -> Interval {
         Interval::around(self.low - radius, -self.high - radius)

@@ -4,9 +4,9 @@
 use crate::network::{Activation, Affine, Head, Network, Op, Stored, Window};
 use crate::number::{Number, Numbers};
 use crate::protobuf::Message;
-use crate::quantized::{is_of_integers, operators, steps_of_biases};
+use crate::quantized::{is_of_integers, operators};
 use crate::staircase::Staircase;
-use crate::tensor::{Tensor, product, reshaped, sizes_of, spread};
+use crate::tensor::{Tensor, product, reshaped, sizes_of};
 use std::collections::{BTreeMap, HashMap};
 
 /// Attributes that are looked at; another one must be zero.
@@ -184,9 +184,9 @@ impl Reader {
             "Relu" => Activation::Relu,
             "LeakyRelu" => Activation::LeakyRelu(op.single("alpha")?.ok_or("expected the attribute alpha")?),
             "Clip" => {
-                let end = |name: &str, place: usize| match op.single(name)? {
-                    None if op.has(place) => Ok(self.constant(op, place)?.numbers.first().copied()),
-                    end => Ok::<_, String>(end),
+                let end = |name: &str, place| match (op.single(name)?, self.optional(op, place)?) {
+                    (None, Some(end)) => Ok(end.numbers.first().copied()),
+                    (end, _) => Ok::<_, String>(end),
                 };
                 // What exporters write where there is no end.
                 let largest = Number::from_single(0x7f7f_ffff).expect("it is finite");
@@ -237,6 +237,11 @@ impl Reader {
         }
     }
 
+    /// A constant operand that may be missing.
+    pub(crate) fn optional(&self, op: &Operation<'_>, place: usize) -> Result<Option<&Tensor>, String> {
+        op.has(place).then(|| self.constant(op, place)).transpose()
+    }
+
     /// Gemm and MatMul: one row times a constant matrix.
     fn product(&mut self, op: &Operation<'_>, node: usize, dims: &[usize]) -> Result<Value, String> {
         let (matrix, is_gemm) = (self.constant(op, 1)?, op.kind == "Gemm");
@@ -256,16 +261,9 @@ impl Reader {
             return Err(format!("weights {height}×{width} do not fit the input"));
         }
         let place = |k: usize| if transposed { k } else { k % columns * rows + k / columns };
-        let weight = Numbers((0..rows * columns).map(|k| matrix.numbers[place(k)]).collect());
-        let grid: Vec<_> = (0..matrix.grid.len()).map(|k| matrix.grid[place(k)]).collect();
-        let given = if op.has(2) { self.constant(op, 2)?.clone() } else { Tensor::default() };
-        let of_bias =
-            if given.grid.is_empty() { vec![] } else { spread(&given.dims, &given.grid, &[1, rows])? };
-        let bias =
-            if op.has(2) { Some(Numbers(spread(&given.dims, &given.numbers, &[1, rows])?)) } else { None };
-        let stored = Stored::new(matrix.kind, &grid, rows, steps_of_biases(given.kind, &of_bias)?)?;
-        let affine = Affine { rows, weight, bias, window: None, stored };
-        self.push(op, Op::Affine(affine), vec![node], vec![1, rows])
+        let weight = matrix.at((0..rows * columns).map(place));
+        let bias = self.optional(op, 2)?.map(|bias| bias.spread(&[1, rows])).transpose()?;
+        self.push(op, affine(rows, weight, bias, None)?, vec![node], vec![1, rows])
     }
 
     /// Add, Sub, Mul and Div: a bias, constants for each element, or the sum of two nodes.
@@ -278,10 +276,9 @@ impl Reader {
         }
         let place = usize::from(self.computed(op, 0).is_err());
         let (node, dims) = self.computed(op, place)?;
-        let given = self.constant(op, 1 - place)?.clone();
-        let constants = spread(&given.dims, &given.numbers, &dims)?;
-        let grid = if given.grid.is_empty() { vec![] } else { spread(&given.dims, &given.grid, &dims)? };
-        let all = |x: Number| vec![x; constants.len()];
+        let given = self.constant(op, 1 - place)?.spread(&dims)?;
+        let constants = given.numbers.clone();
+        let all = |x: Number| vec![x; given.numbers.len()];
         let (scale, shift) = match (&*op.kind, place) {
             ("Add", _) => (all(Number::ONE), constants),
             ("Sub", 0) => (all(Number::ONE), constants.iter().map(|x| -*x).collect()),
@@ -291,26 +288,23 @@ impl Reader {
             _ => return Err("a constant divided by a computed value is not supported".into()),
         };
         // The sum of a product that nothing else reads is its bias, where every position of a channel has the same.
-        if let Op::Affine(affine @ Affine { bias: None, .. }) = &mut self.network.nodes[node].op
-            && scale.iter().all(|s| *s == Number::ONE)
-            && matches!(&*op.kind, "Add" | "Sub")
-            && self.uses.get(&op.inputs[place]) == Some(&1)
+        let is_only = self.uses.get(&op.inputs[place]) == Some(&1);
+        let adds = is_only && matches!((&*op.kind, place), ("Add", _) | ("Sub", 0));
+        if let (true, Op::Affine(affine @ Affine { bias: None, .. })) =
+            (adds, &mut self.network.nodes[node].op)
         {
             let each = shift.len() / affine.rows;
             if shift.chunks(each).all(|channel| channel.iter().all(|b| *b == channel[0])) {
                 affine.bias = Some(Numbers(shift.into_iter().step_by(each).collect()));
                 if let Some(stored) = &mut affine.stored {
-                    stored.bias_steps =
-                        steps_of_biases(given.kind, &grid.into_iter().step_by(each).collect::<Vec<_>>())?;
+                    stored.bias_steps = given.at((0..affine.rows).map(|i| i * each)).steps_of_biases()?;
                 }
                 return Ok(Value::Computed(node, dims));
             }
         }
         // A sum after a product that nothing else reads is one map with it.
-        if let Op::Scale { shift: none, .. } = &mut self.network.nodes[node].op
+        if let (true, Op::Scale { shift: none, .. }) = (adds, &mut self.network.nodes[node].op)
             && none.0.iter().all(|t| *t == Number::ZERO)
-            && scale.iter().all(|s| *s == Number::ONE)
-            && self.uses.get(&op.inputs[place]) == Some(&1)
         {
             none.0 = shift;
             return Ok(Value::Computed(node, dims));
@@ -322,7 +316,7 @@ impl Reader {
     fn windowed(&mut self, op: &Operation<'_>, node: usize, dims: &[usize]) -> Result<Value, String> {
         let &[1, depth, height, width] = dims else { return Err("expected an image".into()) };
         let given = op.sizes("kernel_shape", None)?;
-        let weight = if op.kind == "Conv" { Some(self.constant(op, 1)?) } else { None };
+        let weight = (op.kind == "Conv").then(|| self.constant(op, 1)).transpose()?;
         let (kernel, channels, groups) = match weight.map(|weight| &weight.dims[..]) {
             Some(&[channels, _, h, w]) => (vec![h, w], channels, sizes_of(&[op.integer("group", 1)?])?[0]),
             Some(_) => return Err("expected kernels for every channel of an image".into()),
@@ -354,15 +348,11 @@ impl Reader {
         window.defect().map_or(Ok(()), Err)?;
         let shape = vec![1, channels, window.extent(0), window.extent(1)];
         let layer = if let Some(weight) = weight {
-            let bias = if op.has(2) { Some(self.constant(op, 2)?) } else { None };
+            let bias = self.optional(op, 2)?;
             if bias.is_some_and(|bias| bias.dims != [channels]) {
                 return Err("biases that do not fit the kernels".into());
             }
-            let of_bias = bias.map_or(Ok(None), |bias| steps_of_biases(bias.kind, &bias.grid))?;
-            let stored = Stored::new(weight.kind, &weight.grid, channels, of_bias)?;
-            let (weight, bias) =
-                (Numbers(weight.numbers.clone()), bias.map(|bias| Numbers(bias.numbers.clone())));
-            Op::Affine(Affine { rows: channels, weight, bias, window: Some(window), stored })
+            affine(channels, weight.clone(), bias.cloned(), Some(window))?
         } else if op.kind.ends_with("MaxPool") {
             Op::MaxPool(window)
         } else {
@@ -373,6 +363,14 @@ impl Reader {
         };
         self.push(op, layer, vec![node], shape)
     }
+}
+
+/// A layer with these weights, row by row, and biases.
+fn affine(rows: usize, weight: Tensor, bias: Option<Tensor>, window: Option<Window>) -> Result<Op, String> {
+    let bias_steps = bias.as_ref().map_or(Ok(None), Tensor::steps_of_biases)?;
+    let stored = Stored::new(&weight, rows, bias_steps)?;
+    let (weight, bias) = (Numbers(weight.numbers), bias.map(|bias| Numbers(bias.numbers)));
+    Ok(Op::Affine(Affine { rows, weight, bias, window, stored }))
 }
 
 impl Operation<'_> {

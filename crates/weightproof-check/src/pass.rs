@@ -56,9 +56,18 @@ impl Paid {
 
 /// `Σ a_j 2^exponent z_j`.
 #[derive(Clone, Debug)]
-struct Row {
-    a: Vec<i64>,
-    exponent: i32,
+pub struct Row {
+    /// By element.
+    pub a: Vec<i64>,
+    /// Power of two of all coefficients.
+    pub exponent: i32,
+}
+
+impl Row {
+    /// The coefficient of an element.
+    pub fn number(&self, element: usize) -> Number {
+        Number::new(self.a[element], self.exponent)
+    }
 }
 
 impl Pass<'_> {
@@ -87,10 +96,7 @@ impl Pass<'_> {
                 let moved = self.through(&row, (node, place), slopes, &mut paid);
                 work[input] = Some(match work[input].take() {
                     None => moved,
-                    Some(other) => {
-                        let number = |j: usize| Number::new(moved.a[j], moved.exponent);
-                        self.joined(input, &other, number, &mut paid.sum)
-                    }
+                    Some(other) => self.joined(input, &other, |j| moved.number(j), &mut paid.sum),
                 });
             }
         }
@@ -114,28 +120,18 @@ impl Pass<'_> {
     /// Whether all that a node reaches is a box: a layer whose input is fixed, but for one ball of the whole matrix, and hits; and what
     /// activations make of one without shared weights, element by element, where nothing else reads it.
     fn is_free(&self, node: usize) -> bool {
-        let this = &self.model.network.nodes[node];
+        let Node { op, inputs, .. } = &self.model.network.nodes[node];
         let is_fixed = |&i: &usize| !self.model.moves[i];
-        match &this.op {
-            Op::Affine(_) => {
-                let damages = &self.model.damages;
-                let is_hit = damages.as_ref().is_some_and(|damages| damages.are_of(node));
-                !(is_hit || self.model.set.is_one_ball(node)) && this.inputs.iter().all(is_fixed)
-            }
-            Op::Activation(_) | Op::Scale { .. } => {
-                let nodes = &self.model.network.nodes;
-                let is_only = |i: usize| nodes.iter().filter(|other| other.inputs.contains(&i)).count() == 1;
-                let reaches_all =
-                    |&i: &usize| is_fixed(&i) || (!self.model.shares[i] && self.is_free(i) && is_only(i));
-                this.inputs.iter().all(reaches_all)
-            }
-            Op::Input(_)
-            | Op::Divide(_)
-            | Op::MaxPool(_)
-            | Op::AveragePool { .. }
-            | Op::Gather { .. }
-            | Op::Sum => false,
+        if let Op::Affine(_) = op {
+            let damages = &self.model.damages;
+            let is_hit = damages.as_ref().is_some_and(|damages| damages.are_of(node));
+            return !(is_hit || self.model.set.is_one_ball(node)) && inputs.iter().all(is_fixed);
         }
+        let nodes = &self.model.network.nodes;
+        let is_only = |i: usize| nodes.iter().filter(|other| other.inputs.contains(&i)).count() == 1;
+        let reaches_all =
+            |&i: &usize| is_fixed(&i) || (!self.model.shares[i] && self.is_free(i) && is_only(i));
+        matches!(op, Op::Activation(_) | Op::Scale { .. }) && inputs.iter().all(reaches_all)
     }
 
     /// The least value of a row on the box of a node; of a convolution also of its kernels on the box of its input.
@@ -194,12 +190,13 @@ impl Pass<'_> {
                 hits.add(node, (map, &scaled.a, &exponent), (of_rows, bounds), damages);
             }
             let shared = self.model.shares[node] && self.reach == Reach::Shared;
-            let wide = map.transposed(&scaled.a, scaled.exponent, bounds, shared, sum);
+            let wide = map.transposed(&scaled, bounds, shared, sum);
             return self.settled(wide, input, sum);
         }
-        if let (Op::Sum, [relative, absolute]) = (op, self.model.set.sums[node])
-            && absolute.is_positive()
-        {
+        if let (Op::Sum, [relative, absolute]) = (op, self.model.set.sums[node]) {
+            if !absolute.is_positive() {
+                return row.clone();
+            }
             let number = |a: &i64| Number::new(*a, row.exponent);
             if place == 0 {
                 row.a.iter().for_each(|a| *sum += -number(a).magnitude() * absolute);
@@ -208,13 +205,12 @@ impl Pass<'_> {
             let wide = row.a.iter().map(|a| [number(a) + off(a), -number(a) + off(a)]);
             return self.settled(wide.collect(), input, sum);
         }
-        let Some(Some(relaxation)) = self.state.relaxed.get(node) else { return row.clone() };
+        let relaxation = self.state.relaxed[node].as_ref().expect("nonlinear nodes have lines");
         if let Op::Activation(_) = op {
             let radius = self.model.set.activation_radius;
             row.a.iter().for_each(|a| *sum += Number::new(-a.abs(), row.exponent) * radius);
         }
-        let wide = relaxation.relax(&row.a, slopes, row.exponent, sum);
-        self.settled(wide, input, sum)
+        self.settled(relaxation.relax(row, slopes, sum), input, sum)
     }
 
     /// Subtracts what balls of weights take: `r ‖a‖ ‖z‖` for a whole matrix, `Σ_i r_i |a_i| ‖z‖` for its rows, and for kernels the
@@ -259,8 +255,7 @@ impl Pass<'_> {
 
     /// The sum of a row and of other coefficients of a node.
     fn joined(&self, node: usize, row: &Row, other: impl Fn(usize) -> Number, sum: &mut Number) -> Row {
-        let own = |j: usize| Number::new(row.a[j], row.exponent);
-        let wide = (0..row.a.len()).map(|j| [own(j) + other(j), -own(j) - other(j)]);
+        let wide = (0..row.a.len()).map(|j| [row.number(j) + other(j), -row.number(j) - other(j)]);
         self.settled(wide.collect(), node, sum)
     }
 

@@ -83,7 +83,7 @@ impl Reader {
     /// Steps and zero points of a quantizer; the type of the integers is that of the zero points, `otherwise` without them.
     fn grid(&self, op: &Operation<'_>, otherwise: i64) -> Result<(&Tensor, Vec<i64>, i64), String> {
         let steps = self.constant(op, 1)?;
-        let zeros = if op.has(2) { Some(self.constant(op, 2)?) } else { None };
+        let zeros = self.optional(op, 2)?;
         let integers = zeros.map_or(vec![0; steps.numbers.len()], |zeros| zeros.integers.clone());
         let (kind, count) = (zeros.map_or(otherwise, |zeros| zeros.kind), steps.numbers.len());
         if count == 0 || integers.len() != count || !steps.numbers.iter().all(|s| s.is_positive()) {
@@ -191,19 +191,15 @@ impl Stored {
     ///
     /// # Errors
     /// When the type is not supported.
-    pub fn new(
-        kind: i64,
-        weight: &[(Number, i64)],
-        rows: usize,
-        bias_steps: Option<Numbers>,
-    ) -> Result<Option<Stored>, String> {
-        if weight.is_empty() {
+    pub fn new(weight: &Tensor, rows: usize, bias_steps: Option<Numbers>) -> Result<Option<Stored>, String> {
+        let grid = &weight.grid;
+        if grid.is_empty() {
             return Ok(None);
         }
-        let columns = weight.len() / rows;
-        let of_rows = weight.chunks(columns).all(|row| row.iter().all(|grid| *grid == row[0]));
-        let listed = || weight.iter().step_by(if of_rows { columns } else { 1 });
-        let (low, high) = ends(kind)?;
+        let columns = grid.len() / rows;
+        let of_rows = grid.chunks(columns).all(|row| row.iter().all(|grid| *grid == row[0]));
+        let listed = || grid.iter().step_by(if of_rows { columns } else { 1 });
+        let (low, high) = ends(weight.kind)?;
         Ok(Some(Stored {
             bits: 64 - (high - low).leading_zeros(),
             signed: low < 0,
@@ -215,13 +211,16 @@ impl Stored {
     }
 }
 
-/// The steps of biases, if they are integers.
-///
-/// # Errors
-/// When these have not 32 bits, or a zero point.
-pub fn steps_of_biases(kind: i64, grid: &[(Number, i64)]) -> Result<Option<Numbers>, String> {
-    if !grid.is_empty() && (kind != 6 || grid.iter().any(|(_, zero)| *zero != 0)) {
-        return Err("expected biases of 32 bits without zero point".into());
+impl Tensor {
+    /// The steps of biases, if they are integers.
+    ///
+    /// # Errors
+    /// When these have not 32 bits, or a zero point.
+    pub fn steps_of_biases(&self) -> Result<Option<Numbers>, String> {
+        let is_stored = !self.grid.is_empty();
+        if is_stored && (self.kind != 6 || self.grid.iter().any(|(_, zero)| *zero != 0)) {
+            return Err("expected biases of 32 bits without zero point".into());
+        }
+        Ok(is_stored.then(|| Numbers(self.grid.iter().map(|(step, _)| *step).collect())))
     }
-    Ok((!grid.is_empty()).then(|| Numbers(grid.iter().map(|(step, _)| *step).collect())))
 }

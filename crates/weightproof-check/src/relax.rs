@@ -6,6 +6,7 @@
 use crate::damage::RowDamages;
 use crate::network::{Activation, Op, Window};
 use crate::number::{FRACTION_BITS, Interval, Number, share};
+use crate::pass::Row;
 use std::sync::Arc;
 
 /// Bits of a slope times a coefficient: with the 64 of a corner they fit into 128.
@@ -126,18 +127,13 @@ fn slope(a: Corner, b: Corner) -> Number {
     }
 }
 
-/// A fraction of an integer, rounded.
-fn part(a: i64, fraction: i64) -> i64 {
-    ((i128::from(a) * i128::from(fraction)) >> FRACTION_BITS) as i64
-}
-
 /// The upper line of the maximum of one window: `y ≤ Σ slope_j z_j + …`, with the input `top` of the largest lower end.
 #[derive(Clone, Debug)]
 struct Maximum {
     /// The input whose lower end is the largest; it is never above the maximum.
     top: usize,
     /// Inputs that may be larger than the lower end of `top`, with the slopes of their chords; none where a constant is taken.
-    others: Option<Vec<(usize, i64)>>,
+    others: Option<Vec<(usize, Number)>>,
     /// The lower end of `top`, and the largest upper end.
     range: Interval,
 }
@@ -148,8 +144,8 @@ impl Maximum {
         let top = *inputs.iter().find(|&&j| z[j].low == range.low).expect("one has the largest end");
         let above = |j: usize| z[j].high - range.low;
         let others = inputs.iter().copied().filter(|&j| j != top && above(j).is_positive());
-        let below = |j: usize| range.low - z[j].low;
-        let others: Vec<_> = others.map(|j| (j, share(above(j), below(j)))).collect();
+        let slope = |j: usize| Number::new(share(above(j), range.low - z[j].low), -(FRACTION_BITS as i32));
+        let others: Vec<_> = others.map(|j| (j, slope(j))).collect();
         // Twice the height of the line in the middle of the box: z_top + Σ slope_j (z_j − l_j).
         let middle = range.low + z[top].high;
         let middle = others.iter().fold(middle, |sum, &(j, _)| sum + above(j));
@@ -163,28 +159,17 @@ impl Maximum {
     /// a > 0:   a y ≥ a z_top
     /// a < 0:   a y ≥ a most,   or   a y ≥ a z_top + Σ_j a (z_j − least)⁺,   each of them concave: a line that is below at both ends
     /// ```
-    fn relax(
-        &self,
-        a: i64,
-        exponent: i32,
-        z: &Bounds,
-        add: &mut impl FnMut(usize, Number),
-        sum: &mut Number,
-    ) {
-        match &self.others {
-            None if a < 0 => return *sum += Number::new(a, exponent) * self.range.high,
-            Some(others) if a < 0 => {
-                for &(j, slope) in others {
-                    let c = part(a, slope);
-                    let at_low = Number::new(-c, exponent) * z[j].low;
-                    let at_high = Number::new(a - c, exponent) * z[j].high;
-                    *sum += at_low.min(at_high - Number::new(a, exponent) * self.range.low);
-                    add(j, Number::new(c, exponent));
-                }
+    fn relax(&self, a: Number, z: &Bounds, add: &mut impl FnMut(usize, Number), sum: &mut Number) {
+        if a.is_negative() {
+            let Some(others) = &self.others else { return *sum += a * self.range.high };
+            for &(j, slope) in others {
+                let c = (a * slope).with_bits(SLOPE_BITS);
+                let at_high = a * z[j].high - c * z[j].high - a * self.range.low;
+                *sum += at_high.min(-c * z[j].low);
+                add(j, c);
             }
-            _ => {}
         }
-        add(self.top, Number::new(a, exponent));
+        add(self.top, a);
     }
 }
 
@@ -211,19 +196,14 @@ pub struct Relaxation {
 impl Relaxation {
     /// A row below `Σ a_k y_k` of the outputs; its offset is added to the sum. Of each coefficient of the inputs a number that is at
     /// most it, and one that is at most its opposite.
-    pub fn relax(
-        &self,
-        a: &[i64],
-        own: Option<&[Option<Number>]>,
-        exponent: i32,
-        sum: &mut Number,
-    ) -> Vec<[Number; 2]> {
+    pub fn relax(&self, row: &Row, own: Option<&[Option<Number>]>, sum: &mut Number) -> Vec<[Number; 2]> {
         let mut out = vec![[Number::ZERO; 2]; self.input.len()];
         let mut add = |j: usize, c: Number| out[j].iter_mut().zip([c, -c]).for_each(|(sum, c)| *sum += c);
-        for (k, &a) in a.iter().enumerate().filter(|(_, a)| **a != 0) {
+        for (k, &a) in row.a.iter().enumerate().filter(|(_, a)| **a != 0) {
+            let a = Number::new(a, row.exponent);
             match self.lines.get(k) {
-                Some(lines) => add(k, lines.relax(Number::new(a, exponent), own.and_then(|own| own[k]), sum)),
-                None => self.maxima[k].relax(a, exponent, &self.input, &mut add, sum),
+                Some(lines) => add(k, lines.relax(a, own.and_then(|own| own[k]), sum)),
+                None => self.maxima[k].relax(a, &self.input, &mut add, sum),
             }
         }
         out
@@ -251,20 +231,12 @@ impl State {
                 return old;
             }
             let (mut lines, mut maxima) = (vec![], vec![]);
-            match op {
-                Op::Activation(f) => lines = input.iter().map(|&x| Lines::new(*f, x)).collect(),
-                Op::MaxPool(window) => {
-                    maxima = (0..bounds.len()).map(|k| Maximum::new(&pooled(window, k), input)).collect();
-                }
-                Op::Input(_)
-                | Op::Affine(_)
-                | Op::Scale { .. }
-                | Op::Divide(_)
-                | Op::AveragePool { .. }
-                | Op::Gather { .. }
-                | Op::Sum => {
-                    return None;
-                }
+            if let Op::Activation(f) = op {
+                lines = input.iter().map(|&x| Lines::new(*f, x)).collect();
+            } else if let Op::MaxPool(window) = op {
+                maxima = (0..bounds.len()).map(|k| Maximum::new(&pooled(window, k), input)).collect();
+            } else {
+                return None;
             }
             Some(Arc::new(Relaxation { input: input.clone(), lines, maxima }))
         }));
@@ -301,6 +273,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn lines_of_a_maximum_are_below_it() {
+        let number = |x: i64| Number::new(x, -3);
+        // The input with the largest lower end is the first or the second one; the other one is far above or below.
+        let boxes = [
+            [(-4, 8), (-8, 4)],
+            [(-8, 4), (-4, 8)],
+            [(0, 8), (-8, 4)],
+            [(-2, 2), (-8, 3)],
+            [(1, 2), (-8, 9)],
+        ];
+        let mut chords = 0;
+        for ends in boxes {
+            let z: Bounds =
+                ends.map(|(low, high)| Interval { low: number(low), high: number(high) }).to_vec();
+            let maximum = Maximum::new(&[0, 1], &z);
+            chords += usize::from(maximum.others.is_some());
+            for sign in [1, -1] {
+                let (mut c, mut sum) = ([Number::ZERO; 2], Number::ZERO);
+                maximum.relax(Number::new(sign << BITS, -BITS), &z, &mut |j, own| c[j] += own, &mut sum);
+                for (x, y) in
+                    (ends[0].0..=ends[0].1).flat_map(|x| (ends[1].0..=ends[1].1).map(move |y| (x, y)))
+                {
+                    let line = c[0] * number(x) + c[1] * number(y) + sum;
+                    assert!(line <= number(sign * x.max(y)), "{ends:?}, {sign}, at {x} and {y}");
+                }
+            }
+        }
+        assert!(chords > 2, "{chords} of them by chords");
     }
 
     /// A third in single precision: p and p / step are rounded to it.

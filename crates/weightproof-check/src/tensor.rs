@@ -83,6 +83,37 @@ impl Tensor {
         }
         Ok(tensor)
     }
+
+    /// Some elements of it, in the order of their places, as a list: its numbers, and the steps that they have.
+    pub fn at(&self, places: impl Iterator<Item = usize> + Clone) -> Tensor {
+        let numbers = places.clone().map(|k| self.numbers[k]).collect::<Vec<_>>();
+        let grid = places.filter_map(|k| self.grid.get(k).copied()).collect();
+        Tensor { dims: vec![numbers.len()], kind: self.kind, numbers, integers: vec![], grid }
+    }
+
+    /// The same under the shape `dims` that it broadcasts to.
+    ///
+    /// # Errors
+    /// When it does not broadcast.
+    pub fn spread(&self, dims: &[usize]) -> Result<Tensor, String> {
+        let own = &self.dims;
+        let fail = || format!("a constant of shape {own:?} for the shape {dims:?}");
+        let missing = dims.len().checked_sub(own.len()).ok_or_else(fail)?;
+        let size = |axis: usize| if axis < missing { 1 } else { own[axis - missing] };
+        if (0..dims.len()).any(|axis| size(axis) != 1 && size(axis) != dims[axis]) || self.numbers.is_empty()
+        {
+            return Err(fail());
+        }
+        let place = |mut k: usize| {
+            let (mut place, mut step) = (0, 1);
+            for axis in (0..dims.len()).rev() {
+                place += if size(axis) == 1 { 0 } else { k % dims[axis] * step };
+                (k, step) = (k / dims[axis], step * size(axis));
+            }
+            place
+        };
+        Ok(self.at((0..product(dims)?).map(place)))
+    }
 }
 
 /// Shapes: integers that are not negative and not too large.
@@ -122,26 +153,4 @@ pub fn reshaped(dims: &[usize], target: &[i64]) -> Result<Vec<usize>, String> {
     // A batch that is written as a number other than one does not fit.
     let shape = sizes_of(&shape)?;
     if product(&shape)? == all { Ok(shape) } else { Err("a shape of another size".into()) }
-}
-
-/// The numbers of a constant of shape `own` that broadcasts to `dims`, one for each element.
-///
-/// # Errors
-/// When it does not broadcast.
-pub fn spread<T: Copy>(own: &[usize], numbers: &[T], dims: &[usize]) -> Result<Vec<T>, String> {
-    let fail = || format!("a constant of shape {own:?} for the shape {dims:?}");
-    let missing = dims.len().checked_sub(own.len()).ok_or_else(fail)?;
-    let size = |axis: usize| if axis < missing { 1 } else { own[axis - missing] };
-    if (0..dims.len()).any(|axis| size(axis) != 1 && size(axis) != dims[axis]) || numbers.is_empty() {
-        return Err(fail());
-    }
-    let at = |mut k: usize| {
-        let (mut place, mut step) = (0, 1);
-        for axis in (0..dims.len()).rev() {
-            place += if size(axis) == 1 { 0 } else { k % dims[axis] * step };
-            (k, step) = (k / dims[axis], step * size(axis));
-        }
-        numbers[place]
-    };
-    Ok((0..product(dims)?).map(at).collect())
 }
