@@ -28,8 +28,7 @@ pub(super) fn around<T: Scalar>(
     for (out, center) in [(&mut lower, &center.lower), (&mut upper, &center.upper)] {
         out.reshape_scratch(center.rows(), center.cols());
     }
-    let of = [center.lower.as_slice(), center.upper.as_slice(), deviation.as_slice()];
-    let [l, u, d] = of;
+    let (l, u, d) = (center.lower.as_slice(), center.upper.as_slice(), deviation.as_slice());
     vectorized!(|| {
         fill(lower.as_mut_slice(), [l, d], |[c, d]| single.down(c - d));
         fill(upper.as_mut_slice(), [u, d], |[c, d]| single.up(c + d));

@@ -10,7 +10,7 @@ use weightproof::property::Property;
 use weightproof::threat::{
     Kind, LayerPerturbation, LayerSet, Perturbation, PerturbationSet, ThreatModel, WeightSet,
 };
-use weightproof::verdict::{Precision, Reason, Samples, Verdict};
+use weightproof::verdict::{Guarantee, Precision, Reason, Samples, Verdict};
 use weightproof_testkit::emulation::{contradiction, emulation};
 use weightproof_testkit::images::{ImageBlueprint, arbitrary_images};
 use weightproof_testkit::networks::{ACTIVATIONS, Blueprint, Design, arbitrary, input, rng};
@@ -425,6 +425,35 @@ fn nearly_infinite_bounds_count_as_overflow() {
             "{}",
             method.name
         );
+    }
+}
+
+/// One element that is too large for products is enough, also where nothing of it reaches the outputs.
+#[test]
+fn one_element_that_is_too_large_counts_as_overflow() {
+    use weightproof::kernels::Matrix;
+    use weightproof::network::NetworkBuilder;
+    for (large, expected) in [(1e3, Verdict::Verified), (1e205, Verdict::Unknown)] {
+        let mut builder = NetworkBuilder::new(vec![1]);
+        let p = builder.dense("large", 0, Matrix::from_vec(2, 1, vec![large, 1.0]), Vec::new()).unwrap();
+        builder.activation("relu", p, Activation::Relu).unwrap();
+        let out = Matrix::from_vec(2, 2, vec![0.0, 2.0, 0.0, 1.0]);
+        builder.dense("out", builder.last(), out, Vec::new()).unwrap();
+        let network = builder.finish().unwrap();
+        let threat =
+            ThreatModel { layers: Some(vec!["large".into()]), ..ThreatModel::new(Kind::Absolute, 1e-3) };
+        let set = threat.resolve(&network).unwrap();
+        for method in ["interval", "linear-interval", "linear", "optimized"] {
+            let options = CertifyOptions {
+                precision: Precision::F64,
+                // What rounding is charged for such an element is overflow, too.
+                guarantee: Guarantee::RealArithmetic,
+                ..CertifyOptions::new(method, Property::Prediction)
+            };
+            let found = certificates(&network, &set, &[0.5], 0, &options);
+            assert_eq!(found.verdict, expected, "{method} {large}");
+            assert_eq!(found.reason == Some(Reason::Overflow), large > 1e200, "{method} {large}");
+        }
     }
 }
 
