@@ -3,7 +3,7 @@
 //! Generic code is compiled in the crate that uses it, with that crate's optimisation. What costs time is called through this
 //! trait instead, so other crates compile fast, and run fast even where they are not optimised.
 
-use crate::conv::{self, ConvScratch, Region};
+use crate::conv::{self, ConvScratch, Plus, Region};
 use crate::kernel_gradient;
 use crate::pool;
 use crate::product::{self, Factor};
@@ -31,7 +31,7 @@ compiled! {
         out: &mut [Self], add: bool, a: Factor<'_, Self>, b: Factor<'_, Self>, shape: (usize, usize, usize)
     ) = product::multiply_generic;
     fn convolution(
-        out: &mut [Self], add: bool, z: &[Self], weight: &[Self], window: &Window
+        out: &mut [Self], plus: Plus<'_, Self>, z: &[Self], weight: &[Self], window: &Window
     ) = conv::convolution_generic;
     fn add_convolution_transposed(
         out: &mut [Self], a: &[Self], weight: &[Self], window: &Window

@@ -12,8 +12,9 @@
 //! transposed   Wᵀ a  laid back onto the image   (patch, positions) → image
 //! ```
 
+use super::direct;
 use super::lanes::{Convolution, Direction};
-use super::product::{Factor, multiply_generic};
+use super::product::{Factor, count, multiply_generic};
 use super::rows::{add, vectorized};
 use super::{Matrix, Scalar, Window, add_product, product_transposed};
 
@@ -192,6 +193,26 @@ pub fn linear<T: Scalar>(out: &mut Matrix<T>, z: &Matrix<T>, weight: &Matrix<T>,
     }
 }
 
+/// `out = W z + b` for rows `z`, or their convolution with a bias for each channel; shapes as in [`linear`].
+pub fn affine<T: Scalar>(
+    out: &mut Matrix<T>,
+    z: &Matrix<T>,
+    weight: &Matrix<T>,
+    bias: &[T],
+    window: Option<&Window>,
+) {
+    match window {
+        None => {
+            product_transposed(out, z, weight);
+            add_by_row(out, bias);
+        }
+        Some(window) => {
+            out.reshape_scratch(z.rows(), window.output_width());
+            T::convolution(out.as_mut_slice(), Plus::Bias(bias), z.as_slice(), weight.as_slice(), window);
+        }
+    }
+}
+
 /// `out += Wᵀ a` for rows `a`: the gradient of [`linear`] with respect to its input. Positions at which no row of a vector
 /// has coefficients cost nothing.
 ///
@@ -213,18 +234,38 @@ pub fn add_linear_transposed<T: Scalar>(
 
 /// `out = W z` for rows of images, or `out += W z` when `add`, on row-major numbers; shapes as in [`linear`].
 pub fn convolution<T: Scalar>(out: &mut [T], add: bool, z: &[T], weight: &[T], window: &Window) {
-    T::convolution(out, add, z, weight, window);
+    T::convolution(out, if add { Plus::Out } else { Plus::Nothing }, z, weight, window);
+}
+
+/// What is added to a convolution.
+#[derive(Clone, Copy, Debug)]
+pub enum Plus<'a, T> {
+    /// Nothing.
+    Nothing,
+    /// What is there.
+    Out,
+    /// A number for each channel.
+    Bias(&'a [T]),
 }
 
 pub(crate) fn convolution_generic<T: Scalar>(
     out: &mut [T],
-    add: bool,
+    plus: Plus<'_, T>,
     z: &[T],
     weight: &[T],
     window: &Window,
 ) {
-    let direction = if add { Direction::AddForward } else { Direction::Forward };
-    Convolution { out, from: z, weight, window, direction }.run();
+    assert_eq!(out.len() * window.input_width(), z.len() * window.output_width(), "rows of a convolution");
+    if direct::suits(window) {
+        count(out.len() * window.patch());
+        direct::convolution(out, plus, z, weight, window);
+        return;
+    }
+    let direction = if matches!(plus, Plus::Out) { Direction::AddForward } else { Direction::Forward };
+    Convolution { out: &mut *out, from: z, weight, window, direction }.run();
+    if let Plus::Bias(bias) = plus {
+        add_bias(out, bias, window.positions());
+    }
 }
 
 /// `out += Wᵀ a` for rows of coefficients, on row-major numbers; shapes as in [`add_linear_transposed`].
@@ -315,13 +356,17 @@ pub fn add_by_row<T: Scalar>(out: &mut Matrix<T>, bias: &[T]) {
 
 pub(crate) fn add_by_row_generic<T: Scalar>(out: &mut Matrix<T>, bias: &[T]) {
     let positions = out.cols() / bias.len().max(1);
-    for s in 0..out.rows() {
-        let row = out.row_mut(s);
+    add_bias(out.as_mut_slice(), bias, positions);
+}
+
+/// Adds a number of each channel to its positions, for every row.
+fn add_bias<T: Scalar>(out: &mut [T], bias: &[T], positions: usize) {
+    for row in out.chunks_exact_mut((bias.len() * positions).max(1)) {
         if positions == 1 {
             row.iter_mut().zip(bias).for_each(|(p, &b)| *p += b);
             continue;
         }
-        for (out, &b) in row.chunks_exact_mut(positions.max(1)).zip(bias) {
+        for (out, &b) in row.chunks_exact_mut(positions).zip(bias) {
             out.iter_mut().for_each(|p| *p += b);
         }
     }
@@ -348,6 +393,15 @@ pub(crate) mod tests {
             Window { padding: [[0, 0], [4, 4]], stride: [1, 2], ..Window::new([3, 1, 7], 2, [1, 3]) },
             Window { padding: [[7, 7]; 2], ..Window::new([1, 2, 2], 3, [3, 3]) },
             Window::new([5, 1, 1], 7, [1, 1]),
+            // Channels that fill vectors, and what remains of them.
+            Window { padding: [[1, 1]; 2], ..Window::new([3, 5, 4], 21, [3, 3]) },
+            Window {
+                groups: 2,
+                stride: [2, 1],
+                dilation: [1, 2],
+                padding: [[0, 2], [3, 1]],
+                ..Window::new([4, 6, 5], 26, [2, 3])
+            },
         ]
     }
 
@@ -365,13 +419,18 @@ pub(crate) mod tests {
             for rows in [1, 16, 22, 43] {
                 let z = wave(rows, window.input_width(), 0.9);
                 let mut out = Matrix::default();
-                linear(&mut out, &z, &weight, Some(&window));
-                add_by_row(&mut out, &bias);
+                affine(&mut out, &z, &weight, &bias, Some(&window));
                 for s in 0..rows {
                     let expected = affine_map(&weight, &bias, Some(&window), z.row(s));
                     let close = |(a, b): (&f64, &f64)| (a - b).abs() < TOLERANCE;
                     assert!(out.row(s).iter().zip(&expected).all(close), "{window:?}, row {s} of {rows}");
                 }
+                let (mut plain, mut sum) = (Matrix::default(), out.clone());
+                linear(&mut plain, &z, &weight, Some(&window));
+                convolution(sum.as_mut_slice(), true, z.as_slice(), weight.as_slice(), &window);
+                out.add_assign(&plain);
+                let close = |(a, b): (&f64, &f64)| (a - b).abs() < TOLERANCE;
+                assert!(sum.as_slice().iter().zip(out.as_slice()).all(close), "{window:?}, {rows} rows");
             }
         }
     }

@@ -21,7 +21,7 @@ const CHANNELS: usize = 6;
 /// Elements of a row that are copied together.
 const STRIP: usize = 64;
 /// Side of the squares that are transposed in registers.
-const SQUARE: usize = 4;
+pub(super) const SQUARE: usize = 4;
 
 /// A convolution of rows, forward or transposed, on row-major numbers.
 pub(super) struct Convolution<'a, T> {
@@ -119,7 +119,7 @@ impl<T: Scalar, const R: usize> Tiles<T, R> {
 
 /// The transposed of a square, written out so that the compiler sees shuffles of registers.
 #[inline(always)]
-fn transposed_square<T: Scalar>([a, b, c, d]: [[T; SQUARE]; SQUARE]) -> [[T; SQUARE]; SQUARE] {
+pub(super) fn transposed_square<T: Scalar>([a, b, c, d]: [[T; SQUARE]; SQUARE]) -> [[T; SQUARE]; SQUARE] {
     [[a[0], b[0], c[0], d[0]], [a[1], b[1], c[1], d[1]], [a[2], b[2], c[2], d[2]], [a[3], b[3], c[3], d[3]]]
 }
 

@@ -6,6 +6,7 @@
 mod compiled;
 mod conv;
 pub mod definition;
+mod direct;
 mod kernel_gradient;
 mod lanes;
 pub mod lines;
@@ -20,8 +21,8 @@ mod window;
 pub use pulp;
 
 pub use conv::{
-    ConvScratch, Patches, Region, add_by_row, add_convolution_transposed, add_linear_transposed, convolution,
-    linear,
+    ConvScratch, Patches, Plus, Region, add_by_row, add_convolution_transposed, add_linear_transposed,
+    affine, convolution, linear,
 };
 pub use kernel_gradient::add_kernel_gradient;
 pub use matrix::Matrix;

@@ -1,7 +1,7 @@
 //! Row-major dense matrices: the one container of numbers in this crate.
 
 use super::Scalar;
-use super::rows::vectorized;
+use super::rows::{add, vectorized};
 
 /// A row-major matrix of shape `(rows, cols)` without padding.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,6 +85,12 @@ impl<T: Copy + Default> Matrix<T> {
         self.data.copy_from_slice(&other.data);
     }
 
+    /// Becomes the rows of `cols` numbers in `data` and keeps its memory.
+    pub fn set_rows(&mut self, data: &[T], cols: usize) {
+        self.reshape_scratch(data.len() / cols, cols);
+        self.data.copy_from_slice(data);
+    }
+
     /// Some of the rows, in the order of `rows`.
     pub fn rows_at(&self, rows: &[usize]) -> Self {
         let data = rows.iter().flat_map(|&r| self.row(r)).copied().collect();
@@ -132,7 +138,21 @@ impl<T: Scalar> Matrix<T> {
     /// When the shapes differ.
     pub fn add_assign(&mut self, other: &Matrix<T>) {
         assert_eq!((self.rows, self.cols), (other.rows, other.cols), "shapes of a sum");
-        self.data.iter_mut().zip(&other.data).for_each(|(a, &b)| *a += b);
+        vectorized!(|| add(&mut self.data, &other.data));
+    }
+
+    /// Becomes `a + b` and keeps its memory.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    pub fn become_sum(&mut self, a: &Matrix<T>, b: &Matrix<T>) {
+        assert_eq!((a.rows, a.cols), (b.rows, b.cols), "shapes of a sum");
+        self.reshape_scratch(a.rows, a.cols);
+        vectorized!(|| {
+            for ((out, &a), &b) in self.data.iter_mut().zip(&a.data).zip(&b.data) {
+                *out = a + b;
+            }
+        });
     }
 }
 

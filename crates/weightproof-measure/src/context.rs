@@ -2,18 +2,14 @@
 
 use crate::error::Refusal;
 use crate::sharpness::Losses;
-use rayon::prelude::*;
 use std::cell::OnceCell;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::kernels::Matrix;
-use weightproof::model::Model;
+use weightproof::model::ForwardPass;
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::threat::PerturbationSet;
 use weightproof::verdict::{SampleCertificate, Samples};
-
-/// Samples that one thread runs at once.
-const BLOCK: usize = 128;
 
 /// How hard is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -143,16 +139,7 @@ impl<'a> Context<'a> {
 
 /// Outputs of `network`, (samples, classes), in f64; the same for every number of threads.
 pub fn outputs(network: &Network, inputs: &[f64]) -> Matrix<f64> {
-    let model = Model::<f64>::new(network);
-    let (width, classes) = (network.input_width(), network.output_width());
-    let blocks: Vec<Vec<f64>> = inputs
-        .par_chunks(BLOCK * width)
-        .map(|block| {
-            let x = Matrix::from_vec(block.len() / width, width, block.to_vec());
-            model.forward(x).pop().expect("a network has nodes").as_slice().to_vec()
-        })
-        .collect();
-    Matrix::from_vec(inputs.len() / width, classes, blocks.concat())
+    ForwardPass::<f64>::new(network).outputs(inputs)
 }
 
 /// `f_y − max over j ≠ y of f_j` for each row; NaN where an output is NaN.

@@ -17,7 +17,7 @@ use crate::error::Refusal;
 use crate::norms::euclidean;
 use crate::pac_bayes::error;
 use weightproof::kernels::Matrix;
-use weightproof::model::Model;
+use weightproof::model::{ForwardPass, Model};
 use weightproof::network::Network;
 use weightproof::threat::LayerPerturbation;
 use weightproof::verdict::Samples;
@@ -146,9 +146,9 @@ impl Probes {
         labels: &[u32],
         mut f: impl FnMut(usize, &[f64], usize),
     ) {
-        let (model, width) = (Model::<f64>::new(network), network.input_width());
+        let (pass, width) = (ForwardPass::<f64>::new(network), network.input_width());
         for (inputs, labels) in samples.inputs.chunks(BLOCK * width).zip(labels.chunks(BLOCK)) {
-            let values = model.forward(Matrix::from_vec(labels.len(), width, inputs.to_vec()));
+            let values = pass.run(Matrix::from_vec(labels.len(), width, inputs.to_vec()));
             for (k, &node) in self.nodes.iter().enumerate() {
                 labels.iter().enumerate().for_each(|(s, &label)| f(k, values[node].row(s), label as usize));
             }

@@ -4,11 +4,9 @@ use crate::array::{self, Array, ArrayFeed};
 use crate::error::raise;
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
-use rayon::prelude::*;
 use serde_json::json;
 use std::path::PathBuf;
-use weightproof::kernels::Matrix;
-use weightproof::model::Model;
+use weightproof::model::ForwardPass;
 use weightproof::network::{Conv, Layer, StepRounding};
 use weightproof_formats::FormatError;
 use weightproof_formats::fingerprint::sha256;
@@ -18,7 +16,7 @@ use weightproof_run::config::{DataConfig, ModelConfig};
 use weightproof_run::feed::Feed;
 use weightproof_run::{RunError, source};
 
-/// Samples of a block of a forward pass.
+/// Samples of a forward pass for each thread.
 const BLOCK: usize = 64;
 
 /// A network of the library with its description.
@@ -94,20 +92,11 @@ impl Network {
             let report = array::describe(samples, shape, false);
             let mut feed =
                 ArrayFeed::new(values, None, report, None, (&self.network, &DataConfig::default()))?;
-            let model = Model::<f64>::new(&self.network);
-            let width = self.network.input_width();
+            let pass = ForwardPass::<f64>::new(&self.network);
             let mut outputs = Vec::with_capacity(samples * self.network.output_width());
             // As many blocks at once as keep all threads busy, so that memory does not grow with the samples.
             while let Some(batch) = feed.advance(BLOCK * rayon::current_num_threads(), None)? {
-                let blocks: Vec<Vec<f64>> = batch
-                    .inputs
-                    .par_chunks(BLOCK * width)
-                    .map(|block| {
-                        let x = Matrix::from_vec(block.len() / width, width, block.to_vec());
-                        model.forward(x).pop().map_or_else(Vec::new, |out| out.as_slice().to_vec())
-                    })
-                    .collect();
-                blocks.iter().for_each(|block| outputs.extend(block));
+                outputs.extend(pass.outputs(&batch.inputs).as_slice());
             }
             Ok(outputs)
         });

@@ -1,12 +1,16 @@
 //! A network and a perturbation set in the precision of the engine, shared by all blocks of samples.
 
 use crate::kernels::rows::squares;
-use crate::kernels::{Matrix, Scalar, Window, add_by_row, average_pool, linear, max_pool, product};
+use crate::kernels::{Matrix, Scalar, Window, add_by_row, affine, average_pool, max_pool, product};
 use crate::network::{
     Activation, Affine as Affine64, DynamicQuantizer, Gather, Layer, Network, Read, largest_error,
 };
 use crate::threat::{LayerSet, PerturbationSet};
+use rayon::prelude::*;
 use std::sync::OnceLock;
+
+/// Most samples that share the products of a forward pass.
+const BLOCK: usize = 64;
 
 /// A node of a [`Model`]: its layer in the precision of the engine, affine ones as an `A`.
 #[derive(Clone, Debug)]
@@ -69,43 +73,42 @@ impl<T: Scalar> Affine<T> {
 
     /// `out = W z + b` for rows `z`.
     pub fn apply(&self, out: &mut Matrix<T>, z: &Matrix<T>) {
-        linear(out, z, &self.weight, self.window.as_ref());
-        add_by_row(out, &self.bias);
+        affine(out, z, &self.weight, &self.bias, self.window.as_ref());
     }
 }
 
-/// An affine layer of a forward pass.
-trait Forward<T> {
+/// An affine layer as a forward pass uses it.
+trait Apply<T> {
     /// `out = W z + b` for rows `z`.
-    fn forward(&self, out: &mut Matrix<T>, z: &Matrix<T>);
+    fn apply(&self, out: &mut Matrix<T>, z: &Matrix<T>);
 }
 
-impl<T: Scalar> Forward<T> for Affine<T> {
-    fn forward(&self, out: &mut Matrix<T>, z: &Matrix<T>) {
-        self.apply(out, z);
+impl<T: Scalar> Apply<T> for Affine<T> {
+    fn apply(&self, out: &mut Matrix<T>, z: &Matrix<T>) {
+        Affine::apply(self, out, z);
     }
 }
 
 /// An affine layer of which nothing but forward passes is wanted.
 #[derive(Clone, Debug)]
-enum Applied {
+enum Applied<T> {
     /// The transposed weights, (n_in, n_out), which a product reads as they are, and biases.
-    Dense(Matrix<f64>, Vec<f64>),
-    Conv(Affine<f64>),
+    Dense(Matrix<T>, Vec<T>),
+    Conv(Affine<T>),
 }
 
-impl Applied {
+impl<T: Scalar> Applied<T> {
     fn new(layer: &Affine64, window: Option<&Window>) -> Self {
-        let bias = layer.bias.clone();
+        let affine = Affine::new(layer, window);
         match window {
-            None => Applied::Dense(layer.weight.transposed(), bias),
-            Some(_) => Applied::Conv(Affine { weight: layer.weight.clone(), bias, window: window.cloned() }),
+            None => Applied::Dense(affine.weight.transposed(), affine.bias),
+            Some(_) => Applied::Conv(affine),
         }
     }
 }
 
-impl Forward<f64> for Applied {
-    fn forward(&self, out: &mut Matrix<f64>, z: &Matrix<f64>) {
+impl<T: Scalar> Apply<T> for Applied<T> {
+    fn apply(&self, out: &mut Matrix<T>, z: &Matrix<T>) {
         match self {
             Applied::Dense(weight, bias) => {
                 product(out, z, weight);
@@ -113,6 +116,58 @@ impl Forward<f64> for Applied {
             }
             Applied::Conv(layer) => layer.apply(out, z),
         }
+    }
+}
+
+/// A network of which nothing but forward passes is wanted: dense layers are stored as products read them.
+#[derive(Clone, Debug)]
+pub struct ForwardPass<T> {
+    /// Elements of the input.
+    width: usize,
+    /// The nodes that each node reads.
+    inputs: Vec<Vec<usize>>,
+    steps: Vec<Step<T, Applied<T>>>,
+}
+
+impl<T: Scalar> ForwardPass<T> {
+    /// Casts `network`.
+    pub fn new(network: &Network) -> Self {
+        let inputs = network.nodes().iter().map(|node| node.inputs.clone()).collect();
+        ForwardPass { width: network.input_width(), inputs, steps: cast(network, Applied::new) }
+    }
+
+    /// Values of every node for a block of samples.
+    ///
+    /// # Shapes
+    /// `x`: (samples, input width); returns one (samples, width) matrix for each node.
+    pub fn run(&self, x: Matrix<T>) -> Vec<Matrix<T>> {
+        let mut values = vec![x];
+        self.run_from_input(&mut values);
+        values
+    }
+
+    /// Outputs of samples, (samples, outputs), in parallel on the current rayon pool: few samples are shared by all threads. The
+    /// numbers do not depend on how many there are.
+    ///
+    /// # Shapes
+    /// `inputs`: rows of the input width.
+    pub fn outputs(&self, inputs: &[T]) -> Matrix<T> {
+        let samples = inputs.len() / self.width;
+        let block = samples.div_ceil(rayon::current_num_threads()).clamp(1, BLOCK);
+        let run = |values: &mut Vec<Matrix<T>>, inputs: &[T]| {
+            values.resize_with(1.max(values.len()), Matrix::default);
+            values[0].set_rows(inputs, self.width);
+            self.run_from_input(values);
+            values.last().map_or_else(Vec::new, |out| out.as_slice().to_vec())
+        };
+        let blocks: Vec<Vec<T>> = inputs.par_chunks(block * self.width).map_init(Vec::new, run).collect();
+        let outputs = blocks.concat();
+        Matrix::from_vec(samples, outputs.len() / samples.max(1), outputs)
+    }
+
+    /// [`ForwardPass::run`] for the block in `values[0]`; the memory of the other nodes' values, if there are any, is reused.
+    pub fn run_from_input(&self, values: &mut Vec<Matrix<T>>) {
+        forward(|index| &self.inputs[index], &self.steps, values);
     }
 }
 
@@ -124,7 +179,7 @@ pub struct Model<'n, T> {
     /// One step for each node.
     pub steps: Vec<Step<T>>,
     /// The same in f64, made when it is needed.
-    in_f64: OnceLock<Vec<Step<f64, Applied>>>,
+    in_f64: OnceLock<ForwardPass<f64>>,
     /// By node: ℓ2 norms of the rows of its weights in f64, made when they are needed.
     lengths: Vec<OnceLock<Vec<f64>>>,
 }
@@ -142,10 +197,8 @@ impl<'n, T: Scalar> Model<'n, T> {
     /// `inputs`: rows of the input width; returns one (samples, width) matrix for each node.
     pub fn values_in_f64(&self, inputs: &[f64]) -> Vec<Matrix<f64>> {
         let width = self.network.input_width();
-        let mut values = vec![Matrix::from_vec(inputs.len() / width, width, inputs.to_vec())];
-        let steps = self.in_f64.get_or_init(|| cast(self.network, Applied::new));
-        forward(self.network, steps, &mut values);
-        values
+        let pass = self.in_f64.get_or_init(|| ForwardPass::new(self.network));
+        pass.run(Matrix::from_vec(inputs.len() / width, width, inputs.to_vec()))
     }
 
     /// Outputs of the unperturbed network in f64, (samples, outputs), and for each sample how far any of them may be from real arithmetic
@@ -249,20 +302,24 @@ impl<'n, T: Scalar> Model<'n, T> {
 
     /// [`Model::forward`] for the block in `values[0]`; the memory of the other nodes' values, if there are any, is reused.
     pub fn forward_from_input(&self, values: &mut Vec<Matrix<T>>) {
-        forward(self.network, &self.steps, values);
+        forward(|index| self.inputs_of(index), &self.steps, values);
     }
 }
 
 /// Values of all nodes from those of the input, `values[0]`; the memory of the others, if there are any, is reused.
-fn forward<T: Scalar, A: Forward<T>>(network: &Network, steps: &[Step<T, A>], values: &mut Vec<Matrix<T>>) {
+fn forward<'a, T: Scalar, A: Apply<T>>(
+    inputs_of: impl Fn(usize) -> &'a [usize],
+    steps: &[Step<T, A>],
+    values: &mut Vec<Matrix<T>>,
+) {
     values.resize_with(steps.len(), Matrix::default);
     for (index, step) in steps.iter().enumerate().skip(1) {
         let (before, after) = values.split_at_mut(index);
-        let (inputs, out) = (network.nodes()[index].inputs.as_slice(), &mut after[0]);
+        let (inputs, out) = (inputs_of(index), &mut after[0]);
         let input = &before[inputs[0]];
         match step {
             Step::Input => unreachable!("the first node alone is the input"),
-            Step::Affine(affine) => affine.forward(out, input),
+            Step::Affine(affine) => affine.apply(out, input),
             Step::Scale { scale, shift } => {
                 out.copy_from(input);
                 scale_rows(out, scale, shift);
@@ -278,8 +335,8 @@ fn forward<T: Scalar, A: Forward<T>>(network: &Network, steps: &[Step<T, A>], va
             Step::MaxPool(window) => *out = max_pool(input, window),
             Step::AveragePool { window, factor } => *out = average_pool(input, window, factor),
             Step::Add => {
-                out.copy_from(input);
-                inputs[1..].iter().for_each(|&i| out.add_assign(&before[i]));
+                out.become_sum(input, &before[inputs[1]]);
+                inputs[2..].iter().for_each(|&i| out.add_assign(&before[i]));
             }
             Step::Multiply => {
                 out.copy_from(input);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use weightproof::bounds::METHODS;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::kernels::{Matrix, Scalar, multiply_adds, product};
-use weightproof::model::Model;
+use weightproof::model::ForwardPass;
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::threat::{Kind, ThreatModel};
@@ -37,11 +37,13 @@ const MOST_SAMPLES: usize = 256;
 const PRODUCT: (usize, usize) = (512, 1024);
 /// Methods of the networks that are made.
 const BOUNDS: [&str; 2] = ["interval", "linear"];
-/// Samples of a block of forward passes.
-const BLOCK: usize = CertifyOptions::BLOCK;
+/// Samples of the residual network.
+const RESIDUAL_SAMPLES: usize = 64;
+/// Batches of its forward passes.
+const BATCHES: [usize; 3] = [1, 16, 64];
 /// A measurement shorter than this is repeated, and the least time counts.
 const SHORT: Duration = Duration::from_secs(1);
-/// How often.
+/// At least how often, and for a tenth of that time.
 const REPEATS: usize = 3;
 
 /// What is measured.
@@ -62,7 +64,8 @@ struct Case {
     threat: ThreatModel,
     samples: usize,
     methods: Vec<&'static str>,
-    forward: bool,
+    /// Samples of forward passes.
+    forward: Vec<usize>,
 }
 
 /// A network that is made when its turn comes, so that the memory of a row is its own.
@@ -95,10 +98,11 @@ pub fn run(settings: &BenchSettings, mut done: impl FnMut(&BenchRow)) -> Result<
     let (product_rate, product_rate_f64) =
         pool.install(|| (product_rate::<f32>(settings.quick), product_rate::<f64>(settings.quick)));
     for case in &cases {
-        let work = case.forward.then_some(FORWARD).into_iter().chain(case.methods.iter().copied());
+        let forward = case.forward.iter().map(|&samples| (FORWARD, samples));
+        let bounds = case.methods.iter().map(|&method| (method, case.samples));
         let network = case.make.network()?;
-        for work in work {
-            let row = pool.install(|| case.measured(&network, work, product_rate))?;
+        for (work, samples) in forward.chain(bounds) {
+            let row = pool.install(|| case.measured(&network, (work, samples), product_rate))?;
             done(&row);
             rows.push(row);
         }
@@ -119,7 +123,7 @@ fn cases(settings: &BenchSettings) -> Result<Vec<Case>, RunError> {
         threat: threat(Kind::Absolute, 0.001),
         samples: if settings.quick { MOST_SAMPLES } else { 10_000 },
         methods: METHODS.iter().map(|method| method.name).collect(),
-        forward: true,
+        forward: vec![if settings.quick { MOST_SAMPLES } else { 10_000 }],
     }];
     let widths = WIDTHS.iter().take(if settings.quick { 2 } else { WIDTHS.len() }).map(|&width| (width, 3));
     for (width, hidden) in widths.chain(DEEP.into_iter().filter(|_| !settings.quick)) {
@@ -131,16 +135,16 @@ fn cases(settings: &BenchSettings) -> Result<Vec<Case>, RunError> {
             threat: threat(Kind::Absolute, 1e-5),
             samples: (work / of_one).clamp(1, MOST_SAMPLES),
             methods: BOUNDS.to_vec(),
-            forward: false,
+            forward: Vec::new(),
         });
     }
     cases.push(Case {
         name: "residual 3x32x32".into(),
         make: Make::Residual,
         threat: threat(Kind::Relative, 0.001),
-        samples: if settings.quick { 2 } else { BLOCK },
+        samples: if settings.quick { 2 } else { RESIDUAL_SAMPLES },
         methods: BOUNDS.to_vec(),
-        forward: true,
+        forward: if settings.quick { vec![2] } else { BATCHES.to_vec() },
     });
     if let Some(only) = &settings.only {
         let names = cases.iter().map(|case| case.name.clone()).collect::<Vec<_>>().join("; ");
@@ -155,17 +159,20 @@ fn cases(settings: &BenchSettings) -> Result<Vec<Case>, RunError> {
 
 impl Case {
     /// Time, operations and memory of one kind of work on the threads of this pool.
-    fn measured(&self, network: &Network, work: &str, product_rate: f64) -> Result<BenchRow, RunError> {
+    fn measured(
+        &self,
+        network: &Network,
+        (work, samples): (&str, usize),
+        product_rate: f64,
+    ) -> Result<BenchRow, RunError> {
         let width = network.input_width();
-        let inputs: Vec<f64> = (0..self.samples * width).map(|k| noise(k).abs()).collect();
+        let inputs: Vec<f64> = (0..samples * width).map(|k| noise(k).abs()).collect();
         let set = self.threat.resolve(network).map_err(|e| RunError::misfit(format!("bench: {e}")))?;
-        let model = (work == FORWARD).then(|| Model::<f32>::new(network));
+        let images: Vec<f32> = inputs.iter().map(|&v| v as f32).collect();
+        let pass = (work == FORWARD).then(|| ForwardPass::<f32>::new(network));
         let once = || {
-            if let Some(model) = &model {
-                inputs.par_chunks(width * BLOCK).for_each(|block| {
-                    let block = Matrix::from_vec(block.len() / width, width, block.to_vec());
-                    std::hint::black_box(model.forward(block.cast()));
-                });
+            if let Some(pass) = &pass {
+                std::hint::black_box(pass.outputs(&images));
                 return;
             }
             let options = CertifyOptions::new(work, Property::Prediction);
@@ -175,7 +182,11 @@ impl Case {
         };
         let forgets = forget_peak();
         let (mut seconds, mut operations) = (f64::INFINITY, 0);
-        for _ in 0..REPEATS {
+        let begin = Instant::now();
+        for run in 0.. {
+            if run >= REPEATS && begin.elapsed() >= SHORT / 10 {
+                break;
+            }
             let (before, start) = (multiply_adds(), Instant::now());
             once();
             let spent = start.elapsed();
@@ -189,7 +200,7 @@ impl Case {
         Ok(BenchRow {
             network: self.name.clone(),
             work: work.to_owned(),
-            samples: self.samples,
+            samples,
             seconds,
             multiply_adds: operations,
             product_share: operations as f64 / seconds / product_rate,

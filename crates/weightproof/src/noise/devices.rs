@@ -8,7 +8,7 @@ use super::NoiseSet;
 use crate::certify::{CertifyOptions, proved};
 use crate::kernels::{Matrix, Scalar};
 use crate::memory::Estimate;
-use crate::model::Model;
+use crate::model::{ForwardPass, Model};
 use crate::network::Network;
 use crate::property::Property;
 use crate::stop::Stop;
@@ -114,9 +114,9 @@ impl<'n> Devices<'n> {
                 .into_par_iter()
                 .map(|index| {
                     let device = self.device(index);
-                    let model = Model::<f32>::new(&device);
+                    let pass = ForwardPass::<f32>::new(&device);
                     let margins = |(b, x): (usize, &[f32])| {
-                        let values = model.forward(Matrix::from_vec(x.len() / width, width, x.to_vec()));
+                        let values = pass.run(Matrix::from_vec(x.len() / width, width, x.to_vec()));
                         let found = values.last().expect("a network has nodes");
                         let of = |s: usize| {
                             self.margin(&clean[b * block + s], outputs.row(b * block + s), found.row(s))
