@@ -59,7 +59,8 @@ fn forward<T: Scalar>(criterion: &mut Criterion, images: &[f64]) {
 fn certify(criterion: &mut Criterion, images: &[f64]) {
     let samples = Samples { first: 0, inputs: images, labels: None };
     let mut group = criterion.benchmark_group("certify");
-    group.throughput(Throughput::Elements(SAMPLES as u64));
+    // Some of them take most of a second.
+    group.sample_size(10).throughput(Throughput::Elements(SAMPLES as u64));
     for (name, kind, radius) in NETWORKS {
         let (network, set) = case(name, kind, radius);
         for method in ["interval", "linear"] {
