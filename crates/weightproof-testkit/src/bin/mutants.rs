@@ -134,7 +134,7 @@ impl Bench {
             fs::remove_dir_all(&bench.copy)?;
         }
         fs::create_dir_all(&bench.copy)?;
-        for entry in ["Cargo.toml", "Cargo.lock", "clippy.toml", "crates", "fuzz"] {
+        for entry in ["Cargo.toml", "Cargo.lock", "clippy.toml", "crates", "benches", "fuzz"] {
             // With new times: what an earlier run built last is a mutant, and older.
             copy_tree(&root.join(entry), &bench.copy.join(entry), false)?;
         }
