@@ -47,17 +47,23 @@ fn negative<T: Scalar>(a: T) -> T {
     if a < T::zero() { a } else { T::zero() }
 }
 
+/// The sum of all partial sums, by halves.
 #[inline(always)]
 fn total<T: Scalar>(lanes: [T; LANES], tail: T) -> T {
-    let mut width = LANES / 2;
-    let mut lanes = lanes;
+    let mut half = [T::zero(); LANES / 2];
+    for i in 0..LANES / 2 {
+        half[i] = lanes[i] + lanes[i + LANES / 2];
+    }
+    // Else the compiler makes vectors from here backwards, pairs of numbers, of the whole loop that the sums come from.
+    let mut half = std::hint::black_box(half);
+    let mut width = LANES / 4;
     while width > 0 {
         for i in 0..width {
-            lanes[i] += lanes[i + width];
+            half[i] += half[i + width];
         }
         width /= 2;
     }
-    lanes[0] + tail
+    half[0] + tail
 }
 
 /// `Σ f(a_i, b_i, c_i)`.
