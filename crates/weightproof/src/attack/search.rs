@@ -1,6 +1,6 @@
 //! The search for a block of samples: which rivals to aim at, where to start, what was best.
 
-use super::descent::{Found, Landscape, Rows, Schedule, descend, to_vertex};
+use super::descent::{Descents, Found, Landscape, Rows, Schedule, Way, descend, to_vertex};
 use super::objective::Objective;
 use super::pass::Pass;
 use super::space::Point;
@@ -27,6 +27,8 @@ pub(super) struct Search {
     pub schedule: Schedule,
     pub restarts: usize,
     pub seed: u64,
+    /// Threads for its rows.
+    pub threads: usize,
 }
 
 /// The best points of a block.
@@ -71,6 +73,10 @@ impl<T: Scalar> Best<T> {
 /// Sizes of the boxes around the centre in which customary descents start: a random change of all weights moves a neuron by
 /// little, because the changes average out.
 const NEAR: [f64; 2] = [0.1, 1.0];
+/// Most rows of a sample that descend side by side.
+pub(super) fn starts(restarts: usize, stop_when_broken: bool) -> usize {
+    restarts * if stop_when_broken { 1 } else { NEAR.len() + 1 }
+}
 /// Rounds of drawing some variables anew.
 const HOPS: usize = 2;
 /// Share of the variables that a round draws anew.
@@ -88,43 +94,43 @@ pub(super) fn search<T: Scalar>(
     streams: &[u64],
     search: Search,
 ) -> Best<T> {
-    let Ranking { samples, found, goals: ranked } = rank(pass, objective, search.schedule);
+    let Ranking { samples, found, goals: ranked } = rank(pass, objective, search);
     let mut best = Best::new(objective.samples());
     best.add(&samples, found.point, &found.margins);
-    let mut rows = Rows::default();
-    let mut starts = Vec::new();
+    let mut kinds: Vec<(f64, Schedule)> = match search.schedule.customary() {
+        Some(plain) => NEAR.map(|factor| (factor, plain)).to_vec(),
+        None => Vec::new(),
+    };
+    kinds.push((1.0, search.schedule));
+    let (mut rows, mut ways, mut starts) = (Rows::default(), Vec::new(), Vec::new());
     for (s, ranked) in ranked.iter().enumerate() {
         if search.schedule.stop_when_broken && best.of[s].is_some_and(|(margin, _, _)| margin < T::zero()) {
             continue;
         }
-        // A network with one output has no rivals.
-        for start in 0..if ranked.is_empty() { 0 } else { search.restarts } {
-            let goal = if start % 2 == 1 { 0 } else { (start / 2) % ranked.len() };
-            rows.samples.push(s);
-            rows.goals.push(ranked[goal].0);
-            rows.smoothing.push(SPREAD[start % SPREAD.len()]);
-            starts.push(start);
+        for schedule in 0..kinds.len() {
+            // A network with one output has no rivals.
+            for start in 0..if ranked.is_empty() { 0 } else { search.restarts } {
+                let goal = if start % 2 == 1 { 0 } else { (start / 2) % ranked.len() };
+                rows.push(s, ranked[goal].0);
+                ways.push(Way { schedule, smoothing: SPREAD[start % SPREAD.len()] });
+                starts.push(start);
+            }
         }
     }
-    let mut point = Point::zeros(pass.space(), rows.samples.len());
+    let mut point = Point::zeros(pass.space(), starts.len());
     for (row, (&s, &start)) in rows.samples.iter().zip(&starts).enumerate() {
         if start == 0 {
             point.copy_row(row, &best.points[0], ranked[s][0].1);
         } else {
             point.randomize(pass.space(), row, &mut generator(search.seed, streams[s], start));
         }
+        point.shrink(row, kinds[ways[row].schedule].0);
     }
-    if !rows.samples.is_empty() {
-        if let Some(plain) = search.schedule.customary() {
-            for factor in NEAR {
-                let mut start = point.clone();
-                (0..starts.len()).for_each(|row| start.shrink(row, factor));
-                let found = descend(pass, objective, start, rows.clone(), plain);
-                best.add(&rows.samples, found.point, &found.margins);
-            }
-        }
-        let found = descend(pass, objective, point, rows.clone(), search.schedule);
-        best.add(&rows.samples, found.point, &found.margins);
+    if !starts.is_empty() {
+        let schedules = kinds.into_iter().map(|(_, schedule)| schedule).collect();
+        let samples = rows.samples.clone();
+        let found = descend(pass, objective, Descents { point, rows, ways, schedules }, search.threads);
+        best.add(&samples, found.point, &found.margins);
     }
     refine(pass, objective, streams, search, &mut best);
     best
@@ -159,9 +165,7 @@ fn refine<T: Scalar>(
         for row in 0..samples.len() {
             let Some(goal) = worst(row) else { continue };
             for _ in 0..copies {
-                rows.samples.push(samples[row]);
-                rows.goals.push(goal);
-                rows.smoothing.push(0.0);
+                rows.push(samples[row], goal);
                 from.push(row);
             }
         }
@@ -178,8 +182,9 @@ fn refine<T: Scalar>(
                 );
             }
         }
-        let found = descend(pass, objective, point, rows.clone(), schedule);
-        best.add(&rows.samples, found.point, &found.margins);
+        let samples = rows.samples.clone();
+        let found = descend(pass, objective, Descents::alike(point, rows, schedule), search.threads);
+        best.add(&samples, found.point, &found.margins);
     }
 }
 
@@ -191,21 +196,20 @@ struct Ranking<T> {
     goals: Vec<Vec<(SpecRow, usize)>>,
 }
 
-fn rank<T: Scalar>(pass: &mut Pass<'_, '_, T>, objective: &Objective<T>, schedule: Schedule) -> Ranking<T> {
+fn rank<T: Scalar>(pass: &mut Pass<'_, '_, T>, objective: &Objective<T>, search: Search) -> Ranking<T> {
     let mut rows = Rows::default();
     for s in 0..objective.samples() {
         for goal in objective.goals(s) {
-            rows.samples.push(s);
-            rows.goals.push(goal);
-            rows.smoothing.push(1.0);
+            rows.push(s, goal);
         }
     }
     let mut vertices = Point::zeros(pass.space(), rows.samples.len());
     pass.outputs(&vertices, &rows.samples);
-    pass.backward(&vertices, &rows, T::zero());
+    pass.backward(&vertices, &rows);
     to_vertex(pass, &mut vertices);
-    let short = Schedule { steps: schedule.ranking, ..schedule };
-    let found = descend(pass, objective, vertices, rows.clone(), short);
+    let short = Schedule { steps: search.schedule.ranking, ..search.schedule };
+    let descents = Descents::alike(vertices, rows.clone(), short);
+    let found = descend(pass, objective, descents, search.threads);
     let outputs = pass.outputs(&found.point, &rows.samples);
     let mut goals: Vec<Vec<(f64, SpecRow, usize)>> = vec![Vec::new(); objective.samples()];
     for (row, (&s, &goal)) in rows.samples.iter().zip(&rows.goals).enumerate() {

@@ -271,7 +271,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| attack(&network, &set, &data, options.clone()))
         };
-        assert_eq!(run(1), run(3), "{}", kind.name());
+        let one = run(1);
+        assert!([2, 3, 8].into_iter().all(|threads| run(threads) == one), "{}", kind.name());
     }
 }
 
