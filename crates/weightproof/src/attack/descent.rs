@@ -355,23 +355,28 @@ fn advance<T: Scalar>(
 ) {
     for (slot, (t, previous)) in point.0.iter_mut().zip(&mut previous.0).enumerate() {
         let Some(g) = landscape.gradient(slot) else { continue };
-        match landscape.space().slots[slot].geometry {
-            Geometry::Box => vectorized!(|| {
-                for (row, &(length, momentum)) in moves.iter().enumerate() {
-                    let values = t.row_mut(row).iter_mut().zip(previous.row_mut(row)).zip(g.row(row));
-                    for ((t, previous), &g) in values {
+        let (width, geometry) = (t.cols(), landscape.space().slots[slot].geometry);
+        let mut first = 0;
+        // Rows that move alike are one loop.
+        for alike in moves.chunk_by(|a, b| a == b) {
+            let rows = first * width..(first + alike.len()) * width;
+            first += alike.len();
+            let t = &mut t.as_mut_slice()[rows.clone()];
+            let (previous, g) = (&mut previous.as_mut_slice()[rows.clone()], &g.as_slice()[rows]);
+            let (length, momentum) = alike[0];
+            match geometry {
+                Geometry::Box => vectorized!(|| {
+                    for ((t, previous), &g) in t.iter_mut().zip(previous).zip(g) {
                         let next = *t - length * sign(g) + momentum * (*t - *previous);
                         *previous = *t;
                         *t = clamp(next, -T::one(), T::one());
                     }
-                }
-            }),
-            Geometry::Balls(parts) => {
-                let n = t.cols() / parts;
-                for (row, &moves) in moves.iter().enumerate() {
-                    let before = previous.row_mut(row).chunks_exact_mut(n).zip(g.row(row).chunks_exact(n));
-                    for (t, (previous, g)) in t.row_mut(row).chunks_exact_mut(n).zip(before) {
-                        advance_in_ball(t, previous, g, moves);
+                }),
+                Geometry::Balls(parts) => {
+                    let n = width / parts;
+                    let before = previous.chunks_exact_mut(n).zip(g.chunks_exact(n));
+                    for (t, (previous, g)) in t.chunks_exact_mut(n).zip(before) {
+                        advance_in_ball(t, previous, g, alike[0]);
                     }
                 }
             }

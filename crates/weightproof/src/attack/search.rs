@@ -73,10 +73,14 @@ impl<T: Scalar> Best<T> {
 /// Sizes of the boxes around the centre in which customary descents start: a random change of all weights moves a neuron by
 /// little, because the changes average out.
 const NEAR: [f64; 2] = [0.1, 1.0];
+/// Most rows with which descents of all kinds go side by side and share their products. More are not faster: they leave the cache.
+const ROWS: usize = 192;
+
 /// Most rows of a sample that descend side by side.
 pub(super) fn starts(restarts: usize, stop_when_broken: bool) -> usize {
     restarts * if stop_when_broken { 1 } else { NEAR.len() + 1 }
 }
+
 /// Rounds of drawing some variables anew.
 const HOPS: usize = 2;
 /// Share of the variables that a round draws anew.
@@ -97,43 +101,65 @@ pub(super) fn search<T: Scalar>(
     let Ranking { samples, found, goals: ranked } = rank(pass, objective, search);
     let mut best = Best::new(objective.samples());
     best.add(&samples, found.point, &found.margins);
+    // Each with the part of the box where it starts.
     let mut kinds: Vec<(f64, Schedule)> = match search.schedule.customary() {
         Some(plain) => NEAR.map(|factor| (factor, plain)).to_vec(),
         None => Vec::new(),
     };
     kinds.push((1.0, search.schedule));
-    let (mut rows, mut ways, mut starts) = (Rows::default(), Vec::new(), Vec::new());
+    // Sample and number of each start.
+    let mut starts = Vec::new();
     for (s, ranked) in ranked.iter().enumerate() {
-        if search.schedule.stop_when_broken && best.of[s].is_some_and(|(margin, _, _)| margin < T::zero()) {
-            continue;
-        }
-        for schedule in 0..kinds.len() {
-            // A network with one output has no rivals.
-            for start in 0..if ranked.is_empty() { 0 } else { search.restarts } {
-                let goal = if start % 2 == 1 { 0 } else { (start / 2) % ranked.len() };
-                rows.push(s, ranked[goal].0);
-                ways.push(Way { schedule, smoothing: SPREAD[start % SPREAD.len()] });
-                starts.push(start);
-            }
+        let broken = best.of[s].is_some_and(|(margin, _, _)| margin < T::zero());
+        // A network with one output has no rivals.
+        if !(ranked.is_empty() || search.schedule.stop_when_broken && broken) {
+            starts.extend((0..search.restarts).map(|start| (s, start)));
         }
     }
     let mut point = Point::zeros(pass.space(), starts.len());
-    for (row, (&s, &start)) in rows.samples.iter().zip(&starts).enumerate() {
+    for (row, &(s, start)) in starts.iter().enumerate() {
         if start == 0 {
             point.copy_row(row, &best.points[0], ranked[s][0].1);
         } else {
             point.randomize(pass.space(), row, &mut generator(search.seed, streams[s], start));
         }
-        point.shrink(row, kinds[ways[row].schedule].0);
     }
-    if !starts.is_empty() {
-        let schedules = kinds.into_iter().map(|(_, schedule)| schedule).collect();
-        let samples = rows.samples.clone();
-        let found = descend(pass, objective, Descents { point, rows, ways, schedules }, search.threads);
+    let together = if starts.len() * kinds.len() <= ROWS { kinds.len() } else { 1 };
+    for (turn, alike) in kinds.chunks(together).enumerate() {
+        let descents = side_by_side(alike, &starts, &ranked, &point);
+        if (turn + 1) * together >= kinds.len() {
+            point = Point::default();
+        }
+        let samples = descents.rows.samples.clone();
+        let found = descend(pass, objective, descents, search.threads);
         best.add(&samples, found.point, &found.margins);
     }
     refine(pass, objective, streams, search, &mut best);
     best
+}
+
+/// Descents of some `kinds` from all `starts`, which are samples and numbers, at the rows of `point`: sample after sample.
+fn side_by_side<T: Scalar>(
+    kinds: &[(f64, Schedule)],
+    starts: &[(usize, usize)],
+    ranked: &[Vec<(SpecRow, usize)>],
+    point: &Point<T>,
+) -> Descents<T> {
+    let (mut rows, mut ways, mut from) = (Rows::default(), Vec::new(), Vec::new());
+    for of_sample in starts.chunk_by(|a, b| a.0 == b.0) {
+        let first = from.len() / kinds.len();
+        for schedule in 0..kinds.len() {
+            for (k, &(s, start)) in of_sample.iter().enumerate() {
+                let goal = if start % 2 == 1 { 0 } else { (start / 2) % ranked[s].len() };
+                rows.push(s, ranked[s][goal].0);
+                ways.push(Way { schedule, smoothing: SPREAD[start % SPREAD.len()] });
+                from.push(first + k);
+            }
+        }
+    }
+    let mut point = point.rows_at(&from);
+    ways.iter().enumerate().for_each(|(row, way)| point.shrink(row, kinds[way.schedule].0));
+    Descents { point, rows, ways, schedules: kinds.iter().map(|kind| kind.1).collect() }
 }
 
 /// Descents from the best point of each sample towards the rival that is worst there: [`HOPS`] rounds from points in which
