@@ -15,12 +15,12 @@ use super::kernels::{
 use super::problem::{FixedValues, SearchProblem};
 use super::space::{Parameters, Point, Space};
 use crate::kernels::rows::vectorized;
-use crate::kernels::{ConvScratch, Matrix, Scalar};
-use crate::model::Step;
+use crate::kernels::{ConvScratch, Matrix, Scalar, Window};
+use crate::model::{Affine, Step};
 use crate::network::Activation;
 
-/// Fewest rows that are worth a thread of their own where rows share the weights that products read: one costs as much as two.
-const FEWEST_ROWS: usize = 2;
+/// Fewest multiply-adds of a forward pass that are worth a thread of their own; tests cut the rows of small networks, too.
+const WORTH: usize = if cfg!(test) { 1 } else { 1 << 20 };
 
 /// The landscape of a block of samples. Rows are `(sample, start)` pairs.
 pub(super) struct Pass<'a, 'n, T> {
@@ -225,10 +225,18 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
     }
 
     fn fewest_rows(&self) -> usize {
-        match self.problem.space.parameters {
-            Parameters::Fixed | Parameters::Neurons => FEWEST_ROWS,
-            Parameters::Weights => 1,
-        }
+        let problem = self.problem;
+        let weights = problem.space.parameters == Parameters::Weights;
+        let of_row = |(index, step): (usize, &Step<T>)| {
+            let Step::Affine(Affine { weight, window, .. }) = step else { return 0 };
+            // Neurons that read what does not move need no product.
+            let made = weights || window.is_some() || problem.input_of(index).1;
+            let positions = window.as_ref().map_or(1, Window::positions);
+            if made { weight.as_slice().len() * positions } else { 0 }
+        };
+        let work: usize = problem.model.steps.iter().enumerate().map(of_row).sum();
+        // Where rows share the weights that products read, one costs as much as two.
+        WORTH.div_ceil(work.max(1)).max(if weights { 1 } else { 2 })
     }
 
     fn outputs(&mut self, point: &Point<T>, samples: &[usize]) -> &Matrix<T> {
