@@ -20,6 +20,7 @@ use crate::error::Refusal;
 use crate::measures::{Direction, Measure, Needs, Parts};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use weightproof::network::Network;
 use weightproof::threat::LayerPerturbation;
 use weightproof::verdict::Samples;
@@ -104,12 +105,18 @@ fn deviation(context: &Context<'_>, relative: bool) -> Result<f64, Refusal> {
 fn search(context: &Context<'_>, relative: bool) -> Result<f64, Refusal> {
     let samples = context.searched()?;
     let clean = error(context.network, samples);
+    let draws: Vec<u64> = (0..context.effort.draws.max(1) as u64).collect();
+    let (network, seed) = (context.network, context.effort.seed);
     let growth = |sigma: f64| {
-        let draws = (0..context.effort.draws.max(1) as u64).map(|draw| {
-            let mut random = ChaCha8Rng::seed_from_u64(context.effort.seed ^ (draw << 32));
-            error(&noisy(context.network, sigma, relative, &mut random), samples)
-        });
-        draws.sum::<f64>() / context.effort.draws.max(1) as f64 - clean
+        let of = |draw: &u64| {
+            let mut random = ChaCha8Rng::seed_from_u64(seed ^ (draw << 32));
+            error(&noisy(network, sigma, relative, &mut random), samples)
+        };
+        // Each draw that is worked on has a network of its own.
+        let together = draws.chunks(rayon::current_num_threads());
+        let errors: Vec<f64> =
+            together.flat_map(|draws| draws.par_iter().map(of).collect::<Vec<f64>>()).collect();
+        errors.iter().sum::<f64>() / draws.len() as f64 - clean
     };
     largest(|sigma| growth(sigma) <= GROWTH).ok_or_else(|| {
         Refusal::Undefined(
@@ -191,19 +198,29 @@ mod tests {
         builder.finish().unwrap()
     }
 
-    /// Magnitude-aware sharpness does not see how layers share a factor; sharpness does.
-    #[test]
-    fn magnitude_aware_sharpness_is_invariant_to_rescaling_of_layers() {
+    fn measured(c: f64, relative: bool) -> f64 {
         let x: Vec<f64> = (0..80).map(|k| f64::from(k * 37 % 19) / 10.0 - 0.9).collect();
         let labels: Vec<u32> = x.chunks(2).map(|x| u32::from(x[0] < x[1])).collect();
         let samples = Samples { first: 0, inputs: &x, labels: Some(&labels) };
-        let measure = |c: f64, relative| {
-            let network = network(c);
-            let set = ThreatModel::new(Kind::Absolute, 0.0).resolve(&network).unwrap();
-            deviation(&Context::new(&network, samples, &set, "linear").unwrap(), relative).unwrap()
-        };
-        assert!((measure(1.0, true) - measure(4.0, true)).abs() < 1e-9);
-        let [even, uneven] = [1.0, 4.0].map(|c| measure(c, false));
+        let network = network(c);
+        let set = ThreatModel::new(Kind::Absolute, 0.0).resolve(&network).unwrap();
+        deviation(&Context::new(&network, samples, &set, "linear").unwrap(), relative).unwrap()
+    }
+
+    /// Magnitude-aware sharpness does not see how layers share a factor; sharpness does.
+    #[test]
+    fn magnitude_aware_sharpness_is_invariant_to_rescaling_of_layers() {
+        assert!((measured(1.0, true) - measured(4.0, true)).abs() < 1e-9);
+        let [even, uneven] = [1.0, 4.0].map(|c| measured(c, false));
         assert!((even / uneven).ln().abs() > 0.2, "{even} {uneven}");
+    }
+
+    #[test]
+    fn draws_do_not_depend_on_the_number_of_threads() {
+        let found = [1, 2, 3, 8].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| [false, true].map(|relative| measured(2.0, relative)))
+        });
+        assert!(found.iter().all(|same| *same == found[0]), "{found:?}");
     }
 }

@@ -7,7 +7,7 @@ use crate::network::{
 };
 use crate::threat::{LayerSet, PerturbationSet};
 use rayon::prelude::*;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Most samples that share the products of a forward pass.
 const BLOCK: usize = 64;
@@ -127,49 +127,67 @@ pub struct ForwardPass<T> {
     /// The nodes that each node reads.
     inputs: Vec<Vec<usize>>,
     steps: Vec<Step<T, Applied<T>>>,
+    /// Memory of the values of blocks that are done.
+    memory: Arc<Mutex<Vec<Vec<Matrix<T>>>>>,
 }
 
 impl<T: Scalar> ForwardPass<T> {
     /// Casts `network`.
     pub fn new(network: &Network) -> Self {
         let inputs = network.nodes().iter().map(|node| node.inputs.clone()).collect();
-        ForwardPass { width: network.input_width(), inputs, steps: cast(network, Applied::new) }
+        let steps = cast(network, Applied::new);
+        ForwardPass { width: network.input_width(), inputs, steps, memory: Arc::default() }
     }
 
-    /// Values of every node for a block of samples.
-    ///
-    /// # Shapes
-    /// `x`: (samples, input width); returns one (samples, width) matrix for each node.
-    pub fn run(&self, x: Matrix<T>) -> Vec<Matrix<T>> {
-        let mut values = vec![x];
-        self.run_from_input(&mut values);
-        values
-    }
-
-    /// Outputs of samples, (samples, outputs), in parallel on the current rayon pool: few samples are shared by all threads. The
-    /// numbers do not depend on how many there are.
-    ///
-    /// # Shapes
-    /// `inputs`: rows of the input width.
-    pub fn outputs(&self, inputs: &[T]) -> Matrix<T> {
-        let samples = inputs.len() / self.width;
-        let block = samples.div_ceil(rayon::current_num_threads()).clamp(1, BLOCK);
-        let run = |values: &mut Vec<Matrix<T>>, inputs: &[T]| {
-            values.resize_with(1.max(values.len()), Matrix::default);
-            values[0].set_rows(inputs, self.width);
-            self.run_from_input(values);
-            values.last().map_or_else(Vec::new, |out| out.as_slice().to_vec())
-        };
-        let blocks: Vec<Vec<T>> = inputs.par_chunks(block * self.width).map_init(Vec::new, run).collect();
-        let outputs = blocks.concat();
-        Matrix::from_vec(samples, outputs.len() / samples.max(1), outputs)
-    }
-
-    /// [`ForwardPass::run`] for the block in `values[0]`; the memory of the other nodes' values, if there are any, is reused.
-    pub fn run_from_input(&self, values: &mut Vec<Matrix<T>>) {
-        forward(|index| &self.inputs[index], &self.steps, values);
+    fn memory(&self) -> MutexGuard<'_, Vec<Vec<Matrix<T>>>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Here, so that its loops are compiled in this crate, whatever the crates that call it are optimised for.
+macro_rules! forward_pass {
+    ($scalar:ty) => {
+        impl ForwardPass<$scalar> {
+            /// Values of every node for a block of samples.
+            ///
+            /// # Shapes
+            /// `x`: (samples, input width); returns one (samples, width) matrix for each node.
+            pub fn run(&self, x: Matrix<$scalar>) -> Vec<Matrix<$scalar>> {
+                let mut values = vec![x];
+                self.run_from_input(&mut values);
+                values
+            }
+
+            /// [`ForwardPass::run`] for the block in `values[0]`; the memory of the other nodes' values, if there are any, is reused.
+            pub fn run_from_input(&self, values: &mut Vec<Matrix<$scalar>>) {
+                forward(|index| &self.inputs[index], &self.steps, values);
+            }
+
+            /// Outputs of samples, (samples, outputs), in parallel on the current rayon pool: few samples are shared by all
+            /// threads. The numbers do not depend on how many there are.
+            ///
+            /// # Shapes
+            /// `inputs`: rows of the input width.
+            pub fn outputs(&self, inputs: &[$scalar]) -> Matrix<$scalar> {
+                let samples = inputs.len() / self.width;
+                let block = samples.div_ceil(rayon::current_num_threads()).clamp(1, BLOCK);
+                let run = |inputs: &[$scalar]| {
+                    let mut values = self.memory().pop().unwrap_or_else(|| vec![Matrix::default()]);
+                    values[0].set_rows(inputs, self.width);
+                    self.run_from_input(&mut values);
+                    let outputs = values.last().map_or_else(Vec::new, |out| out.as_slice().to_vec());
+                    self.memory().push(values);
+                    outputs
+                };
+                let outputs = inputs.par_chunks(block * self.width).map(run).collect::<Vec<_>>().concat();
+                Matrix::from_vec(samples, outputs.len() / samples.max(1), outputs)
+            }
+        }
+    };
+}
+
+forward_pass!(f32);
+forward_pass!(f64);
 
 /// A network, cast once.
 #[derive(Clone, Debug)]

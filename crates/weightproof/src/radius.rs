@@ -295,10 +295,13 @@ impl<'n> RadiusSearch<'n> {
     /// For every sample the smallest broken lattice radius above its certified one, by growing steps and bisection.
     fn attacked(&self, samples: Samples<'_>, options: &AttackOptions, certified: &[usize]) -> Vec<Broken> {
         let options = AttackOptions { stop_when_broken: true, ..options.clone() };
-        let attack = |point: usize, chosen: &[usize]| {
+        let attack = |point: usize, chosen: &[usize], groups: usize| {
             let set = self.unit.scaled(self.lattice[point]);
             let gathered = Gathered::new(samples, chosen, self.network.input_width());
-            let found = Attacker::new(self.network, &set, options.clone()).attack(gathered.samples());
+            let attacker = Attacker::new(self.network, &set, options.clone());
+            // Groups have the threads first.
+            let threads = rayon::current_num_threads().div_ceil(groups);
+            let found = attacker.attack_on(gathered.samples(), threads);
             found.into_iter().map(|a| (a.verdict == Verdict::Falsified, a.reason)).collect::<Vec<_>>()
         };
         let top = self.lattice.len();
@@ -310,11 +313,13 @@ impl<'n> RadiusSearch<'n> {
         while !growing.is_empty() && self.ended().is_none() {
             let reach: Vec<Bracket> = growing.iter().map(|&s| brackets[s]).collect();
             let targets: Vec<usize> = reach.iter().map(|b| (b.high + step).min(top)).collect();
-            let answers: Vec<(usize, usize, (bool, Option<Reason>))> = by_point(&targets)
-                .into_par_iter()
+            let groups = by_point(&targets);
+            let answers: Vec<(usize, usize, (bool, Option<Reason>))> = groups
+                .par_iter()
                 .flat_map_iter(|(point, members)| {
-                    let chosen: Vec<usize> = members.iter().map(|&m| growing[m]).collect();
-                    let found = attack(point - 1, &chosen);
+                    let (point, chosen) =
+                        (*point, members.iter().map(|&m| growing[m]).collect::<Vec<usize>>());
+                    let found = attack(point - 1, &chosen, groups.len());
                     chosen.into_iter().zip(found).map(move |(s, found)| (s, point, found)).collect::<Vec<_>>()
                 })
                 .collect();
@@ -330,11 +335,11 @@ impl<'n> RadiusSearch<'n> {
         let unbroken: Vec<bool> = brackets.iter().map(|b| !b.open()).collect();
         brackets.iter_mut().zip(&unbroken).filter(|(_, u)| !**u).for_each(|(b, _)| b.high -= 1);
         while brackets.iter().any(|b| b.open()) && self.ended().is_none() {
-            let answers: Vec<(usize, bool)> = self
-                .groups(&brackets, usize::MAX)
+            let groups = self.groups(&brackets, usize::MAX);
+            let answers: Vec<(usize, bool)> = groups
                 .par_iter()
                 .flat_map_iter(|(middle, chosen)| {
-                    let broken = attack(*middle, chosen);
+                    let broken = attack(*middle, chosen, groups.len());
                     chosen.iter().copied().zip(broken.into_iter().map(|(b, _)| !b)).collect::<Vec<_>>()
                 })
                 .collect();

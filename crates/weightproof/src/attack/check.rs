@@ -4,9 +4,10 @@ use super::descent::Landscape;
 use super::objective::{MOST_GOALS, Objective};
 use super::pass::Pass;
 use super::problem::{FixedValues, SearchProblem};
+use super::search::starts;
 use super::space::Parameters;
 use super::witness::{CompactWitness, Source, materialize, unpack};
-use super::{AttackOptions, SampleAttack};
+use super::{AttackKind, AttackOptions, SampleAttack};
 use crate::kernels::{Matrix, Scalar};
 use crate::model::Model;
 use crate::network::{Layer, Network, Node};
@@ -27,6 +28,8 @@ pub(super) struct Block<'a> {
     pub outputs: Matrix<f64>,
     /// For each sample how far these may be from those in real arithmetic, where it is asked.
     errors: Vec<f64>,
+    /// Threads for its rows.
+    pub threads: usize,
 }
 
 impl<'a> Block<'a> {
@@ -57,10 +60,11 @@ impl<'a> Block<'a> {
             model.output_error(&values, enough)
         };
         let errors = clean.iter().enumerate().map(error).collect();
-        (Block { network: model.network, set, options, inputs, clean, outputs, errors }, values)
+        (Block { network: model.network, set, options, inputs, clean, outputs, errors, threads: 1 }, values)
     }
 
-    /// Cuts `samples` into blocks and runs `f` on each, in parallel; also passed are the clean values of every node.
+    /// Cuts `samples` into blocks for so many threads and runs `f` on each, in parallel; also passed are the clean values of
+    /// every node. Where there are fewer blocks than threads, each has several.
     ///
     /// # Panics
     /// When the inputs are not whole samples, or [`Property::Label`] comes without labels.
@@ -68,19 +72,20 @@ impl<'a> Block<'a> {
         model: &Model<'a, f64>,
         set: &'a PerturbationSet,
         options: &'a AttackOptions,
-        samples: Samples<'a>,
+        (samples, threads): (Samples<'a>, usize),
         f: impl Fn(Block<'a>, Vec<Matrix<f64>>) -> R + Sync,
     ) -> Vec<R> {
         let width = model.network.input_width();
         assert_eq!(samples.inputs.len() % width, 0, "inputs are whole samples");
-        let size = block_samples(model.network, options);
+        let size = divided(samples.count(width), most_samples(model.network, options), threads);
+        let own = threads.div_ceil(samples.count(width).div_ceil(size).max(1));
         let blocks = samples.inputs.par_chunks(width * size).enumerate().map(|(b, inputs)| {
             let identity = |s: usize| {
                 let at = b * size + s;
                 (samples.first + at, samples.labels.map(|l| l[at]))
             };
             let (block, values) = Block::new(model, set, options, inputs, identity);
-            f(block, values)
+            f(Block { threads: own, ..block }, values)
         });
         blocks.collect()
     }
@@ -223,8 +228,14 @@ impl<'a> Block<'a> {
 /// Most numbers in the values of all nodes and the kernels for the rows of a block; a search keeps a few copies.
 const MOST_VALUES: usize = 1 << 21;
 
-/// Samples of a block: what the options say, but fewer where the network is wide. Results do not depend on it.
-fn block_samples(network: &Network, options: &AttackOptions) -> usize {
+/// Samples of a block, of which at most `most` can be: all threads have as many blocks, of one size.
+fn divided(samples: usize, most: usize, threads: usize) -> usize {
+    let blocks = threads * samples.div_ceil(most * threads);
+    samples.div_ceil(blocks.max(1)).max(1)
+}
+
+/// Most samples of a block: what the options say, but fewer where the network is wide. Results do not depend on it.
+fn most_samples(network: &Network, options: &AttackOptions) -> usize {
     // Rows of weight space share nothing, so a block only costs memory.
     if options.kind.parameters() == Parameters::Weights {
         return 1;
@@ -245,7 +256,15 @@ fn block_samples(network: &Network, options: &AttackOptions) -> usize {
     };
     let width: usize = network.nodes().iter().map(|node| node.width() + kernel(node)).sum();
     let goals = options.property.rows(network.output_width()).min(MOST_GOALS);
-    let rows = goals.max(options.restarts).max(1);
+    let rows = match options.kind {
+        AttackKind::Random(_) => 1,
+        AttackKind::NeuronSpace
+        | AttackKind::WeightSpace
+        | AttackKind::OneGradient
+        | AttackKind::Fgsm
+        | AttackKind::Pgd
+        | AttackKind::Universal => goals.max(starts(options.restarts, options.stop_when_broken)).max(1),
+    };
     (MOST_VALUES / (rows * width)).clamp(1, options.block.max(1))
 }
 

@@ -94,7 +94,7 @@ pub(super) fn follow<T: Scalar>(
             pass.outputs(&point, &rows.samples);
         }
         rows.smoothing = vec![0.0; origin.len()];
-        pass.backward(&point, &rows, T::zero());
+        pass.backward(&point, &rows);
         origin.iter().for_each(|&row| followed.gradients[row] += 1);
         match stride {
             Stride::AsNeeded => {
@@ -234,11 +234,7 @@ mod tests {
                     (margin - clean.margin).abs() < 1e-12,
                     "{name}: the start is the unperturbed network"
                 );
-                pass.backward(
-                    &point,
-                    &Rows { samples: vec![0], goals: vec![goal], smoothing: vec![0.0] },
-                    0.0,
-                );
+                pass.backward(&point, &Rows { samples: vec![0], goals: vec![goal], smoothing: vec![0.0] });
                 let mut vertex = point.clone();
                 to_vertex(&pass, &mut vertex);
                 let slope = lost(&pass, (&point, &vertex), 0, 0);

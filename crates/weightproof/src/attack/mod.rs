@@ -55,7 +55,7 @@ pub(crate) use suggest::{BoundProblem, Pointer, Suggestions};
 pub use universal::UniversalAttack;
 pub use witness::CompactWitness;
 
-use crate::kernels::Scalar;
+use crate::kernels::{Matrix, Scalar};
 use crate::network::Network;
 use crate::property::Property;
 use crate::threat::{Distribution, Perturbation, PerturbationSet};
@@ -266,25 +266,33 @@ impl<'n> Attacker<'n> {
     /// # Panics
     /// When the inputs are not whole samples, or [`Property::Label`] comes without labels: callers check their data.
     pub fn attack(&self, samples: Samples<'_>) -> Vec<SampleAttack> {
+        self.attack_on(samples, rayon::current_num_threads())
+    }
+
+    /// The same, cut for so many threads: the others of the pool have other work.
+    ///
+    /// # Panics
+    /// As [`Attacker::attack`].
+    pub(crate) fn attack_on(&self, samples: Samples<'_>, threads: usize) -> Vec<SampleAttack> {
         match self.options.kind {
             AttackKind::NeuronSpace
             | AttackKind::WeightSpace
             | AttackKind::OneGradient
             | AttackKind::Fgsm
             | AttackKind::Pgd => {
-                let blocks =
-                    Block::all(&self.exact.model, &self.set, &self.options, samples, |block, values| {
-                        match &self.engine {
-                            Engine::F32(problem) => self.search(&block, &values, problem),
-                            Engine::F64(problem) => self.search(&block, &values, problem),
-                        }
-                    });
+                let search = |block: Block<'_>, values: Vec<Matrix<f64>>| match &self.engine {
+                    Engine::F32(problem) => self.search(&block, &values, problem),
+                    Engine::F64(problem) => self.search(&block, &values, problem),
+                };
+                let model = &self.exact.model;
+                let blocks = Block::all(model, &self.set, &self.options, (samples, threads), search);
                 blocks.into_iter().flatten().collect()
             }
             AttackKind::Universal => self.train(samples).evaluate(samples),
             AttackKind::Random(distribution) => {
+                let model = &self.exact.model;
                 let blocks =
-                    Block::all(&self.exact.model, &self.set, &self.options, samples, |block, _| block);
+                    Block::all(model, &self.set, &self.options, (samples, threads), |block, _| block);
                 self.attack_randomly(&blocks, distribution)
             }
         }
@@ -337,7 +345,7 @@ impl<'n> Attacker<'n> {
     fn search<T: Scalar>(
         &self,
         block: &Block<'_>,
-        values: &[crate::kernels::Matrix<f64>],
+        values: &[Matrix<f64>],
         problem: &SearchProblem<'_, T>,
     ) -> Vec<SampleAttack> {
         let exact = FixedValues::new(&self.exact, values);
@@ -375,7 +383,8 @@ impl<'n> Attacker<'n> {
         let (steps, stop) = (self.options.steps, self.options.stop_when_broken);
         let weights = pass.problem.space.parameters == Parameters::Weights;
         let schedule = if weights { Schedule::plain(steps, stop) } else { Schedule::graduated(steps, stop) };
-        let settings = Search { schedule, restarts: self.options.restarts, seed: self.options.seed };
+        let (restarts, seed) = (self.options.restarts, self.options.seed);
+        let settings = Search { schedule, restarts, seed, threads: block.threads };
         let best = search(pass, &block.objective(), &block.streams(), settings);
         if !weights {
             return best.compact();

@@ -15,9 +15,12 @@ use super::kernels::{
 use super::problem::{FixedValues, SearchProblem};
 use super::space::{Parameters, Point, Space};
 use crate::kernels::rows::vectorized;
-use crate::kernels::{ConvScratch, Matrix, Scalar};
-use crate::model::Step;
+use crate::kernels::{ConvScratch, Matrix, Scalar, Window};
+use crate::model::{Affine, Step};
 use crate::network::Activation;
+
+/// Fewest multiply-adds of a forward pass that are worth a thread of their own; tests cut the rows of small networks, too.
+const WORTH: usize = if cfg!(test) { 1 } else { 1 << 20 };
 
 /// The landscape of a block of samples. Rows are `(sample, start)` pairs.
 pub(super) struct Pass<'a, 'n, T> {
@@ -120,7 +123,7 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
         back
     }
 
-    fn backward_elementwise(&mut self, index: usize, rows: &Rows, smoothing: T) {
+    fn backward_elementwise(&mut self, index: usize, rows: &Rows) {
         let problem = self.problem;
         let (input, moving) = problem.input_of(index);
         if !moving {
@@ -132,11 +135,12 @@ impl<'a, 'n, T: Scalar> Pass<'a, 'n, T> {
         vectorized!(|| {
             for (row, &s) in rows.samples.iter().enumerate() {
                 let (back, g, p) = (back.row_mut(row), g.row(row), p.row(row));
+                let smoothing = T::from_f64(rows.smoothing[row]);
                 let kink = if smoothing > T::zero() { Kink::of(step) } else { Kink::None };
                 let width = match kink {
                     Kink::None => T::zero(),
                     Kink::Zero { .. } | Kink::Ends(..) | Kink::Threshold(_) => {
-                        smoothing * T::from_f64(rows.smoothing[row]) * mean_distance(p, clean.row(s))
+                        smoothing * mean_distance(p, clean.row(s))
                     }
                 };
                 match kink {
@@ -216,6 +220,25 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
         &self.problem.space
     }
 
+    fn another(&self) -> Self {
+        Pass::new(self.problem, self.fixed)
+    }
+
+    fn fewest_rows(&self) -> usize {
+        let problem = self.problem;
+        let weights = problem.space.parameters == Parameters::Weights;
+        let of_row = |(index, step): (usize, &Step<T>)| {
+            let Step::Affine(Affine { weight, window, .. }) = step else { return 0 };
+            // Neurons that read what does not move need no product.
+            let made = weights || window.is_some() || problem.input_of(index).1;
+            let positions = window.as_ref().map_or(1, Window::positions);
+            if made { weight.as_slice().len() * positions } else { 0 }
+        };
+        let work: usize = problem.model.steps.iter().enumerate().map(of_row).sum();
+        // Where rows share the weights that products read, one costs as much as two.
+        WORTH.div_ceil(work.max(1)).max(if weights { 1 } else { 2 })
+    }
+
     fn outputs(&mut self, point: &Point<T>, samples: &[usize]) -> &Matrix<T> {
         for index in 0..self.values.len() {
             if self.problem.space.moving[index] {
@@ -225,7 +248,7 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
         self.values.last().expect("a network has nodes")
     }
 
-    fn backward(&mut self, point: &Point<T>, rows: &Rows, smoothing: T) {
+    fn backward(&mut self, point: &Point<T>, rows: &Rows) {
         let problem = self.problem;
         self.written.fill(false);
         let output = problem.model.steps.len() - 1;
@@ -263,7 +286,7 @@ impl<T: Scalar> Landscape<T> for Pass<'_, '_, T> {
                     self.backward_join(index, &rows.samples);
                 }
                 Step::Scale { .. } | Step::Activation(_) | Step::DynamicQuantize(_) | Step::Reshape => {
-                    self.backward_elementwise(index, rows, smoothing);
+                    self.backward_elementwise(index, rows);
                 }
             }
         }

@@ -31,26 +31,20 @@ impl Attacker<'_> {
     ) -> Vec<SampleAttack> {
         let mut best: Vec<Vec<(SharedPoint, usize)>> =
             blocks.iter().map(|block| vec![(None, 0); block.clean.len()]).collect();
-        for draw in 0..self.options.restarts {
-            let parameters = self.draw(distribution, draw);
-            let changed = changed(self.network, &parameters);
-            let Some(shared) = Shared::new(self.network, &self.set, &parameters, &changed) else { continue };
-            blocks.par_iter().zip(&mut best).for_each(|(block, best)| {
-                let objective = block.objective();
-                let found = shared.evaluate(block, &objective, |problem, _| {
-                    let units = |stream| {
-                        let mut rng = generator(self.options.seed, stream, draw);
-                        Some(draw_units(&problem.space, distribution, &mut rng))
-                    };
-                    block.streams().into_iter().map(units).collect()
-                });
-                for (best, found) in best.iter_mut().zip(found) {
+        let draws: Vec<usize> = (0..self.options.restarts).collect();
+        // Each draw that is worked on has a network of its own.
+        for draws in draws.chunks(rayon::current_num_threads()) {
+            let found: Vec<Option<Vec<Vec<SharedPoint>>>> =
+                draws.par_iter().map(|&draw| self.evaluate(blocks, distribution, draw)).collect();
+            for (&draw, found) in draws.iter().zip(found) {
+                let points = best.iter_mut().flatten().zip(found.into_iter().flatten().flatten());
+                for (best, found) in points {
                     let margin = |point: &SharedPoint| point.as_ref().map_or(f64::INFINITY, |p| p.0);
                     if margin(&found) < margin(&best.0) {
                         *best = (found, draw);
                     }
                 }
-            });
+            }
         }
         let verdicts = |(block, best): (&Block<'_>, Vec<(SharedPoint, usize)>)| {
             let objective = block.objective();
@@ -62,6 +56,28 @@ impl Attacker<'_> {
             best.into_iter().enumerate().map(verdict).collect::<Vec<_>>()
         };
         blocks.iter().zip(best).flat_map(verdicts).collect()
+    }
+
+    /// What draw `draw` does to the samples of each block; `None` when its parameters are not in the set.
+    fn evaluate(
+        &self,
+        blocks: &[Block<'_>],
+        distribution: Distribution,
+        draw: usize,
+    ) -> Option<Vec<Vec<SharedPoint>>> {
+        let parameters = self.draw(distribution, draw);
+        let changed = changed(self.network, &parameters);
+        let shared = Shared::new(self.network, &self.set, &parameters, &changed)?;
+        let of_block = |block: &Block<'_>| {
+            shared.evaluate(block, &block.objective(), |problem, _| {
+                let units = |stream| {
+                    let mut rng = generator(self.options.seed, stream, draw);
+                    Some(draw_units(&problem.space, distribution, &mut rng))
+                };
+                block.streams().into_iter().map(units).collect()
+            })
+        };
+        Some(blocks.par_iter().map(of_block).collect())
     }
 }
 

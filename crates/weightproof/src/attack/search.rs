@@ -1,6 +1,6 @@
 //! The search for a block of samples: which rivals to aim at, where to start, what was best.
 
-use super::descent::{Found, Landscape, Rows, Schedule, descend, to_vertex};
+use super::descent::{Descents, Found, Landscape, Rows, Schedule, Way, descend, to_vertex};
 use super::objective::Objective;
 use super::pass::Pass;
 use super::space::Point;
@@ -27,6 +27,8 @@ pub(super) struct Search {
     pub schedule: Schedule,
     pub restarts: usize,
     pub seed: u64,
+    /// Threads for its rows.
+    pub threads: usize,
 }
 
 /// The best points of a block.
@@ -71,6 +73,14 @@ impl<T: Scalar> Best<T> {
 /// Sizes of the boxes around the centre in which customary descents start: a random change of all weights moves a neuron by
 /// little, because the changes average out.
 const NEAR: [f64; 2] = [0.1, 1.0];
+/// Most rows with which descents of all kinds go side by side and share their products. More are not faster: they leave the cache.
+const ROWS: usize = 192;
+
+/// Most rows of a sample that descend side by side.
+pub(super) fn starts(restarts: usize, stop_when_broken: bool) -> usize {
+    restarts * if stop_when_broken { 1 } else { NEAR.len() + 1 }
+}
+
 /// Rounds of drawing some variables anew.
 const HOPS: usize = 2;
 /// Share of the variables that a round draws anew.
@@ -88,46 +98,68 @@ pub(super) fn search<T: Scalar>(
     streams: &[u64],
     search: Search,
 ) -> Best<T> {
-    let Ranking { samples, found, goals: ranked } = rank(pass, objective, search.schedule);
+    let Ranking { samples, found, goals: ranked } = rank(pass, objective, search);
     let mut best = Best::new(objective.samples());
     best.add(&samples, found.point, &found.margins);
-    let mut rows = Rows::default();
+    // Each with the part of the box where it starts.
+    let mut kinds: Vec<(f64, Schedule)> = match search.schedule.customary() {
+        Some(plain) => NEAR.map(|factor| (factor, plain)).to_vec(),
+        None => Vec::new(),
+    };
+    kinds.push((1.0, search.schedule));
+    // Sample and number of each start.
     let mut starts = Vec::new();
     for (s, ranked) in ranked.iter().enumerate() {
-        if search.schedule.stop_when_broken && best.of[s].is_some_and(|(margin, _, _)| margin < T::zero()) {
-            continue;
-        }
+        let broken = best.of[s].is_some_and(|(margin, _, _)| margin < T::zero());
         // A network with one output has no rivals.
-        for start in 0..if ranked.is_empty() { 0 } else { search.restarts } {
-            let goal = if start % 2 == 1 { 0 } else { (start / 2) % ranked.len() };
-            rows.samples.push(s);
-            rows.goals.push(ranked[goal].0);
-            rows.smoothing.push(SPREAD[start % SPREAD.len()]);
-            starts.push(start);
+        if !(ranked.is_empty() || search.schedule.stop_when_broken && broken) {
+            starts.extend((0..search.restarts).map(|start| (s, start)));
         }
     }
-    let mut point = Point::zeros(pass.space(), rows.samples.len());
-    for (row, (&s, &start)) in rows.samples.iter().zip(&starts).enumerate() {
+    let mut point = Point::zeros(pass.space(), starts.len());
+    for (row, &(s, start)) in starts.iter().enumerate() {
         if start == 0 {
             point.copy_row(row, &best.points[0], ranked[s][0].1);
         } else {
             point.randomize(pass.space(), row, &mut generator(search.seed, streams[s], start));
         }
     }
-    if !rows.samples.is_empty() {
-        if let Some(plain) = search.schedule.customary() {
-            for factor in NEAR {
-                let mut start = point.clone();
-                (0..starts.len()).for_each(|row| start.shrink(row, factor));
-                let found = descend(pass, objective, start, rows.clone(), plain);
-                best.add(&rows.samples, found.point, &found.margins);
-            }
+    let together = if starts.len() * kinds.len() <= ROWS { kinds.len() } else { 1 };
+    for (turn, alike) in kinds.chunks(together).enumerate() {
+        let descents = side_by_side(alike, &starts, &ranked, &point);
+        if (turn + 1) * together >= kinds.len() {
+            point = Point::default();
         }
-        let found = descend(pass, objective, point, rows.clone(), search.schedule);
-        best.add(&rows.samples, found.point, &found.margins);
+        let samples = descents.rows.samples.clone();
+        let found = descend(pass, objective, descents, search.threads);
+        best.add(&samples, found.point, &found.margins);
     }
     refine(pass, objective, streams, search, &mut best);
     best
+}
+
+/// Descents of some `kinds` from all `starts`, which are samples and numbers, at the rows of `point`: sample after sample.
+fn side_by_side<T: Scalar>(
+    kinds: &[(f64, Schedule)],
+    starts: &[(usize, usize)],
+    ranked: &[Vec<(SpecRow, usize)>],
+    point: &Point<T>,
+) -> Descents<T> {
+    let (mut rows, mut ways, mut from) = (Rows::default(), Vec::new(), Vec::new());
+    for of_sample in starts.chunk_by(|a, b| a.0 == b.0) {
+        let first = from.len() / kinds.len();
+        for schedule in 0..kinds.len() {
+            for (k, &(s, start)) in of_sample.iter().enumerate() {
+                let goal = if start % 2 == 1 { 0 } else { (start / 2) % ranked[s].len() };
+                rows.push(s, ranked[s][goal].0);
+                ways.push(Way { schedule, smoothing: SPREAD[start % SPREAD.len()] });
+                from.push(first + k);
+            }
+        }
+    }
+    let mut point = point.rows_at(&from);
+    ways.iter().enumerate().for_each(|(row, way)| point.shrink(row, kinds[way.schedule].0));
+    Descents { point, rows, ways, schedules: kinds.iter().map(|kind| kind.1).collect() }
 }
 
 /// Descents from the best point of each sample towards the rival that is worst there: [`HOPS`] rounds from points in which
@@ -159,9 +191,7 @@ fn refine<T: Scalar>(
         for row in 0..samples.len() {
             let Some(goal) = worst(row) else { continue };
             for _ in 0..copies {
-                rows.samples.push(samples[row]);
-                rows.goals.push(goal);
-                rows.smoothing.push(0.0);
+                rows.push(samples[row], goal);
                 from.push(row);
             }
         }
@@ -178,8 +208,9 @@ fn refine<T: Scalar>(
                 );
             }
         }
-        let found = descend(pass, objective, point, rows.clone(), schedule);
-        best.add(&rows.samples, found.point, &found.margins);
+        let samples = rows.samples.clone();
+        let found = descend(pass, objective, Descents::alike(point, rows, schedule), search.threads);
+        best.add(&samples, found.point, &found.margins);
     }
 }
 
@@ -191,21 +222,20 @@ struct Ranking<T> {
     goals: Vec<Vec<(SpecRow, usize)>>,
 }
 
-fn rank<T: Scalar>(pass: &mut Pass<'_, '_, T>, objective: &Objective<T>, schedule: Schedule) -> Ranking<T> {
+fn rank<T: Scalar>(pass: &mut Pass<'_, '_, T>, objective: &Objective<T>, search: Search) -> Ranking<T> {
     let mut rows = Rows::default();
     for s in 0..objective.samples() {
         for goal in objective.goals(s) {
-            rows.samples.push(s);
-            rows.goals.push(goal);
-            rows.smoothing.push(1.0);
+            rows.push(s, goal);
         }
     }
     let mut vertices = Point::zeros(pass.space(), rows.samples.len());
     pass.outputs(&vertices, &rows.samples);
-    pass.backward(&vertices, &rows, T::zero());
+    pass.backward(&vertices, &rows);
     to_vertex(pass, &mut vertices);
-    let short = Schedule { steps: schedule.ranking, ..schedule };
-    let found = descend(pass, objective, vertices, rows.clone(), short);
+    let short = Schedule { steps: search.schedule.ranking, ..search.schedule };
+    let descents = Descents::alike(vertices, rows.clone(), short);
+    let found = descend(pass, objective, descents, search.threads);
     let outputs = pass.outputs(&found.point, &rows.samples);
     let mut goals: Vec<Vec<(f64, SpecRow, usize)>> = vec![Vec::new(); objective.samples()];
     for (row, (&s, &goal)) in rows.samples.iter().zip(&rows.goals).enumerate() {

@@ -188,6 +188,21 @@ impl<T: Scalar> Point<T> {
         }
     }
 
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.0.first().map_or(0, Matrix::rows)
+    }
+
+    /// Some of the rows.
+    pub fn rows_at(&self, rows: &[usize]) -> Self {
+        Point(self.0.iter().map(|values| values.rows_at(rows)).collect())
+    }
+
+    /// Adds the rows of `other` below.
+    pub fn append(&mut self, other: &Point<T>) {
+        self.0.iter_mut().zip(&other.0).for_each(|(values, other)| values.append(other));
+    }
+
     /// Drops all rows but `kept`, which is sorted.
     pub fn keep_rows(&mut self, kept: &[usize]) {
         for values in &mut self.0 {

@@ -120,9 +120,11 @@ impl<'n> UniversalAttack<'n> {
         let changed = changed(self.network, &parameters);
         let shared = Shared::new(self.network, &self.set, &parameters, &changed);
         let schedule = Schedule::graduated(self.options.steps, self.options.stop_when_broken);
-        let settings = Search { schedule, restarts: self.options.restarts, seed: self.options.seed };
-        let blocks = Block::all(&self.clean, &self.set, &self.options, samples, |block, _| {
+        let (restarts, seed) = (self.options.restarts, self.options.seed);
+        let on_all = (samples, rayon::current_num_threads());
+        let blocks = Block::all(&self.clean, &self.set, &self.options, on_all, |block, _| {
             let objective = block.objective();
+            let settings = Search { schedule, restarts, seed, threads: block.threads };
             let find = |problem: &SearchProblem<'_, f64>, fixed: &FixedValues<f64>| {
                 search(&mut Pass::new(problem, fixed), &objective, &block.streams(), settings).compact()
             };

@@ -102,6 +102,30 @@ fn certified_is_below_attacked_and_both_are_reproduced_by_single_runs() {
 }
 
 #[test]
+fn radii_depend_neither_on_threads_nor_on_other_samples() {
+    let network = Blueprint::new(&[4, 16, 16, 3], Activation::Relu, 11).build();
+    let mut random = rng(3);
+    let inputs: Vec<f64> = (0..5).flat_map(|_| input(4, true, &mut random)).collect();
+    for method in ["linear", "optimized"] {
+        let search =
+            RadiusSearch::new(&network, &absolute(&network), options(method, Property::Prediction)).unwrap();
+        let run = |threads: usize, inputs: &[f64], first: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| search.search(Samples { first, inputs, labels: None }).unwrap())
+        };
+        let all = run(1, &inputs, 0);
+        assert!(all.iter().all(|found| found.attacked_radius.is_some()), "{all:?}");
+        for threads in [2, 3, 8] {
+            assert_eq!(run(threads, &inputs, 0), all, "{method}, {threads} threads");
+            for s in 0..all.len() {
+                let one = run(threads, &inputs[4 * s..4 * (s + 1)], s);
+                assert_eq!(one, all[s..s + 1], "{method}, {threads} threads, sample {s}");
+            }
+        }
+    }
+}
+
+#[test]
 fn tighter_methods_certify_larger_radii() {
     let blueprint = Blueprint::new(&[4, 10, 10, 3], Activation::Relu, 12);
     let unit = |n: &weightproof::network::Network| ThreatModel::new(Kind::Relative, 1.0).resolve(n).unwrap();
