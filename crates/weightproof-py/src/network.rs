@@ -96,7 +96,7 @@ impl Network {
             let mut outputs = Vec::with_capacity(samples * self.network.output_width());
             // As many blocks at once as keep all threads busy, so that memory does not grow with the samples.
             while let Some(batch) = feed.advance(BLOCK * rayon::current_num_threads(), None)? {
-                outputs.extend(pass.outputs(&batch.inputs).as_slice());
+                outputs.extend(pass.outputs(batch.inputs).as_slice());
             }
             Ok(outputs)
         });

@@ -5,7 +5,7 @@ use proptest::test_runner::RngSeed;
 use weightproof::bounds::METHODS;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Gather, NetworkBuilder};
+use weightproof::network::{Activation, Gather, Network, NetworkBuilder, Window};
 use weightproof::property::Property;
 use weightproof::threat::{
     Kind, LayerPerturbation, LayerSet, Perturbation, PerturbationSet, ThreatModel, WeightSet,
@@ -202,11 +202,47 @@ fn a_single_dense_layer_before_an_activation_is_exact_for_every_activation() {
     }
 }
 
+/// A network whose convolutions have so many channels that they fill vectors.
+#[derive(Debug)]
+struct ManyChannels(u64);
+
+impl Design for ManyChannels {
+    fn build(&self) -> Network {
+        let wide = Window { padding: [[1, 0], [1, 1]], ..Window::new([2, 4, 3], 18, [3, 3]) };
+        let groups = Window { groups: 2, stride: [2, 1], ..Window::new(wide.output(), 12, [2, 1]) };
+        let weight = |rows: usize, cols: usize, seed: u64| {
+            let network = Blueprint::new(&[cols, rows, 2], Activation::Relu, seed).build();
+            network.affine_layers().next().expect("a layer").2.clone()
+        };
+        let [first, second] = [weight(18, wide.patch(), self.0), weight(12, groups.patch(), self.0 + 100)];
+        let head = weight(3, groups.output_width(), self.0 + 200);
+        let mut builder = NetworkBuilder::new(wide.input.to_vec());
+        let node = builder.conv("wide", 0, first.weight, first.bias, wide).expect("valid");
+        let node = builder.activation("relu", node, Activation::Relu).expect("valid");
+        let node = builder.conv("groups", node, second.weight, second.bias, groups).expect("valid");
+        let node = builder.activation("relu2", node, Activation::Relu).expect("valid");
+        builder.dense("head", node, head.weight, head.bias).expect("valid");
+        builder.finish().expect("valid")
+    }
+
+    fn seed(&self) -> u64 {
+        self.0
+    }
+}
+
+#[test]
+fn no_perturbation_beats_a_bound_of_a_network_with_many_channels() {
+    for seed in 0..4 {
+        assert_eq!(containment(&ManyChannels(seed), 6), Ok(()));
+        assert_eq!(zero_radius(&ManyChannels(seed)), Ok(()));
+    }
+}
+
 /// A convolution is its unrolled matrix: the same bound where every use of a weight moves on its own, and never a worse one
 /// where all uses move alike, which the unrolled matrix does not know.
 #[test]
 fn a_convolution_is_its_unrolled_matrix_or_better() {
-    use weightproof::network::{Affine, NetworkBuilder, Window};
+    use weightproof::network::Affine;
     let mut better = 0;
     for seed in 0..40 {
         let window =
