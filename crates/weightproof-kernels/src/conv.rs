@@ -459,6 +459,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn images_with_padding_that_no_memory_holds() {
+        let window = Window::new([2, 3, 2], 9, [2, 2]);
+        let window = Window { padding: [[0, 0], [0, 1 << 40]], stride: [1, 1 << 39], ..window };
+        assert_eq!(window.defect(), None);
+        let (weight, z) = (wave(9, window.patch(), 0.3), wave(3, window.input_width(), 0.9));
+        let mut out = Matrix::default();
+        linear(&mut out, &z, &weight, Some(&window));
+        let expected = affine_map(&weight, &[0.0; 9], Some(&window), z.row(2));
+        assert!(out.row(2).iter().zip(&expected).all(|(a, b)| (a - b).abs() < TOLERANCE));
+    }
+
+    #[test]
     fn the_support_of_nothing_is_nothing() {
         let window = Window::new([1, 4, 5], 2, [2, 2]);
         let mut a = vec![0.0; window.output_width()];

@@ -25,9 +25,18 @@ const FEW_POSITIONS: usize = 4;
 /// Elements of a row that are copied together.
 const PART: usize = 8;
 
-/// Whether the channels of a group fill a vector.
+/// How many times as large as an image the padded one may be: files may ask for any padding.
+const MOST_PADDING: usize = 16;
+
+/// Whether the channels of a group fill a vector, and an image can be padded.
 pub(super) fn suits(window: &Window) -> bool {
+    let side = |axis: usize| {
+        let [before, after] = window.padding[axis];
+        window.input[axis + 1].checked_add(before)?.checked_add(after)
+    };
+    let plane = side(0).zip(side(1)).and_then(|(height, width)| height.checked_mul(width));
     window.group_outputs() > FEW_CHANNELS / 2
+        && plane.is_some_and(|plane| plane / MOST_PADDING <= window.plane())
 }
 
 /// `out = W z` for rows of images, with what is added.

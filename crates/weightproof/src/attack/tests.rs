@@ -167,6 +167,27 @@ fn results_depend_on_nothing_but_the_sample() {
     assert!(broken > 100, "{broken}");
 }
 
+/// What one part of a search broke, no other part goes on with: a sample whose rows are in several parts has the margin of one part.
+#[test]
+fn parts_of_a_search_hear_what_the_others_broke() {
+    let network = residual();
+    let x = inputs(&network, 24);
+    let labels = labels(&network, &x);
+    let samples = Samples { first: 0, inputs: x.as_slice(), labels: Some(&labels) };
+    for (name, set) in sets(&network) {
+        for scale in [0.3, 0.5, 0.7] {
+            let set = set.scaled(scale);
+            let run = |threads: usize| {
+                let options = AttackOptions::new(AttackKind::NeuronSpace, Property::Label);
+                let options = AttackOptions { steps: 21, restarts: 5, stop_when_broken: true, ..options };
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| Attacker::new(&network, &set, options).attack(samples))
+            };
+            assert_eq!(run(7), run(1), "{name} {scale}");
+        }
+    }
+}
+
 /// A convolution and a head that stays, on a 4×4 image.
 fn one_convolution(seed: u64) -> (Network, PerturbationSet, Matrix<f64>) {
     let mut rng = search::generator(seed, 1, 2);

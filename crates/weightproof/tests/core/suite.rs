@@ -208,7 +208,7 @@ struct ManyChannels(u64);
 
 impl Design for ManyChannels {
     fn build(&self) -> Network {
-        let wide = Window { padding: [[1, 0], [1, 1]], ..Window::new([2, 4, 3], 18, [3, 3]) };
+        let wide = Window { padding: [[1, 0], [1, 1]], ..Window::new([2, 3, 2], 18, [3, 3]) };
         let groups = Window { groups: 2, stride: [2, 1], ..Window::new(wide.output(), 12, [2, 1]) };
         let weight = |rows: usize, cols: usize, seed: u64| {
             let network = Blueprint::new(&[cols, rows, 2], Activation::Relu, seed).build();
@@ -232,8 +232,8 @@ impl Design for ManyChannels {
 
 #[test]
 fn no_perturbation_beats_a_bound_of_a_network_with_many_channels() {
-    for seed in 0..4 {
-        assert_eq!(containment(&ManyChannels(seed), 6), Ok(()));
+    for seed in 0..2 {
+        assert_eq!(containment(&ManyChannels(seed), 4), Ok(()));
         assert_eq!(zero_radius(&ManyChannels(seed)), Ok(()));
     }
 }
