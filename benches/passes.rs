@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::kernels::{Matrix, Scalar};
-use weightproof::model::Model;
+use weightproof::model::ForwardPass;
 use weightproof::network::Network;
 use weightproof::property::Property;
 use weightproof::threat::{Kind, PerturbationSet, ThreatModel};
@@ -42,15 +42,19 @@ fn images() -> Vec<f64> {
 }
 
 /// Forward passes that use their memory again.
-fn forward<T: Scalar>(criterion: &mut Criterion, images: &[f64]) {
+fn forward<T: Scalar>(
+    criterion: &mut Criterion,
+    images: &[f64],
+    run: fn(&ForwardPass<T>, &mut Vec<Matrix<T>>),
+) {
     let mut group = criterion.benchmark_group("forward");
     group.throughput(Throughput::Elements(SAMPLES as u64));
     for (name, kind, radius) in NETWORKS {
         let (network, _) = case(name, kind, radius);
-        let model = Model::<T>::new(&network);
+        let pass = ForwardPass::<T>::new(&network);
         let mut values = vec![Matrix::from_vec(SAMPLES, network.input_width(), images.to_vec()).cast::<T>()];
-        group.bench_function(BenchmarkId::new(format!("forward_from_input-{}", T::NAME), name), |bencher| {
-            bencher.iter(|| model.forward_from_input(black_box(&mut values)));
+        group.bench_function(BenchmarkId::new(format!("run_from_input-{}", T::NAME), name), |bencher| {
+            bencher.iter(|| run(&pass, black_box(&mut values)));
         });
     }
     group.finish();
@@ -83,8 +87,8 @@ fn passes(criterion: &mut Criterion) {
     let threads = ThreadPoolBuilder::new().num_threads(1).use_current_thread();
     threads.build_global().expect("the threads of this process");
     let images = images();
-    forward::<f32>(criterion, &images);
-    forward::<f64>(criterion, &images);
+    forward(criterion, &images, ForwardPass::<f32>::run_from_input);
+    forward(criterion, &images, ForwardPass::<f64>::run_from_input);
     certify(criterion, &images);
 }
 

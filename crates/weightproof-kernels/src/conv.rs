@@ -416,20 +416,19 @@ pub(crate) mod tests {
             let weight = wave(window.channels, window.patch(), 0.3);
             let bias = vec![0.25; window.channels];
             // Full vectors, and every kind of rest.
+            let close = |(a, b): (&f64, &f64)| (a - b).abs() < TOLERANCE;
             for rows in [1, 16, 22, 43] {
                 let z = wave(rows, window.input_width(), 0.9);
                 let mut out = Matrix::default();
                 affine(&mut out, &z, &weight, &bias, Some(&window));
                 for s in 0..rows {
                     let expected = affine_map(&weight, &bias, Some(&window), z.row(s));
-                    let close = |(a, b): (&f64, &f64)| (a - b).abs() < TOLERANCE;
                     assert!(out.row(s).iter().zip(&expected).all(close), "{window:?}, row {s} of {rows}");
                 }
                 let (mut plain, mut sum) = (Matrix::default(), out.clone());
                 linear(&mut plain, &z, &weight, Some(&window));
                 convolution(sum.as_mut_slice(), true, z.as_slice(), weight.as_slice(), &window);
                 out.add_assign(&plain);
-                let close = |(a, b): (&f64, &f64)| (a - b).abs() < TOLERANCE;
                 assert!(sum.as_slice().iter().zip(out.as_slice()).all(close), "{window:?}, {rows} rows");
             }
         }

@@ -30,11 +30,7 @@ const MOST_PADDING: usize = 16;
 
 /// Whether the channels of a group fill a vector, and an image can be padded.
 pub(super) fn suits(window: &Window) -> bool {
-    let side = |axis: usize| {
-        let [before, after] = window.padding[axis];
-        window.input[axis + 1].checked_add(before)?.checked_add(after)
-    };
-    let plane = side(0).zip(side(1)).and_then(|(height, width)| height.checked_mul(width));
+    let plane = window.padded(0).zip(window.padded(1)).and_then(|(height, width)| height.checked_mul(width));
     window.group_outputs() > FEW_CHANNELS / 2
         && plane.is_some_and(|plane| plane / MOST_PADDING <= window.plane())
 }
@@ -52,12 +48,15 @@ pub(super) fn convolution<T: Scalar>(
 ) {
     let padded = Padded::new(window);
     let tiles = Tiles::new(weight, window);
-    let mut image = vec![T::zero(); if padded.size > window.input_width() { padded.size } else { 0 }];
+    let mut image = (padded.size > window.input_width()).then(|| vec![T::zero(); padded.size]);
     for (z, out) in z.chunks_exact(window.input_width()).zip(out.chunks_exact_mut(window.output_width())) {
-        if !image.is_empty() {
-            vectorized!(|| padded.copy(&mut image, z));
-        }
-        let z = if image.is_empty() { z } else { &image };
+        let z = match &mut image {
+            None => z,
+            Some(image) => {
+                vectorized!(|| padded.copy(image, z));
+                image
+            }
+        };
         Arch::new().dispatch(Image { out, z, padded: &padded, tiles: &tiles, plus });
     }
 }
@@ -78,7 +77,7 @@ struct Padded<'a> {
 
 impl<'a> Padded<'a> {
     fn new(window: &'a Window) -> Self {
-        let side = |axis: usize| window.input[axis + 1] + window.padding[axis].iter().sum::<usize>();
+        let side = |axis: usize| window.padded(axis).expect("a window that suits");
         let (row, plane) = (side(1), side(0) * side(1));
         let mut first = Vec::with_capacity(window.positions());
         for y in 0..window.extent(0) {

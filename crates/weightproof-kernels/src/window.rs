@@ -73,7 +73,8 @@ impl Window {
         (self.kernel[axis] - 1).checked_mul(self.dilation[axis])?.checked_add(1)
     }
 
-    fn padded(&self, axis: usize) -> Option<usize> {
+    /// Elements along an axis with what is added, if they can be counted.
+    pub(crate) fn padded(&self, axis: usize) -> Option<usize> {
         self.input[axis + 1].checked_add(self.padding[axis][0])?.checked_add(self.padding[axis][1])
     }
 

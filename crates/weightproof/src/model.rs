@@ -314,13 +314,8 @@ impl<'n, T: Scalar> Model<'n, T> {
     /// `x`: (samples, input width); returns one (samples, width) matrix for each node.
     pub fn forward(&self, x: Matrix<T>) -> Vec<Matrix<T>> {
         let mut values = vec![x];
-        self.forward_from_input(&mut values);
+        forward(|index| self.inputs_of(index), &self.steps, &mut values);
         values
-    }
-
-    /// [`Model::forward`] for the block in `values[0]`; the memory of the other nodes' values, if there are any, is reused.
-    pub fn forward_from_input(&self, values: &mut Vec<Matrix<T>>) {
-        forward(|index| self.inputs_of(index), &self.steps, values);
     }
 }
 

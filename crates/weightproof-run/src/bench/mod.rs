@@ -168,11 +168,13 @@ impl Case {
         let width = network.input_width();
         let inputs: Vec<f64> = (0..samples * width).map(|k| noise(k).abs()).collect();
         let set = self.threat.resolve(network).map_err(|e| RunError::misfit(format!("bench: {e}")))?;
-        let images: Vec<f32> = inputs.iter().map(|&v| v as f32).collect();
-        let pass = (work == FORWARD).then(|| ForwardPass::<f32>::new(network));
+        let forward = (work == FORWARD).then(|| {
+            let images: Vec<f32> = inputs.iter().map(|&v| v as f32).collect();
+            (ForwardPass::<f32>::new(network), images)
+        });
         let once = || {
-            if let Some(pass) = &pass {
-                std::hint::black_box(pass.outputs(&images));
+            if let Some((pass, images)) = &forward {
+                std::hint::black_box(pass.outputs(images));
                 return;
             }
             let options = CertifyOptions::new(work, Property::Prediction);

@@ -5,7 +5,7 @@ use proptest::test_runner::RngSeed;
 use weightproof::bounds::METHODS;
 use weightproof::certify::{Certifier, CertifyOptions};
 use weightproof::kernels::Matrix;
-use weightproof::network::{Activation, Gather, Network, NetworkBuilder, Window};
+use weightproof::network::{Activation, Affine, Gather, Network, NetworkBuilder, Window};
 use weightproof::property::Property;
 use weightproof::threat::{
     Kind, LayerPerturbation, LayerSet, Perturbation, PerturbationSet, ThreatModel, WeightSet,
@@ -202,6 +202,12 @@ fn a_single_dense_layer_before_an_activation_is_exact_for_every_activation() {
     }
 }
 
+/// The parameters of a random layer.
+fn layer(rows: usize, cols: usize, seed: u64) -> Affine {
+    let network = Blueprint::new(&[cols, rows, 2], Activation::Relu, seed).build();
+    network.affine_layers().next().expect("a layer").2.clone()
+}
+
 /// A network whose convolutions have so many channels that they fill vectors.
 #[derive(Debug)]
 struct ManyChannels(u64);
@@ -210,12 +216,8 @@ impl Design for ManyChannels {
     fn build(&self) -> Network {
         let wide = Window { padding: [[1, 0], [1, 1]], ..Window::new([2, 3, 2], 18, [3, 3]) };
         let groups = Window { groups: 2, stride: [2, 1], ..Window::new(wide.output(), 12, [2, 1]) };
-        let weight = |rows: usize, cols: usize, seed: u64| {
-            let network = Blueprint::new(&[cols, rows, 2], Activation::Relu, seed).build();
-            network.affine_layers().next().expect("a layer").2.clone()
-        };
-        let [first, second] = [weight(18, wide.patch(), self.0), weight(12, groups.patch(), self.0 + 100)];
-        let head = weight(3, groups.output_width(), self.0 + 200);
+        let [first, second] = [layer(18, wide.patch(), self.0), layer(12, groups.patch(), self.0 + 100)];
+        let head = layer(3, groups.output_width(), self.0 + 200);
         let mut builder = NetworkBuilder::new(wide.input.to_vec());
         let node = builder.conv("wide", 0, first.weight, first.bias, wide).expect("valid");
         let node = builder.activation("relu", node, Activation::Relu).expect("valid");
@@ -242,18 +244,13 @@ fn no_perturbation_beats_a_bound_of_a_network_with_many_channels() {
 /// where all uses move alike, which the unrolled matrix does not know.
 #[test]
 fn a_convolution_is_its_unrolled_matrix_or_better() {
-    use weightproof::network::Affine;
     let mut better = 0;
     for seed in 0..40 {
         let window =
             Window { stride: [1, 2], padding: [[1, 0], [0, 1]], ..Window::new([2, 3, 4], 3, [2, 3]) };
-        let dense = |rows: usize, cols: usize, seed: u64| -> Affine {
-            let network = Blueprint::new(&[cols, rows, 2], Activation::Relu, seed).build();
-            network.affine_layers().next().expect("a layer").2.clone()
-        };
         let middle = Window { padding: [[1, 1]; 2], ..Window::new(window.output(), 2, [3, 3]) };
-        let kernels = [dense(3, window.patch(), seed), dense(2, middle.patch(), seed + 100)];
-        let head = dense(3, middle.output_width(), seed + 200);
+        let kernels = [layer(3, window.patch(), seed), layer(2, middle.patch(), seed + 100)];
+        let head = layer(3, middle.output_width(), seed + 200);
         let radius = |conv: &Affine| conv.weight.map(|w| 0.02 * w.abs() + 0.001);
         let unrolled = |matrix: &weightproof::kernels::Matrix<f64>, window: &Window| {
             let mut out = weightproof::kernels::Matrix::zeros(window.output_width(), window.input_width());
