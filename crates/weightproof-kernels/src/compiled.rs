@@ -3,11 +3,12 @@
 //! Generic code is compiled in the crate that uses it, with that crate's optimisation. What costs time is called through this
 //! trait instead, so other crates compile fast, and run fast even where they are not optimised.
 
-use crate::conv::{self, ConvScratch, Plus, Region};
+use crate::conv::{self, ConvScratch, Plus};
 use crate::kernel_gradient;
+use crate::patches::Patches;
 use crate::pool;
 use crate::product::{self, Factor};
-use crate::{Matrix, Window};
+use crate::{Matrix, Region, Window};
 
 macro_rules! compiled {
     ($(fn $name:ident($($argument:ident: $type:ty),*) = $generic:path;)*) => {
@@ -39,7 +40,9 @@ compiled! {
     fn add_kernel_gradient(
         gradient: &mut [Self], g: &[Self], z: &[Self], window: &Window
     ) = kernel_gradient::add_kernel_gradient_generic;
-    fn unfold(out: &mut [Self], window: &Window, group: usize, z: &[Self], region: Region) = conv::unfold;
+    fn unfold(
+        patches: &mut Patches<Self>, window: &Window, group: usize, z: &[Self], region: Region
+    ) = Patches::unfold_generic;
     fn add_image_transposed(
         scratch: &mut ConvScratch<Self>, out: &mut [Self], a: &[Self], weight: &[Self], window: &Window
     ) = ConvScratch::add_transposed_generic;

@@ -14,170 +14,9 @@
 
 use super::direct;
 use super::lanes::{Convolution, Direction};
+use super::patches::{Patches, source_x};
 use super::product::{Factor, count, multiply_generic};
-use super::rows::{add, vectorized};
-use super::{Matrix, Scalar, Window, add_product, product_transposed};
-
-/// Output positions `[from, to)` along height and width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Region {
-    /// Rows.
-    pub y: (usize, usize),
-    /// Columns.
-    pub x: (usize, usize),
-}
-
-impl Region {
-    /// All positions.
-    pub fn all(window: &Window) -> Self {
-        Region { y: (0, window.extent(0)), x: (0, window.extent(1)) }
-    }
-
-    /// The smallest region that holds every position where a channel of `a`, rows of coefficients, is not zero; `None` when
-    /// there is none.
-    pub fn support<T: Scalar>(window: &Window, a: &[T]) -> Option<Self> {
-        let (height, width) = (window.extent(0), window.extent(1));
-        let all = Region::all(window);
-        let mut found: Option<Region> = None;
-        for (k, row) in a.chunks_exact(width).enumerate() {
-            if found == Some(all) {
-                break;
-            }
-            let Some(first) = row.iter().position(|a| *a != T::zero()) else { continue };
-            let last = row.iter().rposition(|a| *a != T::zero()).unwrap_or(first) + 1;
-            let y = k % height;
-            let region = found.get_or_insert(Region { y: (y, y + 1), x: (first, last) });
-            region.y = (region.y.0.min(y), region.y.1.max(y + 1));
-            region.x = (region.x.0.min(first), region.x.1.max(last));
-        }
-        found
-    }
-
-    /// Number of positions.
-    pub fn positions(&self) -> usize {
-        (self.y.1 - self.y.0) * (self.x.1 - self.x.0)
-    }
-
-    /// The positions of this region in every channel of `a`, one after the other.
-    pub fn crop<T: Scalar>(&self, window: &Window, a: &[T], out: &mut Vec<T>) {
-        out.clear();
-        let width = window.extent(1);
-        for plane in a.chunks_exact(window.positions()) {
-            for y in self.y.0..self.y.1 {
-                out.extend_from_slice(&plane[y * width + self.x.0..y * width + self.x.1]);
-            }
-        }
-    }
-}
-
-/// The patches of one group of one image, (patch, positions of a region), in scratch memory.
-#[derive(Clone, Debug, Default)]
-pub struct Patches<T> {
-    data: Vec<T>,
-}
-
-impl<T: Scalar> Patches<T> {
-    /// All entries, row after row.
-    pub fn as_slice(&self) -> &[T] {
-        &self.data
-    }
-
-    /// Lays out the patches of `group` of the image `z` at the positions of `region`.
-    pub fn unfold(&mut self, window: &Window, group: usize, z: &[T], region: Region) {
-        self.data.resize(window.patch() * region.positions(), T::zero());
-        T::unfold(&mut self.data, window, group, z, region);
-    }
-}
-
-/// Writes patches, (patch, positions of the region).
-pub(crate) fn unfold<T: Scalar>(out: &mut [T], window: &Window, group: usize, z: &[T], region: Region) {
-    let width = region.x.1 - region.x.0;
-    let mut rows = out.chunks_exact_mut(region.positions().max(1));
-    for c in group * window.group_inputs()..(group + 1) * window.group_inputs() {
-        let plane = &z[c * window.plane()..(c + 1) * window.plane()];
-        for ky in 0..window.kernel[0] {
-            for kx in 0..window.kernel[1] {
-                let (from, to) = clipped(window, 1, kx, region.x);
-                let Some(out) = rows.next() else { return };
-                for (y, out) in (region.y.0..region.y.1).zip(out.chunks_exact_mut(width)) {
-                    let Some(source) = window.source_on(0, y, ky).filter(|_| from < to) else {
-                        out.fill(T::zero());
-                        continue;
-                    };
-                    let (left, rest) = out.split_at_mut(from - region.x.0);
-                    let (middle, right) = rest.split_at_mut(to - from);
-                    left.fill(T::zero());
-                    right.fill(T::zero());
-                    let start = source * window.input[2] + source_x(window, from, kx);
-                    if window.stride[1] == 1 {
-                        middle.copy_from_slice(&plane[start..start + middle.len()]);
-                    } else {
-                        let values = plane[start..].iter().step_by(window.stride[1]);
-                        middle.iter_mut().zip(values).for_each(|(out, &z)| *out = z);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Output positions along a row of a region that read elements of one row of the image: a run of patches of one tap.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    /// First place among the patches of a channel, (taps, positions of the region).
-    patch: usize,
-    /// First element in the plane of a channel.
-    element: usize,
-    /// How many; elements are a stride apart.
-    count: usize,
-}
-
-/// All runs of `region`, in the order of the patches.
-fn runs(out: &mut Vec<Run>, window: &Window, region: Region) {
-    out.clear();
-    let width = region.x.1 - region.x.0;
-    for tap in 0..window.taps() {
-        let (ky, kx) = (tap / window.kernel[1], tap % window.kernel[1]);
-        let (from, to) = clipped(window, 1, kx, region.x);
-        for y in (region.y.0..region.y.1).filter(|_| from < to) {
-            let Some(source) = window.source_on(0, y, ky) else { continue };
-            let patch = tap * region.positions() + (y - region.y.0) * width + from - region.x.0;
-            let element = source * window.input[2] + source_x(window, from, kx);
-            out.push(Run { patch, element, count: to - from });
-        }
-    }
-}
-
-/// Adds the patches of some channels, (channels × taps, positions of a region), onto their planes: the transposed of [`unfold`].
-fn fold<T: Scalar>(patches: &[T], of_channel: usize, runs: &[Run], planes: &mut [T], window: &Window) {
-    let (plane, stride) = (window.plane(), window.stride[1]);
-    vectorized!(|| {
-        for (patches, plane) in patches.chunks_exact(of_channel).zip(planes.chunks_exact_mut(plane)) {
-            for run in runs {
-                let patches = &patches[run.patch..run.patch + run.count];
-                let plane = &mut plane[run.element..];
-                if stride == 1 {
-                    add(&mut plane[..run.count], patches);
-                } else {
-                    for (k, &a) in patches.iter().enumerate() {
-                        plane[k * stride] += a;
-                    }
-                }
-            }
-        }
-    });
-}
-
-/// The positions of `range` whose tap reads inside of the image.
-fn clipped(window: &Window, axis: usize, tap: usize, range: (usize, usize)) -> (usize, usize) {
-    let covered = window.covered(axis, tap);
-    let from = covered.start.clamp(range.0, range.1);
-    (from, covered.end.clamp(from, range.1))
-}
-
-fn source_x(window: &Window, x: usize, kx: usize) -> usize {
-    x * window.stride[1] + kx * window.dilation[1] - window.padding[1][0]
-}
+use super::{Matrix, Region, Scalar, Window, add_product, product_transposed};
 
 /// `out = W z` for rows `z`, or their convolution.
 ///
@@ -279,6 +118,12 @@ pub(crate) fn add_convolution_transposed_generic<T: Scalar>(
     weight: &[T],
     window: &Window,
 ) {
+    if window.is_dense() {
+        let (channels, patch) = (window.channels, window.patch());
+        let shape = (a.len() / channels, channels, patch);
+        multiply_generic(out, true, Factor::Plain(a), Factor::Plain(weight), shape);
+        return;
+    }
     Convolution { out, from: a, weight, window, direction: Direction::AddTransposed }.run();
 }
 
@@ -286,8 +131,7 @@ pub(crate) fn add_convolution_transposed_generic<T: Scalar>(
 #[derive(Clone, Debug, Default)]
 pub struct ConvScratch<T> {
     cropped: Vec<T>,
-    pub(super) patches: Vec<T>,
-    runs: Vec<Run>,
+    pub(super) patches: Patches<T>,
 }
 
 impl<T: Scalar> ConvScratch<T> {
@@ -315,16 +159,15 @@ impl<T: Scalar> ConvScratch<T> {
             region.crop(window, a, &mut self.cropped);
         }
         let a = if whole { a } else { &self.cropped };
-        self.patches.resize(patch * positions, T::zero());
-        runs(&mut self.runs, window, region);
+        self.patches.resize(patch * positions);
         for group in 0..window.groups {
             let rows = &weight[group * channels * patch..(group + 1) * channels * patch];
             let a = &a[group * channels * positions..(group + 1) * channels * positions];
             let shape = (patch, channels, positions);
-            multiply_generic(&mut self.patches, false, Factor::Transposed(rows), Factor::Plain(a), shape);
+            let patches = self.patches.as_mut_slice();
+            multiply_generic(patches, false, Factor::Transposed(rows), Factor::Plain(a), shape);
             let inputs = window.group_inputs() * window.plane();
-            let planes = &mut out[group * inputs..(group + 1) * inputs];
-            fold(&self.patches, window.taps() * positions, &self.runs, planes, window);
+            self.patches.fold(&mut out[group * inputs..(group + 1) * inputs], window, region);
         }
     }
 }

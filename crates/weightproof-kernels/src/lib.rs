@@ -12,6 +12,7 @@ mod lanes;
 pub mod lines;
 mod matrix;
 mod own_kernels;
+mod patches;
 mod pool;
 mod product;
 pub mod rows;
@@ -21,11 +22,12 @@ mod window;
 pub use pulp;
 
 pub use conv::{
-    ConvScratch, Patches, Plus, Region, add_by_row, add_convolution_transposed, add_linear_transposed,
-    affine, convolution, linear,
+    ConvScratch, Plus, add_by_row, add_convolution_transposed, add_linear_transposed, affine, convolution,
+    linear,
 };
 pub use kernel_gradient::add_kernel_gradient;
 pub use matrix::Matrix;
+pub use patches::Patches;
 pub use pool::{
     add_average_pool_transposed, add_max_pool_gradient, add_window_sums, add_window_sums_transposed,
     average_pool, max_pool, max_pool_row, window_sums,
@@ -33,7 +35,7 @@ pub use pool::{
 pub use product::{
     Factor, add_product, add_product_transposed, multiply, multiply_adds, product, product_transposed,
 };
-pub use window::Window;
+pub use window::{Region, Window};
 
 /// Element type of the engine: `f32` (fast, default) or `f64`.
 pub trait Scalar:

@@ -7,7 +7,8 @@
 //!
 //! with `X` the patches of the image. Several kernels on one image are the rows of one product.
 
-use super::conv::{ConvScratch, Region, each_tap, unfold};
+use super::Region;
+use super::conv::{ConvScratch, each_tap};
 use super::product::{Factor, multiply_generic};
 use super::{Scalar, Window};
 
@@ -89,14 +90,13 @@ impl<T: Scalar> ConvScratch<T> {
         window: &Window,
         mut f: impl FnMut(&[T], usize, std::ops::Range<usize>),
     ) {
-        self.patches.resize(window.patch() * window.positions(), T::zero());
         for group in 0..window.groups {
-            unfold(&mut self.patches, window, group, z, Region::all(window));
+            self.patches.unfold_generic(window, group, z, Region::all(window));
             // Without groups, the rows of all kernels are one run.
             let run = if window.groups == 1 { rows } else { window.group_outputs() };
             for kernel in (0..rows).step_by((run * window.groups).max(1)) {
                 let first = kernel + group * run;
-                f(&self.patches, run, first..first + run);
+                f(self.patches.as_slice(), run, first..first + run);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The geometry of convolutions and pooling: which input elements an output element reads.
 
+use super::Scalar;
+
 /// A window that slides over an image, `(channels, height, width)` row-major. One-dimensional layers have height 1.
 ///
 /// ```text
@@ -131,6 +133,42 @@ impl Window {
         self.channels * self.positions()
     }
 
+    /// The elements of every channel of the image that the output positions of `region` read; `None` where there are none.
+    pub fn read_by(&self, region: Region) -> Option<Region> {
+        let along = |axis: usize, (from, to): (usize, usize)| {
+            let (start, end) = self.span(axis, (from, to))?;
+            let before = self.padding[axis][0];
+            let image = (start.saturating_sub(before), end.saturating_sub(before).min(self.input[axis + 1]));
+            (image.0 < image.1).then_some(image)
+        };
+        Some(Region { y: along(0, region.y)?, x: along(1, region.x)? })
+    }
+
+    /// The window that gives the output positions of `region` from the elements that they read, [`Window::read_by`]; `None` where
+    /// there are none.
+    pub fn of_region(&self, region: Region) -> Option<Window> {
+        let read = self.read_by(region)?;
+        let padding = |axis: usize, of: (usize, usize)| {
+            let (start, end) = self.span(axis, of)?;
+            let before = self.padding[axis][0];
+            Some([before.saturating_sub(start), end.saturating_sub(before + self.input[axis + 1])])
+        };
+        let padding = [padding(0, region.y)?, padding(1, region.x)?];
+        Some(Window { input: [self.input[0], read.height(), read.width()], padding, ..self.clone() })
+    }
+
+    /// The elements along an axis, with the padding before them, from the first to the last that output positions read.
+    fn span(&self, axis: usize, (from, to): (usize, usize)) -> Option<(usize, usize)> {
+        let last = to.checked_sub(1).filter(|last| *last >= from)?;
+        Some((from * self.stride[axis], last * self.stride[axis] + self.reach(axis)?))
+    }
+
+    /// Whether the only position reads all elements, each once: the weights are those of a dense layer.
+    pub(crate) fn is_dense(&self) -> bool {
+        let has_one_position = self.output() == [self.channels, 1, 1] && self.padding == [[0; 2]; 2];
+        has_one_position && self.groups == 1 && self.input[1..] == self.kernel
+    }
+
     /// Where tap `k` of an axis reads at output position `at`, if inside the image.
     pub fn source_on(&self, axis: usize, at: usize, k: usize) -> Option<usize> {
         let padded = at * self.stride[axis] + k * self.dilation[axis];
@@ -176,9 +214,117 @@ impl Window {
     }
 }
 
+/// Output positions `[from, to)` along height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Rows.
+    pub y: (usize, usize),
+    /// Columns.
+    pub x: (usize, usize),
+}
+
+impl Region {
+    /// All positions.
+    pub fn all(window: &Window) -> Self {
+        Region { y: (0, window.extent(0)), x: (0, window.extent(1)) }
+    }
+
+    /// The smallest region that holds every position where a channel of `a`, rows of coefficients, is not zero; `None` when
+    /// there is none.
+    pub fn support<T: Scalar>(window: &Window, a: &[T]) -> Option<Self> {
+        let (height, width) = (window.extent(0), window.extent(1));
+        let all = Region::all(window);
+        let mut found: Option<Region> = None;
+        for (k, row) in a.chunks_exact(width).enumerate() {
+            if found == Some(all) {
+                break;
+            }
+            let Some(first) = row.iter().position(|a| *a != T::zero()) else { continue };
+            let last = row.iter().rposition(|a| *a != T::zero()).unwrap_or(first) + 1;
+            let y = k % height;
+            let region = found.get_or_insert(Region { y: (y, y + 1), x: (first, last) });
+            region.y = (region.y.0.min(y), region.y.1.max(y + 1));
+            region.x = (region.x.0.min(first), region.x.1.max(last));
+        }
+        found
+    }
+
+    /// Rows of positions.
+    pub fn height(&self) -> usize {
+        self.y.1 - self.y.0
+    }
+
+    /// Positions of a row.
+    pub fn width(&self) -> usize {
+        self.x.1 - self.x.0
+    }
+
+    /// Number of positions.
+    pub fn positions(&self) -> usize {
+        self.height() * self.width()
+    }
+
+    /// The smallest region that holds both.
+    #[must_use]
+    pub fn union(&self, other: &Region) -> Self {
+        let around = |a: (usize, usize), b: (usize, usize)| (a.0.min(b.0), a.1.max(b.1));
+        Region { y: around(self.y, other.y), x: around(self.x, other.x) }
+    }
+
+    /// The positions of this region in every channel of `a`, one after the other.
+    pub fn crop<T: Scalar>(&self, window: &Window, a: &[T], out: &mut Vec<T>) {
+        out.clear();
+        self.append([window.extent(0), window.extent(1)], a, out);
+    }
+
+    /// Appends to `out` the positions of this region in every plane of `[height, width]` numbers.
+    pub fn append<T: Copy>(&self, [height, width]: [usize; 2], planes: &[T], out: &mut Vec<T>) {
+        let Region { y, x } = *self;
+        for plane in planes.chunks_exact(height * width) {
+            let rows = plane[y.0 * width..y.1 * width].chunks_exact(width);
+            rows.for_each(|row| out.extend_from_slice(&row[x.0..x.1]));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_window_of_a_region_reads_what_its_positions_read() {
+        for (stride, dilation, padding) in [(1, 1, [1, 2]), (2, 1, [1, 1]), (3, 2, [2, 0]), (2, 3, [0, 5])] {
+            let window = Window {
+                stride: [stride; 2],
+                dilation: [dilation; 2],
+                padding: [padding; 2],
+                ..Window::new([1, 9, 11], 1, [3, 2])
+            };
+            for (from, to) in
+                (0..window.extent(0)).flat_map(|from| (from + 1..=window.extent(0)).map(move |to| (from, to)))
+            {
+                let region = Region { y: (from, to), x: (1, window.extent(1)) };
+                let (Some(read), Some(own)) = (window.read_by(region), window.of_region(region)) else {
+                    let padding_only = (from..to).all(|y| window.taps_inside(0, y).is_empty());
+                    assert!(padding_only, "{window:?} {region:?}");
+                    continue;
+                };
+                assert_eq!(own.defect(), None);
+                assert_eq!(own.output(), [1, to - from, window.extent(1) - 1]);
+                for position in 0..own.positions() {
+                    let (y, x) = (position / own.extent(1), position % own.extent(1));
+                    let of_whole = (y + from) * window.extent(1) + x + 1;
+                    for tap in 0..window.taps() {
+                        let moved = own.source(position, tap).map(|at| {
+                            let (y, x) = (at / own.input[2], at % own.input[2]);
+                            (y + read.y.0) * window.input[2] + x + read.x.0
+                        });
+                        assert_eq!(moved, window.source(of_whole, tap), "{window:?} {region:?}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn covered_positions_are_those_with_a_source() {

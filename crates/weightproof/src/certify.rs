@@ -158,7 +158,8 @@ impl<'n> Certifier<'n> {
             let mut found: Vec<SampleCertificate> = found.into_iter().map(|(c, _)| c).collect();
             if !open.is_empty() {
                 let gathered = Gathered::new(samples, &open, width);
-                let sets = || f32.radii.iter().map(|radii| radii.set.clone()).collect::<Vec<_>>();
+                let sets =
+                    || f32.radii.iter().map(|radii| PerturbationSet::clone(&radii.set)).collect::<Vec<_>>();
                 let engine = f64.get_or_init(|| EngineOf::new(self.network, &sets()));
                 let better = self.run(engine, set..set + 1, gathered.samples()).swap_remove(0);
                 for (&s, (mut certificate, _)) in open.iter().zip(better) {
@@ -176,7 +177,7 @@ impl<'n> Certifier<'n> {
             Engine::F32(engine, _) => (&engine.radii[..], &[][..]),
             Engine::F64(engine) => (&[][..], &engine.radii[..]),
         };
-        f32.iter().map(|radii| &radii.set).chain(f64.iter().map(|radii| &radii.set))
+        f32.iter().map(|radii| &*radii.set).chain(f64.iter().map(|radii| &*radii.set))
     }
 
     fn prepared<'e, T: Scalar>(&'e self, model: &'e Model<'e, T>, radii: &'e Radii<T>) -> Prepared<'e, T> {

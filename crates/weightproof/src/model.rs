@@ -3,7 +3,7 @@
 use crate::kernels::rows::squares;
 use crate::kernels::{Matrix, Scalar, Window, add_by_row, affine, average_pool, max_pool, product};
 use crate::network::{
-    Activation, Affine as Affine64, DynamicQuantizer, Gather, Layer, Network, Read, largest_error,
+    Activation, Affine as Affine64, DynamicQuantizer, Gather, Layer, Network, Node, Read, largest_error,
 };
 use crate::threat::{LayerSet, PerturbationSet};
 use rayon::prelude::*;
@@ -52,8 +52,8 @@ pub enum Step<T, A = Affine<T>> {
 /// A dense layer or a convolution.
 #[derive(Clone, Debug)]
 pub struct Affine<T> {
-    /// One row for each output channel; (n_out, n_in) of a dense layer.
-    pub weight: Matrix<T>,
+    /// One row for each output channel; (n_out, n_in) of a dense layer. Shared with the model's receptive fields.
+    pub weight: Arc<Matrix<T>>,
     /// One bias for each row.
     pub bias: Vec<T>,
     /// Where a convolution uses its rows; `None` for a dense layer.
@@ -63,7 +63,7 @@ pub struct Affine<T> {
 impl<T: Scalar> Affine<T> {
     fn new(layer: &Affine64, window: Option<&Window>) -> Self {
         let bias = layer.bias.iter().map(|&b| T::from_f64(b)).collect();
-        Affine { weight: layer.weight.cast(), bias, window: window.cloned() }
+        Affine { weight: Arc::new(layer.weight.cast()), bias, window: window.cloned() }
     }
 
     /// How many output elements use each row: 1 for a dense layer.
@@ -189,24 +189,48 @@ macro_rules! forward_pass {
 forward_pass!(f32);
 forward_pass!(f64);
 
+/// What a node is beside its step.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    /// The nodes that it reads.
+    inputs: Vec<usize>,
+    /// Number of elements.
+    width: usize,
+    /// ℓ2 norms of the rows of its weights in f64, made when they are needed.
+    lengths: OnceLock<Vec<f64>>,
+}
+
+impl Link {
+    /// A node of `width` elements that reads the nodes `inputs`.
+    pub fn new(inputs: &[usize], width: usize) -> Self {
+        Link { inputs: inputs.to_vec(), width, lengths: OnceLock::new() }
+    }
+}
+
 /// A network, cast once.
 #[derive(Clone, Debug)]
 pub struct Model<'n, T> {
-    /// The network it comes from.
+    /// The network it comes from; that of a receptive field is the whole one.
     pub network: &'n Network,
     /// One step for each node.
     pub steps: Vec<Step<T>>,
+    /// One for each node.
+    links: Vec<Link>,
     /// The same in f64, made when it is needed.
     in_f64: OnceLock<ForwardPass<f64>>,
-    /// By node: ℓ2 norms of the rows of its weights in f64, made when they are needed.
-    lengths: Vec<OnceLock<Vec<f64>>>,
 }
 
 impl<'n, T: Scalar> Model<'n, T> {
     /// Casts `network`.
     pub fn new(network: &'n Network) -> Self {
-        let lengths = network.nodes().iter().map(|_| OnceLock::new()).collect();
-        Model { network, steps: cast(network, Affine::new), in_f64: OnceLock::new(), lengths }
+        let link = |node: &Node| Link::new(&node.inputs, node.width());
+        let links = network.nodes().iter().map(link).collect();
+        Model::of_steps(network, cast(network, Affine::new), links)
+    }
+
+    /// A model of these steps: `network`, or a part of it.
+    pub(crate) fn of_steps(network: &'n Network, steps: Vec<Step<T>>, links: Vec<Link>) -> Self {
+        Model { network, steps, links, in_f64: OnceLock::new() }
     }
 
     /// Values of every node of the unperturbed network in f64, whatever the precision of the engine.
@@ -236,7 +260,7 @@ impl<'n, T: Scalar> Model<'n, T> {
 
     /// ℓ2 norms of the rows of the affine node `index`, in f64.
     pub(crate) fn lengths(&self, index: usize) -> &[f64] {
-        self.lengths[index].get_or_init(|| {
+        self.links[index].lengths.get_or_init(|| {
             let layer = self.network.nodes()[index].layer.affine().expect("an affine node");
             (0..layer.weight.rows()).map(|i| squares(layer.weight.row(i)).sqrt()).collect()
         })
@@ -265,12 +289,12 @@ impl<'n, T: Scalar> Model<'n, T> {
 
     /// The first node that node `index` reads.
     pub fn input_of(&self, index: usize) -> usize {
-        self.network.nodes()[index].inputs[0]
+        self.links[index].inputs[0]
     }
 
     /// The nodes that node `index` reads.
     pub fn inputs_of(&self, index: usize) -> &[usize] {
-        &self.network.nodes()[index].inputs
+        &self.links[index].inputs
     }
 
     /// The nodes that read node `index`, rising.
@@ -305,7 +329,7 @@ impl<'n, T: Scalar> Model<'n, T> {
 
     /// Number of elements of node `index`.
     pub fn width(&self, index: usize) -> usize {
-        self.network.nodes()[index].width()
+        self.links[index].width
     }
 
     /// Values of every node for a block of samples.
@@ -445,31 +469,31 @@ impl<T: Scalar> Rounding<T> {
 #[derive(Clone, Debug)]
 pub struct Radii<T> {
     /// By node index; `None` where the node has no parameters.
-    pub layers: Vec<Option<LayerSet<T>>>,
+    pub layers: Vec<Option<Arc<LayerSet<T>>>>,
     /// By node index; zero where nothing is rounded.
     pub roundings: Vec<Rounding<T>>,
     /// The set in f64.
-    pub set: PerturbationSet,
+    pub set: Arc<PerturbationSet>,
 }
 
 impl<T: Scalar> Radii<T> {
     /// Casts `set` for a network of `nodes` nodes.
     pub fn new(set: &PerturbationSet, nodes: usize) -> Self {
-        let mut layers: Vec<Option<LayerSet<T>>> = (0..nodes).map(|_| None).collect();
+        let mut layers: Vec<Option<Arc<LayerSet<T>>>> = (0..nodes).map(|_| None).collect();
         for layer in &set.layers {
-            layers[layer.node] = Some(layer.cast());
+            layers[layer.node] = Some(Arc::new(layer.cast()));
         }
         let mut roundings = vec![Rounding::default(); nodes];
         for rounding in &set.roundings {
             let (relative, absolute) = (T::from_f64_up(rounding.relative), T::from_f64_up(rounding.absolute));
             roundings[rounding.node] = Rounding { relative, absolute };
         }
-        Radii { layers, roundings, set: set.clone() }
+        Radii { layers, roundings, set: Arc::new(set.clone()) }
     }
 
     /// Radii of the affine node `index`.
     pub fn layer(&self, index: usize) -> &LayerSet<T> {
-        self.layers[index].as_ref().expect("every affine layer has radii")
+        self.layers[index].as_deref().expect("every affine layer has radii")
     }
 
     /// Radius added after every activation.

@@ -16,6 +16,7 @@ use crate::threat::{Perturbation, PerturbationSet, WeightSet};
 use crate::verdict::{Clean, Samples};
 use rand::RngExt;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// How far from the unperturbed network the ascent starts, as a fraction of the radius.
 const START: f64 = 0.1;
@@ -81,6 +82,7 @@ impl<'n, T: Scalar> Ascent<'n, T> {
                 unreachable!("a layer with parameters")
             };
             let layer = self.radii.layer(units.node);
+            let weight = Arc::make_mut(weight);
             for i in 0..clean.weight.rows() {
                 weight.row_mut(i).copy_from_slice(clean.weight.row(i));
                 layer.weight.add_point(i, weight.row_mut(i), units.weight.row(i));

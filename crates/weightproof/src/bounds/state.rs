@@ -91,6 +91,23 @@ impl<'m, T: Scalar> Prepared<'m, T> {
         Prepared { hits: Some(hits), chain, ..self }
     }
 
+    /// Whether nothing is random or hit.
+    pub(super) fn is_determined(&self) -> bool {
+        self.noise.is_none() && self.hits.is_none()
+    }
+
+    /// The same for a part of the network, where [`Prepared::is_determined`]: its model and radii, and by node whether
+    /// [`Prepared::is_independent`] in the whole.
+    pub(super) fn part<'p>(
+        &self,
+        model: &'p Model<'p, T>,
+        radii: &'p Radii<T>,
+        independent: Vec<bool>,
+    ) -> Prepared<'p, T> {
+        let all = Prepared::new(model, radii, Guarantee::Rigorous);
+        Prepared { arithmetic: self.arithmetic, independent: OnceLock::from(independent), ..all }
+    }
+
     /// Whether the elements of node `index` reach the ends of their boxes, and all between if nothing jumps, each whatever the others do:
     /// those of a layer with a fixed input whose rows, and uses of kernels, move on their own, and what activations make of them one by
     /// one (theory.md §4.3). A pass that ends at such a box loses nothing.
@@ -292,6 +309,34 @@ impl<'a, T: Scalar> States<'a, T> {
         states.variances.push(None);
         states.damages.push(None);
         states
+    }
+
+    /// Nothing known yet of a part of a network, for [`States::push_known`].
+    pub(super) fn of_part(block: &Block<'a, T>) -> Self {
+        let mut states = States::new(block);
+        states.sums.clear();
+        states.variances.clear();
+        states.damages.clear();
+        states
+    }
+
+    /// Adds the state of the next node of a part of a network, with what it is charged by and its [`States::size`] in each sample.
+    pub(super) fn push_known(&mut self, state: State<T>, sums: Option<Sums<T>>, sizes: Vec<T>) {
+        self.states.push(state);
+        self.sizes.push(sizes);
+        self.push_sums(sums);
+    }
+
+    /// Adds what the next node of a part of a network is charged by, before its state is known.
+    pub(super) fn push_sums(&mut self, sums: Option<Sums<T>>) {
+        self.sums.push(sums);
+        self.variances.push(None);
+        self.damages.push(None);
+    }
+
+    /// What the block's bounds are made with.
+    pub(super) fn prepared(&self) -> &'a Prepared<'a, T> {
+        self.block.prepared
     }
 
     /// The block.

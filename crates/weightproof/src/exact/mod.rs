@@ -252,7 +252,7 @@ impl<'n> ExactCertifier<'n> {
 
     /// The same engine in f64.
     fn in_f64(&self, engine: &EngineOf<'n, f32>) -> EngineOf<'n, f64> {
-        let sets: Vec<_> = engine.radii.iter().map(|radii| radii.set.clone()).collect();
+        let sets: Vec<_> = engine.radii.iter().map(|radii| PerturbationSet::clone(&radii.set)).collect();
         EngineOf::new(self.network, &sets)
     }
 

@@ -21,7 +21,7 @@ use super::super::noise::inflated;
 use super::super::rounding::{Offsets, Roundings};
 use super::propagate::{Backward, Coefficients, Row, Sharing};
 use super::relax::{Slack, chord};
-use crate::kernels::rows::{l1, sum, vectorized};
+use crate::kernels::rows::{dot, l1, sum, vectorized, weighted_l1};
 use crate::kernels::{
     ConvScratch, Factor, Matrix, Patches, Region, Scalar, Window, add_linear_transposed,
     add_window_sums_transposed, multiply,
@@ -95,27 +95,47 @@ impl<T: Scalar> Backward<'_, T> {
         let (centre, width) = self.middle(self.block.prepared.model.input_of(node));
         let mut uses = Uses::default();
         let mut scratch = ConvScratch::default();
-        let mut kernel = weight.clone();
+        let mut kernel = vec![T::zero(); weight.as_slice().len()];
         let slack = Slack::new(self.block.prepared.arithmetic);
-        let size = weight.as_slice().len();
-        for (s, run) in runs(rows) {
+        let one_channel = Window { channels: 1, ..window.clone() };
+        // Rows of single elements, where passes begin, meet a channel each; a ball is over all channels.
+        let is_divisible = window.groups == 1 && !set.is_ball();
+        let channel = |r: usize| single_channel(a.row(r), window).filter(|_| is_divisible);
+        let channels: Vec<Option<usize>> = (0..rows.len()).map(channel).collect();
+        let mut alone = Vec::new();
+        for (s, run) in runs(rows).flat_map(|(s, run)| alike(run, &channels).map(move |run| (s, run))) {
             let of_run = a.row_range(run.start, run.end);
             let Some(region) = Region::support(window, of_run) else { continue };
+            let (window, of_run) = if channels[run.start].is_some() {
+                let positions = window.positions();
+                let own = |r: usize| {
+                    channels[r].into_iter().flat_map(move |c| &a.row(r)[c * positions..(c + 1) * positions])
+                };
+                alone.clear();
+                alone.extend(run.clone().flat_map(own).copied());
+                (&one_channel, &alone[..])
+            } else {
+                (window, of_run)
+            };
             uses.measure(window, of_run, region, centre.row(s), Some(width.row(s)));
+            let size = window.channels * window.patch();
             let of_rows = uses.middle.chunks_exact(size).zip(uses.radius.chunks_exact(size));
-            for (r, (middle, half)) in run.zip(of_rows) {
+            let of_rows = of_rows.zip(of_run.chunks_exact(window.output_width()));
+            for (r, ((middle, half), a)) in run.zip(of_rows) {
                 if set.is_ball() {
                     let largest = |(m, d): (&T, &T)| m.abs() + *d;
                     let reach: Vec<T> = middle.iter().zip(half).map(largest).collect();
                     offset.add(r, -(set.support(&reach)));
-                    scratch.add_transposed(out.row_mut(r), a.row(r), weight.as_slice(), window);
+                    scratch.add_transposed(out.row_mut(r), a, weight.as_slice(), window);
                     continue;
                 }
-                let lines = (middle, half, e.as_slice());
-                let lost =
-                    vectorized!(|| kernel_of_chords(kernel.as_mut_slice(), weight.as_slice(), lines, slack));
+                let first = channels[r].map_or(0, |channel| channel * size);
+                let weight = &weight.as_slice()[first..first + size];
+                let lines = (middle, half, &e.as_slice()[first..first + size]);
+                let kernel = &mut kernel[..size];
+                let lost = vectorized!(|| kernel_of_chords(kernel, weight, lines, slack));
                 offset.add(r, -lost);
-                scratch.add_transposed(out.row_mut(r), a.row(r), kernel.as_slice(), window);
+                scratch.add_transposed(out.row_mut(r), a, kernel, window);
             }
         }
     }
@@ -254,6 +274,23 @@ fn runs(rows: &[Row]) -> impl Iterator<Item = (usize, Range<usize>)> {
     })
 }
 
+/// The parts of a run whose rows have one channel each, and those of the others: what is done to a row follows from it alone.
+fn alike(run: Range<usize>, channels: &[Option<usize>]) -> impl Iterator<Item = Range<usize>> {
+    let mut first = run.start;
+    channels[run].chunk_by(|a, b| a.is_some() == b.is_some()).map(move |part| {
+        first += part.len();
+        first - part.len()..first
+    })
+}
+
+/// The channel of a row of coefficients, (channels × positions), where only one has any.
+fn single_channel<T: Scalar>(row: &[T], window: &Window) -> Option<usize> {
+    let has_some = |of: &[T]| of.iter().any(|a| *a != T::zero());
+    let channels = row.chunks_exact(window.positions()).enumerate();
+    let mut active = channels.filter(|(_, of)| has_some(of)).map(|(channel, _)| channel);
+    active.next().filter(|_| active.next().is_none())
+}
+
 /// Whether all uses of a weight move alike, and weights move at all.
 pub(in super::super) fn is_shared<T: Scalar>(radii: &LayerSet<T>) -> bool {
     !radii.per_use && !radii.weight.is_zero()
@@ -293,6 +330,9 @@ fn kernel_of_chords<T: Scalar>(
 #[inline(always)]
 fn bias_term<T: Scalar>(a: &[T], bias: &[T], radii: &LayerSet<T>) -> T {
     let positions = a.len() / bias.len();
+    if positions == 1 {
+        return dot(a, bias) - weighted_l1(a, &radii.bias);
+    }
     let mut total = T::zero();
     for ((a, &b), &e) in a.chunks_exact(positions).zip(bias).zip(&radii.bias) {
         let sum = sum(a);
@@ -315,10 +355,16 @@ fn row_losses<T: Scalar>(a: &Matrix<T>, e: &[T], window: &Window) -> Matrix<T> {
     let (mut at, mut onto) = (Vec::new(), Vec::new());
     for r in 0..a.rows() {
         at.clear();
-        at.resize(window.groups * positions, T::zero());
-        for (o, a) in a.row(r).chunks_exact(positions).enumerate() {
-            let first = o / window.group_outputs() * positions;
-            at[first..first + positions].iter_mut().zip(a).for_each(|(at, a)| *at += e[o] * a.abs());
+        if positions == 1 {
+            let of_groups =
+                a.row(r).chunks_exact(window.group_outputs()).zip(e.chunks_exact(window.group_outputs()));
+            at.extend(of_groups.map(|(a, e)| weighted_l1(a, e)));
+        } else {
+            at.resize(window.groups * positions, T::zero());
+            for (o, a) in a.row(r).chunks_exact(positions).enumerate() {
+                let first = o / window.group_outputs() * positions;
+                at[first..first + positions].iter_mut().zip(a).for_each(|(at, a)| *at += e[o] * a.abs());
+            }
         }
         onto.clear();
         onto.resize(window.groups * plane, T::zero());

@@ -525,15 +525,10 @@ impl<'a, T: Scalar> Domains<'a, T> {
             }
             from += 2 * model.width(index);
             if !is_exact(block, states, index) {
-                let bound = |pass: &Backward<'_, T>, rows: &[Row], _: &Bounds<T>| pass.rows(index, rows);
-                tighten_by(
-                    block,
-                    (states, relaxed),
-                    index,
-                    &mut state,
-                    |d| parts[d].changed() < index,
-                    bound,
-                );
+                let is_open = |d: usize| parts[d].changed() < index;
+                tighten_by(block, (states, relaxed), index, &mut state, is_open, |pass, index, rows, _| {
+                    pass.rows(index, rows)
+                });
             }
             state
         })

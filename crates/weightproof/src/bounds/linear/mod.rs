@@ -19,6 +19,7 @@ mod optimized;
 mod points;
 mod product;
 mod propagate;
+mod receptive;
 mod relax;
 mod slopes;
 mod staircase;
@@ -39,7 +40,6 @@ use super::noise::{BoxEnds, better, held};
 use super::step::{check_format_range, step};
 use super::{Block, BoundMethod, Bounds, LowerBounds, State, States, intersect};
 use crate::kernels::{Matrix, Scalar, Window, max_pool};
-use crate::memory::work;
 use crate::model::{Model, Step};
 use crate::network::{Activation, Gather};
 use crate::property::{SpecRow, Specification};
@@ -122,9 +122,9 @@ fn analysed_randomly<'a, T: Scalar>(
             let mut found = Vec::new();
             for sharing in sharings(block, index + 1) {
                 let mut elements = undecided(block, index, &bounds.lower, &bounds.upper);
-                keep_affordable(block, index, *sharing, &mut elements);
-                let rows = both_sides(&elements);
                 let pass = Backward::new(block, states, Reach::Input(relaxed), *sharing);
+                keep_affordable(&pass, index, &mut elements);
+                let rows = both_sides(&elements);
                 let of_rows = bound(&pass, index, &rows);
                 found.extend(rows.into_iter().zip(of_rows));
             }
@@ -222,18 +222,24 @@ fn tighten<T: Scalar>(
     index: usize,
     state: &mut State<T>,
 ) {
-    let bound = |pass: &Backward<'_, T>, rows: &[Row], _: &Bounds<T>| pass.rows(index, rows);
-    tighten_by(block, (states, relaxed), index, state, |_| true, bound);
+    tighten_by(
+        block,
+        (states, relaxed),
+        index,
+        state,
+        |_| true,
+        |pass, index, rows, _| pass.rows(index, rows),
+    );
 }
 
-/// [`tighten`] for some of the samples, with the lower bounds of rows that `bound` finds from a pass and the box so far.
+/// [`tighten`] for some of the samples, with the lower bounds of rows of a node that `bound` finds from a pass and those so far.
 fn tighten_by<T: Scalar>(
     block: &Block<'_, T>,
     (states, relaxed): (&States<'_, T>, &[Option<Relaxed<T>>]),
     index: usize,
     state: &mut State<T>,
     is_open: impl Fn(usize) -> bool,
-    bound: impl Fn(&Backward<'_, T>, &[Row], &Bounds<T>) -> Vec<T>,
+    bound: impl Fn(&Backward<'_, T>, usize, &[Row], &[T]) -> Vec<T> + Sync,
 ) {
     let (State::Box(bounds), false) =
         (state, block.prepared.model.network.nodes()[index].layer.is_nonlinear())
@@ -243,10 +249,23 @@ fn tighten_by<T: Scalar>(
     for sharing in sharings(block, index + 1) {
         let mut elements = undecided(block, index, &bounds.lower, &bounds.upper);
         elements.retain(|(s, _)| is_open(*s));
-        keep_affordable(block, index, *sharing, &mut elements);
+        let pass = Backward::new(block, states, Reach::Input(relaxed), *sharing);
+        keep_affordable(&pass, index, &mut elements);
         let rows = both_sides(&elements);
-        let found = bound(&Backward::new(block, states, Reach::Input(relaxed), *sharing), &rows, bounds);
+        let known: Vec<T> = rows.iter().map(|row| side(bounds, row)).collect();
+        let found = pass.by_fields(index, &rows, &|pass, index, rows, which| {
+            bound(pass, index, rows, &which.iter().map(|&r| known[r]).collect::<Vec<T>>())
+        });
         raise(bounds, &rows, &found);
+    }
+}
+
+/// The lower bound of a row of one element that a box gives.
+fn side<T: Scalar>(bounds: &Bounds<T>, &(s, row): &Row) -> T {
+    match row {
+        SpecRow { plus: Some(i), .. } => bounds.lower[(s, i)],
+        SpecRow { minus: Some(i), .. } => -bounds.upper[(s, i)],
+        SpecRow { .. } => unreachable!("both sides of a box have an element"),
     }
 }
 
@@ -295,19 +314,13 @@ fn both_sides(elements: &[(usize, usize)]) -> Vec<Row> {
 }
 
 /// Drops the elements of samples for which passes through all of them would cost more than [`AFFORDABLE`].
-fn keep_affordable<T: Scalar>(
-    block: &Block<'_, T>,
-    index: usize,
-    sharing: Sharing,
-    elements: &mut Vec<(usize, usize)>,
-) {
-    let nodes = &block.prepared.model.network.nodes()[..=index];
-    let forward: u64 = nodes.iter().map(|node| work(&node.layer, node.width())).sum();
+fn keep_affordable<T: Scalar>(pass: &Backward<'_, T>, index: usize, elements: &mut Vec<(usize, usize)>) {
+    let of_row = pass.work_of_row(index);
     // The shared form takes two more products to measure the uses of the weights.
-    let pass = if sharing == Sharing::Shared { 3 * forward } else { forward };
-    let mut count = vec![0_u64; block.values[0].rows()];
+    let of_row = if pass.sharing == Sharing::Shared { 3 * of_row } else { of_row };
+    let mut count = vec![0_u64; pass.states.samples()];
     elements.iter().for_each(|(s, _)| count[*s] += 2);
-    elements.retain(|(s, _)| count[*s].saturating_mul(pass) <= AFFORDABLE);
+    elements.retain(|(s, _)| count[*s].saturating_mul(of_row) <= AFFORDABLE);
 }
 
 /// The elements `(sample, i)` of node `index` whose box matters to a reader: all for a smooth activation, those of unknown

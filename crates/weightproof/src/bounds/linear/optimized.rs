@@ -1,12 +1,12 @@
 //! The linear method with optimised slopes (theory.md §4.4).
 
 use super::super::noise::wide;
-use super::super::{Block, BoundMethod, Bounds, LowerBounds, State, States};
+use super::super::{Block, BoundMethod, LowerBounds, State, States};
 use super::propagate::{Backward, Reach, Row, RowBound, has_wide_output};
 use super::relax::Relaxed;
 use super::{analysed, analysed_randomly, meet, of_output, sharings, tighten, tighten_by};
 use crate::kernels::Scalar;
-use crate::property::{SpecRow, Specification};
+use crate::property::Specification;
 
 /// The linear method, then ascent on the lower slopes of ReLUs for the samples that it leaves open: each side of every
 /// unstable neuron and each row of the specification has slopes of its own.
@@ -106,14 +106,9 @@ impl Optimized {
         (index, open): (usize, &[bool]),
         state: &mut State<T>,
     ) {
-        let bound = |pass: &Backward<'_, T>, rows: &[Row], bounds: &Bounds<T>| {
-            let side = |&(s, row): &Row| match row {
-                SpecRow { plus: Some(i), .. } => bounds.lower[(s, i)],
-                SpecRow { minus: Some(i), .. } => -bounds.upper[(s, i)],
-                SpecRow { .. } => unreachable!("both sides of a box have an element"),
-            };
-            let bound = |row: &Row| RowBound { lower: side(row), ..RowBound::nothing() };
-            let mut found: Vec<RowBound<T>> = rows.iter().map(bound).collect();
+        let bound = |pass: &Backward<'_, T>, index: usize, rows: &[Row], known: &[T]| {
+            let bound = |&lower: &T| RowBound { lower, ..RowBound::nothing() };
+            let mut found: Vec<RowBound<T>> = known.iter().map(bound).collect();
             // A side beyond zero decides the neuron.
             pass.ascend(index, (rows, None), &mut found, self.hidden_steps, T::zero());
             found.into_iter().map(|bound| bound.lower).collect()

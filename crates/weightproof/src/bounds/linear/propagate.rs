@@ -8,6 +8,7 @@ use super::super::noise::{inflated, lowered};
 use super::super::rounding::{FEW, Offsets, Roundings};
 use super::super::{Block, Bounds, LowerBounds, States};
 use super::concretize::concretize;
+use super::receptive::Tiles;
 use super::relax::{AbsoluteLines, Relaxation, Relaxed};
 use super::slopes::{FreeVariables, Tape};
 use super::staircase::Hull;
@@ -16,6 +17,7 @@ use crate::kernels::rows::{
     weighted_l1,
 };
 use crate::kernels::{Matrix, Scalar, Window, add_average_pool_transposed};
+use crate::memory::work;
 use crate::model::{Model, Step};
 use crate::network::{Activation, Gather};
 use crate::property::{SpecRow, Specification};
@@ -194,6 +196,31 @@ impl<'a, T: Scalar> Backward<'a, T> {
     /// Lower bounds of rows `(sample, linear function)` of node `start`, where nothing is random.
     pub fn rows(&self, start: usize, rows: &[Row]) -> Vec<T> {
         self.passes(start, rows, None).into_iter().map(|bound| bound.lower).collect()
+    }
+
+    /// Bounds of rows of single elements of node `start` by `bound`, from a pass over the whole network or over the receptive fields of a few
+    /// of the rows. It is told the pass, the node and the rows there, and which of `rows` they are.
+    pub(super) fn by_fields<F>(&self, start: usize, rows: &[Row], bound: &F) -> Vec<T>
+    where
+        F: Fn(&Backward<'_, T>, usize, &[Row], &[usize]) -> Vec<T> + Sync,
+    {
+        match self.tiles(start) {
+            Some(tiles) => tiles.bounds(self, start, rows, bound),
+            None => bound(self, start, rows, &(0..rows.len()).collect::<Vec<_>>()),
+        }
+    }
+
+    /// The tiles of node `start`, where rows of single elements move through receptive fields alone.
+    fn tiles(&self, start: usize) -> Option<Tiles> {
+        let is_far = matches!(self.reach, Reach::Input(_)) && !self.ends_at(start, false);
+        if is_far && self.block.prepared.is_determined() { Tiles::of(self.states, start) } else { None }
+    }
+
+    /// Multiply-adds of a row of one element of node `start`.
+    pub(super) fn work_of_row(&self, start: usize) -> u64 {
+        let nodes = &self.block.prepared.model.network.nodes()[..=start];
+        let whole = || nodes.iter().map(|node| work(&node.layer, node.width())).sum();
+        self.tiles(start).map_or_else(whole, |tiles| tiles.work_of_row)
     }
 
     /// Plain passes over some rows together, then over the next ones. `coefficients` of the elements of `start` stand in place of what
@@ -612,14 +639,15 @@ impl<'a, T: Scalar> Backward<'a, T> {
         let rounding = self.block.prepared.radii.roundings[node];
         (0..rows.len()).for_each(|r| self.subtract_sum(r, rounding.absolute * l1(c.a.row(r)), &c.a, offset));
         let loss = (!rounding.is_zero()).then(|| c.a.map(|a| rounding.relative * a.abs()));
-        let summand = |&input: &usize| {
-            let mut a = c.a.clone();
+        let inputs = self.block.prepared.model.inputs_of(node);
+        let all = std::iter::repeat_n(c.a, inputs.len());
+        let summand = |(&input, mut a): (&usize, Matrix<T>)| {
             if let Some(loss) = &loss {
                 self.subtract_matrix(&mut a, loss, input, rows, offset);
             }
             (input, Coefficients::new(a))
         };
-        self.block.prepared.model.inputs_of(node).iter().map(summand).collect()
+        inputs.iter().zip(all).map(summand).collect()
     }
 
     /// A product by the plane below or above it.
@@ -771,8 +799,11 @@ impl<'a, T: Scalar> Backward<'a, T> {
         self.middle[node].get_or_init(|| {
             let (l, u) = (self.states.lower(node), self.states.upper(node));
             let half = T::from_f64(0.5);
-            let of = |f: fn(T, T) -> T| Matrix::from_fn(l.rows(), l.cols(), |s, j| f(l[(s, j)], u[(s, j)]));
-            (of(|l, u| l + u).map(|v| half * v), of(|l, u| u - l).map(|v| half * v))
+            let of = |f: fn(T, T) -> T| {
+                let ends = l.as_slice().iter().zip(u.as_slice());
+                Matrix::from_vec(l.rows(), l.cols(), ends.map(|(&l, &u)| half * f(l, u)).collect())
+            };
+            (of(|l, u| l + u), of(|l, u| u - l))
         })
     }
 }
