@@ -230,14 +230,17 @@ impl Padded<'_> {
                 plane[fresh.clone()].copy_from_slice(&out[start..][fresh.clone()]);
             }
         }
-        let mut sums = [[T::zero(); L]; P];
-        transpose(&mut sums, &planes);
+        let mut before = [[T::zero(); L]; P];
+        transpose(&mut before, &planes);
+        // Its address is never taken, so that it stays in registers.
+        let mut sums = before;
         for (w, &offset) in weights.iter().zip(&self.offsets) {
             for p in 0..P {
                 add_product::<S, T, L>(&mut sums[p], read[p][offset], w);
             }
         }
-        transpose(&mut planes, &sums);
+        let after = sums;
+        transpose(&mut planes, &after);
         if let Plus::Bias(bias) = plus {
             for (plane, &b) in planes.iter_mut().zip(bias) {
                 for p in 0..P {
