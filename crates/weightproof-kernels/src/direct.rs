@@ -7,20 +7,19 @@
 //! Sums go in the order of the weights, as in [`super::lanes`]: a result does not depend on how many images there are.
 
 use super::conv::Plus;
-use super::lanes::{SQUARE, add_product, pack, transposed_square};
+use super::lanes::{SQUARE, pack, transposed_square};
 use super::rows::vectorized;
 use super::{Scalar, Window};
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
-/// Channels of a full vector.
+/// Channels of a tile.
 const CHANNELS: usize = 16;
-/// Channels of a vector where few remain.
+/// Those where few remain, or where more would not fit two registers.
 const FEW_CHANNELS: usize = 8;
-/// Positions of a tile where a vector takes one register, so that enough sums are on their way.
-const POSITIONS: usize = 8;
-/// Positions where it takes two.
-const FEW_POSITIONS: usize = 4;
+/// Positions whose sums are brought from channels into images together.
+const STRIP: usize = 32;
 
 /// Elements of a row that are copied together.
 const PART: usize = 8;
@@ -46,19 +45,7 @@ pub(super) fn convolution<T: Scalar>(
     weight: &[T],
     window: &Window,
 ) {
-    let padded = Padded::new(window);
-    let tiles = Tiles::new(weight, window);
-    let mut image = (padded.size > window.input_width()).then(|| vec![T::zero(); padded.size]);
-    for (z, out) in z.chunks_exact(window.input_width()).zip(out.chunks_exact_mut(window.output_width())) {
-        let z = match &mut image {
-            None => z,
-            Some(image) => {
-                vectorized!(|| padded.copy(image, z));
-                image
-            }
-        };
-        Arch::new().dispatch(Image { out, z, padded: &padded, tiles: &tiles, plus });
-    }
+    Arch::new().dispatch(Images { out, plus, z, weight, window });
 }
 
 /// An image with its padding.
@@ -136,19 +123,20 @@ struct Tiles<T> {
 }
 
 impl<T: Scalar> Tiles<T> {
-    fn new(weight: &[T], window: &Window) -> Self {
+    /// `is_few` says of how many channels at the end of a group a tile is one of few.
+    fn new(weight: &[T], window: &Window, is_few: impl Fn(usize) -> bool) -> Self {
         let (group, patch) = (window.group_outputs(), window.patch());
         let mut tiles = Tiles { full: Vec::new(), few: Vec::new() };
         for end in (group..=window.channels).step_by(group) {
             let mut first = end - group;
             while first < end {
-                if end - first > FEW_CHANNELS {
-                    let channels = first..end.min(first + CHANNELS);
-                    first = channels.end;
-                    tiles.full.push(Tile::new(weight, channels, patch));
+                let is_few = is_few(end - first);
+                let channels = first..end.min(first + if is_few { FEW_CHANNELS } else { CHANNELS });
+                first = channels.end;
+                if is_few {
+                    tiles.few.push(Tile::new(weight, channels, patch));
                 } else {
-                    tiles.few.push(Tile::new(weight, first..end, patch));
-                    first = end;
+                    tiles.full.push(Tile::new(weight, channels, patch));
                 }
             }
         }
@@ -156,124 +144,144 @@ impl<T: Scalar> Tiles<T> {
     }
 }
 
-struct Image<'a, T> {
+struct Images<'a, T> {
     out: &'a mut [T],
-    z: &'a [T],
-    padded: &'a Padded<'a>,
-    tiles: &'a Tiles<T>,
     plus: Plus<'a, T>,
+    z: &'a [T],
+    weight: &'a [T],
+    window: &'a Window,
 }
 
-impl<T: Scalar> Image<'_, T> {
-    /// Tiles of `P` positions by the channels of each tile; the last tile of positions goes back where it would be short.
+impl<T: Scalar> WithSimd for Images<'_, T> {
+    type Output = ();
     #[inline(always)]
-    fn convolve<S: Simd, const L: usize, const P: usize>(&mut self, tiles: &[Tile<T, L>]) {
-        let (window, positions) = (self.padded.window, self.padded.first.len());
-        let step = window.group_inputs() * self.padded.plane;
-        for tile in tiles {
-            let z = &self.z[tile.channels.start / window.group_outputs() * step..];
-            let out = &mut self.out[tile.channels.start * positions..tile.channels.end * positions];
-            let plus = match self.plus {
-                Plus::Bias(bias) => Plus::Bias(&bias[tile.channels.clone()]),
-                Plus::Nothing | Plus::Out => self.plus,
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Images { out, plus, z, weight, window } = self;
+        let register = size_of::<T::SimdVec<S>>() / size_of::<T>();
+        let is_few =
+            |channels: usize| 2 * register < CHANNELS || (register < CHANNELS && channels <= FEW_CHANNELS);
+        let padded = Padded::new(window);
+        let tiles = Tiles::new(weight, window, is_few);
+        let mut image = (padded.size > window.input_width()).then(|| vec![T::zero(); padded.size]);
+        for (z, out) in z.chunks_exact(window.input_width()).zip(out.chunks_exact_mut(window.output_width()))
+        {
+            let z = match &mut image {
+                None => z,
+                Some(image) => {
+                    padded.copy(image, z);
+                    image
+                }
             };
-            let mut done = 0;
-            while done < positions {
-                let start = done.min(positions.saturating_sub(P));
-                self.padded.tile::<S, T, L, P>(out, z, &tile.weights, start..done, plus);
-                done = start + P;
-            }
+            let image = Image { z, padded: &padded, plus };
+            tiles.full.iter().for_each(|tile| image.convolve(simd, out, tile));
+            tiles.few.iter().for_each(|tile| image.convolve(simd, out, tile));
         }
     }
 }
 
-impl<T: Scalar> WithSimd for Image<'_, T> {
-    type Output = ();
+/// A padded image.
+struct Image<'a, T> {
+    z: &'a [T],
+    padded: &'a Padded<'a>,
+    plus: Plus<'a, T>,
+}
+
+impl<T: Scalar> Image<'_, T> {
+    /// The channels of a tile.
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, _: S) {
-        let tiles = self.tiles;
-        if size_of::<S::f32s>() >= CHANNELS * size_of::<T>() {
-            self.convolve::<S, CHANNELS, POSITIONS>(&tiles.full);
-            self.convolve::<S, FEW_CHANNELS, POSITIONS>(&tiles.few);
-        } else if size_of::<S::f32s>() >= FEW_CHANNELS * size_of::<T>() {
-            self.convolve::<S, CHANNELS, FEW_POSITIONS>(&tiles.full);
-            self.convolve::<S, FEW_CHANNELS, POSITIONS>(&tiles.few);
-        } else {
-            self.convolve::<S, CHANNELS, FEW_POSITIONS>(&tiles.full);
-            self.convolve::<S, FEW_CHANNELS, FEW_POSITIONS>(&tiles.few);
+    fn convolve<S: Simd, const L: usize>(&self, simd: S, out: &mut [T], tile: &Tile<T, L>) {
+        let (positions, window) = (self.padded.first.len(), self.padded.window);
+        let group = tile.channels.start / window.group_outputs();
+        let z = &self.z[group * window.group_inputs() * self.padded.plane..];
+        let out = &mut out[tile.channels.start * positions..tile.channels.end * positions];
+        let mut of_channels = [T::zero(); L];
+        if let Plus::Bias(bias) = self.plus {
+            of_channels[..tile.channels.len()].copy_from_slice(&bias[tile.channels.clone()]);
+        }
+        for start in (0..positions).step_by(STRIP) {
+            let firsts = &self.padded.first[start..positions.min(start + STRIP)];
+            let mut sums = [[T::zero(); L]; STRIP];
+            if matches!(self.plus, Plus::Out) {
+                for (l, out) in out.chunks_exact(positions).enumerate() {
+                    for (sums, &out) in sums.iter_mut().zip(&out[start..start + firsts.len()]) {
+                        sums[l] = out;
+                    }
+                }
+            }
+            // As many sums on their way as hide the time of one.
+            match L * size_of::<T>() / size_of::<T::SimdVec<S>>() {
+                1 => self.padded.add_products::<S, T, L, 1, 8>(simd, &mut sums, z, firsts, &tile.weights),
+                2 => self.padded.add_products::<S, T, L, 2, 4>(simd, &mut sums, z, firsts, &tile.weights),
+                _ => self.padded.add_products::<S, T, L, L, 1>(simd, &mut sums, z, firsts, &tile.weights),
+            }
+            if matches!(self.plus, Plus::Bias(_)) {
+                for sums in &mut sums {
+                    for l in 0..L {
+                        sums[l] += of_channels[l];
+                    }
+                }
+            }
+            copy_channels(out, &sums[..firsts.len()], [start, positions]);
         }
     }
 }
 
 impl Padded<'_> {
-    /// Positions from `done.start` on, of which those in `done` and those that do not exist are not written.
+    /// `sums[p] += Σ_k w[k] z[first(p) + offset(k)]`, `P` positions at a time, whose channels take `R` registers.
     #[inline(always)]
-    fn tile<S: Simd, T: Scalar, const L: usize, const P: usize>(
+    fn add_products<S: Simd, T: Scalar, const L: usize, const R: usize, const P: usize>(
         &self,
-        out: &mut [T],
+        simd: S,
+        sums: &mut [[T; L]; STRIP],
         z: &[T],
+        firsts: &[usize],
         weights: &[[T; L]],
-        done: Range<usize>,
-        plus: Plus<'_, T>,
     ) {
-        let start = done.start;
-        let positions = self.first.len();
-        let mut read = [&z[..self.reach]; P];
-        for p in 0..P {
-            read[p] = &z[self.first[(start + p).min(positions - 1)]..][..self.reach];
-        }
-        let fresh = done.len()..P.min(positions - start);
-        // By channel in memory, by position in registers.
-        let mut planes = [[T::zero(); P]; L];
-        if matches!(plus, Plus::Out) {
-            for (plane, out) in planes.iter_mut().zip(out.chunks_exact(positions)) {
-                plane[fresh.clone()].copy_from_slice(&out[start..][fresh.clone()]);
-            }
-        }
-        let mut before = [[T::zero(); L]; P];
-        transpose(&mut before, &planes);
-        // Its address is never taken, so that it stays in registers.
-        let mut sums = before;
-        for (w, &offset) in weights.iter().zip(&self.offsets) {
-            for p in 0..P {
-                add_product::<S, T, L>(&mut sums[p], read[p][offset], w);
-            }
-        }
-        let after = sums;
-        transpose(&mut planes, &after);
-        if let Plus::Bias(bias) = plus {
-            for (plane, &b) in planes.iter_mut().zip(bias) {
+        let simd = T::simd_ctx(simd);
+        let sums = cast_slice_mut::<T, T::SimdVec<S>>(sums.as_flattened_mut()).as_chunks_mut::<R>().0;
+        let weights = cast_slice::<T, T::SimdVec<S>>(weights.as_flattened()).as_chunks::<R>().0;
+        for (sums, firsts) in sums.as_chunks_mut::<P>().0.iter_mut().zip(firsts.chunks(P)) {
+            // Positions that do not exist read what the last one does, and are not copied out.
+            let read: [&[T]; P] =
+                std::array::from_fn(|p| &z[firsts[p.min(firsts.len() - 1)]..][..self.reach]);
+            let mut own = *sums;
+            for (w, &offset) in weights.iter().zip(&self.offsets) {
                 for p in 0..P {
-                    plane[p] += b;
+                    let z = T::simd_splat(&simd, &read[p][offset]);
+                    for r in 0..R {
+                        own[p][r] = T::simd_mul_add(&simd, z, w[r], own[p][r]);
+                    }
                 }
             }
+            *sums = own;
         }
-        let outs = planes.iter().zip(out.chunks_exact_mut(positions));
-        if fresh.len() == P {
-            for (plane, out) in outs {
-                out[start..start + P].copy_from_slice(plane);
-            }
-        } else {
-            for (plane, out) in outs {
-                out[start..][fresh.clone()].copy_from_slice(&plane[fresh.clone()]);
-            }
+    }
+}
+
+/// Copies the sums of positions, by channel, into the planes of channels from position `start` on.
+#[inline(always)]
+fn copy_channels<T: Scalar, const L: usize>(out: &mut [T], sums: &[[T; L]], [start, positions]: [usize; 2]) {
+    let (squares, rest) = sums.as_chunks::<SQUARE>();
+    for (k, square) in squares.iter().enumerate() {
+        let mut planes = [[T::zero(); SQUARE]; L];
+        transpose(&mut planes, square);
+        for (plane, own) in out.chunks_exact_mut(positions).zip(&planes) {
+            plane[start + k * SQUARE..][..SQUARE].copy_from_slice(own);
+        }
+    }
+    for (p, sums) in rest.iter().enumerate() {
+        for (plane, &sum) in out.chunks_exact_mut(positions).zip(sums) {
+            plane[start + squares.len() * SQUARE + p] = sum;
         }
     }
 }
 
 /// `out` becomes the transposed of `from`, square by square.
 #[inline(always)]
-fn transpose<T: Scalar, const M: usize, const N: usize>(out: &mut [[T; M]; N], from: &[[T; N]; M]) {
-    for m in (0..M).step_by(SQUARE) {
-        for n in (0..N).step_by(SQUARE) {
-            let mut square = [[T::zero(); SQUARE]; SQUARE];
-            for k in 0..SQUARE {
-                square[k].copy_from_slice(&from[m + k][n..n + SQUARE]);
-            }
-            let square = transposed_square(square);
-            for k in 0..SQUARE {
-                out[n + k][m..m + SQUARE].copy_from_slice(&square[k]);
-            }
-        }
+fn transpose<T: Scalar, const L: usize>(out: &mut [[T; SQUARE]; L], [a, b, c, d]: &[[T; L]; SQUARE]) {
+    for l in (0..L).step_by(SQUARE) {
+        let part = |of: &[T; L]| [of[l], of[l + 1], of[l + 2], of[l + 3]];
+        let square = transposed_square([part(a), part(b), part(c), part(d)]);
+        out[l..l + SQUARE].copy_from_slice(&square);
     }
 }

@@ -344,9 +344,11 @@ impl<T: Scalar, const L: usize, const R: usize> WithSimd for Transposed<'_, T, L
                     |element, weights| {
                         for (k, w) in weights.iter().enumerate() {
                             let out = &mut out[element + k * dilation];
+                            let mut sum = *out;
                             for r in 0..R {
-                                add_product::<S, T, L>(out, w[r], &coefficients[r]);
+                                add_product::<S, T, L>(&mut sum, w[r], &coefficients[r]);
                             }
+                            *out = sum;
                         }
                     },
                 );

@@ -41,6 +41,7 @@ pub use window::{Region, Window};
 pub trait Scalar:
     num_traits::Float
     + faer::traits::RealField
+    + pulp::bytemuck::Pod
     + compiled::Compiled
     + std::ops::AddAssign
     + std::ops::SubAssign
