@@ -3,6 +3,9 @@
 use super::Scalar;
 use super::rows::{add, vectorized};
 
+/// Side of the squares that are transposed together.
+const SQUARE: usize = 8;
+
 /// A row-major matrix of shape `(rows, cols)` without padding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matrix<T> {
@@ -114,7 +117,24 @@ impl<T: Copy + Default> Matrix<T> {
 
     /// The transposed matrix.
     pub fn transposed(&self) -> Self {
-        Matrix::from_fn(self.cols, self.rows, |i, j| self.data[j * self.cols + i])
+        self.transposed_as(|v| v)
+    }
+
+    /// The transposed matrix with `f` of every entry.
+    pub fn transposed_as<U: Copy + Default>(&self, f: impl Fn(T) -> U) -> Matrix<U> {
+        let mut out = Matrix::zeros(self.cols, self.rows);
+        // A line of the cache of each row, so that the rows of a square stay there even where they are powers of two apart.
+        for i in (0..self.rows).step_by(SQUARE) {
+            let rows = i..self.rows.min(i + SQUARE);
+            for j in (0..self.cols).step_by(SQUARE) {
+                for j in j..self.cols.min(j + SQUARE) {
+                    for i in rows.clone() {
+                        out.data[j * self.rows + i] = f(self.data[i * self.cols + j]);
+                    }
+                }
+            }
+        }
+        out
     }
 }
 

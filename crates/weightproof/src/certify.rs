@@ -213,6 +213,7 @@ impl<'n> Certifier<'n> {
         let prepared: Vec<Prepared<'_, T>> =
             radii.iter().map(|radii| self.prepared(&engine.model, radii)).collect();
         if !samples.inputs.is_empty() {
+            engine.model.prepare_f64();
             prepared.iter().for_each(Prepared::split_all);
         }
         let width = self.network.input_width();

@@ -99,10 +99,12 @@ enum Applied<T> {
 
 impl<T: Scalar> Applied<T> {
     fn new(layer: &Affine64, window: Option<&Window>) -> Self {
-        let affine = Affine::new(layer, window);
         match window {
-            None => Applied::Dense(affine.weight.transposed(), affine.bias),
-            Some(_) => Applied::Conv(affine),
+            None => {
+                let bias = layer.bias.iter().map(|&b| T::from_f64(b)).collect();
+                Applied::Dense(layer.weight.transposed_as(T::from_f64), bias)
+            }
+            Some(_) => Applied::Conv(Affine::new(layer, window)),
         }
     }
 }
@@ -134,8 +136,12 @@ pub struct ForwardPass<T> {
 impl<T: Scalar> ForwardPass<T> {
     /// Casts `network`.
     pub fn new(network: &Network) -> Self {
+        let nodes = network.nodes().iter();
+        ForwardPass::of_steps(network, nodes.map(|node| cast(&node.layer, Applied::new)).collect())
+    }
+
+    fn of_steps(network: &Network, steps: Vec<Step<T, Applied<T>>>) -> Self {
         let inputs = network.nodes().iter().map(|node| node.inputs.clone()).collect();
-        let steps = cast(network, Applied::new);
         ForwardPass { width: network.input_width(), inputs, steps, memory: Arc::default() }
     }
 
@@ -224,13 +230,26 @@ impl<'n, T: Scalar> Model<'n, T> {
     /// Casts `network`.
     pub fn new(network: &'n Network) -> Self {
         let link = |node: &Node| Link::new(&node.inputs, node.width());
-        let links = network.nodes().iter().map(link).collect();
-        Model::of_steps(network, cast(network, Affine::new), links)
+        let nodes = network.nodes().iter();
+        let steps = nodes.clone().map(|node| cast(&node.layer, Affine::new)).collect();
+        Model::of_steps(network, steps, nodes.map(link).collect())
     }
 
     /// A model of these steps: `network`, or a part of it.
     pub(crate) fn of_steps(network: &'n Network, steps: Vec<Step<T>>, links: Vec<Link>) -> Self {
         Model { network, steps, links, in_f64: OnceLock::new() }
+    }
+
+    /// Makes the forward pass in f64, its layers on all threads: few blocks would make it on one.
+    ///
+    /// Not where it is asked for, because threads that wait for each other begin other blocks, which ask for the same.
+    pub(crate) fn prepare_f64(&self) {
+        if self.in_f64.get().is_none() {
+            let nodes = self.network.nodes().par_iter();
+            let steps = nodes.map(|node| cast(&node.layer, Applied::new)).collect();
+            // What is there already stays.
+            let _ = self.in_f64.set(ForwardPass::of_steps(self.network, steps));
+        }
     }
 
     /// Values of every node of the unperturbed network in f64, whatever the precision of the engine.
@@ -389,13 +408,10 @@ fn forward<'a, T: Scalar, A: Apply<T>>(
     }
 }
 
-/// One step for each node of `network`; `affine` makes those of affine layers.
-fn cast<T: Scalar, A>(
-    network: &Network,
-    affine: impl Fn(&Affine64, Option<&Window>) -> A,
-) -> Vec<Step<T, A>> {
+/// The step of a layer; `affine` makes those of affine layers.
+fn cast<T: Scalar, A>(layer: &Layer, affine: impl Fn(&Affine64, Option<&Window>) -> A) -> Step<T, A> {
     let numbers = |v: &[f64]| v.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
-    let step = |layer: &Layer| match layer {
+    match layer {
         Layer::Input => Step::Input,
         Layer::Dense(dense) => Step::Affine(affine(dense, None)),
         Layer::Conv(conv) => Step::Affine(affine(&conv.affine, Some(&conv.window))),
@@ -410,8 +426,7 @@ fn cast<T: Scalar, A>(
         Layer::Activation(f) => Step::Activation(*f),
         Layer::DynamicQuantize(q) => Step::DynamicQuantize(*q),
         Layer::Reshape => Step::Reshape,
-    };
-    network.nodes().iter().map(|n| step(&n.layer)).collect()
+    }
 }
 
 /// The elements that `gather` picks from rows of `inputs`.

@@ -159,7 +159,10 @@ fn extension(path: &Path) -> String {
 /// The bytes of a file of at most `limit` bytes.
 fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, FormatError> {
     let file = File::open(path).map_err(FormatError::io(path))?;
+    let size = file.metadata().map_or(0, |of| of.len().min(limit) + 1);
     let mut bytes = Vec::new();
+    // No more than a hint: where memory is short, reading says so.
+    let _ = bytes.try_reserve_exact(usize::try_from(size).unwrap_or(0));
     file.take(limit + 1).read_to_end(&mut bytes).map_err(FormatError::io(path))?;
     if bytes.len() as u64 > limit {
         let error = std::io::Error::other(format!("expected at most {limit} bytes, found more"));
