@@ -209,10 +209,13 @@ impl<T: Scalar> Image<'_, T> {
                 }
             }
             // As many sums on their way as hide the time of one.
+            let weights = &tile.weights;
             match L * size_of::<T>() / size_of::<T::SimdVec<S>>() {
-                1 => self.padded.add_products::<S, T, L, 1, 8>(simd, &mut sums, z, firsts, &tile.weights),
-                2 => self.padded.add_products::<S, T, L, 2, 4>(simd, &mut sums, z, firsts, &tile.weights),
-                _ => self.padded.add_products::<S, T, L, L, 1>(simd, &mut sums, z, firsts, &tile.weights),
+                1 => self.padded.add_products::<S, T, L, 1, 8>(simd, &mut sums, z, firsts, weights),
+                2 => self.padded.add_products::<S, T, L, 2, 4>(simd, &mut sums, z, firsts, weights),
+                4 => self.padded.add_products::<S, T, L, 4, 2>(simd, &mut sums, z, firsts, weights),
+                8 => self.padded.add_products::<S, T, L, 8, 1>(simd, &mut sums, z, firsts, weights),
+                registers => unreachable!("a tile of {L} channels in {registers} registers"),
             }
             if matches!(self.plus, Plus::Bias(_)) {
                 for sums in &mut sums {
@@ -283,5 +286,47 @@ fn transpose<T: Scalar, const L: usize>(out: &mut [[T; SQUARE]; L], [a, b, c, d]
         let part = |of: &[T; L]| [of[l], of[l + 1], of[l + 2], of[l + 3]];
         let square = transposed_square([part(a), part(b), part(c), part(d)]);
         out[l..l + SQUARE].copy_from_slice(&square);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Matrix;
+    use crate::conv::tests::{wave, windows};
+    use crate::definition::affine_map;
+    use pulp::{Scalar128b, Scalar256b, Scalar512b};
+
+    /// Registers of every width, whatever this machine has.
+    #[test]
+    fn registers_of_every_width_match_the_definition() {
+        fn check<T: Scalar, S: Simd>(simd: S, tolerance: f64) {
+            for window in windows().iter().filter(|window| suits(window)) {
+                let weight = wave(window.channels, window.patch(), 0.3);
+                let bias: Vec<f64> = (0..window.channels).map(|o| o as f64 / 8.0).collect();
+                let (z, rows) = (wave(2, window.input_width(), 0.9), 2);
+                let cast = |numbers: &[f64]| numbers.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
+                let (weights, biases, images) = (cast(weight.as_slice()), cast(&bias), cast(z.as_slice()));
+                let mut out = vec![T::zero(); rows * window.output_width()];
+                let images =
+                    Images { out: &mut out, plus: Plus::Bias(&biases), z: &images, weight: &weights, window };
+                images.with_simd(simd);
+                let out = Matrix::from_vec(rows, window.output_width(), out);
+                for s in 0..rows {
+                    let expected = affine_map(&weight, &bias, Some(window), z.row(s));
+                    for (found, expected) in out.row(s).iter().zip(expected) {
+                        assert!((Scalar::to_f64(*found) - expected).abs() < tolerance, "{window:?}");
+                    }
+                }
+            }
+        }
+        check::<f32, _>(pulp::Scalar, 1e-5);
+        check::<f32, _>(Scalar128b, 1e-5);
+        check::<f32, _>(Scalar256b, 1e-5);
+        check::<f32, _>(Scalar512b, 1e-5);
+        check::<f64, _>(pulp::Scalar, 1e-12);
+        check::<f64, _>(Scalar128b, 1e-12);
+        check::<f64, _>(Scalar256b, 1e-12);
+        check::<f64, _>(Scalar512b, 1e-12);
     }
 }
