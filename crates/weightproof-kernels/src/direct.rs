@@ -218,7 +218,7 @@ impl<T: Scalar> Image<'_, T> {
                 registers => unreachable!("a tile of {L} channels in {registers} registers"),
             }
             if matches!(self.plus, Plus::Bias(_)) {
-                for sums in &mut sums {
+                for sums in &mut sums[..firsts.len()] {
                     for l in 0..L {
                         sums[l] += of_channels[l];
                     }
@@ -230,7 +230,8 @@ impl<T: Scalar> Image<'_, T> {
 }
 
 impl Padded<'_> {
-    /// `sums[p] += Σ_k w[k] z[first(p) + offset(k)]`, `P` positions at a time, whose channels take `R` registers.
+    /// `sums[p] += Σ_k w[k] z[first(p) + offset(k)]`, `P` positions at a time, whose channels take `R` registers. The vectors are
+    /// explicit: what a compiler makes of loops over numbers here depends on what becomes of the sums.
     #[inline(always)]
     fn add_products<S: Simd, T: Scalar, const L: usize, const R: usize, const P: usize>(
         &self,
