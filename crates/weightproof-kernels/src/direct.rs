@@ -263,6 +263,8 @@ impl Padded<'_> {
 }
 
 /// Copies the sums of positions, by channel, into the planes of channels from position `start` on.
+///
+/// `lanes` transposes vectors into rows likewise, in another order: with that of either the other takes 10% to 20% more time.
 #[inline(always)]
 fn copy_channels<T: Scalar, const L: usize>(out: &mut [T], sums: &[[T; L]], [start, positions]: [usize; 2]) {
     let (squares, rest) = sums.as_chunks::<SQUARE>();

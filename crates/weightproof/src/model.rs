@@ -62,7 +62,7 @@ pub struct Affine<T> {
 
 impl<T: Scalar> Affine<T> {
     fn new(layer: &Affine64, window: Option<&Window>) -> Self {
-        let bias = layer.bias.iter().map(|&b| T::from_f64(b)).collect();
+        let bias = numbers(&layer.bias);
         Affine { weight: Arc::new(layer.weight.cast()), bias, window: window.cloned() }
     }
 
@@ -100,10 +100,7 @@ enum Applied<T> {
 impl<T: Scalar> Applied<T> {
     fn new(layer: &Affine64, window: Option<&Window>) -> Self {
         match window {
-            None => {
-                let bias = layer.bias.iter().map(|&b| T::from_f64(b)).collect();
-                Applied::Dense(layer.weight.transposed_as(T::from_f64), bias)
-            }
+            None => Applied::Dense(layer.weight.transposed_as(T::from_f64), numbers(&layer.bias)),
             Some(_) => Applied::Conv(Affine::new(layer, window)),
         }
     }
@@ -408,9 +405,13 @@ fn forward<'a, T: Scalar, A: Apply<T>>(
     }
 }
 
+/// `v`, rounded to the nearest numbers of the engine.
+fn numbers<T: Scalar>(v: &[f64]) -> Vec<T> {
+    v.iter().map(|&v| T::from_f64(v)).collect()
+}
+
 /// The step of a layer; `affine` makes those of affine layers.
 fn cast<T: Scalar, A>(layer: &Layer, affine: impl Fn(&Affine64, Option<&Window>) -> A) -> Step<T, A> {
-    let numbers = |v: &[f64]| v.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
     match layer {
         Layer::Input => Step::Input,
         Layer::Dense(dense) => Step::Affine(affine(dense, None)),
